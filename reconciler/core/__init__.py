@@ -1,0 +1,1 @@
+"""The pure core: data and decisions. No I/O, no clock, no logging."""

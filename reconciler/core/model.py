@@ -1,0 +1,132 @@
+"""The vocabulary: what a row is, what Temporal said about it, and what follows from that.
+
+Every layer speaks these words and this module imports none of ours. All values are immutable,
+all times are aware datetimes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+from uuid import UUID
+
+#: Primary key of a row. Opaque to us: it is compared and handed back, never interpreted.
+RowId: TypeAlias = int | str | UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A row of the application's table that is marked as running."""
+
+    id: RowId
+    workflow_id: str
+    #: The first run of the chain; None where the application does not store it.
+    run_id: str | None
+    #: When the application inserted the row; None where it does not say.
+    created_at: datetime | None
+
+
+# --- Observations: what Temporal says about a row -------------------------------------------
+
+
+class CloseStatus(StrEnum):
+    """The ends a chain of runs can come to, by Temporal's names.
+
+    CONTINUED_AS_NEW is not among them: it closes a run and never a chain.
+    """
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    TERMINATED = "TERMINATED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The chain is not over: running, paused, or in a state this version does not know."""
+
+    status: str = "RUNNING"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The chain is over."""
+
+    status: CloseStatus
+    close_time: datetime
+    #: The last run of the chain: the one that closed it.
+    run_id: str
+    #: Why it ended, in one line; None when it completed.
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Temporal does not know the row's workflow: never started, deleted, or past retention."""
+
+    detail: str = "no such workflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Temporal could not tell about this one row; the others are not affected."""
+
+    cause: str
+
+
+Observation: TypeAlias = Open | Closed | Missing | Unknown
+
+
+# --- Verdicts: what follows from an observation ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be written into a row, and the evidence for it."""
+
+    row: RunRow
+    #: The value for the status column.
+    status: str
+    #: Temporal's close time; None if Temporal no longer knows the workflow.
+    completed_at: datetime | None
+    #: One line, already cut to the limit; None when the workflow completed.
+    error_message: str | None
+    #: Evidence: what Temporal answered, e.g. "TIMED_OUT", or "NOT_FOUND".
+    temporal_status: str
+    #: Evidence: the run that closed the chain; None if Temporal no longer knows it.
+    final_run_id: str | None
+
+
+class LeaveReason(StrEnum):
+    """Why a row is left as it is."""
+
+    OPEN = "open"
+    TOO_YOUNG = "too_young"
+    NEVER_STARTED = "never_started"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The row is to be finished with this outcome."""
+
+    outcome: Outcome
+    #: Set where Temporal does not know the workflow and the policy says to fail such rows:
+    #: the reason the row is left for after all if the breaker holds the pass back.
+    missing: LeaveReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The row stays as it is."""
+
+    row: RunRow
+    reason: LeaveReason
+    detail: str | None = None
+
+
+Verdict: TypeAlias = Finish | Leave

@@ -1,0 +1,150 @@
+"""From an observation to a verdict: the rules of the product, and nothing but the rules.
+
+Purely computational: `reconcile.run_pass` calls `decide` once per row and acts on what it
+returns. The rules are those of docs/architecture.md, "From an observation to a verdict".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+from reconciler.core.model import (
+    Closed,
+    CloseStatus,
+    Finish,
+    Leave,
+    LeaveReason,
+    Missing,
+    Observation,
+    Open,
+    Outcome,
+    RunRow,
+    Unknown,
+    Verdict,
+)
+from reconciler.core.text import one_line
+
+#: Below this many rows the share of missing ones says nothing about the set-up.
+BREAKER_MIN_ROWS = 20
+
+
+class MissingPolicy(StrEnum):
+    """What to do with a row whose workflow Temporal does not know."""
+
+    LEAVE = "leave"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusValues:
+    """The values of the application's status column."""
+
+    running: str = "running"
+    completed: str = "completed"
+    failed: str = "failed"
+    canceled: str = "failed"
+    terminated: str = "failed"
+    timed_out: str = "failed"
+
+    def of(self, status: CloseStatus) -> str:
+        """The value that stands for this close status."""
+        match status:
+            case CloseStatus.COMPLETED:
+                return self.completed
+            case CloseStatus.FAILED:
+                return self.failed
+            case CloseStatus.CANCELED:
+                return self.canceled
+            case CloseStatus.TERMINATED:
+                return self.terminated
+            case CloseStatus.TIMED_OUT:
+                return self.timed_out
+            case _:
+                assert_never(status)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator wants, plus the one thing Temporal decides: the retention."""
+
+    #: How long Temporal keeps a closed workflow (DescribeNamespace).
+    retention: timedelta
+    #: Rows are inserted before their workflow starts: one this young may still be about to.
+    grace: timedelta = timedelta(seconds=60)
+    missing: MissingPolicy = MissingPolicy.LEAVE
+    #: Above this share of missing rows the pass doubts its own set-up instead of the rows.
+    max_missing_ratio: float = 0.5
+    #: Characters of error_message that are kept.
+    error_message_limit: int = 2000
+    statuses: StatusValues = field(default_factory=StatusValues)
+
+
+def decide(row: RunRow, observation: Observation, policy: Policy, now: datetime) -> Verdict:
+    """What is to become of `row`, given what Temporal said. Pure; doubt is never a write."""
+    match observation:
+        case Open(status):
+            return Leave(row, LeaveReason.OPEN, status)
+        case Unknown(cause):
+            return Leave(row, LeaveReason.UNKNOWN, cause)
+        case Closed():
+            return Finish(_outcome_of_closed(row, observation, policy))
+        case Missing(detail):
+            return _decide_missing(row, detail, policy, now)
+        case _:
+            assert_never(observation)
+
+
+def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
+    """Whether so many rows are missing that the set-up is in doubt, not the rows.
+
+    A wrong cluster, a wrong namespace or a restored database all look like this. `missing` are
+    the rows that are never started or expired; rows too young to tell are not among them.
+    """
+    return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
+
+
+def _decide_missing(row: RunRow, detail: str, policy: Policy, now: datetime) -> Verdict:
+    if row.created_at is None:
+        return Leave(row, LeaveReason.UNKNOWN, f"{detail}, and the row has no creation time")
+    age = now - row.created_at
+    if age < policy.grace:
+        return Leave(row, LeaveReason.TOO_YOUNG, detail)
+    # Younger than the retention it cannot have expired: Temporal deletes a closed workflow at
+    # close time + retention at the earliest. Older, the two cannot be told apart.
+    if age < policy.retention:
+        reason, text = LeaveReason.NEVER_STARTED, "no such workflow in Temporal"
+    else:
+        reason, text = LeaveReason.EXPIRED, "outcome unknown: past Temporal's retention"
+    match policy.missing:
+        case MissingPolicy.LEAVE:
+            return Leave(row, reason, detail)
+        case MissingPolicy.FAIL:
+            return Finish(_outcome_of_missing(row, text, policy), missing=reason)
+        case _:
+            assert_never(policy.missing)
+
+
+def _outcome_of_closed(row: RunRow, closed: Closed, policy: Policy) -> Outcome:
+    failure = closed.failure
+    return Outcome(
+        row=row,
+        status=policy.statuses.of(closed.status),
+        completed_at=closed.close_time,
+        error_message=None if failure is None else one_line(failure, policy.error_message_limit),
+        temporal_status=closed.status.value,
+        final_run_id=closed.run_id,
+    )
+
+
+def _outcome_of_missing(row: RunRow, text: str, policy: Policy) -> Outcome:
+    return Outcome(
+        row=row,
+        status=policy.statuses.failed,
+        completed_at=None,  # Temporal gave no close time, and ours would be invented
+        error_message=one_line(text, policy.error_message_limit),
+        temporal_status="NOT_FOUND",
+        final_run_id=None,
+    )

@@ -1,0 +1,44 @@
+"""Values for tests, each with a one-line override for what the test is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from reconciler.core.model import Closed, CloseStatus, Finish, Outcome, RowId, RunRow
+from reconciler.core.verdict import Policy
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+CLOSE_TIME = datetime(2026, 11, 23, 11, 59, 58, 123456, tzinfo=UTC)
+RETENTION = timedelta(days=1)
+
+
+def row(id_: RowId = 1, *, age: timedelta | None = timedelta(hours=1), **fields: Any) -> RunRow:
+    given: dict[str, Any] = {"workflow_id": f"wf-{id_}", "run_id": f"run-{id_}"}
+    created_at = None if age is None else NOW - age
+    return RunRow(id=id_, **{**given, "created_at": created_at, **fields})
+
+
+def closed(status: CloseStatus = CloseStatus.COMPLETED, failure: str | None = None) -> Closed:
+    if failure is None and status is not CloseStatus.COMPLETED:
+        failure = "boom"
+    return Closed(status, CLOSE_TIME, "run-last", failure)
+
+
+def outcome(of: RunRow, **fields: Any) -> Outcome:
+    given: dict[str, Any] = {
+        "status": "completed",
+        "completed_at": CLOSE_TIME,
+        "error_message": None,
+        "temporal_status": "COMPLETED",
+        "final_run_id": "run-last",
+    }
+    return Outcome(row=of, **{**given, **fields})
+
+
+def finish(of: RunRow, **fields: Any) -> Finish:
+    return Finish(outcome(of, **fields))
+
+
+def policy(**fields: Any) -> Policy:
+    return Policy(**{"retention": RETENTION, **fields})

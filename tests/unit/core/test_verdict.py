@@ -1,0 +1,165 @@
+"""The rules of the product, one readable line each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reconciler.core.model import (
+    CloseStatus,
+    Finish,
+    Leave,
+    LeaveReason,
+    Missing,
+    Observation,
+    Open,
+    RunRow,
+    Unknown,
+)
+from reconciler.core.verdict import (
+    BREAKER_MIN_ROWS,
+    MissingPolicy,
+    StatusValues,
+    breaker_trips,
+    decide,
+)
+from tests.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row
+
+GRACE = timedelta(seconds=60)
+TICK = timedelta(microseconds=1)
+FAIL = {"missing": MissingPolicy.FAIL}
+OWN_VALUES = {
+    "statuses": StatusValues("run", "done", "broken", "stopped", "killed", "late"),
+}
+NEVER = "no such workflow in Temporal"
+EXPIRED = "outcome unknown: past Temporal's retention"
+
+
+@pytest.mark.parametrize(
+    ("observation", "rules", "status", "error"),
+    [
+        pytest.param(closed(), {}, "completed", None, id="completed: no error"),
+        pytest.param(closed(CloseStatus.FAILED), {}, "failed", "boom", id="failed"),
+        pytest.param(closed(CloseStatus.TIMED_OUT), {}, "failed", "boom", id="timed out: failed"),
+        pytest.param(closed(CloseStatus.TERMINATED), {}, "failed", "boom", id="terminated: failed"),
+        pytest.param(closed(CloseStatus.CANCELED), {}, "failed", "boom", id="canceled: failed"),
+        pytest.param(closed(), OWN_VALUES, "done", None, id="own value for completed"),
+        pytest.param(closed(CloseStatus.FAILED), OWN_VALUES, "broken", "boom", id="own: failed"),
+        pytest.param(closed(CloseStatus.CANCELED), OWN_VALUES, "stopped", "boom", id="own: cancel"),
+        pytest.param(closed(CloseStatus.TERMINATED), OWN_VALUES, "killed", "boom", id="own: term"),
+        pytest.param(closed(CloseStatus.TIMED_OUT), OWN_VALUES, "late", "boom", id="own: timeout"),
+        pytest.param(
+            closed(CloseStatus.FAILED, "abcdef"),
+            {"error_message_limit": 4},
+            "failed",
+            "abc…",
+            id="the text is cut at the limit",
+        ),
+        pytest.param(
+            closed(CloseStatus.FAILED, "a\nb\x00c"),
+            {},
+            "failed",
+            "a b c",
+            id="the text becomes one line without NUL",
+        ),
+    ],
+)
+def test_a_closed_workflow_finishes_its_row(
+    observation: Observation, rules: dict[str, Any], status: str, error: str | None
+) -> None:
+    verdict = decide(row(), observation, policy(**rules), NOW)
+
+    assert isinstance(verdict, Finish)
+    assert verdict.outcome.status == status
+    assert verdict.outcome.error_message == error
+    assert verdict.outcome.completed_at == CLOSE_TIME
+    assert verdict.outcome.final_run_id == "run-last"
+    assert verdict.missing is None
+
+
+@pytest.mark.parametrize(
+    ("observation", "reason"),
+    [
+        pytest.param(Open(), LeaveReason.OPEN, id="running"),
+        pytest.param(Open("PAUSED"), LeaveReason.OPEN, id="paused"),
+        pytest.param(Unknown("busy"), LeaveReason.UNKNOWN, id="Temporal cannot tell"),
+    ],
+)
+@pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])
+def test_an_open_or_unclear_workflow_leaves_its_row(
+    observation: Observation, reason: LeaveReason, rules: dict[str, Any]
+) -> None:
+    verdict = decide(row(age=RETENTION * 2), observation, policy(**rules), NOW)
+
+    assert isinstance(verdict, Leave)
+    assert verdict.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("age", "reason", "error_if_fail"),
+    [
+        pytest.param(-GRACE, LeaveReason.TOO_YOUNG, None, id="created in our future: too young"),
+        pytest.param(GRACE - TICK, LeaveReason.TOO_YOUNG, None, id="1 µs short of grace"),
+        pytest.param(GRACE, LeaveReason.NEVER_STARTED, NEVER, id="exactly grace"),
+        pytest.param(GRACE + TICK, LeaveReason.NEVER_STARTED, NEVER, id="1 µs past grace"),
+        pytest.param(RETENTION - TICK, LeaveReason.NEVER_STARTED, NEVER, id="1 µs in retention"),
+        pytest.param(RETENTION, LeaveReason.EXPIRED, EXPIRED, id="exactly retention"),
+        pytest.param(RETENTION + TICK, LeaveReason.EXPIRED, EXPIRED, id="1 µs past retention"),
+    ],
+)
+def test_a_missing_workflow_is_judged_by_the_age_of_its_row(
+    age: timedelta, reason: LeaveReason, error_if_fail: str | None
+) -> None:
+    of = row(age=age)
+
+    left = decide(of, Missing(), policy(), NOW)
+    failed = decide(of, Missing(), policy(**FAIL), NOW)
+
+    assert left == Leave(of, reason, "no such workflow")
+    if error_if_fail is None:
+        assert failed == left
+        return
+    assert isinstance(failed, Finish)
+    assert failed.missing is reason
+    assert failed.outcome.status == "failed"
+    assert failed.outcome.error_message == error_if_fail
+    assert failed.outcome.completed_at is None, "Temporal gave no close time"
+    assert failed.outcome.temporal_status == "NOT_FOUND"
+
+
+def test_a_retention_shorter_than_grace_does_not_shorten_grace() -> None:
+    rules = policy(retention=timedelta(seconds=1), **FAIL)
+
+    assert decide(row(age=GRACE - TICK), Missing(), rules, NOW) == Leave(
+        row(age=GRACE - TICK), LeaveReason.TOO_YOUNG, "no such workflow"
+    )
+
+
+@pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])
+def test_a_missing_workflow_of_a_row_without_creation_time_is_unknown(
+    rules: dict[str, Any],
+) -> None:
+    of: RunRow = row(age=None)
+
+    verdict = decide(of, Missing(), policy(**rules), NOW)
+
+    assert isinstance(verdict, Leave)
+    assert verdict.reason is LeaveReason.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("missing", "scanned", "ratio", "trips"),
+    [
+        pytest.param(BREAKER_MIN_ROWS, BREAKER_MIN_ROWS, 0.5, True, id="all of just enough rows"),
+        pytest.param(19, 19, 0.5, False, id="all, but too few rows to tell"),
+        pytest.param(50, 100, 0.5, False, id="exactly the ratio"),
+        pytest.param(51, 100, 0.5, True, id="one more than the ratio"),
+        pytest.param(100, 100, 1.0, False, id="ratio 1 switches it off"),
+        pytest.param(1, 100, 0.0, True, id="ratio 0 allows none"),
+        pytest.param(0, 100, 0.0, False, id="none missing"),
+    ],
+)
+def test_the_breaker(missing: int, scanned: int, ratio: float, trips: bool) -> None:
+    assert breaker_trips(missing, scanned, policy(max_missing_ratio=ratio)) is trips
