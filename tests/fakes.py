@@ -1,0 +1,90 @@
+"""Fakes of the ports, for the unit tests of the pass. Small on purpose: see ports.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.core.model import Missing, Observation, Outcome, RowId, RunRow
+from reconciler.core.report import PassReport
+from reconciler.ports import Written
+
+
+class MemoryStore:
+    """A table of running rows; `finished` are the outcomes written, `others` rows lost to races."""
+
+    def __init__(self, rows: Iterable[RunRow] = ()) -> None:
+        self.running = {row.id: row for row in rows}
+        self.finished: dict[RowId, Outcome] = {}
+        self.refused: dict[RowId, str] = {}
+        self.pages = 0
+
+    async def last_running(self) -> RowId | None:
+        return max(self.running, default=None)
+
+    async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
+        await asyncio.sleep(0)
+        self.pages += 1
+        ids: list[Any] = sorted(self.running)
+        page = [i for i in ids if (after is None or i > after) and i <= until]
+        return [self.running[i] for i in page[:limit]]
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        await asyncio.sleep(0)
+        written = set()
+        for outcome in outcomes:
+            row = self.running.get(outcome.row.id)
+            if row is None or row.run_id != outcome.row.run_id or row.id in self.refused:
+                continue
+            del self.running[row.id]
+            self.finished[row.id] = outcome
+            written.add(row.id)
+        asked = {outcome.row.id for outcome in outcomes}
+        return Written(
+            frozenset(written), {i: why for i, why in self.refused.items() if i in asked}
+        )
+
+
+Answer = Observation | Exception | Callable[[RunRow], Observation]
+
+
+@dataclass
+class ScriptedProbe:
+    """Answers by workflow id; remembers what it was asked and how many at the same time."""
+
+    answers: Mapping[str, Answer]
+    default: Observation = field(default_factory=Missing)
+    asked: list[str] = field(default_factory=list)
+    most_at_once: int = 0
+    _now: int = 0
+
+    async def observe(self, row: RunRow) -> Observation:
+        self.asked.append(row.workflow_id)
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        await asyncio.sleep(0)
+        self._now -= 1
+        answer = self.answers.get(row.workflow_id, self.default)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(row) if callable(answer) else answer
+
+    def rpcs(self) -> Mapping[str, int]:
+        return Counter(describe=len(self.asked))
+
+
+@dataclass
+class Recorder:
+    """An observer that keeps what it is told."""
+
+    started: list[PassReport] = field(default_factory=list)
+    ended: list[PassReport] = field(default_factory=list)
+
+    async def on_start(self, report: PassReport) -> None:
+        self.started.append(report)
+
+    async def on_pass(self, report: PassReport) -> None:
+        self.ended.append(report)
