@@ -1,0 +1,1 @@
+"""`reconciler demo`: a sample application on embedded servers, before and after a pass."""

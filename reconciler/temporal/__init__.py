@@ -1,0 +1,1 @@
+"""The Temporal side: connecting, asking, and reading what the server answers."""

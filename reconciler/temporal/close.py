@@ -1,0 +1,39 @@
+"""Why a run ended, in one line, from its close event."""
+
+from __future__ import annotations
+
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.history.v1 import HistoryEvent
+
+from reconciler.temporal.failure import describe_failure
+
+
+def describe_close(event: HistoryEvent, cancel_cause: str = "") -> str:
+    """The reason a close event gives.
+
+    `cancel_cause` comes from elsewhere in the history: the event that closes a cancelled run
+    does not hold it.
+    """
+    match event.WhichOneof("attributes"):
+        case "workflow_execution_failed_event_attributes":
+            return describe_failure(event.workflow_execution_failed_event_attributes.failure)
+        case "workflow_execution_timed_out_event_attributes":
+            # The event has no timeout type, but only the execution timeout forbids a retry by
+            # RETRY_STATE_TIMEOUT (measured on server 1.32).
+            timed_out = event.workflow_execution_timed_out_event_attributes
+            whole = timed_out.retry_state == RetryState.RETRY_STATE_TIMEOUT
+            return f"workflow {'execution' if whole else 'run'} timed out"
+        case "workflow_execution_terminated_event_attributes":
+            terminated = event.workflow_execution_terminated_event_attributes
+            by = f"terminated by {terminated.identity}" if terminated.identity else "terminated"
+            return f"{by}: {terminated.reason}" if terminated.reason else by
+        case "workflow_execution_canceled_event_attributes":
+            return f"canceled: {cancel_cause}" if cancel_cause else "canceled"
+        case other:
+            return f"closed by {other or 'an event without attributes'}"
+
+
+def next_run_id(event: HistoryEvent) -> str:
+    """The run that follows this closed one by retry, cron or continue-as-new; empty if none."""
+    name = event.WhichOneof("attributes")
+    return getattr(getattr(event, name), "new_execution_run_id", "") if name else ""

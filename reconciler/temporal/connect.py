@@ -1,0 +1,102 @@
+"""One connection to Temporal, within a time limit, and what has to be known about it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+from reconciler.core.text import one_line
+from reconciler.errors import ConfigurationError, TemporalUnusable
+from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.rpc import Rpc
+
+#: From the first packet to an answered call. The SDK's own time limit covers TCP only, so that a
+#: peer that accepts and stays silent would hang it (SDK 1.35).
+CONNECT_TIMEOUT = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The namespace a pass works in, proven to exist."""
+
+    name: str
+    #: How long the server keeps a workflow after it has closed.
+    retention: timedelta
+    #: What the server can do there, by the names of its capability flags.
+    capabilities: frozenset[str]
+
+
+def load_config(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Temporal's own settings (TEMPORAL_* and temporal.toml) as arguments of `Client.connect`.
+
+    Raises `ConfigurationError`. There is no default address: a daemon that guesses localhost in
+    production would find every workflow missing.
+    """
+    try:
+        config = dict(
+            ClientConfig.load_client_connect_config(
+                config_file_strict=True, override_env_vars=dict(environment)
+            )
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"Temporal's settings (TEMPORAL_*, temporal.toml): {one_line(str(error), 300)}"
+        ) from error
+    if not config.get("target_host"):
+        raise ConfigurationError(
+            "TEMPORAL_ADDRESS is not set: give Temporal's host:port, or a TEMPORAL_PROFILE"
+        )
+    return config
+
+
+async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Namespace]:
+    """Connect and describe the namespace; raises `TemporalUnusable` after ten seconds at most.
+
+    Every call carries `caller-type: preemptable`, by which the server's history and persistence
+    tiers put us behind everyone else (server 1.28 to 1.32; ignored elsewhere).
+    """
+    target = config["target_host"]
+    arguments = dict(config)
+    arguments["rpc_metadata"] = {**config.get("rpc_metadata", {}), "caller-type": "preemptable"}
+    arguments["identity"] = f"reconciler@{socket.gethostname()}"
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
+            client = await Client.connect(**arguments, runtime=_quiet_runtime())
+            rpc = Rpc(client, RateLimiter(max_rps))
+            return rpc, await _namespace(rpc)
+    except TimeoutError as error:
+        raise TemporalUnusable(
+            f"Temporal at {target} did not answer within "
+            f"{CONNECT_TIMEOUT.total_seconds():.0f} s: check TEMPORAL_ADDRESS"
+        ) from error
+    except RuntimeError as error:  # the SDK's word for refused, no such host, TLS mismatch
+        raise TemporalUnusable(
+            f"Temporal at {target} is unreachable ({one_line(str(error), 300)}): "
+            "check TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
+        ) from error
+
+
+async def _namespace(rpc: Rpc) -> Namespace:
+    described = await rpc.describe_namespace()
+    info = described.namespace_info
+    return Namespace(
+        name=info.name,
+        retention=described.config.workflow_execution_retention_ttl.ToTimedelta(),
+        capabilities=frozenset(
+            field.name for field, value in info.capabilities.ListFields() if value is True
+        ),
+    )
+
+
+def _quiet_runtime() -> Runtime:
+    # Left alone, the SDK's core writes coloured warnings of its own to stderr.
+    level = TelemetryFilter(core_level="OFF", other_level="OFF")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=level)))

@@ -1,0 +1,180 @@
+"""Real servers for the tests: from wheels, or from outside by URL.
+
+RECONCILER_TEST_DATABASE_URL and RECONCILER_TEST_TEMPORAL_ADDRESS take servers that are already
+there. The role of that URL must be allowed to create databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from reconciler.demo.servers import postgres_server, temporal_server
+from reconciler.postgres.engine import open_engine
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import TableNames
+
+#: What the dev server needs so that every case can be made in seconds.
+DYNAMIC_CONFIG = (
+    'system.namespaceMinRetentionLocal="1s"',
+    'history.retentionTimerJitterDuration="1s"',
+    'history.workflowIdReuseMinimalInterval="0s"',
+    "frontend.WorkflowPauseEnabled=true",
+    # A deletion waits until the queues have noted down how far they are.
+    'history.transferProcessorUpdateAckInterval="1s"',
+    'history.visibilityProcessorUpdateAckInterval="1s"',
+)
+
+
+def pytest_configure() -> None:
+    """Let a terminated test run clean up like an interrupted one."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_unconfigure() -> None:
+    """Python 3.11 may abort at exit after the Temporal client was used, unless this is done."""
+    gc.collect()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server to create databases on."""
+    if given := os.environ.get("RECONCILER_TEST_DATABASE_URL"):
+        yield given
+        return
+    with postgres_server() as url:
+        yield url
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of one test's own."""
+
+    url: str
+    engine: AsyncEngine
+
+    async def table(self, names: TableNames | None = None, *, writing: bool = True) -> MappedTable:
+        return await map_table(self.engine, names or TableNames(), "running", writing=writing)
+
+    async def execute(self, sql: str, *arguments: object) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def fetch(self, sql: str, *arguments: object) -> list[dict[str, object]]:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return [dict(record) for record in await connection.fetch(sql, *arguments)]
+        finally:
+            await connection.close()
+
+    async def insert(self, workflow_id: str, run_id: str | None = None, **columns: object) -> int:
+        names = ["workflow_id", "run_id", *columns]
+        marks = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+        rows = await self.fetch(
+            f"INSERT INTO workflow_executions ({', '.join(names)}) VALUES ({marks}) RETURNING id",
+            workflow_id,
+            run_id,
+            *columns.values(),
+        )
+        return int(str(rows[0]["id"]))
+
+    async def row(self, id_: int) -> dict[str, object]:
+        return (await self.fetch("SELECT * FROM workflow_executions WHERE id = $1", id_))[0]
+
+
+@pytest.fixture(scope="session")
+async def template_database(postgres_url: str) -> AsyncIterator[str]:
+    """The name of a migrated database to copy."""
+    name = f"template_{uuid4().hex}"
+    await _administer(postgres_url, f"CREATE DATABASE {name}")
+    await migrate(with_database(postgres_url, name), TableNames(), "running")
+    yield name
+    await _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(postgres_url: str, template_database: str) -> AsyncIterator[Database]:
+    """A migrated database; fails the test that leaves a connection checked out."""
+    async for database in _database(postgres_url, f"TEMPLATE {template_database}"):
+        yield database
+
+
+@pytest.fixture
+async def empty_database(postgres_url: str) -> AsyncIterator[Database]:
+    """A database nothing has touched."""
+    async for database in _database(postgres_url, ""):
+        yield database
+
+
+async def _database(postgres_url: str, options: str) -> AsyncIterator[Database]:
+    name = f"test_{uuid4().hex}"
+    await _administer(postgres_url, f"CREATE DATABASE {name} {options}")
+    url = with_database(postgres_url, name)
+    engine = open_engine(url)
+    try:
+        yield Database(url, engine)
+        assert engine.pool.checkedout() == 0, "a connection was not given back"  # type: ignore[attr-defined]
+    finally:
+        await engine.dispose()
+        await _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """A client of a real Temporal server."""
+    if address := os.environ.get("RECONCILER_TEST_TEMPORAL_ADDRESS"):
+        yield await Client.connect(address)
+        return
+    flags = [part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)]
+    async with temporal_server(*flags) as environment:
+        yield environment.client
+
+
+@pytest.fixture
+def temporal_address(temporal: Client) -> str:
+    return temporal.service_client.config.target_host
+
+
+@pytest.fixture
+def workflow_id(request: pytest.FixtureRequest) -> str:
+    """An id of this test's own."""
+    return f"{request.node.name[:80]}-{uuid4().hex[:8]}"
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait until an async condition holds; a deadline, not a sleep."""
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)

@@ -1,0 +1,279 @@
+"""Chains of runs: the row holds the first run, and the chain's last run decides.
+
+Open, done, and with the workflow id used again by a chain that is none of the row's business.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
+
+from reconciler.core.model import Closed, CloseStatus, Missing, Open, RunRow, Unknown
+from reconciler.temporal import probe as probe_module
+from tests.conftest import eventually
+from tests.integration.temporal.conftest import World
+
+THRICE = RetryPolicy(
+    maximum_attempts=3, initial_interval=timedelta(milliseconds=100), backoff_coefficient=1
+)
+
+
+async def use_again(world: World, script: str = "wait") -> WorkflowHandle[Any, Any]:
+    """Start another chain of the same workflow id."""
+    return await world.start(script, "another use")
+
+
+async def current_run(world: World) -> str:
+    return (await world.describe()).workflow_execution_info.execution.run_id
+
+
+async def on_next_run(world: World, first: str) -> str:
+    async def moved() -> bool:
+        return await current_run(world) != first
+
+    await eventually(moved)
+    return await current_run(world)
+
+
+def first_run(of: RunRow) -> str:
+    assert of.run_id is not None
+    return of.run_id
+
+
+class TestContinueAsNew:
+    async def test_open(self, world: World) -> None:
+        of = world.row(await world.start("continue, then wait"))
+        await on_next_run(world, first_run(of))
+
+        assert await world.observe(of) == Open("RUNNING")
+
+    async def test_done(self, world: World) -> None:
+        of = await world.ended(await world.start("continue once"))
+        last = await current_run(world)
+
+        assert last != of.run_id
+        assert await world.observe(of) == Closed(
+            CloseStatus.COMPLETED, await world.close_time(last), last
+        )
+
+    async def test_id_reused(self, world: World) -> None:
+        of = await world.ended(await world.start("continue once"))
+        last = await current_run(world)
+        await use_again(world)
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.COMPLETED, await world.close_time(last), last
+        )
+
+    async def test_a_row_that_holds_a_run_from_the_middle(self, world: World) -> None:
+        handle = await world.start("continue, then wait")
+        middle = await on_next_run(world, first_run(world.row(handle)))
+        await handle.signal("release")
+        of = await world.ended(handle)
+        expected = await world.observe(of)
+        await use_again(world)
+
+        observed = await world.observe(world.row(handle, run_id=middle))
+
+        assert observed == expected
+        assert isinstance(observed, Closed)
+
+    async def test_a_chain_is_followed_for_a_bounded_number_of_runs(
+        self, world: World, monkeypatch: Any
+    ) -> None:
+        of = await world.ended(await world.start("continue once"))
+        await use_again(world)
+        monkeypatch.setattr(probe_module, "MAX_HOPS", 1)
+
+        assert isinstance(await world.observe(of), Unknown)
+
+
+class TestRetryPolicy:
+    async def test_pending(self, world: World) -> None:
+        slow = RetryPolicy(initial_interval=timedelta(minutes=1))
+        of = world.row(await world.start("fail until the third attempt", retry_policy=slow))
+        await on_next_run(world, first_run(of))
+
+        assert await world.observe(of) == Open("RUNNING")
+
+    async def test_succeeded(self, world: World) -> None:
+        of = await world.ended(
+            await world.start("fail until the third attempt", retry_policy=THRICE)
+        )
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.COMPLETED, await world.close_time(), await current_run(world)
+        )
+
+    async def test_exhausted(self, world: World) -> None:
+        of = await world.ended(await world.start("fail", "no money", retry_policy=THRICE))
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.FAILED,
+            await world.close_time(),
+            await current_run(world),
+            "OrderFailed: no money",
+        )
+
+    async def test_id_reused(self, world: World) -> None:
+        of = await world.ended(await world.start("fail", "no money", retry_policy=THRICE))
+        last = await current_run(world)
+        await use_again(world)
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.FAILED, await world.close_time(last), last, "OrderFailed: no money"
+        )
+
+
+class TestCron:
+    async def test_open(self, world: World) -> None:
+        of = world.row(await world.start("complete", cron_schedule="@every 1s"))
+        await on_next_run(world, first_run(of))
+
+        assert await world.observe(of) == Open("RUNNING")
+
+    async def test_terminated(self, world: World) -> None:
+        handle = await world.start("complete", cron_schedule="@every 1s")
+        of = world.row(handle)
+        await on_next_run(world, first_run(of))
+        # By id alone: the run the handle began with is over.
+        await world.client.get_workflow_handle(handle.id).terminate(reason="ticket 42")
+
+        observed = await world.observe(of)
+
+        assert isinstance(observed, Closed)
+        assert observed.status is CloseStatus.TERMINATED
+        assert observed.close_time == await world.close_time()
+
+    async def test_terminated_and_id_reused(self, world: World) -> None:
+        handle = await world.start("complete", cron_schedule="@every 1s")
+        of = world.row(handle)
+        last = await on_next_run(world, first_run(of))
+        await world.client.get_workflow_handle(handle.id).terminate(reason="ticket 42")
+        expected = await world.observe(of)
+        await use_again(world)
+
+        assert await world.observe(of) == expected
+        assert isinstance(expected, Closed)
+        assert expected.status is CloseStatus.TERMINATED
+        assert last
+
+
+class TestReset:
+    async def test_of_a_closed_run_is_open_again(self, world: World) -> None:
+        of = await world.ended(await world.start("complete"))
+        await world.client.get_workflow_handle(world.workflow_id).describe()
+        handle_of_new_run = await world.reset(first_run(of))
+
+        observed = await world.observe(of)
+
+        # The new run completes by itself; until then it is open. Never the old run's end.
+        assert observed == Open("RUNNING") or (
+            isinstance(observed, Closed) and observed.run_id == handle_of_new_run
+        )
+
+    async def test_of_a_running_run_is_open(self, world: World) -> None:
+        of = world.row(await world.start("wait"))
+        await world.first_task_done()
+        await world.reset(first_run(of))
+
+        assert await world.observe(of) == Open("RUNNING")
+
+    async def test_done(self, world: World) -> None:
+        handle = await world.start("wait")
+        await world.first_task_done()
+        last = await world.reset(first_run(world.row(handle)))
+        await world.client.get_workflow_handle(handle.id).signal("release")
+        of = await world.ended(handle)
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.COMPLETED, await world.close_time(), last
+        )
+
+    async def test_done_and_id_reused(self, world: World) -> None:
+        handle = await world.start("wait")
+        await world.first_task_done()
+        last = await world.reset(first_run(world.row(handle)))
+        await world.client.get_workflow_handle(handle.id).signal("release")
+        of = await world.ended(handle)
+        await use_again(world)
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.COMPLETED, await world.close_time(last), last
+        )
+
+
+class TestReusedId:
+    async def test_the_row_of_the_first_use_gets_the_first_end(self, world: World) -> None:
+        of = await world.ended(await world.start("fail", "no money"))
+        later = await use_again(world)
+
+        assert await world.observe(of) == Closed(
+            CloseStatus.FAILED,
+            await world.close_time(first_run(of)),
+            first_run(of),
+            "OrderFailed: no money",
+        )
+        assert await world.observe(world.row(later)) == Open("RUNNING")
+
+    async def test_terminated_by_the_later_start(self, world: World) -> None:
+        of = world.row(await world.start("wait"))
+        later = await world.start(
+            "wait", id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING
+        )
+
+        observed = await world.observe(of)
+
+        assert isinstance(observed, Closed)
+        assert observed.status is CloseStatus.TERMINATED
+        assert observed.run_id == of.run_id
+        assert await world.observe(world.row(later)) == Open("RUNNING")
+
+    async def test_the_older_run_is_found_when_the_current_one_was_deleted(
+        self, world: World
+    ) -> None:
+        of = await world.ended(await world.start("complete"))
+        expected = await world.observe(of)
+        later = await use_again(world, "complete")
+        await world.ended(later)
+        await world.delete(first_run(world.row(later)))
+
+        observed = await world.observe(of)
+
+        assert observed == expected
+        assert isinstance(observed, Closed)
+
+
+class TestRowsWithoutRunId:
+    async def test_open(self, world: World) -> None:
+        of = world.row(await world.start("wait"), run_id=None)
+
+        assert await world.observe(of) == Open("RUNNING")
+
+    async def test_done_after_continue_as_new(self, world: World) -> None:
+        handle = await world.start("continue once")
+        await world.ended(handle)
+
+        observed = await world.observe(world.row(handle, run_id=None))
+
+        assert isinstance(observed, Closed)
+        assert observed.run_id == await current_run(world)
+
+    async def test_an_unrelated_use_of_the_id_is_not_taken_for_the_rows_own(
+        self, world: World
+    ) -> None:
+        handle = await world.start("complete")
+        await world.ended(handle)
+        of = world.row(handle, run_id=None)
+        assert of.created_at is not None
+        of = world.row(handle, run_id=None, created_at=of.created_at - timedelta(minutes=2))
+
+        assert await world.observe(of) == Missing("workflow id reused")
+
+    async def test_without_a_creation_time_nothing_can_be_told(self, world: World) -> None:
+        of = world.row(await world.start("wait"), run_id=None, created_at=None)
+
+        assert isinstance(await world.observe(of), Unknown)

@@ -1,0 +1,176 @@
+"""What Temporal does not know, what it will not hear of, and what makes the whole pass stop."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
+
+from reconciler.core.model import Missing, Open, RunRow, Unknown
+from reconciler.errors import ConfigurationError, TemporalUnusable
+from reconciler.temporal.connect import connect, load_config
+from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.probe import TemporalProbe
+from reconciler.temporal.rpc import Rpc
+from tests.conftest import eventually
+from tests.integration.temporal.conftest import START_SKEW, World
+
+RETENTION = timedelta(seconds=4)
+
+
+def a_row(workflow_id: str, run_id: str | None = None) -> RunRow:
+    return RunRow(1, workflow_id, run_id, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("run_id", [None, str(uuid4())], ids=["no run id", "unknown run id"])
+async def test_never_started(world: World, run_id: str | None) -> None:
+    assert await world.observe(a_row(world.workflow_id, run_id)) == Missing()
+
+
+async def test_deleted(world: World) -> None:
+    of = await world.ended(await world.start("complete"))
+    assert of.run_id is not None
+    await world.delete(of.run_id)
+
+    assert await world.observe(of) == Missing()
+
+
+async def test_another_run_of_a_known_id_is_missing(world: World) -> None:
+    await world.start("wait")
+
+    assert await world.observe(a_row(world.workflow_id, str(uuid4()))) == Missing()
+
+
+@pytest.mark.parametrize(
+    ("workflow_id", "run_id"),
+    [
+        pytest.param("", None, id="empty workflow id"),
+        pytest.param("x" * 10_000, None, id="10,000 characters"),
+        pytest.param("never-started", "not-a-run-id", id="malformed run id"),
+        pytest.param("never-started", "", id="empty run id"),
+        pytest.param("never-started", "x" * 10_000, id="10,000 characters of run id"),
+    ],
+)
+async def test_an_impossible_row_never_raises(
+    world: World, workflow_id: str, run_id: str | None
+) -> None:
+    assert isinstance(await world.observe(a_row(workflow_id, run_id)), Unknown | Missing)
+
+
+async def test_a_malformed_run_id_beside_a_real_workflow_is_unknown(world: World) -> None:
+    await world.start("wait")
+
+    observed = await world.observe(a_row(world.workflow_id, "not-a-run-id"))
+
+    assert observed == Unknown("invalid_argument: Invalid RunId.")
+
+
+async def test_expired_by_retention(temporal: Client, task_queue: str, workflow_id: str) -> None:
+    namespace = f"short-{uuid4().hex[:8]}"
+    await temporal.workflow_service.register_namespace(
+        RegisterNamespaceRequest(
+            namespace=namespace,
+            workflow_execution_retention_period=Duration(seconds=int(RETENTION.total_seconds())),
+        )
+    )
+    short = Client(temporal.service_client, namespace=namespace)
+    world = World(short, task_queue, workflow_id)
+    handle = await _start_when_registered(world)
+    await handle.terminate()
+    of = world.row(handle)
+
+    async def expired() -> bool:
+        return await world.observe(of) == Missing()
+
+    await eventually(expired, seconds=30)
+
+
+async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await world.start("wait")
+            except RPCError:  # a new namespace takes a moment to be known everywhere
+                await asyncio.sleep(0.1)
+
+
+async def test_an_absent_namespace_is_not_a_missing_workflow(temporal: Client) -> None:
+    client = Client(temporal.service_client, namespace="no-such-namespace")
+    probe = TemporalProbe(Rpc(client, RateLimiter(0)), START_SKEW)
+
+    with pytest.raises(TemporalUnusable, match=r"no namespace 'no-such-namespace'.*TEMPORAL_NAME"):
+        await probe.observe(a_row("any"))
+
+
+class TestConnect:
+    async def test_tells_the_namespaces_retention(self, temporal_address: str) -> None:
+        rpc, namespace = await connect(
+            {"target_host": temporal_address, "namespace": "default"}, 100
+        )
+
+        assert namespace.name == "default"
+        assert namespace.retention == timedelta(days=1)
+        assert namespace.capabilities
+        assert rpc.counts["describe"] == 0
+
+    async def test_every_call_says_who_it_is_and_gives_way(self, temporal_address: str) -> None:
+        rpc, _ = await connect(
+            {"target_host": temporal_address, "rpc_metadata": {"mine": "kept"}}, 100
+        )
+
+        config = rpc.client.service_client.config
+        assert config.rpc_metadata == {"mine": "kept", "caller-type": "preemptable"}
+        assert config.identity.startswith("reconciler@")
+
+    async def test_absent_namespace(self, temporal_address: str) -> None:
+        with pytest.raises(TemporalUnusable, match="has no namespace 'nowhere'"):
+            await connect({"target_host": temporal_address, "namespace": "nowhere"}, 100)
+
+    async def test_nobody_listens(self) -> None:
+        with pytest.raises(TemporalUnusable, match=r"127\.0\.0\.1:1 is unreachable"):
+            await connect({"target_host": "127.0.0.1:1"}, 100)
+
+    async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("reconciler.temporal.connect.CONNECT_TIMEOUT", timedelta(seconds=1))
+        hung_up = asyncio.Event()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await hung_up.wait()
+            writer.close()
+
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(TemporalUnusable, match="did not answer within 1 s"):
+                await connect({"target_host": f"127.0.0.1:{port}"}, 100)
+            hung_up.set()
+
+
+class TestLoadConfig:
+    def test_has_no_default_address(self) -> None:
+        with pytest.raises(ConfigurationError, match="TEMPORAL_ADDRESS is not set"):
+            load_config({"HOME": "/nonexistent"})
+
+    def test_takes_temporals_own_variables(self) -> None:
+        config = load_config({"TEMPORAL_ADDRESS": "t:7233", "TEMPORAL_NAMESPACE": "n"})
+
+        assert config["target_host"] == "t:7233"
+        assert config["namespace"] == "n"
+
+    def test_names_a_profile_that_is_not_there(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"Temporal's settings.*typo"):
+            load_config({"TEMPORAL_PROFILE": "typo", "TEMPORAL_ADDRESS": "t:7233"})
+
+
+async def test_an_open_workflow_costs_one_call(world: World) -> None:
+    of = world.row(await world.start("wait"))
+    before = world.rpc.counts.copy()
+
+    assert await world.observe(of) == Open("RUNNING")
+    assert world.rpc.counts - before == {"describe": 1}
