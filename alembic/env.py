@@ -1,0 +1,73 @@
+"""Alembic's environment: async, and in a schema of our own.
+
+`reconciler migrate` passes the connection's URL and the table's names; called by `alembic` itself,
+they come from the settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import sqlalchemy as sa
+from alembic import context
+
+from reconciler.postgres.engine import open_engine
+from reconciler.postgres.tables import OWN, OWN_SCHEMA
+
+
+def configure(connection: sa.Connection | None = None, **options: object) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=OWN,
+        version_table_schema=OWN_SCHEMA,
+        include_schemas=True,
+        include_name=lambda name, kind, _: kind != "schema" or name == OWN_SCHEMA,
+        **options,
+    )
+
+
+def run(connection: sa.Connection) -> None:
+    """Migrate inside one transaction, but for the index that is built concurrently."""
+    configure(connection)
+    with context.begin_transaction():
+        # Alembic keeps its version table in the schema, so that has to come first. Asked before
+        # it is made: IF NOT EXISTS would need a privilege that a later migration may lack.
+        if not sa.inspect(connection).has_schema(OWN_SCHEMA):
+            connection.execute(sa.schema.CreateSchema(OWN_SCHEMA))
+        context.run_migrations()
+
+
+async def run_online(dsn: str) -> None:
+    engine = open_engine(dsn, statement_timeout=None)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def run_offline() -> None:
+    """Print the statements instead."""
+    configure(dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.execute(sa.schema.CreateSchema(OWN_SCHEMA, if_not_exists=True))
+        context.run_migrations()
+
+
+def complete(attributes: dict[str, object]) -> None:
+    if "dsn" in attributes:
+        return
+    from reconciler.settings import load_settings
+
+    settings = load_settings()
+    attributes["dsn"] = settings.database_url.get_secret_value()
+    attributes["names"] = settings.table_names()
+    attributes["running"] = settings.statuses.running
+
+
+complete(context.config.attributes)
+if context.is_offline_mode():
+    run_offline()
+else:
+    asyncio.run(run_online(context.config.attributes["dsn"]))

@@ -1,0 +1,28 @@
+"""The application's table: created where there is none, or fitted with what it lacks.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+from __future__ import annotations
+
+from alembic import context, op
+
+from reconciler.postgres.application_table import add_missing, find_missing, remove_added
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    known = context.config.attributes
+    missing = known.get("missing")  # printed offline, found out beforehand
+    if missing is None:
+        missing = find_missing(op.get_bind(), known["names"])
+    add_missing(op, known["names"], known["running"], missing)
+
+
+def downgrade() -> None:
+    remove_added(op, context.config.attributes["names"])

@@ -1,0 +1,1 @@
+"""The PostgreSQL side: the application's table, our journal, the statements."""

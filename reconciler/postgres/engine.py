@@ -1,0 +1,114 @@
+"""Connections: pooler-safe, bounded in time, and errors in one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from reconciler.core.text import one_line
+from reconciler.errors import DatabaseUnusable
+
+#: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
+CONNECT_TIMEOUT = 10
+COMMAND_TIMEOUT = 60
+#: Milliseconds, set in every transaction of a pass.
+STATEMENT_TIMEOUT = 30_000
+LOCK_TIMEOUT = 5_000
+
+
+class PoolerSafeDialect(PGDialect_asyncpg):
+    """SQLAlchemy's asyncpg dialect, preparing each new connection inside transactions.
+
+    Setting up its JSON codecs takes several statements and switches `jit` off and on again.
+    Outside a transaction a transaction-mode pooler may change the server connection in between,
+    so that the set-up fails, or leaves somebody else's connection with `jit` off.
+    """
+
+    supports_statement_cache = True
+
+    async def setup_asyncpg_json_codec(self, conn: Any) -> None:
+        """Set up the codec of json in one transaction."""
+        async with conn.driver_connection.transaction():
+            await super().setup_asyncpg_json_codec(conn)  # type: ignore[no-untyped-call]
+
+    async def setup_asyncpg_jsonb_codec(self, conn: Any) -> None:
+        """Set up the codec of jsonb in one transaction."""
+        async with conn.driver_connection.transaction():
+            await super().setup_asyncpg_jsonb_codec(conn)  # type: ignore[no-untyped-call]
+
+
+registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
+
+
+def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) -> AsyncEngine:
+    """An engine that works behind a transaction-mode pooler.
+
+    Such a pooler gives each transaction any server connection, so nothing may outlive one: time
+    limits are set per transaction, and statements are prepared without a name. The URL goes to
+    asyncpg as it is, so that all of libpq's parameters mean what they mean elsewhere.
+
+    `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
+    """
+    arguments: dict[str, Any] = {
+        "dsn": dsn,
+        "timeout": CONNECT_TIMEOUT,
+        "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
+        "server_settings": {"application_name": "reconciler"},
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,  # str() == "": the unnamed statement
+    }
+    engine = create_async_engine(
+        "postgresql+reconciler://", connect_args=arguments, pool_pre_ping=True, pool_size=4
+    )
+    limits = f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
+    if statement_timeout is not None:
+        limits += f", set_config('statement_timeout', '{statement_timeout}', true)"
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def set_limits(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(limits)
+
+    return engine
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong."""
+    try:
+        yield
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise DatabaseUnusable(f"cannot {doing}: {_explain(error)}") from error
+
+
+def _explain(error: BaseException) -> str:
+    origin: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        origin = error.orig.__cause__ or error.orig  # asyncpg's own error, without its wrapping
+    if isinstance(origin, TimeoutError):
+        return "the database did not answer in time: check DATABASE_URL"
+    if isinstance(origin, OSError):
+        return f"the database is unreachable ({_text(origin)}): check DATABASE_URL"
+    if isinstance(origin, _BAD_URL):
+        return f"{_text(origin)}: check DATABASE_URL"
+    return _text(origin)
+
+
+_BAD_URL = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.ClientConfigurationError,
+)
+
+
+def _text(error: BaseException) -> str:
+    return one_line(str(error), 300) or type(error).__name__

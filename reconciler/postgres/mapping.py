@@ -1,0 +1,175 @@
+"""The application's table as it really is: reflected at the start and checked against the names.
+
+Types are taken from the database, so that bigint, uuid and text keys, enums and timestamps
+without a zone need no setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.engine import translated
+from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableNames, is_running
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTable:
+    """The application's table, with its columns under our names."""
+
+    table: sa.Table
+    names: TableNames
+    #: The status value that marks a row as running.
+    running: str
+
+    @property
+    def full_name(self) -> str:
+        """The table's name as the operator wrote it."""
+        return self.names.full_name
+
+    @property
+    def id(self) -> sa.Column[Any]:
+        """The primary key."""
+        return self.table.c[self.names.id]
+
+    @property
+    def workflow_id(self) -> sa.Column[Any]:
+        """Temporal's workflow id."""
+        return self.table.c[self.names.workflow_id]
+
+    @property
+    def run_id(self) -> sa.Column[Any]:
+        """The first run of the chain."""
+        return self.table.c[self.names.run_id]
+
+    @property
+    def status(self) -> sa.Column[Any]:
+        """The status."""
+        return self.table.c[self.names.status]
+
+    @property
+    def created_at(self) -> sa.Column[Any]:
+        """When the row was inserted."""
+        return self.table.c[self.names.created_at]
+
+    @property
+    def completed_at(self) -> sa.Column[Any]:
+        """Gets Temporal's close time."""
+        return self.table.c[self.names.completed_at]
+
+    @property
+    def error_message(self) -> sa.Column[Any]:
+        """Gets the failure in one line."""
+        return self.table.c[self.names.error_message]
+
+    @property
+    def error_message_length(self) -> int | None:
+        """The column's own limit in characters; None if it has none."""
+        column = self.table.c.get(self.names.error_message)
+        return None if column is None else getattr(column.type, "length", None)
+
+    @property
+    def is_running(self) -> sa.ColumnElement[bool]:
+        """Whether a row is marked as running."""
+        return is_running(self.status, self.running)
+
+    def select_rows(self) -> sa.Select[Any]:
+        """The columns of `RunRow`, in its order."""
+        return sa.select(
+            self.id,
+            sa.cast(self.workflow_id, sa.Text),
+            sa.cast(self.run_id, sa.Text),
+            self.as_utc(self.created_at),
+        )
+
+    @staticmethod
+    def as_utc(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """The column as timestamptz; a timestamp without zone is taken as UTC."""
+        return column if _has_zone(column) else sa.func.timezone("UTC", column)
+
+    def from_utc(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A timestamptz as the completion column stores it."""
+        return value if _has_zone(self.completed_at) else sa.func.timezone("UTC", value)
+
+
+def _has_zone(column: sa.Column[Any]) -> bool:
+    return bool(getattr(column.type, "timezone", False))
+
+
+async def map_table(
+    engine: AsyncEngine, names: TableNames, running: str, *, writing: bool
+) -> MappedTable:
+    """Reflect the table and check that a pass can use it, before anything is asked of Temporal.
+
+    Raises `DatabaseUnusable`, naming everything that is missing at once. A pass that only reads
+    (`writing=False`) needs neither the columns that are written nor our own schema.
+    """
+    with translated(f"read {names.full_name}"):
+        async with engine.connect() as connection:
+            table = await _reflect(connection, names)
+            _check_columns(table, names, names.read + (names.written if writing else ()))
+            await _check_privileges(connection, table, names, writing=writing)
+            if writing:
+                await _check_own_schema(connection)
+            return MappedTable(table, names, running)
+
+
+async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
+    def reflect(sync: sa.Connection) -> sa.Table:
+        return sa.Table(
+            names.table, sa.MetaData(), schema=names.schema, autoload_with=sync, resolve_fks=False
+        )
+
+    try:
+        return await connection.run_sync(reflect)
+    except sa.exc.NoSuchTableError:
+        raise DatabaseUnusable(
+            f"there is no table {names.full_name} in this database: "
+            "set RECONCILER_TABLE, or create it with `reconciler migrate`"
+        ) from None
+
+
+def _check_columns(table: sa.Table, names: TableNames, needed: Sequence[str]) -> None:
+    missing = [name for name in dict.fromkeys(needed) if name not in table.c]
+    if missing:
+        raise DatabaseUnusable(
+            f"table {names.full_name} has no column {', '.join(missing)}: "
+            "set RECONCILER_COLUMNS__*, or run `reconciler migrate`"
+        )
+
+
+async def _check_privileges(
+    connection: AsyncConnection, table: sa.Table, names: TableNames, *, writing: bool
+) -> None:
+    needed = [("SELECT", name) for name in names.read]
+    if writing:
+        needed += [("UPDATE", name) for name in names.written]
+    relation = sa.cast(connection.dialect.identifier_preparer.format_table(table), sa.Text)
+    granted = sa.select(
+        *(sa.func.has_column_privilege(relation, name, right) for right, name in needed)
+    )
+    row = (await connection.execute(granted)).one()
+    refused = [f"{right} ({name})" for (right, name), ok in zip(needed, row, strict=True) if not ok]
+    if refused:
+        user = await connection.scalar(sa.select(sa.func.current_user()))
+        raise DatabaseUnusable(
+            f"role {user} may not use table {names.full_name}: "
+            f"GRANT {', '.join(refused)} ON {names.full_name} TO {user}"
+        )
+
+
+async def _check_own_schema(connection: AsyncConnection) -> None:
+    present = await connection.execute(
+        sa.select(
+            *(sa.func.to_regclass(table.fullname).is_not(None) for table in OWN.sorted_tables)
+        )
+    )
+    if not all(present.one()):
+        raise DatabaseUnusable(
+            f"schema {OWN_SCHEMA} is not there or not complete: run `reconciler migrate`"
+        )

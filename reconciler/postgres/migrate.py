@@ -1,0 +1,134 @@
+"""`reconciler migrate`: bring the database to what this version needs, or print how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.postgres.application_table import Additions, add_missing, find_missing
+from reconciler.postgres.engine import open_engine, translated
+from reconciler.postgres.tables import OWN_SCHEMA, TableNames
+
+# Any number of our own, so that two migrations of one database wait for each other.
+_LOCK = 5_318_008_141_592_653_589
+_LOCK_POLL_SECONDS = 0.2
+
+
+async def migrate(dsn: str, names: TableNames, running: str) -> list[str]:
+    """Bring our schema to head and add to the application's table what is missing.
+
+    Safe to repeat, and to run from several places at once. Returns what was done, a line each.
+    Raises `DatabaseUnusable`.
+    """
+    with translated("migrate the database"):
+        async with _engine(dsn) as engine, _alone(engine):
+            before, missing = await _state(engine, names)
+            config = alembic_config(dsn, names, running)
+            # In a thread, because alembic/env.py runs an event loop of its own.
+            await asyncio.to_thread(command.upgrade, config, "head")
+            # Migration 0002 has fitted the table if it ran just now; a table that was named in
+            # the settings only after that is fitted here.
+            after, still_missing = await _state(engine, names)
+            if still_missing:
+                async with engine.connect() as connection:
+                    await connection.run_sync(_fit, names, running, still_missing)
+            return list(_what_was_done(before, after, missing, names))
+
+
+async def migration_sql(dsn: str, names: TableNames, running: str, output: TextIO) -> None:
+    """Write the statements that `migrate` would run on this database, and run none of them."""
+    with translated("read the database's schema"):
+        async with _engine(dsn) as engine:
+            revision, missing = await _state(engine, names)
+    config = alembic_config(dsn, names, running)
+    config.output_buffer = output
+    config.attributes["missing"] = missing
+    command.upgrade(config, f"{revision or 'base'}:head", sql=True)
+    if revision == ScriptDirectory.from_config(config).get_current_head() and missing:
+        offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
+        context = MigrationContext.configure(dialect_name="postgresql", opts=offline)
+        add_missing(Operations(context), names, running, missing)
+
+
+def alembic_config(dsn: str, names: TableNames, running: str) -> Config:
+    """Alembic's configuration, for this checkout or for an installed wheel."""
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.attributes |= {"dsn": dsn, "names": names, "running": running}
+    return config
+
+
+def _scripts() -> Path:
+    """The `alembic` folder: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "alembic"
+    return inside if inside.is_dir() else package.parent / "alembic"
+
+
+@asynccontextmanager
+async def _engine(dsn: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(dsn, statement_timeout=None)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Hold the migration lock, in a transaction of its own that nothing else happens in.
+
+    Building an index concurrently waits for every transaction that holds a snapshot, so neither
+    those who wait for the lock nor its holder may hold one: tries are transactions of their own,
+    and the holder gets rid of the portal that its try has left open.
+    """
+    taken = sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))
+    while True:
+        async with engine.begin() as connection:
+            if await connection.scalar(taken):
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await driver.execute("SELECT 1")  # a simple query closes the unnamed portal
+                yield
+                return
+        await asyncio.sleep(_LOCK_POLL_SECONDS)
+
+
+async def _state(engine: AsyncEngine, names: TableNames) -> tuple[str | None, Additions]:
+    """The revision the database is at (None: never migrated), and what its table lacks."""
+
+    def read(connection: sa.Connection) -> tuple[str | None, Additions]:
+        context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
+        return context.get_current_revision(), find_missing(connection, names)
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(read)
+
+
+def _fit(connection: sa.Connection, names: TableNames, running: str, missing: Additions) -> None:
+    context = MigrationContext.configure(connection)
+    with context.begin_transaction():
+        add_missing(Operations(context), names, running, missing)
+
+
+def _what_was_done(
+    before: str | None, after: str | None, missing: Additions, names: TableNames
+) -> Iterator[str]:
+    if before != after:
+        yield f"schema {OWN_SCHEMA}: from {before or 'nothing'} to {after}"
+    if missing.table:
+        yield f"table {names.full_name}: created"
+    for column in missing.columns:
+        yield f"table {names.full_name}: added column {column}"
+    if missing.index:
+        yield f"table {names.full_name}: built index {names.index}"

@@ -1,0 +1,110 @@
+"""Connections: nothing outlives its transaction, nothing hangs, errors are one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import StatusValues
+from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.engine import open_engine, translated
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.store import PostgresStore
+from tests.conftest import Database, with_database
+from tests.factories import outcome
+
+
+async def use(engine: AsyncEngine, doing: str = "read", statement: str = "SELECT 1") -> None:
+    with translated(doing):
+        async with engine.connect() as connection:
+            await connection.execute(sa.text(statement))
+
+
+async def test_nothing_outlives_a_transaction(database: Database) -> None:
+    """A transaction-mode pooler gives the connection to somebody else after each transaction."""
+    await database.insert("wf", "run-1")
+    store = PostgresStore(database.engine, await database.table())
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    await PassHistory(database.engine, StatusValues()).on_start(report)
+    (row,) = await store.scan_running(None, 1, 10)
+    await store.finish_if_running(report.pass_id, [outcome(row)])
+
+    async with database.engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        driver = raw.driver_connection
+        assert driver is not None
+        assert await driver.fetch("SELECT name FROM pg_prepared_statements") == []
+        assert await driver.fetch("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
+        changed = await driver.fetch(
+            "SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val"
+        )
+        assert changed == []
+
+
+async def test_every_transaction_is_limited_in_time(database: Database) -> None:
+    async with database.engine.connect() as connection:
+        limits = await connection.execute(
+            sa.text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+        )
+        assert tuple(limits.one()) == ("30s", "5s")
+
+
+async def test_a_statement_that_takes_too_long_is_one_clear_line(database: Database) -> None:
+    engine = open_engine(database.url, statement_timeout=50)
+    try:
+        with pytest.raises(DatabaseUnusable, match="cannot wait: canceling statement due to"):
+            await use(engine, "wait", "SELECT pg_sleep(10)")
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        pytest.param(
+            "postgresql://u:secret@127.0.0.1:1/db", "unreachable.*check DATABASE_URL", id="refused"
+        ),
+        pytest.param(
+            "postgresql://u:secret@no-such-host.invalid/db", "unreachable.*DATABASE_URL", id="dns"
+        ),
+        pytest.param(
+            "postgresql://u:secret@h/db?sslmode=nonsense", "sslmode.*check DATABASE_URL", id="ssl"
+        ),
+    ],
+)
+async def test_a_database_that_cannot_be_had(url: str, message: str) -> None:
+    engine = open_engine(url)
+    with pytest.raises(DatabaseUnusable, match=message) as refused:
+        await use(engine)
+
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def test_no_such_database(postgres_url: str) -> None:
+    engine = open_engine(with_database(postgres_url, "nowhere"))
+
+    with pytest.raises(DatabaseUnusable, match='"nowhere" does not exist: check DATABASE_URL'):
+        await use(engine)
+
+
+async def test_a_silent_server_does_not_hang_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.postgres.engine.CONNECT_TIMEOUT", 0.5)
+    hung_up = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hung_up.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = open_engine(f"postgresql://u@127.0.0.1:{port}/db")
+        with pytest.raises(DatabaseUnusable, match="did not answer in time"):
+            await use(engine)
+        hung_up.set()

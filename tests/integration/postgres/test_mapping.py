@@ -1,0 +1,193 @@
+"""The application's table as it really is: names, types, and what is refused at the start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
+
+import pytest
+
+from reconciler.core.model import RunRow
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import StatusValues
+from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.engine import open_engine
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.lookup import find_rows
+from reconciler.postgres.mapping import map_table
+from reconciler.postgres.store import PostgresStore
+from reconciler.postgres.tables import TableNames
+from tests.conftest import Database
+from tests.factories import CLOSE_TIME, outcome
+
+CREATED = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+OWN_NAMES = TableNames(
+    table="Jobs",
+    schema="My App",
+    id="Job Id",
+    workflow_id="wf",
+    run_id="run",
+    status="state",
+    created_at="inserted",
+    completed_at="ended",
+    error_message="error",
+)
+
+SHAPES = {
+    "uuid key, enum status, times without zone": (
+        "id uuid PRIMARY KEY",
+        "status state NOT NULL",
+        "timestamp",
+        "text",
+        uuid4(),
+    ),
+    "text key, varchar status and error": (
+        "id text PRIMARY KEY",
+        "status varchar(20) NOT NULL",
+        "timestamptz",
+        "varchar(10)",
+        "tenant/1",
+    ),
+    "integer key, check on status, run id as uuid": (
+        "id int PRIMARY KEY",
+        "status text CHECK (status IN ('running', 'completed', 'failed'))",
+        "timestamptz(3)",
+        "text",
+        7,
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]) -> None:
+    key, status, time, text, id_ = shape
+    run_type = "uuid" if isinstance(id_, int) else "text"
+    run_id = str(uuid4())
+    await database.execute("CREATE TYPE state AS ENUM ('running', 'completed', 'failed')")
+    await database.execute(
+        f"CREATE TABLE jobs ({key}, workflow_id varchar(100), run_id {run_type}, {status},"
+        f" created_at {time}, completed_at {time}, error_message {text})"
+    )
+    await database.execute(
+        f"INSERT INTO jobs VALUES ($1, 'wf', $2::text::{run_type}, 'running',"
+        " ($3::timestamptz AT TIME ZONE 'UTC')::timestamp, NULL, NULL)"
+        if time == "timestamp"
+        else f"INSERT INTO jobs VALUES ($1, 'wf', $2::text::{run_type}, 'running', $3)",
+        id_,
+        run_id,
+        CREATED,
+    )
+    table = await database.table(TableNames(table="jobs"))
+    store = PostgresStore(database.engine, table)
+
+    last = await store.last_running()
+    assert last is not None
+    (row,) = await store.scan_running(None, last, 10)
+    assert row == RunRow(row.id, "wf", run_id, CREATED)
+    assert str(row.id) == str(id_)
+    assert list(await store.scan_running(row.id, last, 10)) == []
+
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await PassHistory(database.engine, StatusValues()).on_start(report)
+    cut = "boom" * 1000 if table.error_message_length is None else "b" * table.error_message_length
+    written = await store.finish_if_running(
+        report.pass_id, [outcome(row, status="failed", error_message=cut)]
+    )
+
+    assert written.ids == {row.id}
+    assert written.refused == {}
+    (stored,) = await find_rows(database.engine, table, "wf")
+    assert stored.status == "failed"
+    assert stored.error_message == cut
+    digits = 3 if time == "timestamptz(3)" else 6
+    assert stored.completed_at == CLOSE_TIME.replace(
+        microsecond=round(CLOSE_TIME.microsecond, digits - 6)
+    )
+    (change,) = await database.fetch("SELECT * FROM reconciler.changes")
+    assert change["row_id"] == str(id_)
+    assert change["new_completed_at"] == stored.completed_at, "as stored"
+    assert change["close_time"] == CLOSE_TIME, "as Temporal said"
+
+
+async def test_names_that_need_quotes(database: Database) -> None:
+    await database.execute('CREATE SCHEMA "My App"')
+    await database.execute(
+        'CREATE TABLE "My App"."Jobs" ("Job Id" int PRIMARY KEY, wf text, run text, state text,'
+        " inserted timestamptz, ended timestamptz, error text)"
+    )
+    await database.execute(
+        """INSERT INTO "My App"."Jobs" VALUES (1, 'wf', 'r', 'it''s on', now())"""
+    )
+    table = await map_table(database.engine, OWN_NAMES, "it's on", writing=True)
+    store = PostgresStore(database.engine, table)
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await PassHistory(database.engine, StatusValues()).on_start(report)
+
+    (row,) = await store.scan_running(None, 1, 10)
+    await store.finish_if_running(report.pass_id, [outcome(row)])
+
+    assert await store.last_running() is None
+    (change,) = await database.fetch("SELECT table_name, pass_id FROM reconciler.changes")
+    assert change == {"table_name": "My App.Jobs", "pass_id": UUID(report.pass_id)}
+
+
+class TestRefusedAtTheStart:
+    async def test_no_such_table(self, database: Database) -> None:
+        with pytest.raises(DatabaseUnusable, match=r"no table shop\.orders .*RECONCILER_TABLE"):
+            await database.table(TableNames(table="orders", schema="shop"))
+
+    async def test_every_missing_column_is_named_at_once(self, database: Database) -> None:
+        names = replace(TableNames(), run_id="first_run", error_message="reason")
+
+        with pytest.raises(DatabaseUnusable, match="has no column first_run, reason: set RECON"):
+            await database.table(names)
+
+    async def test_reading_needs_no_columns_to_write(self, empty_database: Database) -> None:
+        await empty_database.execute(
+            "CREATE TABLE workflow_executions (id int, workflow_id text, run_id text,"
+            " status text, created_at timestamptz)"
+        )
+
+        table = await empty_database.table(writing=False)
+
+        assert table.error_message_length is None
+        with pytest.raises(DatabaseUnusable, match="has no column completed_at, error_message"):
+            await empty_database.table()
+
+    async def test_our_schema_is_missing(self, database: Database) -> None:
+        await database.execute("DROP SCHEMA reconciler CASCADE")
+
+        with pytest.raises(DatabaseUnusable, match="run `reconciler migrate`"):
+            await database.table()
+
+    async def test_a_role_that_may_not_write(self, database: Database) -> None:
+        role = f"reader_{uuid4().hex[:8]}"
+        await database.execute(f"CREATE ROLE {role}")
+        await database.execute(f"GRANT SELECT ON workflow_executions TO {role}")
+        try:
+            async with database.engine.connect() as connection:
+                await connection.exec_driver_sql(f"ALTER ROLE {role} LOGIN")
+                await connection.commit()
+            as_reader = _as_role(database, role)
+            assert (await as_reader.table(writing=False)).full_name == "workflow_executions"
+            with pytest.raises(DatabaseUnusable) as refused:
+                await as_reader.table()
+            await as_reader.engine.dispose()
+        finally:
+            await database.execute(f"DROP OWNED BY {role}")
+            await database.execute(f"DROP ROLE {role}")
+
+        assert str(refused.value) == (
+            f"role {role} may not use table workflow_executions: GRANT UPDATE (status), "
+            f"UPDATE (completed_at), UPDATE (error_message) ON workflow_executions TO {role}"
+        )
+
+
+def _as_role(database: Database, role: str) -> Database:
+    parts = urlsplit(database.url)
+    host = parts.netloc.rpartition("@")[2]
+    url = urlunsplit(parts._replace(netloc=f"{role}@{host}"))
+    return Database(url, open_engine(url))

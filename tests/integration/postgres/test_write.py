@@ -1,0 +1,249 @@
+"""The guarded write on PostgreSQL: what it stores, what it journals, what it will not touch."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from reconciler.core.model import Outcome, RunRow
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import StatusValues
+from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.store import PostgresStore
+from tests.conftest import Database
+from tests.factories import CLOSE_TIME, outcome
+
+CREATED = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+async def begin_pass(database: Database) -> str:
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    await PassHistory(database.engine, StatusValues()).on_start(report)
+    return report.pass_id
+
+
+async def store_of(database: Database) -> PostgresStore:
+    return PostgresStore(database.engine, await database.table())
+
+
+async def insert(database: Database, workflow_id: str = "wf", run_id: str = "run-1") -> RunRow:
+    return RunRow(await database.insert(workflow_id, run_id), workflow_id, run_id, CREATED)
+
+
+def failed(row: RunRow) -> Outcome:
+    return outcome(row, status="failed", error_message="boom", temporal_status="TIMED_OUT")
+
+
+async def test_stores_temporals_close_time_to_the_microsecond(database: Database) -> None:
+    row = await insert(database)
+
+    await (await store_of(database)).finish_if_running(await begin_pass(database), [failed(row)])
+
+    stored = await database.row(int(str(row.id)))
+    assert stored["status"] == "failed"
+    assert stored["completed_at"] == CLOSE_TIME
+    assert stored["error_message"] == "boom"
+
+
+async def test_journals_old_values_new_values_and_evidence(database: Database) -> None:
+    row = await insert(database)
+    await database.execute("UPDATE workflow_executions SET error_message = 'stale'")
+    pass_id = await begin_pass(database)
+
+    await (await store_of(database)).finish_if_running(pass_id, [failed(row)])
+
+    (change,) = await database.fetch("SELECT * FROM reconciler.changes")
+    del change["id"], change["changed_at"]
+    assert change == {
+        "pass_id": UUID(pass_id),
+        "table_name": "workflow_executions",
+        "row_id": str(row.id),
+        "workflow_id": "wf",
+        "run_id": "run-1",
+        "old_status": "running",
+        "new_status": "failed",
+        "old_completed_at": None,
+        "new_completed_at": CLOSE_TIME,
+        "old_error_message": "stale",
+        "new_error_message": "boom",
+        "temporal_status": "TIMED_OUT",
+        "final_run_id": "run-last",
+        "close_time": CLOSE_TIME,
+    }
+
+
+async def test_a_lost_race_is_neither_written_nor_journalled(database: Database) -> None:
+    row = await insert(database)
+    await database.execute("UPDATE workflow_executions SET status = 'cancelled by user'")
+
+    await (await store_of(database)).finish_if_running(await begin_pass(database), [failed(row)])
+
+    assert (await database.row(int(str(row.id))))["status"] == "cancelled by user"
+    assert await database.fetch("SELECT 1 FROM reconciler.changes") == []
+
+
+async def test_a_write_that_fails_leaves_neither_row_nor_journal(database: Database) -> None:
+    row = await insert(database)
+
+    store, pass_id = await store_of(database), await begin_pass(database)
+    await database.execute("DROP TABLE reconciler.changes")
+
+    with pytest.raises(DatabaseUnusable, match=r"cannot write workflow_executions.*changes"):
+        await store.finish_if_running(pass_id, [failed(row)])
+
+    assert (await database.row(int(str(row.id))))["status"] == "running"
+
+
+async def test_does_not_wait_for_a_row_that_someone_is_writing(database: Database) -> None:
+    locked, free = await insert(database), await insert(database)
+    store, pass_id = await store_of(database), await begin_pass(database)
+    other = await asyncpg.connect(database.url)
+    try:
+        async with other.transaction():
+            await other.execute(
+                "UPDATE workflow_executions SET status = 'completed' WHERE id = $1", locked.id
+            )
+            async with asyncio.timeout(4):
+                written = await store.finish_if_running(pass_id, [failed(locked), failed(free)])
+    finally:
+        await other.close()
+
+    assert written.ids == {free.id}
+    assert (await database.row(int(str(locked.id))))["status"] == "completed"
+
+
+async def test_a_reference_to_the_row_does_not_keep_it_from_being_written(
+    database: Database,
+) -> None:
+    row = await insert(database)
+    await database.execute(
+        "CREATE TABLE step (execution bigint REFERENCES workflow_executions (id))"
+    )
+    store, pass_id = await store_of(database), await begin_pass(database)
+    other = await asyncpg.connect(database.url)
+    try:
+        async with other.transaction():
+            await other.execute(
+                "INSERT INTO step VALUES ($1)", row.id
+            )  # locks the row FOR KEY SHARE
+            written = await store.finish_if_running(pass_id, [failed(row)])
+    finally:
+        await other.close()
+
+    assert written.ids == {row.id}
+
+
+async def test_of_many_writers_at_once_one_wins_each_row(database: Database) -> None:
+    rows = [await insert(database, f"wf-{number}") for number in range(40)]
+    store, pass_id = await store_of(database), await begin_pass(database)
+
+    results = await asyncio.gather(
+        *(
+            store.finish_if_running(pass_id, [failed(row) for row in rows[:: 1 if odd else -1]])
+            for odd in (True, False, True, False)
+        )
+    )
+
+    won = [id_ for written in results for id_ in written.ids]
+    assert len(won) == len(set(won))
+    journalled = await database.fetch("SELECT row_id FROM reconciler.changes")
+    assert sorted(str(id_) for id_ in won) == sorted(str(change["row_id"]) for change in journalled)
+    assert set(won) == {row.id for row in rows}
+
+
+async def test_a_trigger_that_raises_costs_its_own_row_only(database: Database) -> None:
+    rows = [await insert(database, f"wf-{number}") for number in range(9)]
+    await database.execute("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'wf-4 is under audit'; END $$
+    """)
+    await database.execute("""
+        CREATE TRIGGER refuse BEFORE UPDATE ON workflow_executions FOR EACH ROW
+        WHEN (OLD.workflow_id = 'wf-4') EXECUTE FUNCTION refuse()
+    """)
+
+    written = await (await store_of(database)).finish_if_running(
+        await begin_pass(database), [failed(row) for row in rows]
+    )
+
+    assert len(written.ids) == 8
+    assert "wf-4 is under audit" in written.refused[rows[4].id]
+
+
+async def test_only_the_three_columns_are_written(database: Database) -> None:
+    row = await insert(database)
+    await database.execute("ALTER TABLE workflow_executions ADD tenant text DEFAULT 'acme'")
+    before = await database.row(int(str(row.id)))
+
+    await (await store_of(database)).finish_if_running(await begin_pass(database), [failed(row)])
+
+    after = await database.row(int(str(row.id)))
+    assert {name for name in before if before[name] != after[name]} == {
+        "status",
+        "completed_at",
+        "error_message",
+    }
+
+
+async def test_the_scan_uses_the_partial_index(database: Database) -> None:
+    await database.execute(
+        "INSERT INTO workflow_executions (workflow_id, status)"
+        " SELECT 'wf', CASE WHEN n % 100 = 0 THEN 'running' ELSE 'completed' END"
+        " FROM generate_series(1, 20000) n"
+    )
+    await database.execute("ANALYZE workflow_executions")
+    table = await database.table()
+    query = table.select_rows().where(table.is_running, table.id > 5, table.id <= 20000)
+    async with database.engine.connect() as connection:
+        compiled = (
+            query.order_by(table.id)
+            .limit(500)
+            .compile(connection.sync_connection, compile_kwargs={"literal_binds": True})
+        )
+        plan = await connection.exec_driver_sql(f"EXPLAIN {compiled}")
+        text = "\n".join(line for (line,) in plan)
+
+    assert "reconciler_workflow_executions_running" in text
+    assert "Sort" not in text
+
+
+async def test_history_records_begin_and_end_of_a_pass(database: Database) -> None:
+    history = PassHistory(database.engine, StatusValues())
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+
+    await history.on_start(report)
+    (running,) = await database.fetch("SELECT * FROM reconciler.passes")
+    report.scanned = 7
+    await history.on_pass(report)
+    (ended,) = await database.fetch("SELECT *, report->>'scanned' AS n FROM reconciler.passes")
+
+    assert running["finished_at"] is None
+    assert ended["finished_at"] >= datetime.now(UTC) - timedelta(minutes=1)  # type: ignore[operator]
+    assert (ended["outcome"], ended["n"]) == ("ok", "7")
+
+
+async def test_a_dry_run_leaves_no_trace_in_the_history(database: Database) -> None:
+    history = PassHistory(database.engine, StatusValues())
+    report = PassReport(str(uuid4()), "once", dry_run=True, started_at=CREATED)
+
+    await history.on_start(report)
+    await history.on_pass(report)
+
+    assert await database.fetch("SELECT 1 FROM reconciler.passes") == []
+
+
+async def test_history_that_cannot_be_written_aborts_the_pass(database: Database) -> None:
+    history = PassHistory(database.engine, StatusValues())
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await database.execute("DROP TABLE reconciler.changes, reconciler.passes")
+
+    with pytest.raises(DatabaseUnusable, match=r"cannot write reconciler\.passes"):
+        await history.on_start(report)
+    await history.on_pass(report)
+
+    assert report.error is not None
