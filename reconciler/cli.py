@@ -1,0 +1,177 @@
+"""The command line. Parses, calls `app`, prints, and says with its exit code how it went.
+
+0 done; 3 done, but some rows could not be judged; 4 Temporal or the database could not be used;
+2 wrong usage or configuration; 1 a bug. Every refusal is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+
+from reconciler import __version__
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
+from reconciler.settings import Settings
+
+OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
+INTERRUPTED = 130
+
+_EXIT_CODES = {
+    PassOutcome.OK: OK,
+    PassOutcome.UNRESOLVED: UNRESOLVED,
+    PassOutcome.ABORTED: ABORTED,
+}
+# Typer does not export the base of its usage errors, only this one of them.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+cli = typer.Typer(
+    name="reconciler",
+    help="Repairs workflow rows that still say running after their Temporal workflow has ended.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; nothing escapes."""
+    try:
+        return int(cli(args=list(arguments), standalone_mode=False) or OK)
+    except ReconcilerError as error:
+        _refuse(str(error))
+        return USAGE if isinstance(error, ConfigurationError) else ABORTED
+    except _UsageError as error:
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        _refuse(f"{text.rstrip('.')}; see reconciler --help")
+        return USAGE
+    except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
+        _refuse("interrupted")
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        _refuse("this is a bug; please report it with the lines above")
+        return BUG
+
+
+@cli.callback()
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Repairs workflow rows that still say running after their Temporal workflow has ended."""
+    if version:
+        print(f"reconciler {__version__}")
+        raise typer.Exit(OK)
+    if context.invoked_subcommand is None:
+        raise ConfigurationError(
+            f"name a command: {', '.join(context.command.commands)}; see reconciler --help"  # type: ignore[attr-defined]
+        )
+
+
+@cli.command()
+def migrate(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead.")] = False,
+) -> None:
+    """Bring the database to what this version needs."""
+    from reconciler import app
+
+    settings = _load()
+    if sql:
+        asyncio.run(app.migration_sql(settings, sys.stdout))
+        return
+    for line in asyncio.run(app.migrate(settings)) or ["nothing to do: up to date"]:
+        print(line)
+
+
+@cli.command()
+def once(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+) -> int:
+    """One pass over every running row, then exit: the cron job."""
+    from reconciler.console import print_report
+
+    settings = _load()
+    report = asyncio.run(_once(settings, dry_run=dry_run))
+    if as_json:
+        print(json.dumps(report.as_json(settings.status_values())))
+    elif report.error is None:
+        print_report(report, Console())
+    if report.error is not None:
+        _refuse(report.error)
+    return _EXIT_CODES[report.outcome]
+
+
+async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
+    from reconciler.app import open_app
+
+    try:
+        async with open_app(settings, writing=not dry_run) as app:
+            return await app.run_pass("once", dry_run=dry_run)
+    except Unusable as error:  # before the pass could begin
+        report = PassReport(str(uuid4()), "once", dry_run, started_at=datetime.now(UTC))
+        report.error = str(error)
+        return report
+
+
+@cli.command()
+def explain(
+    workflow_id: Annotated[str, typer.Argument(help="The workflow id of the row.")],
+) -> int:
+    """What Temporal says about a row, what would be written and why. Writes nothing."""
+    return asyncio.run(_explain(_load(), workflow_id))
+
+
+async def _explain(settings: Settings, workflow_id: str) -> int:
+    from reconciler.app import open_app
+    from reconciler.console import describe_observation, print_explanations
+    from reconciler.core.model import Unknown
+
+    async with open_app(settings, writing=False) as app:
+        explanations = await app.explain(workflow_id)
+        print_explanations(explanations, Console())
+        if not explanations:
+            answer = describe_observation(await app.observe_id(workflow_id))
+            _refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
+            return UNRESOLVED
+        unknown = any(e.running and isinstance(e.observation, Unknown) for e in explanations)
+        return UNRESOLVED if unknown else OK
+
+
+@cli.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the servers up and say how to connect.")
+    ] = False,
+) -> int:
+    """Everything on an embedded Temporal and PostgreSQL; nothing to install by hand."""
+    from reconciler.demo.run import run_demo
+
+    return asyncio.run(run_demo(keep=keep))
+
+
+def _load() -> Settings:
+    from reconciler.logs import configure_logs
+    from reconciler.settings import LogFormat, load_settings
+
+    settings = load_settings()
+    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
+    return settings
+
+
+def _refuse(text: str) -> None:
+    print(f"reconciler: {' '.join(text.split())}", file=sys.stderr)

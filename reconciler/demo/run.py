@@ -1,0 +1,237 @@
+"""The demo itself: start servers, let a sample application run, show what one pass repairs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.worker import Worker
+
+from reconciler.app import migrate, open_app
+from reconciler.console import print_report
+from reconciler.core.report import PassOutcome
+from reconciler.demo.servers import postgres_server, temporal_server
+from reconciler.demo.workflows import (
+    TASK_QUEUE,
+    ProvisionDns,
+    ProvisionTenant,
+    create_database,
+    create_zone,
+)
+from reconciler.logs import configure_logs
+from reconciler.postgres.engine import open_engine
+from reconciler.settings import Settings
+
+#: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
+PATIENCE = timedelta(seconds=40)
+
+
+class DemoSettings(Settings):
+    """Settings that nothing around the demo can change."""
+
+    model_config = SettingsConfigDict(toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the demo itself says."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One row of the sample application, and what becomes of its workflow."""
+
+    name: str
+    kind: str
+    story: str
+    execution_timeout: timedelta | None = None
+
+
+TENANTS = (
+    Tenant("acme", "plain", "completes"),
+    Tenant("globex", "in rounds", "completes after two continue-as-new"),
+    Tenant("initech", "plain", "fails in an activity"),
+    Tenant("umbrella", "by a child", "fails in a child workflow"),
+    Tenant("stark", "waits for approval", "is terminated by an operator"),
+    Tenant("tyrell", "waits for approval", "is cancelled"),
+    Tenant("wayne", "waits for approval", "times out", timedelta(seconds=2)),
+    Tenant("hooli", "waits for approval", "is still waiting for approval"),
+)
+RUNS_ON = "hooli"
+
+
+async def run_demo(*, keep: bool) -> int:
+    """Run the demo; 0 if the pass repaired every row it should."""
+    configure_logs("warning", as_json=False)
+    # Its workers would log each of the failures that are part of the story.
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+    console = Console()
+    console.print("[bold]1.[/] Starting PostgreSQL and Temporal …")
+    with _interrupted_by_sigterm(), postgres_server() as url:
+        async with temporal_server() as environment:
+            client = environment.client
+            settings = DemoSettings(database_url=SecretStr(url))
+            await migrate(settings)
+            async with _worker(client), _engine(url) as engine:
+                return await _tell(console, settings, client, engine, keep=keep)
+
+
+async def _tell(
+    console: Console, settings: Settings, client: Client, engine: AsyncEngine, *, keep: bool
+) -> int:
+    console.print(
+        f"[bold]2.[/] An application provisions {len(TENANTS)} tenants: a workflow and a row each. "
+        "Not one of its workflows gets to write its end into its row."
+    )
+    await _provision(client, engine)
+    console.print("\nThe table now, beside what really happened:\n")
+    await _print_rows(console, engine, with_story=True)
+
+    console.print("\n[bold]3.[/] One pass of the reconciler:\n")
+    temporal = {
+        "target_host": client.service_client.config.target_host,
+        "namespace": client.namespace,
+    }
+    async with open_app(settings, writing=True, temporal=temporal) as app:
+        report = await app.run_pass("once", dry_run=False)
+    print_report(report, console)
+    console.print("\nThe table after it, with Temporal's close times and failures:\n")
+    await _print_rows(console, engine, with_story=False)
+    if keep:
+        await _keep(console, settings, temporal["target_host"])
+    repaired = report.outcome is PassOutcome.OK and report.changed == len(TENANTS) - 1
+    return 0 if repaired else 1
+
+
+async def _provision(client: Client, engine: AsyncEngine) -> None:
+    handles = {tenant.name: await _start(client, engine, tenant) for tenant in TENANTS}
+    await handles["stark"].terminate(reason="ticket 42")
+    await handles["tyrell"].cancel(reason="customer withdrew")
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        for name, handle in handles.items():
+            if name != RUNS_ON:
+                await _closed(handle)
+
+
+async def _start(
+    client: Client, engine: AsyncEngine, tenant: Tenant
+) -> WorkflowHandle[ProvisionTenant, str]:
+    """What applications do: insert the row, start the workflow, store its first run id."""
+    workflow_id = f"tenant-{tenant.name}"
+    insert = sa.text(
+        "INSERT INTO workflow_executions (workflow_id, workflow_type)"
+        " VALUES (:workflow_id, 'ProvisionTenant')"
+    )
+    store_run = sa.text("UPDATE workflow_executions SET run_id = :run WHERE workflow_id = :id")
+    async with engine.begin() as connection:
+        await connection.execute(insert, {"workflow_id": workflow_id})
+    handle = await client.start_workflow(
+        ProvisionTenant.run,
+        args=[tenant.name, tenant.kind, 0],
+        id=workflow_id,
+        task_queue=TASK_QUEUE,
+        execution_timeout=tenant.execution_timeout,
+    )
+    async with engine.begin() as connection:
+        parameters = {"id": workflow_id, "run": handle.first_execution_run_id}
+        await connection.execute(store_run, parameters)
+    return handle
+
+
+async def _closed(handle: WorkflowHandle[ProvisionTenant, str]) -> None:
+    going_on = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+    while (await handle.describe()).status in going_on:
+        await asyncio.sleep(0.1)
+
+
+async def _print_rows(console: Console, engine: AsyncEngine, *, with_story: bool) -> None:
+    query = sa.text(
+        "SELECT workflow_id, status, completed_at, error_message FROM workflow_executions"
+        " ORDER BY id"
+    )
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    stories = {f"tenant-{tenant.name}": tenant.story for tenant in TENANTS}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("workflow_id", "status", "completed_at"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what happened" if with_story else "error_message", overflow="fold")
+    for workflow_id, status, completed_at, error in rows:
+        last = stories[workflow_id] if with_story else error or ""
+        table.add_row(workflow_id, _coloured(status), _time(completed_at), Text(last))
+    console.print(table)
+
+
+def _coloured(status: str) -> Text:
+    colours = {"running": "yellow", "completed": "green", "failed": "red"}
+    return Text(status, style=colours.get(status, ""))
+
+
+def _time(value: datetime | None) -> str:
+    return "" if value is None else f"{value:%H:%M:%S.%f}"
+
+
+async def _keep(console: Console, settings: Settings, address: str) -> None:
+    url = settings.database_url.get_secret_value()
+    console.print("\n[bold]4.[/] The servers stay up until Ctrl-C. In another terminal:\n")
+    for line in (
+        f"export DATABASE_URL='{url}'",
+        f"export TEMPORAL_ADDRESS={address}",
+        "reconciler once --dry-run",
+        f"reconciler explain tenant-{RUNS_ON}",
+        'psql "$DATABASE_URL" -c "TABLE reconciler.changes"',
+    ):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def _worker(client: Client) -> AsyncIterator[None]:
+    async with Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[ProvisionTenant, ProvisionDns],
+        activities=[create_database, create_zone],
+        graceful_shutdown_timeout=timedelta(seconds=1),
+    ):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Make SIGTERM what Ctrl-C is, so that it leaves nothing behind either."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

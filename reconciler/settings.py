@@ -1,0 +1,278 @@
+"""Settings from the environment, `.env` and `reconciler.toml`, checked before anything starts.
+
+Settings stop here and in `app`: everything below gets plain values. Temporal's own variables
+(TEMPORAL_*) are read by Temporal's own code, in `temporal.connect`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
+from reconciler.errors import ConfigurationError
+from reconciler.postgres.tables import TableNames
+from reconciler.reconcile import PassOptions
+
+PREFIX = "RECONCILER_"
+DOTENV = ".env"
+TOML = "reconciler.toml"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+
+
+def parse_duration(value: object) -> object:
+    """`30`, `30s`, `5m`, `2h` or `7d` as a timedelta; a bare number is seconds."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(str(value).strip().lower())
+    if match is None:
+        raise ValueError("must be a number of seconds, or a duration such as 30s, 5m, 2h, 7d")
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise ValueError("is too long a duration") from None
+
+
+def check_database_url(value: object) -> object:
+    """A PostgreSQL URL in the form asyncpg takes. Its errors never repeat it: it holds secrets."""
+    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    scheme, _, rest = url.partition("://")
+    if scheme not in _SCHEMES or not rest:
+        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    url = f"postgresql://{rest}"
+    try:
+        _ = urlsplit(url).port  # parsed when asked for
+    except ValueError:
+        raise ValueError("has a port that is not a number from 0 to 65535") from None
+    return url
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
+Name = Annotated[str, Field(min_length=1, max_length=63)]
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe log lines that are shown."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Columns(BaseModel):
+    """The names of the columns that are read or written; no other column is touched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Name = Field("id", description="primary key, of any orderable type")
+    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id")
+    run_id: Name = Field("run_id", description="first run of the chain, may be null")
+    status: Name = Field("status", description="text, varchar or an enum")
+    created_at: Name = Field("created_at", description="when the row was inserted")
+    completed_at: Name = Field("completed_at", description="gets Temporal's close time")
+    error_message: Name = Field("error_message", description="gets the failure in one line")
+
+
+class Statuses(BaseModel):
+    """The values of the status column."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    running: Name = Field("running", description="rows with this value are looked at")
+    completed: Name = Field("completed", description="written for COMPLETED")
+    failed: Name = Field("failed", description="written for FAILED")
+    canceled: Name | None = Field(None, description="written for CANCELED; default: failed")
+    terminated: Name | None = Field(None, description="written for TERMINATED; default: failed")
+    timed_out: Name | None = Field(None, description="written for TIMED_OUT; default: failed")
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, apart from Temporal's own variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=DOTENV,
+        toml_file=TOML,
+        extra="ignore",  # unknown names are found by _unknown_names, with a better message
+        populate_by_name=True,
+    )
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL", description="the application's database"
+    )
+    table: Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")] = Field(
+        "workflow_executions", description="the application's table, schema.table if need be"
+    )
+    columns: Columns = Field(default_factory=Columns)
+    statuses: Statuses = Field(default_factory=Statuses)
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        500, description="rows per page read and per statement written"
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="rows asked about at the same time"
+    )
+    max_rps: Annotated[float, Field(ge=0)] = Field(
+        100, description="calls to Temporal per second; 0 = no limit"
+    )
+    grace: Duration = Field(
+        timedelta(seconds=60), description="rows younger than this may still be about to start"
+    )
+    missing: MissingPolicy = Field(
+        MissingPolicy.LEAVE, description="rows whose workflow Temporal does not know: leave, fail"
+    )
+    max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="share of missing rows above which none of them is finished"
+    )
+    error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        2000, description="characters of error_message that are kept"
+    )
+    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First wins: arguments, environment, .env, reconciler.toml."""
+        toml = TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, dotenv_settings, toml
+
+    def table_names(self) -> TableNames:
+        """The application's names."""
+        schema, _, table = self.table.rpartition(".")
+        return TableNames(table=table, schema=schema or None, **self.columns.model_dump())
+
+    def status_values(self) -> StatusValues:
+        """The status column's values; what is not set counts as failed."""
+        values = {name: value or self.statuses.failed for name, value in self.statuses}
+        return StatusValues(**values)
+
+    def policy(self, retention: timedelta, column_length: int | None) -> Policy:
+        """The policy, given Temporal's retention and the length of the error message's column."""
+        limit = self.error_message_limit
+        return Policy(
+            retention=retention,
+            grace=self.grace,
+            missing=self.missing,
+            max_missing_ratio=self.max_missing_ratio,
+            error_message_limit=min(limit, column_length or limit),
+            statuses=self.status_values(),
+        )
+
+    def pass_options(self, mode: str, *, dry_run: bool) -> PassOptions:
+        """The options of a pass."""
+        return PassOptions(mode, dry_run, self.batch_size, self.concurrency)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process. Raises `ConfigurationError`: one line, no secrets."""
+    if unknown := list(_unknown_names()):
+        raise ConfigurationError("; ".join(unknown))
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_complaints(error))) from None
+
+
+def temporal_environment() -> Mapping[str, str]:
+    """The variables Temporal's own configuration is read from: environment first, then .env."""
+    return {
+        name: value
+        for name, value in (dotenv_values(DOTENV) | dict(os.environ)).items()
+        if value is not None
+    }
+
+
+def environment_name(path: tuple[str, ...]) -> str:
+    """The variable that sets this field, e.g. ("columns", "run_id")."""
+    if path[0].lower() == "database_url":
+        return "DATABASE_URL"
+    return PREFIX + "__".join(path).upper()
+
+
+def _unknown_names() -> Iterator[str]:
+    """One complaint per setting that does not exist: a typo must not be a silent default."""
+    known = set(_known_names())
+    given = dict.fromkeys(os.environ, "environment")
+    given |= dict.fromkeys(dotenv_values(DOTENV), DOTENV)
+    given |= {environment_name(path): TOML for path in _toml_paths()}
+    for name, source in given.items():
+        # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TESTS):
+            near = difflib.get_close_matches(upper, known, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            yield f"{name} ({source}): there is no such setting{hint}"
+
+
+_TESTS = f"{PREFIX}TEST_"
+
+
+def _known_names() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            yield from (environment_name((name, inner)) for inner in nested.model_fields)
+        yield environment_name((name,))
+
+
+def _toml_paths() -> Iterator[tuple[str, ...]]:
+    if not Path(TOML).exists():
+        return
+    try:
+        content = tomllib.loads(Path(TOML).read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{TOML}: {error}") from None
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from ((key, inner) for inner in value)
+        else:
+            yield (key,)
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        name = environment_name(tuple(str(part) for part in problem["loc"]))
+        if problem["type"] == "missing":
+            yield f"{name} is not set"
+            continue
+        reason = problem["msg"].removeprefix("Value error, ")
+        reason = reason[:1].lower() + reason[1:]
+        # The value of DATABASE_URL holds a password.
+        shown = "" if name == "DATABASE_URL" else f" (it is {problem['input']!r})"
+        yield f"{name}: {reason}{shown}"
