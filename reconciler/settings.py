@@ -235,7 +235,7 @@ def _unknown_names() -> Iterator[str]:
         # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TESTS):
-            near = difflib.get_close_matches(upper, known, n=1)
+            near = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
             hint = f", did you mean {near[0]}?" if near else ""
             yield f"{name} ({source}): there is no such setting{hint}"
 

@@ -6,12 +6,13 @@ there. The role of that URL must be allowed to create databases.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -20,12 +21,16 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
 
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.postgres.engine import open_engine
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableNames
+from tests.workflows import Scripted, charge
+from tests.world import World
 
 #: What the dev server needs so that every case can be made in seconds.
 DYNAMIC_CONFIG = (
@@ -115,18 +120,18 @@ async def template_database(postgres_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database(postgres_url: str, template_database: str) -> AsyncIterator[Database]:
     """A migrated database; fails the test that leaves a connection checked out."""
-    async for database in _database(postgres_url, f"TEMPLATE {template_database}"):
+    async for database in make_database(postgres_url, f"TEMPLATE {template_database}"):
         yield database
 
 
 @pytest.fixture
 async def empty_database(postgres_url: str) -> AsyncIterator[Database]:
     """A database nothing has touched."""
-    async for database in _database(postgres_url, ""):
+    async for database in make_database(postgres_url, ""):
         yield database
 
 
-async def _database(postgres_url: str, options: str) -> AsyncIterator[Database]:
+async def make_database(postgres_url: str, options: str) -> AsyncIterator[Database]:
     name = f"test_{uuid4().hex}"
     await _administer(postgres_url, f"CREATE DATABASE {name} {options}")
     url = with_database(postgres_url, name)
@@ -173,8 +178,23 @@ def workflow_id(request: pytest.FixtureRequest) -> str:
     return f"{request.node.name[:80]}-{uuid4().hex[:8]}"
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait until an async condition holds; a deadline, not a sleep."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
+@pytest.fixture(scope="session")
+async def task_queue(temporal: Client) -> AsyncIterator[str]:
+    """The queue of a worker that lives as long as the tests."""
+    name = f"tests-{uuid4().hex}"
+    async with Worker(
+        temporal,
+        task_queue=name,
+        workflows=[Scripted],
+        activities=[charge],
+        graceful_shutdown_timeout=timedelta(seconds=1),
+    ):
+        yield name
+
+
+@pytest.fixture
+async def world(temporal: Client, task_queue: str, workflow_id: str) -> AsyncIterator[World]:
+    world = World(temporal, task_queue, workflow_id)
+    yield world
+    with contextlib.suppress(RPCError):  # what is still open would cost the later tests
+        await temporal.get_workflow_handle(workflow_id).terminate("end of test")

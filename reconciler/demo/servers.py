@@ -5,6 +5,7 @@ Used by the demo and by the tests. They live as long as their context, or their 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -26,15 +27,33 @@ async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnviro
     SDK downloads one.
     """
     beside_python = shutil.which("temporal", path=str(Path(sys.executable).parent))
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=beside_python or shutil.which("temporal"),
-        dev_server_extra_args=["--output", "none", *extra_arguments],
-        dev_server_log_level="error",
-    )
+    with tempfile.TemporaryDirectory(prefix="reconciler-temporal-") as folder:
+        # It would leave a file in the home folder, and ask the world for newer versions.
+        with _environment(HOME=folder, TEMPORAL_VERSION_CHECK_DISABLED="1"):
+            environment = await WorkflowEnvironment.start_local(
+                dev_server_existing_path=beside_python or shutil.which("temporal"),
+                dev_server_extra_args=["--output", "none", *extra_arguments],
+                dev_server_log_level="error",
+            )
+        try:
+            yield environment
+        finally:
+            await environment.shutdown()
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables for a process that is started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
-        yield environment
+        yield
     finally:
-        await environment.shutdown()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -54,8 +54,11 @@ async def migration_sql(dsn: str, names: TableNames, running: str, output: TextI
     config = alembic_config(dsn, names, running)
     config.output_buffer = output
     config.attributes["missing"] = missing
-    command.upgrade(config, f"{revision or 'base'}:head", sql=True)
-    if revision == ScriptDirectory.from_config(config).get_current_head() and missing:
+    if revision != ScriptDirectory.from_config(config).get_current_head():
+        command.upgrade(config, f"{revision or 'base'}:head", sql=True)
+    elif not missing:
+        output.write("-- nothing to do: up to date\n")
+    else:
         offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
         context = MigrationContext.configure(dialect_name="postgresql", opts=offline)
         add_missing(Operations(context), names, running, missing)

@@ -6,6 +6,7 @@ Two statements, each in a short transaction of its own; nothing is open while Te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,11 @@ class PostgresStore:
     def __init__(self, engine: AsyncEngine, table: MappedTable) -> None:
         self._engine = engine
         self._table = table
-        self._write = guarded_write(table)
+
+    @cached_property
+    def _write(self) -> sa.Select[Any]:
+        # Made when it is first needed: a dry run works on a table that lacks what it writes.
+        return guarded_write(self._table)
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""

@@ -13,8 +13,8 @@ from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Open, RunRow, Unknown
 from reconciler.temporal import probe as probe_module
-from tests.conftest import eventually
-from tests.integration.temporal.conftest import World
+from tests.polling import eventually
+from tests.world import World
 
 THRICE = RetryPolicy(
     maximum_attempts=3, initial_interval=timedelta(milliseconds=100), backoff_coefficient=1

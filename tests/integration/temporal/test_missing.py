@@ -19,8 +19,8 @@ from reconciler.temporal.connect import connect, load_config
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
-from tests.conftest import eventually
-from tests.integration.temporal.conftest import START_SKEW, World
+from tests.polling import eventually
+from tests.world import START_SKEW, World
 
 RETENTION = timedelta(seconds=4)
 

@@ -1,13 +1,12 @@
+"""A Temporal with a worker, and what a test can do to it."""
+
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
@@ -17,14 +16,12 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, Observation, RunRow
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.probe import TemporalProbe, to_datetime
 from reconciler.temporal.rpc import Rpc
-from tests.conftest import eventually
-from tests.integration.temporal.workflows import Scripted, charge
+from tests.polling import eventually
 
 START_SKEW = timedelta(seconds=60)
 
@@ -113,25 +110,3 @@ class World:
             return (await self.describe()).workflow_execution_info.history_length >= 4
 
         await eventually(done)
-
-
-@pytest.fixture(scope="session")
-async def task_queue(temporal: Client) -> AsyncIterator[str]:
-    """The queue of a worker that lives as long as the tests."""
-    name = f"tests-{uuid4().hex}"
-    async with Worker(
-        temporal,
-        task_queue=name,
-        workflows=[Scripted],
-        activities=[charge],
-        graceful_shutdown_timeout=timedelta(seconds=1),
-    ):
-        yield name
-
-
-@pytest.fixture
-async def world(temporal: Client, task_queue: str, workflow_id: str) -> AsyncIterator[World]:
-    world = World(temporal, task_queue, workflow_id)
-    yield world
-    with contextlib.suppress(RPCError):  # what is still open would cost the later tests
-        await temporal.get_workflow_handle(workflow_id).terminate("end of test")

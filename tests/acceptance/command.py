@@ -1,0 +1,57 @@
+"""The installed command in a subprocess, as cron would call it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RECONCILER = Path(sys.executable).parent / "reconciler"
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Standard output, which must be one JSON object and nothing else."""
+        assert self.out.count("\n") == 1, self.out
+        parsed: dict[str, Any] = json.loads(self.out)
+        return parsed
+
+
+@dataclass(frozen=True)
+class Command:
+    """`reconciler` with nothing in its environment but what the test says."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    program: Path = RECONCILER
+
+    async def __call__(self, *arguments: str, **variables: str) -> Result:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "COLUMNS": "120"}
+        process = await asyncio.create_subprocess_exec(
+            self.program,
+            *arguments,
+            env={**environment, **self.environment, **variables},
+            cwd=self.folder,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(50):
+                out, err = await process.communicate()
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None
+        return Result(process.returncode, out.decode(), err.decode())

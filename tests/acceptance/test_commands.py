@@ -1,0 +1,279 @@
+"""`migrate`, `explain`, `demo`, and the command from a wheel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import psutil
+import pytest
+
+from tests.acceptance.command import RECONCILER, Command
+from tests.conftest import Database
+from tests.polling import eventually
+from tests.world import World
+
+ROOT = Path(__file__).parents[2]
+
+
+class TestMigrate:
+    async def test_says_what_it_did_and_can_be_repeated(
+        self, reconciler: Command, empty_database: Database
+    ) -> None:
+        first = await reconciler("migrate", DATABASE_URL=empty_database.url)
+        second = await reconciler("migrate", DATABASE_URL=empty_database.url)
+
+        assert (first.code, first.err) == (0, "")
+        assert "table workflow_executions: created\n" in first.out
+        assert (second.code, second.out) == (0, "nothing to do: up to date\n")
+
+    async def test_needs_no_temporal(self, empty_database: Database, tmp_path: Path) -> None:
+        result = await Command({"DATABASE_URL": empty_database.url}, tmp_path)("migrate")
+
+        assert result.code == 0, result.err
+
+    async def test_sql_prints_and_changes_nothing(
+        self, reconciler: Command, empty_database: Database
+    ) -> None:
+        result = await reconciler("migrate", "--sql", DATABASE_URL=empty_database.url)
+
+        assert (result.code, result.err) == (0, "")
+        assert "CREATE TABLE workflow_executions" in result.out
+        assert "CREATE INDEX CONCURRENTLY" in result.out
+        tables = "SELECT 1 FROM pg_tables WHERE tablename IN ('passes', 'workflow_executions')"
+        assert await empty_database.fetch(tables) == []
+
+    async def test_without_the_right_to_create(
+        self, reconciler: Command, empty_database: Database
+    ) -> None:
+        await empty_database.execute("CREATE ROLE stranger LOGIN")
+        url = empty_database.url.replace("postgres:@", "stranger@").replace(
+            "postgres@", "stranger@"
+        )
+        try:
+            result = await reconciler("migrate", DATABASE_URL=url)
+        finally:
+            await empty_database.execute("DROP ROLE stranger")
+
+        assert result.code == 4
+        assert result.err.startswith("reconciler: cannot migrate the database: permission denied")
+        assert result.err.count("\n") == 1
+
+
+class TestExplain:
+    async def test_a_row_to_be_finished(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("fail", "no money"))
+        id_ = await database.insert(world.workflow_id, row.run_id)
+
+        result = await reconciler("explain", world.workflow_id)
+
+        assert result.code == 0
+        assert "running" in result.out
+        assert "FAILED at " in result.out
+        assert "OrderFailed: no money" in result.out
+        assert "finish as 'failed'" in result.out
+        assert (await database.row(id_))["status"] == "running"
+
+    async def test_a_row_that_is_open(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = world.row(await world.start("wait"))
+        await database.insert(world.workflow_id, row.run_id)
+
+        result = await reconciler("explain", world.workflow_id)
+
+        assert result.code == 0
+        assert "open (RUNNING)" in result.out
+        assert "leave: still open in Temporal" in result.out
+
+    async def test_a_row_that_is_finished(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("complete"))
+        await database.insert(world.workflow_id, row.run_id, status="cancelled by user")
+
+        result = await reconciler("explain", world.workflow_id)
+
+        assert result.code == 0
+        assert "cancelled by user" in result.out
+        assert "not marked as running" in result.out
+
+    async def test_every_row_of_the_id(self, reconciler: Command, database: Database) -> None:
+        old = datetime.now(UTC) - timedelta(days=9)
+        for _ in range(2):
+            await database.insert("gone", str(uuid4()), created_at=old)
+
+        result = await reconciler("explain", "gone")
+
+        assert result.out.count("leave: not in Temporal, and older than its retention") == 2
+
+    async def test_an_id_without_a_row(self, reconciler: Command) -> None:
+        result = await reconciler("explain", "nobody")
+
+        assert (result.code, result.out) == (3, "")
+        assert result.err == (
+            "reconciler: workflow_executions has no row of workflow nobody; "
+            "Temporal: not found: no such workflow\n"
+        )
+
+    async def test_before_the_first_migration(
+        self, reconciler: Command, empty_database: Database, world: World
+    ) -> None:
+        await empty_database.execute(
+            "CREATE TABLE workflow_executions (id serial PRIMARY KEY, workflow_id text,"
+            " run_id text, status text DEFAULT 'running', created_at timestamptz DEFAULT now())"
+        )
+        row = world.row(await world.start("wait"))
+        await empty_database.insert(world.workflow_id, row.run_id)
+
+        result = await reconciler("explain", world.workflow_id, DATABASE_URL=empty_database.url)
+
+        assert result.code == 0, result.err
+
+
+def leftovers() -> set[str]:
+    """Servers that a demo may have left, and their folders."""
+    servers = {f"{p.info['name']} {p.pid}" for p in psutil.process_iter(INFO) if is_server(p)}
+    return servers | {str(path) for path in Path(tempfile.gettempdir()).glob("reconciler-*")}
+
+
+INFO = ["name", "cmdline"]
+
+
+def is_server(process: psutil.Process) -> bool:
+    """A server itself, not one of the processes PostgreSQL has for each connection."""
+    name, arguments = process.info["name"], process.info["cmdline"] or []
+    return name == "temporal" or (name == "postgres" and "-D" in arguments)
+
+
+class TestDemo:
+    async def test_ends_by_itself_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        before = leftovers()
+
+        result = await Command({}, tmp_path)("demo")
+
+        assert result.code == 0, result.err
+        assert result.err == ""
+        assert "written  completed  2" in result.out
+        assert "failed     5" in result.out
+        for text in (
+            "activity create_zone failed (maximum attempts reached): QuotaExceeded: zone limit",
+            "child workflow ProvisionDns [tenant-umbrella/dns] failed: activity create_zone failed",
+            "ticket 42",
+            "canceled: customer withdrew",
+            "workflow execution timed out",
+        ):
+            assert text in " ".join(result.out.split())
+        assert leftovers() <= before
+        assert list(tmp_path.iterdir()) == []
+
+    async def test_is_not_disturbed_by_settings_around_it(self, tmp_path: Path) -> None:
+        around = {
+            "DATABASE_URL": "postgresql://u@127.0.0.1:1/theirs",
+            "TEMPORAL_ADDRESS": "127.0.0.1:1",
+            "TEMPORAL_NAMESPACE": "theirs",
+            "RECONCILER_TABLE": "theirs",
+        }
+
+        result = await Command(around, tmp_path)("demo")
+
+        assert result.code == 0, result.err
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    async def test_keeps_the_servers_until_it_is_told_to_stop(
+        self, number: signal.Signals, tmp_path: Path
+    ) -> None:
+        before = leftovers()
+        process = await asyncio.create_subprocess_exec(
+            RECONCILER,
+            "demo",
+            "--keep",
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            exports = await _exports(process)
+            connection = await asyncpg.connect(exports["DATABASE_URL"])
+            assert await connection.fetchval("SELECT count(*) FROM workflow_executions") == 8
+            await connection.close()
+            once = await Command(exports, tmp_path)("once", "--json")
+            assert (once.code, once.json["left"]["open"]) == (0, 1)
+            process.send_signal(number)
+            async with asyncio.timeout(20):
+                assert await process.wait() == 130
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+        async def nothing_left() -> bool:
+            return leftovers() <= before
+
+        await eventually(nothing_left)
+
+
+async def _exports(process: asyncio.subprocess.Process) -> dict[str, str]:
+    """The variables that the demo says to set."""
+    assert process.stdout is not None
+    exports: dict[str, str] = {}
+    async with asyncio.timeout(40):
+        while len(exports) < 2:
+            line = (await process.stdout.readline()).decode().strip()
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").partition("=")
+                exports[name] = value.strip("'")
+    return exports
+
+
+class TestWheel:
+    @pytest.mark.timeout(180)
+    async def test_an_installed_wheel_migrates(
+        self, empty_database: Database, tmp_path: Path
+    ) -> None:
+        """Everything the command needs is in the wheel: the folder `alembic` above all."""
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+        (wheel,) = tmp_path.glob("*.whl")
+        installed = tmp_path / "installed"
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--no-index",
+                "--disable-pip-version-check",
+                "--target",
+                str(installed),
+                str(wheel),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        # Imported from there and not from the checkout: -P keeps the current folder out.
+        script = tmp_path / "reconciler"
+        script.write_text(
+            f"#!{sys.executable} -P\nimport sys\nsys.path.insert(0, {str(installed)!r})\n"
+            "import reconciler\n"
+            f"assert reconciler.__file__.startswith({str(installed)!r})\n"
+            "from reconciler.__main__ import main\nmain()\n"
+        )
+        script.chmod(0o755)
+        command = Command({"DATABASE_URL": empty_database.url}, tmp_path, script)
+
+        result = await command("migrate")
+
+        assert result.code == 0, result.err
+        assert "table workflow_executions: created" in result.out

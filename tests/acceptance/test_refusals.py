@@ -1,0 +1,164 @@
+"""Bad input: one line on stderr that says how to mend it, the right exit code, nothing written."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.command import Command, Result
+from tests.conftest import Database, with_database
+
+SECRET = "s3cret"
+
+
+def assert_refused(result: Result, code: int, *told: str) -> None:
+    assert result.code == code, result.err
+    assert result.err.count("\n") == 1, result.err
+    assert result.err.startswith("reconciler: ")
+    for words in told:
+        assert words in result.err
+    assert SECRET not in result.err
+
+
+@pytest.mark.parametrize("command", [["once"], ["migrate"], ["explain", "wf"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        pytest.param({"DATABASE_URL": ""}, "DATABASE_URL: must look like", id="empty url"),
+        pytest.param(
+            {"DATABASE_URL": f"mysql://u:{SECRET}@h/db"}, "DATABASE_URL: must look", id="not ours"
+        ),
+        pytest.param({"RECONCILER_BATCH": "1"}, "RECONCILER_BATCH (environment)", id="unknown"),
+        pytest.param({"RECONCILER_GRACE": "soon"}, "RECONCILER_GRACE: must be", id="invalid"),
+    ],
+)
+async def test_configuration(
+    reconciler: Command, command: list[str], variables: dict[str, str], told: str
+) -> None:
+    result = await reconciler(*command, **variables)
+
+    assert_refused(result, 2, told)
+    assert result.out == ""
+
+
+async def test_no_settings_at_all(tmp_path: Path) -> None:
+    assert_refused(await Command({}, tmp_path)("once"), 2, "DATABASE_URL is not set")
+
+
+async def test_no_temporal_address(database: Database, tmp_path: Path) -> None:
+    result = await Command({"DATABASE_URL": database.url}, tmp_path)("once")
+
+    assert_refused(result, 2, "TEMPORAL_ADDRESS is not set")
+
+
+async def test_a_profile_that_is_not_there(reconciler: Command) -> None:
+    assert_refused(await reconciler("once", TEMPORAL_PROFILE="prod"), 2, "Temporal's settings")
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]], ids=["table", "json"])
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        pytest.param(
+            {"DATABASE_URL": f"postgresql://u:{SECRET}@127.0.0.1:1/db"},
+            ["database is unreachable", "check DATABASE_URL"],
+            id="database refused",
+        ),
+        pytest.param(
+            {"TEMPORAL_ADDRESS": "127.0.0.1:1"},
+            ["Temporal at 127.0.0.1:1 is unreachable", "check TEMPORAL_ADDRESS"],
+            id="Temporal refused",
+        ),
+        pytest.param(
+            {"TEMPORAL_NAMESPACE": "nowhere"},
+            ["no namespace 'nowhere'", "set TEMPORAL_NAMESPACE"],
+            id="no such namespace",
+        ),
+        pytest.param(
+            {"RECONCILER_TABLE": "orders"},
+            ["no table orders", "RECONCILER_TABLE", "reconciler migrate"],
+            id="no such table",
+        ),
+        pytest.param(
+            {"RECONCILER_COLUMNS__RUN_ID": "first_run"},
+            ["has no column first_run", "RECONCILER_COLUMNS__"],
+            id="no such column",
+        ),
+    ],
+)
+async def test_unusable(
+    reconciler: Command,
+    database: Database,
+    variables: dict[str, str],
+    told: list[str],
+    json: list[str],
+) -> None:
+    row = await database.insert("wf", None)
+
+    result = await reconciler("once", *json, **variables)
+
+    assert_refused(result, 4, *told)
+    if json:
+        assert result.json["outcome"] == "aborted"
+        assert result.json["scanned"] == 0
+    else:
+        assert result.out == ""
+    assert (await database.row(row))["status"] == "running"
+
+
+async def test_no_such_database(reconciler: Command, database: Database) -> None:
+    result = await reconciler("once", DATABASE_URL=with_database(database.url, "nowhere"))
+
+    assert_refused(result, 4, '"nowhere" does not exist', "check DATABASE_URL")
+
+
+async def test_a_database_that_was_never_migrated(
+    reconciler: Command, empty_database: Database
+) -> None:
+    result = await reconciler("once", DATABASE_URL=empty_database.url)
+
+    assert_refused(result, 4, "no table workflow_executions", "reconciler migrate")
+
+
+@pytest.mark.parametrize("side", ["TEMPORAL_ADDRESS", "DATABASE_URL"])
+async def test_a_silent_peer_does_not_hang_it(reconciler: Command, side: str) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        url = f"postgresql://u:{SECRET}@{address}/db"
+        value = address if side == "TEMPORAL_ADDRESS" else url
+        result = await reconciler("once", **{side: value})
+
+    assert_refused(result, 4, "did not answer", side)
+
+
+async def test_a_role_that_may_not_update(reconciler: Command, database: Database) -> None:
+    await database.insert("wf", None, created_at=datetime.now(UTC))
+    await database.execute("CREATE ROLE looker LOGIN")
+    try:
+        await database.execute("GRANT SELECT ON workflow_executions TO looker")
+        url = database.url.replace("postgres:@", "looker@").replace("postgres@", "looker@")
+        result = await reconciler("once", DATABASE_URL=url)
+        dry = await reconciler("once", "--dry-run", DATABASE_URL=url)
+    finally:
+        await database.execute("DROP OWNED BY looker")
+        await database.execute("DROP ROLE looker")
+
+    assert_refused(result, 4, "role looker may not use table workflow_executions: GRANT UPDATE (")
+    assert dry.code == 0
+
+
+async def test_a_dotenv_with_a_typo(reconciler: Command) -> None:
+    (reconciler.folder / ".env").write_text("RECONCILER_TABEL=jobs\n")
+
+    assert_refused(
+        await reconciler("once"),
+        2,
+        "RECONCILER_TABEL (.env): there is no such setting, did you mean RECONCILER_TABLE?",
+    )

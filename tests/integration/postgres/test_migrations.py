@@ -1,0 +1,256 @@
+"""`migrate`: what it makes, what it leaves alone, and what a way back takes out again."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
+from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableNames
+from tests.conftest import Database
+
+NAMES = TableNames()
+EXISTING = """
+    CREATE TABLE workflow_executions (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(), workflow_id text NOT NULL, run_id text,
+        status varchar(20) NOT NULL, created_at timestamp NOT NULL DEFAULT now(), {extra}
+        tenant text
+    )
+"""
+COLUMNS = """
+    SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns
+    WHERE table_name = 'workflow_executions' ORDER BY ordinal_position
+"""
+INDEX = "SELECT indexdef FROM pg_indexes WHERE indexname = 'reconciler_workflow_executions_running'"
+
+
+async def up(database: Database, names: TableNames = NAMES) -> list[str]:
+    return await migrate(database.url, names, "running")
+
+
+async def alembic(act: Callable[..., Any], database: Database, revision: str) -> None:
+    await asyncio.to_thread(act, alembic_config(database.url, NAMES, "running"), revision)
+
+
+async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
+    assert await up(empty_database) == [
+        "schema reconciler: from nothing to 0002",
+        "table workflow_executions: created",
+        "table workflow_executions: built index reconciler_workflow_executions_running",
+    ]
+
+    assert [tuple(column.values()) for column in await empty_database.fetch(COLUMNS)] == [
+        ("id", "bigint", "NO", None),
+        ("workflow_id", "text", "NO", None),
+        ("run_id", "text", "YES", None),
+        ("workflow_type", "text", "YES", None),
+        ("status", "text", "NO", "'running'::text"),
+        ("created_at", "timestamp with time zone", "NO", "now()"),
+        ("completed_at", "timestamp with time zone", "YES", None),
+        ("error_message", "text", "YES", None),
+    ]
+    (index,) = await empty_database.fetch(INDEX)
+    assert "(id) WHERE (status = 'running'::text)" in str(index["indexdef"])
+
+
+async def test_our_tables_are_those_of_the_metadata(database: Database) -> None:
+    def differences(connection: Any) -> list[Any]:
+        options = {
+            "version_table_schema": OWN_SCHEMA,
+            "include_schemas": True,
+            "include_name": lambda name, kind, _: kind != "schema" or name == OWN_SCHEMA,
+        }
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), OWN))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_is_safe_to_repeat(database: Database) -> None:
+    assert await up(database) == []
+
+
+async def test_several_at_once_do_not_get_in_each_others_way(empty_database: Database) -> None:
+    async with asyncio.timeout(30):
+        done = await asyncio.gather(*(up(empty_database) for _ in range(3)))
+
+    assert len(await empty_database.fetch(INDEX)) == 1
+    assert any("table workflow_executions: created" in lines for lines in done)
+    assert await up(empty_database) == []
+
+
+async def test_adds_to_an_existing_table_only_what_is_missing(empty_database: Database) -> None:
+    await empty_database.execute(EXISTING.format(extra="error_message varchar(80),"))
+    await empty_database.execute(
+        "INSERT INTO workflow_executions (workflow_id, status, tenant)"
+        " VALUES ('wf', 'running', 't')"
+    )
+    columns = await empty_database.fetch(COLUMNS)
+    rows = await empty_database.fetch("SELECT * FROM workflow_executions")
+
+    done = await up(empty_database)
+
+    assert done[1:] == [
+        "table workflow_executions: added column completed_at",
+        "table workflow_executions: built index reconciler_workflow_executions_running",
+    ]
+    assert (await empty_database.fetch(COLUMNS))[:-1] == columns
+    assert await empty_database.fetch("SELECT * FROM workflow_executions") == [
+        {**rows[0], "completed_at": None}
+    ]
+
+
+async def test_the_way_back_takes_out_what_was_added_and_nothing_else(
+    empty_database: Database,
+) -> None:
+    await empty_database.execute(EXISTING.format(extra="error_message varchar(80),"))
+    columns = await empty_database.fetch(COLUMNS)
+    await up(empty_database)
+
+    await alembic(command.downgrade, empty_database, "base")
+
+    assert await empty_database.fetch(COLUMNS) == columns
+    assert await empty_database.fetch(INDEX) == []
+    assert await empty_database.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'reconciler'"
+    ) == [{"tablename": "alembic_version"}]
+
+
+async def test_the_way_back_keeps_a_table_that_we_made(database: Database) -> None:
+    await database.insert("wf", "run-1", error_message="theirs by now")
+    columns = await database.fetch(COLUMNS)
+
+    await alembic(command.downgrade, database, "base")
+
+    assert await database.fetch(COLUMNS) == columns
+    assert (await database.fetch("SELECT workflow_id FROM workflow_executions")) == [
+        {"workflow_id": "wf"}
+    ]
+
+
+async def test_up_down_up(empty_database: Database) -> None:
+    await up(empty_database)
+    await alembic(command.downgrade, empty_database, "base")
+
+    assert (await up(empty_database))[0] == "schema reconciler: from nothing to 0002"
+
+
+async def test_alembics_own_command_does_the_same(
+    empty_database: Database, database: Database
+) -> None:
+    await alembic(command.upgrade, empty_database, "head")
+
+    for query in (COLUMNS, INDEX):
+        assert await empty_database.fetch(query) == await database.fetch(query)
+
+
+async def test_a_table_named_later_is_fitted_too(database: Database) -> None:
+    await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text, status text)")
+
+    done = await up(database, TableNames(table="jobs"))
+
+    assert done == [
+        "table jobs: added column completed_at",
+        "table jobs: added column error_message",
+        "table jobs: built index reconciler_jobs_running",
+    ]
+
+
+async def test_an_index_whose_building_failed_is_built_again(database: Database) -> None:
+    await database.execute(
+        "UPDATE pg_index SET indisvalid = false"
+        " WHERE indexrelid = 'reconciler_workflow_executions_running'::regclass"
+    )
+
+    assert await up(database) == [
+        "table workflow_executions: built index reconciler_workflow_executions_running"
+    ]
+    (state,) = await database.fetch(
+        "SELECT indisvalid FROM pg_index"
+        " WHERE indexrelid = 'reconciler_workflow_executions_running'::regclass"
+    )
+    assert state == {"indisvalid": True}
+
+
+async def test_the_index_is_built_beside_a_writing_application(empty_database: Database) -> None:
+    await empty_database.execute(
+        EXISTING.format(extra="completed_at timestamp, error_message text,")
+    )
+    application = await asyncpg.connect(empty_database.url)
+    try:
+        transaction = application.transaction()
+        await transaction.start()
+        await application.execute(
+            "INSERT INTO workflow_executions (workflow_id, status) VALUES ('wf', 'running')"
+        )
+        migrating = asyncio.create_task(up(empty_database))
+        await building(empty_database)
+        # A plain CREATE INDEX would make this wait, and wait for it in turn.
+        await application.execute(
+            "INSERT INTO workflow_executions (workflow_id, status) VALUES ('wf-2', 'running')"
+        )
+        await transaction.commit()
+        await migrating
+    finally:
+        await application.close()
+
+    assert len(await empty_database.fetch(INDEX)) == 1
+
+
+async def building(database: Database) -> None:
+    async with asyncio.timeout(20):
+        while not await database.fetch("SELECT 1 FROM pg_stat_progress_create_index"):
+            await asyncio.sleep(0.02)
+
+
+class TestSql:
+    async def test_printed_is_what_would_be_done(
+        self, empty_database: Database, database: Database
+    ) -> None:
+        output = io.StringIO()
+
+        await migration_sql(empty_database.url, NAMES, "running", output)
+
+        assert (
+            await empty_database.fetch("SELECT 1 FROM pg_namespace WHERE nspname = 'reconciler'")
+            == []
+        )
+        connection = await asyncpg.connect(empty_database.url)
+        try:
+            for statement in filter(str.strip, output.getvalue().split(";\n")):
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+        for query in (COLUMNS, INDEX):
+            assert await empty_database.fetch(query) == await database.fetch(query)
+        assert await up(empty_database) == []
+
+    async def test_of_an_up_to_date_database_changes_nothing(self, database: Database) -> None:
+        output = io.StringIO()
+
+        await migration_sql(database.url, NAMES, "running", output)
+
+        assert output.getvalue() == "-- nothing to do: up to date\n"
+
+    async def test_of_a_table_named_later(self, database: Database) -> None:
+        await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, status text)")
+        output = io.StringIO()
+
+        await migration_sql(database.url, TableNames(table="jobs"), "running", output)
+
+        assert "ALTER TABLE jobs ADD COLUMN completed_at" in output.getvalue()
+        assert "CREATE INDEX CONCURRENTLY reconciler_jobs_running" in output.getvalue()
+
+
+async def test_a_database_that_cannot_be_had_is_one_clear_line() -> None:
+    with pytest.raises(DatabaseUnusable, match=r"cannot migrate the database: .*unreachable"):
+        await migrate("postgresql://u@127.0.0.1:1/db", NAMES, "running")

@@ -1,0 +1,319 @@
+"""Whatever main path, passes and crashes do in whatever order: the row ends as Temporal says.
+
+Two passes run over real PostgreSQL, one step at a time, in an order that Hypothesis chooses; each
+may be killed between any two steps, the main path may write its end, the workflow may end or the
+row be started again. In the end the row holds what Temporal says, and it was written once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.model import Closed, CloseStatus, Observation, Open, Outcome, RowId, RunRow
+from reconciler.core.verdict import StatusValues
+from reconciler.ports import Written
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.store import PostgresStore
+from reconciler.reconcile import PassOptions, run_pass
+from tests.conftest import Database, make_database
+from tests.factories import policy
+
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
+STEPS = st.lists(
+    st.sampled_from(
+        ["pass A", "pass B", "kill A", "kill B", "workflow ends", "main path", "starts again"]
+    ),
+    max_size=25,
+)
+
+
+@dataclass
+class Truth:
+    """What Temporal would say: one chain per run id, each open or ended for good."""
+
+    run: int = 1
+    ends: dict[str, Closed] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return f"run-{self.run}"
+
+    def end(self) -> None:
+        status = CloseStatus.FAILED if self.run % 2 else CloseStatus.COMPLETED
+        failure = f"boom {self.run}" if status is CloseStatus.FAILED else None
+        close_time = START + timedelta(seconds=self.run)
+        self.ends.setdefault(self.run_id, Closed(status, close_time, self.run_id, failure))
+
+    def says(self, run_id: str | None) -> Observation:
+        return self.ends.get(run_id or "", Open())
+
+
+class Gate:
+    """Lets a pass make one step at a time."""
+
+    def __init__(self) -> None:
+        self._permits = asyncio.Semaphore(0)
+        self.waiting = 0
+
+    async def step(self) -> None:
+        self.waiting += 1
+        try:
+            await self._permits.acquire()
+        finally:
+            self.waiting -= 1
+
+    def open(self) -> None:
+        self._permits.release()
+
+
+class GatedStore:
+    """The real store, with a step before and after every statement."""
+
+    def __init__(self, store: PostgresStore, gate: Gate) -> None:
+        self._store, self._gate = store, gate
+
+    async def last_running(self) -> RowId | None:
+        await self._gate.step()
+        return await self._store.last_running()
+
+    async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
+        await self._gate.step()
+        return await self._store.scan_running(after, until, limit)
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        await self._gate.step()
+        written = await self._store.finish_if_running(pass_id, outcomes)
+        await self._gate.step()
+        return written
+
+
+class GatedProbe:
+    def __init__(self, truth: Truth, gate: Gate) -> None:
+        self._truth, self._gate = truth, gate
+
+    async def observe(self, row: RunRow) -> Observation:
+        observation = self._truth.says(row.run_id)
+        await self._gate.step()  # whatever happens now, the pass has its answer already
+        return observation
+
+    def rpcs(self) -> Mapping[str, int]:
+        return {}
+
+
+class World:
+    """One row, its truth, and who may write it."""
+
+    def __init__(self, database: Database, store: PostgresStore, row_id: int) -> None:
+        self.database, self.store, self.row_id = database, store, row_id
+        self.truth = Truth()
+        self.written_by_main_path: list[str] = []
+        self.passes: dict[str, tuple[asyncio.Task[object], Gate]] = {}
+
+    async def act(self, step: str) -> None:
+        match step.split():
+            case ["pass", name]:
+                await self.advance(name)
+            case ["kill", name]:
+                await self.kill(name)
+            case ["workflow", "ends"]:
+                self.truth.end()
+            case ["main", "path"]:
+                await self.main_path()
+            case ["starts", "again"]:
+                await self.start_again()
+
+    async def advance(self, name: str) -> None:
+        if name not in self.passes or self.passes[name][0].done():
+            gate = Gate()
+            self.passes[name] = (asyncio.create_task(self.run_pass(gate)), gate)
+        task, gate = self.passes[name]
+        gate.open()
+        await settled(task, gate)
+
+    async def kill(self, name: str) -> None:
+        if name in self.passes:
+            task, _ = self.passes.pop(name)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def run_pass(self, gate: Gate | None = None) -> object:
+        free = Gate()
+        if gate is None:
+            for _ in range(100):
+                free.open()
+        return await run_pass(
+            GatedStore(self.store, gate or free),
+            GatedProbe(self.truth, gate or free),
+            PassHistory(self.database.engine, StatusValues()),
+            policy(),
+            PassOptions(),
+            START,
+        )
+
+    async def main_path(self) -> None:
+        """What the workflow's last activity does: the same guard as ours."""
+        if not isinstance(end := self.truth.says(self.truth.run_id), Closed):
+            return
+        rows = await self.database.fetch(
+            "UPDATE workflow_executions SET status = $2, completed_at = $3, error_message = $4"
+            " WHERE id = $1 AND status = 'running' AND run_id = $5 RETURNING id",
+            self.row_id,
+            "failed" if end.failure else "completed",
+            end.close_time,
+            end.failure,
+            self.truth.run_id,
+        )
+        self.written_by_main_path += [self.truth.run_id] * len(rows)
+
+    async def start_again(self) -> None:
+        """The application reuses the row for a new execution, whatever became of the old one."""
+        self.truth.run += 1
+        await self.database.execute(
+            "UPDATE workflow_executions SET status = 'running', run_id = $2, completed_at = NULL,"
+            " error_message = NULL WHERE id = $1",
+            self.row_id,
+            self.truth.run_id,
+        )
+
+    async def close(self) -> None:
+        for name in list(self.passes):
+            await self.kill(name)
+
+
+async def settled(task: asyncio.Task[object], gate: Gate) -> None:
+    """Wait until the pass stands at its next step, or has ended."""
+    async with asyncio.timeout(10):
+        while not task.done() and not gate.waiting:
+            await asyncio.sleep(0)
+
+
+@pytest.fixture(scope="module")
+async def shared(postgres_url: str, template_database: str) -> AsyncIterator[Database]:
+    """One database for all the examples: each has a row of its own."""
+    async for database in make_database(postgres_url, f"TEMPLATE {template_database}"):
+        yield database
+
+
+@pytest.mark.timeout(180)
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS)
+async def test_the_row_ends_as_temporal_says_and_is_written_once(
+    shared: Database, steps: list[str]
+) -> None:
+    await shared.execute("TRUNCATE workflow_executions, reconciler.changes, reconciler.passes")
+    row_id = await shared.insert("wf", "run-1", created_at=START - timedelta(hours=1))
+    world = World(shared, PostgresStore(shared.engine, await shared.table()), row_id)
+    try:
+        for step in steps:
+            await world.act(step)
+    finally:
+        await world.close()
+    world.truth.end()
+    await world.run_pass()
+
+    end = world.truth.says(world.truth.run_id)
+    assert isinstance(end, Closed)
+    row = await shared.row(row_id)
+    assert row["status"] == ("failed" if end.failure else "completed")
+    assert row["completed_at"] == end.close_time
+    assert row["error_message"] == end.failure
+    await assert_written_once(shared, world)
+
+
+async def assert_written_once(database: Database, world: World) -> None:
+    journal = await database.fetch("SELECT * FROM reconciler.changes ORDER BY id")
+    runs = [str(change["run_id"]) for change in journal] + world.written_by_main_path
+    assert len(runs) == len(set(runs)), "a run's end was written twice"
+    assert world.truth.run_id in runs
+    for change in journal:
+        end = world.truth.ends[str(change["run_id"])]
+        assert change["old_status"] == "running"
+        assert change["close_time"] == end.close_time
+        assert change["new_error_message"] == end.failure
+
+
+async def test_two_passes_at_once_write_each_row_once(database: Database) -> None:
+    truth = Truth()
+    truth.end()
+    for number in range(300):
+        await database.insert(f"wf-{number}", "run-1")
+    store = PostgresStore(database.engine, await database.table())
+
+    async def one_pass() -> int:
+        gate = Gate()
+        for _ in range(10_000):
+            gate.open()
+        report = await run_pass(
+            store,
+            GatedProbe(truth, gate),
+            PassHistory(database.engine, StatusValues()),
+            policy(),
+            PassOptions(batch_size=20),
+            datetime.now(UTC),
+        )
+        assert report.error is None
+        assert report.scanned == report.changed + report.lost_races
+        return report.changed
+
+    written = await asyncio.gather(one_pass(), one_pass())
+
+    assert sum(written) == 300
+    (counts,) = await database.fetch(
+        "SELECT count(*) AS changes, count(DISTINCT row_id) AS rows FROM reconciler.changes"
+    )
+    assert counts == {"changes": 300, "rows": 300}
+
+
+async def test_a_pass_that_is_killed_leaves_whole_batches(database: Database) -> None:
+    """SIGKILL of the client: PostgreSQL sees the connection go, and rolls back what was open."""
+    truth = Truth()
+    truth.end()
+    await database.insert("wf", "run-1")
+    lock = await asyncpg.connect(database.url)
+    await lock.execute("BEGIN; LOCK TABLE reconciler.changes")
+    store = PostgresStore(database.engine, await database.table())
+    (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
+    history = PassHistory(database.engine, StatusValues())
+    gate = Gate()
+    for _ in range(100):
+        gate.open()
+    writing = asyncio.create_task(
+        run_pass(store, GatedProbe(truth, gate), history, policy(), PassOptions(), START)
+    )
+    try:
+        await _blocked(database)
+        await database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND query LIKE '%locked%' AND pid <> pg_backend_pid()"
+        )
+        report = await writing
+    finally:
+        await lock.close()
+
+    assert report.error is not None
+    assert (await database.row(int(str(row.id))))["status"] == "running"
+    assert await database.fetch("SELECT 1 FROM reconciler.changes") == []
+
+
+async def _blocked(database: Database) -> None:
+    async with asyncio.timeout(10):
+        while not await database.fetch(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND query LIKE '%locked%' AND pid <> pg_backend_pid()"
+        ):
+            await asyncio.sleep(0.02)

@@ -1,0 +1,165 @@
+"""What every error code means: to the row, to the pass, to the rate."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf.any_pb2 import Any as AnyProto
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import GrpcStatus
+from temporalio.api.enums.v1 import ResourceExhaustedCause as Cause
+from temporalio.api.errordetails.v1 import (
+    NamespaceNotFoundFailure,
+    NotFoundFailure,
+    ResourceExhaustedFailure,
+)
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.service import RPCError, RPCStatusCode
+
+from reconciler.errors import TemporalUnusable
+from reconciler.temporal import rpc as rpc_module
+from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.rpc import NotFound, RowError, Rpc
+
+ANSWER = DescribeWorkflowExecutionResponse()
+
+
+def error(code: RPCStatusCode, text: str = "text", detail: Message | None = None) -> RPCError:
+    status = GrpcStatus(code=int(code), message=text)
+    if detail is not None:
+        packed = AnyProto()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return RPCError(text, code, status.SerializeToString())
+
+
+def throttling(cause: Cause.ValueType = Cause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT) -> RPCError:
+    return error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=ResourceExhaustedFailure(cause=cause))
+
+
+class Service:
+    """Answers with each of these in turn, and with the last for ever."""
+
+    def __init__(self, *answers: RPCError | DescribeWorkflowExecutionResponse) -> None:
+        self.answers = list(answers)
+        self.calls: list[dict[str, Any]] = []
+
+    async def describe_workflow_execution(
+        self, request: Message, **options: Any
+    ) -> DescribeWorkflowExecutionResponse:
+        self.calls.append(options)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, RPCError):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_module, "THROTTLED_PAUSES", (1e-9,) * 3)
+
+
+def rpc(service: Service, limiter: RateLimiter | None = None) -> Rpc:
+    config = SimpleNamespace(target_host="t:7233")
+    client: Any = SimpleNamespace(
+        workflow_service=service,
+        namespace="ns",
+        service_client=SimpleNamespace(config=config),
+    )
+    return Rpc(client, limiter or RateLimiter(0))
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        pytest.param(
+            error(RPCStatusCode.NOT_FOUND, detail=NotFoundFailure()), NotFound, id="no workflow"
+        ),
+        pytest.param(error(RPCStatusCode.NOT_FOUND), NotFound, id="not found without detail"),
+        pytest.param(error(RPCStatusCode.INVALID_ARGUMENT), RowError, id="invalid argument"),
+        pytest.param(error(RPCStatusCode.INTERNAL), RowError, id="internal"),
+        pytest.param(error(RPCStatusCode.UNIMPLEMENTED), RowError, id="unimplemented"),
+        pytest.param(error(RPCStatusCode.DATA_LOSS), RowError, id="data loss"),
+        pytest.param(
+            throttling(Cause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW), RowError, id="busy workflow"
+        ),
+        pytest.param(
+            error(RPCStatusCode.RESOURCE_EXHAUSTED, "grpc: received message larger than max"),
+            RowError,
+            id="message too large",
+        ),
+    ],
+)
+async def test_concerns_this_row_only_and_is_not_tried_again(
+    answer: RPCError, meaning: type[Exception]
+) -> None:
+    service, limiter = Service(answer), RateLimiter(100)
+
+    with pytest.raises(meaning):
+        await rpc(service, limiter).describe("wf")
+
+    assert len(service.calls) == 1
+    assert limiter.rate == 100, "no slowing down"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "tries"),
+    [
+        pytest.param(
+            error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure(namespace="ns")),
+            "no namespace 'ns': set TEMPORAL_NAMESPACE",
+            1,
+            id="absent namespace",
+        ),
+        pytest.param(
+            error(RPCStatusCode.PERMISSION_DENIED),
+            "refuses access.*TEMPORAL_API_KEY",
+            1,
+            id="denied",
+        ),
+        pytest.param(
+            error(RPCStatusCode.UNAUTHENTICATED), "refuses access", 1, id="unauthenticated"
+        ),
+        pytest.param(error(RPCStatusCode.UNAVAILABLE), "unreachable", 2, id="unavailable twice"),
+        pytest.param(error(RPCStatusCode.DEADLINE_EXCEEDED), "unreachable", 2, id="deadline twice"),
+        pytest.param(error(RPCStatusCode.CANCELLED), "unreachable", 2, id="connection reset twice"),
+        pytest.param(throttling(), "keeps throttling.*RECONCILER_MAX_RPS", 4, id="throttled"),
+        pytest.param(
+            error(RPCStatusCode.RESOURCE_EXHAUSTED), "keeps throttling", 4, id="by a proxy"
+        ),
+    ],
+)
+async def test_ends_the_pass(answer: RPCError, message: str, tries: int) -> None:
+    service = Service(answer)
+
+    with pytest.raises(TemporalUnusable, match=message):
+        await rpc(service).describe("wf")
+
+    assert len(service.calls) == tries
+
+
+async def test_one_hiccup_of_the_connection_is_survived() -> None:
+    service = Service(error(RPCStatusCode.UNAVAILABLE), ANSWER)
+
+    assert await rpc(service).describe("wf") is ANSWER
+
+
+async def test_throttling_slows_down_and_tries_again() -> None:
+    service, limiter = Service(throttling(), throttling(), ANSWER), RateLimiter(100)
+
+    assert await rpc(service, limiter).describe("wf") is ANSWER
+    assert 50 <= limiter.rate < 51, "halved once, and hardly any time to recover"
+
+
+async def test_every_try_is_counted_limited_and_left_to_us() -> None:
+    service = Service(error(RPCStatusCode.UNAVAILABLE), ANSWER)
+    calls = rpc(service)
+
+    await calls.describe("wf")
+
+    assert calls.counts == {"describe": 2}
+    for options in service.calls:
+        assert options["retry"] is False, "the SDK would retry for 15 s on its own account"
+        assert options["timeout"] == rpc_module.RPC_TIMEOUT

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.verdict import MissingPolicy, StatusValues
+from reconciler.errors import ConfigurationError
+from reconciler.postgres.tables import TableNames
+from reconciler.settings import load_settings, temporal_environment
+
+URL = "postgresql://app:s3cret@db:5432/app"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's own."""
+    for name in os.environ:
+        if name.upper().startswith(("RECONCILER_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal() -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    text = str(refused.value)
+    assert "\n" not in text
+    assert "s3cret" not in text
+    return text
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+
+    assert settings.policy(timedelta(days=1), None).grace == timedelta(seconds=60)
+    assert settings.table_names() == TableNames()
+    assert settings.status_values() == StatusValues()
+    options = settings.pass_options("once", dry_run=True)
+    assert (options.mode, options.dry_run) == ("once", True)
+    assert (options.batch_size, options.concurrency, settings.max_rps) == (500, 16, 100)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app@db/app",
+        "postgres://app@db/app",
+        "postgresql+asyncpg://app@db/app",
+    ],
+)
+def test_every_usual_form_of_the_database_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert load_settings().database_url.get_secret_value() == "postgresql://app@db/app"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mysql://app:s3cret@db/app",
+        "s3cret",
+        "postgresql:///",
+        "postgresql://a:s3cret@db:port/x",
+    ],
+)
+def test_a_database_url_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    if url == "postgresql:///":  # libpq's "all defaults" is a URL like any other
+        assert load_settings().database_url.get_secret_value() == url
+        return
+
+    assert refusal().startswith("DATABASE_URL: ")
+
+
+def test_a_missing_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+
+    assert refusal() == "DATABASE_URL is not set"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30", timedelta(seconds=30)),
+        ("0.5", timedelta(milliseconds=500)),
+        ("30s", timedelta(seconds=30)),
+        ("5m", timedelta(minutes=5)),
+        ("2h", timedelta(hours=2)),
+        ("7d", timedelta(days=7)),
+        ("0", timedelta()),
+    ],
+)
+def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedelta) -> None:
+    monkeypatch.setenv("RECONCILER_GRACE", text)
+
+    assert load_settings().grace == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("RECONCILER_GRACE", "5 parsecs", "must be a number of seconds, or a duration"),
+        ("RECONCILER_GRACE", "-1s", "must be a number of seconds, or a duration"),
+        ("RECONCILER_GRACE", "9" * 30 + "d", "too long"),
+        ("RECONCILER_BATCH_SIZE", "0", "greater than or equal to 1"),
+        ("RECONCILER_CONCURRENCY", "many", "valid integer"),
+        ("RECONCILER_MAX_RPS", "-1", "greater than or equal to 0"),
+        ("RECONCILER_MISSING", "delete", "'leave' or 'fail'"),
+        ("RECONCILER_MAX_MISSING_RATIO", "50", "less than or equal to 1"),
+        ("RECONCILER_TABLE", "a.b.c", "should match pattern"),
+        ("RECONCILER_LOG_FORMAT", "xml", "'console' or 'json'"),
+        ("RECONCILER_COLUMNS__RUN_ID", "", "at least 1 character"),
+    ],
+)
+def test_an_invalid_value_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    text = refusal()
+
+    assert text.startswith(f"{name}: ")
+    assert told in text
+
+
+def test_several_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_BATCH_SIZE", "x")
+    monkeypatch.setenv("RECONCILER_MAX_RPS", "y")
+
+    text = refusal()
+
+    assert "RECONCILER_BATCH_SIZE: " in text
+    assert "RECONCILER_MAX_RPS: " in text
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("RECONCILER_BATCHSIZE", ", did you mean RECONCILER_BATCH_SIZE?"),
+        ("RECONCILER_COLUMNS__RUNID", ", did you mean RECONCILER_COLUMNS__RUN_ID?"),
+        ("RECONCILER_ZZZ", ""),
+    ],
+)
+def test_an_unknown_setting_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+
+    assert refusal() == f"{name} (environment): there is no such setting{hint}"
+
+
+def test_names_and_values_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_TABLE", "shop.jobs")
+    monkeypatch.setenv("RECONCILER_COLUMNS__RUN_ID", "first_run")
+    monkeypatch.setenv("RECONCILER_STATUSES__FAILED", "broken")
+    monkeypatch.setenv("RECONCILER_STATUSES__CANCELED", "stopped")
+
+    settings = load_settings()
+
+    assert settings.table_names() == TableNames(table="jobs", schema="shop", run_id="first_run")
+    assert settings.status_values() == StatusValues(
+        failed="broken", canceled="stopped", terminated="broken", timed_out="broken"
+    )
+
+
+def test_files_are_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("reconciler.toml").write_text(
+        'batch_size = 1\nconcurrency = 1\ngrace = "1m"\n[columns]\nrun_id = "r"\n'
+    )
+    Path(".env").write_text("RECONCILER_CONCURRENCY=2\nRECONCILER_GRACE=2m\nSECRET_KEY=theirs\n")
+    monkeypatch.setenv("RECONCILER_GRACE", "3m")
+
+    settings = load_settings()
+
+    assert settings.batch_size == 1
+    assert settings.columns.run_id == "r"
+    assert settings.concurrency == 2
+    assert settings.grace == timedelta(minutes=3)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("reconciler.toml", "batchsize = 1", "RECONCILER_BATCHSIZE (reconciler.toml): there is no"),
+        ("reconciler.toml", "[columns]\nnope = 1", "RECONCILER_COLUMNS__NOPE (reconciler.toml)"),
+        ("reconciler.toml", "batch_size = ", "reconciler.toml: Invalid value"),
+        (".env", "RECONCILER_BATCHSIZE=1", "RECONCILER_BATCHSIZE (.env): there is no such"),
+    ],
+)
+def test_mistakes_in_files_are_named_with_the_file(file: str, content: str, told: str) -> None:
+    Path(file).write_text(content)
+
+    assert refusal().startswith(told)
+
+
+def test_the_shorter_of_limit_and_column_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_ERROR_MESSAGE_LIMIT", "100")
+
+    settings = load_settings()
+
+    assert settings.policy(timedelta(1), None).error_message_limit == 100
+    assert settings.policy(timedelta(1), 50).error_message_limit == 50
+    assert settings.policy(timedelta(1), 255).error_message_limit == 100
+
+
+def test_missing_can_be_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_MISSING", "fail")
+
+    assert load_settings().policy(timedelta(1), None).missing is MissingPolicy.FAIL
+
+
+def test_temporals_variables_come_from_the_environment_and_then_from_dotenv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_text("TEMPORAL_ADDRESS=a:1\nTEMPORAL_NAMESPACE=from-file\n")
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "from-environment")
+
+    environment = temporal_environment()
+
+    assert environment["TEMPORAL_ADDRESS"] == "a:1"
+    assert environment["TEMPORAL_NAMESPACE"] == "from-environment"
