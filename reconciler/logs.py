@@ -21,6 +21,8 @@ def configure_logs(level: str, *, as_json: bool) -> None:
         else [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
+                sort_keys=False,
+                pad_event_to=0,
                 # The default prints local variables too, and with them whatever is secret.
                 exception_formatter=structlog.dev.plain_traceback,
             )

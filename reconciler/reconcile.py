@@ -205,9 +205,10 @@ def _log_finish(finish: Finish, written: Written, report: PassReport) -> None:
     outcome = finish.outcome
     event = log.bind(
         workflow_id=outcome.row.workflow_id,
-        run_id=outcome.row.run_id,
         status=outcome.status,
-        temporal=outcome.temporal_status,
+        why=outcome.error_message or outcome.temporal_status,
+        closed=outcome.completed_at and outcome.completed_at.isoformat(),
+        run_id=outcome.row.run_id,
         pass_id=report.pass_id,
     )
     if outcome.row.id in written.refused:
@@ -215,8 +216,4 @@ def _log_finish(finish: Finish, written: Written, report: PassReport) -> None:
     elif outcome.row.id not in written.ids:
         event.debug("lost race: no longer running")
     else:
-        event.info(
-            "would finish" if report.dry_run else "finished",
-            closed=outcome.completed_at and outcome.completed_at.isoformat(),
-            why=outcome.error_message,
-        )
+        event.info("would finish" if report.dry_run else "finished")

@@ -17,6 +17,7 @@ from pathlib import Path
 from temporalio.testing import WorkflowEnvironment
 
 from reconciler.errors import ConfigurationError
+from reconciler.temporal.connect import quiet_runtime
 
 
 @asynccontextmanager
@@ -34,6 +35,7 @@ async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnviro
                 dev_server_existing_path=beside_python or shutil.which("temporal"),
                 dev_server_extra_args=["--output", "none", *extra_arguments],
                 dev_server_log_level="error",
+                runtime=quiet_runtime(),
             )
         try:
             yield environment

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from temporalio.client import Client
@@ -69,7 +70,7 @@ async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Names
     arguments["identity"] = f"reconciler@{socket.gethostname()}"
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
-            client = await Client.connect(**arguments, runtime=_quiet_runtime())
+            client = await Client.connect(**arguments, runtime=quiet_runtime())
             rpc = Rpc(client, RateLimiter(max_rps))
             return rpc, await _namespace(rpc)
     except TimeoutError as error:
@@ -96,7 +97,8 @@ async def _namespace(rpc: Rpc) -> Namespace:
     )
 
 
-def _quiet_runtime() -> Runtime:
-    # Left alone, the SDK's core writes coloured warnings of its own to stderr.
+@cache
+def quiet_runtime() -> Runtime:
+    """The SDK's core, one per process, without the coloured warnings it writes to stderr."""
     level = TelemetryFilter(core_level="OFF", other_level="OFF")
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=level)))

@@ -36,10 +36,12 @@ async def test_nothing_outlives_a_transaction(database: Database) -> None:
     await store.finish_if_running(report.pass_id, [outcome(row)])
 
     async with database.engine.connect() as connection:
+        prepared = await connection.exec_driver_sql("SELECT name FROM pg_prepared_statements")
+        assert prepared.all() == [], "not even the statement that asks"
+        await connection.rollback()
         raw = await connection.get_raw_connection()
         driver = raw.driver_connection
         assert driver is not None
-        assert await driver.fetch("SELECT name FROM pg_prepared_statements") == []
         assert await driver.fetch("SELECT * FROM pg_locks WHERE locktype = 'advisory'") == []
         changed = await driver.fetch(
             "SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val"

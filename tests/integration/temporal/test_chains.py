@@ -13,6 +13,7 @@ from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Open, RunRow, Unknown
 from reconciler.temporal import probe as probe_module
+from reconciler.temporal.probe import TemporalProbe, to_datetime
 from tests.polling import eventually
 from tests.world import World
 
@@ -107,6 +108,16 @@ class TestRetryPolicy:
         assert await world.observe(of) == Closed(
             CloseStatus.COMPLETED, await world.close_time(), await current_run(world)
         )
+
+    async def test_the_close_event_of_an_attempt_is_the_true_one(self, world: World) -> None:
+        """Clients that do not say they follow runs get a synthetic CONTINUED_AS_NEW instead."""
+        of = await world.ended(
+            await world.start("fail until the third attempt", retry_policy=THRICE)
+        )
+
+        event = await world.rpc.close_event(world.workflow_id, first_run(of))
+
+        assert event.HasField("workflow_execution_failed_event_attributes")
 
     async def test_exhausted(self, world: World) -> None:
         of = await world.ended(await world.start("fail", "no money", retry_policy=THRICE))
@@ -272,6 +283,20 @@ class TestRowsWithoutRunId:
         of = world.row(handle, run_id=None, created_at=of.created_at - timedelta(minutes=2))
 
         assert await world.observe(of) == Missing("workflow id reused")
+
+    async def test_the_start_of_the_chain_counts_and_not_that_of_its_last_run(
+        self, world: World
+    ) -> None:
+        handle = await world.start("complete", cron_schedule="@every 1s")
+        first = first_run(world.row(handle))
+        second = await on_next_run(world, first)
+        await on_next_run(world, second)
+        started = to_datetime((await world.describe(first)).workflow_execution_info.start_time)
+        probe = TemporalProbe(world.rpc, start_skew=timedelta(seconds=0.5))
+
+        observed = await probe.observe(world.row(handle, run_id=None, created_at=started))
+
+        assert observed == Open("RUNNING")
 
     async def test_without_a_creation_time_nothing_can_be_told(self, world: World) -> None:
         of = world.row(await world.start("wait"), run_id=None, created_at=None)
