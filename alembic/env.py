@@ -58,7 +58,7 @@ def run_offline() -> None:
 def complete(attributes: dict[str, object]) -> None:
     if "dsn" in attributes:
         return
-    from reconciler.settings import load_settings
+    from reconciler.settings.load import load_settings
 
     settings = load_settings()
     attributes["dsn"] = settings.database_url.get_secret_value()

@@ -22,7 +22,8 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
 from reconciler.reconcile import run_pass
-from reconciler.settings import Settings, temporal_environment
+from reconciler.settings.load import temporal_environment
+from reconciler.settings.model import Settings
 from reconciler.temporal.connect import Namespace, connect, load_config
 from reconciler.temporal.probe import TemporalProbe
 

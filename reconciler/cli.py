@@ -21,7 +21,7 @@ from rich.console import Console
 from reconciler import __version__
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
 INTERRUPTED = 130
@@ -166,7 +166,8 @@ def demo(
 
 def _load() -> Settings:
     from reconciler.logs import configure_logs
-    from reconciler.settings import LogFormat, load_settings
+    from reconciler.settings.load import load_settings
+    from reconciler.settings.model import LogFormat
 
     settings = load_settings()
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)

@@ -80,17 +80,31 @@ class _Pass:
 
     async def run(self) -> None:
         """Every page once; then, if the breaker lets them, the rows Temporal does not know."""
-        missing: list[Finish] = []
-        async with aclosing(read_ahead(self.store, self.options.batch_size)) as pages:
-            async for rows in pages:
-                self.report.scanned += len(rows)
-                verdicts = await self._judge(rows)
-                missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
-                await self._settle([v for v in verdicts if isinstance(v, Leave) or not v.missing])
+        missing = await self._run_pages()
         if self._breaker_trips(len(missing)):
             self.report.hold_back(missing)
         else:
             await self._settle_missing([finish.outcome.row for finish in missing])
+
+    async def _run_pages(self) -> list[Finish]:
+        """Judge and settle each page; returns the missing rows that the policy would fail.
+
+        While Temporal is asked about one page, the next is read and the last is written.
+        """
+        missing: list[Finish] = []
+        settling: asyncio.Future[None] = asyncio.ensure_future(self._settle([]))
+        try:
+            async with aclosing(read_ahead(self.store, self.options.batch_size)) as pages:
+                async for rows in pages:
+                    self.report.scanned += len(rows)
+                    verdicts = await self._judge(rows)
+                    missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
+                    rest = [v for v in verdicts if isinstance(v, Leave) or not v.missing]
+                    await settling
+                    settling = asyncio.ensure_future(self._settle(rest))
+        finally:
+            await settling  # what has been decided is written, whatever ends the pass
+        return missing
 
     async def _judge(self, rows: Sequence[RunRow]) -> list[Verdict]:
         observations = await observe_all(self.probe, rows, self.options.concurrency)

@@ -33,7 +33,7 @@ from reconciler.demo.workflows import (
 )
 from reconciler.logs import configure_logs
 from reconciler.postgres.engine import open_engine
-from reconciler.settings import Settings
+from reconciler.settings.model import Settings
 
 #: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
 PATIENCE = timedelta(seconds=40)

@@ -15,6 +15,7 @@ from reconciler.core.model import (
     Missing,
     Observation,
     Open,
+    Outcome,
     RowId,
     RunRow,
     Unknown,
@@ -22,6 +23,7 @@ from reconciler.core.model import (
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy, Policy
 from reconciler.errors import DatabaseUnusable, TemporalUnusable
+from reconciler.ports import Written
 from reconciler.reconcile import PassOptions, run_pass
 from tests.factories import NOW, closed, policy, row
 from tests.fakes import Answer, MemoryStore, Recorder, ScriptedProbe
@@ -178,6 +180,27 @@ async def test_the_next_page_is_read_while_this_one_is_observed() -> None:
         report = await reconcile(Store(rows(2)), Probe({}), batch_size=1)
 
     assert report.scanned == 2
+
+
+async def test_a_page_is_written_while_the_next_is_observed() -> None:
+    next_asked = asyncio.Event()
+
+    class Store(MemoryStore):
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            if outcomes[0].row.id == 1:
+                await next_asked.wait()
+            return await super().finish_if_running(pass_id, outcomes)
+
+    class Probe(ScriptedProbe):
+        async def observe(self, asked_row: RunRow) -> Observation:
+            if asked_row.id == 2:
+                next_asked.set()
+            return closed()
+
+    async with asyncio.timeout(5):
+        report = await reconcile(Store(rows(2)), Probe({}), batch_size=1)
+
+    assert report.written == {"completed": 2}
 
 
 async def test_an_unusable_database_ends_the_pass() -> None:

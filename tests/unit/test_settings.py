@@ -9,7 +9,7 @@ import pytest
 from reconciler.core.verdict import MissingPolicy, StatusValues
 from reconciler.errors import ConfigurationError
 from reconciler.postgres.tables import TableNames
-from reconciler.settings import load_settings, temporal_environment
+from reconciler.settings.load import load_settings, temporal_environment
 
 URL = "postgresql://app:s3cret@db:5432/app"
 

@@ -1,4 +1,4 @@
-"""Settings from the environment, `.env` and `reconciler.toml`, checked before anything starts.
+"""Every setting, with its type, its default and its meaning.
 
 Settings stop here and in `app`: everything below gets plain values. Temporal's own variables
 (TEMPORAL_*) are read by Temporal's own code, in `temporal.connect`.
@@ -6,19 +6,13 @@ Settings stop here and in `app`: everything below gets plain values. Temporal's 
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,7 +21,6 @@ from pydantic_settings import (
 )
 
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
-from reconciler.errors import ConfigurationError
 from reconciler.postgres.tables import TableNames
 from reconciler.reconcile import PassOptions
 
@@ -123,7 +116,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         env_file=DOTENV,
         toml_file=TOML,
-        extra="ignore",  # unknown names are found by _unknown_names, with a better message
+        extra="ignore",  # unknown names are found by settings.load, with a better message
         populate_by_name=True,
     )
 
@@ -197,82 +190,3 @@ class Settings(BaseSettings):
     def pass_options(self, mode: str, *, dry_run: bool) -> PassOptions:
         """The options of a pass."""
         return PassOptions(mode, dry_run, self.batch_size, self.concurrency)
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """The settings of this process. Raises `ConfigurationError`: one line, no secrets."""
-    if unknown := list(_unknown_names()):
-        raise ConfigurationError("; ".join(unknown))
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaints(error))) from None
-
-
-def temporal_environment() -> Mapping[str, str]:
-    """The variables Temporal's own configuration is read from: environment first, then .env."""
-    return {
-        name: value
-        for name, value in (dotenv_values(DOTENV) | dict(os.environ)).items()
-        if value is not None
-    }
-
-
-def environment_name(path: tuple[str, ...]) -> str:
-    """The variable that sets this field, e.g. ("columns", "run_id")."""
-    if path[0].lower() == "database_url":
-        return "DATABASE_URL"
-    return PREFIX + "__".join(path).upper()
-
-
-def _unknown_names() -> Iterator[str]:
-    """One complaint per setting that does not exist: a typo must not be a silent default."""
-    known = set(_known_names())
-    given = dict.fromkeys(os.environ, "environment")
-    given |= dict.fromkeys(dotenv_values(DOTENV), DOTENV)
-    given |= {environment_name(path): TOML for path in _toml_paths()}
-    for name, source in given.items():
-        # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
-        upper = name.upper()
-        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TESTS):
-            near = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
-            hint = f", did you mean {near[0]}?" if near else ""
-            yield f"{name} ({source}): there is no such setting{hint}"
-
-
-_TESTS = f"{PREFIX}TEST_"
-
-
-def _known_names() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
-        nested = field.annotation
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            yield from (environment_name((name, inner)) for inner in nested.model_fields)
-        yield environment_name((name,))
-
-
-def _toml_paths() -> Iterator[tuple[str, ...]]:
-    if not Path(TOML).exists():
-        return
-    try:
-        content = tomllib.loads(Path(TOML).read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{TOML}: {error}") from None
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from ((key, inner) for inner in value)
-        else:
-            yield (key,)
-
-
-def _complaints(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        name = environment_name(tuple(str(part) for part in problem["loc"]))
-        if problem["type"] == "missing":
-            yield f"{name} is not set"
-            continue
-        reason = problem["msg"].removeprefix("Value error, ")
-        reason = reason[:1].lower() + reason[1:]
-        # The value of DATABASE_URL holds a password.
-        shown = "" if name == "DATABASE_URL" else f" (it is {problem['input']!r})"
-        yield f"{name}: {reason}{shown}"
