@@ -6,6 +6,7 @@ without a zone need no setting.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class MappedTable:
         """The columns of `RunRow`, in its order."""
         return sa.select(
             self.id,
-            sa.cast(self.workflow_id, sa.Text),
+            sa.func.coalesce(sa.cast(self.workflow_id, sa.Text), ""),  # Temporal refuses that
             sa.cast(self.run_id, sa.Text),
             self.as_utc(self.created_at),
         )
@@ -121,9 +122,16 @@ async def map_table(
 
 async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
     def reflect(sync: sa.Connection) -> sa.Table:
-        return sa.Table(
-            names.table, sa.MetaData(), schema=names.schema, autoload_with=sync, resolve_fks=False
-        )
+        # Other columns may be of types that SQLAlchemy does not know, and would warn about.
+        with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
+            return sa.Table(
+                names.table,
+                sa.MetaData(),
+                schema=names.schema,
+                autoload_with=sync,
+                include_columns=names.read + names.written,
+                resolve_fks=False,
+            )
 
     try:
         return await connection.run_sync(reflect)

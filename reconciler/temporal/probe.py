@@ -82,12 +82,12 @@ class TemporalProbe:
         try:
             current = await self._rpc.describe(row.workflow_id)
         except NotFound:
-            if row.run_id is None:
+            if not row.run_id:
                 raise
             # The current run can be deleted while older runs of the id are still there.
             return await self._follow(row.workflow_id, row.run_id, current=None)
         info = current.workflow_execution_info
-        if row.run_id is None:
+        if not row.run_id:  # an empty one would be answered with the current run
             if await self._started_with(row, info):
                 return await self._head(info)
             return Missing("workflow id reused")

@@ -112,6 +112,28 @@ async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]
     assert change["close_time"] == CLOSE_TIME, "as Temporal said"
 
 
+async def test_columns_that_are_not_ours_may_be_of_any_type(database: Database) -> None:
+    await database.execute("CREATE DOMAIN odd AS int; CREATE TYPE pair AS (a int, b odd)")
+    await database.execute(
+        "ALTER TABLE workflow_executions ADD a pair, ADD b pg_lsn, ADD c xid8, ADD d point"
+    )
+    await database.insert("wf", "run-1")
+
+    store = PostgresStore(database.engine, await database.table())
+
+    assert await store.last_running() is not None
+
+
+async def test_a_row_without_a_workflow_id_is_read_as_an_empty_one(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER workflow_id DROP NOT NULL")
+    await database.execute("INSERT INTO workflow_executions (run_id) VALUES (NULL)")
+    store = PostgresStore(database.engine, await database.table())
+
+    (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
+
+    assert row.workflow_id == ""
+
+
 async def test_names_that_need_quotes(database: Database) -> None:
     await database.execute('CREATE SCHEMA "My App"')
     await database.execute(

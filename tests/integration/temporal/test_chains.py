@@ -5,9 +5,10 @@ Open, done, and with the workflow id used again by a chain that is none of the r
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
@@ -273,14 +274,14 @@ class TestRowsWithoutRunId:
         assert isinstance(observed, Closed)
         assert observed.run_id == await current_run(world)
 
+    @pytest.mark.parametrize("run_id", [None, ""])
     async def test_an_unrelated_use_of_the_id_is_not_taken_for_the_rows_own(
-        self, world: World
+        self, world: World, run_id: str | None
     ) -> None:
         handle = await world.start("complete")
         await world.ended(handle)
-        of = world.row(handle, run_id=None)
-        assert of.created_at is not None
-        of = world.row(handle, run_id=None, created_at=of.created_at - timedelta(minutes=2))
+        earlier = datetime.now(UTC) - timedelta(minutes=2)
+        of = world.row(handle, run_id=run_id, created_at=earlier)
 
         assert await world.observe(of) == Missing("workflow id reused")
 
