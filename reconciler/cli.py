@@ -24,7 +24,7 @@ from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
 from reconciler.settings.model import Settings
 
 OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
-INTERRUPTED = 130
+INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
 
 _EXIT_CODES = {
     PassOutcome.OK: OK,
@@ -54,6 +54,8 @@ def run(arguments: Sequence[str]) -> int:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         _refuse(f"{text.rstrip('.')}; see reconciler --help")
         return USAGE
+    except SystemExit:  # Typer's answer to a reader that went away, e.g. `| head`
+        return BROKEN_PIPE
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
         _refuse("interrupted")
         return INTERRUPTED

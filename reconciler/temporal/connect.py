@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,9 +81,18 @@ async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Names
         ) from error
     except RuntimeError as error:  # the SDK's word for refused, no such host, TLS mismatch
         raise TemporalUnusable(
-            f"Temporal at {target} is unreachable ({one_line(str(error), 300)}): "
+            f"Temporal at {target} is unreachable ({_reason(error)}): "
             "check TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
         ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"TEMPORAL_ADDRESS {target!r}: {error}") from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """The sentence for people inside the SDK's nest of Rust errors, if there is one."""
+    sentences = re.findall(r'(?:message|error): "([^"]+)"', str(error))
+    whole = str(error).removeprefix("Failed client connect: ")
+    return one_line(sentences[-1] if sentences else whole, 300)
 
 
 async def _namespace(rpc: Rpc) -> Namespace:

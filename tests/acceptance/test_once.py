@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -252,6 +254,26 @@ async def test_the_exit_code_is_always_ours(reconciler: Command) -> None:
     codes = [(await reconciler("once")).code for _ in range(8)]
 
     assert codes == [0] * 8
+
+
+async def test_a_reader_that_goes_away_is_not_a_bug(reconciler: Command) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            reconciler.program,
+            "once",
+            "--json",
+            env={**os.environ, **reconciler.environment},
+            cwd=reconciler.folder,
+            stdout=write,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        os.close(write)
+    _, err = await process.communicate()
+
+    assert (process.returncode, err) == (141, b"")
 
 
 async def test_missing_rows_are_failed_if_that_is_wanted(

@@ -133,9 +133,21 @@ class TestConnect:
         with pytest.raises(TemporalUnusable, match="has no namespace 'nowhere'"):
             await connect({"target_host": temporal_address, "namespace": "nowhere"}, 100)
 
-    async def test_nobody_listens(self) -> None:
-        with pytest.raises(TemporalUnusable, match=r"127\.0\.0\.1:1 is unreachable"):
-            await connect({"target_host": "127.0.0.1:1"}, 100)
+    @pytest.mark.parametrize(
+        ("address", "reason"),
+        [
+            ("127.0.0.1:1", "Connection refused"),
+            ("no-such-host.invalid:7233", "failed to lookup address information: .*"),
+        ],
+    )
+    async def test_nobody_is_there(self, address: str, reason: str) -> None:
+        told = rf"{address} is unreachable \({reason}\): check TEMPORAL_ADDRESS"
+        with pytest.raises(TemporalUnusable, match=told):
+            await connect({"target_host": address}, 100)
+
+    async def test_an_address_that_cannot_be_one(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"TEMPORAL_ADDRESS 'h:99999': .*port"):
+            await connect({"target_host": "h:99999"}, 100)
 
     async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("reconciler.temporal.connect.CONNECT_TIMEOUT", timedelta(seconds=1))
