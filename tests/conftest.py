@@ -29,6 +29,7 @@ from reconciler.postgres.engine import open_engine
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableNames
+from reconciler.temporal.connect import quiet_runtime
 from tests.workflows import Scripted, charge
 from tests.world import World
 
@@ -160,7 +161,7 @@ def with_database(url: str, name: str) -> str:
 async def temporal() -> AsyncIterator[Client]:
     """A client of a real Temporal server."""
     if address := os.environ.get("RECONCILER_TEST_TEMPORAL_ADDRESS"):
-        yield await Client.connect(address)
+        yield await Client.connect(address, runtime=quiet_runtime())
         return
     flags = [part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)]
     async with temporal_server(*flags) as environment:
