@@ -16,9 +16,10 @@ def main() -> None:
     down, with exit code 134 in place of ours (sdk-python issue 300); cron must never see that.
     """
     code = run(sys.argv[1:])
-    with contextlib.suppress(BrokenPipeError):  # the reader went away, e.g. `| head`
-        sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by the caller
+            with contextlib.suppress(BrokenPipeError):  # the reader went away, e.g. `| head`
+                stream.flush()
     os._exit(code)
 
 

@@ -106,7 +106,7 @@ async def open_app(
             table=names.full_name,
         )
         policy = settings.policy(namespace.retention, table.error_message_length)
-        probe = TemporalProbe(rpc, start_skew=settings.grace)
+        probe = TemporalProbe(rpc, start_delay=settings.grace)
         yield App(settings, namespace, policy, engine, table, probe)
     finally:
         await engine.dispose()

@@ -46,7 +46,9 @@ cli = typer.Typer(
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; nothing escapes."""
     try:
-        return int(cli(args=list(arguments), standalone_mode=False) or OK)
+        code = int(cli(args=list(arguments), standalone_mode=False) or OK)
+        if code == INTERRUPTED:  # Typer makes KeyboardInterrupt a return value
+            _refuse("interrupted")
     except ReconcilerError as error:
         _refuse(str(error))
         return USAGE if isinstance(error, ConfigurationError) else ABORTED
@@ -63,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         _refuse("this is a bug; please report it with the lines above")
         return BUG
+    else:
+        return code
 
 
 @cli.callback()

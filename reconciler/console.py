@@ -44,7 +44,7 @@ def print_report(report: PassReport, console: Console) -> None:
     table.add_column(justify="right")
     table.add_column(style="dim")
     for group, name, count, why in _lines(report):
-        table.add_row(group, name, str(count), why)
+        table.add_row(group, Text(name), str(count), why)
     console.print(table)
     rows = f"{report.scanned} row{'' if report.scanned == 1 else 's'}"
     calls = ", ".join(f"{count} {name}" for name, count in report.rpcs.items()) or "none"
@@ -71,7 +71,7 @@ def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
     if report.unknown:
         yield "unknown", "", report.unknown, _WHY_LEFT[LeaveReason.UNKNOWN]
     if report.lost_races:
-        yield "lost races", "", report.lost_races, "finished by someone else meanwhile"
+        yield "lost races", "", report.lost_races, "finished, or being written, by someone else"
     if report.held_back:
         why = "most rows are missing in Temporal: is this the right namespace?"
         yield "held back", "", report.held_back, why

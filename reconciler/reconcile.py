@@ -92,7 +92,7 @@ class _Pass:
         While Temporal is asked about one page, the next is read and the last is written.
         """
         missing: list[Finish] = []
-        settling: asyncio.Future[None] = asyncio.ensure_future(self._settle([]))
+        settling: asyncio.Future[None] | None = None
         try:
             async with aclosing(read_ahead(self.store, self.options.batch_size)) as pages:
                 async for rows in pages:
@@ -100,10 +100,12 @@ class _Pass:
                     verdicts = await self._judge(rows)
                     missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
                     rest = [v for v in verdicts if isinstance(v, Leave) or not v.missing]
-                    await settling
+                    if settling:
+                        await settling
                     settling = asyncio.ensure_future(self._settle(rest))
         finally:
-            await settling  # what has been decided is written, whatever ends the pass
+            if settling:
+                await settling  # what has been decided is written, whatever ends the pass
         return missing
 
     async def _judge(self, rows: Sequence[RunRow]) -> list[Verdict]:

@@ -37,7 +37,9 @@ class MemoryStore:
         written = set()
         for outcome in outcomes:
             row = self.running.get(outcome.row.id)
-            if row is None or row.run_id != outcome.row.run_id or row.id in self.refused:
+            if row is None or row.id in self.refused:
+                continue
+            if (row.workflow_id, row.run_id) != (outcome.row.workflow_id, outcome.row.run_id):
                 continue
             del self.running[row.id]
             self.finished[row.id] = outcome

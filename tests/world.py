@@ -23,7 +23,7 @@ from reconciler.temporal.probe import TemporalProbe, to_datetime
 from reconciler.temporal.rpc import Rpc
 from tests.polling import eventually
 
-START_SKEW = timedelta(seconds=60)
+START_DELAY = timedelta(seconds=60)
 
 
 @dataclass
@@ -38,7 +38,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rpc = Rpc(self.client, RateLimiter(0))
-        self.probe = TemporalProbe(self.rpc, START_SKEW)
+        self.probe = TemporalProbe(self.rpc, START_DELAY)
 
     async def start(
         self, script: str, text: str = "text", **options: Any

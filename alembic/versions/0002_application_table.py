@@ -20,7 +20,7 @@ def upgrade() -> None:
     known = context.config.attributes
     missing = known.get("missing")  # printed offline, found out beforehand
     if missing is None:
-        missing = find_missing(op.get_bind(), known["names"])
+        missing = find_missing(op.get_bind(), known["names"], known["running"])
     add_missing(op, known["names"], known["running"], missing)
 
 

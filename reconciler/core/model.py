@@ -68,6 +68,8 @@ class Missing:
     """Temporal does not know the row's workflow: never started, deleted, or past retention."""
 
     detail: str = "no such workflow"
+    #: The workflow id is in use, by what may or may not be the row's own: reported, never written.
+    id_in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,9 @@ def decide(row: RunRow, observation: Observation, policy: Policy, now: datetime)
         case Unknown(cause):
             return Leave(row, LeaveReason.UNKNOWN, cause)
         case Closed():
-            return Finish(_outcome_of_closed(row, observation, policy))
-        case Missing(detail):
-            return _decide_missing(row, detail, policy, now)
+            return _decide_closed(row, observation, policy, now)
+        case Missing():
+            return _decide_missing(row, observation, policy, now)
         case _:
             assert_never(observation)
 
@@ -106,7 +106,16 @@ def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
     return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
 
 
-def _decide_missing(row: RunRow, detail: str, policy: Policy, now: datetime) -> Verdict:
+def _decide_closed(row: RunRow, closed: Closed, policy: Policy, now: datetime) -> Verdict:
+    # Applications insert, start, and then store the run id: until that has come, what has closed
+    # may be an earlier use of the workflow id.
+    if not row.run_id and row.created_at and now - row.created_at < policy.grace:
+        return Leave(row, LeaveReason.TOO_YOUNG, "its run id may still be on its way")
+    return Finish(_outcome_of_closed(row, closed, policy))
+
+
+def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime) -> Verdict:
+    detail = missing.detail
     if row.created_at is None:
         return Leave(row, LeaveReason.UNKNOWN, f"{detail}, and the row has no creation time")
     age = now - row.created_at
@@ -118,6 +127,8 @@ def _decide_missing(row: RunRow, detail: str, policy: Policy, now: datetime) -> 
         reason, text = LeaveReason.NEVER_STARTED, "no such workflow in Temporal"
     else:
         reason, text = LeaveReason.EXPIRED, "outcome unknown: past Temporal's retention"
+    if missing.id_in_use:
+        return Leave(row, reason, detail)
     match policy.missing:
         case MissingPolicy.LEAVE:
             return Leave(row, reason, detail)

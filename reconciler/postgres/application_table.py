@@ -12,15 +12,20 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from reconciler.postgres.tables import TableNames, default_columns, is_running
+from reconciler.postgres.tables import OWN_SCHEMA, TableNames, default_columns, is_running
 
 #: The comment on a column that was added to a table of the application's.
 MARK = "added by reconciler migrate"
 
+# Whether our index is there and serves: valid, on this key, for this status value.
 _INDEX_STATE = sa.text(
-    "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+    "SELECT i.indisvalid AND a.attname = :id"
+    " AND strpos(pg_get_expr(i.indpred, i.indrelid), quote_literal(:running)) > 0"
+    " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+    " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
     " WHERE i.indrelid = to_regclass(:table) AND c.relname = :index"
 )
+_IS_PLAIN_TABLE = sa.text("SELECT relkind = 'r' FROM pg_class WHERE oid = to_regclass(:table)")
 _MARKED_COLUMNS = sa.text(
     "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0"
     " AND NOT attisdropped AND col_description(attrelid, attnum) = :mark"
@@ -37,25 +42,38 @@ class Additions:
     index: bool
     #: A concurrent build that failed leaves an index behind that costs and does not serve.
     broken_index: bool = False
+    #: Where a new table goes; None: to wherever the connection creates tables.
+    schema: str | None = None
 
     def __bool__(self) -> bool:
         return self.table or bool(self.columns) or self.index
 
 
-def find_missing(connection: sa.Connection, names: TableNames) -> Additions:
+def find_missing(connection: sa.Connection, names: TableNames, running: str) -> Additions:
     """Compare the database with what a pass needs. Reads only."""
     inspector = sa.inspect(connection)
     if not inspector.has_table(names.table, schema=names.schema):
-        return Additions(table=True, columns=(), index=True)
+        # A role that is called like our schema would create its tables in there.
+        in_ours = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
+        schema = "public" if in_ours and names.schema is None else names.schema
+        return Additions(table=True, columns=(), index=True, schema=schema)
     present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
     ours = (names.completed_at, names.error_message)
-    parameters = {"table": _quoted(connection, names), "index": names.index}
-    valid: bool | None = connection.scalar(_INDEX_STATE, parameters)
+    parameters = {
+        "table": _quoted(connection, names),
+        "index": names.index,
+        "id": names.id,
+        "running": running,
+    }
+    serves: bool | None = connection.scalar(_INDEX_STATE, parameters)
+    # On a partitioned table an index cannot be built concurrently, on a view not at all.
+    plain = connection.scalar(_IS_PLAIN_TABLE, {"table": parameters["table"]})
     return Additions(
         table=False,
         columns=tuple(name for name in ours if name not in present),
-        index=valid is not True,
-        broken_index=valid is False,
+        index=bool(plain) and serves is not True,
+        broken_index=serves is False,
+        schema=names.schema,
     )
 
 
@@ -68,7 +86,7 @@ def add_missing(op: Operations, names: TableNames, running: str, missing: Additi
     """
     columns = default_columns(names, running)
     if missing.table:
-        op.create_table(names.table, *columns.values(), schema=names.schema)
+        op.create_table(names.table, *columns.values(), schema=missing.schema)
     for name in missing.columns:
         column = sa.Column(name, columns[name].type, comment=MARK)
         op.add_column(names.table, column, schema=names.schema)
@@ -81,7 +99,7 @@ def add_missing(op: Operations, names: TableNames, running: str, missing: Additi
             names.index,
             names.table,
             [names.id],
-            schema=names.schema,
+            schema=missing.schema,
             postgresql_concurrently=True,
             postgresql_where=is_running(sa.column(names.status), running),
         )

@@ -67,7 +67,11 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
     engine = create_async_engine(
-        "postgresql+reconciler://", connect_args=arguments, pool_pre_ping=True, pool_size=4
+        "postgresql+reconciler://",
+        connect_args=arguments,
+        pool_pre_ping=True,
+        pool_size=4,
+        isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
     )
     limits = f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
     if statement_timeout is not None:
@@ -87,6 +91,11 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise DatabaseUnusable(f"cannot {doing}: {_explain(error)}") from error
+    except ValueError:  # from asyncpg's reading of the URL; its words may repeat the password
+        raise DatabaseUnusable(
+            f"cannot {doing}: DATABASE_URL cannot be read; are special characters in it "
+            "percent-encoded?"
+        ) from None
 
 
 def _explain(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import RunRow
 from reconciler.postgres.engine import translated
-from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.mapping import MappedTable, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
         table.select_rows()
         .add_columns(
             sa.cast(table.status, sa.Text),
-            sa.null() if completed_at is None else table.as_utc(completed_at),
+            sa.null() if completed_at is None else readable(table.as_utc(completed_at)),
             sa.null() if error_message is None else sa.cast(error_message, sa.Text),
         )
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)

@@ -16,7 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.engine import translated
-from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableNames, is_running
+from reconciler.postgres.tables import (
+    OWN,
+    OWN_SCHEMA,
+    TableNames,
+    changes,
+    is_running,
+    passes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class MappedTable:
             self.id,
             sa.func.coalesce(sa.cast(self.workflow_id, sa.Text), ""),  # Temporal refuses that
             sa.cast(self.run_id, sa.Text),
-            self.as_utc(self.created_at),
+            readable(self.as_utc(self.created_at)),
         )
 
     @staticmethod
@@ -93,9 +100,21 @@ class MappedTable:
         """The column as timestamptz; a timestamp without zone is taken as UTC."""
         return column if _has_zone(column) else sa.func.timezone("UTC", column)
 
+    @staticmethod
+    def as_stored(column: sa.Column[Any], text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Text as the column takes it. A cast to varchar(n) would cut it without a word."""
+        plain = isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
+        return text if plain else sa.cast(text, column.type)
+
     def from_utc(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """A timestamptz as the completion column stores it."""
         return value if _has_zone(self.completed_at) else sa.func.timezone("UTC", value)
+
+
+def readable(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """The time, or null if it is infinite or of a year that Python cannot hold."""
+    possible = time.between(sa.literal_column("'0001-01-02Z'"), sa.literal_column("'9999-12-30Z'"))
+    return sa.case((possible, time))
 
 
 def _has_zone(column: sa.Column[Any]) -> bool:
@@ -114,6 +133,7 @@ async def map_table(
         async with engine.connect() as connection:
             table = await _reflect(connection, names)
             _check_columns(table, names, names.read + (names.written if writing else ()))
+            await _check_key(connection, table, names)
             await _check_privileges(connection, table, names, writing=writing)
             if writing:
                 await _check_own_schema(connection)
@@ -151,11 +171,30 @@ def _check_columns(table: sa.Table, names: TableNames, needed: Sequence[str]) ->
         )
 
 
+_UNIQUE_ALONE = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a"
+    " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+    " WHERE i.indrelid = to_regclass(:table) AND i.indisunique AND i.indisvalid"
+    " AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = :column AND a.attnotnull)"
+)
+
+
+async def _check_key(connection: AsyncConnection, table: sa.Table, names: TableNames) -> None:
+    """A write that finds its row by a column that is not unique would finish its namesakes too."""
+    relation = connection.dialect.identifier_preparer.format_table(table)
+    if not await connection.scalar(_UNIQUE_ALONE, {"table": relation, "column": names.id}):
+        raise DatabaseUnusable(
+            f"column {names.id} of {names.full_name} does not identify a row: it must be the whole "
+            "primary key, or NOT NULL and UNIQUE; set RECONCILER_COLUMNS__ID"
+        )
+
+
 async def _check_privileges(
     connection: AsyncConnection, table: sa.Table, names: TableNames, *, writing: bool
 ) -> None:
     needed = [("SELECT", name) for name in names.read]
     if writing:
+        needed += [("SELECT", name) for name in names.written if name not in names.read]
         needed += [("UPDATE", name) for name in names.written]
     relation = sa.cast(connection.dialect.identifier_preparer.format_table(table), sa.Text)
     granted = sa.select(
@@ -180,4 +219,18 @@ async def _check_own_schema(connection: AsyncConnection) -> None:
     if not all(present.one()):
         raise DatabaseUnusable(
             f"schema {OWN_SCHEMA} is not there or not complete: run `reconciler migrate`"
+        )
+    needed = [("INSERT", changes), ("SELECT", passes), ("INSERT", passes), ("UPDATE", passes)]
+    granted = await connection.execute(
+        sa.select(*(sa.func.has_table_privilege(t.fullname, right) for right, t in needed))
+    )
+    refused = [
+        f"{right} ON {t.fullname}"
+        for (right, t), ok in zip(needed, granted.one(), strict=True)
+        if not ok
+    ]
+    if refused:
+        user = await connection.scalar(sa.select(sa.func.current_user()))
+        raise DatabaseUnusable(
+            f"role {user} may not use schema {OWN_SCHEMA}: GRANT {', '.join(refused)} TO {user}"
         )

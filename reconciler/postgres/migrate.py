@@ -33,13 +33,13 @@ async def migrate(dsn: str, names: TableNames, running: str) -> list[str]:
     """
     with translated("migrate the database"):
         async with _engine(dsn) as engine, _alone(engine):
-            before, missing = await _state(engine, names)
+            before, missing = await _state(engine, names, running)
             config = alembic_config(dsn, names, running)
             # In a thread, because alembic/env.py runs an event loop of its own.
             await asyncio.to_thread(command.upgrade, config, "head")
             # Migration 0002 has fitted the table if it ran just now; a table that was named in
             # the settings only after that is fitted here.
-            after, still_missing = await _state(engine, names)
+            after, still_missing = await _state(engine, names, running)
             if still_missing:
                 async with engine.connect() as connection:
                     await connection.run_sync(_fit, names, running, still_missing)
@@ -50,7 +50,7 @@ async def migration_sql(dsn: str, names: TableNames, running: str, output: TextI
     """Write the statements that `migrate` would run on this database, and run none of them."""
     with translated("read the database's schema"):
         async with _engine(dsn) as engine:
-            revision, missing = await _state(engine, names)
+            revision, missing = await _state(engine, names, running)
     config = alembic_config(dsn, names, running)
     config.output_buffer = output
     config.attributes["missing"] = missing
@@ -61,7 +61,8 @@ async def migration_sql(dsn: str, names: TableNames, running: str, output: TextI
     else:
         offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
         context = MigrationContext.configure(dialect_name="postgresql", opts=offline)
-        add_missing(Operations(context), names, running, missing)
+        with context.begin_transaction():
+            add_missing(Operations(context), names, running, missing)
 
 
 def alembic_config(dsn: str, names: TableNames, running: str) -> Config:
@@ -96,7 +97,11 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
     those who wait for the lock nor its holder may hold one: tries are transactions of their own,
     and the holder gets rid of the portal that its try has left open.
     """
-    taken = sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))
+    # The transaction is idle while the index is built, however long that takes.
+    taken = sa.select(
+        sa.func.pg_try_advisory_xact_lock(_LOCK),
+        sa.func.set_config("idle_in_transaction_session_timeout", "0", sa.true()),
+    )
     while True:
         async with engine.begin() as connection:
             if await connection.scalar(taken):
@@ -107,12 +112,14 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
         await asyncio.sleep(_LOCK_POLL_SECONDS)
 
 
-async def _state(engine: AsyncEngine, names: TableNames) -> tuple[str | None, Additions]:
+async def _state(
+    engine: AsyncEngine, names: TableNames, running: str
+) -> tuple[str | None, Additions]:
     """The revision the database is at (None: never migrated), and what its table lacks."""
 
     def read(connection: sa.Connection) -> tuple[str | None, Additions]:
         context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
-        return context.get_current_revision(), find_missing(connection, names)
+        return context.get_current_revision(), find_missing(connection, names, running)
 
     async with engine.connect() as connection:
         return await connection.run_sync(read)
@@ -120,7 +127,7 @@ async def _state(engine: AsyncEngine, names: TableNames) -> tuple[str | None, Ad
 
 def _fit(connection: sa.Connection, names: TableNames, running: str, missing: Additions) -> None:
     context = MigrationContext.configure(connection)
-    with context.begin_transaction():
+    with context.begin_transaction(), context.begin_transaction():
         add_missing(Operations(context), names, running, missing)
 
 

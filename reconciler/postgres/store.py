@@ -100,14 +100,21 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
         sa.bindparam("ids", type_=postgresql.ARRAY(table.id.type)),
         *(
             sa.bindparam(name, type_=postgresql.ARRAY(sa.Text))
-            for name in ("run_ids", "statuses", "messages", "temporal_statuses", "final_runs")
+            for name in (
+                "workflow_ids",
+                "run_ids",
+                "statuses",
+                "messages",
+                "evidence",
+                "final_runs",
+            )
         ),
         sa.bindparam("close_times", type_=postgresql.ARRAY(sa.DateTime(timezone=True))),
     ).table_valued(
         sa.column("id", table.id.type),
         *(
             sa.column(name, sa.Text)
-            for name in ("run_id", "status", "message", "temporal_status", "final_run_id")
+            for name in ("workflow_id", "run_id", "status", "message", "evidence", "final_run_id")
         ),
         sa.column("close_time", sa.DateTime(timezone=True)),
         name="given",
@@ -116,12 +123,13 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
 
     def guard(joined: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         same_run = table.run_id.is_not_distinct_from(sa.cast(given.c.run_id, table.run_id.type))
-        return sa.and_(joined, table.is_running, same_run)
+        # Without a run id, the workflow id is all that tells one use of a row from the next.
+        same_workflow = sa.cast(table.workflow_id, sa.Text) == given.c.workflow_id
+        return sa.and_(joined, table.is_running, same_run, same_workflow)
 
     locked = (
         sa.select(
             table.id.label("id"),
-            sa.cast(table.workflow_id, sa.Text).label("workflow_id"),
             sa.cast(table.status, sa.Text).label("status"),
             table.as_utc(table.completed_at).label("completed_at"),
             sa.cast(table.error_message, sa.Text).label("error_message"),
@@ -135,9 +143,9 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
         sa.update(table.table)
         .values(
             {
-                table.status: sa.cast(given.c.status, table.status.type),
+                table.status: table.as_stored(table.status, given.c.status),
                 table.completed_at: table.from_utc(given.c.close_time),
-                table.error_message: sa.cast(given.c.message, table.error_message.type),
+                table.error_message: table.as_stored(table.error_message, given.c.message),
             }
         )
         .where(guard(table.id == given.c.id), table.id == locked.c.id)
@@ -160,7 +168,7 @@ def _journal(
         "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.full_name),
         "row_id": sa.cast(finished.c.id, sa.Text),
-        "workflow_id": locked.c.workflow_id,
+        "workflow_id": given.c.workflow_id,
         "run_id": given.c.run_id,
         "old_status": locked.c.status,
         "new_status": finished.c.status,
@@ -168,7 +176,7 @@ def _journal(
         "new_completed_at": finished.c.completed_at,
         "old_error_message": locked.c.error_message,
         "new_error_message": finished.c.error_message,
-        "temporal_status": given.c.temporal_status,
+        "temporal_status": given.c.evidence,
         "final_run_id": given.c.final_run_id,
         "close_time": given.c.close_time,
     }
@@ -184,10 +192,11 @@ def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
     return {
         "pass_id": UUID(pass_id),
         "ids": [o.row.id for o in outcomes],
+        "workflow_ids": [o.row.workflow_id for o in outcomes],
         "run_ids": [o.row.run_id for o in outcomes],
         "statuses": [o.status for o in outcomes],
         "messages": [o.error_message for o in outcomes],
-        "temporal_statuses": [o.temporal_status for o in outcomes],
+        "evidence": [o.temporal_status for o in outcomes],
         "final_runs": [o.final_run_id for o in outcomes],
         "close_times": [o.completed_at for o in outcomes],
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 
 from reconciler.errors import ConfigurationError
 from reconciler.settings.model import DOTENV, PREFIX, TOML, Settings
@@ -24,12 +26,18 @@ _TESTS = f"{PREFIX}TEST_"
 
 def load_settings(**overrides: Any) -> Settings:
     """The settings of this process. Raises `ConfigurationError`: one line, no secrets."""
-    if unknown := list(_unknown_names()):
-        raise ConfigurationError("; ".join(unknown))
     try:
+        if unknown := list(_unknown_names()):
+            raise ConfigurationError("; ".join(unknown))
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigurationError("; ".join(_complaints(error))) from None
+    except SettingsError as error:  # a group, such as RECONCILER_COLUMNS, set as a whole
+        group = re.search(r'field "(\w+)"', str(error))
+        name = environment_name((group[1],)) if group else f"{PREFIX}*"
+        raise ConfigurationError(f"{name}: set its parts, as {name}__<NAME>=…") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"{DOTENV} or {TOML} cannot be read: {error}") from None
 
 
 def temporal_environment() -> Mapping[str, str]:
@@ -94,5 +102,6 @@ def _complaints(error: ValidationError) -> Iterator[str]:
         reason = problem["msg"].removeprefix("Value error, ")
         reason = reason[:1].lower() + reason[1:]
         # The value of DATABASE_URL holds a password.
-        shown = "" if name == "DATABASE_URL" else f" (it is {problem['input']!r})"
+        secret = name == "DATABASE_URL" or isinstance(problem["input"], dict)
+        shown = "" if secret else f" (it is {problem['input']!r})"
         yield f"{name}: {reason}{shown}"

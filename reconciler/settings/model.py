@@ -10,9 +10,17 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,6 +38,10 @@ TOML = "reconciler.toml"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_MAX_PORT = 65535
+# What SQLAlchemy's URLs call differently, and what they may say about what we decide ourselves.
+_LIBPQ = {"ssl": "sslmode"}
+_DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
@@ -52,12 +64,28 @@ def check_database_url(value: object) -> object:
     scheme, _, rest = url.partition("://")
     if scheme not in _SCHEMES or not rest:
         raise ValueError("must look like postgresql://user:password@host:5432/database")
-    url = f"postgresql://{rest}"
+    # Whatever is split off at the wrong place could be part of a password, and end up in an error.
+    parts = urlsplit(f"postgresql://{rest}")
+    hosts = parts.netloc.rpartition("@")
+    if "@" in hosts[0] or parts.fragment or ("[" in hosts[0]):
+        raise ValueError("has special characters in user or password: percent-encode them")
+    for host in hosts[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isdecimal() and int(port) <= _MAX_PORT):
+            raise ValueError("has a port that is not a number from 0 to 65535")
     try:
-        _ = urlsplit(url).port  # parsed when asked for
+        query = parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
     except ValueError:
-        raise ValueError("has a port that is not a number from 0 to 65535") from None
-    return url
+        raise ValueError("has a query that is not name=value&name=value") from None
+    known = [(_LIBPQ.get(name, name), value) for name, value in query if name not in _DROPPED]
+    return f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(known)}" if known else "")
+
+
+def check_rate(value: float) -> float:
+    """0 for no limit, or at least 1: slower, a pass would stand still without saying so."""
+    if value != 0 and not value >= 1:
+        raise ValueError("must be 0, for no limit, or at least 1")
+    return value
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -94,6 +122,13 @@ class Columns(BaseModel):
     completed_at: Name = Field("completed_at", description="gets Temporal's close time")
     error_message: Name = Field("error_message", description="gets the failure in one line")
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Columns:
+        names = list(self.model_dump().values())
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have the same name")
+        return self
+
 
 class Statuses(BaseModel):
     """The values of the status column."""
@@ -106,6 +141,13 @@ class Statuses(BaseModel):
     canceled: Name | None = Field(None, description="written for CANCELED; default: failed")
     terminated: Name | None = Field(None, description="written for TERMINATED; default: failed")
     timed_out: Name | None = Field(None, description="written for TIMED_OUT; default: failed")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Statuses:
+        ends = (self.completed, self.failed, self.canceled, self.terminated, self.timed_out)
+        if self.running in ends:
+            raise ValueError("a row that has ended cannot have the value of one that is running")
+        return self
 
 
 class Settings(BaseSettings):
@@ -134,8 +176,8 @@ class Settings(BaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         16, description="rows asked about at the same time"
     )
-    max_rps: Annotated[float, Field(ge=0)] = Field(
-        100, description="calls to Temporal per second; 0 = no limit"
+    max_rps: Annotated[float, AfterValidator(check_rate)] = Field(
+        100, description="calls to Temporal per second, 1 or more; 0 = no limit"
     )
     grace: Duration = Field(
         timedelta(seconds=60), description="rows younger than this may still be about to start"

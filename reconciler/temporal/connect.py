@@ -50,8 +50,8 @@ def load_config(environment: Mapping[str, str]) -> dict[str, Any]:
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise ConfigurationError(
-            f"Temporal's settings (TEMPORAL_*, temporal.toml): {one_line(str(error), 300)}"
-        ) from error
+            f"Temporal's settings (TEMPORAL_*, temporal.toml): {_without_excerpt(error)}"
+        ) from None
     if not config.get("target_host"):
         raise ConfigurationError(
             "TEMPORAL_ADDRESS is not set: give Temporal's host:port, or a TEMPORAL_PROFILE"
@@ -60,7 +60,9 @@ def load_config(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Namespace]:
-    """Connect and describe the namespace; raises `TemporalUnusable` after ten seconds at most.
+    """Connect and describe the namespace, in ten seconds at most.
+
+    Raises `TemporalUnusable`, or `ConfigurationError` for settings that make no sense.
 
     Every call carries `caller-type: preemptable`, by which the server's history and persistence
     tiers put us behind everyone else (server 1.28 to 1.32; ignored elsewhere).
@@ -85,7 +87,15 @@ async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Names
             "check TEMPORAL_ADDRESS and TEMPORAL_TLS_*"
         ) from error
     except ValueError as error:
-        raise ConfigurationError(f"TEMPORAL_ADDRESS {target!r}: {error}") from error
+        raise ConfigurationError(
+            f"Temporal's settings (TEMPORAL_ADDRESS is {target!r}): {one_line(str(error), 300)}"
+        ) from error
+
+
+def _without_excerpt(error: Exception) -> str:
+    """The message without the lines of the file it quotes: they may hold the API key."""
+    lines = [line for line in str(error).splitlines() if "|" not in line]
+    return one_line(" ".join(lines) or "cannot be read", 300)
 
 
 def _reason(error: RuntimeError) -> str:

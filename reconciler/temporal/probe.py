@@ -30,6 +30,9 @@ from reconciler.temporal.rpc import NotFound, RowError, Rpc
 
 #: Runs of a chain that are followed, at two calls each, when its workflow id has been reused.
 MAX_HOPS = 50
+#: How much earlier than its row a workflow may seem to have started: rows are inserted before
+#: their workflow starts or right after, and database and Temporal have clocks of their own.
+CLOCK_SKEW = timedelta(seconds=2)
 
 _CLOSE_STATUSES = {
     Status.WORKFLOW_EXECUTION_STATUS_COMPLETED: CloseStatus.COMPLETED,
@@ -43,14 +46,14 @@ _CLOSE_STATUSES = {
 class TemporalProbe:
     """Answers `Probe.observe` with raw calls. Safe to share between concurrent observations."""
 
-    def __init__(self, rpc: Rpc, start_skew: timedelta) -> None:
-        """`start_skew`: how far a row's creation and its workflow's start may lie apart.
+    def __init__(self, rpc: Rpc, start_delay: timedelta) -> None:
+        """`start_delay`: how long after a row was created its workflow may start.
 
         Only used for rows without a run id, where nothing else tells one use of an id from
         another.
         """
         self._rpc = rpc
-        self._start_skew = start_skew
+        self._start_delay = start_delay
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind."""
@@ -88,13 +91,17 @@ class TemporalProbe:
             return await self._follow(row.workflow_id, row.run_id, current=None)
         info = current.workflow_execution_info
         if not row.run_id:  # an empty one would be answered with the current run
-            if await self._started_with(row, info):
-                return await self._head(info)
-            return Missing("workflow id reused")
+            return await self._resolve_by_start(row, info)
         # Servers before 1.32 hand out the current run's id where a start meets an open chain.
         if row.run_id in (info.first_run_id, info.execution.run_id):
             return await self._head(info)
-        return await self._follow(row.workflow_id, row.run_id, current=info)
+        try:
+            return await self._follow(row.workflow_id, row.run_id, current=info)
+        except NotFound:
+            # Servers before 1.32 may have handed out a run from the middle of a chain; once that
+            # run is past its retention, the chain can be the current one and still go on.
+            after = row.created_at is None or await self._chain_start(info) > row.created_at
+            return Missing() if after else Missing("run not found, id in use", id_in_use=True)
 
     async def _head(self, info: WorkflowExecutionInfo) -> Observation:
         """The observation of a chain whose last run is `info`."""
@@ -120,19 +127,32 @@ class TemporalProbe:
             failure = describe_close(event, cause)
         return Closed(status, to_datetime(info.close_time), run_id, failure)
 
-    async def _started_with(self, row: RunRow, info: WorkflowExecutionInfo) -> bool:
-        """Whether the chain of `info` started when the row was created."""
+    async def _resolve_by_start(self, row: RunRow, info: WorkflowExecutionInfo) -> Observation:
+        """A row without a run id: ours is the chain that started when the row was created.
+
+        Where another use of the id started in that time too, nothing tells which one is ours.
+        """
         if row.created_at is None:
-            raise RowError("the row has neither a run id nor a creation time")
+            return Unknown("the row has neither a run id nor a creation time")
+        started = await self._chain_start(info)
+        earliest = row.created_at - CLOCK_SKEW
+        if not earliest <= started <= row.created_at + self._start_delay:
+            return Missing("workflow id reused", id_in_use=True)
+        observation = await self._head(info)
+        if isinstance(observation, Closed) and await self._rpc.starts_between(
+            row.workflow_id, earliest, started
+        ):
+            return Unknown("the row has no run id, and its workflow id was used twice in a row")
+        return observation
+
+    async def _chain_start(self, info: WorkflowExecutionInfo) -> datetime:
         if info.first_run_id not in ("", info.execution.run_id):
             try:
                 first = await self._rpc.describe(info.execution.workflow_id, info.first_run_id)
             except NotFound as error:
-                raise RowError(
-                    "the row has no run id, and its chain's first run is gone"
-                ) from error
+                raise RowError("the first run of the current chain is gone") from error
             info = first.workflow_execution_info
-        return abs(to_datetime(info.start_time) - row.created_at) <= self._start_skew
+        return to_datetime(info.start_time)
 
     async def _follow(
         self, workflow_id: str, run_id: str, current: WorkflowExecutionInfo | None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
+    ListWorkflowExecutionsRequest,
 )
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -122,6 +123,21 @@ class Rpc:
             if event.HasField("workflow_execution_cancel_requested_event_attributes"):
                 return event.workflow_execution_cancel_requested_event_attributes.cause
         return ""
+
+    async def starts_between(self, workflow_id: str, first: datetime, last: datetime) -> bool:
+        """Whether visibility knows a run of this id that started in [first, last).
+
+        Visibility lags and may be wrong: good for raising a doubt, never for settling one.
+        """
+        quoted = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
+        request = ListWorkflowExecutionsRequest(
+            namespace=self._namespace,
+            page_size=1,
+            query=f"WorkflowId = '{quoted}' AND StartTime >= '{first.isoformat()}'"
+            f" AND StartTime < '{last.isoformat()}'",
+        )
+        response = await self._call("list", self._service.list_workflow_executions, request)
+        return bool(response.executions)
 
     async def _call(
         self,

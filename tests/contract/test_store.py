@@ -33,6 +33,8 @@ class Bench(Protocol):
 
     async def start_again(self, row_id: RowId, run_id: str) -> None: ...
 
+    async def use_for(self, row_id: RowId, workflow_id: str) -> None: ...
+
     async def refuse(self, row_id: RowId) -> None: ...
 
 
@@ -52,6 +54,9 @@ class FakeBench:
 
     async def start_again(self, row_id: RowId, run_id: str) -> None:
         self.memory.running[row_id] = RunRow(row_id, "wf", run_id, NOW)
+
+    async def use_for(self, row_id: RowId, workflow_id: str) -> None:
+        self.memory.running[row_id] = RunRow(row_id, workflow_id, None, NOW)
 
     async def refuse(self, row_id: RowId) -> None:
         self.memory.refused[row_id] = "no"
@@ -75,6 +80,11 @@ class RealBench:
     async def start_again(self, row_id: RowId, run_id: str) -> None:
         await self.database.execute(
             "UPDATE workflow_executions SET run_id = $2 WHERE id = $1", row_id, run_id
+        )
+
+    async def use_for(self, row_id: RowId, workflow_id: str) -> None:
+        await self.database.execute(
+            "UPDATE workflow_executions SET workflow_id = $2 WHERE id = $1", row_id, workflow_id
         )
 
     async def refuse(self, row_id: RowId) -> None:
@@ -178,6 +188,13 @@ async def test_finishes_a_row_without_run_id_only_while_it_has_none(bench: Bench
     written = await bench.store.finish_if_running(PASS_ID, [outcome(without), outcome(meanwhile)])
 
     assert written.ids == {without.id}
+
+
+async def test_leaves_a_row_that_is_now_used_for_another_workflow(bench: Bench) -> None:
+    row = await bench.insert(None)
+    await bench.use_for(row.id, "another")
+
+    assert not (await bench.store.finish_if_running(PASS_ID, [outcome(row)])).ids
 
 
 async def test_finishes_a_row_once(bench: Bench) -> None:

@@ -50,7 +50,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     [
         (ConfigurationError("X is not set"), 2, "reconciler: X is not set\n"),
         (DatabaseUnusable("no such\ntable"), 4, "reconciler: no such table\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "reconciler: interrupted\n"),
     ],
 )
 def test_an_error_meant_for_the_operator_is_one_line(

@@ -182,6 +182,30 @@ async def test_the_next_page_is_read_while_this_one_is_observed() -> None:
     assert report.scanned == 2
 
 
+async def test_what_has_been_decided_is_written_though_temporal_went_away_meanwhile() -> None:
+    away = asyncio.Event()
+
+    class Store(MemoryStore):
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            await away.wait()
+            await asyncio.sleep(0)
+            return await super().finish_if_running(pass_id, outcomes)
+
+    class Probe(ScriptedProbe):
+        async def observe(self, asked_row: RunRow) -> Observation:
+            if asked_row.id == 2:
+                away.set()
+                raise TemporalUnusable("away")
+            return closed()
+
+    store = Store(rows(2))
+    report = await reconcile(store, Probe({}), batch_size=1)
+
+    assert list(store.finished) == [1]
+    assert report.written == {"completed": 1}
+    assert report.outcome is PassOutcome.ABORTED
+
+
 async def test_a_page_is_written_while_the_next_is_observed() -> None:
     next_asked = asyncio.Event()
 

@@ -77,6 +77,50 @@ def test_a_database_url_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch, url:
     assert refusal().startswith("DATABASE_URL: ")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@ser:s3cret@host:5432/db",
+        "postgresql://u:pa@s3cret@host/db",
+        "postgresql://u:s3cret#1@host/db",
+        "postgresql://u:12?s3cret@host/db",
+        "postgresql://u:s3cret/1@host/db",
+        "postgresql://u:s3cret@host/db?sslmode",
+    ],
+)
+def test_a_database_url_that_was_not_percent_encoded_never_shows_a_part_of_the_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert refusal().startswith("DATABASE_URL: has ")
+
+
+@pytest.mark.parametrize(
+    ("query", "taken"),
+    [
+        ("?sslmode=require", "?sslmode=require"),
+        ("?ssl=require", "?sslmode=require"),
+        ("?prepared_statement_cache_size=0", ""),
+        ("?connect_timeout=5&host=/run/pg", "?host=%2Frun%2Fpg"),
+    ],
+)
+def test_the_parameters_of_other_tools_urls(
+    monkeypatch: pytest.MonkeyPatch, query: str, taken: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql+asyncpg://u:p%40ss@a:1,b:2/db{query}")
+
+    url = load_settings().database_url.get_secret_value()
+
+    assert url == f"postgresql://u:p%40ss@a:1,b:2/db{taken}"
+
+
+def test_a_dotenv_of_another_encoding() -> None:
+    Path(".env").write_bytes(b"NAME=\xff\xfe\n")
+
+    assert refusal().startswith(".env or reconciler.toml cannot be read: ")
+
+
 def test_a_missing_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
 
@@ -109,7 +153,14 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_GRACE", "9" * 30 + "d", "too long"),
         ("RECONCILER_BATCH_SIZE", "0", "greater than or equal to 1"),
         ("RECONCILER_CONCURRENCY", "many", "valid integer"),
-        ("RECONCILER_MAX_RPS", "-1", "greater than or equal to 0"),
+        ("RECONCILER_MAX_RPS", "-1", "must be 0, for no limit, or at least 1"),
+        ("RECONCILER_MAX_RPS", "0.5", "must be 0, for no limit, or at least 1"),
+        ("RECONCILER_MAX_RPS", "nan", "must be 0, for no limit, or at least 1"),
+        ("RECONCILER_COLUMNS__ERROR_MESSAGE", "status", "two columns have the same name"),
+        ("RECONCILER_COLUMNS__COMPLETED_AT", "created_at", "two columns have the same name"),
+        ("RECONCILER_STATUSES__COMPLETED", "running", "cannot have the value of one that is"),
+        ("RECONCILER_STATUSES__TIMED_OUT", "running", "cannot have the value of one that is"),
+        ("RECONCILER_COLUMNS", "foo", "set its parts, as RECONCILER_COLUMNS__<NAME>"),
         ("RECONCILER_MISSING", "delete", "'leave' or 'fail'"),
         ("RECONCILER_MAX_MISSING_RATIO", "50", "less than or equal to 1"),
         ("RECONCILER_TABLE", "a.b.c", "should match pattern"),
@@ -124,7 +175,7 @@ def test_an_invalid_value_is_named_with_its_variable(
 
     text = refusal()
 
-    assert text.startswith(f"{name}: ")
+    assert text.startswith(f"{name.partition('__')[0]}")
     assert told in text
 
 

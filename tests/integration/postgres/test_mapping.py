@@ -156,7 +156,73 @@ async def test_names_that_need_quotes(database: Database) -> None:
     assert change == {"table_name": "My App.Jobs", "pass_id": UUID(report.pass_id)}
 
 
+async def test_a_status_that_does_not_fit_is_refused_and_not_cut(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER status TYPE varchar(8)")
+    await database.insert("wf", "run-1")
+    store = PostgresStore(database.engine, await database.table())
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await PassHistory(database.engine, StatusValues()).on_start(report)
+    (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
+
+    written = await store.finish_if_running(report.pass_id, [outcome(row)])
+
+    assert "too long for type character varying(8)" in written.refused[row.id]
+    assert (await database.row(int(str(row.id))))["status"] == "running"
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01", "0400-01-01 BC"])
+async def test_a_time_that_python_cannot_hold_is_read_as_none(
+    database: Database, time: str
+) -> None:
+    await database.execute(
+        f"INSERT INTO workflow_executions (workflow_id, created_at) VALUES ('wf', '{time}')"
+    )
+    table = await database.table()
+    store = PostgresStore(database.engine, table)
+
+    (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
+
+    assert row.created_at is None
+    (stored,) = await find_rows(database.engine, table, "wf")
+    assert stored.row == row
+
+
 class TestRefusedAtTheStart:
+    @pytest.mark.parametrize(
+        "definition",
+        [
+            "TABLE jobs (tenant int, id int, PRIMARY KEY (tenant, id), {columns})",
+            "TABLE jobs (id int, {columns})",
+            "TABLE jobs (id int UNIQUE, {columns})",
+            "VIEW jobs AS SELECT * FROM workflow_executions",
+        ],
+    )
+    async def test_a_key_that_does_not_identify_a_row(
+        self, database: Database, definition: str
+    ) -> None:
+        columns = (
+            "workflow_id text, run_id text, status text, created_at timestamptz,"
+            " completed_at timestamptz, error_message text"
+        )
+        await database.execute("CREATE " + definition.format(columns=columns))
+
+        with pytest.raises(DatabaseUnusable, match="column id of jobs does not identify a row"):
+            await database.table(TableNames(table="jobs"))
+
+    async def test_a_role_that_may_not_journal(self, database: Database) -> None:
+        role = f"writer_{uuid4().hex[:8]}"
+        await database.execute(f"CREATE ROLE {role} LOGIN")
+        await database.execute(f"GRANT SELECT, UPDATE ON workflow_executions TO {role}")
+        await database.execute(f"GRANT USAGE ON SCHEMA reconciler TO {role}")
+        as_writer = _as_role(database, role)
+        try:
+            with pytest.raises(DatabaseUnusable, match=r"GRANT INSERT ON reconciler\.changes"):
+                await as_writer.table()
+        finally:
+            await as_writer.engine.dispose()
+            await database.execute(f"DROP OWNED BY {role}")
+            await database.execute(f"DROP ROLE {role}")
+
     async def test_no_such_table(self, database: Database) -> None:
         with pytest.raises(DatabaseUnusable, match=r"no table shop\.orders .*RECONCILER_TABLE"):
             await database.table(TableNames(table="orders", schema="shop"))
@@ -169,7 +235,7 @@ class TestRefusedAtTheStart:
 
     async def test_reading_needs_no_columns_to_write(self, empty_database: Database) -> None:
         await empty_database.execute(
-            "CREATE TABLE workflow_executions (id int, workflow_id text, run_id text,"
+            "CREATE TABLE workflow_executions (id int PRIMARY KEY, workflow_id text, run_id text,"
             " status text, created_at timestamptz)"
         )
 

@@ -206,10 +206,59 @@ async def test_the_index_is_built_beside_a_writing_application(empty_database: D
     assert len(await empty_database.fetch(INDEX)) == 1
 
 
+async def run_script(database: Database, script: str) -> None:
+    """What psql would do; no transaction may be left open."""
+    connection = await asyncpg.connect(database.url)
+    try:
+        for statement in filter(str.strip, script.split(";\n")):
+            await connection.execute(statement)
+        assert not connection.is_in_transaction()
+    finally:
+        await connection.close()
+
+
 async def building(database: Database) -> None:
     async with asyncio.timeout(20):
         while not await database.fetch("SELECT 1 FROM pg_stat_progress_create_index"):
             await asyncio.sleep(0.02)
+
+
+async def test_an_index_for_another_status_value_is_built_anew(database: Database) -> None:
+    done = await migrate(database.url, NAMES, "it's active")
+
+    assert done == ["table workflow_executions: built index reconciler_workflow_executions_running"]
+    (index,) = await database.fetch(INDEX)
+    assert "(status = 'it''s active'::text)" in str(index["indexdef"])
+    assert await migrate(database.url, NAMES, "it's active") == []
+
+
+async def test_a_partitioned_table_gets_its_columns_and_no_index(database: Database) -> None:
+    await database.execute(
+        "CREATE TABLE jobs (id int PRIMARY KEY, status text) PARTITION BY RANGE (id)"
+    )
+
+    assert await up(database, TableNames(table="jobs")) == [
+        "table jobs: added column completed_at",
+        "table jobs: added column error_message",
+    ]
+    assert await up(database, TableNames(table="jobs")) == []
+
+
+async def test_a_role_with_the_name_of_our_schema(empty_database: Database) -> None:
+    await empty_database.execute("CREATE ROLE reconciler LOGIN SUPERUSER")
+    url = empty_database.url.replace("postgres:@", "reconciler@").replace(
+        "postgres@", "reconciler@"
+    )
+    try:
+        await migrate(url, NAMES, "running")
+        tables = await empty_database.fetch(
+            "SELECT schemaname FROM pg_tables WHERE tablename = 'workflow_executions'"
+        )
+    finally:
+        await empty_database.execute("DROP OWNED BY reconciler CASCADE")
+        await empty_database.execute("DROP ROLE reconciler")
+
+    assert tables == [{"schemaname": "public"}]
 
 
 class TestSql:
@@ -224,12 +273,7 @@ class TestSql:
             await empty_database.fetch("SELECT 1 FROM pg_namespace WHERE nspname = 'reconciler'")
             == []
         )
-        connection = await asyncpg.connect(empty_database.url)
-        try:
-            for statement in filter(str.strip, output.getvalue().split(";\n")):
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+        await run_script(empty_database, output.getvalue())
         for query in (COLUMNS, INDEX):
             assert await empty_database.fetch(query) == await database.fetch(query)
         assert await up(empty_database) == []
@@ -247,8 +291,8 @@ class TestSql:
 
         await migration_sql(database.url, TableNames(table="jobs"), "running", output)
 
-        assert "ALTER TABLE jobs ADD COLUMN completed_at" in output.getvalue()
-        assert "CREATE INDEX CONCURRENTLY reconciler_jobs_running" in output.getvalue()
+        await run_script(database, output.getvalue())
+        assert await up(database, TableNames(table="jobs")) == []
 
 
 async def test_a_database_that_cannot_be_had_is_one_clear_line() -> None:

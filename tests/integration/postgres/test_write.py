@@ -138,6 +138,19 @@ async def test_a_reference_to_the_row_does_not_keep_it_from_being_written(
     assert written.ids == {row.id}
 
 
+async def test_a_stricter_default_isolation_does_not_turn_a_lost_race_into_an_error(
+    database: Database,
+) -> None:
+    name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
+    await database.execute(
+        f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"
+    )
+    async with database.engine.connect() as connection:
+        shown = await connection.exec_driver_sql("SHOW transaction_isolation")
+
+        assert shown.scalar() == "read committed"
+
+
 async def test_of_many_writers_at_once_one_wins_each_row(database: Database) -> None:
     rows = [await insert(database, f"wf-{number}") for number in range(40)]
     store, pass_id = await store_of(database), await begin_pass(database)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,8 +22,9 @@ from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
 from tests.polling import eventually
-from tests.world import START_SKEW, World
+from tests.world import START_DELAY, World
 
+EARLIER = datetime.now(UTC) - timedelta(hours=1)
 RETENTION = timedelta(seconds=4)
 
 
@@ -43,9 +46,20 @@ async def test_deleted(world: World) -> None:
 
 
 async def test_another_run_of_a_known_id_is_missing(world: World) -> None:
+    earlier = replace(a_row(world.workflow_id, str(uuid4())), created_at=EARLIER)
     await world.start("wait")
 
-    assert await world.observe(a_row(world.workflow_id, str(uuid4()))) == Missing()
+    assert await world.observe(earlier) == Missing()
+
+
+async def test_a_run_that_may_belong_to_the_current_chain_is_not_surely_missing(
+    world: World,
+) -> None:
+    await world.start("wait")
+
+    assert await world.observe(a_row(world.workflow_id, str(uuid4()))) == Missing(
+        "run not found, id in use", id_in_use=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +117,7 @@ async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
 
 async def test_an_absent_namespace_is_not_a_missing_workflow(temporal: Client) -> None:
     client = Client(temporal.service_client, namespace="no-such-namespace")
-    probe = TemporalProbe(Rpc(client, RateLimiter(0)), START_SKEW)
+    probe = TemporalProbe(Rpc(client, RateLimiter(0)), START_DELAY)
 
     with pytest.raises(TemporalUnusable, match=r"no namespace 'no-such-namespace'.*TEMPORAL_NAME"):
         await probe.observe(a_row("any"))
@@ -146,7 +160,7 @@ class TestConnect:
             await connect({"target_host": address}, 100)
 
     async def test_an_address_that_cannot_be_one(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"TEMPORAL_ADDRESS 'h:99999': .*port"):
+        with pytest.raises(ConfigurationError, match=r"TEMPORAL_ADDRESS is 'h:99999'\): .*port"):
             await connect({"target_host": "h:99999"}, 100)
 
     async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +188,22 @@ class TestLoadConfig:
 
         assert config["target_host"] == "t:7233"
         assert config["namespace"] == "n"
+
+    @pytest.mark.parametrize(
+        "content",
+        ['api_key = "s3cret-key', 'api_kye = "s3cret-key"', "api_key = s3cret-key"],
+    )
+    def test_a_mistake_in_the_file_does_not_show_what_is_in_it(
+        self, tmp_path: Path, content: str
+    ) -> None:
+        file = tmp_path / "temporal.toml"
+        file.write_text(f'[profile.default]\naddress = "t:7233"\n{content}\n')
+
+        with pytest.raises(ConfigurationError, match="Temporal's settings") as refused:
+            load_config({"TEMPORAL_CONFIG_FILE": str(file)})
+
+        assert "s3cret" not in str(refused.value)
+        assert "\n" not in str(refused.value)
 
     def test_names_a_profile_that_is_not_there(self) -> None:
         with pytest.raises(ConfigurationError, match=r"Temporal's settings.*typo"):

@@ -129,6 +129,32 @@ def test_a_missing_workflow_is_judged_by_the_age_of_its_row(
     assert failed.outcome.temporal_status == "NOT_FOUND"
 
 
+@pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])
+def test_a_missing_run_of_an_id_in_use_is_never_failed(rules: dict[str, Any]) -> None:
+    of = row(age=RETENTION * 2)
+
+    verdict = decide(of, Missing("reused", id_in_use=True), policy(**rules), NOW)
+
+    assert verdict == Leave(of, LeaveReason.EXPIRED, "reused")
+
+
+@pytest.mark.parametrize("run_id", [None, ""])
+@pytest.mark.parametrize(
+    ("age", "left"),
+    [
+        pytest.param(GRACE - TICK, True, id="1 µs short of grace"),
+        pytest.param(GRACE, False, id="exactly grace"),
+    ],
+)
+def test_a_row_whose_run_id_may_be_on_its_way_is_too_young_to_be_finished(
+    run_id: str | None, age: timedelta, left: bool
+) -> None:
+    verdict = decide(row(age=age, run_id=run_id), closed(), policy(), NOW)
+
+    assert isinstance(verdict, Leave) is left
+    assert isinstance(decide(row(age=age), closed(), policy(), NOW), Finish)
+
+
 def test_a_retention_shorter_than_grace_does_not_shorten_grace() -> None:
     rules = policy(retention=timedelta(seconds=1), **FAIL)
 
