@@ -135,7 +135,6 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
             sa.cast(table.error_message, sa.Text).label("error_message"),
         )
         .select_from(sa.join(table.table, given, guard(table.id == given.c.id)))
-        .order_by(table.id)  # two passes lock in the same order
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
     )

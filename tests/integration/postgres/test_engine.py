@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.report import PassReport
@@ -47,6 +49,38 @@ async def test_nothing_outlives_a_transaction(database: Database) -> None:
             "SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val"
         )
         assert changed == []
+
+
+async def test_a_new_connection_is_prepared_inside_transactions(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of one, a pooler may change the server connection between two statements."""
+    inside: list[bool] = []
+
+    async def spy(dialect: PGDialect_asyncpg, connection: Any) -> None:
+        inside.append(connection.driver_connection.is_in_transaction())
+
+    for name in ("setup_asyncpg_json_codec", "setup_asyncpg_jsonb_codec"):
+        monkeypatch.setattr(PGDialect_asyncpg, name, spy)
+    engine = open_engine(database.url)
+    try:
+        await use(engine)
+    finally:
+        await engine.dispose()
+
+    assert inside == [True, True]
+
+
+async def test_a_connection_that_was_cut_is_replaced(database: Database) -> None:
+    await use(database.engine)
+    await database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    await use(database.engine)
+
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 async def test_every_transaction_is_limited_in_time(database: Database) -> None:
