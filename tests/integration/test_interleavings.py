@@ -15,7 +15,7 @@ from itertools import chain
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.model import Closed, CloseStatus, Observation, Open, Outcome, RowId, RunRow
@@ -217,6 +217,10 @@ async def shared(postgres_url: str, template_database: str) -> AsyncIterator[Dat
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(steps=STEPS)
+# Observed and about to be written, when somebody else finishes the row, or starts it again.
+@example(steps=["workflow ends", *["pass A"] * 4, "main path", *["pass A"] * 4])
+@example(steps=["workflow ends", *["pass A"] * 3, "starts again", *["pass A"] * 4])
+@example(steps=["workflow ends", *["pass A"] * 5, "starts again", *["pass A"] * 4])
 async def test_the_row_ends_as_temporal_says_and_is_written_once(
     shared: Database, steps: list[str]
 ) -> None:
