@@ -96,37 +96,8 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     old values come from there; in `finished` it repeats the promise next to the UPDATE, where
     whoever edits it will see it.
     """
-    given = sa.func.unnest(
-        sa.bindparam("ids", type_=postgresql.ARRAY(table.id.type)),
-        *(
-            sa.bindparam(name, type_=postgresql.ARRAY(sa.Text))
-            for name in (
-                "workflow_ids",
-                "run_ids",
-                "statuses",
-                "messages",
-                "evidence",
-                "final_runs",
-            )
-        ),
-        sa.bindparam("close_times", type_=postgresql.ARRAY(sa.DateTime(timezone=True))),
-    ).table_valued(
-        sa.column("id", table.id.type),
-        *(
-            sa.column(name, sa.Text)
-            for name in ("workflow_id", "run_id", "status", "message", "evidence", "final_run_id")
-        ),
-        sa.column("close_time", sa.DateTime(timezone=True)),
-        name="given",
-    )
-    given = given.render_derived()
-
-    def guard(joined: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-        same_run = table.run_id.is_not_distinct_from(sa.cast(given.c.run_id, table.run_id.type))
-        # Without a run id, the workflow id is all that tells one use of a row from the next.
-        same_workflow = sa.cast(table.workflow_id, sa.Text) == given.c.workflow_id
-        return sa.and_(joined, table.is_running, same_run, same_workflow)
-
+    given = _given(table)
+    guard = _guard(table, given)
     locked = (
         sa.select(
             table.id.label("id"),
@@ -134,7 +105,7 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
             table.as_utc(table.completed_at).label("completed_at"),
             sa.cast(table.error_message, sa.Text).label("error_message"),
         )
-        .select_from(sa.join(table.table, given, guard(table.id == given.c.id)))
+        .select_from(sa.join(table.table, given, guard))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
     )
@@ -147,7 +118,7 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
                 table.error_message: table.as_stored(table.error_message, given.c.message),
             }
         )
-        .where(guard(table.id == given.c.id), table.id == locked.c.id)
+        .where(guard, table.id == locked.c.id)
         .returning(
             table.id.label("id"),
             sa.cast(table.status, sa.Text).label("status"),
@@ -158,6 +129,35 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     )
     journalled = _journal(table, given, locked, finished)
     return sa.select(finished.c.id).add_cte(journalled)
+
+
+def _given(table: MappedTable) -> sa.TableValuedAlias:
+    """The outcomes of a batch as a relation, from one array per column."""
+    names = ("workflow_id", "run_id", "status", "message", "evidence", "final_run_id")
+    time = sa.DateTime(timezone=True)
+    # In an UPDATE, SQLAlchemy keeps parameters named like columns to itself: hence given_….
+    arrays = [
+        sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type)),
+        *(sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(sa.Text)) for name in names),
+        sa.bindparam("given_close_time", type_=postgresql.ARRAY(time)),
+    ]
+    columns = [
+        sa.column("id", table.id.type),
+        *(sa.column(name, sa.Text) for name in names),
+        sa.column("close_time", time),
+    ]
+    return sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+
+
+def _guard(table: MappedTable, given: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+    """That a row is still what was seen: running, and the same run of the same workflow.
+
+    Without a run id, the workflow id is all that tells one use of a row from the next.
+    """
+    same_row = table.id == given.c.id
+    same_workflow = sa.cast(table.workflow_id, sa.Text) == given.c.workflow_id
+    same_run = table.run_id.is_not_distinct_from(sa.cast(given.c.run_id, table.run_id.type))
+    return sa.and_(same_row, table.is_running, same_workflow, same_run)
 
 
 def _journal(
@@ -190,14 +190,14 @@ def _journal(
 def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
     return {
         "pass_id": UUID(pass_id),
-        "ids": [o.row.id for o in outcomes],
-        "workflow_ids": [o.row.workflow_id for o in outcomes],
-        "run_ids": [o.row.run_id for o in outcomes],
-        "statuses": [o.status for o in outcomes],
-        "messages": [o.error_message for o in outcomes],
-        "evidence": [o.temporal_status for o in outcomes],
-        "final_runs": [o.final_run_id for o in outcomes],
-        "close_times": [o.completed_at for o in outcomes],
+        "given_id": [o.row.id for o in outcomes],
+        "given_workflow_id": [o.row.workflow_id for o in outcomes],
+        "given_run_id": [o.row.run_id for o in outcomes],
+        "given_status": [o.status for o in outcomes],
+        "given_message": [o.error_message for o in outcomes],
+        "given_evidence": [o.temporal_status for o in outcomes],
+        "given_final_run_id": [o.final_run_id for o in outcomes],
+        "given_close_time": [o.completed_at for o in outcomes],
     }
 
 
