@@ -112,7 +112,11 @@ class TemporalProbe:
             return Open(_status_name(info.status))
         if not info.HasField("close_time"):
             return Unknown("closed, but without a close time")
-        return await self._closed(info, status)
+        try:
+            return await self._closed(info, status)
+        except NotFound:
+            # Temporal has just described it, so it is not missing; the next pass will see.
+            return Unknown("closed, but its history is gone")
 
     async def _closed(self, info: WorkflowExecutionInfo, status: CloseStatus) -> Observation:
         workflow_id, run_id = info.execution.workflow_id, info.execution.run_id
