@@ -18,7 +18,7 @@ from reconciler.postgres import migrate as migrations
 from reconciler.postgres.engine import open_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.lookup import StoredRow, find_rows
-from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.mapping import MappedTable, check_own_schema, map_table
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
 from reconciler.reconcile import run_pass
@@ -96,6 +96,8 @@ async def open_app(
     try:
         names, running = settings.table_names(), settings.statuses.running
         table = await map_table(engine, names, running, writing=writing)
+        if writing:
+            await check_own_schema(engine)
         rpc, namespace = await connect(temporal, settings.max_rps)
         log.debug(
             "connected",

@@ -175,7 +175,7 @@ def _load() -> Settings:
     from reconciler.settings.load import load_settings
     from reconciler.settings.model import LogFormat
 
-    settings = load_settings()
+    settings = load_settings(Settings)
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     return settings
 

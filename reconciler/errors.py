@@ -4,7 +4,8 @@ ReconcilerError
 ├── ConfigurationError      exit code 2: a setting or an argument is wrong
 └── Unusable                exit code 4: the pass was aborted
     ├── TemporalUnusable    unreachable, no such namespace, no permission, throttled to a halt
-    └── DatabaseUnusable    unreachable, no such table or column, no privilege
+    └── DatabaseUnusable    unreachable, timed out
+        └── DatabaseUnfit   no such table or column, no privilege, a value it does not take
 
 Everything else that escapes is a bug (exit code 1). What concerns a single row is never an
 error: it is an `Unknown` observation.
@@ -29,3 +30,7 @@ class TemporalUnusable(Unusable):
 
 class DatabaseUnusable(Unusable):
     """The database could not be used."""
+
+
+class DatabaseUnfit(DatabaseUnusable):
+    """The database answers, and refuses: to try the same again is of no use."""

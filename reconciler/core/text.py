@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 # Everything a terminal, a log line or PostgreSQL (which refuses NUL) could trip over: runs of
-# white space, C0 and C1 controls, and the Unicode line and paragraph separators.
-_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# white space, C0 and C1 controls, the Unicode line and paragraph separators, and halves of
+# surrogate pairs, which no encoding takes.
+_BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 _ELLIPSIS = "…"
 

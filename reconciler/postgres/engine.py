@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
-from reconciler.errors import DatabaseUnusable
+from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -86,16 +86,32 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong."""
+    """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong.
+
+    `DatabaseUnfit` where the database itself refused what it was asked.
+    """
     try:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise DatabaseUnusable(f"cannot {doing}: {_explain(error)}") from error
+        refused = sqlstate(error).startswith(_REFUSALS)
+        kind = DatabaseUnfit if refused else DatabaseUnusable
+        raise kind(f"cannot {doing}: {_explain(error)}") from error
     except ValueError:  # from asyncpg's reading of the URL; its words may repeat the password
         raise DatabaseUnusable(
             f"cannot {doing}: DATABASE_URL cannot be read; are special characters in it "
             "percent-encoded?"
         ) from None
+
+
+def sqlstate(error: BaseException | None) -> str:
+    """PostgreSQL's code for an error; empty if it is none of PostgreSQL's."""
+    origin = getattr(error, "orig", None) or error
+    return str(getattr(origin, "sqlstate", None) or "")
+
+
+# SQLSTATE classes: data exception, integrity violation, no such object or privilege, and
+# PL/pgSQL's RAISE.
+_REFUSALS = ("22", "23", "42", "P0")
 
 
 def _explain(error: BaseException) -> str:

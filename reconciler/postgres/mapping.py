@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from reconciler.errors import DatabaseUnusable
+from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.engine import translated
 from reconciler.postgres.tables import (
     OWN,
@@ -124,10 +124,10 @@ def _has_zone(column: sa.Column[Any]) -> bool:
 async def map_table(
     engine: AsyncEngine, names: TableNames, running: str, *, writing: bool
 ) -> MappedTable:
-    """Reflect the table and check that a pass can use it, before anything is asked of Temporal.
+    """Reflect the table and check that it can be used, before anything is asked of Temporal.
 
-    Raises `DatabaseUnusable`, naming everything that is missing at once. A pass that only reads
-    (`writing=False`) needs neither the columns that are written nor our own schema.
+    Raises `DatabaseUnfit`, naming everything that is missing at once. What only reads
+    (`writing=False`) does not need the columns that are written.
     """
     with translated(f"read {names.full_name}"):
         async with engine.connect() as connection:
@@ -135,9 +135,17 @@ async def map_table(
             _check_columns(table, names, names.read + (names.written if writing else ()))
             await _check_key(connection, table, names)
             await _check_privileges(connection, table, names, writing=writing)
-            if writing:
-                await _check_own_schema(connection)
             return MappedTable(table, names, running)
+
+
+async def check_own_schema(engine: AsyncEngine) -> None:
+    """Check what a pass that writes needs besides the table: its history and its journal.
+
+    Raises `DatabaseUnfit`.
+    """
+    with translated(f"read schema {OWN_SCHEMA}"):
+        async with engine.connect() as connection:
+            await _check_own_schema(connection)
 
 
 async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
@@ -156,7 +164,7 @@ async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
     try:
         return await connection.run_sync(reflect)
     except sa.exc.NoSuchTableError:
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"there is no table {names.full_name} in this database: "
             "set RECONCILER_TABLE, or create it with `reconciler migrate`"
         ) from None
@@ -165,7 +173,7 @@ async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
 def _check_columns(table: sa.Table, names: TableNames, needed: Sequence[str]) -> None:
     missing = [name for name in dict.fromkeys(needed) if name not in table.c]
     if missing:
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"table {names.full_name} has no column {', '.join(missing)}: "
             "set RECONCILER_COLUMNS__*, or run `reconciler migrate`"
         )
@@ -183,7 +191,7 @@ async def _check_key(connection: AsyncConnection, table: sa.Table, names: TableN
     """A write that finds its row by a column that is not unique would finish its namesakes too."""
     relation = connection.dialect.identifier_preparer.format_table(table)
     if not await connection.scalar(_UNIQUE_ALONE, {"table": relation, "column": names.id}):
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"column {names.id} of {names.full_name} does not identify a row: it must be the whole "
             "primary key, or NOT NULL and UNIQUE; set RECONCILER_COLUMNS__ID"
         )
@@ -204,7 +212,7 @@ async def _check_privileges(
     refused = [f"{right} ({name})" for (right, name), ok in zip(needed, row, strict=True) if not ok]
     if refused:
         user = await connection.scalar(sa.select(sa.func.current_user()))
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"role {user} may not use table {names.full_name}: "
             f"GRANT {', '.join(refused)} ON {names.full_name} TO {user}"
         )
@@ -217,7 +225,7 @@ async def _check_own_schema(connection: AsyncConnection) -> None:
         )
     )
     if not all(present.one()):
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"schema {OWN_SCHEMA} is not there or not complete: run `reconciler migrate`"
         )
     needed = [("INSERT", changes), ("SELECT", passes), ("INSERT", passes), ("UPDATE", passes)]
@@ -231,6 +239,6 @@ async def _check_own_schema(connection: AsyncConnection) -> None:
     ]
     if refused:
         user = await connection.scalar(sa.select(sa.func.current_user()))
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"role {user} may not use schema {OWN_SCHEMA}: GRANT {', '.join(refused)} TO {user}"
         )

@@ -11,16 +11,15 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Outcome, RowId, RunRow
 from reconciler.core.text import one_line
 from reconciler.ports import Written
-from reconciler.postgres.engine import translated
+from reconciler.postgres.engine import sqlstate, translated
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.tables import changes
+from reconciler.postgres.write import guarded_write
 
 # SQLSTATE classes of what one row's values, constraints or triggers can cause: data exception,
 # integrity violation, and PL/pgSQL's RAISE. Anything else concerns the whole statement.
@@ -74,7 +73,7 @@ class PostgresStore:
                     return Written(frozenset(result.scalars()))
         except Exception as error:
             cause = error.__cause__
-            if not isinstance(cause, DBAPIError) or not _concerns_a_row(cause):
+            if not isinstance(cause, DBAPIError) or not sqlstate(cause).startswith(_ROW_ERRORS):
                 raise
             if len(outcomes) == 1:
                 return Written(frozenset(), {outcomes[0].row.id: one_line(str(cause.orig), 300)})
@@ -89,104 +88,6 @@ class PostgresStore:
         return Written(first.ids | second.ids, {**first.refused, **second.refused})
 
 
-def guarded_write(table: MappedTable) -> sa.Select[Any]:
-    """The one statement that changes rows: lock what is still ours, finish it, journal it.
-
-    The guard stands twice. In `locked` it is evaluated on the newest version of each row, and the
-    old values come from there; in `finished` it repeats the promise next to the UPDATE, where
-    whoever edits it will see it.
-    """
-    given = _given(table)
-    guard = _guard(table, given)
-    locked = (
-        sa.select(
-            table.id.label("id"),
-            sa.cast(table.status, sa.Text).label("status"),
-            table.as_utc(table.completed_at).label("completed_at"),
-            sa.cast(table.error_message, sa.Text).label("error_message"),
-        )
-        .select_from(sa.join(table.table, given, guard))
-        .with_for_update(key_share=True, skip_locked=True, of=table.table)
-        .cte("locked")
-    )
-    finished = (
-        sa.update(table.table)
-        .values(
-            {
-                table.status: table.as_stored(table.status, given.c.status),
-                table.completed_at: table.from_utc(given.c.close_time),
-                table.error_message: table.as_stored(table.error_message, given.c.message),
-            }
-        )
-        .where(guard, table.id == locked.c.id)
-        .returning(
-            table.id.label("id"),
-            sa.cast(table.status, sa.Text).label("status"),
-            table.as_utc(table.completed_at).label("completed_at"),
-            sa.cast(table.error_message, sa.Text).label("error_message"),
-        )
-        .cte("finished")
-    )
-    journalled = _journal(table, given, locked, finished)
-    return sa.select(finished.c.id).add_cte(journalled)
-
-
-def _given(table: MappedTable) -> sa.TableValuedAlias:
-    """The outcomes of a batch as a relation, from one array per column."""
-    names = ("workflow_id", "run_id", "status", "message", "evidence", "final_run_id")
-    time = sa.DateTime(timezone=True)
-    # In an UPDATE, SQLAlchemy keeps parameters named like columns to itself: hence given_….
-    arrays = [
-        sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type)),
-        *(sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(sa.Text)) for name in names),
-        sa.bindparam("given_close_time", type_=postgresql.ARRAY(time)),
-    ]
-    columns = [
-        sa.column("id", table.id.type),
-        *(sa.column(name, sa.Text) for name in names),
-        sa.column("close_time", time),
-    ]
-    return sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
-
-
-def _guard(table: MappedTable, given: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
-    """That a row is still what was seen: running, and the same run of the same workflow.
-
-    Without a run id, the workflow id is all that tells one use of a row from the next.
-    """
-    same_row = table.id == given.c.id
-    same_workflow = sa.cast(table.workflow_id, sa.Text) == given.c.workflow_id
-    same_run = table.run_id.is_not_distinct_from(sa.cast(given.c.run_id, table.run_id.type))
-    return sa.and_(same_row, table.is_running, same_workflow, same_run)
-
-
-def _journal(
-    table: MappedTable, given: sa.TableValuedAlias, locked: sa.CTE, finished: sa.CTE
-) -> sa.CTE:
-    values: dict[str, sa.ColumnElement[Any]] = {
-        "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
-        "table_name": sa.literal(table.full_name),
-        "row_id": sa.cast(finished.c.id, sa.Text),
-        "workflow_id": given.c.workflow_id,
-        "run_id": given.c.run_id,
-        "old_status": locked.c.status,
-        "new_status": finished.c.status,
-        "old_completed_at": locked.c.completed_at,
-        "new_completed_at": finished.c.completed_at,
-        "old_error_message": locked.c.error_message,
-        "new_error_message": finished.c.error_message,
-        "temporal_status": given.c.evidence,
-        "final_run_id": given.c.final_run_id,
-        "close_time": given.c.close_time,
-    }
-    rows = sa.select(*values.values()).select_from(
-        sa.join(finished, locked, finished.c.id == locked.c.id).join(
-            given, given.c.id == finished.c.id
-        )
-    )
-    return sa.insert(changes).from_select(list(values), rows).cte("journalled")
-
-
 def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
     return {
         "pass_id": UUID(pass_id),
@@ -199,7 +100,3 @@ def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "given_final_run_id": [o.final_run_id for o in outcomes],
         "given_close_time": [o.completed_at for o in outcomes],
     }
-
-
-def _concerns_a_row(error: DBAPIError) -> bool:
-    return str(getattr(error.orig, "sqlstate", "")).startswith(_ROW_ERRORS)

@@ -12,24 +12,30 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from reconciler.errors import ConfigurationError
-from reconciler.settings.model import DOTENV, PREFIX, TOML, Settings
+from reconciler.settings.model import DOTENV, PREFIX, TOML, Settings, TableSettings
 
 _TESTS = f"{PREFIX}TEST_"
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """The settings of this process. Raises `ConfigurationError`: one line, no secrets."""
+_S = TypeVar("_S", bound=TableSettings)
+
+
+def load_settings(kind: type[_S], **overrides: Any) -> _S:
+    """The settings of this process, or some of them.
+
+    Raises `ConfigurationError`: one line, no secrets.
+    """
     try:
         if unknown := list(_unknown_names()):
             raise ConfigurationError("; ".join(unknown))
-        return Settings(**overrides)
+        return kind(**overrides)
     except ValidationError as error:
         raise ConfigurationError("; ".join(_complaints(error))) from None
     except SettingsError as error:  # a group, such as RECONCILER_COLUMNS, set as a whole

@@ -150,8 +150,8 @@ class Statuses(BaseModel):
         return self
 
 
-class Settings(BaseSettings):
-    """Everything an operator can set, apart from Temporal's own variables."""
+class TableSettings(BaseSettings):
+    """The application's table: all that the main path needs where it is given an engine."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -162,37 +162,14 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL", description="the application's database"
-    )
     table: Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")] = Field(
         "workflow_executions", description="the application's table, schema.table if need be"
     )
     columns: Columns = Field(default_factory=Columns)
     statuses: Statuses = Field(default_factory=Statuses)
-    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        500, description="rows per page read and per statement written"
-    )
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
-        16, description="rows asked about at the same time"
-    )
-    max_rps: Annotated[float, AfterValidator(check_rate)] = Field(
-        100, description="calls to Temporal per second, 1 or more; 0 = no limit"
-    )
-    grace: Duration = Field(
-        timedelta(seconds=60), description="rows younger than this may still be about to start"
-    )
-    missing: MissingPolicy = Field(
-        MissingPolicy.LEAVE, description="rows whose workflow Temporal does not know: leave, fail"
-    )
-    max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="share of missing rows above which none of them is finished"
-    )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         2000, description="characters of error_message that are kept"
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
-    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")
 
     @classmethod
     def settings_customise_sources(
@@ -217,15 +194,52 @@ class Settings(BaseSettings):
         values = {name: value or self.statuses.failed for name, value in self.statuses}
         return StatusValues(**values)
 
+    def message_limit(self, column_length: int | None) -> int:
+        """Characters of error_message that are kept, given the length of its column."""
+        limit = self.error_message_limit
+        return min(limit, column_length or limit)
+
+
+class DatabaseSettings(TableSettings):
+    """The table, and the database it is in."""
+
+    database_url: DatabaseUrl = Field(
+        validation_alias="DATABASE_URL", description="the application's database"
+    )
+
+
+class Settings(DatabaseSettings):
+    """Everything an operator can set, apart from Temporal's own variables."""
+
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        500, description="rows per page read and per statement written"
+    )
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="rows asked about at the same time"
+    )
+    max_rps: Annotated[float, AfterValidator(check_rate)] = Field(
+        100, description="calls to Temporal per second, 1 or more; 0 = no limit"
+    )
+    grace: Duration = Field(
+        timedelta(seconds=60), description="rows younger than this may still be about to start"
+    )
+    missing: MissingPolicy = Field(
+        MissingPolicy.LEAVE, description="rows whose workflow Temporal does not know: leave, fail"
+    )
+    max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="share of missing rows above which none of them is finished"
+    )
+    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")
+
     def policy(self, retention: timedelta, column_length: int | None) -> Policy:
         """The policy, given Temporal's retention and the length of the error message's column."""
-        limit = self.error_message_limit
         return Policy(
             retention=retention,
             grace=self.grace,
             missing=self.missing,
             max_missing_ratio=self.max_missing_ratio,
-            error_message_limit=min(limit, column_length or limit),
+            error_message_limit=self.message_limit(column_length),
             statuses=self.status_values(),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio.api.enums.v1 import RetryState
 from temporalio.api.history.v1 import HistoryEvent
 
-from reconciler.temporal.failure import describe_failure
+from reconciler.temporal.failure import describe_cancellation, describe_failure
 
 
 def describe_close(event: HistoryEvent, cancel_cause: str = "") -> str:
@@ -28,7 +28,7 @@ def describe_close(event: HistoryEvent, cancel_cause: str = "") -> str:
             by = f"terminated by {terminated.identity}" if terminated.identity else "terminated"
             return f"{by}: {terminated.reason}" if terminated.reason else by
         case "workflow_execution_canceled_event_attributes":
-            return f"canceled: {cancel_cause}" if cancel_cause else "canceled"
+            return describe_cancellation(cancel_cause)
         case other:
             return f"closed by {other or 'an event without attributes'}"
 

@@ -40,6 +40,11 @@ def describe_failure(failure: Failure) -> str:
     return ": ".join(filter(None, map(_describe_one, _chain(failure)))) or "failed"
 
 
+def describe_cancellation(cause: str) -> str:
+    """Why a workflow was cancelled; `cause` is empty where nobody said."""
+    return f"canceled: {cause}" if cause else "canceled"
+
+
 def _chain(failure: Failure) -> Iterator[Failure]:
     for _ in range(MAX_DEPTH):
         yield failure

@@ -10,6 +10,7 @@ from reconciler.core.verdict import MissingPolicy, StatusValues
 from reconciler.errors import ConfigurationError
 from reconciler.postgres.tables import TableNames
 from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.model import Settings
 
 URL = "postgresql://app:s3cret@db:5432/app"
 
@@ -26,7 +27,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def refusal() -> str:
     with pytest.raises(ConfigurationError) as refused:
-        load_settings()
+        load_settings(Settings)
     text = str(refused.value)
     assert "\n" not in text
     assert "s3cret" not in text
@@ -34,7 +35,7 @@ def refusal() -> str:
 
 
 def test_defaults() -> None:
-    settings = load_settings()
+    settings = load_settings(Settings)
 
     assert settings.policy(timedelta(days=1), None).grace == timedelta(seconds=60)
     assert settings.table_names() == TableNames()
@@ -55,7 +56,7 @@ def test_defaults() -> None:
 def test_every_usual_form_of_the_database_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
-    assert load_settings().database_url.get_secret_value() == "postgresql://app@db/app"
+    assert load_settings(Settings).database_url.get_secret_value() == "postgresql://app@db/app"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_every_usual_form_of_the_database_url(monkeypatch: pytest.MonkeyPatch, u
 def test_a_database_url_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     if url == "postgresql:///":  # libpq's "all defaults" is a URL like any other
-        assert load_settings().database_url.get_secret_value() == url
+        assert load_settings(Settings).database_url.get_secret_value() == url
         return
 
     assert refusal().startswith("DATABASE_URL: ")
@@ -110,7 +111,7 @@ def test_the_parameters_of_other_tools_urls(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql+asyncpg://u:p%40ss@a:1,b:2/db{query}")
 
-    url = load_settings().database_url.get_secret_value()
+    url = load_settings(Settings).database_url.get_secret_value()
 
     assert url == f"postgresql://u:p%40ss@a:1,b:2/db{taken}"
 
@@ -142,7 +143,7 @@ def test_a_missing_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedelta) -> None:
     monkeypatch.setenv("RECONCILER_GRACE", text)
 
-    assert load_settings().grace == expected
+    assert load_settings(Settings).grace == expected
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_names_and_values_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("RECONCILER_STATUSES__FAILED", "broken")
     monkeypatch.setenv("RECONCILER_STATUSES__CANCELED", "stopped")
 
-    settings = load_settings()
+    settings = load_settings(Settings)
 
     assert settings.table_names() == TableNames(table="jobs", schema="shop", run_id="first_run")
     assert settings.status_values() == StatusValues(
@@ -226,7 +227,7 @@ def test_files_are_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch
     Path(".env").write_text("RECONCILER_CONCURRENCY=2\nRECONCILER_GRACE=2m\nSECRET_KEY=theirs\n")
     monkeypatch.setenv("RECONCILER_GRACE", "3m")
 
-    settings = load_settings()
+    settings = load_settings(Settings)
 
     assert settings.batch_size == 1
     assert settings.columns.run_id == "r"
@@ -252,7 +253,7 @@ def test_mistakes_in_files_are_named_with_the_file(file: str, content: str, told
 def test_the_shorter_of_limit_and_column_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_ERROR_MESSAGE_LIMIT", "100")
 
-    settings = load_settings()
+    settings = load_settings(Settings)
 
     assert settings.policy(timedelta(1), None).error_message_limit == 100
     assert settings.policy(timedelta(1), 50).error_message_limit == 50
@@ -262,7 +263,7 @@ def test_the_shorter_of_limit_and_column_wins(monkeypatch: pytest.MonkeyPatch) -
 def test_missing_can_be_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_MISSING", "fail")
 
-    assert load_settings().policy(timedelta(1), None).missing is MissingPolicy.FAIL
+    assert load_settings(Settings).policy(timedelta(1), None).missing is MissingPolicy.FAIL
 
 
 def test_temporals_variables_come_from_the_environment_and_then_from_dotenv(

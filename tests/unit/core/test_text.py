@@ -15,6 +15,7 @@ from reconciler.core.text import one_line
         pytest.param("eleven char", 10, "eleven ch…", id="one too many is cut"),
         pytest.param("a\r\n\tb\u2028c", 10, "a b c", id="line breaks become one space"),
         pytest.param("a\x00b\x1b[31mc", 20, "a b [31mc", id="NUL and escape go"),
+        pytest.param("file \udcff.txt", 20, "file .txt", id="half a surrogate pair goes"),
         pytest.param("  padded\n", 10, "padded", id="no space at the ends"),
         pytest.param("ab cd", 4, "ab…", id="no space before the ellipsis"),
         pytest.param("ab", 1, "…", id="a limit of one"),
