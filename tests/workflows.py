@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
+from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
@@ -31,8 +33,16 @@ class Scripted:
     def release(self) -> None:
         self.released = True
 
+    @workflow.signal
+    def fail(self) -> None:
+        raise ApplicationError("in a signal's handler", type="OrderFailed")
+
+    @workflow.query
+    def is_released(self) -> bool:
+        return self.released
+
     @workflow.run
-    async def run(self, script: str, text: str) -> str:
+    async def run(self, script: str, text: str) -> Any:
         match script:
             case "complete":
                 return text
@@ -75,6 +85,40 @@ class Scripted:
                     args=["fail in an activity", text],
                     id=f"{workflow.info().workflow_id}/child",
                 )
+            case "complete with a child":
+                await workflow.execute_child_workflow(
+                    "Scripted", args=["complete", text], id=f"{workflow.info().workflow_id}/child"
+                )
+            case "wait for a child":
+                await workflow.execute_child_workflow(
+                    "Scripted", args=["wait", text], id=f"{workflow.info().workflow_id}/child"
+                )
+            case "wait in an activity":
+                await workflow.execute_activity(
+                    charge, "hang", start_to_close_timeout=timedelta(minutes=1)
+                )
+            case "cancel an activity of its own":
+                handle = workflow.start_activity(
+                    charge, "hang", start_to_close_timeout=timedelta(minutes=1)
+                )
+                await asyncio.sleep(0.01)
+                handle.cancel()
+                await handle
+            case "cancel itself":
+                raise asyncio.CancelledError(text)
+            case "complete when cancelled":
+                with contextlib.suppress(asyncio.CancelledError):
+                    await workflow.wait_condition(lambda: self.released)
+            case "time out waiting":
+                await workflow.wait_condition(lambda: self.released, timeout=0.01)
+            case "return what cannot be serialised":
+                return object()
+            case "return much":
+                return "x" * 2_100_000
+            case "fail with much":
+                raise ApplicationError(text, "x" * 2_100_000, type="OrderFailed")
+            case "fail for good":
+                raise ApplicationError(text, type="OrderFailed", non_retryable=True)
             case "fail until the third attempt":
                 if workflow.info().attempt < 3:
                     raise ApplicationError(text, type="Flaky")
@@ -86,3 +130,14 @@ class Scripted:
                     workflow.continue_as_new(args=[script, text])
                 await workflow.wait_condition(lambda: self.released)
         return text
+
+
+@workflow.defn(name="Typed", failure_exception_types=[ValueError])
+class Typed:
+    """Fails with an exception that is declared to be a failure."""
+
+    @workflow.run
+    async def run(self, script: str, text: str) -> Any:
+        if script == "fail":
+            raise ValueError(text)
+        return await Scripted().run(script, text)

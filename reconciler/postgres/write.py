@@ -1,6 +1,7 @@
 """The statements that change the application's rows. Every one is a compare-and-set.
 
-`guarded_write` finishes what a pass has judged, a batch at a time and journalled.
+`guarded_write` finishes what a pass has judged, a batch at a time and journalled. `own_row_write`
+finishes the one row of a workflow that reports its own end.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
@@ -49,6 +51,40 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     )
     journalled = _journal(table, given, locked, finished)
     return sa.select(finished.c.id).add_cte(journalled)
+
+
+def own_row_write(table: MappedTable) -> ReturningUpdate[Any]:
+    """The main path's write: finish the row of this workflow's run, if it is still running.
+
+    That is the row with this run id; only where there is none, whatever its status, the youngest
+    row of the workflow id without a run id. Never an older one once that is finished: a write
+    that is tried twice would otherwise finish a second row.
+
+    Waits for a row that another transaction has locked, as an application does that is storing
+    the run id just now; the guard is then evaluated on the row's newest version.
+    """
+    given_run = sa.cast(sa.bindparam("given_run_id", type_=sa.Text), table.run_id.type)
+    same_workflow = sa.cast(table.workflow_id, sa.Text) == sa.bindparam("given_workflow_id")
+    candidate = sa.and_(
+        same_workflow, sa.or_(table.run_id == given_run, table.run_id.is_(sa.null()))
+    )
+    own = (
+        sa.select(table.id)
+        .where(candidate)
+        .order_by(table.run_id.is_(sa.null()), table.created_at.desc().nulls_last())
+        .order_by(table.id.desc())
+        .limit(1)
+        .correlate(None)
+        .scalar_subquery()
+    )
+    status = sa.bindparam("given_status", type_=sa.Text)
+    close_time = sa.bindparam("given_close_time", type_=_TIME)
+    message = sa.bindparam("given_message", type_=sa.Text)
+    return (
+        _finish(table, status, close_time, message)
+        .where(table.id == own, table.is_running, candidate)
+        .returning(table.id)
+    )
 
 
 def _finish(

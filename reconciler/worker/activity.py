@@ -1,0 +1,127 @@
+"""The activity that writes the end of a workflow into its row.
+
+Loads SQLAlchemy and the settings when it first runs, not before: this module is imported by
+workflow modules too, inside the sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+from temporalio import activity
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
+from temporalio.exceptions import ApplicationError
+
+from reconciler.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
+from reconciler.worker.report import ACTIVITY
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from reconciler.worker.writer import RowWriter
+
+    #: An engine of the application's, or what makes one when it is first needed.
+    EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
+
+
+class StatusActivity:
+    """The activity, and the connection it keeps."""
+
+    def __init__(self, engine: EngineSource | None = None) -> None:
+        if engine is not None and not callable(engine) and not hasattr(engine, "sync_engine"):
+            raise TypeError(
+                f"engine= takes SQLAlchemy's AsyncEngine or a function that makes one, "
+                f"not {type(engine).__name__}"
+            )
+        self._engine = engine
+        self._writer: RowWriter | None = None
+
+    @activity.defn(name=ACTIVITY)
+    async def update_workflow_execution_status(
+        self,
+        workflow_id: str,
+        status: str,
+        error_message: str | None = None,
+        run_id: str | None = None,
+        close_time: datetime | None = None,
+    ) -> bool:
+        """Finish the row of a workflow, if it is still running; whether it was.
+
+        A row that does not exist yet, or is not running any more, is no error: the answer is no.
+
+        Args:
+            workflow_id: Temporal's workflow id.
+            status: One of the end values of the status column, or a close status by Temporal's
+                name, such as `TIMED_OUT`, which is mapped to the column's value.
+            error_message: Becomes one line, and is cut to the configured limit.
+            run_id: The first run of the chain, `workflow.info().first_execution_run_id`. Where it
+                is not given, Temporal is asked for that of the calling workflow's chain.
+            close_time: When the workflow ended; by default when this activity was scheduled.
+                Without a time zone it is taken as UTC.
+
+        Raises:
+            ApplicationError: With the reason in one line; not retryable where trying again is of
+                no use: a status that does not exist, a table without the columns.
+        """
+        info = activity.info()
+        try:
+            writer = self._opened()
+            changed = await writer.finish(
+                workflow_id,
+                writer.status_value(status),
+                error_message,
+                run_id or await _first_run_id(workflow_id),
+                close_time or info.scheduled_time,
+            )
+        except ReconcilerError as error:
+            permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
+            raise ApplicationError(
+                str(error), type=type(error).__name__, non_retryable=permanent
+            ) from None
+        if not changed:
+            activity.logger.info("workflow %s has no row that is still running", workflow_id)
+        return changed
+
+    def _opened(self) -> RowWriter:
+        if self._writer is None:
+            from reconciler.worker.writer import RowWriter  # noqa: PLC0415 - not before it is needed
+
+            self._writer = RowWriter.open(self._engine)
+        return self._writer
+
+    async def close(self) -> None:
+        """Give back what was opened; the next run opens it again."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+
+
+def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitable[bool]]:
+    """The activity over the application's own engine, for a worker without the plugin.
+
+        Worker(..., activities=[status_activity(engine)])
+
+    The engine is used as it is and never closed. Without one, it is made from `DATABASE_URL`.
+    """
+    return StatusActivity(engine).update_workflow_execution_status
+
+
+#: The activity over `DATABASE_URL`.
+update_workflow_execution_status = StatusActivity().update_workflow_execution_status
+
+
+async def _first_run_id(workflow_id: str) -> str:
+    """The first run of the chain that the calling workflow, or the one named, belongs to now."""
+    info = activity.info()
+    own_run = info.workflow_run_id if info.workflow_id == workflow_id else None
+    response = await activity.client().workflow_service.describe_workflow_execution(
+        DescribeWorkflowExecutionRequest(
+            namespace=info.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=own_run or ""),
+        )
+    )
+    found = response.workflow_execution_info
+    return found.first_run_id or found.execution.run_id

@@ -1,0 +1,108 @@
+"""The one line: a plugin for `Worker`, `Client` or `Replayer`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from temporalio.converter import DataConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import ReplayerConfig, WorkerConfig
+
+from reconciler.worker.activity import StatusActivity
+from reconciler.worker.interceptor import MainPathInterceptor, Selection
+
+if TYPE_CHECKING:
+    from reconciler.worker.activity import EngineSource
+
+
+class ReconcilerPlugin(SimplePlugin):
+    """Every workflow of a worker writes its end into its row.
+
+        Worker(client, ..., plugins=[ReconcilerPlugin()])
+
+    or on the client, for all of its workers; then it must not be given to a worker again. Give it
+    to `Replayer` too: histories that it took part in cannot be replayed without it.
+
+    The table is described by the same `RECONCILER_*` settings as for the reconciler itself.
+    """
+
+    def __init__(
+        self,
+        engine: EngineSource | None = None,
+        *,
+        only: Collection[str] | None = None,
+        skip: Collection[str] = (),
+        children: bool = False,
+        task_queue: str | None = None,
+    ) -> None:
+        """Say where the rows are, and which workflows have one.
+
+        Args:
+            engine: The application's `AsyncEngine`, or a function that makes one when it is first
+                needed; it is never closed. By default the plugin opens one for `DATABASE_URL`.
+            only: The workflow types that report; by default all. Workflows in flight are safe
+                when this or any other of these changes: what a history holds is replayed.
+            skip: Workflow types that do not report.
+            children: Whether child workflows report. They have rows of their own more seldom.
+            task_queue: Where the activity runs, if not on this worker: another worker, of that
+                queue, must have it.
+
+        Raises:
+            TypeError: An argument is not what it should be.
+        """
+        for name, types in (("only", only), ("skip", skip)):
+            if isinstance(types, str) or not all(isinstance(each, str) for each in types or ()):
+                raise TypeError(f"{name}= takes a collection of workflow types by name")
+        self._activity = StatusActivity(engine)
+        self._selection = Selection(
+            None if only is None else frozenset(only), frozenset(skip), children
+        )
+        self._task_queue = task_queue
+        super().__init__("reconciler.ReconcilerPlugin", run_context=self._closing)
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Add the interceptor and, unless it runs elsewhere, the activity.
+
+        Raises:
+            ValueError: The plugin is there already, or its activity could never run.
+        """
+        config = super().configure_worker(config)
+        interceptors = list(config.get("interceptors") or ())
+        if any(isinstance(each, MainPathInterceptor) for each in interceptors):
+            raise ValueError(
+                "ReconcilerPlugin is given twice: give it to the client or to the worker, not both"
+            )
+        converter = config["client"].data_converter
+        config["interceptors"] = [*interceptors, self._interceptor(converter)]
+        if self._task_queue is not None:
+            return config
+        if config.get("no_remote_activities"):
+            raise ValueError(
+                "this worker takes no activity tasks (no_remote_activities), so it cannot write "
+                "rows: name the task queue of one that can, ReconcilerPlugin(task_queue=…)"
+            )
+        activity = self._activity.update_workflow_execution_status
+        config["activities"] = [*(config.get("activities") or ()), activity]
+        return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """Add the interceptor."""
+        config = super().configure_replayer(config)
+        converter = config.get("data_converter") or DataConverter.default
+        interceptors = list(config.get("interceptors") or ())
+        config["interceptors"] = [*interceptors, self._interceptor(converter)]
+        return config
+
+    def _interceptor(self, converter: DataConverter) -> MainPathInterceptor:
+        return MainPathInterceptor(
+            self._selection, converter.failure_converter_class, self._task_queue
+        )
+
+    @asynccontextmanager
+    async def _closing(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self._activity.close()

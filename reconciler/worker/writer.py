@@ -1,0 +1,109 @@
+"""The database side of the activity. Imported when the activity first runs, never in a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.model import CloseStatus
+from reconciler.core.text import one_line
+from reconciler.errors import ConfigurationError
+from reconciler.postgres.engine import open_engine, translated
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.write import own_row_write
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import DatabaseSettings, TableSettings
+
+if TYPE_CHECKING:
+    from reconciler.worker.activity import EngineSource
+
+#: Seconds for one write, all included: less than the attempt it is part of, so that what went
+#: wrong can still be told.
+WRITE_TIMEOUT = 4
+#: Milliseconds that the server may take for the statement, and in it for a lock.
+STATEMENT_TIMEOUT = 3_500
+LOCK_TIMEOUT = 3_000
+
+_LIMITS = sa.text(
+    f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true),"
+    f" set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
+)
+
+
+class RowWriter:
+    """Writes single rows of the application's table."""
+
+    def __init__(self, engine: AsyncEngine, settings: TableSettings, *, owned: bool) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._owned = owned
+        self._table: MappedTable | None = None
+
+    @classmethod
+    def open(cls, engine: EngineSource | None) -> RowWriter:
+        """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
+        if engine is None:
+            settings = load_settings(DatabaseSettings)
+            return cls(open_engine(settings.database_url.get_secret_value()), settings, owned=True)
+        if not isinstance(engine, AsyncEngine):
+            engine = engine()
+        return cls(engine, load_settings(TableSettings), owned=False)
+
+    def status_value(self, status: str) -> str:
+        """What the status column says for this end. Raises `ConfigurationError`."""
+        values = self._settings.status_values()
+        if status in CloseStatus.__members__:
+            return values.of(CloseStatus(status))
+        ends = dict.fromkeys(values.of(each) for each in CloseStatus)
+        if status not in ends:
+            raise ConfigurationError(
+                f"status {one_line(status, 100)!r} is none of {', '.join(ends)}: "
+                "pass one of these, or set RECONCILER_STATUSES__*"
+            )
+        return status
+
+    async def finish(
+        self,
+        workflow_id: str,
+        status: str,
+        error_message: str | None,
+        run_id: str,
+        close_time: datetime,
+    ) -> bool:
+        """Finish the workflow's row; whether there was one that was still running.
+
+        Raises `DatabaseUnusable`, `DatabaseUnfit` if trying again is of no use.
+        """
+        with translated(f"write {self._settings.table}"):
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                table = await self._mapped()
+                limit = self._settings.message_limit(table.error_message_length)
+                given = {
+                    "given_workflow_id": workflow_id,
+                    "given_run_id": run_id,
+                    "given_status": status,
+                    "given_message": error_message and one_line(error_message, limit),
+                    "given_close_time": close_time
+                    if close_time.tzinfo
+                    else close_time.replace(tzinfo=UTC),
+                }
+                async with self._engine.begin() as connection:
+                    await connection.execute(_LIMITS)
+                    result = await connection.execute(own_row_write(table), given)
+                    return result.first() is not None
+
+    async def _mapped(self) -> MappedTable:
+        # Kept once it was found to fit; what does not fit is looked at anew, it may be mended.
+        if self._table is None:
+            names, running = self._settings.table_names(), self._settings.statuses.running
+            self._table = await map_table(self._engine, names, running, writing=True)
+        return self._table
+
+    async def close(self) -> None:
+        """Close the engine if it is our own."""
+        if self._owned:
+            await self._engine.dispose()

@@ -1,0 +1,206 @@
+"""The main path's statement: which row is the workflow's own, and that it is written only then."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.tables import TableNames
+from reconciler.postgres.write import own_row_write
+from tests.conftest import Database
+from tests.polling import eventually
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+async def finish(database: Database, table: MappedTable | None = None, **others: Any) -> list[int]:
+    """The ids that a report of workflow `w`, first run `ours`, has finished."""
+    statement = own_row_write(table or await database.table())
+    async with database.engine.begin() as connection:
+        return list((await connection.execute(statement, given("w", **others))).scalars())
+
+
+def given(workflow_id: str, **others: Any) -> dict[str, Any]:
+    return {
+        "given_workflow_id": workflow_id,
+        "given_run_id": "ours",
+        "given_status": "failed",
+        "given_message": "no money",
+        "given_close_time": NOON,
+        **others,
+    }
+
+
+async def statuses(database: Database) -> list[object]:
+    rows = await database.fetch("SELECT status FROM workflow_executions ORDER BY id")
+    return [row["status"] for row in rows]
+
+
+async def test_the_row_of_the_run(database: Database) -> None:
+    id_ = await database.insert("w", "ours")
+
+    assert await finish(database) == [id_]
+
+    row = await database.row(id_)
+    assert (row["status"], row["completed_at"], row["error_message"]) == (
+        "failed",
+        NOON,
+        "no money",
+    )
+
+
+async def test_another_run_and_another_workflow_are_left(database: Database) -> None:
+    await database.insert("w", "theirs")
+    await database.insert("v", "ours")
+    await database.insert("v")
+
+    assert await finish(database) == []
+    assert await statuses(database) == ["running"] * 3
+
+
+async def test_a_row_that_is_no_longer_running_is_left(database: Database) -> None:
+    id_ = await database.insert("w", "ours", status="completed")
+
+    assert await finish(database) == []
+    assert (await database.row(id_))["error_message"] is None
+
+
+async def test_without_a_run_id_the_youngest_row(database: Database) -> None:
+    old = await database.insert("w", created_at=NOON - timedelta(days=1))
+    young = await database.insert("w", created_at=NOON)
+    await database.insert("w", created_at=NOON - timedelta(days=2))
+
+    assert await finish(database) == [young]
+    assert (await database.row(old))["status"] == "running"
+
+
+async def test_of_equal_age_the_one_inserted_last(database: Database) -> None:
+    await database.insert("w", created_at=NOON)
+    last = await database.insert("w", created_at=NOON)
+
+    assert await finish(database) == [last]
+
+
+async def test_a_row_without_a_time_is_older_than_any(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
+    dated = await database.insert("w", created_at=NOON)
+    await database.insert("w", created_at=None)
+
+    assert await finish(database) == [dated]
+
+
+async def test_twice_is_as_once(database: Database) -> None:
+    # An activity may run again after its first attempt was committed: the older row is not its.
+    old = await database.insert("w", created_at=NOON - timedelta(days=1))
+    await database.insert("w", created_at=NOON)
+
+    await finish(database)
+
+    assert await finish(database) == []
+    assert (await database.row(old))["status"] == "running"
+
+
+async def test_the_run_id_comes_before_age(database: Database) -> None:
+    ours = await database.insert("w", "ours", created_at=NOON - timedelta(days=1))
+    await database.insert("w", created_at=NOON)
+
+    assert await finish(database) == [ours]
+
+
+async def test_where_the_run_has_its_row_no_other_is_taken(database: Database) -> None:
+    await database.insert("w", "ours", status="completed", created_at=NOON)
+    await database.insert("w", created_at=NOON)
+
+    assert await finish(database) == []
+    assert await statuses(database) == ["completed", "running"]
+
+
+async def test_waits_for_the_application_to_store_the_run_id(database: Database) -> None:
+    id_ = await database.insert("w")
+    application = await asyncpg.connect(database.url)
+    try:
+        transaction = application.transaction()
+        await transaction.start()
+        await application.execute("UPDATE workflow_executions SET run_id = 'ours'")
+        write = asyncio.create_task(finish(database))
+        await eventually(lambda: waiting(database))
+        await transaction.commit()
+
+        assert await write == [id_]
+    finally:
+        await application.close()
+
+
+async def test_a_row_that_turns_out_to_be_anothers_is_left(database: Database) -> None:
+    await database.insert("w")
+    application = await asyncpg.connect(database.url)
+    try:
+        transaction = application.transaction()
+        await transaction.start()
+        await application.execute("UPDATE workflow_executions SET run_id = 'theirs'")
+        write = asyncio.create_task(finish(database))
+        await eventually(lambda: waiting(database))
+        await transaction.commit()
+
+        assert await write == []
+    finally:
+        await application.close()
+
+
+async def waiting(database: Database) -> bool:
+    rows = await database.fetch(
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(rows)
+
+
+@pytest.mark.parametrize(
+    "key", ["bigint GENERATED ALWAYS AS IDENTITY", "uuid DEFAULT gen_random_uuid()"]
+)
+async def test_any_mapped_table(empty_database: Database, key: str) -> None:
+    await empty_database.execute("CREATE TYPE state AS ENUM ('open', 'done', 'broken')")
+    await empty_database.execute(
+        f'CREATE TABLE "Jobs" ("key" {key} PRIMARY KEY, wf varchar(50), first_run uuid,'
+        " state state, born timestamp, ended timestamp, reason varchar(20))"
+    )
+    run = "01a209b5-e769-72f7-80f4-33abced35bc4"
+    await empty_database.execute(
+        f"INSERT INTO \"Jobs\" (wf, first_run, state, born) VALUES ('w', '{run}', 'open', now())"
+    )
+    names = TableNames("Jobs", None, "key", "wf", "first_run", "state", "born", "ended", "reason")
+    table = await map_table(empty_database.engine, names, "open", writing=True)
+
+    written = await finish(empty_database, table, given_run_id=run, given_status="broken")
+
+    assert len(written) == 1
+    assert await empty_database.fetch('SELECT state::text, ended, reason FROM "Jobs"') == [
+        {"state": "broken", "ended": NOON.replace(tzinfo=None), "reason": "no money"}
+    ]
+
+
+@pytest.mark.parametrize("type_", ["text", "varchar(200)"])
+async def test_an_index_on_the_workflow_id_serves(database: Database, type_: str) -> None:
+    await database.execute(f"ALTER TABLE workflow_executions ALTER workflow_id TYPE {type_}")
+    await database.execute("CREATE INDEX by_workflow ON workflow_executions (workflow_id)")
+    await database.execute(
+        "INSERT INTO workflow_executions (workflow_id, run_id)"
+        " SELECT 'w' || n, 'r' || n FROM generate_series(1, 5000) n"
+    )
+    await database.execute("ANALYZE workflow_executions")
+    compiled = own_row_write(await database.table()).compile(dialect=database.engine.dialect)
+    values = {**compiled.params, **given("w7")}
+
+    async with database.engine.connect() as connection:
+        plan = await connection.exec_driver_sql(
+            f"EXPLAIN {compiled}", tuple(values[name] for name in compiled.positiontup or ())
+        )
+        lines = "\n".join(plan.scalars())
+
+    assert "by_workflow" in lines
+    assert "Seq Scan" not in lines

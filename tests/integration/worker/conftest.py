@@ -1,0 +1,120 @@
+"""A worker with the plugin, and a workflow with its row."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from reconciler.core.model import Closed, RunRow
+from reconciler.worker import ReconcilerPlugin
+from reconciler.worker.report import ACTIVITY
+from tests.conftest import Database
+from tests.polling import eventually
+from tests.workflows import Scripted, Typed, charge
+from tests.world import World
+
+
+@dataclass
+class Site:
+    """An application: its database, its worker, and one workflow with a row."""
+
+    client: Client
+    database: Database
+    workflow_id: str
+    task_queue: str = field(default_factory=lambda: f"site-{uuid4().hex}")
+
+    def __post_init__(self) -> None:
+        self.world = World(self.client, self.task_queue, self.workflow_id)
+
+    @asynccontextmanager
+    async def worker(
+        self, plugin: ReconcilerPlugin | None = None, **options: Any
+    ) -> AsyncIterator[Worker]:
+        """A worker with the plugin over this application's engine, or with the one given."""
+        plugins = [plugin or ReconcilerPlugin(self.database.engine)]
+        async with self.bare_worker(plugins=plugins, **options) as worker:
+            yield worker
+
+    @asynccontextmanager
+    async def bare_worker(self, **options: Any) -> AsyncIterator[Worker]:
+        """A worker as it is without the plugin."""
+        given: dict[str, Any] = {
+            "task_queue": self.task_queue,
+            "workflows": [Scripted, Typed],
+            "activities": [charge],
+            **options,
+        }
+        async with Worker(self.client, **given) as worker:
+            yield worker
+
+    async def start(
+        self, script: str, text: object = "no money", *, workflow: str = "Scripted", **options: Any
+    ) -> WorkflowHandle[Any, Any]:
+        """Insert a row, start its workflow, and store the run id."""
+        row = await self.database.insert(self.workflow_id)
+        handle = await self.client.start_workflow(
+            workflow,
+            args=[script, text],
+            **{"id": self.workflow_id, "task_queue": self.task_queue, **options},
+        )
+        await self.database.execute(
+            "UPDATE workflow_executions SET run_id = $1 WHERE id = $2",
+            handle.first_execution_run_id,
+            row,
+        )
+        return handle
+
+    async def closed(self, handle: WorkflowHandle[Any, Any]) -> Closed:
+        """Wait for the end of the workflow's chain; what Temporal says about it."""
+        row = RunRow(1, handle.id, handle.first_execution_run_id, None)
+        await eventually(lambda: self.world.is_over(row))
+        observation = await self.world.observe(row)
+        assert isinstance(observation, Closed)
+        return observation
+
+    async def row(self, workflow_id: str | None = None) -> dict[str, Any]:
+        """What an operator would see."""
+        rows = await self.rows(workflow_id)
+        assert len(rows) == 1
+        return rows[0]
+
+    async def rows(self, workflow_id: str | None = None) -> Sequence[dict[str, Any]]:
+        return await self.database.fetch(
+            "SELECT status, error_message, completed_at FROM workflow_executions"
+            " WHERE workflow_id = $1 ORDER BY id",
+            workflow_id or self.workflow_id,
+        )
+
+    async def outcome(self) -> tuple[str, str | None]:
+        """Status and message of the row."""
+        row = await self.row()
+        return row["status"], row["error_message"]
+
+    async def events(self, run_id: str | None = None) -> Sequence[HistoryEvent]:
+        """The history of a run, by default of the last one."""
+        handle = self.client.get_workflow_handle(self.workflow_id, run_id=run_id)
+        return (await handle.fetch_history()).events
+
+    async def reports(self, *run_ids: str) -> int:
+        """How often these runs, by default the last one, reported an end."""
+        events = [event for run in run_ids or (None,) for event in await self.events(run)]
+        scheduled = [event.activity_task_scheduled_event_attributes for event in events]
+        return sum(each.activity_type.name == ACTIVITY for each in scheduled)
+
+
+@pytest.fixture
+async def site(temporal: Client, database: Database, workflow_id: str) -> AsyncIterator[Site]:
+    site = Site(temporal, database, workflow_id)
+    yield site
+    with contextlib.suppress(RPCError):
+        await temporal.get_workflow_handle(workflow_id).terminate("end of test")

@@ -1,0 +1,246 @@
+"""The activity by itself: what it accepts, what it refuses and how, which row it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from reconciler.postgres.engine import open_engine
+from reconciler.worker import status_activity
+from tests.conftest import Database
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+async def run(database: Database, *arguments: object, **options: Any) -> bool:
+    """Call the activity over the application's engine as if a workflow had scheduled it at noon."""
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, scheduled_time=NOON)
+    activity = options.get("activity") or status_activity(database.engine)
+    changed: bool = await environment.run(activity, *arguments)
+    return changed
+
+
+async def refusal(database: Database, *arguments: object, **options: Any) -> ApplicationError:
+    with pytest.raises(ApplicationError) as raised:
+        await run(database, *arguments, **options)
+    return raised.value
+
+
+async def row(database: Database) -> Sequence[object]:
+    fields = await database.fetch(
+        "SELECT status::text, error_message, completed_at FROM workflow_executions"
+    )
+    return tuple(fields[0].values())
+
+
+class TestWhatIsWritten:
+    async def test_a_completion(self, database: Database) -> None:
+        await database.insert("w", "r")
+
+        assert await run(database, "w", "completed", None, "r") is True
+        assert await row(database) == ("completed", None, NOON)
+
+    async def test_a_failure_and_when(self, database: Database) -> None:
+        await database.insert("w", "r")
+        eleven = NOON.replace(hour=11)
+
+        assert await run(database, "w", "failed", "no\nmoney", "r", eleven) is True
+        assert await row(database) == ("failed", "no money", eleven)
+
+    async def test_a_time_without_a_zone_is_utc(self, database: Database) -> None:
+        await database.insert("w", "r")
+
+        await run(database, "w", "failed", None, "r", NOON.replace(tzinfo=None))
+
+        assert await row(database) == ("failed", None, NOON)
+
+    async def test_no_row_and_no_running_row_are_no_errors(self, database: Database) -> None:
+        assert await run(database, "w", "completed", None, "r") is False
+
+        await database.insert("w", "r", status="failed", error_message="before")
+        assert await run(database, "w", "completed", None, "r") is False
+        assert await row(database) == ("failed", "before", None)
+
+    @pytest.mark.parametrize("text", ["x" * 1_000_000, "\x00" * 5 + "x" * 1_000_000])
+    async def test_a_megabyte_is_cut_and_nul_goes(self, database: Database, text: str) -> None:
+        await database.insert("w", "r")
+
+        await run(database, "w", "failed", text, "r")
+
+        assert (await row(database))[1] == "x" * 1999 + "…"
+
+    async def test_cut_to_the_columns_length(self, database: Database) -> None:
+        await database.execute(
+            "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(10)"
+        )
+        await database.insert("w", "r")
+
+        await run(database, "w", "failed", "QuotaExceeded: zone limit", "r")
+
+        assert (await row(database))[1] == "QuotaExce…"
+
+    async def test_half_a_surrogate_pair_goes(self, database: Database) -> None:
+        await database.insert("w", "r")
+
+        await run(database, "w", "failed", "no file \udcff", "r")
+
+        assert (await row(database))[1] == "no file"
+
+
+class TestStatuses:
+    @pytest.mark.parametrize(
+        ("status", "stored"),
+        [
+            ("done", "done"),
+            ("broken", "broken"),
+            ("stopped", "stopped"),
+            ("COMPLETED", "done"),
+            ("FAILED", "broken"),
+            ("CANCELED", "stopped"),
+            ("TERMINATED", "broken"),
+            ("TIMED_OUT", "broken"),
+        ],
+    )
+    async def test_the_columns_values_and_temporals_names(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, status: str, stored: str
+    ) -> None:
+        monkeypatch.setenv("RECONCILER_STATUSES__COMPLETED", "done")
+        monkeypatch.setenv("RECONCILER_STATUSES__FAILED", "broken")
+        monkeypatch.setenv("RECONCILER_STATUSES__CANCELED", "stopped")
+        await database.insert("w", "r")
+
+        assert await run(database, "w", status, None, "r") is True
+        assert (await row(database))[0] == stored
+
+    @pytest.mark.parametrize("status", ["running", "finished", "", "CONTINUED_AS_NEW", "x" * 10**6])
+    async def test_anything_else_is_refused(self, database: Database, status: str) -> None:
+        await database.insert("w", "r")
+
+        error = await refusal(database, "w", status, None, "r")
+
+        assert error.non_retryable
+        assert error.type == "ConfigurationError"
+        assert "is none of completed, failed: " in error.message
+        assert len(error.message) < 300
+        assert (await row(database))[0] == "running"
+
+    async def test_a_value_that_the_enum_does_not_have(self, database: Database) -> None:
+        await database.execute(
+            "CREATE TYPE state AS ENUM ('running', 'completed');"
+            "DROP INDEX reconciler_workflow_executions_running;"
+            "ALTER TABLE workflow_executions ALTER status DROP DEFAULT,"
+            " ALTER status TYPE state USING status::state"
+        )
+        await database.insert("w", "r", status="running")
+
+        error = await refusal(database, "w", "failed", None, "r")
+
+        assert error.non_retryable
+        assert error.message.startswith(
+            'cannot write workflow_executions: invalid input value for enum state: "failed"'
+        )
+
+
+class TestRefusals:
+    async def test_a_table_without_the_columns_until_it_is_mended(self, database: Database) -> None:
+        await database.insert("w", "r")
+        await database.execute("ALTER TABLE workflow_executions RENAME completed_at TO ended")
+        activity = status_activity(database.engine)
+
+        error = await refusal(database, "w", "completed", None, "r", activity=activity)
+        await database.execute("ALTER TABLE workflow_executions RENAME ended TO completed_at")
+
+        assert error.non_retryable
+        assert error.message == (
+            "table workflow_executions has no column completed_at: "
+            "set RECONCILER_COLUMNS__*, or run `reconciler migrate`"
+        )
+        assert await run(database, "w", "completed", None, "r", activity=activity) is True
+
+    async def test_no_table(self, empty_database: Database) -> None:
+        error = await refusal(empty_database, "w", "completed", None, "r")
+
+        assert error.non_retryable
+        assert error.message.startswith("there is no table workflow_executions in this database")
+
+    @pytest.mark.parametrize("id_", ["nul\x00", "half \udcff"])
+    async def test_an_id_that_no_row_can_have(self, database: Database, id_: str) -> None:
+        error = await refusal(database, id_, "completed", None, "r")
+
+        assert error.non_retryable
+        assert error.message.startswith("cannot write workflow_executions: ")
+        assert "DATABASE_URL" not in error.message
+
+    async def test_an_unreachable_database_is_worth_another_try(
+        self, database: Database, unused_tcp_port: int
+    ) -> None:
+        engine = open_engine(f"postgresql://app:secret@127.0.0.1:{unused_tcp_port}/app")
+
+        error = await refusal(
+            database, "w", "completed", None, "r", activity=status_activity(engine)
+        )
+
+        assert not error.non_retryable
+        assert error.type == "DatabaseUnusable"
+        assert "unreachable" in error.message
+        assert "secret" not in error.message
+
+    def test_an_engine_that_is_none(self) -> None:
+        with pytest.raises(TypeError, match=r"engine= takes SQLAlchemy's AsyncEngine .* not str"):
+            status_activity("postgresql://app@db/app")  # type: ignore[arg-type]
+
+
+class TestWhereTheEngineComesFrom:
+    async def test_from_the_application_when_it_is_needed(self, database: Database) -> None:
+        await database.insert("w", "r")
+        activity = status_activity(lambda: database.engine)
+
+        assert await run(database, "w", "completed", None, "r", activity=activity) is True
+
+    async def test_from_the_environment(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", database.url)
+        await database.insert("w", "r")
+
+        activity = status_activity()
+
+        assert await run(database, "w", "completed", None, "r", activity=activity) is True
+        await activity.__self__.close()  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("DATABASE_URL", "mysql://db", "DATABASE_URL: must look like postgresql://"),
+            ("RECONCILER_TABEL", "jobs", "RECONCILER_TABEL (environment): there is no such"),
+        ],
+    )
+    async def test_settings_that_are_wrong(
+        self,
+        database: Database,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        value: str,
+        message: str,
+    ) -> None:
+        monkeypatch.setenv(name, value)
+
+        error = await refusal(database, "w", "failed", None, "r", activity=status_activity())
+
+        assert error.non_retryable
+        assert error.message.startswith(message)
+
+    async def test_no_settings(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+
+        error = await refusal(database, "w", "failed", None, "r", activity=status_activity())
+
+        assert error.non_retryable
+        assert error.message == "DATABASE_URL is not set"

@@ -1,0 +1,170 @@
+"""What goes wrong during the write must neither change how a workflow ends nor hold it for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from reconciler.core.model import Closed, CloseStatus
+from reconciler.postgres.engine import open_engine
+from reconciler.temporal.probe import to_datetime
+from reconciler.worker import ReconcilerPlugin, report, writer
+from tests.conftest import Database
+from tests.integration.worker.conftest import Site
+from tests.polling import eventually
+
+ENDS = [
+    pytest.param("complete", CloseStatus.COMPLETED, id="completed"),
+    pytest.param("fail", CloseStatus.FAILED, id="failed"),
+]
+
+
+@asynccontextmanager
+async def locked_rows(database: Database) -> AsyncIterator[None]:
+    """Somebody holds every row, so that a write has to wait."""
+    connection = await asyncpg.connect(database.url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM workflow_executions FOR UPDATE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def waiting(site: Site) -> bool:
+    """Whether a write waits for a lock."""
+    rows = await site.database.fetch(
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(rows)
+
+
+async def held(site: Site, closed: Closed) -> timedelta:
+    """How long the workflow was held open for its report, by the server's clock."""
+    scheduled = [
+        to_datetime(event.event_time)
+        for event in await site.events()
+        if event.activity_task_scheduled_event_attributes.activity_type.name == report.ACTIVITY
+    ]
+    return closed.close_time - scheduled[0]
+
+
+@pytest.mark.parametrize(("script", "status"), ENDS)
+async def test_a_database_that_is_down(
+    site: Site, unused_tcp_port: int, script: str, status: CloseStatus
+) -> None:
+    engine = open_engine(f"postgresql://app@127.0.0.1:{unused_tcp_port}/app")
+    async with site.worker(ReconcilerPlugin(engine)):
+        closed = await site.closed(await site.start(script))
+
+    assert closed.status is status
+    assert await held(site, closed) < report.LONGEST_HOLD
+    assert await site.outcome() == ("running", None)
+
+
+@pytest.mark.parametrize(("script", "status"), ENDS)
+async def test_a_database_that_hangs(
+    site: Site, monkeypatch: pytest.MonkeyPatch, script: str, status: CloseStatus
+) -> None:
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 0.2)
+    async with site.worker():
+        handle = await site.start("wait")  # so that the table is there to lock
+        await handle.terminate()
+        await site.database.execute("DELETE FROM workflow_executions")
+        handle = await site.start(script)
+        async with locked_rows(site.database):
+            closed = await site.closed(handle)
+
+    assert closed.status is status
+    assert await site.outcome() in [("running", None), (status.value.lower(), closed.failure)]
+
+
+async def test_a_write_that_nobody_takes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(seconds=1))
+    async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody-listens")):
+        closed = await site.closed(await site.start("complete"))
+
+    assert closed.status is CloseStatus.COMPLETED
+    assert await site.outcome() == ("running", None)
+
+
+def test_all_attempts_fit_into_the_bound() -> None:
+    policy = report.RETRIES
+    pauses = timedelta()
+    for attempt in range(policy.maximum_attempts - 1):
+        pauses += policy.initial_interval * policy.backoff_coefficient**attempt
+
+    assert report.ATTEMPT * policy.maximum_attempts + pauses <= report.LONGEST_HOLD
+    assert timedelta(seconds=writer.WRITE_TIMEOUT) < report.ATTEMPT
+    assert writer.LOCK_TIMEOUT < writer.STATEMENT_TIMEOUT < writer.WRITE_TIMEOUT * 1000
+
+
+@pytest.mark.parametrize("cache", [1000, 0])
+@pytest.mark.parametrize(("script", "status"), ENDS)
+async def test_a_cancellation_during_the_write_does_not_lose_it(
+    site: Site, script: str, status: CloseStatus, cache: int
+) -> None:
+    # The row is inserted before the workflow's first task, which the worker is not there for yet.
+    handle = await site.start(script)
+    async with site.worker(max_cached_workflows=cache):
+        async with locked_rows(site.database):
+            await eventually(lambda: waiting(site))
+            await handle.cancel(reason="too late")
+            await eventually(lambda: cancellation_was_seen(site))
+        closed = await site.closed(handle)
+
+    assert closed.status is status
+    assert await site.outcome() == (status.value.lower(), closed.failure)
+    assert await site.reports() == 1
+
+
+async def cancellation_was_seen(site: Site) -> bool:
+    """Whether a workflow task has run since the cancellation."""
+    names = [event.WhichOneof("attributes") for event in await site.events()]
+    requested = "workflow_execution_cancel_requested_event_attributes"
+    completed = "workflow_task_completed_event_attributes"
+    return requested in names and completed in names[names.index(requested) :]
+
+
+async def test_a_worker_that_stops_during_the_write(site: Site) -> None:
+    handle = await site.start("complete")
+    async with locked_rows(site.database), site.worker():
+        await eventually(lambda: waiting(site))
+    async with site.worker():
+        closed = await site.closed(handle)
+
+    assert closed.status is CloseStatus.COMPLETED
+    assert await site.outcome() == ("completed", None)
+
+
+async def test_a_row_that_comes_after_the_end(site: Site) -> None:
+    async with site.worker():
+        handle = await site.client.start_workflow(
+            "Scripted",
+            args=["complete", "text"],
+            id=site.workflow_id,
+            task_queue=site.task_queue,
+        )
+        assert await asyncio.wait_for(handle.result(), 20) == "text"
+
+    await site.database.insert(site.workflow_id)
+    assert await site.outcome() == ("running", None)
+
+
+async def test_a_signal_during_the_write_is_still_handled(site: Site) -> None:
+    handle = await site.start("complete")
+    async with site.worker():
+        async with locked_rows(site.database):
+            await eventually(lambda: waiting(site))
+            await handle.signal("release")
+            assert await handle.query("is_released") is True
+        closed = await site.closed(handle)
+
+    assert closed.status is CloseStatus.COMPLETED
+    assert await site.outcome() == ("completed", None)

@@ -1,0 +1,92 @@
+"""The main path and the reconciler write the same for the same end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from reconciler.app import open_app
+from reconciler.core.model import Closed
+from reconciler.settings.model import Settings
+from reconciler.temporal.probe import to_datetime
+from reconciler.worker.report import ACTIVITY
+from tests.integration.worker.conftest import Site
+
+LONG_AND_DIRTY = "line one\nline two\x00\t" + "ä" * 5000
+
+
+@pytest.mark.parametrize(
+    ("script", "text", "options"),
+    [
+        ("complete", "text", {}),
+        ("fail", "no money", {}),
+        ("fail", LONG_AND_DIRTY, {}),
+        ("fail", "x" * 900_000, {}),
+        ("fail", "no money", {"workflow": "Typed"}),
+        ("fail without a type", "no money", {}),
+        ("fail in an activity", "no money", {}),
+        ("fail in an activity", LONG_AND_DIRTY, {}),
+        ("fail, wrapping an activity's failure", "no money", {}),
+        ("time out in an activity", "", {}),
+        ("time out waiting", "", {}),
+        ("fail in a child", "no money", {}),
+        ("cancel itself", "no money", {}),
+        ("cancel an activity of its own", "", {}),
+        ("wait", "a reason", {}),
+        ("wait", LONG_AND_DIRTY, {}),
+        ("wait", "", {}),
+        ("wait in an activity", "a reason", {}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+async def test_the_same_end(site: Site, script: str, text: str, options: dict[str, Any]) -> None:
+    by_plugin, closed = await run(site, script, text, options)
+    scheduled = [
+        to_datetime(event.event_time)
+        for event in await site.events()
+        if event.activity_task_scheduled_event_attributes.activity_type.name == ACTIVITY
+    ]
+    # The same workflow id again: it is part of some texts.
+    await site.database.execute("ALTER TABLE workflow_executions RENAME completed_at TO ended")
+    blocked, closed_again = await run(site, script, text, options)
+    await site.database.execute("ALTER TABLE workflow_executions RENAME ended TO completed_at")
+    await reconcile(site)
+    by_pass = (await site.rows())[-1]
+
+    assert blocked["status"] == "running"
+    assert (by_plugin["status"], by_plugin["error_message"]) == (
+        by_pass["status"],
+        by_pass["error_message"],
+    )
+    assert closed.status is closed_again.status
+    assert by_pass["completed_at"] == closed_again.close_time
+    # Apart by the time of the write: the plugin takes the time at which it was asked for.
+    assert [by_plugin["completed_at"]] == scheduled
+    assert by_plugin["completed_at"] <= closed.close_time
+
+
+async def run(
+    site: Site, script: str, text: str, options: dict[str, Any]
+) -> tuple[dict[str, Any], Closed]:
+    """The youngest row after this workflow has ended, and what Temporal says about it."""
+    async with site.worker():
+        handle = await site.start(script, text, **options)
+        if script.startswith("wait"):
+            await site.world.first_task_done()
+            await handle.cancel(reason=text)
+        closed = await site.closed(handle)
+    rows = await site.database.fetch("SELECT * FROM workflow_executions ORDER BY id")
+    return rows[-1], closed
+
+
+async def reconcile(site: Site) -> None:
+    settings = Settings(database_url=SecretStr(site.database.url))
+    temporal = {
+        "target_host": site.client.service_client.config.target_host,
+        "namespace": site.client.namespace,
+    }
+    async with open_app(settings, writing=True, temporal=temporal) as app:
+        report = await app.run_pass("once", dry_run=False)
+    assert report.changed == 1

@@ -1,0 +1,264 @@
+"""Which workflows report, how the plugin is put in, and the way without it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from reconciler.core.model import Closed, CloseStatus
+from reconciler.worker import ReconcilerPlugin, report_outcome, status_activity
+from reconciler.worker.report import ACTIVITY
+from tests.conftest import Database
+from tests.integration.worker.conftest import Site
+from tests.integration.worker.workflows import ByHand, Decorated
+from tests.polling import eventually
+from tests.workflows import Scripted, charge
+
+
+class TestSelection:
+    @pytest.mark.parametrize(
+        ("options", "reports"),
+        [
+            ({"only": ["Scripted"]}, True),
+            ({"only": ["Typed"]}, False),
+            ({"only": []}, False),
+            ({"skip": {"Scripted"}}, False),
+            ({"skip": ("Typed",)}, True),
+            ({"only": ["Scripted"], "skip": ["Scripted"]}, False),
+        ],
+    )
+    async def test_by_workflow_type(
+        self, site: Site, options: dict[str, Any], reports: bool
+    ) -> None:
+        async with site.worker(ReconcilerPlugin(site.database.engine, **options)):
+            await site.closed(await site.start("complete"))
+
+        assert await site.outcome() == ("completed" if reports else "running", None)
+        assert await site.reports() == reports
+
+    @pytest.mark.parametrize(("children", "status"), [(False, "running"), (True, "completed")])
+    async def test_children_by_a_switch(self, site: Site, children: bool, status: str) -> None:
+        child = f"{site.workflow_id}/child"
+        await site.database.insert(child)
+        async with site.worker(ReconcilerPlugin(site.database.engine, children=children)):
+            await site.closed(await site.start("complete with a child"))
+
+        assert await site.outcome() == ("completed", None)
+        assert (await site.row(child))["status"] == status
+
+    async def test_a_child_that_is_cancelled_with_its_parent(self, site: Site) -> None:
+        child = f"{site.workflow_id}/child"
+        await site.database.insert(child)
+        async with site.worker(ReconcilerPlugin(site.database.engine, children=True)):
+            handle = await site.start("wait for a child")
+            await eventually(lambda: has_started(site.client, child))
+            await handle.cancel(reason="ticket 42")
+            await site.closed(handle)
+            closed = await site.world.probe.observe_current(child)
+
+        row = await site.row(child)
+        assert isinstance(closed, Closed)
+        assert closed.status is CloseStatus.CANCELED
+        assert (row["status"], row["error_message"]) == ("failed", closed.failure)
+
+    @pytest.mark.parametrize("name", ["only", "skip"])
+    @pytest.mark.parametrize("value", ["Scripted", [Scripted]])
+    def test_anything_but_names_is_refused(self, name: str, value: Any) -> None:
+        with pytest.raises(TypeError, match=f"{name}= takes a collection of workflow types"):
+            ReconcilerPlugin(**{name: value})
+
+
+async def has_started(client: Client, workflow_id: str) -> bool:
+    try:
+        description = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError:
+        return False
+    return description.history_length >= 4
+
+
+class TestPuttingItIn:
+    async def test_on_the_client(self, site: Site) -> None:
+        config = site.client.config()
+        config["plugins"] = [ReconcilerPlugin(site.database.engine)]
+        client = Client(**config)
+        async with Worker(
+            client, task_queue=site.task_queue, workflows=[Scripted], activities=[charge]
+        ):
+            await site.closed(await site.start("complete"))
+
+        assert await site.outcome() == ("completed", None)
+        assert await site.reports() == 1
+
+    @pytest.mark.filterwarnings("ignore:The same plugin type")
+    async def test_on_client_and_worker_is_refused(self, temporal: Client) -> None:
+        config = temporal.config()
+        config["plugins"] = [ReconcilerPlugin()]
+
+        with pytest.raises(ValueError, match="given twice: give it to the client or to the worker"):
+            Worker(
+                Client(**config), task_queue="q", workflows=[Scripted], plugins=[ReconcilerPlugin()]
+            )
+
+    async def test_a_worker_of_workflows_alone(self, site: Site) -> None:
+        async with site.worker(activities=[]):
+            await site.closed(await site.start("complete"))
+
+        assert await site.outcome() == ("completed", None)
+
+    async def test_a_worker_without_activity_tasks_is_refused(self, temporal: Client) -> None:
+        with pytest.raises(ValueError, match=r"no_remote_activities.*task_queue="):
+            Worker(
+                temporal,
+                task_queue="q",
+                workflows=[Scripted],
+                plugins=[ReconcilerPlugin()],
+                no_remote_activities=True,
+            )
+
+    async def test_the_write_on_another_worker(self, site: Site) -> None:
+        queue = f"{site.task_queue}-activities"
+        plugin = ReconcilerPlugin(task_queue=queue)
+        async with (
+            site.worker(plugin, activities=[], no_remote_activities=True),
+            Worker(
+                site.client, task_queue=queue, activities=[status_activity(site.database.engine)]
+            ),
+        ):
+            await site.closed(await site.start("complete"))
+
+        assert await site.outcome() == ("completed", None)
+
+    async def test_an_activity_of_that_name_that_is_there_already(self, temporal: Client) -> None:
+        @activity.defn(name=ACTIVITY)
+        async def own() -> None: ...
+
+        with pytest.raises(ValueError, match=f"More than one activity named {ACTIVITY}"):
+            Worker(temporal, task_queue="q", activities=[own], plugins=[ReconcilerPlugin()])
+
+    async def test_its_own_connections_are_closed_with_the_worker(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", site.database.url)
+        plugin = ReconcilerPlugin()
+        async with site.worker(plugin):
+            await site.closed(await site.start("complete"))
+            assert await connections(site.database) > 0
+        assert await connections(site.database) == 0
+
+        assert await site.outcome() == ("completed", None)
+
+    async def test_with_failures_that_are_encoded(self, site: Site) -> None:
+        # The row must not hold in clear what the team encodes in Temporal.
+        converter = dataclasses.replace(
+            DataConverter.default,
+            failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        )
+        config = site.client.config()
+        config["data_converter"] = converter
+        async with Worker(
+            Client(**config),
+            task_queue=site.task_queue,
+            workflows=[Scripted],
+            activities=[charge],
+            plugins=[ReconcilerPlugin(site.database.engine)],
+        ):
+            closed = await site.closed(await site.start("fail"))
+
+        assert await site.outcome() == ("failed", "OrderFailed: Encoded failure")
+        assert closed.failure == "OrderFailed: Encoded failure"
+
+
+async def connections(database: Database) -> int:
+    """The connections that were opened for DATABASE_URL."""
+    rows = await database.fetch(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'reconciler'"
+    )
+    return len(rows)
+
+
+ARGUMENT = {"value": "of a type that the workflow's function declares"}
+
+
+class TestByHand:
+    async def test_the_decorator(self, site: Site) -> None:
+        async with site.bare_worker(
+            workflows=[Decorated], activities=[charge, status_activity(site.database.engine)]
+        ):
+            closed = await site.closed(await site.start("fail", ARGUMENT, workflow="Decorated"))
+
+        assert await site.outcome() == ("failed", "OrderFailed: no money")
+        assert closed.failure == "OrderFailed: no money"
+
+    async def test_the_decorator_takes_the_arguments_and_their_types(self, site: Site) -> None:
+        async with site.bare_worker(
+            workflows=[Decorated], activities=[status_activity(site.database.engine)]
+        ):
+            handle = await site.start("complete", ARGUMENT, workflow="Decorated")
+
+            assert await handle.result() == "Argument"
+        assert await site.outcome() == ("completed", None)
+
+    async def test_the_decorator_and_the_plugin_report_once(self, site: Site) -> None:
+        async with site.worker(workflows=[Decorated]):
+            await site.closed(await site.start("complete", ARGUMENT, workflow="Decorated"))
+
+        assert await site.outcome() == ("completed", None)
+        assert await site.reports() == 1
+
+    @pytest.mark.parametrize("how", ["by name", "by function", "with the run id"])
+    @pytest.mark.parametrize("rounds", [0, 1])
+    async def test_the_activity_called_from_the_workflow(
+        self, site: Site, how: str, rounds: int
+    ) -> None:
+        async with site.bare_worker(
+            workflows=[ByHand], activities=[status_activity(site.database.engine)]
+        ):
+            row = await site.database.insert(site.workflow_id)
+            handle = await site.client.start_workflow(
+                ByHand.run,
+                args=[how, rounds, site.workflow_id],
+                id=site.workflow_id,
+                task_queue=site.task_queue,
+            )
+            await site.database.execute(
+                "UPDATE workflow_executions SET run_id = $1 WHERE id = $2",
+                handle.first_execution_run_id,
+                row,
+            )
+            assert await handle.result() is True
+
+        assert await site.outcome() == ("failed", "by hand")
+
+    async def test_the_row_of_another_workflow(self, site: Site) -> None:
+        other = f"{site.workflow_id}-other"
+        async with site.bare_worker(
+            workflows=[ByHand, Scripted], activities=[status_activity(site.database.engine)]
+        ):
+            theirs = await site.client.start_workflow(
+                "Scripted", args=["wait", ""], id=other, task_queue=site.task_queue
+            )
+            await site.database.insert(other, theirs.first_execution_run_id)
+            await site.client.execute_workflow(
+                ByHand.run,
+                args=["by name", 0, other],
+                id=site.workflow_id,
+                task_queue=site.task_queue,
+            )
+            await theirs.terminate()
+
+        assert (await site.row(other))["status"] == "failed"
+
+
+def test_the_decorator_with_options() -> None:
+    @report_outcome(task_queue="activities")
+    async def run(self: object) -> None: ...
+
+    assert run.__name__ == "run"

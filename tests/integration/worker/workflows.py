@@ -1,0 +1,48 @@
+"""Workflows that report by hand. In a module of its own: the sandbox reloads it, and with it the
+package it imports."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+
+from reconciler.worker import report_outcome, update_workflow_execution_status
+
+ACTIVITY = "update_workflow_execution_status"
+
+
+@dataclasses.dataclass
+class Argument:
+    value: str
+
+
+@workflow.defn
+class Decorated:
+    @workflow.run
+    @report_outcome
+    async def run(self, script: str, argument: Argument) -> str:
+        if script == "fail":
+            raise ApplicationError("no money", type="OrderFailed")
+        return type(argument).__name__
+
+
+@workflow.defn
+class ByHand:
+    @workflow.run
+    async def run(self, how: str, rounds: int, workflow_id: str) -> bool:
+        if rounds:
+            workflow.continue_as_new(args=[how, rounds - 1, workflow_id])
+        arguments = [workflow_id, "failed", "by hand"]
+        if how == "with the run id":
+            arguments.append(workflow.info().first_execution_run_id)
+        changed: bool = await workflow.execute_activity(
+            ACTIVITY if how == "by name" else update_workflow_execution_status,
+            args=arguments,
+            start_to_close_timeout=timedelta(seconds=5),
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+        return changed

@@ -1,0 +1,39 @@
+"""What importing the worker's side costs other people's workers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "sqlalchemy", "asyncpg", "pydantic", "pydantic_settings", "apscheduler", "alembic", "typer",
+    "rich", "structlog", "prometheus_client", "reconciler.postgres", "reconciler.settings",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param("import reconciler.worker", id="imported"),
+        pytest.param(
+            "from reconciler.worker import *; ReconcilerPlugin(only=['Order']); status_activity()",
+            id="and put together",
+        ),
+    ],
+)
+def test_nothing_heavy_is_loaded(program: str) -> None:
+    # A worker has loaded the SDK anyway; which loads pydantic where it is installed.
+    loaded = modules_after(f"import temporalio.worker, temporalio.plugin\n{program}")
+
+    assert loaded & HEAVY <= modules_after("import temporalio.worker, temporalio.plugin")
+    assert "reconciler.worker.plugin" in loaded
+
+
+def modules_after(program: str) -> set[str]:
+    script = f"{program}\nimport sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
+    )
+    return set(done.stdout.split())
