@@ -102,7 +102,7 @@ def default_columns(names: TableNames, running: str) -> dict[str, sa.Column[Any]
     """The columns of the table that `migrate` creates where the application has none yet."""
     columns: list[sa.Column[Any]] = [
         sa.Column(names.id, sa.BigInteger, sa.Identity(), primary_key=True),
-        sa.Column(names.workflow_id, sa.Text, nullable=False),
+        sa.Column(names.workflow_id, sa.Text, nullable=False, index=True),
         sa.Column(names.run_id, sa.Text, comment="first run of the chain"),
         sa.Column("workflow_type", sa.Text),
         sa.Column(names.status, sa.Text, nullable=False, server_default=running),

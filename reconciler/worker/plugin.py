@@ -75,7 +75,7 @@ class ReconcilerPlugin(SimplePlugin):
                 "ReconcilerPlugin is given twice: give it to the client or to the worker, not both"
             )
         converter = config["client"].data_converter
-        config["interceptors"] = [*interceptors, self._interceptor(converter)]
+        config["interceptors"] = [self._interceptor(converter), *interceptors]
         if self._task_queue is not None:
             return config
         if config.get("no_remote_activities"):
@@ -92,10 +92,11 @@ class ReconcilerPlugin(SimplePlugin):
         config = super().configure_replayer(config)
         converter = config.get("data_converter") or DataConverter.default
         interceptors = list(config.get("interceptors") or ())
-        config["interceptors"] = [*interceptors, self._interceptor(converter)]
+        config["interceptors"] = [self._interceptor(converter), *interceptors]
         return config
 
     def _interceptor(self, converter: DataConverter) -> MainPathInterceptor:
+        # Goes first, which is outermost: what other interceptors make of an end is what counts.
         return MainPathInterceptor(
             self._selection, converter.failure_converter_class, self._task_queue
         )

@@ -60,6 +60,10 @@ async def test_makes_the_default_table_where_there_is_none(empty_database: Datab
     ]
     (index,) = await empty_database.fetch(INDEX)
     assert "(id) WHERE (status = 'running'::text)" in str(index["indexdef"])
+    indexes = await empty_database.fetch(
+        "SELECT indexdef FROM pg_indexes WHERE tablename = 'workflow_executions'"
+    )
+    assert any("USING btree (workflow_id)" in str(each["indexdef"]) for each in indexes)
 
 
 async def test_our_tables_are_those_of_the_metadata(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -9,8 +10,15 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
-from temporalio.worker import Worker
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    Worker,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
 
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.worker import ReconcilerPlugin, report_outcome, status_activity
@@ -142,6 +150,13 @@ class TestPuttingItIn:
         with pytest.raises(ValueError, match=f"More than one activity named {ACTIVITY}"):
             Worker(temporal, task_queue="q", activities=[own], plugins=[ReconcilerPlugin()])
 
+    async def test_it_sees_what_other_interceptors_make_of_an_end(self, site: Site) -> None:
+        async with site.worker(interceptors=[Forgiving()]):
+            closed = await site.closed(await site.start("fail"))
+
+        assert closed.status is CloseStatus.COMPLETED
+        assert await site.outcome() == ("completed", None)
+
     async def test_its_own_connections_are_closed_with_the_worker(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -173,6 +188,21 @@ class TestPuttingItIn:
 
         assert await site.outcome() == ("failed", "OrderFailed: Encoded failure")
         assert closed.failure == "OrderFailed: Encoded failure"
+
+
+class Forgiving(Interceptor):
+    """Turns every failure into a result."""
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor]:
+        class Inbound(WorkflowInboundInterceptor):
+            async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+                with contextlib.suppress(ApplicationError):
+                    return await self.next.execute_workflow(input)
+                return "forgiven"
+
+        return Inbound
 
 
 async def connections(database: Database) -> int:

@@ -1,0 +1,1 @@
+"""A small application: FastAPI, Temporal and SQLAlchemy, with a row per workflow."""

@@ -1,0 +1,24 @@
+"""Real servers for the example's test, from wheels."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from temporalio.client import Client
+
+from reconciler.demo.servers import postgres_server, temporal_server
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A database of the example's own."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """A client of a Temporal server of the example's own."""
+    async with temporal_server() as environment:
+        yield environment.client
