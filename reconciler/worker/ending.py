@@ -69,7 +69,7 @@ def ending_of_error(error: BaseException, converter: type[FailureConverter]) -> 
         return None  # fails the workflow task; the workflow still runs
     try:
         failure = _as_failure(error, converter)
-    except Exception:  # noqa: BLE001 - whatever a converter raises, the SDK is about to meet it too
+    except Exception:  # noqa: BLE001 - the SDK is about to meet it too
         return None
     if failure.ByteSize() > LARGEST or _may_be_retried(failure, info):
         return None

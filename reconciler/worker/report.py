@@ -66,17 +66,32 @@ async def run_and_report(run: Awaitable[_T], reporting: Reporting) -> _T:
 
 
 async def _report(ending: Ending | None, reporting: Reporting) -> None:
-    if ending is None:
+    if ending is None or not _is_due(reporting):
         return
+    try:
+        write = _start_write(ending, reporting.task_queue)
+        while not write.done():
+            await _wait(write)
+        write.result()
+    except Exception as error:  # noqa: BLE001 - nothing in here may change how the workflow ends
+        workflow.logger.warning(
+            "the end of this workflow could not be written into its row, "
+            "the reconciler will do it: %s",
+            error.cause if isinstance(error, FailureError) and error.cause else error,
+        )
+
+
+def _is_due(reporting: Reporting) -> bool:
     # What is configured must not decide in replay: a history with a report in it is replayed with
     # its report, and one without stays without, whatever the plugin is told today.
-    if not reporting.wanted and not workflow.unsafe.is_replaying():
-        return
-    if not workflow.patched(PATCH):
-        return
+    wanted = reporting.wanted or workflow.unsafe.is_replaying()
+    return wanted and workflow.patched(PATCH)
+
+
+def _start_write(ending: Ending, task_queue: str | None) -> workflow.ActivityHandle[bool]:
     info = workflow.info()
     text = ending.error_message
-    write = workflow.start_activity(
+    return workflow.start_activity(
         ACTIVITY,
         args=[
             info.workflow_id,
@@ -84,32 +99,23 @@ async def _report(ending: Ending | None, reporting: Reporting) -> None:
             None if text is None else text[:LONGEST_TEXT],
             info.first_execution_run_id,
         ],
-        task_queue=reporting.task_queue,
+        task_queue=task_queue,
         start_to_close_timeout=ATTEMPT,
         schedule_to_close_timeout=LONGEST_HOLD,
         retry_policy=RETRIES,
         result_type=bool,
         summary=f"end of the workflow: {ending.status.value}",
     )
-    while not write.done():
-        try:
-            await workflow.wait([write])
-        except asyncio.CancelledError:
-            # How the workflow ends is settled: a cancellation now changes neither that nor this.
-            # (When the worker evicts the workflow, it cancels `write` as well.)
-            _forget_cancellation()
+
+
+async def _wait(write: workflow.ActivityHandle[bool]) -> None:
+    """Wait for the write, or for a cancellation of the workflow, which does not concern it.
+
+    How the workflow ends is settled by now. When the worker evicts the workflow, it cancels
+    `write` as well.
+    """
     try:
-        write.result()
-    except FailureError as error:
-        cause = error.cause or error
-        workflow.logger.warning(
-            "the end of this workflow could not be written into its row, "
-            "the reconciler will do it: %s",
-            cause,
-        )
-
-
-def _forget_cancellation() -> None:
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
+        await workflow.wait([write])
+    except asyncio.CancelledError:
+        if task := asyncio.current_task():
+            task.uncancel()

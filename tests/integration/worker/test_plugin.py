@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.worker import (
@@ -171,23 +177,39 @@ class TestPuttingItIn:
 
     async def test_with_failures_that_are_encoded(self, site: Site) -> None:
         # The row must not hold in clear what the team encodes in Temporal.
-        converter = dataclasses.replace(
-            DataConverter.default,
-            failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
-        )
-        config = site.client.config()
-        config["data_converter"] = converter
-        async with Worker(
-            Client(**config),
-            task_queue=site.task_queue,
-            workflows=[Scripted],
-            activities=[charge],
-            plugins=[ReconcilerPlugin(site.database.engine)],
+        async with with_converter(
+            site, failure_converter_class=DefaultFailureConverterWithEncodedAttributes
         ):
             closed = await site.closed(await site.start("fail"))
 
         assert await site.outcome() == ("failed", "OrderFailed: Encoded failure")
         assert closed.failure == "OrderFailed: Encoded failure"
+
+    async def test_with_a_converter_that_does_not_take_the_report(self, site: Site) -> None:
+        async with with_converter(site, payload_converter_class=Picky):
+            closed = await site.closed(await site.start("complete"))
+
+        assert closed.status is CloseStatus.COMPLETED
+        assert await site.outcome() == ("running", None)
+
+
+@contextlib.asynccontextmanager
+async def with_converter(site: Site, **options: Any) -> AsyncIterator[None]:
+    """A worker with the plugin, and a data converter that is not the default."""
+    config = site.client.config()
+    config["data_converter"] = dataclasses.replace(DataConverter.default, **options)
+    site.client = Client(**config)
+    async with site.worker():
+        yield
+
+
+class Picky(DefaultPayloadConverter):
+    """Takes everything but what the plugin sends."""
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        if "COMPLETED" in values:
+            raise TypeError("no reports, please")
+        return super().to_payloads(values)
 
 
 class Forgiving(Interceptor):
