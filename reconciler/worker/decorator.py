@@ -12,7 +12,6 @@ from reconciler.worker.report import Reporting, run_and_report
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_Run = Callable[_P, Awaitable[_T]]
 
 _MARK = "__reconciler_reports_itself__"
 

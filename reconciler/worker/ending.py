@@ -99,8 +99,6 @@ def _may_be_retried(failure: Failure, info: workflow.Info) -> bool:
         return False
     if policy.maximum_attempts and info.attempt >= policy.maximum_attempts:
         return False
-    if not failure.HasField("application_failure_info"):
-        return True
     application = failure.application_failure_info
     never = policy.non_retryable_error_types or ()
     return not application.non_retryable and application.type not in never

@@ -105,11 +105,18 @@ class Site:
         handle = self.client.get_workflow_handle(self.workflow_id, run_id=run_id)
         return (await handle.fetch_history()).events
 
-    async def reports(self, *run_ids: str) -> int:
-        """How often these runs, by default the last one, reported an end."""
+    async def report_events(self, *run_ids: str) -> Sequence[HistoryEvent]:
+        """The events by which these runs, by default the last one, reported an end."""
         events = [event for run in run_ids or (None,) for event in await self.events(run)]
-        scheduled = [event.activity_task_scheduled_event_attributes for event in events]
-        return sum(each.activity_type.name == ACTIVITY for each in scheduled)
+        return [
+            event
+            for event in events
+            if event.activity_task_scheduled_event_attributes.activity_type.name == ACTIVITY
+        ]
+
+    async def reports(self, *run_ids: str) -> int:
+        """How often they did."""
+        return len(await self.report_events(*run_ids))
 
 
 @pytest.fixture

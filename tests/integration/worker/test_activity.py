@@ -61,6 +61,12 @@ class TestWhatIsWritten:
 
         assert await row(database) == ("failed", None, NOON)
 
+    async def test_nothing_but_the_table_is_needed(self, database: Database) -> None:
+        await database.execute("DROP SCHEMA reconciler CASCADE")
+        await database.insert("w", "r")
+
+        assert await run(database, "w", "completed", None, "r") is True
+
     async def test_no_row_and_no_running_row_are_no_errors(self, database: Database) -> None:
         assert await run(database, "w", "completed", None, "r") is False
 

@@ -47,12 +47,8 @@ async def waiting(site: Site) -> bool:
 
 async def held(site: Site, closed: Closed) -> timedelta:
     """How long the workflow was held open for its report, by the server's clock."""
-    scheduled = [
-        to_datetime(event.event_time)
-        for event in await site.events()
-        if event.activity_task_scheduled_event_attributes.activity_type.name == report.ACTIVITY
-    ]
-    return closed.close_time - scheduled[0]
+    (reported,) = await site.report_events()
+    return closed.close_time - to_datetime(reported.event_time)
 
 
 @pytest.mark.parametrize(("script", "status"), ENDS)
@@ -65,7 +61,23 @@ async def test_a_database_that_is_down(
 
     assert closed.status is status
     assert await held(site, closed) < report.LONGEST_HOLD
+    assert await attempts(site) == report.RETRIES.maximum_attempts
     assert await site.outcome() == ("running", None)
+
+
+async def test_a_table_that_does_not_fit_is_tried_once(site: Site) -> None:
+    await site.database.execute("ALTER TABLE workflow_executions DROP error_message")
+    async with site.worker():
+        closed = await site.closed(await site.start("complete"))
+
+    assert closed.status is CloseStatus.COMPLETED
+    assert await attempts(site) == 1
+
+
+async def attempts(site: Site) -> int:
+    """How often the last activity of the workflow was tried."""
+    started = [event.activity_task_started_event_attributes for event in await site.events()]
+    return max(each.attempt for each in started)
 
 
 @pytest.mark.parametrize(("script", "status"), ENDS)

@@ -163,11 +163,14 @@ class TestChains:
     ) -> None:
         retry_policy = RetryPolicy(initial_interval=timedelta(milliseconds=10), **policy)
         async with site.worker():
-            closed = await site.closed(await site.start(script, retry_policy=retry_policy))
+            handle = await site.start(script, retry_policy=retry_policy)
+            closed = await site.closed(handle)
 
         assert closed.status is CloseStatus.FAILED
         assert await site.outcome() == ("failed", "OrderFailed: no money")
-        assert await site.reports() == 1
+        runs = {str(handle.first_execution_run_id), closed.run_id}
+        assert len(runs) == policy.get("maximum_attempts", 1)
+        assert await site.reports(*runs) == 1
 
     async def test_a_cancellation_ends_a_workflow_that_would_be_retried(self, site: Site) -> None:
         async with site.worker():
@@ -231,6 +234,14 @@ class TestNothingIsWritten:
 
         assert closed.status is CloseStatus.TERMINATED
         assert await site.outcome() == ("running", None)
+
+    async def test_nothing_but_the_end_of_a_long_failure_travels(self, site: Site) -> None:
+        async with site.worker():
+            await site.closed(await site.start("fail", "x" * 900_000))
+
+        assert await site.outcome() == ("failed", "OrderFailed: " + "x" * 1986 + "…")
+        (report,) = await site.report_events()
+        assert report.activity_task_scheduled_event_attributes.input.ByteSize() < 200_000
 
     async def test_a_termination(self, site: Site) -> None:
         async with site.worker():

@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.converter import (
     DataConverter,
+    DefaultFailureConverter,
     DefaultFailureConverterWithEncodedAttributes,
     DefaultPayloadConverter,
+    PayloadConverter,
+    SerializationContext,
+    WithSerializationContext,
 )
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -31,7 +36,7 @@ from reconciler.worker import ReconcilerPlugin, report_outcome, status_activity
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.workflows import ByHand, Decorated
+from tests.integration.worker.workflows import Argument, ByHand, Decorated
 from tests.polling import eventually
 from tests.workflows import Scripted, charge
 
@@ -185,6 +190,13 @@ class TestPuttingItIn:
         assert await site.outcome() == ("failed", "OrderFailed: Encoded failure")
         assert closed.failure == "OrderFailed: Encoded failure"
 
+    async def test_with_a_failure_converter_that_knows_its_workflow(self, site: Site) -> None:
+        async with with_converter(site, failure_converter_class=Signing):
+            closed = await site.closed(await site.start("fail"))
+
+        assert closed.failure == f"OrderFailed: no money, in {site.workflow_id}"
+        assert await site.outcome() == ("failed", closed.failure)
+
     async def test_with_a_converter_that_does_not_take_the_report(self, site: Site) -> None:
         async with with_converter(site, payload_converter_class=Picky):
             closed = await site.closed(await site.start("complete"))
@@ -201,6 +213,23 @@ async def with_converter(site: Site, **options: Any) -> AsyncIterator[None]:
     site.client = Client(**config)
     async with site.worker():
         yield
+
+
+class Signing(DefaultFailureConverter, WithSerializationContext):
+    """Adds the workflow to each message."""
+
+    where = "nowhere"
+
+    def with_context(self, context: SerializationContext) -> Signing:
+        signing = Signing()
+        signing.where = getattr(context, "workflow_id", "nowhere")
+        return signing
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        failure.message += f", in {self.where}"
 
 
 class Picky(DefaultPayloadConverter):
@@ -253,9 +282,15 @@ class TestByHand:
         async with site.bare_worker(
             workflows=[Decorated], activities=[status_activity(site.database.engine)]
         ):
-            handle = await site.start("complete", ARGUMENT, workflow="Decorated")
+            await site.database.insert(site.workflow_id)
+            result = await site.client.execute_workflow(
+                Decorated.run,
+                args=["complete", Argument("typed")],
+                id=site.workflow_id,
+                task_queue=site.task_queue,
+            )
 
-            assert await handle.result() == "Argument"
+            assert result == "Argument"
         assert await site.outcome() == ("completed", None)
 
     async def test_the_decorator_and_the_plugin_report_once(self, site: Site) -> None:
