@@ -23,6 +23,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
+from temporalio.testing import ActivityEnvironment
 from temporalio.worker import (
     ExecuteWorkflowInput,
     Interceptor,
@@ -323,6 +324,27 @@ class TestByHand:
             assert await handle.result() is True
 
         assert await site.outcome() == ("failed", "by hand")
+
+    async def test_a_later_use_of_the_workflow_id_is_not_taken_for_the_callers(
+        self, site: Site
+    ) -> None:
+        # An activity can outlive its workflow.
+        first = await site.start("wait")
+        await first.terminate()
+        await site.start("wait")
+        environment = ActivityEnvironment(client=site.client)
+        environment.info = dataclasses.replace(
+            environment.info,
+            namespace=site.client.namespace,
+            workflow_id=site.workflow_id,
+            workflow_run_id=first.first_execution_run_id,
+        )
+
+        await environment.run(
+            status_activity(site.database.engine), site.workflow_id, "failed", "by hand"
+        )
+
+        assert [row["status"] for row in await site.rows()] == ["failed", "running"]
 
     async def test_the_row_of_another_workflow(self, site: Site) -> None:
         other = f"{site.workflow_id}-other"
