@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
@@ -125,3 +126,24 @@ async def site(temporal: Client, database: Database, workflow_id: str) -> AsyncI
     yield site
     with contextlib.suppress(RPCError):
         await temporal.get_workflow_handle(workflow_id).terminate("end of test")
+
+
+@asynccontextmanager
+async def locked_rows(database: Database) -> AsyncIterator[None]:
+    """Somebody holds every row, so that a write has to wait."""
+    connection = await asyncpg.connect(database.url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM workflow_executions FOR UPDATE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def waiting(site: Site) -> bool:
+    """Whether a write waits for a lock."""
+    rows = await site.database.fetch(
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(rows)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from reconciler.postgres.engine import open_engine
-from reconciler.worker import status_activity
+from reconciler.worker import status_activity, writer
+from reconciler.worker.activity import StatusActivity
 from tests.conftest import Database
+from tests.integration.worker.conftest import locked_rows
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -40,6 +47,16 @@ async def row(database: Database) -> Sequence[object]:
     return tuple(fields[0].values())
 
 
+@pytest.fixture
+def far_west(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time is not UTC."""
+    monkeypatch.setenv("TZ", "Pacific/Honolulu")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 class TestWhatIsWritten:
     async def test_a_completion(self, database: Database) -> None:
         await database.insert("w", "r")
@@ -54,7 +71,7 @@ class TestWhatIsWritten:
         assert await run(database, "w", "failed", "no\nmoney", "r", eleven) is True
         assert await row(database) == ("failed", "no money", eleven)
 
-    async def test_a_time_without_a_zone_is_utc(self, database: Database) -> None:
+    async def test_a_time_without_a_zone_is_utc(self, database: Database, far_west: None) -> None:
         await database.insert("w", "r")
 
         await run(database, "w", "failed", None, "r", NOON.replace(tzinfo=None))
@@ -198,12 +215,68 @@ class TestRefusals:
         assert "unreachable" in error.message
         assert "secret" not in error.message
 
+    async def test_a_silent_database(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(writer, "WRITE_TIMEOUT", 0.2)
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            engine = create_async_engine(f"postgresql+asyncpg://app@127.0.0.1:{port}/app")
+            error = await refusal(
+                database, "w", "completed", None, "r", activity=status_activity(engine)
+            )
+
+        assert not error.non_retryable
+        assert "the database did not answer in time" in error.message
+
+    async def test_a_row_that_stays_locked(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The server itself gives up, so that no backend goes on waiting.
+        monkeypatch.setattr(writer, "WRITE_TIMEOUT", 30)
+        await database.insert("w", "r")
+        engine = create_async_engine(make_url(database.url).set(drivername="postgresql+asyncpg"))
+        async with locked_rows(database):
+            error = await refusal(
+                database, "w", "completed", None, "r", activity=status_activity(engine)
+            )
+        await engine.dispose()
+
+        assert not error.non_retryable
+        assert "canceling statement due to lock timeout" in error.message
+
     def test_an_engine_that_is_none(self) -> None:
         with pytest.raises(TypeError, match=r"engine= takes SQLAlchemy's AsyncEngine .* not str"):
             status_activity("postgresql://app@db/app")  # type: ignore[arg-type]
 
 
 class TestWhereTheEngineComesFrom:
+    async def test_the_applications_stays_open_and_the_table_is_looked_at_once(
+        self, database: Database
+    ) -> None:
+        await database.insert("w", "r")
+        activity = StatusActivity(database.engine)
+        update = activity.update_workflow_execution_status
+        await run(database, "w", "completed", None, "r", activity=update)
+        statements: list[str] = []
+        pool = database.engine.pool
+
+        @sa.event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+        def note(_c: object, _d: object, statement: str, *_: object) -> None:
+            statements.append(statement)
+
+        await run(database, "w", "completed", None, "r", activity=update)
+        await activity.close()
+
+        assert [statement.split()[0] for statement in statements[-2:]] == ["SELECT", "UPDATE"]
+        assert not any("pg_catalog" in statement for statement in statements)
+        assert database.engine.pool is pool
+
     async def test_from_the_application_when_it_is_needed(self, database: Database) -> None:
         await database.insert("w", "r")
         activity = status_activity(lambda: database.engine)

@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import asyncpg
 import pytest
 
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.postgres.engine import open_engine
 from reconciler.temporal.probe import to_datetime
 from reconciler.worker import ReconcilerPlugin, report, writer
-from tests.conftest import Database
-from tests.integration.worker.conftest import Site
+from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.polling import eventually
 
 ENDS = [
     pytest.param("complete", CloseStatus.COMPLETED, id="completed"),
     pytest.param("fail", CloseStatus.FAILED, id="failed"),
 ]
-
-
-@asynccontextmanager
-async def locked_rows(database: Database) -> AsyncIterator[None]:
-    """Somebody holds every row, so that a write has to wait."""
-    connection = await asyncpg.connect(database.url)
-    try:
-        async with connection.transaction():
-            await connection.execute("SELECT FROM workflow_executions FOR UPDATE")
-            yield
-    finally:
-        await connection.close()
-
-
-async def waiting(site: Site) -> bool:
-    """Whether a write waits for a lock."""
-    rows = await site.database.fetch(
-        "SELECT FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return bool(rows)
 
 
 async def held(site: Site, closed: Closed) -> timedelta:

@@ -12,8 +12,7 @@ from temporalio.worker import Replayer
 
 from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin
-from tests.integration.worker.conftest import Site
-from tests.integration.worker.test_disturbances import locked_rows, waiting
+from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.polling import eventually
 from tests.workflows import Scripted, Typed
 
