@@ -37,6 +37,10 @@ class Scripted:
     def fail(self) -> None:
         raise ApplicationError("in a signal's handler", type="OrderFailed")
 
+    @workflow.signal
+    def start_over(self) -> None:
+        workflow.continue_as_new(args=["complete", ""])
+
     @workflow.query
     def is_released(self) -> bool:
         return self.released

@@ -57,16 +57,24 @@ def own_row_write(table: MappedTable) -> ReturningUpdate[Any]:
     """The main path's write: finish the row of this workflow's run, if it is still running.
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
-    row of the workflow id without a run id. Never an older one once that is finished: a write
-    that is tried twice would otherwise finish a second row.
+    row of the workflow id without a run id, made no later than `given_latest`. Never an older one
+    once that is finished: a write that is tried twice would otherwise finish a second row.
 
     Waits for a row that another transaction has locked, as an application does that is storing
     the run id just now; the guard is then evaluated on the row's newest version.
     """
-    given_run = sa.cast(sa.bindparam("given_run_id", type_=sa.Text), table.run_id.type)
-    same_workflow = sa.cast(table.workflow_id, sa.Text) == sa.bindparam("given_workflow_id")
+    workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
+    run_id = sa.bindparam("given_run_id", type_=sa.Text)
+    latest = sa.bindparam("given_latest", type_=_TIME)
+    made = table.as_utc(table.created_at)
+    in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
     candidate = sa.and_(
-        same_workflow, sa.or_(table.run_id == given_run, table.run_id.is_(sa.null()))
+        # The parameter is cast and not the column, so that an index serves.
+        table.workflow_id == table.as_stored(table.workflow_id, workflow_id),
+        sa.or_(
+            table.run_id == table.as_stored(table.run_id, run_id),
+            sa.and_(table.run_id.is_(sa.null()), in_time),
+        ),
     )
     own = (
         sa.select(table.id)

@@ -22,6 +22,11 @@ from reconciler.errors import ConfigurationError
 from reconciler.settings.model import DOTENV, PREFIX, TOML, Settings, TableSettings
 
 _TESTS = f"{PREFIX}TEST_"
+# What Kubernetes puts into every container of a namespace with a Service called reconciler, or
+# reconciler-something: RECONCILER_SERVICE_HOST, RECONCILER_PORT=tcp://…, RECONCILER_PORT_8080_TCP…
+_SERVICE_LINK = re.compile(
+    rf"{PREFIX}(\w+_)?(SERVICE_(HOST=|PORT(_\w+)?=)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?=|=\w+://)).*"
+)
 
 
 _S = TypeVar("_S", bound=TableSettings)
@@ -71,7 +76,9 @@ def _unknown_names() -> Iterator[str]:
     for name, source in given.items():
         # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
         upper = name.upper()
-        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_TESTS):
+        if upper.startswith(_TESTS) or _SERVICE_LINK.fullmatch(f"{upper}={os.environ.get(name)}"):
+            continue
+        if upper.startswith(PREFIX) and upper not in known:
             near = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
             hint = f", did you mean {near[0]}?" if near else ""
             yield f"{name} ({source}): there is no such setting{hint}"

@@ -6,15 +6,20 @@ workflow modules too, inside the sandbox.
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
+from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.worker.report import ACTIVITY
 
@@ -37,7 +42,8 @@ class StatusActivity:
                 f"not {type(engine).__name__}"
             )
         self._engine = engine
-        self._writer: RowWriter | None = None
+        # Connections belong to the event loop that opened them.
+        self._writers: WeakKeyDictionary[AbstractEventLoop, RowWriter] = WeakKeyDictionary()
 
     @activity.defn(name=ACTIVITY)
     async def update_workflow_execution_status(
@@ -47,6 +53,7 @@ class StatusActivity:
         error_message: str | None = None,
         run_id: str | None = None,
         close_time: datetime | None = None,
+        start_time: datetime | None = None,
     ) -> bool:
         """Finish the row of a workflow, if it is still running; whether it was.
 
@@ -61,6 +68,8 @@ class StatusActivity:
                 is not given, Temporal is asked for that of the calling workflow's chain.
             close_time: When the workflow ended; by default when this activity was scheduled.
                 Without a time zone it is taken as UTC.
+            start_time: When the workflow started. A row without a run id that was made long after
+                that is not its own.
 
         Raises:
             ApplicationError: With the reason in one line; not retryable where trying again is of
@@ -75,6 +84,7 @@ class StatusActivity:
                 error_message,
                 run_id or await _first_run_id(workflow_id),
                 close_time or info.scheduled_time,
+                start_time,
             )
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
@@ -86,15 +96,16 @@ class StatusActivity:
         return changed
 
     def _opened(self) -> RowWriter:
-        if self._writer is None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._writers:
             from reconciler.worker.writer import RowWriter  # noqa: PLC0415 - not before it is needed
 
-            self._writer = RowWriter.open(self._engine)
-        return self._writer
+            self._writers[loop] = RowWriter.open(self._engine)
+        return self._writers[loop]
 
     async def close(self) -> None:
-        """Give back what was opened; the next run opens it again."""
-        writer, self._writer = self._writer, None
+        """Give back what was opened on this event loop; the next run opens it again."""
+        writer = self._writers.pop(asyncio.get_running_loop(), None)
         if writer is not None:
             await writer.close()
 
@@ -114,14 +125,23 @@ update_workflow_execution_status = StatusActivity().update_workflow_execution_st
 
 
 async def _first_run_id(workflow_id: str) -> str:
-    """The first run of the chain that the calling workflow, or the one named, belongs to now."""
+    """The first run of the calling workflow's chain, or of the current one of another id."""
     info = activity.info()
     own_run = info.workflow_run_id if info.workflow_id == workflow_id else None
-    response = await activity.client().workflow_service.describe_workflow_execution(
-        DescribeWorkflowExecutionRequest(
-            namespace=info.namespace,
-            execution=WorkflowExecution(workflow_id=workflow_id, run_id=own_run or ""),
-        )
+    request = DescribeWorkflowExecutionRequest(
+        namespace=info.namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=own_run or ""),
     )
+    try:
+        service = activity.client().workflow_service
+        response = await service.describe_workflow_execution(request)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        raise ApplicationError(
+            f"Temporal knows no workflow {one_line(workflow_id, 200)}: pass run_id",
+            type="NotFound",
+            non_retryable=True,
+        ) from None
     found = response.workflow_execution_info
     return found.first_run_id or found.execution.run_id

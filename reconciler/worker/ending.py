@@ -45,8 +45,8 @@ def ending_of_result(result: Any) -> Ending | None:
     the workflow task, after which the workflow still runs.
     """
     payloads = workflow.payload_converter().to_payloads([result])
-    if sum(payload.ByteSize() for payload in payloads) > LARGEST:
-        return None
+    if len(payloads) != 1 or payloads[0].ByteSize() > LARGEST:
+        return None  # the SDK refuses the first, the server the second
     if workflow.info().cron_schedule:
         return None  # the next tick follows in the same chain
     return Ending(CloseStatus.COMPLETED)

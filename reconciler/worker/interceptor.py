@@ -9,13 +9,14 @@ from temporalio import workflow
 from temporalio.converter import FailureConverter
 from temporalio.worker import (
     ExecuteWorkflowInput,
+    HandleSignalInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
 
-from reconciler.worker.decorator import reports_itself
-from reconciler.worker.report import Reporting, run_and_report
+from reconciler.worker.decorator import leave_to_plugin, reports_itself
+from reconciler.worker.report import Report, run_and_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,43 @@ class MainPathInterceptor(Interceptor):
         input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002 - the SDK's own name
     ) -> type[WorkflowInboundInterceptor]:
         """The class that is instantiated for each run of a workflow. It is not sandboxed."""
+        interceptor = self
 
-        class ReportingInbound(WorkflowInboundInterceptor):
-            async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
-                if reports_itself(input.run_fn):
-                    return await self.next.execute_workflow(input)
-                return await run_and_report(self.next.execute_workflow(input), reporting())
-
-        def reporting() -> Reporting:
-            wanted = self.selection.includes(workflow.info())
-            return Reporting(wanted, self.failure_converter, self.task_queue)
+        class ReportingInbound(_ReportingInbound):
+            def new_report(self) -> Report:
+                wanted = interceptor.selection.includes(workflow.info())
+                return Report(wanted, interceptor.failure_converter, interceptor.task_queue)
 
         return ReportingInbound
+
+
+class _ReportingInbound(WorkflowInboundInterceptor):
+    """One run of one workflow."""
+
+    _report: Report | None = None
+
+    def new_report(self) -> Report:
+        raise NotImplementedError
+
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
+        report = self._report = self.new_report()
+        if reports_itself(input.run_fn):
+            if not report.wanted:
+                return await self.next.execute_workflow(input)
+            leave_to_plugin(workflow.instance())
+        return await run_and_report(self.next.execute_workflow(input), report)
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002
+        """Let no signal decide how the workflow ends once that is settled.
+
+        A signal's handler can fail a workflow or continue it as new, past its function. Without
+        the report the workflow would have been closed by then.
+        """
+        try:
+            await self.next.handle_signal(input)
+        except (Exception, workflow.ContinueAsNewError) as error:
+            if self._report is None or not self._report.settled:
+                raise
+            workflow.logger.warning(
+                "signal %s came after the end of this workflow: %r", input.signal, error
+            )

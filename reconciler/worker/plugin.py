@@ -25,6 +25,9 @@ class ReconcilerPlugin(SimplePlugin):
     or on the client, for all of its workers; then it must not be given to a worker again. Give it
     to `Replayer` too: histories that it took part in cannot be replayed without it.
 
+    A workflow stays open while its end is written, some milliseconds as a rule, and at most 20
+    seconds: signals are still taken then, though its function has returned.
+
     The table is described by the same `RECONCILER_*` settings as for the reconciler itself.
     """
 
@@ -47,19 +50,20 @@ class ReconcilerPlugin(SimplePlugin):
             skip: Workflow types that do not report.
             children: Whether child workflows report. They have rows of their own more seldom.
             task_queue: Where the activity runs, if not on this worker: another worker, of that
-                queue, must have it.
+                queue, must have it. For workers whose activity slots are long taken, too: a
+                report waits for one.
 
         Raises:
             TypeError: An argument is not what it should be.
         """
-        for name, types in (("only", only), ("skip", skip)):
-            if isinstance(types, str) or not all(isinstance(each, str) for each in types or ()):
-                raise TypeError(f"{name}= takes a collection of workflow types by name")
         self._activity = StatusActivity(engine)
         self._selection = Selection(
-            None if only is None else frozenset(only), frozenset(skip), children
+            only=None if only is None else _names("only", only),
+            skip=_names("skip", skip),
+            children=children,
         )
         self._task_queue = task_queue
+        self._workers = 0
         super().__init__("reconciler.ReconcilerPlugin", run_context=self._closing)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
@@ -90,9 +94,9 @@ class ReconcilerPlugin(SimplePlugin):
     def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
         """Add the interceptor."""
         config = super().configure_replayer(config)
-        converter = config.get("data_converter") or DataConverter.default
-        interceptors = list(config.get("interceptors") or ())
-        config["interceptors"] = [self._interceptor(converter), *interceptors]
+        # In replay nothing is converted that anybody reads.
+        interceptor = self._interceptor(DataConverter.default)
+        config["interceptors"] = [interceptor, *(config.get("interceptors") or ())]
         return config
 
     def _interceptor(self, converter: DataConverter) -> MainPathInterceptor:
@@ -103,7 +107,17 @@ class ReconcilerPlugin(SimplePlugin):
 
     @asynccontextmanager
     async def _closing(self) -> AsyncIterator[None]:
+        self._workers += 1
         try:
             yield
         finally:
-            await self._activity.close()
+            self._workers -= 1
+            if not self._workers:
+                await self._activity.close()
+
+
+def _names(option: str, types: Collection[str]) -> frozenset[str]:
+    names = () if isinstance(types, str) else tuple(types)
+    if isinstance(types, str) or not all(isinstance(each, str) for each in names):
+        raise TypeError(f"{option}= takes a collection of workflow types by name")
+    return frozenset(names)

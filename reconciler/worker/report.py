@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from temporalio.common import RetryPolicy
 from temporalio.converter import DefaultFailureConverter, FailureConverter
 from temporalio.exceptions import FailureError
 
+from reconciler.core.model import CloseStatus
 from reconciler.worker.ending import Ending, ending_of_error, ending_of_result
 
 #: The activity's name. Part of every history that has a report in it: never to be changed.
@@ -25,9 +26,11 @@ ACTIVITY = "update_workflow_execution_status"
 PATCH = "reconciler-main-path"
 
 #: A workflow is held open this long at most if its row cannot be written: a database that is down
-#: or hangs, an activity queue that is full. The reconciler writes the row then.
+#: or hangs, a worker whose activity slots are all taken. The reconciler writes the row then.
 LONGEST_HOLD = timedelta(seconds=20)
-ATTEMPT = timedelta(seconds=5)
+#: A workflow that may be held no longer than this, for its own timeouts, does not report.
+SHORTEST_HOLD = timedelta(seconds=1)
+ATTEMPT = timedelta(seconds=8)
 RETRIES = RetryPolicy(
     maximum_attempts=3, initial_interval=timedelta(seconds=1), backoff_coefficient=2
 )
@@ -38,9 +41,9 @@ LONGEST_TEXT = 100_000
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Reporting:
-    """How a workflow reports its end."""
+@dataclass(slots=True)
+class Report:
+    """How one run of a workflow reports its end, and whether it has come to that."""
 
     #: Whether this workflow is to report. Decides about new ends; in replay, history does.
     wanted: bool = True
@@ -48,9 +51,11 @@ class Reporting:
     failure_converter: type[FailureConverter] = DefaultFailureConverter
     #: Where the activity runs; None: on the workflow's own task queue.
     task_queue: str | None = None
+    #: The end is settled and being written: nothing may change it any more.
+    settled: bool = field(default=False, init=False)
 
 
-async def run_and_report(run: Awaitable[_T], reporting: Reporting) -> _T:
+async def run_and_report(run: Awaitable[_T], report: Report) -> _T:
     """Run a workflow's function, report how it ends, and let it end just so.
 
     A continue-as-new is a BaseException of its own and passes: the chain goes on.
@@ -59,17 +64,19 @@ async def run_and_report(run: Awaitable[_T], reporting: Reporting) -> _T:
         result = await run
         ending = ending_of_result(result)
     except (Exception, asyncio.CancelledError) as error:
-        await _report(ending_of_error(error, reporting.failure_converter), reporting)
+        await _report(ending_of_error(error, report.failure_converter), report)
         raise
-    await _report(ending, reporting)
+    await _report(ending, report)
     return result
 
 
-async def _report(ending: Ending | None, reporting: Reporting) -> None:
-    if ending is None or not _is_due(reporting):
-        return
+async def _report(ending: Ending | None, report: Report) -> None:
     try:
-        write = _start_write(ending, reporting.task_queue)
+        hold = _longest_hold()
+        if not _is_due(ending, hold, report):
+            return
+        report.settled = True
+        write = _start_write(ending, hold, report.task_queue)
         while not write.done():
             await _wait(write)
         write.result()
@@ -81,34 +88,50 @@ async def _report(ending: Ending | None, reporting: Reporting) -> None:
         )
 
 
-def _is_due(reporting: Reporting) -> bool:
-    # What is configured must not decide in replay: a history with a report in it is replayed with
-    # its report, and one without stays without, whatever the plugin is told today.
-    wanted = reporting.wanted or workflow.unsafe.is_replaying()
-    return wanted and workflow.patched(PATCH)
+def _is_due(ending: Ending | None, hold: timedelta, report: Report) -> bool:
+    # In replay neither what is configured nor the rules of this version decide: a history with a
+    # report in it is replayed with its report, and one without stays without.
+    if workflow.unsafe.is_replaying():
+        return workflow.patched(PATCH)
+    due = ending is not None and report.wanted and hold >= SHORTEST_HOLD
+    return due and workflow.patched(PATCH)
 
 
-def _start_write(ending: Ending, task_queue: str | None) -> workflow.ActivityHandle[bool]:
+def _longest_hold() -> timedelta:
+    """How long the workflow may be held: half of what its own timeouts leave it, at most."""
     info = workflow.info()
-    text = ending.error_message
+    timeouts = [each for each in (info.run_timeout, info.execution_timeout) if each]
+    if not timeouts:
+        return LONGEST_HOLD
+    return min(LONGEST_HOLD, (info.workflow_start_time + min(timeouts) - workflow.now()) / 2)
+
+
+def _start_write(
+    ending: Ending | None, hold: timedelta, task_queue: str | None
+) -> workflow.ActivityHandle[object]:
+    # None only in replay, where nothing of this is looked at but the activity's name.
+    status, text = (ending.status, ending.error_message) if ending else (CloseStatus.FAILED, None)
+    info = workflow.info()
+    # No result type: what an activity of this name on another worker returns must not matter.
     return workflow.start_activity(
         ACTIVITY,
         args=[
             info.workflow_id,
-            ending.status.value,
+            status.value,
             None if text is None else text[:LONGEST_TEXT],
             info.first_execution_run_id,
+            None,
+            info.workflow_start_time,
         ],
         task_queue=task_queue,
         start_to_close_timeout=ATTEMPT,
-        schedule_to_close_timeout=LONGEST_HOLD,
+        schedule_to_close_timeout=max(hold, SHORTEST_HOLD),
         retry_policy=RETRIES,
-        result_type=bool,
-        summary=f"end of the workflow: {ending.status.value}",
+        summary=f"end of the workflow: {status.value}",
     )
 
 
-async def _wait(write: workflow.ActivityHandle[bool]) -> None:
+async def _wait(write: workflow.ActivityHandle[object]) -> None:
     """Wait for the write, or for a cancellation of the workflow, which does not concern it.
 
     How the workflow ends is settled by now. When the worker evicts the workflow, it cancels

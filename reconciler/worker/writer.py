@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
-from reconciler.errors import ConfigurationError
+from reconciler.errors import ConfigurationError, DatabaseUnusable
 from reconciler.postgres.engine import open_engine, translated
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.write import own_row_write
@@ -21,12 +22,16 @@ from reconciler.settings.model import DatabaseSettings, TableSettings
 if TYPE_CHECKING:
     from reconciler.worker.activity import EngineSource
 
-#: Seconds for one write, all included: less than the attempt it is part of, so that what went
-#: wrong can still be told.
-WRITE_TIMEOUT = 4
+#: Seconds for one write, all included. Less than the attempt it is part of, so that what went
+#: wrong can still be told: after it, SQLAlchemy takes up to two more to close a silent connection.
+WRITE_TIMEOUT = 5
 #: Milliseconds that the server may take for the statement, and in it for a lock.
 STATEMENT_TIMEOUT = 3_500
 LOCK_TIMEOUT = 3_000
+
+#: A row without a run id that was made this much later than the workflow started is for a later
+#: one. Wide, since database and Temporal have clocks of their own.
+LATEST_ROW = timedelta(seconds=60)
 
 _LIMITS = sa.text(
     f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true),"
@@ -47,11 +52,15 @@ class RowWriter:
     def open(cls, engine: EngineSource | None) -> RowWriter:
         """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
         if engine is None:
-            settings = load_settings(DatabaseSettings)
-            return cls(open_engine(settings.database_url.get_secret_value()), settings, owned=True)
-        if not isinstance(engine, AsyncEngine):
-            engine = engine()
-        return cls(engine, load_settings(TableSettings), owned=False)
+            own = load_settings(DatabaseSettings)
+            return cls(open_engine(own.database_url.get_secret_value()), own, owned=True)
+        settings = load_settings(TableSettings)
+        made = engine if isinstance(engine, AsyncEngine) else engine()
+        if not isinstance(made, AsyncEngine):
+            raise ConfigurationError(
+                f"engine= made a {type(made).__name__} where an AsyncEngine is needed"
+            )
+        return cls(made, settings, owned=False)
 
     def status_value(self, status: str) -> str:
         """What the status column says for this end. Raises `ConfigurationError`."""
@@ -73,28 +82,37 @@ class RowWriter:
         error_message: str | None,
         run_id: str,
         close_time: datetime,
+        start_time: datetime | None,
     ) -> bool:
         """Finish the workflow's row; whether there was one that was still running.
 
         Raises `DatabaseUnusable`, `DatabaseUnfit` if trying again is of no use.
         """
-        with translated(f"write {self._settings.table}"):
+        given = {
+            "given_workflow_id": workflow_id,
+            "given_run_id": run_id,
+            "given_status": status,
+            "given_close_time": _as_utc(close_time),
+            "given_latest": start_time and _as_utc(start_time) + LATEST_ROW,
+        }
+        try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 table = await self._mapped()
                 limit = self._settings.message_limit(table.error_message_length)
-                given = {
-                    "given_workflow_id": workflow_id,
-                    "given_run_id": run_id,
-                    "given_status": status,
-                    "given_message": error_message and one_line(error_message, limit),
-                    "given_close_time": close_time
-                    if close_time.tzinfo
-                    else close_time.replace(tzinfo=UTC),
-                }
-                async with self._engine.begin() as connection:
-                    await connection.execute(_LIMITS)
-                    result = await connection.execute(own_row_write(table), given)
-                    return result.first() is not None
+                given["given_message"] = error_message and one_line(error_message, limit)
+                return await self._write(table, given)
+        except TimeoutError:
+            raise DatabaseUnusable(
+                f"cannot write {self._settings.table}: no free connection, or no answer from the "
+                f"database, within {WRITE_TIMEOUT} s"
+            ) from None
+
+    async def _write(self, table: MappedTable, given: Mapping[str, object]) -> bool:
+        with translated(f"write {self._settings.table}"):
+            async with self._engine.begin() as connection:
+                await connection.execute(_LIMITS)
+                result = await connection.execute(own_row_write(table), given)
+                return result.first() is not None
 
     async def _mapped(self) -> MappedTable:
         # Kept once it was found to fit; what does not fit is looked at anew, it may be mended.
@@ -107,3 +125,7 @@ class RowWriter:
         """Close the engine if it is our own."""
         if self._owned:
             await self._engine.dispose()
+
+
+def _as_utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -206,6 +206,35 @@ def test_an_unknown_setting_is_refused(
     assert refusal() == f"{name} (environment): there is no such setting{hint}"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RECONCILER_SERVICE_HOST", "10.0.0.7"),
+        ("RECONCILER_SERVICE_PORT", "8080"),
+        ("RECONCILER_SERVICE_PORT_HTTP", "8080"),
+        ("RECONCILER_PORT", "tcp://10.0.0.7:8080"),
+        ("RECONCILER_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+        ("RECONCILER_PORT_8080_TCP_PROTO", "tcp"),
+        ("RECONCILER_STAGING_SERVICE_HOST", "10.0.0.7"),
+        ("RECONCILER_STAGING_PORT", "udp://10.0.0.7:8080"),
+    ],
+)
+def test_what_kubernetes_says_of_a_service_of_that_name_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert load_settings(Settings).batch_size == 500
+
+
+def test_a_port_that_kubernetes_did_not_put_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RECONCILER_PORT", "8080")
+
+    assert "RECONCILER_PORT (environment): there is no such setting" in refusal()
+
+
 def test_names_and_values_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_TABLE", "shop.jobs")
     monkeypatch.setenv("RECONCILER_COLUMNS__RUN_ID", "first_run")

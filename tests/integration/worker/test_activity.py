@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
@@ -232,7 +233,7 @@ class TestRefusals:
             )
 
         assert not error.non_retryable
-        assert "the database did not answer in time" in error.message
+        assert "no free connection, or no answer from the database, within 0.2 s" in error.message
 
     async def test_a_row_that_stays_locked(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
@@ -249,6 +250,17 @@ class TestRefusals:
 
         assert not error.non_retryable
         assert "canceling statement due to lock timeout" in error.message
+
+    async def test_an_id_that_temporal_does_not_know(
+        self, database: Database, temporal: Client, workflow_id: str
+    ) -> None:
+        environment = ActivityEnvironment(client=temporal)
+        environment.info = replace(environment.info, namespace=temporal.namespace)
+
+        with pytest.raises(ApplicationError, match=f"no workflow {workflow_id}: pass run_id") as no:
+            await environment.run(status_activity(database.engine), workflow_id, "failed")
+
+        assert no.value.non_retryable
 
     def test_an_engine_that_is_none(self) -> None:
         with pytest.raises(TypeError, match=r"engine= takes SQLAlchemy's AsyncEngine .* not str"):
@@ -282,6 +294,35 @@ class TestWhereTheEngineComesFrom:
         activity = status_activity(lambda: database.engine)
 
         assert await run(database, "w", "completed", None, "r", activity=activity) is True
+
+    async def test_something_else_than_an_engine(self, database: Database) -> None:
+        sessions = async_sessionmaker(database.engine)
+        activity = status_activity(sessions)  # type: ignore[arg-type]
+
+        error = await refusal(database, "w", "failed", None, "r", activity=activity)
+
+        assert error.non_retryable
+        assert error.message == "engine= made a AsyncSession where an AsyncEngine is needed"
+
+    async def test_each_event_loop_has_its_own(self, database: Database) -> None:
+        await database.insert("w", "r")
+        opened: list[AsyncEngine] = []
+
+        def engine() -> AsyncEngine:
+            opened.append(open_engine(database.url))
+            return opened[-1]
+
+        activity = status_activity(engine)
+
+        async def once() -> bool:
+            changed = await run(database, "w", "completed", None, "r", activity=activity)
+            await opened[-1].dispose()
+            return changed
+
+        changed = [await asyncio.to_thread(asyncio.run, once()) for _ in range(2)]
+
+        assert changed == [True, False]
+        assert len(opened) == 2
 
     async def test_from_the_environment(
         self, database: Database, monkeypatch: pytest.MonkeyPatch

@@ -154,6 +154,7 @@ class TestChains:
         ("script", "policy"),
         [
             pytest.param("fail", {"maximum_attempts": 2}, id="attempts used up"),
+            pytest.param("fail in an activity", {"maximum_attempts": 2}, id="in an activity"),
             pytest.param("fail for good", {}, id="not retryable"),
             pytest.param("fail", {"non_retryable_error_types": ["OrderFailed"]}, id="by type"),
         ],
@@ -167,7 +168,7 @@ class TestChains:
             closed = await site.closed(handle)
 
         assert closed.status is CloseStatus.FAILED
-        assert await site.outcome() == ("failed", "OrderFailed: no money")
+        assert await site.outcome() == ("failed", closed.failure)
         runs = {str(handle.first_execution_run_id), closed.run_id}
         assert len(runs) == policy.get("maximum_attempts", 1)
         assert await site.reports(*runs) == 1

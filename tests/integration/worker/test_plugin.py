@@ -18,8 +18,6 @@ from temporalio.converter import (
     DefaultFailureConverterWithEncodedAttributes,
     DefaultPayloadConverter,
     PayloadConverter,
-    SerializationContext,
-    WithSerializationContext,
 )
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -33,11 +31,21 @@ from temporalio.worker import (
 )
 
 from reconciler.core.model import Closed, CloseStatus
-from reconciler.worker import ReconcilerPlugin, report_outcome, status_activity
+from reconciler.postgres.engine import open_engine
+from reconciler.worker import ReconcilerPlugin, status_activity
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.workflows import Argument, ByHand, Decorated
+from tests.integration.worker.workflows import (
+    ELSEWHERE,
+    Argument,
+    ByHand,
+    Decorated,
+    Derived,
+    DerivedAndDecorated,
+    Elsewhere,
+    Signing,
+)
 from tests.polling import eventually
 from tests.workflows import Scripted, charge
 
@@ -47,6 +55,7 @@ class TestSelection:
         ("options", "reports"),
         [
             ({"only": ["Scripted"]}, True),
+            ({"only": (each for each in ["Scripted"])}, True),
             ({"only": ["Typed"]}, False),
             ({"only": []}, False),
             ({"skip": {"Scripted"}}, False),
@@ -176,6 +185,10 @@ class TestPuttingItIn:
         plugin = ReconcilerPlugin()
         async with site.worker(plugin):
             await site.closed(await site.start("complete"))
+            async with Worker(
+                site.client, task_queue="another", workflows=[Scripted], plugins=[plugin]
+            ):
+                assert await connections(site.database) > 0
             assert await connections(site.database) > 0
         assert await connections(site.database) == 0
 
@@ -198,6 +211,36 @@ class TestPuttingItIn:
         assert closed.failure == f"OrderFailed: no money, in {site.workflow_id}"
         assert await site.outcome() == ("failed", closed.failure)
 
+    @pytest.mark.parametrize("failures", [[], [Exception]])
+    async def test_with_a_failure_converter_of_other_errors(
+        self, site: Site, failures: list[type[Exception]], unused_tcp_port: int
+    ) -> None:
+        down = open_engine(f"postgresql://app@127.0.0.1:{unused_tcp_port}/app")
+        async with with_converter(
+            site,
+            ReconcilerPlugin(down),
+            failures=failures,
+            failure_converter_class=Mute,
+        ):
+            closed = await site.closed(await site.start("complete"))
+
+        assert closed.status is CloseStatus.COMPLETED
+
+    async def test_with_a_failure_converter_that_fails(self, site: Site) -> None:
+        async with with_converter(site, failure_converter_class=Unable):
+            closed = await site.closed(await site.start("fail"))
+
+        assert closed.status is CloseStatus.FAILED  # so the SDK: with half a failure
+        assert await site.outcome() == ("running", None)
+
+    async def test_with_a_converter_of_two_payloads(self, site: Site) -> None:
+        async with with_converter(site, payload_converter_class=Doubling):
+            handle = await site.start("complete")
+            await eventually(lambda: has_failed_a_task(site))
+            await handle.terminate()
+
+        assert await site.outcome() == ("running", None)
+
     async def test_with_a_converter_that_does_not_take_the_report(self, site: Site) -> None:
         async with with_converter(site, payload_converter_class=Picky):
             closed = await site.closed(await site.start("complete"))
@@ -207,30 +250,49 @@ class TestPuttingItIn:
 
 
 @contextlib.asynccontextmanager
-async def with_converter(site: Site, **options: Any) -> AsyncIterator[None]:
+async def with_converter(
+    site: Site,
+    plugin: ReconcilerPlugin | None = None,
+    failures: Sequence[type[BaseException]] = (),
+    **options: Any,
+) -> AsyncIterator[None]:
     """A worker with the plugin, and a data converter that is not the default."""
     config = site.client.config()
     config["data_converter"] = dataclasses.replace(DataConverter.default, **options)
     site.client = Client(**config)
-    async with site.worker():
+    async with site.worker(plugin, workflow_failure_exception_types=failures):
         yield
 
 
-class Signing(DefaultFailureConverter, WithSerializationContext):
-    """Adds the workflow to each message."""
+async def has_failed_a_task(site: Site) -> bool:
+    names = [event.WhichOneof("attributes") for event in await site.events()]
+    return "workflow_task_failed_event_attributes" in names
 
-    where = "nowhere"
 
-    def with_context(self, context: SerializationContext) -> Signing:
-        signing = Signing()
-        signing.where = getattr(context, "workflow_id", "nowhere")
-        return signing
+class Doubling(DefaultPayloadConverter):
+    """Makes two payloads of a result, which the SDK refuses."""
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        payloads = super().to_payloads(values)
+        return payloads * 2 if values == ["no money"] else payloads
+
+
+class Mute(DefaultFailureConverter):
+    """Cannot turn what comes back from a failed activity into one of Temporal's errors."""
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        return KeyError(failure.message)
+
+
+class Unable(DefaultFailureConverter):
+    """Cannot convert the workflow's own failure."""
 
     def to_failure(
         self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
     ) -> None:
+        if "no money" in str(exception):
+            raise KeyError("no words")
         super().to_failure(exception, payload_converter, failure)
-        failure.message += f", in {self.where}"
 
 
 class Picky(DefaultPayloadConverter):
@@ -293,6 +355,52 @@ class TestByHand:
 
             assert result == "Argument"
         assert await site.outcome() == ("completed", None)
+
+    @pytest.mark.parametrize("workflow", ["Derived", "DerivedAndDecorated"])
+    @pytest.mark.parametrize("plugin", [False, True])
+    async def test_what_a_subclass_calls_is_not_its_end(
+        self, site: Site, workflow: str, plugin: bool
+    ) -> None:
+        plugins = [ReconcilerPlugin(site.database.engine)] if plugin else []
+        activities = [] if plugin else [status_activity(site.database.engine)]
+        async with site.bare_worker(
+            workflows=[Derived, DerivedAndDecorated], activities=activities, plugins=plugins
+        ):
+            closed = await site.closed(await site.start("end", ARGUMENT, workflow=workflow))
+
+        assert closed.failure == "OrderFailed: end"
+        reports = plugin or workflow == "DerivedAndDecorated"
+        assert await site.outcome() == (
+            ("failed", "OrderFailed: end") if reports else ("running", None)
+        )
+        assert await site.reports() == reports
+
+    async def test_the_decorator_with_options(self, site: Site) -> None:
+        config = site.client.config()
+        config["data_converter"] = dataclasses.replace(
+            DataConverter.default, failure_converter_class=Signing
+        )
+        site.client = Client(**config)
+        async with (
+            site.bare_worker(workflows=[Elsewhere], activities=[]),
+            Worker(
+                site.client,
+                task_queue=ELSEWHERE,
+                activities=[status_activity(site.database.engine)],
+            ),
+        ):
+            closed = await site.closed(await site.start("end", ARGUMENT, workflow="Elsewhere"))
+
+        assert closed.failure == f"OrderFailed: end, in {site.workflow_id}"
+        assert await site.outcome() == ("failed", closed.failure)
+
+    async def test_the_decorator_where_the_plugin_does_not_report(self, site: Site) -> None:
+        plugin = ReconcilerPlugin(site.database.engine, skip=["Decorated"])
+        async with site.worker(plugin, workflows=[Decorated], activities=[]):
+            await site.closed(await site.start("complete", ARGUMENT, workflow="Decorated"))
+
+        assert await site.outcome() == ("completed", None)
+        assert await site.reports() == 1
 
     async def test_the_decorator_and_the_plugin_report_once(self, site: Site) -> None:
         async with site.worker(workflows=[Decorated]):
@@ -364,10 +472,3 @@ class TestByHand:
             await theirs.terminate()
 
         assert (await site.row(other))["status"] == "failed"
-
-
-def test_the_decorator_with_options() -> None:
-    @report_outcome(task_queue="activities")
-    async def run(self: object) -> None: ...
-
-    assert run.__name__ == "run"

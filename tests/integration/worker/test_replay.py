@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from reconciler.core.model import CloseStatus
-from reconciler.worker import ReconcilerPlugin
+from reconciler.worker import ReconcilerPlugin, ending, report
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.polling import eventually
 from tests.workflows import Scripted, Typed
@@ -50,6 +51,21 @@ async def test_a_history_with_the_plugin_whatever_it_is_told_today(
     history = await record(site, script, [ReconcilerPlugin(site.database.engine)])
 
     await replay(history, ReconcilerPlugin(**options))
+
+
+@pytest.mark.parametrize("script", ["complete", "fail"])
+async def test_a_history_with_the_plugin_under_other_rules(
+    site: Site, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    # A later version may report less than this one.
+    history = await record(site, script, [ReconcilerPlugin(site.database.engine)])
+    monkeypatch.setattr(ending, "LARGEST", 0)
+
+    await replay(history, ReconcilerPlugin())
+
+    monkeypatch.undo()
+    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta())
+    await replay(history, ReconcilerPlugin())
 
 
 async def test_a_history_of_a_workflow_that_did_not_report(site: Site) -> None:

@@ -7,10 +7,37 @@ import dataclasses
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.api.failure.v1 import Failure
 from temporalio.common import RetryPolicy
+from temporalio.converter import (
+    DefaultFailureConverter,
+    PayloadConverter,
+    SerializationContext,
+    WithSerializationContext,
+)
 from temporalio.exceptions import ApplicationError
 
 from reconciler.worker import report_outcome, update_workflow_execution_status
+
+ELSEWHERE = "tests-where-the-database-is"
+
+
+class Signing(DefaultFailureConverter, WithSerializationContext):
+    """Adds the workflow to each message."""
+
+    where = "nowhere"
+
+    def with_context(self, context: SerializationContext) -> Signing:
+        signing = Signing()
+        signing.where = getattr(context, "workflow_id", "nowhere")
+        return signing
+
+    def to_failure(
+        self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
+    ) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        failure.message += f", in {self.where}"
+
 
 ACTIVITY = "update_workflow_execution_status"
 
@@ -28,6 +55,37 @@ class Decorated:
         if script == "fail":
             raise ApplicationError("no money", type="OrderFailed")
         return type(argument).__name__
+
+
+@workflow.defn
+class Derived(Decorated):
+    """Goes on after what it inherits has returned."""
+
+    @workflow.run
+    async def run(self, script: str, argument: Argument) -> str:
+        await super().run("complete", argument)
+        raise ApplicationError(script, type="OrderFailed")
+
+
+@workflow.defn
+class DerivedAndDecorated(Decorated):
+    """Does so too, and reports itself."""
+
+    @workflow.run
+    @report_outcome
+    async def run(self, script: str, argument: Argument) -> str:
+        await super().run("complete", argument)
+        raise ApplicationError(script, type="OrderFailed")
+
+
+@workflow.defn
+class Elsewhere:
+    """Reports through another worker, and signs its failures."""
+
+    @workflow.run
+    @report_outcome(task_queue=ELSEWHERE, failure_converter=Signing)
+    async def run(self, script: str, argument: Argument) -> str:
+        raise ApplicationError(script, type="OrderFailed")
 
 
 @workflow.defn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import resources
 
 import pytest
 
@@ -37,3 +38,7 @@ def modules_after(program: str) -> set[str]:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50
     )
     return set(done.stdout.split())
+
+
+def test_users_get_our_types() -> None:
+    assert resources.files("reconciler").joinpath("py.typed").is_file()
