@@ -98,12 +98,15 @@ def _is_due(ending: Ending | None, hold: timedelta, report: Report) -> bool:
 
 
 def _longest_hold() -> timedelta:
-    """How long the workflow may be held: half of what its own timeouts leave it, at most."""
+    """How long the run may be held: half of what its own timeout leaves it, at most.
+
+    The server sets a run's timeout to the execution timeout where only that is given. What is left
+    of the execution timeout of a chain cannot be told in its later runs (server 1.32).
+    """
     info = workflow.info()
-    timeouts = [each for each in (info.run_timeout, info.execution_timeout) if each]
-    if not timeouts:
+    if info.run_timeout is None:
         return LONGEST_HOLD
-    return min(LONGEST_HOLD, (info.workflow_start_time + min(timeouts) - workflow.now()) / 2)
+    return min(LONGEST_HOLD, (info.workflow_start_time + info.run_timeout - workflow.now()) / 2)
 
 
 def _start_write(

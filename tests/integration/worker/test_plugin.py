@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -329,6 +330,20 @@ async def connections(database: Database) -> int:
 
 
 ARGUMENT = {"value": "of a type that the workflow's function declares"}
+
+
+async def test_a_row_for_the_next_workflow_is_left(site: Site) -> None:
+    now = datetime.now(UTC)
+    async with site.worker():
+        handle = await site.client.start_workflow(
+            "Scripted", args=["wait", ""], id=site.workflow_id, task_queue=site.task_queue
+        )
+        await site.database.insert(site.workflow_id, created_at=now)
+        await site.database.insert(site.workflow_id, created_at=now + timedelta(minutes=10))
+        await handle.signal("release")
+        await handle.result()
+
+    assert [row["status"] for row in await site.rows()] == ["completed", "running"]
 
 
 class TestByHand:
