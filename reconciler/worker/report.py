@@ -104,7 +104,7 @@ def _longest_hold() -> timedelta:
     of the execution timeout of a chain cannot be told in its later runs (server 1.32).
     """
     info = workflow.info()
-    if info.run_timeout is None:
+    if not info.run_timeout:  # later runs and children have one of zero
         return LONGEST_HOLD
     return min(LONGEST_HOLD, (info.workflow_start_time + info.run_timeout - workflow.now()) / 2)
 
