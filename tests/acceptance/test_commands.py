@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -141,26 +142,33 @@ class TestExplain:
         assert result.code == 0, result.err
 
 
-def leftovers() -> set[str]:
-    """Servers that a demo may have left, and their folders."""
-    servers = {f"{p.info['name']} {p.pid}" for p in psutil.process_iter(INFO) if is_server(p)}
-    return servers | {str(path) for path in Path(tempfile.gettempdir()).glob("reconciler-*")}
+@pytest.fixture
+def temporary_folder() -> Iterator[Path]:
+    """For the files of one command alone; short, since there are sockets among them."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        # PostgreSQL does not run as root: its own user has to get through.
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
-INFO = ["name", "cmdline"]
+def leftovers(folder: Path) -> set[str]:
+    """Processes that a command with this TMPDIR may have left, and files."""
+    processes = {f"{p.name()} {p.pid}" for p in psutil.process_iter() if belongs_to(p, folder)}
+    return processes | {str(path) for path in folder.glob("reconciler-*")}
 
 
-def is_server(process: psutil.Process) -> bool:
-    """A server itself, not one of the processes PostgreSQL has for each connection."""
-    name, arguments = process.info["name"], process.info["cmdline"] or []
-    return name == "temporal" or (name == "postgres" and "-D" in arguments)
+def belongs_to(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get("TMPDIR") == str(folder)
+    except psutil.Error:  # gone by now, or somebody else's
+        return False
 
 
 class TestDemo:
-    async def test_ends_by_itself_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        before = leftovers()
-
-        result = await Command({}, tmp_path)("demo")
+    async def test_ends_by_itself_and_leaves_nothing_behind(
+        self, tmp_path: Path, temporary_folder: Path
+    ) -> None:
+        result = await Command({"TMPDIR": str(temporary_folder)}, tmp_path)("demo")
 
         assert result.code == 0, result.err
         assert result.err == ""
@@ -174,7 +182,7 @@ class TestDemo:
             "workflow execution timed out",
         ):
             assert text in " ".join(result.out.split())
-        assert leftovers() <= before
+        assert leftovers(temporary_folder) == set()
         assert list(tmp_path.iterdir()) == []
 
     async def test_is_not_disturbed_by_settings_around_it(self, tmp_path: Path) -> None:
@@ -191,15 +199,18 @@ class TestDemo:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     async def test_keeps_the_servers_until_it_is_told_to_stop(
-        self, number: signal.Signals, tmp_path: Path
+        self, number: signal.Signals, tmp_path: Path, temporary_folder: Path
     ) -> None:
-        before = leftovers()
         process = await asyncio.create_subprocess_exec(
             RECONCILER,
             "demo",
             "--keep",
             cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONUNBUFFERED": "1",
+                "TMPDIR": str(temporary_folder),
+            },
             stdout=asyncio.subprocess.PIPE,
         )
         try:
@@ -209,6 +220,7 @@ class TestDemo:
             await connection.close()
             once = await Command(exports, tmp_path)("once", "--json")
             assert (once.code, once.json["left"]["open"]) == (0, 1)
+            assert leftovers(temporary_folder)
             process.send_signal(number)
             async with asyncio.timeout(20):
                 assert await process.wait() == 130
@@ -217,7 +229,7 @@ class TestDemo:
                 process.kill()
 
         async def nothing_left() -> bool:
-            return leftovers() <= before
+            return leftovers(temporary_folder) == set()
 
         await eventually(nothing_left)
 
