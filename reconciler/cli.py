@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; nothing escapes."""
     try:
         code = int(cli(args=list(arguments), standalone_mode=False) or OK)
-        if code == INTERRUPTED:  # Typer makes KeyboardInterrupt a return value
+        if code == INTERRUPTED:  # a pass that was stopped, or Typer's KeyboardInterrupt
             _refuse("interrupted")
     except ReconcilerError as error:
         _refuse(str(error))
@@ -117,6 +117,8 @@ def once(
         print(json.dumps(report.as_json(settings.status_values())))
     elif report.error is None:
         print_report(report, Console())
+    if report.stopped:
+        return INTERRUPTED
     if report.error is not None:
         _refuse(report.error)
     return _EXIT_CODES[report.outcome]
@@ -124,10 +126,12 @@ def once(
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.app import open_app
+    from reconciler.interrupt import interrupted_by_sigterm
 
     try:
-        async with open_app(settings, writing=not dry_run) as app:
-            return await app.run_pass("once", dry_run=dry_run)
+        with interrupted_by_sigterm():
+            async with open_app(settings, writing=not dry_run) as app:
+                return await app.run_pass("once", dry_run=dry_run)
     except Unusable as error:  # before the pass could begin
         report = PassReport(str(uuid4()), "once", dry_run, started_at=datetime.now(UTC))
         report.error = str(error)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,15 +52,20 @@ async def run_pass(
 
     `now` is the one clock reading of the pass. Always returns a report: if Temporal or the
     database becomes unusable on the way, its outcome is `aborted` and what was written before
-    stays written. It can be cancelled, or killed, at any point.
+    stays written.
+
+    It can be killed at any point. Cancelled, it stops: no further row is asked about, what has
+    been decided is written, and the report is returned, as stopped. Cancelled again, it ends at
+    once.
     """
     report = PassReport(
         pass_id=str(uuid4()), mode=options.mode, dry_run=options.dry_run, started_at=now
     )
     started, rpcs_before = time.monotonic(), Counter(probe.rpcs())
     try:
-        await observer.on_start(report)
-        await _Pass(store, probe, policy, options, now, report).run()
+        with _stopping(report):
+            await observer.on_start(report)
+            await _Pass(store, probe, policy, options, now, report).run()
     except Unusable as error:
         report.error = str(error)
     report.duration_seconds = time.monotonic() - started
@@ -81,10 +86,10 @@ class _Pass:
     async def run(self) -> None:
         """Every page once; then, if the breaker lets them, the rows Temporal does not know."""
         missing = await self._run_pages()
-        if self._breaker_trips(len(missing)):
+        if self.report.stopped or self._breaker_trips(len(missing)):
             self.report.hold_back(missing)
         else:
-            await self._settle_missing([finish.outcome.row for finish in missing])
+            await self._settle_missing(missing)
 
     async def _run_pages(self) -> list[Finish]:
         """Judge and settle each page; returns the missing rows that the policy would fail.
@@ -92,34 +97,56 @@ class _Pass:
         While Temporal is asked about one page, the next is read and the last is written.
         """
         missing: list[Finish] = []
-        settling: asyncio.Future[None] | None = None
+        settling: asyncio.Task[None] | None = None
+        pages = read_ahead(self.store, self.options.batch_size)
         try:
-            async with aclosing(read_ahead(self.store, self.options.batch_size)) as pages:
-                async for rows in pages:
-                    self.report.scanned += len(rows)
-                    verdicts = await self._judge(rows)
-                    missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
-                    rest = [v for v in verdicts if isinstance(v, Leave) or not v.missing]
-                    if settling:
-                        await settling
-                    settling = asyncio.ensure_future(self._settle(rest))
+            with _stopping(self.report):
+                async with aclosing(pages):
+                    async for rows in pages:
+                        verdicts = await self._judge(rows)
+                        self.report.scanned += len(verdicts)
+                        missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
+                        rest = [v for v in verdicts if isinstance(v, Leave) or not v.missing]
+                        if settling:
+                            await self._settled(settling)
+                        settling = asyncio.create_task(self._settle(rest))
+                        if self.report.stopped:
+                            break
         finally:
             if settling:
-                await settling  # what has been decided is written, whatever ends the pass
+                await self._settled(settling)  # whatever ends the pass
         return missing
 
     async def _judge(self, rows: Sequence[RunRow]) -> list[Verdict]:
-        observations = await observe_all(self.probe, rows, self.options.concurrency)
+        """A verdict on each row; if the pass is stopped meanwhile, on those that were answered."""
+        observed: dict[RunRow, Observation] = {}
+        with _stopping(self.report):
+            await observe_all(self.probe, rows, self.options.concurrency, observed)
         return [
-            decide(row, observation, self.policy, self.now)
-            for row, observation in zip(rows, observations, strict=True)
+            decide(row, observed[row], self.policy, self.now) for row in rows if row in observed
         ]
 
-    async def _settle_missing(self, rows: Sequence[RunRow]) -> None:
+    async def _settle_missing(self, missing: Sequence[Finish]) -> None:
         # The share of missing rows is known only at the end of the scan, which may be long after
         # the row was judged; its workflow may have started since. So Temporal is asked again.
-        for first in range(0, len(rows), self.options.batch_size):
-            await self._settle(await self._judge(rows[first : first + self.options.batch_size]))
+        size = self.options.batch_size
+        for first in range(0, len(missing), size):
+            batch = missing[first : first + size]
+            verdicts = await self._judge([finish.outcome.row for finish in batch])
+            await self._settled(asyncio.create_task(self._settle(verdicts)))
+            if self.report.stopped:
+                self.report.hold_back(missing[first + len(verdicts) :])
+                return
+
+    async def _settled(self, settling: asyncio.Task[None]) -> None:
+        """Wait for what has been decided to be written, even if the pass is stopped meanwhile."""
+        try:
+            with _stopping(self.report):
+                await asyncio.wait([settling])
+            await asyncio.wait([settling])
+        finally:
+            settling.cancel()  # a second request to stop
+        settling.result()
 
     async def _settle(self, verdicts: Sequence[Verdict]) -> None:
         self.report.add_left(verdicts)
@@ -175,14 +202,15 @@ async def read_ahead(store: Store, size: int) -> AsyncGenerator[Sequence[RunRow]
                 await following
 
 
-async def observe_all(probe: Probe, rows: Sequence[RunRow], concurrency: int) -> list[Observation]:
-    """What Temporal says about each row, in order, asking about `concurrency` rows at a time."""
-    observations: list[Observation] = [Unknown("not asked")] * len(rows)
-    waiting = iter(enumerate(rows))
+async def observe_all(
+    probe: Probe, rows: Sequence[RunRow], concurrency: int, observed: dict[RunRow, Observation]
+) -> None:
+    """Ask Temporal about each row, `concurrency` rows at a time; the answers go into `observed`."""
+    waiting = iter(rows)
 
     async def ask() -> None:
-        for index, row in waiting:
-            observations[index] = await _observe(probe, row)
+        for row in waiting:
+            observed[row] = await _observe(probe, row)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -190,7 +218,6 @@ async def observe_all(probe: Probe, rows: Sequence[RunRow], concurrency: int) ->
                 group.create_task(ask())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return observations
 
 
 async def _observe(probe: Probe, row: RunRow) -> Observation:
@@ -202,6 +229,19 @@ async def _observe(probe: Probe, row: RunRow) -> Observation:
         # A row that trips over a bug of ours must not keep the others from being repaired.
         log.exception("could not judge a row", workflow_id=row.workflow_id, row_id=str(row.id))
         return Unknown(f"internal error: {error!r}")
+
+
+@contextlib.contextmanager
+def _stopping(report: PassReport) -> Iterator[None]:
+    """Take the first cancellation for the request to stop that it is; the second one counts."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if report.stopped:
+            raise
+        if task := asyncio.current_task():
+            task.uncancel()
+        report.stop()
 
 
 def _log_left(leave: Leave) -> None:

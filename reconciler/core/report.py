@@ -19,7 +19,7 @@ class PassOutcome(StrEnum):
     OK = "ok"
     #: Done, but some rows could not be judged, or the breaker held them back.
     UNRESOLVED = "unresolved"
-    #: Temporal or the database could not be used.
+    #: Temporal or the database could not be used, or the pass was told to stop.
     ABORTED = "aborted"
 
 
@@ -45,6 +45,8 @@ class PassReport:
     held_back: int = 0
     #: Why the pass was aborted, in one line; None if it was not.
     error: str | None = None
+    #: It was asked to stop before its end.
+    stopped: bool = False
 
     def add_left(self, verdicts: Iterable[Verdict]) -> None:
         """Count the rows these verdicts leave as they are."""
@@ -69,6 +71,11 @@ class PassReport:
         """Count missing rows that the breaker keeps from being finished."""
         self.held_back += len(finishes)
         self.left.update(f.missing for f in finishes if f.missing is not None)
+
+    def stop(self) -> None:
+        """The pass was asked to stop: what it has not looked at is for the next one."""
+        self.stopped = True
+        self.error = "stopped before its end"
 
     @property
     def unknown(self) -> int:

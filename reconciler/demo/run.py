@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -31,6 +30,7 @@ from reconciler.demo.workflows import (
     create_database,
     create_zone,
 )
+from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.logs import configure_logs
 from reconciler.postgres.engine import open_engine
 from reconciler.settings.model import Settings
@@ -86,7 +86,7 @@ async def run_demo(*, keep: bool) -> int:
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     console = Console()
     console.print("[bold]1.[/] Starting PostgreSQL and Temporal …")
-    with _interrupted_by_sigterm(), postgres_server() as url:
+    with interrupted_by_sigterm(), postgres_server() as url:
         async with temporal_server() as environment:
             client = environment.client
             settings = DemoSettings(database_url=SecretStr(url))
@@ -223,15 +223,3 @@ async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
         yield engine
     finally:
         await engine.dispose()
-
-
-@contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM what Ctrl-C is, so that it leaves nothing behind either."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)

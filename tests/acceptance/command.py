@@ -37,8 +37,12 @@ class Command:
     program: Path = RECONCILER
 
     async def __call__(self, *arguments: str, **variables: str) -> Result:
+        return await self.result(await self.start(*arguments, **variables))
+
+    async def start(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
+        """The command, running; hand it to `result` in the end."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "COLUMNS": "120"}
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             self.program,
             *arguments,
             env={**environment, **self.environment, **variables},
@@ -46,6 +50,10 @@ class Command:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    @staticmethod
+    async def result(process: asyncio.subprocess.Process) -> Result:
+        """What became of it; kills it if it does not end."""
         try:
             async with asyncio.timeout(50):
                 out, err = await process.communicate()

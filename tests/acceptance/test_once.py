@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
 
@@ -247,6 +249,71 @@ async def test_nothing_to_do_is_ok(reconciler: Command) -> None:
     assert result.err == ""
     assert result.json["scanned"] == 0
     assert result.json["outcome"] == "ok"
+
+
+class TestStopped:
+    ROWS = 300
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    async def test_writes_what_it_has_decided_and_the_next_pass_does_the_rest(
+        self, reconciler: Command, database: Database, world: World, number: signal.Signals
+    ) -> None:
+        await self.rows_of_a_workflow_that_ended(database, world)
+        process = await reconciler.start(
+            "once", "--json", RECONCILER_MAX_RPS="20", RECONCILER_BATCH_SIZE="10"
+        )
+        await eventually(lambda: self.some_are_written(database))
+        process.send_signal(number)
+        result = await reconciler.result(process)
+
+        written = await self.written(database)
+        assert result.code == 130
+        assert result.err.splitlines()[-1] == "reconciler: interrupted"
+        assert 0 < written < self.ROWS
+        assert result.json["written"] == {"completed": written, "failed": 0}
+        assert result.json["scanned"] == written
+        assert result.json["outcome"] == "aborted"
+        (kept,) = await database.fetch("SELECT outcome, error FROM reconciler.passes")
+        assert kept == {"outcome": "aborted", "error": "stopped before its end"}
+
+        rest = await reconciler("once", "--json")
+        assert rest.json["written"] == {"completed": self.ROWS - written, "failed": 0}
+
+    async def test_before_it_has_begun(self, reconciler: Command) -> None:
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await reader.read()
+            writer.close()
+
+        asked = asyncio.Event()
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            process = await reconciler.start(
+                "once", DATABASE_URL=f"postgresql://u@127.0.0.1:{port}/d"
+            )
+            await asyncio.wait_for(asked.wait(), 20)
+            process.send_signal(signal.SIGTERM)
+            result = await reconciler.result(process)
+
+        assert (result.code, result.out, result.err) == (130, "", "reconciler: interrupted\n")
+
+    async def rows_of_a_workflow_that_ended(self, database: Database, world: World) -> None:
+        row = await world.ended(await world.start("complete"))
+        await database.execute(
+            "INSERT INTO workflow_executions (workflow_id, run_id)"
+            " SELECT $1, $2 FROM generate_series(1, $3)",
+            row.workflow_id,
+            row.run_id,
+            self.ROWS,
+        )
+
+    async def some_are_written(self, database: Database) -> bool:
+        return await self.written(database) > 0
+
+    @staticmethod
+    async def written(database: Database) -> int:
+        rows = await database.fetch("SELECT FROM workflow_executions WHERE status = 'completed'")
+        return len(rows)
 
 
 async def test_the_exit_code_is_always_ours(reconciler: Command) -> None:

@@ -242,23 +242,118 @@ async def test_an_unusable_database_ends_the_pass() -> None:
     assert report.error == "gone"
 
 
-async def test_a_cancelled_pass_leaves_no_task_behind() -> None:
-    started = asyncio.Event()
+class Slow(ScriptedProbe):
+    """Answers the first rows, and never the others."""
 
-    class Probe(ScriptedProbe):
-        async def observe(self, asked_row: RunRow) -> Observation:
-            started.set()
+    def __init__(self, answers: int, observation: Observation) -> None:
+        super().__init__({})
+        self.answers_left, self.observation = answers, observation
+        self.hanging = asyncio.Event()
+
+    async def observe(self, asked_row: RunRow) -> Observation:
+        if not self.answers_left:
+            self.hanging.set()
             await asyncio.Event().wait()
-            raise AssertionError
+        self.answers_left -= 1
+        return self.observation
 
-    before = asyncio.all_tasks()
-    task = asyncio.create_task(reconcile(MemoryStore(rows(9)), Probe({}), batch_size=2))
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
-    assert asyncio.all_tasks() == before
+class TestStopping:
+    """A pass that is cancelled: by a signal, or by whoever runs it."""
+
+    @pytest.mark.parametrize("batch_size", [2, 3, 100])
+    async def test_what_has_been_decided_is_written(self, batch_size: int) -> None:
+        store, probe = MemoryStore(rows(9)), Slow(5, closed())
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(reconcile(store, probe, batch_size=batch_size))
+        await probe.hanging.wait()
+        task.cancel()
+        report = await task
+
+        assert len(store.finished) == report.changed == report.scanned == 5
+        assert (report.outcome, report.stopped) == (PassOutcome.ABORTED, True)
+        assert report.error == "stopped before its end"
+        assert asyncio.all_tasks() == before
+
+    async def test_the_observer_hears_of_it(self) -> None:
+        probe, recorder = Slow(0, closed()), Recorder()
+        task = asyncio.create_task(
+            run_pass(MemoryStore(rows(1)), probe, recorder, policy(), PassOptions(), NOW)
+        )
+        await probe.hanging.wait()
+        task.cancel()
+
+        assert recorder.ended == [await task]
+
+    async def test_during_a_write_the_write_is_finished(self) -> None:
+        class Store(MemoryStore):
+            writing, may_end = asyncio.Event(), asyncio.Event()
+
+            async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+                self.writing.set()
+                await self.may_end.wait()
+                return await super().finish_if_running(pass_id, outcomes)
+
+        store = Store(rows(4))
+        task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
+        await store.writing.wait()
+        for _ in range(5):  # let it go on until it waits for the write
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        store.may_end.set()
+        report = await task
+
+        assert report.stopped
+        assert len(store.finished) == report.changed == 4
+
+    async def test_missing_rows_are_not_failed(self) -> None:
+        store, probe = MemoryStore(rows(9)), Slow(5, Missing())
+        task = asyncio.create_task(
+            reconcile(store, probe, policy(missing=MissingPolicy.FAIL), batch_size=2)
+        )
+        await probe.hanging.wait()
+        task.cancel()
+        report = await task
+
+        assert not store.finished
+        assert report.left == {LeaveReason.NEVER_STARTED: 5}
+
+    async def test_while_missing_rows_are_asked_again(self) -> None:
+        # 9 rows once, then 4 of them a second time.
+        store, probe = MemoryStore(rows(9)), Slow(13, Missing())
+        task = asyncio.create_task(
+            reconcile(store, probe, policy(missing=MissingPolicy.FAIL), batch_size=2)
+        )
+        await probe.hanging.wait()
+        task.cancel()
+        report = await task
+
+        assert len(store.finished) == report.changed == 4
+        assert report.left == {LeaveReason.NEVER_STARTED: 5}
+
+    async def test_a_second_time_it_ends_at_once(self) -> None:
+        class Store(MemoryStore):
+            writing = asyncio.Event()
+
+            async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+                self.writing.set()
+                await asyncio.Event().wait()
+                raise AssertionError
+
+        store = Store(rows(1))
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(reconcile(store, scripted(closed())))
+        await store.writing.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+
+        assert asyncio.all_tasks() == before
 
 
 async def test_a_dry_run_writes_nothing_and_counts_what_it_would() -> None:
