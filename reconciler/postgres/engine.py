@@ -85,20 +85,23 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
     """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong.
 
-    `DatabaseUnfit` where the database itself refused what it was asked.
+    `DatabaseUnfit` where the database itself refused what it was asked. `engine` matters where it
+    may be the application's own: its errors are not mended in our settings.
     """
+    ours = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
+    source = "DATABASE_URL" if ours else "the application's engine"
     try:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         refused = sqlstate(error).startswith(_REFUSALS)
         kind = DatabaseUnfit if refused else DatabaseUnusable
-        raise kind(f"cannot {doing}: {_explain(error)}") from error
+        raise kind(f"cannot {doing}: {_explain(error, source)}") from error
     except ValueError:  # from asyncpg's reading of the URL; its words may repeat the password
         raise DatabaseUnusable(
-            f"cannot {doing}: DATABASE_URL cannot be read; are special characters in it "
+            f"cannot {doing}: {source} cannot be read; are special characters in it "
             "percent-encoded?"
         ) from None
 
@@ -114,16 +117,16 @@ def sqlstate(error: BaseException | None) -> str:
 _REFUSALS = ("22", "23", "42", "P0")
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, source: str) -> str:
     origin: BaseException = error
     if isinstance(error, DBAPIError) and error.orig is not None:
         origin = error.orig.__cause__ or error.orig  # asyncpg's own error, without its wrapping
     if isinstance(origin, TimeoutError):
-        return "the database did not answer in time: check DATABASE_URL"
+        return f"the database did not answer in time: check {source}"
     if isinstance(origin, OSError):
-        return f"the database is unreachable ({_text(origin)}): check DATABASE_URL"
+        return f"the database is unreachable ({_text(origin)}): check {source}"
     if isinstance(origin, _BAD_URL):
-        return f"{_text(origin)}: check DATABASE_URL"
+        return f"{_text(origin)}: check {source}"
     return _text(origin)
 
 

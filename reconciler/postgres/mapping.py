@@ -129,7 +129,7 @@ async def map_table(
     Raises `DatabaseUnfit`, naming everything that is missing at once. What only reads
     (`writing=False`) does not need the columns that are written.
     """
-    with translated(f"read {names.full_name}"):
+    with translated(f"read {names.full_name}", engine):
         async with engine.connect() as connection:
             table = await _reflect(connection, names)
             _check_columns(table, names, names.read + (names.written if writing else ()))

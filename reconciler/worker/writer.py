@@ -108,7 +108,7 @@ class RowWriter:
             ) from None
 
     async def _write(self, table: MappedTable, given: Mapping[str, object]) -> bool:
-        with translated(f"write {self._settings.table}"):
+        with translated(f"write {self._settings.table}", self._engine):
             async with self._engine.begin() as connection:
                 await connection.execute(_LIMITS)
                 result = await connection.execute(own_row_write(table), given)

@@ -273,6 +273,7 @@ class TestStopping:
         assert len(store.finished) == report.changed == report.scanned == 5
         assert (report.outcome, report.stopped) == (PassOutcome.ABORTED, True)
         assert report.error == "stopped before its end"
+        assert task.cancelling() == 0
         assert asyncio.all_tasks() == before
 
     async def test_the_observer_hears_of_it(self) -> None:

@@ -205,7 +205,9 @@ class TestRefusals:
     async def test_an_unreachable_database_is_worth_another_try(
         self, database: Database, unused_tcp_port: int
     ) -> None:
-        engine = open_engine(f"postgresql://app:secret@127.0.0.1:{unused_tcp_port}/app")
+        engine = create_async_engine(
+            f"postgresql+asyncpg://app:secret@127.0.0.1:{unused_tcp_port}/app"
+        )
 
         error = await refusal(
             database, "w", "completed", None, "r", activity=status_activity(engine)
@@ -213,7 +215,8 @@ class TestRefusals:
 
         assert not error.non_retryable
         assert error.type == "DatabaseUnusable"
-        assert "unreachable" in error.message
+        assert "the database is unreachable" in error.message
+        assert error.message.endswith(": check the application's engine")
         assert "secret" not in error.message
 
     async def test_a_silent_database(
