@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +19,11 @@ from uuid import uuid4
 
 import structlog
 
-from reconciler.core.model import Finish, Leave, LeaveReason, Observation, RunRow, Unknown, Verdict
+from reconciler.core.model import Finish, Leave, LeaveReason, Observation, RunRow, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, breaker_trips, decide
 from reconciler.errors import Unusable
+from reconciler.feed import observe_all, read_ahead
 from reconciler.ports import Observer, Probe, Store, Written
 
 log = structlog.get_logger(__name__)
@@ -98,15 +99,11 @@ class _Pass:
         """
         missing: list[Finish] = []
         settling: asyncio.Task[None] | None = None
-        pages = read_ahead(self.store, self.options.batch_size)
         try:
             with _stopping(self.report):
-                async with aclosing(pages):
+                async with aclosing(read_ahead(self.store, self.options.batch_size)) as pages:
                     async for rows in pages:
-                        verdicts = await self._judge(rows)
-                        self.report.scanned += len(verdicts)
-                        missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
-                        rest = [v for v in verdicts if isinstance(v, Leave) or not v.missing]
+                        rest = self._set_aside(missing, await self._judge(rows))
                         if settling:
                             await self._settled(settling)
                         settling = asyncio.create_task(self._settle(rest))
@@ -116,6 +113,12 @@ class _Pass:
             if settling:
                 await self._settled(settling)  # whatever ends the pass
         return missing
+
+    def _set_aside(self, missing: list[Finish], verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Put off the missing rows that the policy would fail; returns the other verdicts."""
+        self.report.scanned += len(verdicts)
+        missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
+        return [v for v in verdicts if isinstance(v, Leave) or not v.missing]
 
     async def _judge(self, rows: Sequence[RunRow]) -> list[Verdict]:
         """A verdict on each row; if the pass is stopped meanwhile, on those that were answered."""
@@ -179,56 +182,6 @@ class _Pass:
             held_back=to_finish,
         )
         return True
-
-
-async def read_ahead(store: Store, size: int) -> AsyncGenerator[Sequence[RunRow], None]:
-    """The running rows page by page; the next page is read while the caller works on this one.
-
-    The cursor moves past every row of a page, whatever becomes of them: rows that are left as
-    they are cannot be met again, nor strand those after them.
-    """
-    until = await store.last_running()
-    if until is None:
-        return
-    page = await store.scan_running(None, until, size)
-    while page:
-        following = asyncio.ensure_future(store.scan_running(page[-1].id, until, size))
-        try:
-            yield page
-            page = await following
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Unusable):
-                await following
-
-
-async def observe_all(
-    probe: Probe, rows: Sequence[RunRow], concurrency: int, observed: dict[RunRow, Observation]
-) -> None:
-    """Ask Temporal about each row, `concurrency` rows at a time; the answers go into `observed`."""
-    waiting = iter(rows)
-
-    async def ask() -> None:
-        for row in waiting:
-            observed[row] = await _observe(probe, row)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(rows))):
-                group.create_task(ask())
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-
-
-async def _observe(probe: Probe, row: RunRow) -> Observation:
-    try:
-        return await probe.observe(row)
-    except Unusable:
-        raise
-    except Exception as error:
-        # A row that trips over a bug of ours must not keep the others from being repaired.
-        log.exception("could not judge a row", workflow_id=row.workflow_id, row_id=str(row.id))
-        return Unknown(f"internal error: {error!r}")
 
 
 @contextlib.contextmanager

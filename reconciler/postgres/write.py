@@ -28,12 +28,7 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     given = _given(table)
     guard = _as_seen(table, given)
     locked = (
-        sa.select(
-            table.id.label("id"),
-            sa.cast(table.status, sa.Text).label("status"),
-            table.as_utc(table.completed_at).label("completed_at"),
-            sa.cast(table.error_message, sa.Text).label("error_message"),
-        )
+        sa.select(*_journalled_values(table))
         .select_from(sa.join(table.table, given, guard))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
@@ -41,12 +36,7 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     finished = (
         _finish(table, given.c.status, given.c.close_time, given.c.message)
         .where(guard, table.id == locked.c.id)
-        .returning(
-            table.id.label("id"),
-            sa.cast(table.status, sa.Text).label("status"),
-            table.as_utc(table.completed_at).label("completed_at"),
-            sa.cast(table.error_message, sa.Text).label("error_message"),
-        )
+        .returning(*_journalled_values(table))
         .cte("finished")
     )
     journalled = _journal(table, given, locked, finished)
@@ -136,6 +126,16 @@ def _as_seen(table: MappedTable, given: sa.TableValuedAlias) -> sa.ColumnElement
     same_workflow = sa.cast(table.workflow_id, sa.Text) == given.c.workflow_id
     same_run = table.run_id.is_not_distinct_from(sa.cast(given.c.run_id, table.run_id.type))
     return sa.and_(same_row, table.is_running, same_workflow, same_run)
+
+
+def _journalled_values(table: MappedTable) -> list[sa.Label[Any]]:
+    """Which row, and what a write changes in it."""
+    return [
+        table.id.label("id"),
+        sa.cast(table.status, sa.Text).label("status"),
+        table.as_utc(table.completed_at).label("completed_at"),
+        sa.cast(table.error_message, sa.Text).label("error_message"),
+    ]
 
 
 def _journal(

@@ -76,9 +76,11 @@ def _unknown_names() -> Iterator[str]:
     for name, source in given.items():
         # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
         upper = name.upper()
-        if upper.startswith(_TESTS) or _SERVICE_LINK.fullmatch(f"{upper}={os.environ.get(name)}"):
+        if not upper.startswith(PREFIX) or upper.startswith(_TESTS):
             continue
-        if upper.startswith(PREFIX) and upper not in known:
+        if name in os.environ and _SERVICE_LINK.fullmatch(f"{upper}={os.environ[name]}"):
+            continue
+        if upper not in known:
             near = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
             hint = f", did you mean {near[0]}?" if near else ""
             yield f"{name} ({source}): there is no such setting{hint}"

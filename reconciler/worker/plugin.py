@@ -117,7 +117,7 @@ class ReconcilerPlugin(SimplePlugin):
 
 
 def _names(option: str, types: Collection[str]) -> frozenset[str]:
-    names = () if isinstance(types, str) else tuple(types)
+    names = frozenset(types)
     if isinstance(types, str) or not all(isinstance(each, str) for each in names):
         raise TypeError(f"{option}= takes a collection of workflow types by name")
-    return frozenset(names)
+    return names

@@ -227,6 +227,12 @@ def test_what_kubernetes_says_of_a_service_of_that_name_is_no_setting(
     assert load_settings(Settings).batch_size == 500
 
 
+def test_nor_does_kubernetes_write_files(tmp_path: Path) -> None:
+    (tmp_path / "reconciler.toml").write_text("service_host = '10.0.0.7'")
+
+    assert "RECONCILER_SERVICE_HOST (reconciler.toml): there is no such setting" in refusal()
+
+
 def test_a_port_that_kubernetes_did_not_put_there_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -134,34 +134,27 @@ async def test_where_the_run_has_its_row_no_other_is_taken(database: Database) -
     assert await statuses(database) == ["completed", "running"]
 
 
-async def test_waits_for_the_application_to_store_the_run_id(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("run_id", "taken"),
+    [
+        pytest.param("ours", True, id="its own"),
+        pytest.param("theirs", False, id="another's"),
+    ],
+)
+async def test_waits_for_the_application_that_stores_a_run_id(
+    database: Database, run_id: str, taken: bool
+) -> None:
     id_ = await database.insert("w")
     application = await asyncpg.connect(database.url)
     try:
         transaction = application.transaction()
         await transaction.start()
-        await application.execute("UPDATE workflow_executions SET run_id = 'ours'")
+        await application.execute("UPDATE workflow_executions SET run_id = $1", run_id)
         write = asyncio.create_task(finish(database))
         await eventually(lambda: waiting(database))
         await transaction.commit()
 
-        assert await write == [id_]
-    finally:
-        await application.close()
-
-
-async def test_a_row_that_turns_out_to_be_anothers_is_left(database: Database) -> None:
-    await database.insert("w")
-    application = await asyncpg.connect(database.url)
-    try:
-        transaction = application.transaction()
-        await transaction.start()
-        await application.execute("UPDATE workflow_executions SET run_id = 'theirs'")
-        write = asyncio.create_task(finish(database))
-        await eventually(lambda: waiting(database))
-        await transaction.commit()
-
-        assert await write == []
+        assert await write == ([id_] if taken else [])
     finally:
         await application.close()
 
