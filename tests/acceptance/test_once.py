@@ -18,6 +18,7 @@ from temporalio.common import RetryPolicy
 from tests.acceptance.command import Command
 from tests.conftest import Database
 from tests.polling import eventually
+from tests.silent import silent_server
 from tests.world import World
 
 OLD = timedelta(days=2)
@@ -280,18 +281,11 @@ class TestStopped:
         assert rest.json["written"] == {"completed": self.ROWS - written, "failed": 0}
 
     async def test_before_it_has_begun(self, reconciler: Command) -> None:
-        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.set()
-            await reader.read()
-            writer.close()
-
-        asked = asyncio.Event()
-        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
+        async with silent_server() as silent:
             process = await reconciler.start(
-                "once", DATABASE_URL=f"postgresql://u@127.0.0.1:{port}/d"
+                "once", DATABASE_URL=f"postgresql://u@127.0.0.1:{silent.port}/d"
             )
-            await asyncio.wait_for(asked.wait(), 20)
+            await asyncio.wait_for(silent.connected.wait(), 20)
             process.send_signal(signal.SIGTERM)
             result = await reconciler.result(process)
 

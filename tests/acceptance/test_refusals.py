@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.acceptance.command import Command, Result
 from tests.conftest import Database, with_database
+from tests.silent import silent_server
 
 SECRET = "s3cret"
 
@@ -125,12 +125,8 @@ async def test_a_database_that_was_never_migrated(
 
 @pytest.mark.parametrize("side", ["TEMPORAL_ADDRESS", "DATABASE_URL"])
 async def test_a_silent_peer_does_not_hang_it(reconciler: Command, side: str) -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with silent_server() as silent:
+        address = f"127.0.0.1:{silent.port}"
         url = f"postgresql://u:{SECRET}@{address}/db"
         value = address if side == "TEMPORAL_ADDRESS" else url
         result = await reconciler("once", **{side: value})

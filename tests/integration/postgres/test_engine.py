@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -20,6 +19,7 @@ from reconciler.postgres.history import PassHistory
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database, with_database
 from tests.factories import outcome
+from tests.silent import silent_server
 
 
 async def use(engine: AsyncEngine, doing: str = "read", statement: str = "SELECT 1") -> None:
@@ -132,15 +132,8 @@ async def test_no_such_database(postgres_url: str) -> None:
 
 async def test_a_silent_server_does_not_hang_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciler.postgres.engine.CONNECT_TIMEOUT", 0.5)
-    hung_up = asyncio.Event()
 
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await hung_up.wait()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        engine = open_engine(f"postgresql://u@127.0.0.1:{port}/db")
+    async with silent_server() as silent:
+        engine = open_engine(f"postgresql://u@127.0.0.1:{silent.port}/db")
         with pytest.raises(DatabaseUnusable, match="did not answer in time"):
             await use(engine)
-        hung_up.set()

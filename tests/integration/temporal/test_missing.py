@@ -22,6 +22,7 @@ from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
 from tests.polling import eventually
+from tests.silent import silent_server
 from tests.world import START_DELAY, World
 
 EARLIER = datetime.now(UTC) - timedelta(hours=1)
@@ -165,17 +166,10 @@ class TestConnect:
 
     async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("reconciler.temporal.connect.CONNECT_TIMEOUT", timedelta(seconds=1))
-        hung_up = asyncio.Event()
 
-        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await hung_up.wait()
-            writer.close()
-
-        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
+        async with silent_server() as silent:
             with pytest.raises(TemporalUnusable, match="did not answer within 1 s"):
-                await connect({"target_host": f"127.0.0.1:{port}"}, 100)
-            hung_up.set()
+                await connect({"target_host": f"127.0.0.1:{silent.port}"}, 100)
 
 
 class TestLoadConfig:

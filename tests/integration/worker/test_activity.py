@@ -22,6 +22,7 @@ from reconciler.worker import status_activity, writer
 from reconciler.worker.activity import StatusActivity
 from tests.conftest import Database
 from tests.integration.worker.conftest import locked_rows
+from tests.silent import silent_server
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -224,13 +225,8 @@ class TestRefusals:
     ) -> None:
         monkeypatch.setattr(writer, "WRITE_TIMEOUT", 0.2)
 
-        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read()
-            writer.close()
-
-        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            engine = create_async_engine(f"postgresql+asyncpg://app@127.0.0.1:{port}/app")
+        async with silent_server() as silent:
+            engine = create_async_engine(f"postgresql+asyncpg://app@127.0.0.1:{silent.port}/app")
             error = await refusal(
                 database, "w", "completed", None, "r", activity=status_activity(engine)
             )
