@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format lock clean
+.PHONY: help demo test test-unit test-containers lint format lock clean
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## Run the whole thing on an embedded Temporal and PostgreSQL
 	@$(BIN)/reconciler demo
@@ -19,6 +19,10 @@ test: $(STAMP) ## Run all tests, on real servers
 
 test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 	$(BIN)/pytest tests/unit
+
+# Each worker has containers of its own. The first run also pulls the images.
+test-containers: $(STAMP) ## Run the integration tests on servers in containers
+	$(BIN)/pytest --servers=containers --timeout=300 -n 2 --dist worksteal tests/contract tests/integration
 
 lint: $(STAMP) ## Check format, style, types, layers
 	$(BIN)/ruff format --check .

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.runtime import Runtime
 
 from reconciler.core.model import Observation, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, decide
-from reconciler.postgres import migrate as migrations
+from reconciler.ports import Observer
 from reconciler.postgres.engine import open_engine
 from reconciler.postgres.history import PassHistory
+from reconciler.postgres.lease import Lease
 from reconciler.postgres.lookup import StoredRow, find_rows
-from reconciler.postgres.mapping import MappedTable, check_own_schema, map_table
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
 from reconciler.reconcile import run_pass
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
-from reconciler.temporal.connect import Namespace, connect, load_config
+from reconciler.temporal.connect import connect, load_config
+from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.probe import TemporalProbe
+from reconciler.temporal.rpc import Rpc
 
 log = structlog.get_logger(__name__)
 
@@ -46,22 +51,44 @@ class App:
     """Both connections, open and checked."""
 
     settings: Settings
+    #: As it was at the start.
     namespace: Namespace
     policy: Policy
+    rpc: Rpc
+    history: PassHistory
     _engine: AsyncEngine
     _table: MappedTable
     _probe: TemporalProbe
 
-    async def run_pass(self, mode: str, *, dry_run: bool) -> PassReport:
+    async def run_pass(
+        self, mode: str, *, dry_run: bool, observers: Sequence[Observer] = ()
+    ) -> PassReport:
         """One pass over every running row."""
         return await run_pass(
             PostgresStore(self._engine, self._table),
             self._probe,
-            PassHistory(self._engine, self.policy.statuses),
+            [self.history, *observers],
             self.policy,
             self.settings.pass_options(mode, dry_run=dry_run),
             now=datetime.now(UTC),
         )
+
+    def lease(self, holder: str) -> Lease:
+        """The lease on this table and namespace, for one process."""
+        return Lease(self._engine, self._table.full_name, self.namespace.name, holder)
+
+    @property
+    def retention(self) -> timedelta:
+        """The namespace's retention, as far as known."""
+        return (self._probe.namespace or self.namespace).retention
+
+    async def check_temporal(self) -> Namespace:
+        """Ask Temporal for the namespace. Raises `TemporalUnusable`."""
+        return await describe_namespace(self.rpc)
+
+    async def forget_connections(self) -> None:
+        """Start anew with the database: what is pooled may be dead, or lead to a replica."""
+        await self._engine.dispose()
 
     async def explain(self, workflow_id: str) -> list[Explanation]:
         """Every row of this workflow id, whatever its status. Writes nothing."""
@@ -83,13 +110,18 @@ class App:
 
 @asynccontextmanager
 async def open_app(
-    settings: Settings, *, writing: bool, temporal: Mapping[str, Any] | None = None
+    settings: Settings,
+    *,
+    writing: bool,
+    looping: bool = False,
+    temporal: Mapping[str, Any] | None = None,
+    runtime: Runtime | None = None,
 ) -> AsyncIterator[App]:
     """Connect to both sides and check them, and close everything in the end.
 
     Raises `ConfigurationError` or `Unusable` before anything is written. With `writing=False`
-    the right to read the application's table is enough. `temporal` are arguments of
-    `Client.connect` in place of Temporal's own settings.
+    the right to read the application's table is enough; `looping` takes the lease's besides.
+    `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
     """
     temporal = temporal or load_config(temporal_environment())
     engine = open_engine(settings.database_url.get_secret_value())
@@ -97,8 +129,8 @@ async def open_app(
         names, running = settings.table_names(), settings.statuses.running
         table = await map_table(engine, names, running, writing=writing)
         if writing:
-            await check_own_schema(engine)
-        rpc, namespace = await connect(temporal, settings.max_rps)
+            await check_own_schema(engine, looping=looping)
+        rpc, namespace = await connect(temporal, settings.max_rps, runtime)
         log.debug(
             "connected",
             temporal=temporal["target_host"],
@@ -108,19 +140,25 @@ async def open_app(
             table=names.full_name,
         )
         policy = settings.policy(namespace.retention, table.error_message_length)
+        history = PassHistory(engine, names.full_name, namespace.name, policy.statuses)
         probe = TemporalProbe(rpc, start_delay=settings.grace)
-        yield App(settings, namespace, policy, engine, table, probe)
+        yield App(settings, namespace, policy, rpc, history, engine, table, probe)
     finally:
         await engine.dispose()
 
 
 async def migrate(settings: Settings) -> list[str]:
     """Bring the database to what this version needs; returns what was done, a line each."""
+    from reconciler.postgres import migrate as migrations  # noqa: PLC0415 - see below
+
     return await migrations.migrate(*_migration_arguments(settings))
 
 
 async def migration_sql(settings: Settings, output: TextIO) -> None:
     """Print what `migrate` would run on this database."""
+    # Alembic is big, and a loop that runs for months has no use for it.
+    from reconciler.postgres import migrate as migrations  # noqa: PLC0415
+
     await migrations.migration_sql(*_migration_arguments(settings), output)
 
 

@@ -138,6 +138,25 @@ async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
         return report
 
 
+@cli.command("run")
+def run_loop(
+    cron: Annotated[
+        str | None,
+        typer.Option("--cron", help="Pass at these times (UTC) in place of every INTERVAL."),
+    ] = None,
+) -> None:
+    """The loop, with health and metrics over HTTP: the container."""
+    from reconciler.daemon import run_daemon
+    from reconciler.schedule import Every, parse_cron
+    from reconciler.settings.load import temporal_environment
+    from reconciler.temporal.connect import load_config
+
+    settings = _load()
+    schedule = Every(settings.interval) if cron is None else parse_cron(cron, datetime.now(UTC))
+    temporal = load_config(temporal_environment())
+    asyncio.run(run_daemon(settings, schedule, temporal))
+
+
 @cli.command()
 def explain(
     workflow_id: Annotated[str, typer.Argument(help="The workflow id of the row.")],

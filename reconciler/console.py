@@ -20,7 +20,7 @@ from reconciler.core.model import (
     Open,
     Unknown,
 )
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
 
 _WHY_LEFT = {
     LeaveReason.OPEN: "still open in Temporal",
@@ -47,7 +47,8 @@ def print_report(report: PassReport, console: Console) -> None:
         table.add_row(group, Text(name), str(count), why)
     console.print(table)
     rows = f"{report.scanned} row{'' if report.scanned == 1 else 's'}"
-    calls = ", ".join(f"{count} {name}" for name, count in report.rpcs.items()) or "none"
+    counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
+    calls = ", ".join(counts) or "none"
     console.print(
         Text.assemble(
             (report.outcome.value, _COLOURS[report.outcome]),

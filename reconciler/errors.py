@@ -3,9 +3,11 @@
 ReconcilerError
 ├── ConfigurationError      exit code 2: a setting or an argument is wrong
 └── Unusable                exit code 4: the pass was aborted
-    ├── TemporalUnusable    unreachable, no such namespace, no permission, throttled to a halt
+    ├── TemporalUnusable    unreachable, timed out, throttled to a halt
+    │   └── TemporalUnfit   no such namespace, no permission
     └── DatabaseUnusable    unreachable, timed out
-        └── DatabaseUnfit   no such table or column, no privilege, a value it does not take
+        └── DatabaseUnfit   no such database, table or column, wrong password, no privilege,
+                            a value it does not take
 
 Everything else that escapes is a bug (exit code 1). What concerns a single row is never an
 error: it is an `Unknown` observation.
@@ -26,6 +28,10 @@ class Unusable(ReconcilerError):
 
 class TemporalUnusable(Unusable):
     """Temporal could not be used."""
+
+
+class TemporalUnfit(TemporalUnusable):
+    """Temporal answers, and refuses: to try the same again is of no use."""
 
 
 class DatabaseUnusable(Unusable):

@@ -1,13 +1,14 @@
 """What the pass needs from the outside, in the vocabulary of the core.
 
-Ports are this small so that a fake stays below 80 lines. `postgres` implements `Store` and
-`Observer`, `temporal` implements `Probe`.
+Ports are this small so that a fake stays below 80 lines. `postgres` implements `Store`, `Lease`
+and `Observer`, `metrics` implements `Observer`, `temporal` implements `Probe`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from reconciler.core.model import Observation, Outcome, RowId, RunRow
@@ -42,6 +43,13 @@ class Store(Protocol):
 class Probe(Protocol):
     """Temporal, asked about one row at a time."""
 
+    async def retention(self) -> timedelta:
+        """How long Temporal keeps what has closed; asked first, it proves that it can be used.
+
+        Raises `Unusable` if it cannot.
+        """
+        ...
+
     async def observe(self, row: RunRow) -> Observation:
         """What Temporal says about the row. What concerns only this row is `Unknown`.
 
@@ -54,13 +62,32 @@ class Probe(Protocol):
         ...
 
 
-class Observer(Protocol):
-    """Whoever wants to know about passes: history, logs, metrics."""
+class Observer:
+    """Whoever wants to know about passes: history, metrics. What it does not override is silence.
+
+    No protocol, because most observers listen to some of this only.
+    """
 
     async def on_start(self, report: PassReport) -> None:
         """A pass begins, nothing is written yet."""
-        ...
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        """These outcomes have just been written; never called in a dry run."""
 
     async def on_pass(self, report: PassReport) -> None:
         """A pass has ended, whatever its outcome."""
+
+
+class Lease(Protocol):
+    """The right to pass over a table, which one replica has at a time."""
+
+    async def claim(self, duration: timedelta) -> int | None:
+        """Take or keep it; its epoch, or None while another replica has it.
+
+        The epoch is the same as before if nobody else has had it since. Raises `Unusable`.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Give it up. Raises `Unusable`."""
         ...

@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, breaker_trips, decide
 from reconciler.errors import Unusable
 from reconciler.feed import observe_all, read_ahead
+from reconciler.pass_log import log_finish, log_left, log_pass
 from reconciler.ports import Observer, Probe, Store, Written
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ class PassOptions:
 async def run_pass(
     store: Store,
     probe: Probe,
-    observer: Observer,
+    observers: Sequence[Observer],
     policy: Policy,
     options: PassOptions,
     now: datetime,
@@ -65,20 +66,40 @@ async def run_pass(
     started, rpcs_before = time.monotonic(), Counter(probe.rpcs())
     try:
         with _stopping(report):
-            await observer.on_start(report)
-            await _Pass(store, probe, policy, options, now, report).run()
+            for observer in observers:
+                await observer.on_start(report)
+            # Asked in each pass: a table without running rows must not hide that Temporal is away.
+            policy = replace(policy, retention=await probe.retention())
+            await _Pass(store, probe, observers, policy, options, now, report).run()
     except Unusable as error:
         report.error = str(error)
     report.duration_seconds = time.monotonic() - started
     report.rpcs = Counter(probe.rpcs()) - rpcs_before
-    await observer.on_pass(report)
+    await _through(_tell_the_end(observers, report))
+    log_pass(report)
     return report
+
+
+async def _tell_the_end(observers: Sequence[Observer], report: PassReport) -> None:
+    for observer in observers:
+        await observer.on_pass(report)
+
+
+async def _through(ending: Coroutine[None, None, None]) -> None:
+    """Do this even if asked to stop meanwhile; asked a second time, end at once."""
+    task = asyncio.ensure_future(ending)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
     store: Store
     probe: Probe
+    observers: Sequence[Observer]
     policy: Policy
     options: PassOptions
     now: datetime
@@ -155,14 +176,18 @@ class _Pass:
         self.report.add_left(verdicts)
         for verdict in verdicts:
             if isinstance(verdict, Leave):
-                _log_left(verdict)
+                log_left(verdict)
         finishes = [verdict for verdict in verdicts if isinstance(verdict, Finish)]
         if not finishes:
             return
         written = await self._write(finishes)
         self.report.add_written(finishes, written.ids, written.refused.keys())
         for finish in finishes:
-            _log_finish(finish, written, self.report)
+            log_finish(finish, written, self.policy.statuses.running, self.report)
+        if not self.options.dry_run:
+            outcomes = [f.outcome for f in finishes if f.outcome.row.id in written.ids]
+            for observer in self.observers:
+                await observer.on_written(outcomes)
 
     async def _write(self, finishes: Sequence[Finish]) -> Written:
         if self.options.dry_run:
@@ -195,34 +220,3 @@ def _stopping(report: PassReport) -> Iterator[None]:
         if task := asyncio.current_task():
             task.uncancel()
         report.stop()
-
-
-def _log_left(leave: Leave) -> None:
-    if leave.reason is LeaveReason.OPEN:
-        return
-    level = log.warning if leave.reason is LeaveReason.UNKNOWN else log.debug
-    level(
-        "left",
-        workflow_id=leave.row.workflow_id,
-        run_id=leave.row.run_id,
-        reason=leave.reason.value,
-        detail=leave.detail,
-    )
-
-
-def _log_finish(finish: Finish, written: Written, report: PassReport) -> None:
-    outcome = finish.outcome
-    event = log.bind(
-        workflow_id=outcome.row.workflow_id,
-        status=outcome.status,
-        why=outcome.error_message or outcome.temporal_status,
-        closed=outcome.completed_at and outcome.completed_at.isoformat(),
-        run_id=outcome.row.run_id,
-        pass_id=report.pass_id,
-    )
-    if outcome.row.id in written.refused:
-        event.warning("refused by the database", cause=written.refused[outcome.row.id])
-    elif outcome.row.id not in written.ids:
-        event.debug("lost race: no longer running")
-    else:
-        event.info("would finish" if report.dry_run else "finished")

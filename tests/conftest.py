@@ -1,7 +1,7 @@
-"""Real servers for the tests: from wheels, or from outside by URL.
+"""Real servers for the tests: from wheels, in containers, or from outside by URL.
 
 RECONCILER_TEST_DATABASE_URL and RECONCILER_TEST_TEMPORAL_ADDRESS take servers that are already
-there. The role of that URL must be allowed to create databases.
+there, whatever --servers says. The role of that URL must be allowed to create databases.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from reconciler.core.verdict import StatusValues
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.postgres.engine import open_engine
+from reconciler.postgres.history import PassHistory
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableNames
-from reconciler.temporal.connect import quiet_runtime
+from reconciler.temporal.runtime import quiet_runtime
 from tests.workflows import Scripted, charge
 from tests.world import World
 
@@ -45,12 +47,26 @@ DYNAMIC_CONFIG = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--servers",
+        choices=["wheels", "containers"],
+        default="wheels",
+        help="where PostgreSQL and Temporal come from; containers need a Docker engine",
+    )
+
+
 def pytest_configure() -> None:
-    """Let a terminated test run clean up like an interrupted one."""
+    """Let a terminated test run clean up like an interrupted one.
+
+    Through SIGINT, which asyncio turns into a cancelled test. An exception raised from here could
+    end a task of the Temporal worker instead, and its shutdown would wait for that for ever.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may ignore it
     signal.signal(signal.SIGTERM, interrupt)
 
 
@@ -60,12 +76,18 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """A server to create databases on."""
     if given := os.environ.get("RECONCILER_TEST_DATABASE_URL"):
         yield given
         return
-    with postgres_server() as url:
+    if pytestconfig.getoption("servers") == "containers":
+        from tests.containers import postgres_container  # noqa: PLC0415 - slow, and seldom needed
+
+        server = postgres_container()
+    else:
+        server = postgres_server()
+    with server as url:
         yield url
 
 
@@ -78,6 +100,9 @@ class Database:
 
     async def table(self, names: TableNames | None = None, *, writing: bool = True) -> MappedTable:
         return await map_table(self.engine, names or TableNames(), "running", writing=writing)
+
+    def history(self) -> PassHistory:
+        return PassHistory(self.engine, "workflow_executions", "default", StatusValues())
 
     async def execute(self, sql: str, *arguments: object) -> None:
         connection = await asyncpg.connect(self.url)
@@ -157,13 +182,26 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
+def with_user(url: str, name: str) -> str:
+    """For a role that needs no password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{name}@{host}"))
+
+
 @pytest.fixture(scope="session")
-async def temporal() -> AsyncIterator[Client]:
+async def temporal(pytestconfig: pytest.Config) -> AsyncIterator[Client]:
     """A client of a real Temporal server."""
     if address := os.environ.get("RECONCILER_TEST_TEMPORAL_ADDRESS"):
         yield await Client.connect(address, runtime=quiet_runtime())
         return
     flags = [part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)]
+    if pytestconfig.getoption("servers") == "containers":
+        from tests.containers import temporal_container  # noqa: PLC0415 - slow, and seldom needed
+
+        async with temporal_container(*flags) as address:
+            yield await Client.connect(address, runtime=quiet_runtime())
+        return
     async with temporal_server(*flags) as environment:
         yield environment.client
 

@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from reconciler.core.model import Missing, Observation, Outcome, RowId, RunRow
 from reconciler.core.report import PassReport
-from reconciler.ports import Written
+from reconciler.ports import Observer, Written
+from tests.factories import RETENTION
 
 
 class MemoryStore:
@@ -74,19 +76,26 @@ class ScriptedProbe:
             raise answer
         return answer(row) if callable(answer) else answer
 
+    async def retention(self) -> timedelta:
+        return RETENTION
+
     def rpcs(self) -> Mapping[str, int]:
         return Counter(describe=len(self.asked))
 
 
 @dataclass
-class Recorder:
+class Recorder(Observer):
     """An observer that keeps what it is told."""
 
     started: list[PassReport] = field(default_factory=list)
+    written: list[Outcome] = field(default_factory=list)
     ended: list[PassReport] = field(default_factory=list)
 
     async def on_start(self, report: PassReport) -> None:
         self.started.append(report)
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        self.written += outcomes
 
     async def on_pass(self, report: PassReport) -> None:
         self.ended.append(report)

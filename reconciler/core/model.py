@@ -61,6 +61,8 @@ class Closed:
     run_id: str
     #: Why it ended, in one line; None when it completed.
     failure: str | None = None
+    #: What kind of workflow it was; empty where nobody asked.
+    workflow_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Outcome:
     temporal_status: str
     #: Evidence: the run that closed the chain; None if Temporal no longer knows it.
     final_run_id: str | None
+    #: What kind of workflow it was; empty if Temporal no longer knows it.
+    workflow_type: str = ""
 
 
 class LeaveReason(StrEnum):

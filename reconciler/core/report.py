@@ -9,8 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from reconciler.core.model import CloseStatus, Finish, LeaveReason, RowId, Verdict
+from reconciler.core.model import CloseStatus, Finish, Leave, LeaveReason, RowId, RunRow, Verdict
 from reconciler.core.verdict import StatusValues
+
+#: The calls about rows; the one about the namespace is not worth a line.
+RPC_KINDS = ("describe", "history", "list")
 
 
 class PassOutcome(StrEnum):
@@ -43,6 +46,8 @@ class PassReport:
     rpcs: Counter[str] = field(default_factory=Counter)
     #: The breaker held back the rows that Temporal does not know.
     held_back: int = 0
+    #: When the oldest of the rows left as they are was created; None if there is none that says.
+    oldest_left: datetime | None = None
     #: Why the pass was aborted, in one line; None if it was not.
     error: str | None = None
     #: It was asked to stop before its end.
@@ -50,7 +55,9 @@ class PassReport:
 
     def add_left(self, verdicts: Iterable[Verdict]) -> None:
         """Count the rows these verdicts leave as they are."""
-        self.left.update(v.reason for v in verdicts if not isinstance(v, Finish))
+        leaves = [verdict for verdict in verdicts if isinstance(verdict, Leave)]
+        self.left.update(leave.reason for leave in leaves)
+        self._note_age(leave.row for leave in leaves)
 
     def add_written(
         self,
@@ -64,6 +71,7 @@ class PassReport:
                 self.written[finish.outcome.status] += 1
             elif finish.outcome.row.id in refused:
                 self.left[LeaveReason.UNKNOWN] += 1
+                self._note_age([finish.outcome.row])
             else:
                 self.lost_races += 1
 
@@ -71,11 +79,17 @@ class PassReport:
         """Count missing rows that the breaker keeps from being finished."""
         self.held_back += len(finishes)
         self.left.update(f.missing for f in finishes if f.missing is not None)
+        self._note_age(finish.outcome.row for finish in finishes)
 
     def stop(self) -> None:
         """The pass was asked to stop: what it has not looked at is for the next one."""
         self.stopped = True
         self.error = "stopped before its end"
+
+    def _note_age(self, rows: Iterable[RunRow]) -> None:
+        created = [row.created_at for row in rows if row.created_at is not None]
+        known = [*created, self.oldest_left] if self.oldest_left else created
+        self.oldest_left = min(known, default=None)
 
     @property
     def unknown(self) -> int:
@@ -111,6 +125,6 @@ class PassReport:
             "left": {reason.value: self.left[reason] for reason in reasons},
             "unknown": self.unknown,
             "lost_races": self.lost_races,
-            "rpcs": {name: self.rpcs[name] for name in ("describe", "history", "list")},
+            "rpcs": {kind: self.rpcs[kind] for kind in RPC_KINDS},
             "outcome": self.outcome.value,
         }

@@ -147,6 +147,7 @@ def _outcome_of_closed(row: RunRow, closed: Closed, policy: Policy) -> Outcome:
         error_message=None if failure is None else one_line(failure, policy.error_message_limit),
         temporal_status=closed.status.value,
         final_run_id=closed.run_id,
+        workflow_type=closed.workflow_type,
     )
 
 

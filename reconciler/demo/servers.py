@@ -17,7 +17,7 @@ from pathlib import Path
 from temporalio.testing import WorkflowEnvironment
 
 from reconciler.errors import ConfigurationError
-from reconciler.temporal.connect import quiet_runtime
+from reconciler.temporal.runtime import quiet_runtime
 
 
 @asynccontextmanager

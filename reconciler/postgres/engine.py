@@ -112,9 +112,9 @@ def sqlstate(error: BaseException | None) -> str:
     return str(getattr(origin, "sqlstate", None) or "")
 
 
-# SQLSTATE classes: data exception, integrity violation, no such object or privilege, and
-# PL/pgSQL's RAISE.
-_REFUSALS = ("22", "23", "42", "P0")
+# SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,
+# no such object or privilege, and PL/pgSQL's RAISE.
+_REFUSALS = ("22", "23", "28", "3D", "42", "P0")
 
 
 def _explain(error: BaseException, source: str) -> str:

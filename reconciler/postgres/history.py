@@ -1,26 +1,48 @@
-"""The `passes` table: every pass that may write leaves a row, begun before its first change."""
+"""The `passes` table: the history of passes, and the heartbeat that other processes read.
+
+Every pass that may write leaves a row, begun before its first change.
+"""
 
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import __version__
-from reconciler.core.report import PassReport
+from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
+from reconciler.ports import Observer
 from reconciler.postgres.engine import translated
-from reconciler.postgres.tables import passes
+from reconciler.postgres.tables import changes, passes
+
+#: How long passes that changed nothing are kept; the others stay with their journal.
+KEEP = timedelta(days=7)
+#: Rows removed at a time, so that no statement takes long.
+PRUNE_BATCH = 2000
 
 
-class PassHistory:
-    """Implements `Observer`. A dry run leaves nothing behind, not even here."""
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The last pass that came to its end, whichever process it was in."""
 
-    def __init__(self, engine: AsyncEngine, statuses: StatusValues) -> None:
+    finished_at: datetime
+    duration: timedelta
+
+
+class PassHistory(Observer):
+    """The passes over one table and namespace. A dry run leaves nothing behind, not even here."""
+
+    def __init__(
+        self, engine: AsyncEngine, table_name: str, namespace: str, statuses: StatusValues
+    ) -> None:
         self._engine = engine
+        self._of = {"table_name": table_name, "namespace": namespace}
         self._statuses = statuses
 
     async def on_start(self, report: PassReport) -> None:
@@ -33,6 +55,7 @@ class PassHistory:
                     started_at=report.started_at,
                     host=socket.gethostname(),
                     version=__version__,
+                    **self._of,
                 )
             )
 
@@ -54,7 +77,38 @@ class PassHistory:
         except DatabaseUnusable as error:
             report.error = report.error or str(error)
 
-    async def _execute(self, statement: sa.Insert | sa.Update) -> None:
+    async def heartbeat(self) -> Heartbeat | None:
+        """The last good pass; None if there was none yet. Raises `DatabaseUnusable`."""
+        seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
+        query = (
+            sa.select(passes.c.finished_at, seconds)
+            .where(
+                *(passes.c[name] == value for name, value in self._of.items()),
+                passes.c.outcome.in_([PassOutcome.OK.value, PassOutcome.UNRESOLVED.value]),
+            )
+            .order_by(passes.c.started_at.desc())
+            .limit(1)
+        )
+        with translated("read reconciler.passes"):
+            async with self._engine.connect() as connection:
+                await connection.execution_options(postgresql_readonly=True)
+                row = (await connection.execute(query)).first()
+                return row and Heartbeat(row[0], timedelta(seconds=row[1]))
+
+    async def prune(self) -> int:
+        """Remove old passes that changed nothing; returns how many. Raises `DatabaseUnusable`."""
+        old = (
+            sa.select(passes.c.id)
+            .where(
+                passes.c.started_at < sa.func.now() - KEEP,
+                ~sa.exists().where(changes.c.pass_id == passes.c.id),
+            )
+            .order_by(passes.c.started_at)
+            .limit(PRUNE_BATCH)
+        )
+        return await self._execute(sa.delete(passes).where(passes.c.id.in_(old)))
+
+    async def _execute(self, statement: sa.Insert | sa.Update | sa.Delete) -> int:
         with translated("write reconciler.passes"):
             async with self._engine.begin() as connection:
-                await connection.execute(statement)
+                return (await connection.execute(statement)).rowcount

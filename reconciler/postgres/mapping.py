@@ -16,14 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.engine import translated
-from reconciler.postgres.tables import (
-    OWN,
-    OWN_SCHEMA,
-    TableNames,
-    changes,
-    is_running,
-    passes,
-)
+from reconciler.postgres.tables import TableNames, is_running
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +131,6 @@ async def map_table(
             return MappedTable(table, names, running)
 
 
-async def check_own_schema(engine: AsyncEngine) -> None:
-    """Check what a pass that writes needs besides the table: its history and its journal.
-
-    Raises `DatabaseUnfit`.
-    """
-    with translated(f"read schema {OWN_SCHEMA}"):
-        async with engine.connect() as connection:
-            await _check_own_schema(connection)
-
-
 async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
     def reflect(sync: sa.Connection) -> sa.Table:
         # Other columns may be of types that SQLAlchemy does not know, and would warn about.
@@ -215,30 +198,4 @@ async def _check_privileges(
         raise DatabaseUnfit(
             f"role {user} may not use table {names.full_name}: "
             f"GRANT {', '.join(refused)} ON {names.full_name} TO {user}"
-        )
-
-
-async def _check_own_schema(connection: AsyncConnection) -> None:
-    present = await connection.execute(
-        sa.select(
-            *(sa.func.to_regclass(table.fullname).is_not(None) for table in OWN.sorted_tables)
-        )
-    )
-    if not all(present.one()):
-        raise DatabaseUnfit(
-            f"schema {OWN_SCHEMA} is not there or not complete: run `reconciler migrate`"
-        )
-    needed = [("INSERT", changes), ("SELECT", passes), ("INSERT", passes), ("UPDATE", passes)]
-    granted = await connection.execute(
-        sa.select(*(sa.func.has_table_privilege(t.fullname, right) for right, t in needed))
-    )
-    refused = [
-        f"{right} ON {t.fullname}"
-        for (right, t), ok in zip(needed, granted.one(), strict=True)
-        if not ok
-    ]
-    if refused:
-        user = await connection.scalar(sa.select(sa.func.current_user()))
-        raise DatabaseUnfit(
-            f"role {user} may not use schema {OWN_SCHEMA}: GRANT {', '.join(refused)} TO {user}"
         )

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 OWN_SCHEMA = "reconciler"
+#: The migration this version of the code goes with; revisions sort as text.
+REVISION = "0003"
 OWN = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
@@ -68,7 +70,22 @@ passes = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
+    # What it was a pass over; null in passes from before revision 0003.
+    sa.Column("table_name", sa.Text),
+    sa.Column("namespace", sa.Text),
     sa.Index("passes_started_at", "started_at"),
+)
+
+#: Which replica of `reconciler run` passes over a table, and until when by the database's clock.
+lease = sa.Table(
+    "lease",
+    OWN,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    # Counts the holders: whoever holds a smaller one has lost it.
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", _TIME, nullable=False),
 )
 
 #: The journal: one row per row changed, written by the statement that changes it.

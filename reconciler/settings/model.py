@@ -88,6 +88,13 @@ def check_rate(value: float) -> float:
     return value
 
 
+def check_interval(value: timedelta) -> timedelta:
+    """At least a second: to ask more often helps nobody, and zero would be a busy loop."""
+    if value < timedelta(seconds=1):
+        raise ValueError("must be at least 1s")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
 Name = Annotated[str, Field(min_length=1, max_length=63)]
@@ -228,6 +235,15 @@ class Settings(DatabaseSettings):
     )
     max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="share of missing rows above which none of them is finished"
+    )
+    interval: Annotated[Duration, AfterValidator(check_interval)] = Field(
+        timedelta(seconds=30), description="from the start of one pass of the loop to the next"
+    )
+    http_host: Annotated[str, Field(min_length=1)] = Field(
+        "127.0.0.1", description="where the loop serves health and metrics; 0.0.0.0 for everybody"
+    )
+    http_port: Annotated[int, Field(ge=0, le=_MAX_PORT)] = Field(
+        8080, description="its port; 0 = any free one, see the log"
     )
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")

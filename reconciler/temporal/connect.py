@@ -6,34 +6,23 @@ import asyncio
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import Runtime
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, TemporalUnusable
 from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.rpc import Rpc
+from reconciler.temporal.runtime import quiet_runtime
 
 #: From the first packet to an answered call. The SDK's own time limit covers TCP only, so that a
 #: peer that accepts and stays silent would hang it (SDK 1.35).
 CONNECT_TIMEOUT = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    """The namespace a pass works in, proven to exist."""
-
-    name: str
-    #: How long the server keeps a workflow after it has closed.
-    retention: timedelta
-    #: What the server can do there, by the names of its capability flags.
-    capabilities: frozenset[str]
 
 
 def load_config(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -59,7 +48,9 @@ def load_config(environment: Mapping[str, str]) -> dict[str, Any]:
     return config
 
 
-async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Namespace]:
+async def connect(
+    config: Mapping[str, Any], max_rps: float, runtime: Runtime | None = None
+) -> tuple[Rpc, Namespace]:
     """Connect and describe the namespace, in ten seconds at most.
 
     Raises `TemporalUnusable`, or `ConfigurationError` for settings that make no sense.
@@ -73,9 +64,9 @@ async def connect(config: Mapping[str, Any], max_rps: float) -> tuple[Rpc, Names
     arguments["identity"] = f"reconciler@{socket.gethostname()}"
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
-            client = await Client.connect(**arguments, runtime=quiet_runtime())
+            client = await Client.connect(**arguments, runtime=runtime or quiet_runtime())
             rpc = Rpc(client, RateLimiter(max_rps))
-            return rpc, await _namespace(rpc)
+            return rpc, await describe_namespace(rpc)
     except TimeoutError as error:
         raise TemporalUnusable(
             f"Temporal at {target} did not answer within "
@@ -103,22 +94,3 @@ def _reason(error: RuntimeError) -> str:
     sentences = re.findall(r'(?:message|error): "([^"]+)"', str(error))
     whole = str(error).removeprefix("Failed client connect: ")
     return one_line(sentences[-1] if sentences else whole, 300)
-
-
-async def _namespace(rpc: Rpc) -> Namespace:
-    described = await rpc.describe_namespace()
-    info = described.namespace_info
-    return Namespace(
-        name=info.name,
-        retention=described.config.workflow_execution_retention_ttl.ToTimedelta(),
-        capabilities=frozenset(
-            field.name for field, value in info.capabilities.ListFields() if value is True
-        ),
-    )
-
-
-@cache
-def quiet_runtime() -> Runtime:
-    """The SDK's core, one per process, without the coloured warnings it writes to stderr."""
-    level = TelemetryFilter(core_level="OFF", other_level="OFF")
-    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=level)))

@@ -26,6 +26,7 @@ from reconciler.core.model import (
     Unknown,
 )
 from reconciler.temporal.close import describe_close, next_run_id
+from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.rpc import NotFound, RowError, Rpc
 
 #: Runs of a chain that are followed, at two calls each, when its workflow id has been reused.
@@ -54,6 +55,13 @@ class TemporalProbe:
         """
         self._rpc = rpc
         self._start_delay = start_delay
+        #: As it was described last; None before.
+        self.namespace: Namespace | None = None
+
+    async def retention(self) -> timedelta:
+        """The namespace's retention as it is now. Raises `TemporalUnusable`."""
+        self.namespace = await describe_namespace(self._rpc)
+        return self.namespace.retention
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind."""
@@ -129,7 +137,8 @@ class TemporalProbe:
             if status is CloseStatus.CANCELED:
                 cause = await self._rpc.cancel_cause(workflow_id, run_id)
             failure = describe_close(event, cause)
-        return Closed(status, to_datetime(info.close_time), run_id, failure)
+        close_time = to_datetime(info.close_time)
+        return Closed(status, close_time, run_id, failure, workflow_type=info.type.name)
 
     async def _resolve_by_start(self, row: RunRow, info: WorkflowExecutionInfo) -> Observation:
         """A row without a run id: ours is the chain that started when the row was created.

@@ -31,7 +31,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.text import one_line
-from reconciler.errors import TemporalUnusable
+from reconciler.errors import TemporalUnfit, TemporalUnusable
 from reconciler.temporal.limiter import RateLimiter
 
 #: Per attempt. A describe takes milliseconds; a server that needs longer is in trouble.
@@ -74,7 +74,21 @@ class Rpc:
         self._namespace = client.namespace
         self._target = client.service_client.config.target_host
         self._limiter = limiter
-        self.counts: Counter[str] = Counter()
+        #: The calls that have ended, by kind and by gRPC's name of the code.
+        self.calls: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def rate(self) -> float:
+        """Calls per second that the limiter lets through now; infinite if it has no limit."""
+        return self._limiter.rate
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The calls that have ended, by kind alone."""
+        counts: Counter[str] = Counter()
+        for (kind, _), count in self.calls.items():
+            counts[kind] += count
+        return counts
 
     async def describe_namespace(self) -> DescribeNamespaceResponse:
         """The namespace itself: proves that it exists, and tells retention and capabilities."""
@@ -149,19 +163,25 @@ class Rpc:
         pauses, away = iter(THROTTLED_PAUSES), False
         while True:
             await self._limiter.acquire()
-            self.counts[kind] += 1
+            code = RPCStatusCode.CANCELLED  # unless it is answered
             try:
-                return await method(
+                answer = await method(
                     request, retry=False, metadata=metadata or {}, timeout=RPC_TIMEOUT
                 )
             except RPCError as error:
+                code = error.status
                 if _is_rate_limit(error) and (pause := next(pauses, None)):
                     self._limiter.throttled()
                     await asyncio.sleep(pause)
-                elif error.status in _AWAY and not away:
+                elif _is_away(error) and not away:
                     away = True
                 else:
                     raise self._meaning(error) from error
+            else:
+                code = RPCStatusCode.OK
+                return answer
+            finally:
+                self.calls[kind, code.name] += 1
 
     def _meaning(self, error: RPCError) -> Exception:
         """What an error code that was not retried, or not with success, means to the pass."""
@@ -170,16 +190,16 @@ class Rpc:
             # The same code for "no such workflow" and "no such namespace": only the detail tells.
             if _detail(error, NamespaceNotFoundFailure()) is None:
                 return NotFound(text)
-            return TemporalUnusable(
+            return TemporalUnfit(
                 f"Temporal at {self._target} has no namespace {self._namespace!r}: "
                 "set TEMPORAL_NAMESPACE"
             )
         if error.status in _NO_ACCESS:
-            return TemporalUnusable(
+            return TemporalUnfit(
                 f"Temporal at {self._target} refuses access to namespace {self._namespace!r} "
                 f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
             )
-        if error.status in _AWAY:
+        if _is_away(error):
             return TemporalUnusable(
                 f"Temporal at {self._target} is unreachable "
                 f"({error.status.name.lower()}: {text}): check TEMPORAL_ADDRESS"
@@ -190,6 +210,12 @@ class Rpc:
                 f"({text}): lower RECONCILER_MAX_RPS"
             )
         return RowError(f"{error.status.name.lower()}: {text}")
+
+
+def _is_away(error: RPCError) -> bool:
+    """Whether the server could not be reached, or went away during the call."""
+    broken = error.status == RPCStatusCode.UNKNOWN and "transport error" in error.message
+    return broken or error.status in _AWAY
 
 
 def _is_rate_limit(error: RPCError) -> bool:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.acceptance.command import RECONCILER, Command
-from tests.conftest import Database
+from tests.conftest import Database, with_user
 from tests.polling import eventually
 from tests.world import World
 
@@ -56,9 +56,7 @@ class TestMigrate:
         self, reconciler: Command, empty_database: Database
     ) -> None:
         await empty_database.execute("CREATE ROLE stranger LOGIN")
-        url = empty_database.url.replace("postgres:@", "stranger@").replace(
-            "postgres@", "stranger@"
-        )
+        url = with_user(empty_database.url, "stranger")
         try:
             result = await reconciler("migrate", DATABASE_URL=url)
         finally:

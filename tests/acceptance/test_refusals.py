@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.command import Command, Result
-from tests.conftest import Database, with_database
+from tests.conftest import Database, with_database, with_user
 from tests.silent import silent_server
 
 SECRET = "s3cret"
@@ -139,7 +139,7 @@ async def test_a_role_that_may_not_update(reconciler: Command, database: Databas
     await database.execute("CREATE ROLE looker LOGIN")
     try:
         await database.execute("GRANT SELECT ON workflow_executions TO looker")
-        url = database.url.replace("postgres:@", "looker@").replace("postgres@", "looker@")
+        url = with_user(database.url, "looker")
         result = await reconciler("once", DATABASE_URL=url)
         dry = await reconciler("once", "--dry-run", DATABASE_URL=url)
     finally:

@@ -10,9 +10,7 @@ import pytest
 
 from reconciler.core.model import RowId, RunRow
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import StatusValues
 from reconciler.ports import Store, Written
-from reconciler.postgres.history import PassHistory
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database
 from tests.factories import NOW, outcome
@@ -101,7 +99,7 @@ def fake_bench() -> Bench:
 
 @pytest.fixture
 async def real_bench(database: Database) -> Bench:
-    history = PassHistory(database.engine, StatusValues())
+    history = database.history()
     await history.on_start(PassReport(PASS_ID, "once", dry_run=False, started_at=NOW))
     return RealBench(database, PostgresStore(database.engine, await database.table()))
 

@@ -19,13 +19,11 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.model import Closed, CloseStatus, Observation, Open, Outcome, RowId, RunRow
-from reconciler.core.verdict import StatusValues
 from reconciler.ports import Written
-from reconciler.postgres.history import PassHistory
 from reconciler.postgres.store import PostgresStore
 from reconciler.reconcile import PassOptions, run_pass
 from tests.conftest import Database, make_database
-from tests.factories import policy
+from tests.factories import RETENTION, policy
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 # A pass takes about six steps, so they are drawn by the handful.
@@ -109,6 +107,9 @@ class GatedProbe:
         await self._gate.step()  # whatever happens now, the pass has its answer already
         return observation
 
+    async def retention(self) -> timedelta:
+        return RETENTION
+
     def rpcs(self) -> Mapping[str, int]:
         return {}
 
@@ -158,7 +159,7 @@ class World:
         return await run_pass(
             GatedStore(self.store, gate or free),
             GatedProbe(self.truth, gate or free),
-            PassHistory(self.database.engine, StatusValues()),
+            [self.database.history()],
             policy(),
             PassOptions(),
             START,
@@ -270,7 +271,7 @@ async def test_two_passes_at_once_write_each_row_once(database: Database) -> Non
         report = await run_pass(
             store,
             GatedProbe(truth, gate),
-            PassHistory(database.engine, StatusValues()),
+            [database.history()],
             policy(),
             PassOptions(batch_size=20),
             datetime.now(UTC),
@@ -297,12 +298,12 @@ async def test_a_pass_that_is_killed_leaves_whole_batches(database: Database) ->
     await lock.execute("BEGIN; LOCK TABLE reconciler.changes")
     store = PostgresStore(database.engine, await database.table())
     (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
-    history = PassHistory(database.engine, StatusValues())
+    history = database.history()
     gate = Gate()
     for _ in range(100):
         gate.open()
     writing = asyncio.create_task(
-        run_pass(store, GatedProbe(truth, gate), history, policy(), PassOptions(), START)
+        run_pass(store, GatedProbe(truth, gate), [history], policy(), PassOptions(), START)
     )
     try:
         await _blocked(database)

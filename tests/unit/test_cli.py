@@ -26,7 +26,7 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param([], "name a command: migrate, once, explain, demo", id="no command"),
+        pytest.param([], "name a command: migrate, once, run, explain, demo", id="no command"),
         pytest.param(["onec"], "onec", id="unknown command"),
         pytest.param(["once", "--dryrun"], "--dryrun", id="unknown option"),
         pytest.param(["explain"], "workflow_id", id="missing argument"),

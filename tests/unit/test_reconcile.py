@@ -42,7 +42,7 @@ async def reconcile(
     return await run_pass(
         store,
         probe,
-        Recorder(),
+        [Recorder()],
         rules or policy(),
         PassOptions(**options),  # type: ignore[arg-type]
         NOW,
@@ -279,7 +279,7 @@ class TestStopping:
     async def test_the_observer_hears_of_it(self) -> None:
         probe, recorder = Slow(0, closed()), Recorder()
         task = asyncio.create_task(
-            run_pass(MemoryStore(rows(1)), probe, recorder, policy(), PassOptions(), NOW)
+            run_pass(MemoryStore(rows(1)), probe, [recorder], policy(), PassOptions(), NOW)
         )
         await probe.hanging.wait()
         task.cancel()
@@ -371,7 +371,7 @@ async def test_observers_hear_of_the_start_before_any_write_and_of_the_end_after
             assert not recorder.ended
             return closed()
 
-    report = await run_pass(store, Probe({}), recorder, policy(), PassOptions(), NOW)
+    report = await run_pass(store, Probe({}), [recorder], policy(), PassOptions(), NOW)
 
     assert recorder.started == recorder.ended == [report]
 

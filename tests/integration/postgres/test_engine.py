@@ -12,10 +12,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.engine import open_engine, translated
-from reconciler.postgres.history import PassHistory
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database, with_database
 from tests.factories import outcome
@@ -33,7 +31,7 @@ async def test_nothing_outlives_a_transaction(database: Database) -> None:
     await database.insert("wf", "run-1")
     store = PostgresStore(database.engine, await database.table())
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
-    await PassHistory(database.engine, StatusValues()).on_start(report)
+    await database.history().on_start(report)
     (row,) = await store.scan_running(None, 1, 10)
     await store.finish_if_running(report.pass_id, [outcome(row)])
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
 import pytest
 
 from reconciler.core.model import RunRow
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.engine import open_engine
-from reconciler.postgres.history import PassHistory
 from reconciler.postgres.lookup import find_rows
-from reconciler.postgres.mapping import check_own_schema, map_table
+from reconciler.postgres.mapping import map_table
+from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
-from tests.conftest import Database
+from tests.conftest import Database, with_user
 from tests.factories import CLOSE_TIME, outcome
 
 CREATED = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
@@ -91,7 +89,7 @@ async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]
     assert list(await store.scan_running(row.id, last, 10)) == []
 
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
-    await PassHistory(database.engine, StatusValues()).on_start(report)
+    await database.history().on_start(report)
     cut = "boom" * 1000 if table.error_message_length is None else "b" * table.error_message_length
     written = await store.finish_if_running(
         report.pass_id, [outcome(row, status="failed", error_message=cut)]
@@ -146,7 +144,7 @@ async def test_names_that_need_quotes(database: Database) -> None:
     table = await map_table(database.engine, OWN_NAMES, "it's on", writing=True)
     store = PostgresStore(database.engine, table)
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
-    await PassHistory(database.engine, StatusValues()).on_start(report)
+    await database.history().on_start(report)
 
     (row,) = await store.scan_running(None, 1, 10)
     await store.finish_if_running(report.pass_id, [outcome(row)])
@@ -161,7 +159,7 @@ async def test_a_status_that_does_not_fit_is_refused_and_not_cut(database: Datab
     await database.insert("wf", "run-1")
     store = PostgresStore(database.engine, await database.table())
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
-    await PassHistory(database.engine, StatusValues()).on_start(report)
+    await database.history().on_start(report)
     (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
 
     written = await store.finish_if_running(report.pass_id, [outcome(row)])
@@ -217,7 +215,7 @@ class TestRefusedAtTheStart:
         as_writer = _as_role(database, role)
         try:
             with pytest.raises(DatabaseUnusable, match=r"GRANT INSERT ON reconciler\.changes"):
-                await check_own_schema(as_writer.engine)
+                await check_own_schema(as_writer.engine, looping=False)
         finally:
             await as_writer.engine.dispose()
             await database.execute(f"DROP OWNED BY {role}")
@@ -249,7 +247,7 @@ class TestRefusedAtTheStart:
         await database.execute("DROP SCHEMA reconciler CASCADE")
 
         with pytest.raises(DatabaseUnusable, match="run `reconciler migrate`"):
-            await check_own_schema(database.engine)
+            await check_own_schema(database.engine, looping=False)
 
     async def test_a_role_that_may_not_write(self, database: Database) -> None:
         role = f"reader_{uuid4().hex[:8]}"
@@ -275,7 +273,5 @@ class TestRefusedAtTheStart:
 
 
 def _as_role(database: Database, role: str) -> Database:
-    parts = urlsplit(database.url)
-    host = parts.netloc.rpartition("@")[2]
-    url = urlunsplit(parts._replace(netloc=f"{role}@{host}"))
+    url = with_user(database.url, role)
     return Database(url, open_engine(url))

@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
 from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableNames
-from tests.conftest import Database
+from tests.conftest import Database, with_user
 
 NAMES = TableNames()
 EXISTING = """
@@ -43,7 +43,7 @@ async def alembic(act: Callable[..., Any], database: Database, revision: str) ->
 
 async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
     assert await up(empty_database) == [
-        "schema reconciler: from nothing to 0002",
+        "schema reconciler: from nothing to 0003",
         "table workflow_executions: created",
         "table workflow_executions: built index reconciler_workflow_executions_running",
     ]
@@ -145,7 +145,7 @@ async def test_up_down_up(empty_database: Database) -> None:
     await up(empty_database)
     await alembic(command.downgrade, empty_database, "base")
 
-    assert (await up(empty_database))[0] == "schema reconciler: from nothing to 0002"
+    assert (await up(empty_database))[0] == "schema reconciler: from nothing to 0003"
 
 
 async def test_alembics_own_command_does_the_same(
@@ -250,11 +250,8 @@ async def test_a_partitioned_table_gets_its_columns_and_no_index(database: Datab
 
 async def test_a_role_with_the_name_of_our_schema(empty_database: Database) -> None:
     await empty_database.execute("CREATE ROLE reconciler LOGIN SUPERUSER")
-    url = empty_database.url.replace("postgres:@", "reconciler@").replace(
-        "postgres@", "reconciler@"
-    )
     try:
-        await migrate(url, NAMES, "running")
+        await migrate(with_user(empty_database.url, "reconciler"), NAMES, "running")
         tables = await empty_database.fetch(
             "SELECT schemaname FROM pg_tables WHERE tablename = 'workflow_executions'"
         )

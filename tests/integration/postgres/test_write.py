@@ -11,9 +11,7 @@ import pytest
 
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
-from reconciler.postgres.history import PassHistory
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database
 from tests.factories import CLOSE_TIME, outcome
@@ -23,7 +21,7 @@ CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
 async def begin_pass(database: Database) -> str:
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
-    await PassHistory(database.engine, StatusValues()).on_start(report)
+    await database.history().on_start(report)
     return report.pass_id
 
 
@@ -226,7 +224,7 @@ async def test_the_scan_uses_the_partial_index(database: Database) -> None:
 
 
 async def test_history_records_begin_and_end_of_a_pass(database: Database) -> None:
-    history = PassHistory(database.engine, StatusValues())
+    history = database.history()
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
 
     await history.on_start(report)
@@ -241,7 +239,7 @@ async def test_history_records_begin_and_end_of_a_pass(database: Database) -> No
 
 
 async def test_a_dry_run_leaves_no_trace_in_the_history(database: Database) -> None:
-    history = PassHistory(database.engine, StatusValues())
+    history = database.history()
     report = PassReport(str(uuid4()), "once", dry_run=True, started_at=CREATED)
 
     await history.on_start(report)
@@ -251,7 +249,7 @@ async def test_a_dry_run_leaves_no_trace_in_the_history(database: Database) -> N
 
 
 async def test_history_that_cannot_be_written_aborts_the_pass(database: Database) -> None:
-    history = PassHistory(database.engine, StatusValues())
+    history = database.history()
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
     await database.execute("DROP TABLE reconciler.changes, reconciler.passes")
 

@@ -58,7 +58,7 @@ class TestContinueAsNew:
 
         assert last != of.run_id
         assert await world.observe(of) == Closed(
-            CloseStatus.COMPLETED, await world.close_time(last), last
+            CloseStatus.COMPLETED, await world.close_time(last), last, workflow_type="Scripted"
         )
 
     async def test_id_reused(self, world: World) -> None:
@@ -67,7 +67,7 @@ class TestContinueAsNew:
         await use_again(world)
 
         assert await world.observe(of) == Closed(
-            CloseStatus.COMPLETED, await world.close_time(last), last
+            CloseStatus.COMPLETED, await world.close_time(last), last, workflow_type="Scripted"
         )
 
     async def test_a_row_that_holds_a_run_from_the_middle(self, world: World) -> None:
@@ -107,7 +107,10 @@ class TestRetryPolicy:
         )
 
         assert await world.observe(of) == Closed(
-            CloseStatus.COMPLETED, await world.close_time(), await current_run(world)
+            CloseStatus.COMPLETED,
+            await world.close_time(),
+            await current_run(world),
+            workflow_type="Scripted",
         )
 
     async def test_the_close_event_of_an_attempt_is_the_true_one(self, world: World) -> None:
@@ -128,6 +131,7 @@ class TestRetryPolicy:
             await world.close_time(),
             await current_run(world),
             "OrderFailed: no money",
+            workflow_type="Scripted",
         )
 
     async def test_id_reused(self, world: World) -> None:
@@ -136,7 +140,11 @@ class TestRetryPolicy:
         await use_again(world)
 
         assert await world.observe(of) == Closed(
-            CloseStatus.FAILED, await world.close_time(last), last, "OrderFailed: no money"
+            CloseStatus.FAILED,
+            await world.close_time(last),
+            last,
+            "OrderFailed: no money",
+            workflow_type="Scripted",
         )
 
 
@@ -199,7 +207,7 @@ class TestReset:
         of = await world.ended(handle)
 
         assert await world.observe(of) == Closed(
-            CloseStatus.COMPLETED, await world.close_time(), last
+            CloseStatus.COMPLETED, await world.close_time(), last, workflow_type="Scripted"
         )
 
     async def test_done_and_id_reused(self, world: World) -> None:
@@ -211,7 +219,7 @@ class TestReset:
         await use_again(world)
 
         assert await world.observe(of) == Closed(
-            CloseStatus.COMPLETED, await world.close_time(last), last
+            CloseStatus.COMPLETED, await world.close_time(last), last, workflow_type="Scripted"
         )
 
 
@@ -225,6 +233,7 @@ class TestReusedId:
             await world.close_time(first_run(of)),
             first_run(of),
             "OrderFailed: no money",
+            workflow_type="Scripted",
         )
         assert await world.observe(world.row(later)) == Open("RUNNING")
 

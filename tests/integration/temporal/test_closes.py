@@ -24,6 +24,7 @@ async def expect(
         close_time=await world.close_time(),
         run_id=(await world.describe()).workflow_execution_info.execution.run_id,
         failure=failure,
+        workflow_type="Scripted",
     )
 
 

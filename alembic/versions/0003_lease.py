@@ -1,0 +1,39 @@
+"""The lease of the loop's replicas, and what each pass was over.
+
+Only adds: replicas of the version before go on passing while new ones start.
+
+Revision ID: 0003
+Revises: 0002
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+SCHEMA = "reconciler"
+
+
+def upgrade() -> None:
+    for name in ("table_name", "namespace"):
+        op.add_column("passes", sa.Column(name, sa.Text), schema=SCHEMA)
+    op.create_table(
+        "lease",
+        sa.Column("table_name", sa.Text, primary_key=True),
+        sa.Column("namespace", sa.Text, primary_key=True),
+        sa.Column("holder", sa.Text, nullable=False),
+        sa.Column("epoch", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        schema=SCHEMA,
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("lease", schema=SCHEMA)
+    for name in ("table_name", "namespace"):
+        op.drop_column("passes", name, schema=SCHEMA)

@@ -1,0 +1,132 @@
+"""What the daemon says about itself over HTTP: whether it is alive, ready, and all its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from reconciler.app import App
+from reconciler.errors import Unusable
+from reconciler.keeper import Keeper
+from reconciler.metrics.state import State, StateCollector
+from reconciler.postgres.history import Heartbeat
+
+#: Seconds without a turn of the loop after which it is taken for dead. A turn takes five, and
+#: some more while the database is silent: nothing that is merely slow comes near this.
+STANDSTILL = 60.0
+#: Scheduled passes that may go by without a good one before the replica is not ready.
+READY_PASSES = 3
+#: Seconds that Temporal and the database have to answer a probe.
+CHECK_TIMEOUT = 3.0
+
+_T = TypeVar("_T")
+
+
+class Timetable(Protocol):
+    """When passes are due."""
+
+    def due_after(self, start: datetime, count: int) -> datetime:
+        """The time of the `count`-th pass that is due after `start`."""
+        ...
+
+
+@dataclass(slots=True)
+class Health:
+    """Implements the web side's `Vitals`; the daemon fills in what it has as it gets it."""
+
+    timetable: Timetable
+    registry: CollectorRegistry
+    #: Why there is nothing yet; None once both sides have been connected to.
+    waiting_for: str | None = "starting"
+    app: App | None = None
+    keeper: Keeper | None = None
+    last_good: Heartbeat | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __post_init__(self) -> None:
+        self.registry.register(StateCollector(self.state))
+
+    def standstill(self) -> str | None:
+        """Why the loop does not turn any more. Waiting for a server is no reason."""
+        if self.keeper is None:
+            return None
+        idle = time.monotonic() - self.keeper.turned_at
+        return f"the loop stands still since {idle:.0f} s" if idle > STANDSTILL else None
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Ready: both sides answer, and the replica that passes does so in time.
+
+        One that stands by is ready whatever the other does, or a rollout that mends a failing
+        pass could never come to its end. One that waits after a failure does not stand by.
+        """
+        if self.app is None or self.keeper is None:
+            return False, {"role": "starting", "why": self.waiting_for}
+        (_, database), (_, temporal) = await asyncio.gather(
+            self._beat(), _answer(self.app.check_temporal())
+        )
+        why = database or temporal or (None if self.keeper.stands_by else self._late())
+        return why is None, {
+            "role": self._role(self.keeper),
+            "why": why,
+            "last_good_pass": self.last_good and self.last_good.finished_at.isoformat(),
+        }
+
+    @staticmethod
+    def _role(keeper: Keeper) -> str:
+        if keeper.holds:
+            return "holder"
+        return "standby" if keeper.stands_by else "waiting"
+
+    async def scrape(self) -> bytes:
+        """All metrics; the time of the last good pass is that of all replicas together."""
+        await self._beat()
+        return generate_latest(self.registry)
+
+    def state(self) -> State:
+        """For the gauges."""
+        now = self.clock()
+        due = self.timetable.due_after(now, 1)
+        interval = self.timetable.due_after(due, 1) - due
+        if self.app is None or self.keeper is None:
+            return State(interval=interval)
+        return State(
+            lease_held=self.keeper.holds,
+            interval=interval,
+            last_good_pass=None if self.last_good is None else self.last_good.finished_at,
+            retention=self.app.retention,
+            rate=self.app.rpc.rate,
+            calls=self.app.rpc.calls,
+        )
+
+    async def _beat(self) -> tuple[Heartbeat | None, str | None]:
+        if self.app is None:
+            return None, None
+        beat, why = await _answer(self.app.history.heartbeat())
+        self.last_good = beat or self.last_good
+        return beat, why
+
+    def _late(self) -> str | None:
+        """Why the last good pass is too old; long passes make for long gaps."""
+        if self.last_good is None:
+            return "no pass has come to its end yet"
+        due = self.timetable.due_after(self.last_good.finished_at, READY_PASSES)
+        if self.clock() <= due + READY_PASSES * self.last_good.duration:
+            return None
+        return f"{READY_PASSES} passes are overdue"
+
+
+async def _answer(asked: Awaitable[_T]) -> tuple[_T | None, str | None]:
+    """The answer, or why there is none."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            return await asked, None
+    except TimeoutError:
+        return None, f"no answer within {CHECK_TIMEOUT:.0f} s"
+    except Unusable as error:
+        return None, str(error)

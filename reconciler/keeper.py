@@ -1,0 +1,121 @@
+"""Keeps the lease as long as it can, and knows when it can no longer be sure of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from reconciler.errors import Unusable
+from reconciler.ports import Lease
+
+#: How long a claim lasts. A killed holder is succeeded after that and one turn of another's.
+LEASE_TIME = timedelta(seconds=15)
+#: Seconds between two claims, of the holder and of those who stand by; and after a failed one.
+CLAIM_EVERY = 5.0
+CLAIM_AGAIN = 1.0
+#: Seconds a claim may take, and giving the lease up.
+CLAIM_TIMEOUT = 5.0
+RELEASE_TIMEOUT = 2.0
+#: Seconds between two log lines about claims that fail, however long that goes on.
+TELL_EVERY = 60.0
+#: Seconds before its end, by our own clock, in which a lease is not relied upon any more.
+MARGIN = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Claims the lease again and again; tells when it has been taken and when it is lost."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        on_taken: Callable[[], None],
+        on_lost: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lease = lease
+        self._on_taken, self._on_lost = on_taken, on_lost
+        self._clock = clock
+        self._epoch: int | None = None
+        self._trusted_until = self._back_at = float("-inf")
+        self._failing = False
+        self._told_at = float("-inf")
+        #: Whether another replica had it when we last asked: this one has nothing to do then.
+        self.stands_by = False
+        #: When the last turn began: that this goes on is what "the loop turns" means.
+        self.turned_at = clock()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lease is ours, as far as can be known without asking again.
+
+        Counted from before the claim was sent, so that it ends here before it ends elsewhere.
+        """
+        return self._epoch is not None and self._clock() < self._trusted_until
+
+    async def keep(self) -> None:
+        """Claim for ever."""
+        while True:
+            await self.turn()
+            await asyncio.sleep(CLAIM_AGAIN if self._failing else CLAIM_EVERY)
+
+    async def turn(self) -> None:
+        """Claim once, unless standing back."""
+        self.turned_at = started = self._clock()
+        if started < self._back_at:
+            return
+        try:
+            async with asyncio.timeout(CLAIM_TIMEOUT):
+                epoch = await self._lease.claim(LEASE_TIME)
+        except (Unusable, TimeoutError) as error:
+            self._failed(error)
+            return
+        self._failing, self.stands_by = False, epoch is None
+        if self._clock() < self._back_at:  # told to stand back while the claim was under way
+            await self.release()
+            return
+        if epoch != self._epoch:
+            self._lose("another replica has taken it")
+        if epoch is not None:
+            self._trusted_until = started + LEASE_TIME.total_seconds() - MARGIN
+            if self._epoch is None:
+                self._take(epoch)
+
+    async def stand_back(self, seconds: float) -> None:
+        """Let another replica try, and claim again only after a while."""
+        self._back_at = self._clock() + seconds
+        await self.release()
+
+    async def release(self) -> None:
+        """Give the lease up at once; if the database cannot be told, it runs out by itself."""
+        self._epoch = None
+        with contextlib.suppress(Unusable, TimeoutError):
+            async with asyncio.timeout(RELEASE_TIMEOUT):
+                await self._lease.release()
+
+    def _take(self, epoch: int) -> None:
+        self._epoch = epoch
+        log.debug("holding the lease", epoch=epoch)
+        self._on_taken()
+
+    def _failed(self, error: Exception) -> None:
+        self._failing = True
+        if self._clock() - self._told_at >= TELL_EVERY:
+            self._told_at = self._clock()
+            why = str(error) or f"no answer within {CLAIM_TIMEOUT:.0f} s"
+            log.warning("cannot claim the lease", error=why)
+        if not self.holds:
+            self._lose("it could not be claimed again in time")
+
+    def _lose(self, why: str) -> None:
+        if self._epoch is None:
+            return
+        self._epoch = None
+        log.warning("lost the lease", why=why)
+        self._on_lost()

@@ -1,0 +1,1 @@
+"""Prometheus: what passes did, how things stand, and the Temporal SDK's own figures."""

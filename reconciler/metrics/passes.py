@@ -1,0 +1,164 @@
+"""What passes did. An observer of the pass, which knows nothing of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from reconciler.core.model import CloseStatus, LeaveReason, Outcome
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.ports import Observer
+
+#: Workflow types with series of their own; an application that makes up types as it goes must
+#: not be able to fill a Prometheus.
+MAX_WORKFLOW_TYPES = 100
+OTHER_TYPES = "other"
+
+#: Ends that a workflow can report itself: a row of one of these was missed by the main path.
+#: Terminations and timeouts never reach any code of the workflow's.
+REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
+MISSING = (LeaveReason.NEVER_STARTED, LeaveReason.EXPIRED)
+
+_DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)
+
+
+class PassMetrics(Observer):
+    """Counts passes, and what became of their rows."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        mode: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
+        self._clock = clock
+        self._types: set[str] = set()
+        self._passes = Counter(
+            "reconciler_passes", "Passes that ended.", ["mode", "outcome"], registry=registry
+        )
+        self._duration = Histogram(
+            "reconciler_pass_duration_seconds",
+            "How long passes took.",
+            ["mode"],
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        self._overruns = Counter(
+            "reconciler_pass_overruns", "Passes longer than the interval.", registry=registry
+        )
+        self._scanned = Counter(
+            "reconciler_rows_scanned", "Rows a pass looked at.", registry=registry
+        )
+        self._written = Counter(
+            "reconciler_rows_written",
+            "Rows finished, by the status written.",
+            ["status", "workflow_type"],
+            registry=registry,
+        )
+        self._left = Counter(
+            "reconciler_rows_left",
+            "Rows left as they were, again in each pass, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._lost_races = Counter(
+            "reconciler_lost_races",
+            "Rows that somebody else finished, or was writing, meanwhile.",
+            registry=registry,
+        )
+        self._missed = Counter(
+            "reconciler_missed_writes",
+            "Rows that the main path should have written, by Temporal's close status.",
+            ["workflow_type", "status"],
+            registry=registry,
+        )
+        self._drift = Histogram(
+            "reconciler_drift_age_seconds",
+            "From the close of a workflow to the write of its row.",
+            buckets=_AGES,
+            registry=registry,
+        )
+        self._missing = Gauge(
+            "reconciler_missing_rows",
+            "Rows whose workflow Temporal does not know, in the last complete pass.",
+            ["reason"],
+            registry=registry,
+        )
+        self._running = _Running(clock)
+        registry.register(self._running)
+        for outcome in PassOutcome:
+            self._passes.labels(mode, outcome.value)
+        for reason in LeaveReason:
+            self._left.labels(reason.value)
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        """Rows were finished: by kind, and how late."""
+        now = self._clock()
+        for outcome in outcomes:
+            workflow_type = self._bounded(outcome.workflow_type)
+            self._written.labels(outcome.status, workflow_type).inc()
+            if outcome.temporal_status in REPORTABLE:
+                self._missed.labels(workflow_type, outcome.temporal_status).inc()
+            if outcome.completed_at is not None:
+                # Temporal's clock may be ahead of ours.
+                self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
+
+    async def on_pass(self, report: PassReport) -> None:
+        """A pass ended; the gauges are those of passes that saw every row."""
+        self._passes.labels(report.mode, report.outcome.value).inc()
+        self._duration.labels(report.mode).observe(report.duration_seconds)
+        self._scanned.inc(report.scanned)
+        self._lost_races.inc(report.lost_races)
+        for reason, count in report.left.items():
+            self._left.labels(reason.value).inc(count)
+        if report.outcome is not PassOutcome.ABORTED:
+            self._running.rows, self._running.oldest = report.left.total(), report.oldest_left
+            for reason in MISSING:
+                self._missing.labels(reason.value).set(report.left[reason])
+
+    def overrun(self) -> None:
+        """A pass took longer than the interval."""
+        self._overruns.inc()
+
+    def forget(self) -> None:
+        """Another replica passes now: what was left by ours is no news any more."""
+        self._running.rows = self._running.oldest = None
+        self._missing.clear()
+
+    def _bounded(self, workflow_type: str) -> str:
+        name = workflow_type or "unknown"
+        if name not in self._types:
+            if len(self._types) >= MAX_WORKFLOW_TYPES:
+                return OTHER_TYPES
+            self._types.add(name)
+        return name
+
+
+class _Running(Collector):
+    """What is still marked running; no series at all as long as nobody has looked."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.rows: int | None = None
+        self.oldest: datetime | None = None
+
+    def collect(self) -> Sequence[GaugeMetricFamily]:
+        """The gauges, the age as of now."""
+        rows = GaugeMetricFamily(
+            "reconciler_running_rows", "Rows still marked running after the last complete pass."
+        )
+        age = GaugeMetricFamily(
+            "reconciler_oldest_running_row_age_seconds",
+            "Since the oldest row still marked running was created.",
+        )
+        if self.rows is not None:
+            rows.add_metric([], self.rows)
+        if self.oldest is not None:
+            age.add_metric([], (self._clock() - self.oldest).total_seconds())
+        return rows, age

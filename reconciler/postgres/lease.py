@@ -1,0 +1,68 @@
+"""The lease: of several replicas of `reconciler run`, one passes over a table at a time.
+
+A row and not a session lock, so that it works behind a transaction-mode pooler; all its times are
+the database's, so that no two hosts' clocks are compared. It saves work and nothing else: that two
+replicas never overwrite one another rests on the guarded write, so a holder that has lost the
+lease without knowing does no harm.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.postgres.engine import translated
+from reconciler.postgres.tables import lease
+
+
+class Lease:
+    """One replica's side of the lease on a table and a namespace."""
+
+    def __init__(self, engine: AsyncEngine, table_name: str, namespace: str, holder: str) -> None:
+        """`holder` must be this process's alone: a name that comes back would pass for it."""
+        self._engine = engine
+        self._key = {"table_name": table_name, "namespace": namespace}
+        self._holder = holder
+
+    async def claim(self, duration: timedelta) -> int | None:
+        """Take the lease if it is free, or keep it; None while another replica holds it.
+
+        Returns the epoch, which changes whenever another holder has been in between. Raises
+        `DatabaseUnusable`.
+        """
+        expires_at = sa.func.clock_timestamp() + duration
+        taking = postgresql.insert(lease).values(
+            **self._key, holder=self._holder, epoch=1, expires_at=expires_at
+        )
+        passes_on = sa.cast(lease.c.holder != taking.excluded.holder, sa.Integer)
+        statement = taking.on_conflict_do_update(
+            index_elements=list(self._key),
+            set_={
+                "holder": taking.excluded.holder,
+                "epoch": lease.c.epoch + passes_on,
+                "expires_at": taking.excluded.expires_at,
+            },
+            where=sa.or_(
+                lease.c.holder == taking.excluded.holder,
+                lease.c.expires_at <= sa.func.clock_timestamp(),
+            ),
+        ).returning(lease.c.epoch)
+        with translated("use reconciler.lease"):
+            async with self._engine.begin() as connection:
+                epoch: int | None = await connection.scalar(statement)
+                return epoch
+
+    async def release(self) -> None:
+        """Let another replica have it at once. Does nothing if it is not ours."""
+        theirs = [lease.c[name] == value for name, value in self._key.items()]
+        statement = (
+            sa.update(lease)
+            .where(*theirs, lease.c.holder == self._holder)
+            .values(expires_at=sa.func.clock_timestamp())
+        )
+        with translated("use reconciler.lease"):
+            async with self._engine.begin() as connection:
+                await connection.execute(statement)

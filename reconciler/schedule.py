@@ -1,0 +1,62 @@
+"""When passes are due: every so often, or by a cron expression. Pure: no clock, no scheduler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeAlias
+
+from cronsim import CronSim, CronSimError
+
+from reconciler.errors import ConfigurationError
+
+_CRON_FIELDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """From the start of one pass to the next."""
+
+    interval: timedelta
+
+    def __str__(self) -> str:
+        return f"every {self.interval.total_seconds():g} s"
+
+    def due_after(self, start: datetime, count: int) -> datetime:
+        """The time of the `count`-th pass that is due after `start`."""
+        return start + count * self.interval
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """As cron does it: weekdays count from Sunday, and a day matches by date or by weekday."""
+
+    expression: str
+
+    def __str__(self) -> str:
+        return f"cron {self.expression} (UTC)"
+
+    def due_after(self, start: datetime, count: int) -> datetime:
+        """The time of the `count`-th pass that is due after `start`, in its time zone."""
+        return next(islice(CronSim(self.expression, start), count - 1, None))
+
+
+Schedule: TypeAlias = Every | Cron
+
+
+def parse_cron(expression: str, now: datetime) -> Cron:
+    """Five fields. Raises `ConfigurationError` if they make no sense, or never come about."""
+    if len(expression.split()) != _CRON_FIELDS:
+        raise ConfigurationError(
+            f"--cron {expression!r}: it takes minute, hour, day of month, month and weekday"
+        )
+    cron = Cron(expression)
+    try:
+        cron.due_after(now, 1)
+    except CronSimError as error:
+        reason = str(error)[:1].lower() + str(error)[1:]
+        raise ConfigurationError(f"--cron {expression!r}: {reason}") from None
+    except StopIteration:
+        raise ConfigurationError(f"--cron {expression!r}: this day never comes") from None
+    return cron

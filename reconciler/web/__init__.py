@@ -1,0 +1,1 @@
+"""The HTTP side of `reconciler run`: health and metrics, read-only."""

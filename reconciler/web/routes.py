@@ -1,0 +1,84 @@
+"""What is served: `/livez`, `/readyz` and `/metrics`, and nothing that changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+#: Seconds an answer is good for: a storm of probes costs one reading.
+READINESS_AGE = 5.0
+METRICS_AGE = 1.0
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_T = TypeVar("_T")
+
+
+class Vitals(Protocol):
+    """What the daemon can say about itself."""
+
+    def standstill(self) -> str | None:
+        """Why the loop does not turn any more; None if it does."""
+        ...
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether it does its work, and what that rests on."""
+        ...
+
+    async def scrape(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        ...
+
+
+def create_web(vitals: Vitals) -> Starlette:
+    """The application."""
+    readiness = Cached(vitals.readiness, READINESS_AGE)
+    scrape = Cached(vitals.scrape, METRICS_AGE)
+
+    async def livez(_: Request) -> Response:
+        why = vitals.standstill()
+        return PlainTextResponse(f"{why or 'ok'}\n", 503 if why else 200, _NO_STORE)
+
+    async def readyz(_: Request) -> Response:
+        ready, told = await readiness.get()
+        return JSONResponse({"ready": ready, **told}, 200 if ready else 503, _NO_STORE)
+
+    async def metrics(_: Request) -> Response:
+        return Response(await scrape.get(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+class Cached(Generic[_T]):
+    """An answer that is made anew when somebody asks and the last one is too old."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[_T]],
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make, self._seconds, self._clock = make, seconds, clock
+        self._last: tuple[float, _T] | None = None
+        self._making = asyncio.Lock()
+
+    async def get(self) -> _T:
+        """The answer; those who ask while it is made wait for the same one."""
+        async with self._making:
+            if self._last is None or self._clock() - self._last[0] >= self._seconds:
+                answer = await self._make()
+                self._last = self._clock(), answer
+            return self._last[1]

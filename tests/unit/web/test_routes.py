@@ -1,0 +1,112 @@
+"""What is served, what is not, and that a storm costs one reading."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from reconciler.web.routes import METRICS_AGE, READINESS_AGE, Cached, create_web
+
+
+@dataclass
+class FakeVitals:
+    dead: str | None = None
+    ready: bool = True
+    asked: int = 0
+
+    def standstill(self) -> str | None:
+        return self.dead
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.ready, {"role": "holder", "why": None if self.ready else "away"}
+
+    async def scrape(self) -> bytes:
+        self.asked += 1
+        return b"reconciler_lease_held 1\n"
+
+
+def client(vitals: FakeVitals) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_web(vitals))
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+async def test_livez() -> None:
+    vitals = FakeVitals()
+    alive = await client(vitals).get("/livez")
+    vitals.dead = "the loop stands still"
+    dead = await client(vitals).get("/livez")
+
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+    assert (dead.status_code, dead.text) == (503, "the loop stands still\n")
+
+
+@pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
+async def test_readyz(ready: bool, status: int) -> None:
+    answer = await client(FakeVitals(ready=ready)).get("/readyz")
+
+    assert answer.status_code == status
+    assert answer.json() == {"ready": ready, "role": "holder", "why": None if ready else "away"}
+
+
+async def test_metrics() -> None:
+    answer = await client(FakeVitals()).get("/metrics")
+
+    assert (answer.status_code, answer.text) == (200, "reconciler_lease_held 1\n")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_nothing_can_be_written(path: str, method: str) -> None:
+    assert (await client(FakeVitals()).request(method, path)).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/livez/", "/../etc/passwd", "/readyz/x"])
+async def test_there_is_nothing_else(path: str) -> None:
+    assert (await client(FakeVitals()).get(path)).status_code in (307, 404)
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+async def test_a_storm_of_probes_costs_one_reading(path: str) -> None:
+    vitals = FakeVitals()
+    async with client(vitals) as storm:
+        answers = await asyncio.gather(*(storm.get(path) for _ in range(200)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert vitals.asked == 1
+
+
+async def test_an_answer_is_made_anew_when_it_is_old() -> None:
+    times, made = iter([0.0, 4.9, 5.0, 5.0, 9.9, 10.0, 10.0]), 0
+
+    async def make() -> int:
+        nonlocal made
+        made += 1
+        return made
+
+    cached = Cached(make, 5, clock=lambda: next(times))
+
+    assert [await cached.get() for _ in range(5)] == [1, 1, 2, 2, 3]
+    assert METRICS_AGE <= READINESS_AGE
+
+
+async def test_a_failure_is_not_kept() -> None:
+    failing = True
+
+    async def make() -> str:
+        if failing:
+            raise ValueError
+        return "ok"
+
+    cached = Cached(make, 5)
+    with pytest.raises(ValueError):  # noqa: PT011
+        await cached.get()
+    failing = False
+
+    assert await cached.get() == "ok"
