@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler.core.model import (
     Closed,
+    CloseStatus,
     Leave,
     LeaveReason,
     Missing,
@@ -329,6 +331,29 @@ class TestStopping:
         assert len(store.finished) == report.changed == written
         assert report.left == {LeaveReason.NEVER_STARTED: 5}
 
+    async def test_while_its_end_is_being_recorded_that_is_finished_first(self) -> None:
+        class Slow(Recorder):
+            recording, may_end = asyncio.Event(), asyncio.Event()
+
+            async def on_pass(self, report: PassReport) -> None:
+                self.recording.set()
+                await self.may_end.wait()
+                await super().on_pass(report)
+
+        slow = Slow()
+        task = asyncio.create_task(
+            run_pass(MemoryStore(), ScriptedProbe({}), [slow], policy(), PassOptions(), NOW)
+        )
+        await slow.recording.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        slow.may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert len(slow.ended) == 1
+
     async def test_a_second_time_it_ends_at_once(self) -> None:
         class Store(MemoryStore):
             writing = asyncio.Event()
@@ -374,6 +399,78 @@ async def test_observers_hear_of_the_start_before_any_write_and_of_the_end_after
     report = await run_pass(store, Probe({}), [recorder], policy(), PassOptions(), NOW)
 
     assert recorder.started == recorder.ended == [report]
+
+
+async def test_observers_hear_of_what_was_really_written() -> None:
+    store, recorder = MemoryStore(rows(3)), Recorder()
+    store.refused = {2: "trigger says no"}
+
+    def finished_by_someone_else(asked: RunRow) -> Observation:
+        del store.running[asked.id]
+        return closed()
+
+    probe = scripted(closed(), wf_3=finished_by_someone_else)
+    await run_pass(store, probe, [recorder], policy(), PassOptions(), NOW)
+    dry = Recorder()
+    again = MemoryStore(rows(1))
+    await run_pass(again, scripted(closed()), [dry], policy(), PassOptions(dry_run=True), NOW)
+
+    assert [outcome.row.id for outcome in recorder.written] == [1]
+    assert dry.written == []
+
+
+async def test_the_retention_is_asked_for_in_each_pass() -> None:
+    class Probe(ScriptedProbe):
+        async def retention(self) -> timedelta:
+            return timedelta(minutes=1)
+
+    report = await reconcile(MemoryStore(rows(1)), Probe({}), policy())
+
+    assert report.left == {"expired": 1}, "an hour old"
+
+
+async def test_a_temporal_that_is_away_is_noticed_without_a_single_row() -> None:
+    class Probe(ScriptedProbe):
+        async def retention(self) -> timedelta:
+            raise TemporalUnusable("away")
+
+    report = await reconcile(MemoryStore(), Probe({}))
+
+    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "away")
+
+
+@pytest.mark.parametrize(
+    ("observation", "dry_run", "level"),
+    [(closed(), False, "info"), (closed(), True, "debug"), (Open(), False, "debug")],
+    ids=["changed", "dry run", "quiet"],
+)
+async def test_a_pass_that_changed_something_is_worth_a_line(
+    observation: Observation, dry_run: bool, level: str
+) -> None:
+    with capture_logs() as lines:
+        await reconcile(MemoryStore(rows(2)), scripted(observation), dry_run=dry_run)
+
+    (line,) = [line for line in lines if line["event"] == "pass"]
+    assert line["log_level"] == level
+    assert line["scanned"] == 2
+
+
+async def test_a_row_that_is_finished_has_a_line_that_explains_it() -> None:
+    with capture_logs() as lines:
+        report = await reconcile(MemoryStore(rows(1)), scripted(closed(CloseStatus.FAILED)))
+
+    (line,) = [line for line in lines if line["event"] == "finished"]
+    assert line == {
+        "event": "finished",
+        "log_level": "info",
+        "workflow_id": "wf-1",
+        "run_id": "run-1",
+        "old": "running",
+        "new": "failed",
+        "why": "boom",
+        "closed": "2026-11-23T11:59:58.123456+00:00",
+        "pass_id": report.pass_id,
+    }
 
 
 async def test_rpcs_are_those_of_this_pass() -> None:

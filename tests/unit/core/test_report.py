@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from reconciler.core.model import Leave, LeaveReason
 from reconciler.core.report import PassOutcome, PassReport
@@ -56,6 +57,25 @@ def test_an_error_outweighs_everything() -> None:
     folded.error = "Temporal is away"
 
     assert folded.outcome is PassOutcome.ABORTED
+
+
+def test_the_oldest_row_that_is_left_is_known() -> None:
+    folded = report()
+    assert folded.oldest_left is None
+
+    folded.add_left([Leave(row(1, age=None), LeaveReason.OPEN)])
+    assert folded.oldest_left is None
+
+    folded.add_left([Leave(row(2, age=timedelta(hours=2)), LeaveReason.OPEN)])
+    folded.add_left([Leave(row(3, age=timedelta(hours=1)), LeaveReason.OPEN)])
+    assert folded.oldest_left == NOW - timedelta(hours=2)
+
+    refused, lost = (finish(row(i, age=timedelta(hours=i))) for i in (4, 9))
+    folded.add_written([refused, lost], written=set(), refused={4})
+    assert folded.oldest_left == NOW - timedelta(hours=4), "a lost race is no longer running"
+
+    folded.hold_back([finish(row(5, age=timedelta(hours=5)))])
+    assert folded.oldest_left == NOW - timedelta(hours=5)
 
 
 def test_json_has_exactly_the_keys_of_the_contract() -> None:

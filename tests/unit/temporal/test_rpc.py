@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from temporalio.api.errordetails.v1 import (
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.service import RPCError, RPCStatusCode
 
-from reconciler.errors import TemporalUnusable
+from reconciler.errors import TemporalUnfit, TemporalUnusable
 from reconciler.temporal import rpc as rpc_module
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.rpc import NotFound, RowError, Rpc
@@ -80,6 +81,7 @@ def rpc(service: Service, limiter: RateLimiter | None = None) -> Rpc:
         pytest.param(error(RPCStatusCode.NOT_FOUND), NotFound, id="not found without detail"),
         pytest.param(error(RPCStatusCode.INVALID_ARGUMENT), RowError, id="invalid argument"),
         pytest.param(error(RPCStatusCode.INTERNAL), RowError, id="internal"),
+        pytest.param(error(RPCStatusCode.UNKNOWN), RowError, id="unknown"),
         pytest.param(error(RPCStatusCode.UNIMPLEMENTED), RowError, id="unimplemented"),
         pytest.param(error(RPCStatusCode.DATA_LOSS), RowError, id="data loss"),
         pytest.param(
@@ -125,6 +127,9 @@ async def test_concerns_this_row_only_and_is_not_tried_again(
         pytest.param(error(RPCStatusCode.UNAVAILABLE), "unreachable", 2, id="unavailable twice"),
         pytest.param(error(RPCStatusCode.DEADLINE_EXCEEDED), "unreachable", 2, id="deadline twice"),
         pytest.param(error(RPCStatusCode.CANCELLED), "unreachable", 2, id="connection reset twice"),
+        pytest.param(
+            error(RPCStatusCode.UNKNOWN, "transport error"), "unreachable", 2, id="broken twice"
+        ),
         pytest.param(throttling(), "keeps throttling.*RECONCILER_MAX_RPS", 4, id="throttled"),
         pytest.param(
             error(RPCStatusCode.RESOURCE_EXHAUSTED), "keeps throttling", 4, id="by a proxy"
@@ -160,6 +165,41 @@ async def test_every_try_is_counted_limited_and_left_to_us() -> None:
     await calls.describe("wf")
 
     assert calls.counts == {"describe": 2}
+    assert calls.calls == {("describe", "UNAVAILABLE"): 1, ("describe", "OK"): 1}
     for options in service.calls:
         assert options["retry"] is False, "the SDK would retry for 15 s on its own account"
         assert options["timeout"] == rpc_module.RPC_TIMEOUT
+
+
+async def test_a_call_that_is_given_up_is_counted_too() -> None:
+    class Silent(Service):
+        async def describe_workflow_execution(
+            self, request: Message, **options: Any
+        ) -> DescribeWorkflowExecutionResponse:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    calls = rpc(Silent(ANSWER))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await calls.describe("wf")
+
+    assert calls.calls == {("describe", "CANCELLED"): 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "final"),
+    [
+        (error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure(namespace="ns")), True),
+        (error(RPCStatusCode.PERMISSION_DENIED), True),
+        (error(RPCStatusCode.UNAUTHENTICATED), True),
+        (error(RPCStatusCode.UNAVAILABLE), False),
+        (throttling(), False),
+    ],
+    ids=["no namespace", "denied", "unauthenticated", "away", "throttled"],
+)
+async def test_what_is_refused_is_told_from_who_is_away(answer: RPCError, final: bool) -> None:
+    with pytest.raises(TemporalUnusable) as unusable:
+        await rpc(Service(answer)).describe("wf")
+
+    assert isinstance(unusable.value, TemporalUnfit) is final

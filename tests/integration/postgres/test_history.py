@@ -1,0 +1,86 @@
+"""The history as a heartbeat, and that it does not grow for ever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from reconciler.core.model import LeaveReason
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres import history as module
+from reconciler.postgres.history import KEEP, PassHistory
+from tests.conftest import Database
+
+DAY = timedelta(days=1)
+
+
+async def pass_over(
+    database: Database, age: timedelta = timedelta(), error: str | None = None, unknown: int = 0
+) -> str:
+    """A pass that began so long ago and ended just now."""
+    report = PassReport(str(uuid4()), "run", dry_run=False, started_at=datetime.now(UTC) - age)
+    report.error, report.duration_seconds = error, 12.5
+    report.left[LeaveReason.UNKNOWN] = unknown
+    await database.history().on_start(report)
+    await database.history().on_pass(report)
+    return report.pass_id
+
+
+async def finished_at(database: Database, pass_id: str) -> object:
+    (row,) = await database.fetch(
+        "SELECT finished_at FROM reconciler.passes WHERE id = $1", UUID(pass_id)
+    )
+    return row["finished_at"]
+
+
+async def test_there_is_no_heartbeat_before_the_first_pass(database: Database) -> None:
+    assert await database.history().heartbeat() is None
+
+
+async def test_the_heartbeat_is_the_last_pass_that_came_to_its_end(database: Database) -> None:
+    await pass_over(database, age=2 * DAY)
+    good = await pass_over(database, age=DAY, unknown=1)
+    await pass_over(database, error="Temporal is away")
+
+    beat = await database.history().heartbeat()
+
+    assert beat is not None
+    assert beat.finished_at == await finished_at(database, good)
+    assert beat.duration == timedelta(seconds=12.5)
+
+
+async def test_the_heartbeat_is_of_the_same_table_and_namespace(database: Database) -> None:
+    await pass_over(database)
+    engine = database.engine
+
+    for of in [("other", "default"), ("workflow_executions", "other")]:
+        assert await PassHistory(engine, *of, StatusValues()).heartbeat() is None
+
+
+async def test_old_passes_that_changed_nothing_are_removed(database: Database) -> None:
+    old = await pass_over(database, age=KEEP + DAY)
+    changed = await pass_over(database, age=KEEP + DAY)
+    recent = await pass_over(database, age=KEEP - DAY)
+    await database.execute(
+        "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
+        " new_status, temporal_status) VALUES ($1, 't', '1', 'wf', 'running', 'failed', 'FAILED')",
+        UUID(changed),
+    )
+
+    assert await database.history().prune() == 1
+    kept = {str(row["id"]) for row in await database.fetch("SELECT id FROM reconciler.passes")}
+    assert kept == {changed, recent}
+    assert old not in kept
+
+
+async def test_no_more_are_removed_at_a_time_than_a_statement_should(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PRUNE_BATCH", 2)
+    for _ in range(3):
+        await pass_over(database, age=KEEP + DAY)
+
+    assert [await database.history().prune() for _ in range(3)] == [2, 1, 0]
