@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.py)
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-containers lint format lock clean
+.PHONY: help demo test test-unit test-containers test-soak image lint format lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +26,12 @@ test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 test-containers: $(STAMP) ## Run the integration tests on servers in containers
 	$(BIN)/pytest --servers=containers --timeout=300 -n 2 --dist worksteal tests/contract tests/integration
 
+test-soak: $(STAMP) ## Kill servers and daemons at random for some minutes (SECONDS=180)
+	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
+
+image: ## Build the container image
+	docker build --tag reconciler:$(VERSION) .
+
 lint: $(STAMP) ## Check format, style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,8 +43,9 @@ format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 lock: $(STAMP) ## Lock the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --extra dev --upgrade --quiet -o requirements.txt pyproject.toml
+	$(COMPILE) --extra dev --upgrade -o requirements.txt pyproject.toml
+	$(COMPILE) --constraints requirements.txt -o deploy/image/requirements.txt pyproject.toml
+	$(COMPILE) --constraints requirements.txt --group build -o deploy/image/build.txt
 
 clean: ## Remove everything that was made
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

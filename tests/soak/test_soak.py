@@ -1,0 +1,150 @@
+"""Minutes of random kills of both servers and of the daemon's replicas: `make test-soak`.
+
+RECONCILER_TEST_SOAK_SECONDS says how long (180), RECONCILER_TEST_SOAK_SEED which random kills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from reconciler.core.model import Closed, CloseStatus, Open, RunRow
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import TableNames
+from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.probe import TemporalProbe
+from reconciler.temporal.rpc import Rpc
+from reconciler.temporal.runtime import quiet_runtime
+from tests.acceptance.command import Command
+from tests.conftest import DYNAMIC_CONFIG
+from tests.polling import eventually
+from tests.restartable import restartable_postgres, restartable_temporal
+from tests.soak.application import OWN_MARK, Application
+from tests.soak.chaos import Chaos, Replica
+from tests.workflows import Scripted, charge
+
+SECONDS = float(os.environ.get("RECONCILER_TEST_SOAK_SECONDS", "180"))
+SEED = int(os.environ.get("RECONCILER_TEST_SOAK_SEED", "4"))
+REPLICAS = 2
+#: Seconds after the last blow until every row has to be right.
+SETTLED = 120.0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SECONDS + 420)
+async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
+    async with (
+        restartable_postgres() as postgres,
+        restartable_temporal(dynamic_config=DYNAMIC_CONFIG) as temporal,
+    ):
+        await migrate(postgres.url, TableNames(), "running")
+        client = await Client.connect(temporal.address, runtime=quiet_runtime())
+        environment = {"DATABASE_URL": postgres.url, "TEMPORAL_ADDRESS": temporal.address}
+        replicas = [Replica(Command(environment, tmp_path)) for _ in range(REPLICAS)]
+        chaos = Chaos(postgres, temporal, replicas, random.Random(SEED))
+        queue = f"soak-{uuid4()}"
+        application = Application(postgres.url, client, queue, random.Random(SEED))
+        worker = Worker(
+            client,
+            task_queue=queue,
+            workflows=[Scripted],
+            activities=[charge],
+            graceful_shutdown_timeout=timedelta(seconds=1),
+        )
+        lives = [asyncio.create_task(replica.run()) for replica in replicas]
+        async with worker:
+            traffic = asyncio.create_task(application.run())
+            try:
+                await chaos.rage(SECONDS)
+            finally:
+                traffic.cancel()
+                await asyncio.wait([traffic])
+            truth = TemporalProbe(Rpc(client, RateLimiter(0)), timedelta(minutes=1))
+            try:
+                await eventually(lambda: settled(postgres.url, truth), SETTLED)
+            finally:
+                for life in lives:
+                    life.cancel()
+                await asyncio.wait(lives)
+        report(chaos, await verified(postgres.url, truth))
+
+
+async def fetch(url: str, sql: str) -> Sequence[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(sql))
+    finally:
+        await connection.close()
+
+
+async def settled(url: str, truth: TemporalProbe) -> bool:
+    """Whether everything that says running is running."""
+    rows = await fetch(url, "SELECT * FROM workflow_executions WHERE status = 'running'")
+    await asyncio.sleep(0.5)
+    return all([isinstance(await truth.observe(as_row(row)), Open) for row in rows])
+
+
+def as_row(row: asyncpg.Record) -> RunRow:
+    return RunRow(row["id"], row["workflow_id"], row["run_id"], row["created_at"])
+
+
+async def verified(url: str, truth: TemporalProbe) -> Counter[str]:
+    """Every row against Temporal, and the journal against every row."""
+    rows = await fetch(url, "SELECT * FROM workflow_executions ORDER BY id")
+    changes = await fetch(url, "SELECT * FROM reconciler.changes")
+    journal = {int(change["row_id"]): change for change in changes}
+    assert len(journal) == len(changes), "a row was written twice"
+    counts: Counter[str] = Counter()
+    for row in rows:
+        observed = await truth.observe(as_row(row))
+        if row["error_message"] == OWN_MARK:
+            assert row["id"] not in journal, "a row that was no longer running was overwritten"
+            counts["written by the application"] += 1
+        elif isinstance(observed, Closed):
+            completed = observed.status is CloseStatus.COMPLETED
+            assert row["status"] == ("completed" if completed else "failed"), row
+            assert row["completed_at"] == observed.close_time, row
+            assert row["error_message"] == observed.failure, row
+            assert journal[row["id"]]["close_time"] == observed.close_time
+            counts[f"written as {observed.status.value}"] += 1
+        else:
+            assert (row["status"], row["id"] in journal) == ("running", False), row
+            counts["open"] += 1
+    outcomes = await fetch(
+        url,
+        "SELECT coalesce(outcome, 'killed') AS outcome, count(*) FROM reconciler.passes GROUP BY 1",
+    )
+    return counts + Counter({f"passes {each['outcome']}": each["count"] for each in outcomes})
+
+
+def report(chaos: Chaos, counts: Counter[str]) -> None:
+    """The figures, which also say that there was something to survive."""
+    codes: Counter[int] = sum((replica.codes for replica in chaos.replicas), Counter())
+    peak = max(replica.peak_rss for replica in chaos.replicas) / 1e6
+    bugs = [
+        line
+        for replica in chaos.replicas
+        for line in replica.lines
+        if "bug" in str(line["event"]) or "Traceback" in str(line["event"])
+    ]
+    print(f"\n{SECONDS:.0f} s, seed {SEED}")
+    for name, count in sorted((chaos.blows + counts).items()):
+        print(f"  {name:30} {count}")
+    print(f"  {'exit codes':30} {dict(codes)}")
+    print(f"  {'slowest stop':30} {chaos.slowest_stop:.1f} s")
+    print(f"  {'largest resident memory':30} {peak:.0f} MB")
+    assert bugs == []
+    assert chaos.slowest_stop < 10
+    assert set(codes) <= {0, -9}, "it ends when told to or killed, and at no other time"
+    assert counts["written as COMPLETED"], "there was traffic"
