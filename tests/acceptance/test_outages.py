@@ -6,6 +6,7 @@ comes in the middle of a pass; afterwards every row is right and was written onc
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,5 +249,36 @@ async def test_a_replica_that_is_cut_off_lets_another_one_pass(
                 assert not await first.ready()
             finally:
                 stage.to_temporal.heal()
-            await eventually(first.ready, RECOVERED)
-            assert (await first.get("/readyz")).json()["role"] == "standby"
+
+            async def stands_by() -> bool:
+                answer = await first.get("/readyz")
+                told = answer.json()
+                return bool(told["ready"] and told["role"] == "standby")
+
+            await eventually(stands_by, RECOVERED)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("silent", ["postgres", "temporal"])
+async def test_told_to_stop_while_a_server_is_silent(
+    stage: Stage, tmp_path: Path, silent: str
+) -> None:
+    server: RestartablePostgres | RestartableTemporal = getattr(stage, silent)
+    async with daemon(stage.command(tmp_path), RECONCILER_MAX_RPS="30") as running:
+        await eventually(running.ready, 60)
+        workflow_id = await stage.insert_closed()
+        await asked_about_some(running)
+        server.pause()
+        try:
+            running.send(signal.SIGTERM)
+
+            assert await running.ended(10) == 0
+        finally:
+            server.resume()
+
+    async with daemon(stage.command(tmp_path)):
+
+        async def all_written() -> bool:
+            return await stage.written(workflow_id) == ROWS
+
+        await eventually(all_written, RECOVERED)
