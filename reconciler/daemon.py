@@ -181,6 +181,7 @@ class Loop:
             report = await self._app.run_pass(MODE, dry_run=False, observers=[self._metrics])
         except Exception:
             log.exception("a pass failed by a bug, please report it")
+            self._metrics.crash()
             await self._back_off("a bug")
             return
         if report.stopped:
@@ -200,6 +201,7 @@ class Loop:
 
     async def _back_off(self, why: str) -> None:
         self._failures += 1
+        self._metrics.forget()
         delay = retry_delay(self._failures)
         log.warning("pass failed", error=why, failures=self._failures, retry_in=round(delay, 1))
         await self._app.forget_connections()

@@ -32,7 +32,7 @@ VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$job": "reconciler", "
 #: Their result has no label of what they are given.
 _WITHOUT_LABELS = {"absent", "absent_over_time", "scalar", "time", "vector"}
 #: They make labels or take them away; whoever uses one teaches it to `_walk`.
-_REFUSED = {"label_replace", "label_join", "histogram_quantiles", "info"}
+_REFUSED = {"label_replace", "label_join"}
 _NONE: frozenset[str] = frozenset()
 
 
@@ -114,8 +114,8 @@ def selectors(query: Query) -> list[Selector]:
     """The metrics it uses. Raises `Lost`, and `ValueError` if it is no PromQL."""
     try:
         return list(_walk(promql.parse(query.expression), query.shown))
-    except Lost as error:
-        raise Lost(f"{query.where}: {error}") from None
+    except (Lost, ValueError) as error:
+        raise type(error)(f"{query.where}: {error}") from None
 
 
 def missing_from(scrape: str, queries: Sequence[Query] | None = None) -> list[str]:
@@ -175,10 +175,14 @@ def _grouped(node: promql.AggregateExpr, wanted: frozenset[str]) -> frozenset[st
     """`by`, which is all that is left."""
     if node.modifier is not None and node.modifier.type != promql.AggModifierType.By:
         raise NotImplementedError("without")
-    by = frozenset(node.modifier.labels) if node.modifier else _NONE
-    if wanted - by:
-        raise Lost(f"{', '.join(sorted(wanted - by))} is not in {node.prettify()}")
-    return by
+    return _all_in(frozenset(node.modifier.labels) if node.modifier else _NONE, wanted, node)
+
+
+def _all_in(left: frozenset[str], wanted: frozenset[str], node: promql.Expr) -> frozenset[str]:
+    """The labels that are left, if those that are wanted are among them."""
+    if wanted - left:
+        raise Lost(f"no {', '.join(sorted(wanted - left))} is left by {node.prettify()}")
+    return left
 
 
 def _matched(
@@ -195,8 +199,8 @@ def _matched(
         return wanted | on, wanted | on
     if modifier.card == promql.VectorMatchCardinality.ManyToOne and not modifier.group_labels:
         return wanted | labels, on
-    if modifier.card == promql.VectorMatchCardinality.OneToOne and wanted <= on:
-        return on, on
+    if modifier.card == promql.VectorMatchCardinality.OneToOne and on:
+        return _all_in(on, wanted, node), on
     raise NotImplementedError(node.prettify())
 
 

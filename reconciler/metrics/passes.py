@@ -37,7 +37,7 @@ class PassMetrics(Observer):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
-        self._clock = clock
+        self._mode, self._clock = mode, clock
         self._types: set[str] = set()
         self._passes = Counter(
             "reconciler_passes", "Passes that ended.", ["mode", "outcome"], registry=registry
@@ -92,6 +92,7 @@ class PassMetrics(Observer):
         )
         self._running = _Running(clock)
         registry.register(self._running)
+        self._duration.labels(mode)
         for outcome in PassOutcome:
             self._passes.labels(mode, outcome.value)
         for reason in LeaveReason:
@@ -126,8 +127,12 @@ class PassMetrics(Observer):
         """A pass took longer than the interval."""
         self._overruns.inc()
 
+    def crash(self) -> None:
+        """A pass ended by a bug, and had no report."""
+        self._passes.labels(self._mode, PassOutcome.ABORTED.value).inc()
+
     def forget(self) -> None:
-        """Another replica passes now: what was left by ours is no news any more."""
+        """What our last pass left is no news any more: it failed since, or another one passes."""
         self._running.rows = self._running.oldest = None
         self._missing.clear()
 

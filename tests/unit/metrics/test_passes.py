@@ -129,6 +129,13 @@ async def test_types_without_end_make_no_series_without_end(bench: Bench) -> Non
 async def test_failures_are_at_zero_before_the_first(bench: Bench) -> None:
     assert bench.value("passes_total", mode="run", outcome="aborted") == 0
     assert bench.value("rows_left_total", reason="unknown") == 0
+    assert bench.value("pass_duration_seconds_count", mode="run") == 0
+
+
+async def test_a_pass_that_ends_by_a_bug_is_one_that_was_aborted(bench: Bench) -> None:
+    bench.metrics.crash()
+
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 1
 
 
 async def test_overruns_are_counted(bench: Bench) -> None:

@@ -1,0 +1,39 @@
+"""What the alerts and the dashboard ask for is what a real scrape has."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.acceptance.command import Command
+from tests.acceptance.daemon import daemon
+from tests.conftest import Database
+from tests.monitoring import missing_from
+from tests.polling import eventually
+from tests.world import World
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+async def test_a_real_scrape(reconciler: Command, database: Database, world: World) -> None:
+    failed = await world.ended(await world.start("fail"))
+    await database.insert(failed.workflow_id, failed.run_id)
+    yesterday = datetime.now(UTC) - timedelta(hours=12)
+    await database.insert("never started", str(uuid4()), created_at=yesterday)
+    async with daemon(reconciler) as running:
+        await running.said("finished")
+        await eventually(running.ready)
+        scrape = (await running.get("/metrics")).text
+
+    families = {family.name for family in text_string_to_metric_families(scrape)}
+    # Counters are named with _total, wherever there are people.
+    documented = {
+        name.removesuffix("_total")
+        for name in re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT.read_text(), re.MULTILINE)
+    }
+    assert missing_from(scrape) == []
+    assert families == documented
