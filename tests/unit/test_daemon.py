@@ -1,0 +1,292 @@
+"""The loop over fakes: what it does between passes, and what a bad one leads to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from reconciler import daemon as module
+from reconciler import keeper as keeper_module
+from reconciler.app import App
+from reconciler.core.report import PassReport
+from reconciler.daemon import MAX_JITTER, MODE, Loop, retry_delay
+from reconciler.errors import DatabaseUnusable
+from reconciler.health import Health
+from reconciler.metrics.passes import PassMetrics
+from reconciler.metrics.sdk import SdkMetrics
+from reconciler.ports import Observer
+from reconciler.schedule import Cron, Every
+from tests.factories import NOW
+from tests.polling import eventually
+
+HOURLY = Every(timedelta(hours=1))
+Script = Callable[[PassReport], Awaitable[None]]
+
+
+@dataclass
+class FakeApp:
+    """Passes by a script; the lease is free unless told otherwise."""
+
+    script: Script
+    passes: list[PassReport] = field(default_factory=list)
+    did: list[str] = field(default_factory=list)
+    epoch: int | None = 1
+    claims: int = 0
+    prune_fails: bool = False
+    namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
+    settings: Any = field(default_factory=lambda: SimpleNamespace(table="workflow_executions"))
+
+    async def run_pass(
+        self, mode: str, *, dry_run: bool, observers: Sequence[Observer]
+    ) -> PassReport:
+        report = PassReport(str(len(self.passes)), mode, dry_run, started_at=datetime.now(UTC))
+        self.passes.append(report)
+        await self.script(report)
+        for observer in observers:
+            await observer.on_pass(report)
+        return report
+
+    def lease(self, holder: str) -> FakeApp:
+        return self
+
+    async def claim(self, duration: timedelta) -> int | None:
+        self.claims += 1
+        return self.epoch
+
+    async def release(self) -> None:
+        self.did.append("release")
+
+    async def forget_connections(self) -> None:
+        self.did.append("forget connections")
+
+    @property
+    def history(self) -> FakeApp:
+        return self
+
+    async def prune(self) -> int:
+        self.did.append("prune")
+        if self.prune_fails:
+            raise DatabaseUnusable("away")
+        return 0
+
+
+@dataclass
+class Bench:
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self, app: FakeApp, schedule: Every | Cron = HOURLY) -> asyncio.Task[None]:
+        health = Health(schedule, CollectorRegistry())
+        metrics = PassMetrics(self.registry, MODE)
+        loop = Loop(cast("App", app), schedule, metrics, SdkMetrics(list), health)
+        self.running.append(asyncio.create_task(loop.run()))
+        return self.running[-1]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"reconciler_{name}", labels)
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr(keeper_module, "CLAIM_EVERY", 0.01)
+    monkeypatch.setattr(module, "FIRST_RETRY", 0.02)
+    bench = Bench()
+    yield bench
+    for task in bench.running:
+        task.cancel()
+    await asyncio.wait(bench.running)
+
+
+async def well(report: PassReport) -> None: ...
+
+
+async def times(app: FakeApp, count: int) -> None:
+    async def passed() -> bool:
+        return len(app.passes) >= count
+
+    await eventually(passed)
+
+
+async def test_the_first_pass_comes_at_once(bench: Bench) -> None:
+    app = FakeApp(well)
+    bench.start(app, HOURLY)
+    await times(app, 1)
+
+    assert bench.value("passes_total", mode="run", outcome="ok") == 1
+
+
+async def test_the_next_pass_comes_when_it_is_due(bench: Bench) -> None:
+    app = FakeApp(well)
+    bench.start(app, Every(timedelta(milliseconds=50)))
+    await times(app, 3)
+
+
+async def test_without_the_lease_there_is_no_pass(bench: Bench) -> None:
+    app = FakeApp(well, epoch=None)
+    bench.start(app, Every(timedelta(milliseconds=5)))
+
+    async def refused_often() -> bool:
+        return app.claims > 5
+
+    await eventually(refused_often)
+    assert app.passes == []
+
+    app.epoch = 1
+    await times(app, 1)
+
+
+@pytest.mark.parametrize("kind", ["error", "bug"])
+async def test_a_pass_that_fails_is_tried_again_and_its_connections_forgotten(
+    bench: Bench, kind: str
+) -> None:
+    async def fail_twice(report: PassReport) -> None:
+        if report.pass_id in ("0", "1"):
+            if kind == "bug":
+                raise ZeroDivisionError
+            report.error = "Temporal is away"
+
+    app = FakeApp(fail_twice)
+    with capture_logs() as lines:
+        bench.start(app)
+        await times(app, 3)
+
+    failed = [line for line in lines if line["event"] == "pass failed"]
+    assert [line["failures"] for line in failed] == [1, 2]
+    assert app.did[:4] == ["forget connections", "release"] * 2
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 2
+
+
+async def test_a_good_pass_ends_the_row_of_failures(bench: Bench) -> None:
+    async def fail_now_and_then(report: PassReport) -> None:
+        report.error = "away" if report.pass_id in ("0", "2") else None
+
+    app = FakeApp(fail_now_and_then)
+    with capture_logs() as lines:
+        bench.start(app, Every(timedelta(seconds=1)))
+        await times(app, 4)
+
+    failed = [line for line in lines if line["event"] == "pass failed"]
+    assert [line["failures"] for line in failed] == [1, 1]
+
+
+async def test_a_pass_is_stopped_once_and_waited_for_when_the_loop_ends(bench: Bench) -> None:
+    asked: list[str] = []
+
+    async def stop_when_asked(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            asked.append("stop")
+            await asyncio.sleep(0.05)
+            report.stop()
+
+    app = FakeApp(stop_when_asked)
+    running = bench.start(app)
+    await times(app, 1)
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert asked == ["stop"]
+    assert app.passes[0].stopped
+    assert app.did == ["release"], "stopped is not failed: no back-off"
+
+
+async def test_a_pass_that_does_not_stop_is_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRAIN_TIMEOUT", 0.01)
+
+    async def stubborn(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    app = FakeApp(stubborn)
+    running = bench.start(app)
+    await times(app, 1)
+    running.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([running])
+
+    assert app.did == ["release"]
+
+
+async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
+    stopped = asyncio.Event()
+
+    async def until_stopped(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            report.stop()
+            stopped.set()
+
+    app = FakeApp(until_stopped)
+    bench.start(app)
+    await times(app, 1)
+    app.epoch = None
+    async with asyncio.timeout(5):
+        await stopped.wait()
+
+
+async def test_a_pass_longer_than_the_interval_is_counted(bench: Bench) -> None:
+    app = FakeApp(lambda _: asyncio.sleep(0.05))
+    with capture_logs() as lines:
+        bench.start(app, Every(timedelta(milliseconds=20)))
+        await times(app, 3)
+
+    assert (bench.value("pass_overruns_total") or 0) >= 2
+    assert any("took longer" in line["event"] for line in lines)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_history_is_pruned_once_an_hour_and_never_at_a_passs_cost(
+    bench: Bench, fails: bool
+) -> None:
+    app = FakeApp(well, prune_fails=fails)
+    bench.start(app, Every(timedelta(milliseconds=20)))
+    await times(app, 4)
+
+    assert app.did == ["prune"]
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "least", "most"),
+    [(1, 2.5, 7.5), (2, 5, 15), (4, 20, 60), (5, 30, 90), (99, 30, 90)],
+)
+def test_retries_grow_apart_up_to_a_bound_and_are_varied(
+    failures: int, least: float, most: float
+) -> None:
+    delays = [retry_delay(failures) for _ in range(200)]
+
+    assert least <= min(delays) < max(delays) <= most
+    assert max(delays) > 1.5 * min(delays), "replicas must not try in step"
+
+
+@pytest.mark.parametrize("interval", [1, 30, 3600])
+def test_the_jitter_keeps_the_promise_of_interval_and_two_seconds(interval: int) -> None:
+    every = Every(timedelta(seconds=interval))
+    trigger = module._trigger(every)
+    gaps = [trigger.get_next_fire_time(NOW, NOW) - NOW for _ in range(200)]
+
+    assert max(gaps) <= every.interval + MAX_JITTER
+    assert min(gaps) < max(gaps)
+    assert min(gaps) > every.interval * 0.8
+
+
+def test_cron_times_follow_one_another() -> None:
+    trigger = module._trigger(Cron("*/5 * * * *"))
+    first = trigger.get_next_fire_time(None, NOW)
+    second = trigger.get_next_fire_time(first, NOW)
+
+    assert (first - NOW, second - first) == (timedelta(minutes=5), timedelta(minutes=5))
