@@ -13,7 +13,6 @@ import contextlib
 import os
 import random
 import socket
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -54,7 +53,6 @@ DRAIN_TIMEOUT = 6.0
 STOP_TIMEOUT = 9.0
 #: The schedule is varied by a tenth of the interval, by this at the most.
 MAX_JITTER = timedelta(seconds=1)
-PRUNE_EVERY = timedelta(hours=1)
 SDK_METRICS_EVERY = timedelta(seconds=2)
 
 log = structlog.get_logger(__name__)
@@ -137,7 +135,6 @@ class Loop:
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._passing: asyncio.Task[None] | None = None
         self._failures = 0
-        self._pruned_at = float("-inf")
         health.app, health.keeper, health.waiting_for = app, self._keeper, None
 
     async def run(self) -> None:
@@ -173,7 +170,8 @@ class Loop:
         if self._keeper.holds:
             # A task of its own: the scheduler would cut it short when it is shut down.
             self._passing = asyncio.create_task(self._pass())
-            await asyncio.wait({self._passing})
+            with contextlib.suppress(asyncio.CancelledError):  # or it would be told as a failure
+                await asyncio.wait({self._passing})
 
     async def _pass(self) -> None:
         began = datetime.now(UTC)
@@ -197,7 +195,6 @@ class Loop:
                 seconds=round(report.duration_seconds, 1),
                 rows=report.scanned,
             )
-        await self._prune()
 
     async def _back_off(self, why: str) -> None:
         self._failures += 1
@@ -206,15 +203,6 @@ class Loop:
         log.warning("pass failed", error=why, failures=self._failures, retry_in=round(delay, 1))
         await self._app.forget_connections()
         await self._keeper.stand_back(delay)
-
-    async def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at < PRUNE_EVERY.total_seconds():
-            return
-        self._pruned_at = time.monotonic()
-        try:
-            log.debug("pruned the history", passes=await self._app.history.prune())
-        except Unusable as error:
-            log.warning("cannot prune the history", error=str(error))
 
     async def _drain(self) -> None:
         """Let the pass write what has been decided."""

@@ -6,11 +6,13 @@ Every pass that may write leaves a row, begun before its first change.
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import __version__
@@ -23,8 +25,11 @@ from reconciler.postgres.tables import changes, passes
 
 #: How long passes that changed nothing are kept; the others stay with their journal.
 KEEP = timedelta(days=7)
-#: Rows removed at a time, so that no statement takes long.
+#: How often that is looked after, and rows removed at a time, so that no statement takes long.
+PRUNE_EVERY = timedelta(hours=1)
 PRUNE_BATCH = 2000
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class PassHistory(Observer):
         self._engine = engine
         self._of = {"table_name": table_name, "namespace": namespace}
         self._statuses = statuses
+        self._pruned_at = float("-inf")
 
     async def on_start(self, report: PassReport) -> None:
         """Record that the pass began; its changes refer to this row."""
@@ -60,7 +66,10 @@ class PassHistory(Observer):
             )
 
     async def on_pass(self, report: PassReport) -> None:
-        """Record how it ended. A database that is away by now makes the pass an aborted one."""
+        """Record how it ended, and now and then remove what is old.
+
+        A database that is away by now makes the pass an aborted one.
+        """
         if report.dry_run:
             return
         try:
@@ -74,6 +83,9 @@ class PassHistory(Observer):
                     error=report.error,
                 )
             )
+            if time.monotonic() - self._pruned_at >= PRUNE_EVERY.total_seconds():
+                self._pruned_at = time.monotonic()
+                log.debug("pruned the history", passes=await self.prune())
         except DatabaseUnusable as error:
             report.error = report.error or str(error)
 
@@ -97,10 +109,13 @@ class PassHistory(Observer):
 
     async def prune(self) -> int:
         """Remove old passes that changed nothing; returns how many. Raises `DatabaseUnusable`."""
+        cutoff = sa.func.now() - KEEP
         old = (
             sa.select(passes.c.id)
             .where(
-                passes.c.started_at < sa.func.now() - KEEP,
+                passes.c.started_at < cutoff,
+                # The start is by the clock of its host, which may be days off.
+                sa.or_(passes.c.finished_at < cutoff, passes.c.finished_at.is_(None)),
                 ~sa.exists().where(changes.c.pass_id == passes.c.id),
             )
             .order_by(passes.c.started_at)

@@ -12,22 +12,18 @@ from reconciler.postgres.tables import OWN_SCHEMA, REVISION
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"), schema=OWN_SCHEMA)
 
-#: What a pass that writes does with the history and the journal.
+#: What a pass that writes does with the journal and the history, which it prunes too.
 _PASS = (
     ("alembic_version", "SELECT"),
     ("changes", "INSERT"),
     ("passes", "SELECT"),
     ("passes", "INSERT"),
     ("passes", "UPDATE"),
-)
-#: What the loop does besides: hold the lease, and prune the history.
-_LOOP = (
-    ("lease", "SELECT"),
-    ("lease", "INSERT"),
-    ("lease", "UPDATE"),
     ("passes", "DELETE"),
     ("changes", "SELECT"),
 )
+#: What the loop does besides.
+_LOOP = (("lease", "SELECT"), ("lease", "INSERT"), ("lease", "UPDATE"))
 # By way of the catalogue, which everybody may read whatever else they may not.
 _REFUSED = sa.text(
     "SELECT given.name, given.privilege"
@@ -85,5 +81,5 @@ async def _check_revision(connection: AsyncConnection) -> None:
     if revision > REVISION:
         raise DatabaseUnfit(
             f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
-            f"{REVISION}: run a newer reconciler, or take the schema back to {REVISION}"
+            f"{REVISION}: run the version that has migrated it, or a newer one"
         )

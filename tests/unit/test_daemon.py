@@ -18,7 +18,6 @@ from reconciler import keeper as keeper_module
 from reconciler.app import App
 from reconciler.core.report import PassReport
 from reconciler.daemon import MAX_JITTER, MODE, Loop, retry_delay
-from reconciler.errors import DatabaseUnusable
 from reconciler.health import Health
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
@@ -40,7 +39,6 @@ class FakeApp:
     did: list[str] = field(default_factory=list)
     epoch: int | None = 1
     claims: int = 0
-    prune_fails: bool = False
     namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
     settings: Any = field(default_factory=lambda: SimpleNamespace(table="workflow_executions"))
 
@@ -66,16 +64,6 @@ class FakeApp:
 
     async def forget_connections(self) -> None:
         self.did.append("forget connections")
-
-    @property
-    def history(self) -> FakeApp:
-        return self
-
-    async def prune(self) -> int:
-        self.did.append("prune")
-        if self.prune_fails:
-            raise DatabaseUnusable("away")
-        return 0
 
 
 @dataclass
@@ -164,6 +152,24 @@ async def test_a_pass_that_fails_is_tried_again_and_its_connections_forgotten(
     assert bench.value("passes_total", mode="run", outcome="aborted") == 2
 
 
+async def test_what_was_left_is_no_news_any_more_after_a_failure(bench: Bench) -> None:
+    waiting = asyncio.Event()
+
+    async def fail_later(report: PassReport) -> None:
+        if report.pass_id == "1":
+            assert bench.value("running_rows") == 0
+            report.error = "away"
+        if report.pass_id == "2":
+            waiting.set()
+            await asyncio.Event().wait()
+
+    bench.start(FakeApp(fail_later), Every(timedelta(milliseconds=20)))
+    async with asyncio.timeout(5):
+        await waiting.wait()
+
+    assert bench.value("running_rows") is None
+
+
 async def test_a_good_pass_ends_the_row_of_failures(bench: Bench) -> None:
     async def fail_now_and_then(report: PassReport) -> None:
         report.error = "away" if report.pass_id in ("0", "2") else None
@@ -246,18 +252,6 @@ async def test_a_pass_longer_than_the_interval_is_counted(bench: Bench) -> None:
 
     assert (bench.value("pass_overruns_total") or 0) >= 2
     assert any("took longer" in line["event"] for line in lines)
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_the_history_is_pruned_once_an_hour_and_never_at_a_passs_cost(
-    bench: Bench, fails: bool
-) -> None:
-    app = FakeApp(well, prune_fails=fails)
-    bench.start(app, Every(timedelta(milliseconds=20)))
-    await times(app, 4)
-
-    assert app.did == ["prune"]
-    assert bench.value("passes_total", mode="run", outcome="aborted") == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler import keeper as module
 from reconciler.errors import DatabaseUnusable
@@ -140,6 +141,28 @@ async def test_a_lease_that_went_to_another_replica_is_lost(
 
     assert bench.heard == heard
     assert bench.keeper.holds == (epoch is not None)
+
+
+async def test_it_stands_by_only_while_another_replica_is_known_to_have_it(bench: Bench) -> None:
+    assert not bench.keeper.stands_by
+
+    bench.lease.answer = None
+    await bench.keeper.turn()
+    assert bench.keeper.stands_by
+
+    bench.lease.answer = 1
+    await bench.keeper.turn()
+    assert not bench.keeper.stands_by
+
+
+async def test_a_long_outage_is_told_once_a_minute(bench: Bench) -> None:
+    bench.lease.answer = DatabaseUnusable("away")
+    with capture_logs() as lines:
+        for _ in range(130):
+            await bench.keeper.turn()
+            bench.now += 1
+
+    assert [line["error"] for line in lines] == ["away"] * 3
 
 
 async def test_who_stands_back_gives_it_up_and_does_not_claim_for_a_while(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -20,12 +21,17 @@ DAY = timedelta(days=1)
 async def pass_over(
     database: Database, age: timedelta = timedelta(), error: str | None = None, unknown: int = 0
 ) -> str:
-    """A pass that began so long ago and ended just now."""
+    """A pass that began and ended so long ago."""
     report = PassReport(str(uuid4()), "run", dry_run=False, started_at=datetime.now(UTC) - age)
     report.error, report.duration_seconds = error, 12.5
     report.left[LeaveReason.UNKNOWN] = unknown
-    await database.history().on_start(report)
-    await database.history().on_pass(report)
+    history = database.history()
+    history._pruned_at = time.monotonic()  # or it would prune what it has just made
+    await history.on_start(report)
+    await history.on_pass(report)
+    await database.execute(
+        "UPDATE reconciler.passes SET finished_at = started_at WHERE id = $1", UUID(report.pass_id)
+    )
     return report.pass_id
 
 
@@ -74,6 +80,47 @@ async def test_old_passes_that_changed_nothing_are_removed(database: Database) -
     kept = {str(row["id"]) for row in await database.fetch("SELECT id FROM reconciler.passes")}
     assert kept == {changed, recent}
     assert old not in kept
+
+
+async def test_pruning_is_looked_after_once_an_hour(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = database.history()
+    asked = 0
+
+    async def prune() -> int:
+        nonlocal asked
+        asked += 1
+        return 0
+
+    monkeypatch.setattr(history, "prune", prune)
+    for _ in range(3):
+        report = PassReport(str(uuid4()), "run", dry_run=False, started_at=datetime.now(UTC))
+        await history.on_start(report)
+        await history.on_pass(report)
+
+    assert asked == 1
+
+
+async def test_a_pass_by_a_clock_that_is_days_behind_is_not_taken_for_an_old_one(
+    database: Database,
+) -> None:
+    report = PassReport(
+        str(uuid4()), "run", dry_run=False, started_at=datetime.now(UTC) - KEEP - DAY
+    )
+    await database.history().on_start(report)
+    await database.history().on_pass(report)
+
+    assert await database.history().heartbeat() is not None
+
+
+async def test_a_pass_that_was_killed_long_ago_is_removed(database: Database) -> None:
+    killed = await pass_over(database, age=KEEP + DAY)
+    await database.execute(
+        "UPDATE reconciler.passes SET finished_at = NULL WHERE id = $1", UUID(killed)
+    )
+
+    assert await database.history().prune() == 1
 
 
 async def test_no_more_are_removed_at_a_time_than_a_statement_should(

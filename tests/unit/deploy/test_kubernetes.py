@@ -1,0 +1,245 @@
+"""The manifests: valid, complete, and in keeping with what the commands promise.
+
+What kustomize adds, the tag and the ConfigMap, is read from its files: no test needs kubectl.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from reconciler import __version__
+from reconciler.cli import cli
+from reconciler.daemon import STOP_TIMEOUT
+from reconciler.health import CHECK_TIMEOUT
+from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.model import Settings
+from reconciler.temporal.connect import load_config
+
+Manifest: TypeAlias = dict[str, Any]
+
+REPOSITORY = Path(__file__).parents[3]
+ROOT = REPOSITORY / "deploy" / "kubernetes"
+KUSTOMIZATIONS = sorted(ROOT.rglob("kustomization.yaml"))
+WORKLOADS = {"run": "deployment.yaml", "once": "cronjob.yaml", "migrate": "job.yaml"}
+MANIFESTS = sorted(set(ROOT.rglob("*.yaml")) - set(KUSTOMIZATIONS))
+#: The oldest release that knows every field, and the newest that we have schemas of.
+VERSIONS = ("1.27", "1.37")
+
+
+def read(path: Path) -> Manifest:
+    # kubectl 1.21 fails on a comment with anything else in it.
+    manifest: Manifest = yaml.safe_load(path.read_text(encoding="ascii"))
+    return manifest
+
+
+def workload(name: str) -> Manifest:
+    return read(ROOT / name / WORKLOADS[name])
+
+
+def template(name: str) -> Manifest:
+    """The pod template."""
+    spec = workload(name)["spec"]
+    found: Manifest = (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]
+    return found
+
+
+def container(name: str) -> Manifest:
+    [only] = template(name)["spec"]["containers"]
+    assert "initContainers" not in template(name)["spec"]
+    found: Manifest = only
+    return found
+
+
+def shared() -> Manifest:
+    """What all three take their image and their settings from."""
+    return read(ROOT / "settings" / "kustomization.yaml")
+
+
+def environment(name: str) -> Iterator[tuple[str, str]]:
+    """What the process is given, apart from secrets; the last one counts, as in the pod."""
+    for source in container(name)["envFrom"]:
+        for config in shared()["configMapGenerator"]:
+            if source.get("configMapRef", {}).get("name") == config["name"]:
+                yield from (literal.split("=", 1) for literal in config["literals"])
+    yield from ((given["name"], given["value"]) for given in container(name).get("env", []))
+
+
+def test_every_file_is_used_and_every_file_that_is_used_is_there() -> None:
+    used = {
+        (path.parent / name).resolve()
+        for path in KUSTOMIZATIONS
+        for name in read(path).get("resources", [])
+    }
+
+    assert used == set(MANIFESTS)
+    assert {path for path in ROOT.rglob("*") if path.is_file()} == {*used, *KUSTOMIZATIONS}
+    assert {path.parent.name for path in KUSTOMIZATIONS} == {"settings", *WORKLOADS}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_what_is_edited_is_in_one_place(name: str) -> None:
+    kustomization = read(ROOT / name / "kustomization.yaml")
+
+    assert (kustomization["apiVersion"], kustomization["kind"]) == (
+        "kustomize.config.k8s.io/v1beta1",
+        "Kustomization",
+    )
+    assert set(kustomization) == {"apiVersion", "kind", "resources", "components"}
+    assert kustomization["components"] == ["../settings"]
+    assert (shared()["apiVersion"], shared()["kind"]) == (
+        "kustomize.config.k8s.io/v1alpha1",
+        "Component",
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_a_manifest_is_valid(path: Path, version: str) -> None:
+    assert kubernetes_validate.validate(read(path), version, strict=True) == version
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_the_image_is_the_one_of_this_version(name: str) -> None:
+    [image] = shared()["images"]
+
+    assert container(name)["image"] == image["name"]
+    assert image["newTag"] == __version__
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_container_runs_the_command_it_is_named_for(name: str) -> None:
+    command = container(name)["args"][0]
+
+    assert command == name
+    assert command in {
+        c.name or getattr(c.callback, "__name__", "") for c in cli.registered_commands
+    }
+    assert "command" not in container(name)  # the image's entry point
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_setting_is_one_that_is_understood(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in os.environ:
+        if variable.startswith(("RECONCILER_", "TEMPORAL_")):
+            monkeypatch.delenv(variable)
+    given = dict(environment(name))
+    for variable, value in {**given, "DATABASE_URL": "postgresql://app@db/app"}.items():
+        monkeypatch.setenv(variable, value)
+
+    load_settings(Settings)
+    temporal = load_config(temporal_environment())
+
+    assert temporal["target_host"] == given.pop("TEMPORAL_ADDRESS")
+    assert temporal["namespace"] == given.pop("TEMPORAL_NAMESPACE")
+    assert all(variable.startswith("RECONCILER_") for variable in given)
+
+
+def test_the_loop_listens_where_it_is_probed_and_scraped() -> None:
+    # Of the container itself, so that nothing in the ConfigMap can say otherwise.
+    given = {variable["name"]: variable["value"] for variable in container("run")["env"]}
+    [port] = container("run")["ports"]
+    probes = {kind: container("run")[f"{kind}Probe"] for kind in ("liveness", "readiness")}
+
+    assert given["RECONCILER_HTTP_HOST"] == "0.0.0.0"
+    assert given["RECONCILER_HTTP_PORT"] == str(port["containerPort"])
+    assert probes["liveness"]["httpGet"] == {"path": "/livez", "port": port["name"]}
+    assert probes["readiness"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
+    assert all(probe["timeoutSeconds"] > CHECK_TIMEOUT for probe in probes.values())
+    assert template("run")["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(port["containerPort"]),
+        "prometheus.io/path": "/metrics",
+    }
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_pod_may_do_nothing_it_need_not(name: str) -> None:
+    pod = template(name)["spec"]
+
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container(name)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container(name)["resources"] == {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"memory": "256Mi"},
+    }
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_secrets_are_named_and_not_contained(name: str) -> None:
+    secrets = [ref["secretRef"]["name"] for ref in container(name)["envFrom"] if "secretRef" in ref]
+    guide = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+
+    assert secrets == ["reconciler-migrate" if name == "migrate" else "reconciler"]
+    assert f"kubectl create secret generic {secrets[0]} " in guide
+    assert not any("secretGenerator" in read(path) for path in KUSTOMIZATIONS)
+    assert all(read(path)["kind"] != "Secret" for path in MANIFESTS)
+    assert not {"DATABASE_URL", "TEMPORAL_API_KEY"} & dict(environment(name)).keys()
+
+
+@pytest.mark.parametrize("name", ["run", "once"])
+def test_a_pod_has_the_time_to_stop_that_it_needs(name: str) -> None:
+    assert template(name)["spec"]["terminationGracePeriodSeconds"] >= 2 * STOP_TIMEOUT
+
+
+def test_a_rollout_or_a_drain_leaves_a_replica() -> None:
+    spec = workload("run")["spec"]
+    budget = read(ROOT / "run" / "poddisruptionbudget.yaml")["spec"]
+    labels = template("run")["metadata"]["labels"]
+    [spread] = template("run")["spec"]["topologySpreadConstraints"]
+
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+    # Of which none is ready while Temporal is away: that must not keep a node from being drained.
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+    for selector in (spec["selector"], budget["selector"], spread["labelSelector"]):
+        assert selector == {"matchLabels": labels}
+
+
+def test_the_pods_of_jobs_are_not_taken_for_the_loop() -> None:
+    labels = [template(name)["metadata"]["labels"] for name in WORKLOADS]
+
+    assert all(labels.count(one) == 1 for one in labels)
+
+
+def test_passes_by_cron_neither_overlap_nor_pile_up() -> None:
+    spec = workload("once")["spec"]
+    job = spec["jobTemplate"]["spec"]
+
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert spec["startingDeadlineSeconds"] >= 10  # below, nothing is ever started
+    assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (1, 3)
+    assert (job["backoffLimit"], job["template"]["spec"]["restartPolicy"]) == (0, "Never")
+    assert job["activeDeadlineSeconds"] > 0
+
+
+def test_a_migration_is_tried_again_and_never_cut_short() -> None:
+    spec = workload("migrate")["spec"]
+
+    assert spec["backoffLimit"] > 0
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    assert "activeDeadlineSeconds" not in spec
