@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-
-from reconciler.cli import run
+from types import FrameType
 
 
 def main() -> None:
@@ -15,12 +15,23 @@ def main() -> None:
     On Python 3.11 a process that used the Temporal client can abort while the interpreter shuts
     down, with exit code 134 in place of ours (sdk-python issue 300); cron must never see that.
     """
+    # While modules are loaded too: the first process of a container has no default for signals.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    from reconciler.cli import run  # noqa: PLC0415
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed by the caller
             with contextlib.suppress(BrokenPipeError):  # the reader went away, e.g. `| head`
                 stream.flush()
     os._exit(code)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """The loop stops when it is told to; another command is cut short, as shells say it."""
+    os._exit(0 if sys.argv[1:2] == ["run"] else 128 + number)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from temporalio.runtime import Runtime
 from reconciler.core.model import Observation, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, decide
+from reconciler.pass_log import PassLog
 from reconciler.ports import Observer
-from reconciler.postgres.engine import open_engine
+from reconciler.postgres.engine import forget_connections, open_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.lease import Lease
 from reconciler.postgres.lookup import StoredRow, find_rows
@@ -28,6 +29,7 @@ from reconciler.reconcile import run_pass
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.connect import connect, load_config
+from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
@@ -59,6 +61,7 @@ class App:
     _engine: AsyncEngine
     _table: MappedTable
     _probe: TemporalProbe
+    _pass_log: PassLog
 
     async def run_pass(
         self, mode: str, *, dry_run: bool, observers: Sequence[Observer] = ()
@@ -71,6 +74,7 @@ class App:
             self.policy,
             self.settings.pass_options(mode, dry_run=dry_run),
             now=datetime.now(UTC),
+            pass_log=self._pass_log,
         )
 
     def lease(self, holder: str) -> Lease:
@@ -83,12 +87,15 @@ class App:
         return (self._probe.namespace or self.namespace).retention
 
     async def check_temporal(self) -> Namespace:
-        """Ask Temporal for the namespace. Raises `TemporalUnusable`."""
-        return await describe_namespace(self.rpc)
+        """Ask Temporal for the namespace, past the rate limit that a pass keeps busy.
+
+        Raises `TemporalUnusable`.
+        """
+        return await describe_namespace(Rpc(self.rpc.client, RateLimiter(0)))
 
     async def forget_connections(self) -> None:
         """Start anew with the database: what is pooled may be dead, or lead to a replica."""
-        await self._engine.dispose()
+        await forget_connections(self._engine)
 
     async def explain(self, workflow_id: str) -> list[Explanation]:
         """Every row of this workflow id, whatever its status. Writes nothing."""
@@ -142,7 +149,7 @@ async def open_app(
         policy = settings.policy(namespace.retention, table.error_message_length)
         history = PassHistory(engine, names.full_name, namespace.name, policy.statuses)
         probe = TemporalProbe(rpc, start_delay=settings.grace)
-        yield App(settings, namespace, policy, rpc, history, engine, table, probe)
+        yield App(settings, namespace, policy, rpc, history, engine, table, probe, PassLog())
     finally:
         await engine.dispose()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -38,15 +37,13 @@ from reconciler.interrupt import stop_on_signals
 from reconciler.keeper import Keeper
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
-from reconciler.schedule import Cron, Every, Schedule
+from reconciler.schedule import Cron, Every, Schedule, retry_delay
 from reconciler.settings.model import Settings
 from reconciler.temporal.runtime import observed_runtime
 from reconciler.web.routes import create_web
 from reconciler.web.server import serving
 
 MODE = "run"
-#: Seconds before the first new try, and at most before any; each is varied by half.
-FIRST_RETRY, LAST_RETRY = 5.0, 60.0
 #: Seconds that a pass has to write what it has decided; then it is ended where it is.
 DRAIN_TIMEOUT = 6.0
 #: Seconds for everything between the request to stop and the end of the process.
@@ -69,18 +66,18 @@ async def run_daemon(settings: Settings, schedule: Schedule, temporal: Mapping[s
         stopping = asyncio.create_task(asked.wait())
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if not running.done():
-            log.info("stopping")
-            running.cancel()
-            await asyncio.wait({running}, timeout=STOP_TIMEOUT)
-        if not running.done():
-            # A server that is silent holds up what talks to it, and nothing would come of waiting:
-            # whatever it has not confirmed is for the next pass, of whichever replica.
-            log.warning("stopped without waiting for a silent server")
-            os._exit(0)
-        with contextlib.suppress(asyncio.CancelledError):
+        if not asked.is_set():
             running.result()
-        log.info("stopped")
+        log.info("stopping")
+        running.cancel()
+        await asyncio.wait({running}, timeout=STOP_TIMEOUT)
+        if running.done():
+            log.info("stopped")
+        else:
+            log.warning("stopped without waiting for a silent server")
+        # At once: a server or a name service that is silent holds up whoever waits for it, and what
+        # it has not confirmed is for the next pass, of whichever replica.
+        os._exit(0)
 
 
 async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, Any]) -> None:
@@ -131,9 +128,12 @@ class Loop:
         self, app: App, schedule: Schedule, metrics: PassMetrics, sdk: SdkMetrics, health: Health
     ) -> None:
         self._app, self._schedule, self._metrics, self._sdk = app, schedule, metrics, sdk
-        self._keeper = Keeper(app.lease(_holder()), self._pass_at_once, self._stand_by)
+        self._keeper = Keeper(
+            app.lease(_holder()), self._pass_at_once, self._stand_by, app.forget_connections
+        )
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._passing: asyncio.Task[None] | None = None
+        self._cut_short = self._ending = False
         self._failures = 0
         health.app, health.keeper, health.waiting_for = app, self._keeper, None
 
@@ -142,7 +142,7 @@ class Loop:
         once_at_a_time = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self._tick, _trigger(self._schedule), id=MODE, **once_at_a_time)
         self._scheduler.add_job(
-            self._sdk.drain, IntervalTrigger(seconds=int(SDK_METRICS_EVERY.total_seconds()))
+            self._drain_sdk, IntervalTrigger(seconds=int(SDK_METRICS_EVERY.total_seconds()))
         )
         self._scheduler.start()
         log.info(
@@ -154,6 +154,7 @@ class Loop:
         try:
             await self._keeper.keep()
         finally:
+            self._ending = True
             self._scheduler.shutdown(wait=False)
             await self._drain()
             await self._keeper.release()
@@ -164,10 +165,14 @@ class Loop:
     def _stand_by(self) -> None:
         self._metrics.forget()
         if self._passing and not self._passing.done():
+            self._cut_short = True
             self._passing.cancel()
 
     async def _tick(self) -> None:
-        if self._keeper.holds:
+        """Pass, if the lease is ours; once more, if it was lost meanwhile and has come back."""
+        self._cut_short = True
+        while self._cut_short and self._keeper.holds and not self._ending:
+            self._cut_short = False
             # A task of its own: the scheduler would cut it short when it is shut down.
             self._passing = asyncio.create_task(self._pass())
             with contextlib.suppress(asyncio.CancelledError):  # or it would be told as a failure
@@ -201,8 +206,11 @@ class Loop:
         self._metrics.forget()
         delay = retry_delay(self._failures)
         log.warning("pass failed", error=why, failures=self._failures, retry_in=round(delay, 1))
-        await self._app.forget_connections()
         await self._keeper.stand_back(delay)
+        await self._app.forget_connections()
+
+    async def _drain_sdk(self) -> None:
+        self._sdk.drain()  # async, or the scheduler would do it in a thread
 
     async def _drain(self) -> None:
         """Let the pass write what has been decided."""
@@ -214,12 +222,6 @@ class Loop:
         if not passing.done():
             passing.cancel()
             await asyncio.wait({passing})
-
-
-def retry_delay(failures: int) -> float:
-    """Seconds until the next try, after so many in a row that failed: twice as long each time."""
-    grown: float = FIRST_RETRY * 2 ** min(failures - 1, 10)
-    return min(grown, LAST_RETRY) * random.uniform(0.5, 1.5)  # noqa: S311 - only to spread replicas
 
 
 def _holder() -> str:

@@ -70,7 +70,9 @@ class Health:
         (_, database), (_, temporal) = await asyncio.gather(
             self._beat(), _answer(self.app.check_temporal())
         )
-        why = database or temporal or (None if self.keeper.stands_by else self._late())
+        why = database or temporal or self.keeper.trouble
+        if why is None and not self.keeper.stands_by:
+            why = self._late()
         return why is None, {
             "role": self._role(self.keeper),
             "why": why,
@@ -116,7 +118,7 @@ class Health:
         if self.last_good is None:
             return "no pass has come to its end yet"
         due = self.timetable.due_after(self.last_good.finished_at, READY_PASSES)
-        if self.clock() <= due + READY_PASSES * self.last_good.duration:
+        if self.last_good.read_at <= due + READY_PASSES * self.last_good.duration:
             return None
         return f"{READY_PASSES} passes are overdue"
 

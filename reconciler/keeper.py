@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
@@ -37,14 +37,16 @@ class Keeper:
         lease: Lease,
         on_taken: Callable[[], None],
         on_lost: Callable[[], None],
+        on_failed: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lease = lease
-        self._on_taken, self._on_lost = on_taken, on_lost
+        self._on_taken, self._on_lost, self._on_failed = on_taken, on_lost, on_failed
         self._clock = clock
         self._epoch: int | None = None
         self._trusted_until = self._back_at = float("-inf")
-        self._failing = False
+        #: Why the last claim failed; None if it was answered.
+        self.trouble: str | None = None
         self._told_at = float("-inf")
         #: Whether another replica had it when we last asked: this one has nothing to do then.
         self.stands_by = False
@@ -63,7 +65,7 @@ class Keeper:
         """Claim for ever."""
         while True:
             await self.turn()
-            await asyncio.sleep(CLAIM_AGAIN if self._failing else CLAIM_EVERY)
+            await asyncio.sleep(CLAIM_AGAIN if self.trouble else CLAIM_EVERY)
 
     async def turn(self) -> None:
         """Claim once, unless standing back."""
@@ -74,18 +76,23 @@ class Keeper:
             async with asyncio.timeout(CLAIM_TIMEOUT):
                 epoch = await self._lease.claim(LEASE_TIME)
         except (Unusable, TimeoutError) as error:
-            self._failed(error)
+            self._failed(str(error) or f"no answer within {CLAIM_TIMEOUT:.0f} s")
+            await self._on_failed()
             return
-        self._failing, self.stands_by = False, epoch is None
+        self.trouble, self.stands_by = None, epoch is None
         if self._clock() < self._back_at:  # told to stand back while the claim was under way
             await self.release()
             return
         if epoch != self._epoch:
             self._lose("another replica has taken it")
         if epoch is not None:
+            # A pass that was due while it could not be relied upon has been left out.
+            lapsed = not self.holds
             self._trusted_until = started + LEASE_TIME.total_seconds() - MARGIN
-            if self._epoch is None:
-                self._take(epoch)
+            self._epoch = epoch
+            if lapsed:
+                log.debug("holding the lease", epoch=epoch)
+                self._on_taken()
 
     async def stand_back(self, seconds: float) -> None:
         """Let another replica try, and claim again only after a while."""
@@ -99,16 +106,10 @@ class Keeper:
             async with asyncio.timeout(RELEASE_TIMEOUT):
                 await self._lease.release()
 
-    def _take(self, epoch: int) -> None:
-        self._epoch = epoch
-        log.debug("holding the lease", epoch=epoch)
-        self._on_taken()
-
-    def _failed(self, error: Exception) -> None:
-        self._failing = True
+    def _failed(self, why: str) -> None:
+        self.trouble, self.stands_by = why, False
         if self._clock() - self._told_at >= TELL_EVERY:
             self._told_at = self._clock()
-            why = str(error) or f"no answer within {CLAIM_TIMEOUT:.0f} s"
             log.warning("cannot claim the lease", error=why)
         if not self.holds:
             self._lose("it could not be claimed again in time")

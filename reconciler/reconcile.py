@@ -17,17 +17,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
-import structlog
-
 from reconciler.core.model import Finish, Leave, LeaveReason, Observation, RunRow, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, breaker_trips, decide
 from reconciler.errors import Unusable
 from reconciler.feed import observe_all, read_ahead
-from reconciler.pass_log import log_finish, log_left, log_pass
+from reconciler.pass_log import PassLog
 from reconciler.ports import Observer, Probe, Store, Written
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +45,12 @@ async def run_pass(
     policy: Policy,
     options: PassOptions,
     now: datetime,
+    pass_log: PassLog | None = None,
 ) -> PassReport:
     """Judge every row that is running at the start; finish those whose workflow has ended.
 
-    `now` is the one clock reading of the pass. Always returns a report: if Temporal or the
+    `now` is the one clock reading of the pass; `pass_log` is that of the pass before, if there was
+    one. Always returns a report: if Temporal or the
     database becomes unusable on the way, its outcome is `aborted` and what was written before
     stays written.
 
@@ -60,6 +58,7 @@ async def run_pass(
     been decided is written, and the report is returned, as stopped. Cancelled again, it ends at
     once.
     """
+    pass_log = pass_log or PassLog()
     report = PassReport(
         pass_id=str(uuid4()), mode=options.mode, dry_run=options.dry_run, started_at=now
     )
@@ -70,13 +69,13 @@ async def run_pass(
                 await observer.on_start(report)
             # Asked in each pass: a table without running rows must not hide that Temporal is away.
             policy = replace(policy, retention=await probe.retention())
-            await _Pass(store, probe, observers, policy, options, now, report).run()
+            await _Pass(store, probe, observers, policy, options, now, report, pass_log).run()
     except Unusable as error:
         report.error = str(error)
     report.duration_seconds = time.monotonic() - started
     report.rpcs = Counter(probe.rpcs()) - rpcs_before
     await _through(_tell_the_end(observers, report))
-    log_pass(report)
+    pass_log.end(report)
     return report
 
 
@@ -104,6 +103,7 @@ class _Pass:
     options: PassOptions
     now: datetime
     report: PassReport
+    log: PassLog
 
     async def run(self) -> None:
         """Every page once; then, if the breaker lets them, the rows Temporal does not know."""
@@ -176,14 +176,14 @@ class _Pass:
         self.report.add_left(verdicts)
         for verdict in verdicts:
             if isinstance(verdict, Leave):
-                log_left(verdict)
+                self.log.left(verdict)
         finishes = [verdict for verdict in verdicts if isinstance(verdict, Finish)]
         if not finishes:
             return
         written = await self._write(finishes)
         self.report.add_written(finishes, written.ids, written.refused.keys())
         for finish in finishes:
-            log_finish(finish, written, self.policy.statuses.running, self.report)
+            self.log.finish(finish, written, self.policy.statuses.running, self.report)
         if not self.options.dry_run:
             outcomes = [f.outcome for f in finishes if f.outcome.row.id in written.ids]
             for observer in self.observers:
@@ -200,12 +200,7 @@ class _Pass:
         missing = to_finish + left[LeaveReason.NEVER_STARTED] + left[LeaveReason.EXPIRED]
         if not breaker_trips(missing, self.report.scanned, self.policy):
             return False
-        log.warning(
-            "most rows are unknown to Temporal: is this the right cluster and namespace?",
-            missing=missing,
-            scanned=self.report.scanned,
-            held_back=to_finish,
-        )
+        self.log.breaker(missing, self.report.scanned, to_finish)
         return True
 
 

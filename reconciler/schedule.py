@@ -1,7 +1,8 @@
-"""When passes are due: every so often, or by a cron expression. Pure: no clock, no scheduler."""
+"""When passes are due, and when those that failed are tried again. No clock, no scheduler."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -10,6 +11,9 @@ from typing import TypeAlias
 from cronsim import CronSim, CronSimError
 
 from reconciler.errors import ConfigurationError
+
+#: Seconds before the first new try, and at most before any; each is varied by half.
+FIRST_RETRY, LAST_RETRY = 5.0, 60.0
 
 _CRON_FIELDS = 5
 
@@ -60,3 +64,9 @@ def parse_cron(expression: str, now: datetime) -> Cron:
     except StopIteration:
         raise ConfigurationError(f"--cron {expression!r}: this day never comes") from None
     return cron
+
+
+def retry_delay(failures: int) -> float:
+    """Seconds until the next try, after so many in a row that failed: twice as long each time."""
+    grown: float = FIRST_RETRY * 2 ** min(failures - 1, 10)
+    return min(grown, LAST_RETRY) * random.uniform(0.5, 1.5)  # noqa: S311 - only to spread replicas

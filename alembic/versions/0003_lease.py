@@ -22,6 +22,13 @@ SCHEMA = "reconciler"
 def upgrade() -> None:
     for name in ("table_name", "namespace"):
         op.add_column("passes", sa.Column(name, sa.Text), schema=SCHEMA)
+    op.create_index(
+        "passes_heartbeat",
+        "passes",
+        ["table_name", "namespace", "finished_at"],
+        schema=SCHEMA,
+        postgresql_where=sa.text("outcome IN ('ok', 'unresolved')"),
+    )
     op.create_table(
         "lease",
         sa.Column("table_name", sa.Text, primary_key=True),
@@ -35,5 +42,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("lease", schema=SCHEMA)
+    op.drop_index("passes_heartbeat", "passes", schema=SCHEMA)
     for name in ("table_name", "namespace"):
         op.drop_column("passes", name, schema=SCHEMA)

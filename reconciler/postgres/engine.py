@@ -34,6 +34,10 @@ class PoolerSafeDialect(PGDialect_asyncpg):
 
     supports_statement_cache = True
 
+    def do_close(self, dbapi_connection: Any) -> None:
+        """Say goodbye, but not for longer than two seconds to a server that is silent."""
+        dbapi_connection.terminate()
+
     async def setup_asyncpg_json_codec(self, conn: Any) -> None:
         """Set up the codec of json in one transaction."""
         async with conn.driver_connection.transaction():
@@ -84,6 +88,16 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
     return engine
 
 
+async def forget_connections(engine: AsyncEngine) -> None:
+    """Start anew with a pool of no connections, and cut off those that are idle in the old one.
+
+    They may be dead, or lead to a server that has become read-only, and a ping does not tell.
+    """
+    old = engine.sync_engine.pool
+    await engine.dispose(close=False)
+    old.dispose()  # outside of SQLAlchemy's greenlets: without waiting for anybody's goodbye
+
+
 @contextmanager
 def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
     """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong.
@@ -96,11 +110,12 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        refused = sqlstate(error).startswith(_REFUSALS)
+        misconfigured = isinstance(_origin(error), asyncpg.ClientConfigurationError)
+        refused = misconfigured or sqlstate(error).startswith(_REFUSALS)
         kind = DatabaseUnfit if refused else DatabaseUnusable
         raise kind(f"cannot {doing}: {_explain(error, source)}") from error
     except ValueError:  # from asyncpg's reading of the URL; its words may repeat the password
-        raise DatabaseUnusable(
+        raise DatabaseUnfit(
             f"cannot {doing}: {source} cannot be read; are special characters in it "
             "percent-encoded?"
         ) from None
@@ -118,9 +133,7 @@ _REFUSALS = ("22", "23", "28", "3D", "42", "P0")
 
 
 def _explain(error: BaseException, source: str) -> str:
-    origin: BaseException = error
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        origin = error.orig.__cause__ or error.orig  # asyncpg's own error, without its wrapping
+    origin = _origin(error)
     if isinstance(origin, TimeoutError):
         return f"the database did not answer in time: check {source}"
     if isinstance(origin, OSError):
@@ -128,6 +141,13 @@ def _explain(error: BaseException, source: str) -> str:
     if isinstance(origin, _BAD_URL):
         return f"{_text(origin)}: check {source}"
     return _text(origin)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """asyncpg's own error, without SQLAlchemy's wrapping."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
 
 
 _BAD_URL = (

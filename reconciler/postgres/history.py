@@ -16,12 +16,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import __version__
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report import PassReport
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
 from reconciler.ports import Observer
 from reconciler.postgres.engine import translated
-from reconciler.postgres.tables import changes, passes
+from reconciler.postgres.tables import changes, is_good, passes
 
 #: How long passes that changed nothing are kept; the others stay with their journal.
 KEEP = timedelta(days=7)
@@ -38,6 +38,8 @@ class Heartbeat:
 
     finished_at: datetime
     duration: timedelta
+    #: By the same clock, the database's.
+    read_at: datetime
 
 
 class PassHistory(Observer):
@@ -66,10 +68,7 @@ class PassHistory(Observer):
             )
 
     async def on_pass(self, report: PassReport) -> None:
-        """Record how it ended, and now and then remove what is old.
-
-        A database that is away by now makes the pass an aborted one.
-        """
+        """Record how it ended. A database that is away by now makes the pass an aborted one."""
         if report.dry_run:
             return
         try:
@@ -83,29 +82,28 @@ class PassHistory(Observer):
                     error=report.error,
                 )
             )
-            if time.monotonic() - self._pruned_at >= PRUNE_EVERY.total_seconds():
-                self._pruned_at = time.monotonic()
-                log.debug("pruned the history", passes=await self.prune())
         except DatabaseUnusable as error:
             report.error = report.error or str(error)
+        # Not after a pass that failed: what there was before is all there is to go by then.
+        due = time.monotonic() - self._pruned_at >= PRUNE_EVERY.total_seconds()
+        if due and report.error is None:
+            self._pruned_at = time.monotonic()
+            await self._prune_quietly()
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass; None if there was none yet. Raises `DatabaseUnusable`."""
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
         query = (
-            sa.select(passes.c.finished_at, seconds)
-            .where(
-                *(passes.c[name] == value for name, value in self._of.items()),
-                passes.c.outcome.in_([PassOutcome.OK.value, PassOutcome.UNRESOLVED.value]),
-            )
-            .order_by(passes.c.started_at.desc())
+            sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp())
+            .where(*self._ours(), is_good(passes.c.outcome))
+            .order_by(passes.c.finished_at.desc())
             .limit(1)
         )
         with translated("read reconciler.passes"):
             async with self._engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
                 row = (await connection.execute(query)).first()
-                return row and Heartbeat(row[0], timedelta(seconds=row[1]))
+                return row and Heartbeat(row[0], timedelta(seconds=row[1]), read_at=row[2])
 
     async def prune(self) -> int:
         """Remove old passes that changed nothing; returns how many. Raises `DatabaseUnusable`."""
@@ -113,6 +111,7 @@ class PassHistory(Observer):
         old = (
             sa.select(passes.c.id)
             .where(
+                *self._ours(),
                 passes.c.started_at < cutoff,
                 # The start is by the clock of its host, which may be days off.
                 sa.or_(passes.c.finished_at < cutoff, passes.c.finished_at.is_(None)),
@@ -121,7 +120,22 @@ class PassHistory(Observer):
             .order_by(passes.c.started_at)
             .limit(PRUNE_BATCH)
         )
-        return await self._execute(sa.delete(passes).where(passes.c.id.in_(old)))
+        removing = sa.delete(passes).where(passes.c.id.in_(old))
+        removed = batch = await self._execute(removing)
+        while batch == PRUNE_BATCH:
+            removed += (batch := await self._execute(removing))
+        return removed
+
+    async def _prune_quietly(self) -> None:
+        try:
+            removed = await self.prune()
+        except DatabaseUnusable as error:  # no reason to call a good pass a bad one
+            log.warning("cannot prune the history", error=str(error))
+        else:
+            log.debug("pruned the history", passes=removed)
+
+    def _ours(self) -> list[sa.ColumnElement[bool]]:
+        return [passes.c[name] == value for name, value in self._of.items()]
 
     async def _execute(self, statement: sa.Insert | sa.Update | sa.Delete) -> int:
         with translated("write reconciler.passes"):

@@ -194,7 +194,7 @@ async def _check_privileges(
     row = (await connection.execute(granted)).one()
     refused = [f"{right} ({name})" for (right, name), ok in zip(needed, row, strict=True) if not ok]
     if refused:
-        user = await connection.scalar(sa.select(sa.func.current_user()))
+        user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
         raise DatabaseUnfit(
             f"role {user} may not use table {names.full_name}: "
             f"GRANT {', '.join(refused)} ON {names.full_name} TO {user}"

@@ -61,7 +61,7 @@ async def _check_rights(connection: AsyncConnection, needed: tuple[tuple[str, st
     refused = (await connection.execute(_REFUSED, given)).all()
     grants += [f"{privilege} ON {OWN_SCHEMA}.{name}" for name, privilege in refused]
     if grants:
-        user = await connection.scalar(sa.select(sa.func.current_user()))
+        user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
         raise DatabaseUnfit(
             f"role {user} may not use schema {OWN_SCHEMA}: "
             + "; ".join(f"GRANT {grant} TO {user}" for grant in grants)

@@ -6,19 +6,14 @@ Settings stop here and in `app`: everything below gets plain values. Temporal's 
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     model_validator,
 )
 from pydantic_settings import (
@@ -31,73 +26,11 @@ from pydantic_settings import (
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
 from reconciler.postgres.tables import TableNames
 from reconciler.reconcile import PassOptions
+from reconciler.settings.values import DatabaseUrl, Duration, Interval, Name, Port, Rate
 
 PREFIX = "RECONCILER_"
 DOTENV = ".env"
 TOML = "reconciler.toml"
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
-_MAX_PORT = 65535
-# What SQLAlchemy's URLs call differently, and what they may say about what we decide ourselves.
-_LIBPQ = {"ssl": "sslmode"}
-_DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
-_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
-
-
-def parse_duration(value: object) -> object:
-    """`30`, `30s`, `5m`, `2h` or `7d` as a timedelta; a bare number is seconds."""
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.fullmatch(str(value).strip().lower())
-    if match is None:
-        raise ValueError("must be a number of seconds, or a duration such as 30s, 5m, 2h, 7d")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
-    except OverflowError:
-        raise ValueError("is too long a duration") from None
-
-
-def check_database_url(value: object) -> object:
-    """A PostgreSQL URL in the form asyncpg takes. Its errors never repeat it: it holds secrets."""
-    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    scheme, _, rest = url.partition("://")
-    if scheme not in _SCHEMES or not rest:
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
-    # Whatever is split off at the wrong place could be part of a password, and end up in an error.
-    parts = urlsplit(f"postgresql://{rest}")
-    hosts = parts.netloc.rpartition("@")
-    if "@" in hosts[0] or parts.fragment or ("[" in hosts[0]):
-        raise ValueError("has special characters in user or password: percent-encode them")
-    for host in hosts[2].split(","):
-        port = host.rpartition("]")[2].partition(":")[2]
-        if port and not (port.isdecimal() and int(port) <= _MAX_PORT):
-            raise ValueError("has a port that is not a number from 0 to 65535")
-    try:
-        query = parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
-    except ValueError:
-        raise ValueError("has a query that is not name=value&name=value") from None
-    known = [(_LIBPQ.get(name, name), value) for name, value in query if name not in _DROPPED]
-    return f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(known)}" if known else "")
-
-
-def check_rate(value: float) -> float:
-    """0 for no limit, or at least 1: slower, a pass would stand still without saying so."""
-    if value != 0 and not value >= 1:
-        raise ValueError("must be 0, for no limit, or at least 1")
-    return value
-
-
-def check_interval(value: timedelta) -> timedelta:
-    """At least a second: to ask more often helps nobody, and zero would be a busy loop."""
-    if value < timedelta(seconds=1):
-        raise ValueError("must be at least 1s")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
-Name = Annotated[str, Field(min_length=1, max_length=63)]
 
 
 class LogFormat(StrEnum):
@@ -224,9 +157,7 @@ class Settings(DatabaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         16, description="rows asked about at the same time"
     )
-    max_rps: Annotated[float, AfterValidator(check_rate)] = Field(
-        100, description="calls to Temporal per second, 1 or more; 0 = no limit"
-    )
+    max_rps: Rate = Field(100, description="calls to Temporal per second, 1 or more; 0 = no limit")
     grace: Duration = Field(
         timedelta(seconds=60), description="rows younger than this may still be about to start"
     )
@@ -236,15 +167,13 @@ class Settings(DatabaseSettings):
     max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="share of missing rows above which none of them is finished"
     )
-    interval: Annotated[Duration, AfterValidator(check_interval)] = Field(
+    interval: Interval = Field(
         timedelta(seconds=30), description="from the start of one pass of the loop to the next"
     )
     http_host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1", description="where the loop serves health and metrics; 0.0.0.0 for everybody"
     )
-    http_port: Annotated[int, Field(ge=0, le=_MAX_PORT)] = Field(
-        8080, description="its port; 0 = any free one, see the log"
-    )
+    http_port: Port = Field(8080, description="its port; 0 = any free one, see the log")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")
 

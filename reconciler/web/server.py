@@ -19,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from reconciler.errors import ConfigurationError
 
 #: Seconds that a connection may live: Prometheus and probes come again, and who sends half a
-#: request and waits must not keep others out.
-CONNECTION_TIME = 30.0
+#: request and waits must not keep others out for as long as a probe may fail.
+CONNECTION_TIME = 10.0
 #: Connections at a time; more are told so (503).
 CONNECTIONS = 256
 

@@ -237,8 +237,9 @@ async def test_json_logs(reconciler: Command, database: Database, world: World) 
 
     result = await reconciler("once", "--json", RECONCILER_LOG_FORMAT="json")
 
-    (line,) = map(json.loads, result.err.splitlines())
+    line, told = map(json.loads, result.err.splitlines())
     assert line["event"] == "finished"
+    assert (told["event"], told["written"]) == ("pass", {"failed": 1})
     assert line["workflow_id"] == world.workflow_id
     assert line["pass_id"] == result.json["pass_id"]
 

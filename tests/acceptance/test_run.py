@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -80,7 +81,7 @@ async def test_the_first_pass_does_not_wait_for_its_time(
         await eventually(lambda: is_written(database, id_))
 
 
-async def test_a_standby_of_months_passes_when_it_is_due(
+async def test_the_next_pass_comes_within_the_interval(
     reconciler: Command, database: Database, world: World
 ) -> None:
     async with daemon(reconciler) as running:
@@ -188,6 +189,17 @@ class TestStopping:
             assert await running.ended(5) == 128 + signal.SIGTERM
             assert await running.said("told to stop a second time: ending at once")
 
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    async def test_while_it_is_being_loaded(
+        self, reconciler: Command, number: signal.Signals
+    ) -> None:
+        process = await reconciler.start("run")
+        await eventually(lambda: has_a_handler(process.pid, number))
+        process.send_signal(number)
+        result = await reconciler.result(process)
+
+        assert (result.code, "Traceback" in result.err) == (0, False)
+
     async def test_before_it_has_begun(self, reconciler: Command) -> None:
         async with daemon(reconciler, TEMPORAL_ADDRESS="127.0.0.1:1") as running:
             await running.said("waiting")
@@ -195,9 +207,16 @@ class TestStopping:
             assert await running.stop() == 0
 
 
+async def has_a_handler(pid: int, number: signal.Signals) -> bool:
+    """As the kernel sees it: the earliest moment at which the command can be told to stop."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught & 1 << (number - 1))
+
+
 class TestHttp:
     async def test_garbage_changes_nothing(self, reconciler: Command) -> None:
-        async with daemon(reconciler) as running:
+        async with daemon(reconciler, RECONCILER_INTERVAL="1h") as running:
             await eventually(running.ready)
             before = len(running.lines)
             port = (await running.said("listening"))["port"]
@@ -278,8 +297,16 @@ class TestRefused:
                 [],
                 {"RECONCILER_INTERVAL": "0"},
                 2,
-                "RECONCILER_INTERVAL: must be at least 1s (it is '0')",
+                "RECONCILER_INTERVAL: must be at least 1s and at most 365d (it is '0')",
                 id="interval",
+            ),
+            pytest.param([], {"RECONCILER_INTERVAL": "400d"}, 2, "at most 365d", id="for ever"),
+            pytest.param(
+                [],
+                {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d?sslmode=bogus"},
+                4,
+                "sslmode",
+                id="sslmode",
             ),
             pytest.param(["--cron", "99 * * * *"], {}, 2, "--cron '99 * * * *': bad m", id="cron"),
             pytest.param([], {"RECONCILER_HTTP_PORT": "99999"}, 2, "HTTP_PORT", id="no such port"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,14 +16,15 @@ from structlog.testing import capture_logs
 
 from reconciler import daemon as module
 from reconciler import keeper as keeper_module
+from reconciler import schedule as schedule_module
 from reconciler.app import App
 from reconciler.core.report import PassReport
-from reconciler.daemon import MAX_JITTER, MODE, Loop, retry_delay
+from reconciler.daemon import MAX_JITTER, MODE, Loop
 from reconciler.health import Health
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
 from reconciler.ports import Observer
-from reconciler.schedule import Cron, Every
+from reconciler.schedule import Cron, Every, retry_delay
 from tests.factories import NOW
 from tests.polling import eventually
 
@@ -85,7 +87,7 @@ class Bench:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(keeper_module, "CLAIM_EVERY", 0.01)
-    monkeypatch.setattr(module, "FIRST_RETRY", 0.02)
+    monkeypatch.setattr(schedule_module, "FIRST_RETRY", 0.02)
     bench = Bench()
     yield bench
     for task in bench.running:
@@ -148,7 +150,7 @@ async def test_a_pass_that_fails_is_tried_again_and_its_connections_forgotten(
 
     failed = [line for line in lines if line["event"] == "pass failed"]
     assert [line["failures"] for line in failed] == [1, 2]
-    assert app.did[:4] == ["forget connections", "release"] * 2
+    assert app.did[:4] == ["release", "forget connections"] * 2
     assert bench.value("passes_total", mode="run", outcome="aborted") == 2
 
 
@@ -242,6 +244,66 @@ async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
     app.epoch = None
     async with asyncio.timeout(5):
         await stopped.wait()
+
+
+@pytest.mark.parametrize("back", ["while the pass winds down", "later"])
+async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
+    bench: Bench, back: str
+) -> None:
+    stopped = asyncio.Event()
+
+    async def until_stopped(report: PassReport) -> None:
+        if report.pass_id == "1":
+            return
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if back == "later":
+                app.epoch = None
+            else:
+                await refused(app, 3)
+            report.stop()
+            stopped.set()
+
+    app = FakeApp(until_stopped)
+    bench.start(app, HOURLY)
+    await times(app, 1)
+    app.epoch = 2  # somebody else has had it in between
+    async with asyncio.timeout(5):
+        await stopped.wait()
+    if back == "later":
+        await refused(app, 3)
+        app.epoch = 3
+    await times(app, 2)
+
+
+async def refused(app: FakeApp, claims: int) -> None:
+    """Wait until it has been asked for the lease that many times more."""
+    before = app.claims
+
+    async def asked() -> bool:
+        return app.claims >= before + claims
+
+    await eventually(asked)
+
+
+async def test_the_sdks_metrics_are_fetched_in_the_loops_own_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SDK_METRICS_EVERY", timedelta(seconds=1))
+    threads: list[str] = []
+
+    def drain(_: SdkMetrics) -> None:
+        threads.append(threading.current_thread().name)
+
+    monkeypatch.setattr(SdkMetrics, "drain", drain)
+    bench.start(FakeApp(well))
+
+    async def drained() -> bool:
+        return bool(threads)
+
+    await eventually(drained)
+    assert set(threads) == {threading.main_thread().name}
 
 
 async def test_a_pass_longer_than_the_interval_is_counted(bench: Bench) -> None:

@@ -28,6 +28,7 @@ INTERVAL = timedelta(seconds=30)
 class FakeKeeper:
     holds: bool = True
     stands_by: bool = False
+    trouble: str | None = None
     turned_at: float = field(default_factory=time.monotonic)
 
 
@@ -59,7 +60,7 @@ class FakeApp:
 
 
 def beat(age: timedelta, duration: timedelta = timedelta(seconds=1)) -> Heartbeat:
-    return Heartbeat(NOW - age, duration)
+    return Heartbeat(NOW - age, duration, read_at=NOW)
 
 
 def make(app: FakeApp | None = None, keeper: FakeKeeper | None = None) -> Health:
@@ -111,6 +112,21 @@ async def test_who_cannot_reach_both_sides_is_not_ready(app: FakeApp, holds: boo
 
     assert not ready
     assert "away" in told["why"]
+
+
+@pytest.mark.parametrize("stands_by", [True, False])
+async def test_who_cannot_claim_the_lease_is_not_ready(stands_by: bool) -> None:
+    keeper = FakeKeeper(stands_by=stands_by, trouble="cannot execute INSERT in a read-only")
+    ready, told = await make(FakeApp(beat(INTERVAL)), keeper).readiness()
+
+    assert (ready, told["why"]) == (False, keeper.trouble)
+
+
+async def test_lateness_is_by_the_databases_clock_alone() -> None:
+    health = make(FakeApp(beat(timedelta(seconds=1))), FakeKeeper())
+    health.clock = lambda: NOW + timedelta(days=1)
+
+    assert (await health.readiness())[0]
 
 
 async def test_a_side_that_does_not_answer_is_not_waited_for(

@@ -40,14 +40,18 @@ class FakeLease:
 class Bench:
     """A keeper, its lease, and a clock that moves when it is told to."""
 
+    async def forget(self) -> None:
+        self.forgotten += 1
+
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now, self.forgotten = 1000.0, 0
         self.heard: list[str] = []
         self.lease = FakeLease()
         self.keeper = Keeper(
             self.lease,
             on_taken=lambda: self.heard.append("taken"),
             on_lost=lambda: self.heard.append("lost"),
+            on_failed=self.forget,
             clock=lambda: self.now,
         )
 
@@ -106,6 +110,8 @@ async def test_a_claim_that_fails_loses_nothing_as_long_as_there_is_time(bench: 
     await bench.keeper.turn()
     assert bench.heard == ["taken"]
     assert bench.keeper.holds
+    assert bench.keeper.trouble == "away"
+    assert bench.forgotten == 1, "pooled connections may be what is wrong"
 
     bench.now += 1
     await bench.keeper.turn()
@@ -150,9 +156,24 @@ async def test_it_stands_by_only_while_another_replica_is_known_to_have_it(bench
     await bench.keeper.turn()
     assert bench.keeper.stands_by
 
+    bench.lease.answer = DatabaseUnusable("away")
+    await bench.keeper.turn()
+    assert not bench.keeper.stands_by, "nobody knows"
+
     bench.lease.answer = 1
     await bench.keeper.turn()
     assert not bench.keeper.stands_by
+    assert bench.keeper.trouble is None
+
+
+async def test_a_pass_left_out_while_it_could_not_be_relied_upon_is_made_up_for(
+    bench: Bench,
+) -> None:
+    await bench.keeper.turn()
+    bench.now += TRUSTED + 1
+    await bench.keeper.turn()
+
+    assert bench.heard == ["taken", "taken"], "and it was never lost"
 
 
 async def test_a_long_outage_is_told_once_a_minute(bench: Bench) -> None:

@@ -25,6 +25,7 @@ from reconciler.core.model import (
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy, Policy
 from reconciler.errors import DatabaseUnusable, TemporalUnusable
+from reconciler.pass_log import PassLog
 from reconciler.ports import Written
 from reconciler.reconcile import PassOptions, run_pass
 from tests.factories import NOW, closed, policy, row
@@ -453,6 +454,45 @@ async def test_a_pass_that_changed_something_is_worth_a_line(
     (line,) = [line for line in lines if line["event"] == "pass"]
     assert line["log_level"] == level
     assert line["scanned"] == 2
+
+
+async def test_what_is_wrong_is_told_once_and_again_when_it_changes() -> None:
+    pass_log, warned = PassLog(), []
+    for cause in ("busy", "busy", "no such run", None, "busy"):
+        answer = Open() if cause is None else Unknown(cause)
+        with capture_logs() as lines:
+            await run_pass(
+                MemoryStore(rows(1)),
+                ScriptedProbe({}, answer),
+                [],
+                policy(),
+                PassOptions(),
+                NOW,
+                pass_log,
+            )
+        warned.append([line["detail"] for line in lines if line["log_level"] == "warning"])
+
+    assert warned == [["busy"], [], ["no such run"], [], ["busy"]]
+
+
+async def test_a_row_that_is_refused_and_most_that_are_missing_are_told_once() -> None:
+    pass_log, warned = PassLog(), 0
+    for _ in range(3):
+        store = MemoryStore(rows(30))
+        store.refused = {1: "trigger says no"}
+        with capture_logs() as lines:
+            await run_pass(
+                store,
+                scripted(Missing(), wf_1=closed()),
+                [],
+                policy(),
+                PassOptions(),
+                NOW,
+                pass_log,
+            )
+        warned += sum(line["log_level"] == "warning" for line in lines)
+
+    assert warned == 2
 
 
 async def test_a_row_that_is_finished_has_a_line_that_explains_it() -> None:

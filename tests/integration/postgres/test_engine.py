@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -13,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnusable
-from reconciler.postgres.engine import open_engine, translated
+from reconciler.postgres.engine import forget_connections, open_engine, translated
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database, with_database
 from tests.factories import outcome
+from tests.proxy import proxy
+from tests.restartable import restartable_postgres
 from tests.silent import silent_server
 
 
@@ -135,3 +138,35 @@ async def test_a_silent_server_does_not_hang_it(monkeypatch: pytest.MonkeyPatch)
         engine = open_engine(f"postgresql://u@127.0.0.1:{silent.port}/db")
         with pytest.raises(DatabaseUnusable, match="did not answer in time"):
             await use(engine)
+
+
+async def test_connections_into_a_black_hole_are_forgotten_without_waiting_for_them() -> None:
+    async with restartable_postgres() as server, proxy("127.0.0.1", server.port) as network:
+        engine = open_engine(server.url.replace(f":{server.port}/", f":{network.port}/"))
+        try:
+            async with engine.connect() as one, engine.connect() as two:
+                for connection in (one, two):
+                    await connection.execute(sa.text("SELECT 1"))
+            network.blackhole()
+            async with asyncio.timeout(1):
+                await forget_connections(engine)
+            assert engine.pool.checkedin() == 0  # type: ignore[attr-defined]
+            network.heal()
+            async with asyncio.timeout(10), engine.connect() as connection:
+                assert await connection.scalar(sa.text("SELECT 1")) == 1
+        finally:
+            await engine.dispose()
+
+
+async def test_an_engine_says_goodbye_in_bounded_time() -> None:
+    """SQLAlchemy would wait a minute for each connection of a server that is silent."""
+    async with restartable_postgres() as server:
+        engine = open_engine(server.url)
+        async with engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+        server.pause()
+        try:
+            async with asyncio.timeout(8):
+                await engine.dispose()
+        finally:
+            server.resume()

@@ -1,0 +1,76 @@
+"""The kinds of values that settings have, and how each is read. Errors never repeat a secret."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+MAX_PORT = 65535
+# What SQLAlchemy's URLs call differently, and what they may say about what we decide ourselves.
+_LIBPQ = {"ssl": "sslmode"}
+_DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
+_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+
+
+def parse_duration(value: object) -> object:
+    """`30`, `30s`, `5m`, `2h` or `7d` as a timedelta; a bare number is seconds."""
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(str(value).strip().lower())
+    if match is None:
+        raise ValueError("must be a number of seconds, or a duration such as 30s, 5m, 2h, 7d")
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise ValueError("is too long a duration") from None
+
+
+def check_database_url(value: object) -> object:
+    """A PostgreSQL URL in the form asyncpg takes. Its errors never repeat it: it holds secrets."""
+    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    scheme, _, rest = url.partition("://")
+    if scheme not in _SCHEMES or not rest:
+        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    # Whatever is split off at the wrong place could be part of a password, and end up in an error.
+    parts = urlsplit(f"postgresql://{rest}")
+    hosts = parts.netloc.rpartition("@")
+    if "@" in hosts[0] or parts.fragment or ("[" in hosts[0]):
+        raise ValueError("has special characters in user or password: percent-encode them")
+    for host in hosts[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isdecimal() and int(port) <= MAX_PORT):
+            raise ValueError("has a port that is not a number from 0 to 65535")
+    try:
+        query = parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
+    except ValueError:
+        raise ValueError("has a query that is not name=value&name=value") from None
+    known = [(_LIBPQ.get(name, name), value) for name, value in query if name not in _DROPPED]
+    return f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(known)}" if known else "")
+
+
+def check_rate(value: float) -> float:
+    """0 for no limit, or at least 1: slower, a pass would stand still without saying so."""
+    if value != 0 and not value >= 1:
+        raise ValueError("must be 0, for no limit, or at least 1")
+    return value
+
+
+def check_interval(value: timedelta) -> timedelta:
+    """At least a second: to ask more often helps nobody, and zero would be a busy loop."""
+    if not timedelta(seconds=1) <= value <= timedelta(days=365):
+        raise ValueError("must be at least 1s and at most 365d")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
+Name = Annotated[str, Field(min_length=1, max_length=63)]
+Rate = Annotated[float, AfterValidator(check_rate)]
+Interval = Annotated[Duration, AfterValidator(check_interval)]
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
