@@ -200,11 +200,40 @@ class TestStopping:
 
         assert (result.code, "Traceback" in result.err) == (0, False)
 
+    async def test_while_the_name_service_is_silent(
+        self, reconciler: Command, tmp_path: Path
+    ) -> None:
+        asked = tmp_path / "asked"
+        (tmp_path / "sitecustomize.py").write_text(SILENT_NAME_SERVICE.format(str(asked)))
+        url = "postgresql://u@silent.invalid/d"
+        async with daemon(reconciler, PYTHONPATH=str(tmp_path), DATABASE_URL=url) as running:
+
+            async def is_asked() -> bool:
+                return asked.exists()
+
+            await eventually(is_asked)
+            running.send(signal.SIGTERM)
+
+            assert await running.ended(10) == 0
+
     async def test_before_it_has_begun(self, reconciler: Command) -> None:
         async with daemon(reconciler, TEMPORAL_ADDRESS="127.0.0.1:1") as running:
             await running.said("waiting")
 
             assert await running.stop() == 0
+
+
+#: Loaded by Python itself. A thread that waits for an answer cannot be stopped by anybody.
+SILENT_NAME_SERVICE = """
+import pathlib, socket, time
+known = socket.getaddrinfo
+def getaddrinfo(host, *arguments, **options):
+    if host == "silent.invalid":
+        pathlib.Path({!r}).touch()
+        time.sleep(60)
+    return known(host, *arguments, **options)
+socket.getaddrinfo = getaddrinfo
+"""
 
 
 async def has_a_handler(pid: int, number: signal.Signals) -> bool:
