@@ -27,7 +27,9 @@ RUN cd / && /opt/reconciler/bin/python -c \
 
 
 FROM python:3.13-slim
+ARG VERSION=unknown
 LABEL org.opencontainers.image.title="reconciler" \
+      org.opencontainers.image.version=$VERSION \
       org.opencontainers.image.description="Repairs workflow rows in PostgreSQL that still say running after their Temporal workflow has ended." \
       org.opencontainers.image.licenses="MIT"
 # A number, so that Kubernetes can see that it is not root.

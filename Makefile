@@ -30,7 +30,7 @@ test-soak: $(STAMP) ## Kill servers and daemons at random for some minutes (SECO
 	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
 
 image: ## Build the container image
-	docker build --tag reconciler:$(VERSION) .
+	docker build --build-arg VERSION=$(VERSION) --tag reconciler:$(VERSION) .
 
 lint: $(STAMP) ## Check format, style, types, layers
 	$(BIN)/ruff format --check .

@@ -144,7 +144,7 @@ def _explain(error: BaseException, source: str) -> str:
 
 
 def _origin(error: BaseException) -> BaseException:
-    """asyncpg's own error, without SQLAlchemy's wrapping."""
+    """Asyncpg's own error, without SQLAlchemy's wrapping."""
     if isinstance(error, DBAPIError) and error.orig is not None:
         return error.orig.__cause__ or error.orig
     return error

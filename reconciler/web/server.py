@@ -58,7 +58,11 @@ async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
+        # :: is everybody, as 0.0.0.0 is; a check from inside asks 127.0.0.1.
+        everybody = address[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(
+            address[:2], family=family, backlog=CONNECTIONS, dualstack_ipv6=everybody
+        )
     except OSError as error:
         # asyncio's and Python's own words repeat the address.
         number = error.errno or 0

@@ -172,6 +172,7 @@ async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
         assert await running.stop() == 0
 
     assert alive.status_code == 200, "being cut off is no reason to be killed"
+    assert all("timestamp" in line for line in running.lines), "every library logs through ours"
     assert len(connections) <= CONNECTIONS
     journalled = await stage.fetch(
         "SELECT count(*) AS changes, count(DISTINCT row_id) AS rows FROM reconciler.changes"
@@ -179,6 +180,25 @@ async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
         [workflow_id, later],
     )
     assert journalled == [{"changes": 2 * ROWS, "rows": 2 * ROWS}]
+
+
+@pytest.mark.timeout(120)
+async def test_a_slow_network(stage: Stage, tmp_path: Path) -> None:
+    async with daemon(stage.command(tmp_path)) as running:
+        await eventually(running.ready)
+        stage.to_postgres.delay(0.1)
+        stage.to_temporal.delay(0.1)
+        try:
+            workflow_id = await stage.insert_closed()
+
+            async def all_written() -> bool:
+                return await stage.written(workflow_id) == ROWS
+
+            await eventually(all_written, RECOVERED)
+        finally:
+            stage.to_postgres.heal()
+            stage.to_temporal.heal()
+    assert running.logged("pass failed") == []
 
 
 async def asked_about_some(running: Daemon) -> None:

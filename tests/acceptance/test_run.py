@@ -263,6 +263,8 @@ class TestHttp:
             assert (await running.said("listening"))["host"] == "127.0.0.1"
         async with daemon(reconciler, RECONCILER_HTTP_HOST="0.0.0.0") as running:
             assert (await running.said("listening"))["host"] == "0.0.0.0"
+        async with daemon(reconciler, RECONCILER_HTTP_HOST="::") as running:
+            assert (await running.get("/livez")).text == "ok\n", "by IPv4 too"
 
 
 GARBAGE = (
