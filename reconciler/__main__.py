@@ -20,7 +20,8 @@ def main() -> None:
         signal.signal(number, _leave)
     from reconciler.cli import run  # noqa: PLC0415
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces
+    if not _is_loop():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # closed by the caller
@@ -31,7 +32,11 @@ def main() -> None:
 
 def _leave(number: int, _: FrameType | None) -> None:
     """The loop stops when it is told to; another command is cut short, as shells say it."""
-    os._exit(0 if sys.argv[1:2] == ["run"] else 128 + number)
+    os._exit(0 if _is_loop() else 128 + number)
+
+
+def _is_loop() -> bool:
+    return sys.argv[1:2] == ["run"]
 
 
 if __name__ == "__main__":
