@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -39,57 +40,25 @@ class PassMetrics(Observer):
         """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
         self._mode, self._clock = mode, clock
         self._types: set[str] = set()
-        self._passes = Counter(
-            "reconciler_passes", "Passes that ended.", ["mode", "outcome"], registry=registry
-        )
+        make: dict[str, Any] = {"namespace": "reconciler", "registry": registry}
+        self._passes = Counter("passes", "Passes that ended.", ["mode", "outcome"], **make)
         self._duration = Histogram(
-            "reconciler_pass_duration_seconds",
-            "How long passes took.",
-            ["mode"],
-            buckets=_DURATIONS,
-            registry=registry,
+            "pass_duration_seconds", "How long passes took.", ["mode"], buckets=_DURATIONS, **make
         )
-        self._overruns = Counter(
-            "reconciler_pass_overruns", "Passes longer than the interval.", registry=registry
-        )
-        self._scanned = Counter(
-            "reconciler_rows_scanned", "Rows a pass looked at.", registry=registry
-        )
-        self._written = Counter(
-            "reconciler_rows_written",
-            "Rows finished, by the status written.",
-            ["status", "workflow_type"],
-            registry=registry,
-        )
-        self._left = Counter(
-            "reconciler_rows_left",
-            "Rows left as they were, again in each pass, by reason.",
-            ["reason"],
-            registry=registry,
-        )
-        self._lost_races = Counter(
-            "reconciler_lost_races",
-            "Rows that somebody else finished, or was writing, meanwhile.",
-            registry=registry,
-        )
-        self._missed = Counter(
-            "reconciler_missed_writes",
-            "Rows that the main path should have written, by Temporal's close status.",
-            ["workflow_type", "status"],
-            registry=registry,
-        )
-        self._drift = Histogram(
-            "reconciler_drift_age_seconds",
-            "From the close of a workflow to the write of its row.",
-            buckets=_AGES,
-            registry=registry,
-        )
-        self._missing = Gauge(
-            "reconciler_missing_rows",
-            "Rows whose workflow Temporal does not know, in the last complete pass.",
-            ["reason"],
-            registry=registry,
-        )
+        self._overruns = Counter("pass_overruns", "Passes longer than the interval.", **make)
+        self._scanned = Counter("rows_scanned", "Rows a pass looked at.", **make)
+        written = "Rows finished, by the status written."
+        self._written = Counter("rows_written", written, ["status", "workflow_type"], **make)
+        left = "Rows left as they were, again in each pass, by reason."
+        self._left = Counter("rows_left", left, ["reason"], **make)
+        lost = "Rows that somebody else finished, or was writing, meanwhile."
+        self._lost_races = Counter("lost_races", lost, **make)
+        missed = "Rows that the main path should have written, by Temporal's close status."
+        self._missed = Counter("missed_writes", missed, ["workflow_type", "status"], **make)
+        drift = "From the close of a workflow to the write of its row."
+        self._drift = Histogram("drift_age_seconds", drift, buckets=_AGES, **make)
+        missing = "Rows whose workflow Temporal does not know, in the last complete pass."
+        self._missing = Gauge("missing_rows", missing, ["reason"], **make)
         self._running = _Running(clock)
         registry.register(self._running)
         self._duration.labels(mode)
