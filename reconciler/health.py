@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -16,6 +16,7 @@ from reconciler.errors import Unusable
 from reconciler.keeper import Keeper
 from reconciler.metrics.state import State, StateCollector
 from reconciler.postgres.history import Heartbeat
+from reconciler.schedule import Schedule
 
 #: Seconds without a turn of the loop after which it is taken for dead. A turn takes five, and
 #: some more while the database is silent: nothing that is merely slow comes near this.
@@ -28,19 +29,11 @@ CHECK_TIMEOUT = 3.0
 _T = TypeVar("_T")
 
 
-class Timetable(Protocol):
-    """When passes are due."""
-
-    def due_after(self, start: datetime, count: int) -> datetime:
-        """The time of the `count`-th pass that is due after `start`."""
-        ...
-
-
 @dataclass(slots=True)
 class Health:
     """Implements the web side's `Vitals`; the daemon fills in what it has as it gets it."""
 
-    timetable: Timetable
+    schedule: Schedule
     registry: CollectorRegistry
     #: Why there is nothing yet; None once both sides have been connected to.
     waiting_for: str | None = "starting"
@@ -67,8 +60,8 @@ class Health:
         """
         if self.app is None or self.keeper is None:
             return False, {"role": "starting", "why": self.waiting_for}
-        (_, database), (_, temporal) = await asyncio.gather(
-            self._beat(), _answer(self.app.check_temporal())
+        database, (_, temporal) = await asyncio.gather(
+            self._beat(self.app), _answer(self.app.check_temporal())
         )
         why = database or temporal or self.keeper.trouble
         if why is None and not self.keeper.stands_by:
@@ -87,14 +80,15 @@ class Health:
 
     async def scrape(self) -> bytes:
         """All metrics; the time of the last good pass is that of all replicas together."""
-        await self._beat()
+        if self.app is not None:
+            await self._beat(self.app)
         return generate_latest(self.registry)
 
     def state(self) -> State:
         """For the gauges."""
         now = self.clock()
-        due = self.timetable.due_after(now, 1)
-        interval = self.timetable.due_after(due, 1) - due
+        due = self.schedule.due_after(now, 1)
+        interval = self.schedule.due_after(due, 1) - due
         if self.app is None or self.keeper is None:
             return State(interval=interval)
         return State(
@@ -106,18 +100,17 @@ class Health:
             calls=self.app.rpc.calls,
         )
 
-    async def _beat(self) -> tuple[Heartbeat | None, str | None]:
-        if self.app is None:
-            return None, None
-        beat, why = await _answer(self.app.history.heartbeat())
+    async def _beat(self, app: App) -> str | None:
+        """Read the heartbeat; why it cannot be read, if so."""
+        beat, why = await _answer(app.history.heartbeat())
         self.last_good = beat or self.last_good
-        return beat, why
+        return why
 
     def _late(self) -> str | None:
         """Why the last good pass is too old; long passes make for long gaps."""
         if self.last_good is None:
             return "no pass has come to its end yet"
-        due = self.timetable.due_after(self.last_good.finished_at, READY_PASSES)
+        due = self.schedule.due_after(self.last_good.finished_at, READY_PASSES)
         if self.last_good.read_at <= due + READY_PASSES * self.last_good.duration:
             return None
         return f"{READY_PASSES} passes are overdue"
