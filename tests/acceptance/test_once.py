@@ -294,13 +294,7 @@ class TestStopped:
 
     async def rows_of_a_workflow_that_ended(self, database: Database, world: World) -> None:
         row = await world.ended(await world.start("complete"))
-        await database.execute(
-            "INSERT INTO workflow_executions (workflow_id, run_id)"
-            " SELECT $1, $2 FROM generate_series(1, $3)",
-            row.workflow_id,
-            row.run_id,
-            self.ROWS,
-        )
+        await database.insert_many(self.ROWS, row.workflow_id, row.run_id)
 
     async def some_are_written(self, database: Database) -> bool:
         return await self.written(database) > 0

@@ -94,12 +94,7 @@ async def test_passes_longer_than_the_interval_are_told_and_do_not_pile_up(
     reconciler: Command, database: Database, world: World
 ) -> None:
     row = world.row(await world.start("wait"))
-    await database.execute(
-        "INSERT INTO workflow_executions (workflow_id, run_id)"
-        " SELECT $1, $2 FROM generate_series(1, 30)",
-        row.workflow_id,
-        row.run_id,
-    )
+    await database.insert_many(30, row.workflow_id, row.run_id)
     async with daemon(reconciler, RECONCILER_MAX_RPS="20") as running:
         event = "the pass took longer than the interval; the next one follows when it is due"
         assert (await running.said(event))["rows"] == 30
@@ -138,13 +133,7 @@ class TestStopping:
     ) -> None:
         rows = 50_000
         row = await world.ended(await world.start("complete"))
-        await database.execute(
-            "INSERT INTO workflow_executions (workflow_id, run_id)"
-            " SELECT $1, $2 FROM generate_series(1, $3)",
-            row.workflow_id,
-            row.run_id,
-            rows,
-        )
+        await database.insert_many(rows, row.workflow_id, row.run_id)
         async with daemon(reconciler, RECONCILER_MAX_RPS="1000") as running:
             await running.said("finished")
             running.send(signal.SIGTERM)
