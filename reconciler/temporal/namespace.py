@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from temporalio.api.enums.v1 import ArchivalState
+
 from reconciler.temporal.rpc import Rpc
 
 
@@ -17,6 +19,8 @@ class Namespace:
     retention: timedelta
     #: What the server can do there, by the names of its capability flags.
     capabilities: frozenset[str]
+    #: Whether the histories of closed workflows are archived, and outlive the retention there.
+    archives_history: bool
 
 
 async def describe_namespace(rpc: Rpc) -> Namespace:
@@ -28,5 +32,8 @@ async def describe_namespace(rpc: Rpc) -> Namespace:
         retention=described.config.workflow_execution_retention_ttl.ToTimedelta(),
         capabilities=frozenset(
             field.name for field, value in info.capabilities.ListFields() if value is True
+        ),
+        archives_history=(
+            described.config.history_archival_state == ArchivalState.ARCHIVAL_STATE_ENABLED
         ),
     )

@@ -25,11 +25,14 @@ from reconciler.core.model import (
     RunRow,
     Unknown,
 )
+from reconciler.temporal.archive import archived_end
 from reconciler.temporal.close import describe_close, next_run_id
+from reconciler.temporal.codes import NotFound, RowError
 from reconciler.temporal.namespace import Namespace, describe_namespace
-from reconciler.temporal.rpc import NotFound, RowError, Rpc
+from reconciler.temporal.rpc import Rpc
 
-#: Runs of a chain that are followed, at two calls each, when its workflow id has been reused.
+#: Runs of a chain that are followed, at two calls each (and more for an archived one), when its
+#: workflow id does not lead to the last.
 MAX_HOPS = 50
 #: How much earlier than its row a workflow may seem to have started: rows are inserted before
 #: their workflow starts or right after, and database and Temporal have clocks of their own.
@@ -47,14 +50,19 @@ _CLOSE_STATUSES = {
 class TemporalProbe:
     """Answers `Probe.observe` with raw calls. Safe to share between concurrent observations."""
 
-    def __init__(self, rpc: Rpc, start_delay: timedelta) -> None:
+    def __init__(self, rpc: Rpc, start_delay: timedelta, *, ask_archive: bool = False) -> None:
         """`start_delay`: how long after a row was created its workflow may start.
 
         Only used for rows without a run id, where nothing else tells one use of an id from
         another.
+
+        `ask_archive`: whether the namespace's history archive, if it has one, is asked about runs
+        that Temporal does not know. For a backfill and `explain`: a loop would read the same
+        hopeless rows from the blob store in every pass.
         """
         self._rpc = rpc
         self._start_delay = start_delay
+        self._ask_archive = ask_archive
         #: As it was described last; None before.
         self.namespace: Namespace | None = None
 
@@ -170,19 +178,41 @@ class TemporalProbe:
     async def _follow(
         self, workflow_id: str, run_id: str, current: WorkflowExecutionInfo | None
     ) -> Observation:
-        """Walk the row's own chain, whose workflow id has been used again, to its last run."""
+        """Walk the row's own chain, which the workflow id does not lead to, to its last run.
+
+        Each run expires on its own, with a jitter: archived ones may come before and after those
+        that Temporal still knows.
+        """
         for _ in range(MAX_HOPS):
-            run = await self._rpc.describe(workflow_id, run_id)
-            info = run.workflow_execution_info
-            if current and info.first_run_id and info.first_run_id == current.first_run_id:
-                return await self._head(current)  # the row holds a run from the chain's middle
-            if info.status not in _CLOSE_STATUSES and not _continued(info):
-                return Open(_status_name(info.status))
-            following = await self._following(run)
-            if not following:
-                return await self._head(info)
-            run_id = following
-        return Unknown(f"the chain is longer than {MAX_HOPS} runs, and its workflow id was reused")
+            try:
+                reached = await self._hop(workflow_id, run_id, current)
+            except NotFound:
+                if not await self._may_ask_archive():
+                    raise
+                reached = await archived_end(self._rpc, workflow_id, run_id)
+            if not isinstance(reached, str):
+                return reached
+            run_id = reached
+        return Unknown(f"the chain is longer than {MAX_HOPS} runs")
+
+    async def _hop(
+        self, workflow_id: str, run_id: str, current: WorkflowExecutionInfo | None
+    ) -> Observation | str:
+        """The observation of the chain if this run is its last, or else the id of the next run."""
+        run = await self._rpc.describe(workflow_id, run_id)
+        info = run.workflow_execution_info
+        if current and info.first_run_id and info.first_run_id == current.first_run_id:
+            return await self._head(current)  # the row holds a run from the chain's middle
+        if info.status not in _CLOSE_STATUSES and not _continued(info):
+            return Open(_status_name(info.status))
+        return await self._following(run) or await self._head(info)
+
+    async def _may_ask_archive(self) -> bool:
+        if not self._ask_archive:
+            return False
+        if self.namespace is None:  # outside of a pass nobody may have asked for it
+            self.namespace = await describe_namespace(self._rpc)
+        return self.namespace.archives_history
 
     async def _following(self, run: DescribeWorkflowExecutionResponse) -> str:
         if reset := run.workflow_extended_info.reset_run_id:

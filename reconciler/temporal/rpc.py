@@ -1,22 +1,21 @@
-"""The raw calls to Temporal, with rate limit, retry, count and the meaning of every error code.
+"""The raw calls to Temporal, with rate limit, retry and count.
 
 Raw because the SDK's `describe()` raises on a paused workflow and retries on its own account
-(SDK 1.35). A call returns an answer, raises `RowError` for what concerns this row only, or
-`TemporalUnusable` for what ends the pass.
+(SDK 1.35). A call returns an answer, or raises what the error code means: `RowError` for what
+concerns this row only, `TemporalUnusable` for what ends the pass.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import HistoryEventFilterType, ResourceExhaustedCause
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, ResourceExhaustedFailure
+from temporalio.api.enums.v1 import HistoryEventFilterType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
@@ -30,8 +29,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from reconciler.core.text import one_line
-from reconciler.errors import TemporalUnfit, TemporalUnusable
+from reconciler.errors import TemporalUnusable
+from reconciler.temporal.codes import NotFound, RowError, is_away, is_rate_limit, meaning
 from reconciler.temporal.limiter import RateLimiter
 
 #: Per attempt. A describe takes milliseconds; a server that needs longer is in trouble.
@@ -40,29 +39,18 @@ RPC_TIMEOUT = timedelta(seconds=10)
 THROTTLED_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 #: Events read backwards from the end in search of the request that cancelled a workflow.
 CANCEL_SEARCH_EVENTS = 100
+#: The server's own maximum; it logs a warning for each call that asks for more (server 1.32,
+#: primitives/constants.go).
+ARCHIVE_PAGE_EVENTS = 256
+#: Every page but the last is full, and a history ends at 51,200 events where nobody raised
+#: `limit.historyCount.error`: 200 pages.
+MAX_ARCHIVE_PAGES = 250
 
 # Without this, a server answers clients that it does not know to follow runs with a synthetic
 # CONTINUED_AS_NEW in place of the true close event (server 1.32, get_history_util.go).
 _FOLLOWS_RUNS = {"supported-features": "follows-next-run-id"}
 
-# Nothing of the service can be used with these, by any row.
-_NO_ACCESS = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
-# The server closes each connection every few minutes: one retry of our own, then it is away.
-_AWAY = (
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    RPCStatusCode.CANCELLED,
-)
-
 _Response = TypeVar("_Response")
-
-
-class RowError(Exception):
-    """Temporal's answer makes sense for this row only; the text says what it was."""
-
-
-class NotFound(RowError):
-    """Temporal does not know this workflow or run."""
 
 
 class Rpc:
@@ -123,6 +111,36 @@ class Rpc:
             raise RowError("the run is closed, but its history has no close event yet")
         return response.history.events[-1]
 
+    async def archived_events(self, workflow_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+        """The events of an archived run in their order. Raises `NotFound` if it is not archived.
+
+        All of them, because an archive knows no filter for the close event, and one by one,
+        because nobody needs them together. The server reads from the archive only what it does
+        not know itself, and only with a run id (server 1.32, workflow_handler.go).
+        """
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self._namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            maximum_page_size=ARCHIVE_PAGE_EVENTS,
+            skip_archival=False,
+        )
+        method = self._service.get_workflow_execution_history
+        for _ in range(MAX_ARCHIVE_PAGES):
+            try:
+                page = await self._call("history", method, request, _FOLLOWS_RUNS)
+            except NotFound as error:
+                if request.next_page_token:
+                    raise RowError("the archived history has a page missing") from error
+                raise
+            if not page.archived:
+                raise RowError("Temporal did not know the run at first, and then it did")
+            for event in page.history.events:
+                yield event
+            if not page.next_page_token:
+                return
+            request.next_page_token = page.next_page_token
+        raise RowError(f"the archived history is longer than {MAX_ARCHIVE_PAGES} pages")
+
     async def cancel_cause(self, workflow_id: str, run_id: str) -> str:
         """Why a run was cancelled, as its requester put it; empty if nobody said."""
         request = GetWorkflowExecutionHistoryReverseRequest(
@@ -170,72 +188,15 @@ class Rpc:
                 )
             except RPCError as error:
                 code = error.status
-                if _is_rate_limit(error) and (pause := next(pauses, None)):
+                if is_rate_limit(error) and (pause := next(pauses, None)):
                     self._limiter.throttled()
                     await asyncio.sleep(pause)
-                elif _is_away(error) and not away:
+                elif is_away(error) and not away:
                     away = True
                 else:
-                    raise self._meaning(error) from error
+                    raise meaning(error, self._target, self._namespace) from error
             else:
                 code = RPCStatusCode.OK
                 return answer
             finally:
                 self.calls[kind, code.name] += 1
-
-    def _meaning(self, error: RPCError) -> Exception:
-        """What an error code that was not retried, or not with success, means to the pass."""
-        text = one_line(error.message, 300)
-        if error.status == RPCStatusCode.NOT_FOUND:
-            # The same code for "no such workflow" and "no such namespace": only the detail tells.
-            if _detail(error, NamespaceNotFoundFailure()) is None:
-                return NotFound(text)
-            return TemporalUnfit(
-                f"Temporal at {self._target} has no namespace {self._namespace!r}: "
-                "set TEMPORAL_NAMESPACE"
-            )
-        if error.status in _NO_ACCESS:
-            return TemporalUnfit(
-                f"Temporal at {self._target} refuses access to namespace {self._namespace!r} "
-                f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
-            )
-        if _is_away(error):
-            return TemporalUnusable(
-                f"Temporal at {self._target} is unreachable "
-                f"({error.status.name.lower()}: {text}): check TEMPORAL_ADDRESS"
-            )
-        if _is_rate_limit(error):
-            return TemporalUnusable(
-                f"Temporal at {self._target} keeps throttling namespace {self._namespace!r} "
-                f"({text}): lower RECONCILER_MAX_RPS"
-            )
-        return RowError(f"{error.status.name.lower()}: {text}")
-
-
-def _is_away(error: RPCError) -> bool:
-    """Whether the server could not be reached, or went away during the call."""
-    broken = error.status == RPCStatusCode.UNKNOWN and "transport error" in error.message
-    return broken or error.status in _AWAY
-
-
-def _is_rate_limit(error: RPCError) -> bool:
-    """Whether the server asks for fewer calls.
-
-    BUSY_WORKFLOW is contention for one workflow's lock and an oversized message is one row's
-    affair: slowing down would help neither.
-    """
-    if error.status != RPCStatusCode.RESOURCE_EXHAUSTED:
-        return False
-    detail = _detail(error, ResourceExhaustedFailure())
-    if detail is None:  # not from Temporal's limiters: gRPC's own message limit, or a proxy
-        return "larger than max" not in error.message
-    return detail.cause != ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW
-
-
-_Detail = TypeVar("_Detail", bound=Message)
-
-
-def _detail(error: RPCError, into: _Detail) -> _Detail | None:
-    """The error's status detail of this type, unpacked; None if it has none."""
-    details: Any = error.grpc_status.details
-    return next((into for detail in details if detail.Unpack(into)), None)

@@ -46,6 +46,18 @@ async def test_deleted(world: World) -> None:
     assert await world.observe(of) == Missing()
 
 
+async def test_a_namespace_without_an_archive_costs_no_call_for_a_history(world: World) -> None:
+    of = await world.ended(await world.start("complete"))
+    assert of.run_id is not None
+    await world.delete(of.run_id)
+    asking = TemporalProbe(world.rpc, START_DELAY, ask_archive=True)
+    await asking.retention()
+    before = world.rpc.counts.copy()
+
+    assert await asking.observe(of) == Missing()
+    assert world.rpc.counts - before == {"describe": 2}
+
+
 async def test_another_run_of_a_known_id_is_missing(world: World) -> None:
     earlier = replace(a_row(world.workflow_id, str(uuid4())), created_at=EARLIER)
     await world.start("wait")

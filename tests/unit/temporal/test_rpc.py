@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import GrpcStatus
 from temporalio.api.enums.v1 import ResourceExhaustedCause as Cause
 from temporalio.api.errordetails.v1 import (
     NamespaceNotFoundFailure,
@@ -21,19 +18,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.errors import TemporalUnfit, TemporalUnusable
 from reconciler.temporal import rpc as rpc_module
+from reconciler.temporal.codes import NotFound, RowError
 from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.rpc import NotFound, RowError, Rpc
+from tests.unit.temporal.stubs import error, rpc
 
 ANSWER = DescribeWorkflowExecutionResponse()
-
-
-def error(code: RPCStatusCode, text: str = "text", detail: Message | None = None) -> RPCError:
-    status = GrpcStatus(code=int(code), message=text)
-    if detail is not None:
-        packed = AnyProto()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return RPCError(text, code, status.SerializeToString())
 
 
 def throttling(cause: Cause.ValueType = Cause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT) -> RPCError:
@@ -60,16 +49,6 @@ class Service:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_module, "THROTTLED_PAUSES", (1e-9,) * 3)
-
-
-def rpc(service: Service, limiter: RateLimiter | None = None) -> Rpc:
-    config = SimpleNamespace(target_host="t:7233")
-    client: Any = SimpleNamespace(
-        workflow_service=service,
-        namespace="ns",
-        service_client=SimpleNamespace(config=config),
-    )
-    return Rpc(client, limiter or RateLimiter(0))
 
 
 @pytest.mark.parametrize(

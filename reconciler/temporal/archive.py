@@ -1,0 +1,71 @@
+"""How a run ended that only the namespace's history archive still knows.
+
+Where a namespace archives, the server answers for a run that it has deleted with the history that
+was archived when the run closed (server 1.32, workflow_handler.go: getArchivedHistory). A
+description is not archived, so that everything comes from the events.
+
+What no archive tells is the reset of a run that had already closed: the run's history was
+complete before. Such a run counts with the end that it had itself.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from reconciler.core.model import Closed, CloseStatus
+from reconciler.temporal.close import describe_close, next_run_id
+from reconciler.temporal.codes import RowError
+from reconciler.temporal.rpc import Rpc
+
+_CLOSE_STATUSES = {
+    "workflow_execution_completed_event_attributes": CloseStatus.COMPLETED,
+    "workflow_execution_failed_event_attributes": CloseStatus.FAILED,
+    "workflow_execution_canceled_event_attributes": CloseStatus.CANCELED,
+    "workflow_execution_terminated_event_attributes": CloseStatus.TERMINATED,
+    "workflow_execution_timed_out_event_attributes": CloseStatus.TIMED_OUT,
+}
+# Who terminates a run that is reset while it is open (server 1.32, consts/const.go).
+_RESETTER = "history-resetter"
+
+
+async def archived_end(rpc: Rpc, workflow_id: str, run_id: str) -> Closed | str:
+    """The end of the chain if this archived run is its last, or else the id of the run after it.
+
+    Raises `NotFound` if the run is not archived, `RowError` if its archive makes no sense. A
+    file store answers INTERNAL for a run it does not have, which makes it a `RowError`: the
+    server hides what was wrong (server 1.32, filestore/history_archiver.go,
+    mask_internal_error.go).
+    """
+    last: HistoryEvent | None = None
+    workflow_type = cancel_cause = ""
+    async for event in rpc.archived_events(workflow_id, run_id):
+        last = event
+        match event.WhichOneof("attributes"):
+            case "workflow_execution_started_event_attributes":
+                started = event.workflow_execution_started_event_attributes
+                workflow_type = started.workflow_type.name
+            case "workflow_execution_cancel_requested_event_attributes":
+                requested = event.workflow_execution_cancel_requested_event_attributes
+                cancel_cause = requested.cause
+    if last is None:
+        raise RowError("the archived history has no events")
+    if following := next_run_id(last):
+        return following
+    status = _close_status(last)
+    failure = None if status is CloseStatus.COMPLETED else describe_close(last, cancel_cause)
+    close_time = last.event_time.ToDatetime(tzinfo=UTC)
+    return Closed(status, close_time, run_id, failure, workflow_type=workflow_type)
+
+
+def _close_status(last: HistoryEvent) -> CloseStatus:
+    status = _CLOSE_STATUSES.get(last.WhichOneof("attributes") or "")
+    if status is None:
+        raise RowError("the archived history does not end with a close event")
+    if not last.HasField("event_time"):
+        raise RowError("the archived history ends without a close time")
+    if last.workflow_execution_terminated_event_attributes.identity == _RESETTER:
+        # The run that was started instead is in the description only, which is gone.
+        raise RowError("the run was reset, and its archive does not say what came of that")
+    return status

@@ -1,0 +1,90 @@
+"""What the error codes of Temporal's answers mean: to the row, to the pass, to the rate."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, ResourceExhaustedFailure
+from temporalio.service import RPCError, RPCStatusCode
+
+from reconciler.core.text import one_line
+from reconciler.errors import TemporalUnfit, TemporalUnusable
+
+# Nothing of the service can be used with these, by any row.
+_NO_ACCESS = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+# The server closes each connection every few minutes: one retry of our own, then it is away.
+_AWAY = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+)
+
+
+class RowError(Exception):
+    """Temporal's answer makes sense for this row only; the text says what it was."""
+
+
+class NotFound(RowError):
+    """Temporal does not know this workflow or run."""
+
+
+def meaning(error: RPCError, target: str, namespace: str) -> Exception:
+    """What an error code that was not retried, or not with success, means to the pass.
+
+    `RowError` for what concerns this row only, `TemporalUnusable` for what ends the pass.
+    """
+    text = one_line(error.message, 300)
+    if error.status == RPCStatusCode.NOT_FOUND:
+        # The same code for "no such workflow" and "no such namespace": only the detail tells.
+        if _detail(error, NamespaceNotFoundFailure()) is None:
+            return NotFound(text)
+        return TemporalUnfit(
+            f"Temporal at {target} has no namespace {namespace!r}: set TEMPORAL_NAMESPACE"
+        )
+    if error.status in _NO_ACCESS:
+        return TemporalUnfit(
+            f"Temporal at {target} refuses access to namespace {namespace!r} "
+            f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
+        )
+    if is_away(error):
+        return TemporalUnusable(
+            f"Temporal at {target} is unreachable "
+            f"({error.status.name.lower()}: {text}): check TEMPORAL_ADDRESS"
+        )
+    if is_rate_limit(error):
+        return TemporalUnusable(
+            f"Temporal at {target} keeps throttling namespace {namespace!r} "
+            f"({text}): lower RECONCILER_MAX_RPS"
+        )
+    return RowError(f"{error.status.name.lower()}: {text}")
+
+
+def is_away(error: RPCError) -> bool:
+    """Whether the server could not be reached, or went away during the call."""
+    broken = error.status == RPCStatusCode.UNKNOWN and "transport error" in error.message
+    return broken or error.status in _AWAY
+
+
+def is_rate_limit(error: RPCError) -> bool:
+    """Whether the server asks for fewer calls.
+
+    BUSY_WORKFLOW is contention for one workflow's lock and an oversized message is one row's
+    affair: slowing down would help neither.
+    """
+    if error.status != RPCStatusCode.RESOURCE_EXHAUSTED:
+        return False
+    detail = _detail(error, ResourceExhaustedFailure())
+    if detail is None:  # not from Temporal's limiters: gRPC's own message limit, or a proxy
+        return "larger than max" not in error.message
+    return detail.cause != ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW
+
+
+_Detail = TypeVar("_Detail", bound=Message)
+
+
+def _detail(error: RPCError, into: _Detail) -> _Detail | None:
+    """The error's status detail of this type, unpacked; None if it has none."""
+    details: Any = error.grpc_status.details
+    return next((into for detail in details if detail.Unpack(into)), None)
