@@ -18,7 +18,7 @@ def main() -> None:
     # While modules are loaded too: the first process of a container has no default for signals.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    from reconciler.cli import run  # noqa: PLC0415
+    from reconciler.cli.main import run  # noqa: PLC0415
 
     if not _is_loop():
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces

@@ -12,20 +12,23 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.runtime import Runtime
 
-from reconciler.core.model import Observation, Verdict
+from reconciler.core.model import Observation, OldValues, RowId, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, decide
+from reconciler.core.window import EVERY, Window
+from reconciler.keeper import this_process
 from reconciler.pass_log import PassLog
 from reconciler.ports import Observer
-from reconciler.postgres.engine import forget_connections, open_engine
+from reconciler.postgres.engine import forget_connections, using_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.lease import Lease
-from reconciler.postgres.lookup import StoredRow, find_rows
+from reconciler.postgres.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.own_schema import check_own_schema
+from reconciler.postgres.prune import Pruning
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
-from reconciler.reconcile import run_pass
+from reconciler.reconcile import PassOptions, run_pass
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.connect import connect, load_config
@@ -58,8 +61,9 @@ class App:
     policy: Policy
     rpc: Rpc
     history: PassHistory
+    table: MappedTable
+    _pruning: Pruning
     _engine: AsyncEngine
-    _table: MappedTable
     _probe: TemporalProbe
     _pass_log: PassLog
 
@@ -68,18 +72,47 @@ class App:
     ) -> PassReport:
         """One pass over every running row."""
         return await run_pass(
-            PostgresStore(self._engine, self._table),
+            self.store(),
             self._probe,
-            [self.history, *observers],
+            [self.history, self._pruning, *observers],
             self.policy,
             self.settings.pass_options(mode, dry_run=dry_run),
             now=datetime.now(UTC),
             pass_log=self._pass_log,
         )
 
-    def lease(self, holder: str) -> Lease:
-        """The lease on this table and namespace, for one process."""
-        return Lease(self._engine, self._table.full_name, self.namespace.name, holder)
+    async def run_backfill(
+        self,
+        window: Window,
+        options: PassOptions,
+        report: PassReport,
+        observers: Sequence[Observer] = (),
+    ) -> PassReport:
+        """A pass over a window of the running rows; goes on with `report` if that has begun."""
+        return await run_pass(
+            self.store(window),
+            self._probe,
+            [self.history, self._pruning, *observers],
+            self.policy,
+            options,
+            now=datetime.now(UTC),
+            # A line for each of a million rows helps nobody; the journal has them.
+            pass_log=PassLog(each_row=False),
+            report=report,
+        )
+
+    def store(self, window: Window = EVERY) -> PostgresStore:
+        """The running rows of the table, or those in a window."""
+        return PostgresStore(self._engine, self.table, window)
+
+    def lease(self, of: str = "") -> Lease:
+        """This process's side of the lease on table and namespace; `of` another kind of pass."""
+        name = f"{self.table.full_name} ({of})" if of else self.table.full_name
+        return Lease(self._engine, name, self.namespace.name, this_process())
+
+    async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
+        """What the rows with these ids say by now."""
+        return await old_values(self._engine, self.table, ids)
 
     @property
     def retention(self) -> timedelta:
@@ -107,7 +140,7 @@ class App:
                 verdict=decide(stored.row, observation, self.policy, now),
                 running=stored.status == self.policy.statuses.running,
             )
-            for stored in await find_rows(self._engine, self._table, workflow_id)
+            for stored in await find_rows(self._engine, self.table, workflow_id)
         ]
 
     async def observe_id(self, workflow_id: str) -> Observation:
@@ -121,6 +154,8 @@ async def open_app(
     *,
     writing: bool,
     looping: bool = False,
+    by_type: bool = False,
+    ask_archive: bool = False,
     temporal: Mapping[str, Any] | None = None,
     runtime: Runtime | None = None,
 ) -> AsyncIterator[App]:
@@ -128,13 +163,14 @@ async def open_app(
 
     Raises `ConfigurationError` or `Unusable` before anything is written. With `writing=False`
     the right to read the application's table is enough; `looping` takes the lease's besides.
+    `by_type`: rows are chosen by their workflow type; `ask_archive`: see `TemporalProbe`.
     `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
     """
     temporal = temporal or load_config(temporal_environment())
-    engine = open_engine(settings.database_url.get_secret_value())
-    try:
+    async with using_engine(settings.database_url.get_secret_value()) as engine:
         names, running = settings.table_names(), settings.statuses.running
-        table = await map_table(engine, names, running, writing=writing)
+        also = [names.workflow_type] if by_type else []
+        table = await map_table(engine, names, running, writing=writing, also=also)
         if writing:
             await check_own_schema(engine, looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, runtime)
@@ -148,10 +184,12 @@ async def open_app(
         )
         policy = settings.policy(namespace.retention, table.error_message_length)
         history = PassHistory(engine, names.full_name, namespace.name, policy.statuses)
-        probe = TemporalProbe(rpc, start_delay=settings.grace)
-        yield App(settings, namespace, policy, rpc, history, engine, table, probe, PassLog())
-    finally:
-        await engine.dispose()
+        journal = settings.journal_retention
+        pruning = Pruning(engine, names.full_name, namespace.name, journal)
+        probe = TemporalProbe(rpc, start_delay=settings.grace, ask_archive=ask_archive)
+        yield App(
+            settings, namespace, policy, rpc, history, table, pruning, engine, probe, PassLog()
+        )
 
 
 async def migrate(settings: Settings) -> list[str]:

@@ -11,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -129,7 +127,7 @@ class Loop:
     ) -> None:
         self._app, self._schedule, self._metrics, self._sdk = app, schedule, metrics, sdk
         self._keeper = Keeper(
-            app.lease(_holder()), self._pass_at_once, self._stand_by, app.forget_connections
+            app.lease(), self._pass_at_once, self._stand_by, app.forget_connections
         )
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._passing: asyncio.Task[None] | None = None
@@ -222,11 +220,6 @@ class Loop:
         if not passing.done():
             passing.cancel()
             await asyncio.wait({passing})
-
-
-def _holder() -> str:
-    """This process and no other: host names and process ids come back."""
-    return f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
 
 
 def _trigger(schedule: Schedule) -> BaseTrigger:

@@ -9,22 +9,25 @@ from collections.abc import AsyncGenerator, Sequence
 import structlog
 
 from reconciler.core.model import Observation, RunRow, Unknown
+from reconciler.core.progress import Span
 from reconciler.errors import Unusable
 from reconciler.ports import Probe, Store
 
 log = structlog.get_logger(__name__)
 
 
-async def read_ahead(store: Store, size: int) -> AsyncGenerator[Sequence[RunRow], None]:
-    """The running rows page by page; the next page is read while the caller works on this one.
+async def read_ahead(
+    store: Store, span: Span | None, size: int
+) -> AsyncGenerator[Sequence[RunRow], None]:
+    """A span's running rows page by page; the next is read while the caller works on this one.
 
     The cursor moves past every row of a page, whatever becomes of them: rows that are left as
     they are cannot be met again, nor strand those after them.
     """
-    until = await store.last_running()
-    if until is None:
+    if span is None:
         return
-    page = await store.scan_running(None, until, size)
+    until = span.until
+    page = await store.scan_running(span.after, until, size)
     while page:
         following = asyncio.ensure_future(store.scan_running(page[-1].id, until, size))
         try:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from uuid import uuid4
 
 import structlog
 
@@ -27,6 +30,11 @@ TELL_EVERY = 60.0
 MARGIN = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+def this_process() -> str:
+    """A holder's name, of this process and no other: host names and process ids come back."""
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
 
 
 class Keeper:

@@ -23,7 +23,9 @@ class PassLog:
     log with rows that nobody has come round to mend.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, each_row: bool = True) -> None:
+        """`each_row`: whether a row that is finished is worth a line, or the journal will do."""
+        self._each_row = each_row
         self._told: dict[RowId | None, str] = {}
 
     def left(self, leave: Leave) -> None:
@@ -58,7 +60,8 @@ class PassLog:
         elif outcome.row.id not in written.ids:
             log.debug("lost race: no longer running", **told)
         else:
-            log.info("would finish" if report.dry_run else "finished", **told)
+            level = log.info if self._each_row else log.debug
+            level("would finish" if report.dry_run else "finished", **told)
 
     def breaker(self, missing: int, scanned: int, held_back: int) -> None:
         """Most rows are missing."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from reconciler.core.model import Observation, Outcome, RowId, RunRow
+from reconciler.core.model import Observation, Outcome, RowId, RunRow, Verdict
 from reconciler.core.report import PassReport
 
 
@@ -73,6 +73,13 @@ class Observer:
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         """These outcomes have just been written; never called in a dry run."""
+
+    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+        """A page has been settled: these verdicts, in the order of the rows; told in a dry run too.
+
+        `report.progress` is where another process would go on. A second look at a page comes
+        without verdicts.
+        """
 
     async def on_pass(self, report: PassReport) -> None:
         """A pass has ended, whatever its outcome."""

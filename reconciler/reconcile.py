@@ -8,22 +8,24 @@ is an observation and is counted, what concerns everything is `Unusable` and end
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
+import sys
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
-from reconciler.core.model import Finish, Leave, LeaveReason, Observation, RunRow, Verdict
+from reconciler.core.model import Finish, Observation, RowId, RunRow, Verdict
+from reconciler.core.progress import Progress, Span, is_missing, up_to
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, breaker_trips, decide
-from reconciler.errors import Unusable
 from reconciler.feed import observe_all, read_ahead
 from reconciler.pass_log import PassLog
-from reconciler.ports import Observer, Probe, Store, Written
+from reconciler.ports import Observer, Probe, Store
+from reconciler.recorded import recorded
+from reconciler.settle import Settler
+from reconciler.stopping import finished, stopping
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ class PassOptions:
     batch_size: int = 500
     #: Rows asked about at the same time.
     concurrency: int = 16
+    #: Rows looked at, and rows written, at the most; None for no limit.
+    limit: int | None = None
+    max_changes: int | None = None
+    #: Whether to leave the database alone for a moment after each write.
+    pauses: bool = False
+
+    def new_report(self, now: datetime) -> PassReport:
+        """The report of a pass that begins now."""
+        return PassReport(str(uuid4()), self.mode, self.dry_run, started_at=now)
 
 
 async def run_pass(
@@ -46,172 +57,192 @@ async def run_pass(
     options: PassOptions,
     now: datetime,
     pass_log: PassLog | None = None,
+    report: PassReport | None = None,
 ) -> PassReport:
     """Judge every row that is running at the start; finish those whose workflow has ended.
 
     `now` is the one clock reading of the pass; `pass_log` is that of the pass before, if there was
-    one. Always returns a report: if Temporal or the
-    database becomes unusable on the way, its outcome is `aborted` and what was written before
-    stays written.
+    one; `report` that of this pass, if it was begun before and is to be gone on with. Always
+    returns a report: if Temporal or the database becomes unusable on the way, its outcome is
+    `aborted` and what was written before stays written.
 
     It can be killed at any point. Cancelled, it stops: no further row is asked about, what has
     been decided is written, and the report is returned, as stopped. Cancelled again, it ends at
     once.
     """
-    pass_log = pass_log or PassLog()
-    report = PassReport(
-        pass_id=str(uuid4()), mode=options.mode, dry_run=options.dry_run, started_at=now
-    )
-    started, rpcs_before = time.monotonic(), Counter(probe.rpcs())
-    try:
-        with _stopping(report):
-            for observer in observers:
-                await observer.on_start(report)
+    pass_log, report = pass_log or PassLog(), report or options.new_report(now)
+    rpcs_told, rpcs_before = report.rpcs, Counter(probe.rpcs())
+    async with recorded(report, observers):
+        try:
             # Asked in each pass: a table without running rows must not hide that Temporal is away.
             policy = replace(policy, retention=await probe.retention())
-            await _Pass(store, probe, observers, policy, options, now, report, pass_log).run()
-    except Unusable as error:
-        report.error = str(error)
-    report.duration_seconds = time.monotonic() - started
-    report.rpcs = Counter(probe.rpcs()) - rpcs_before
-    await _through(_tell_the_end(observers, report))
+            running = policy.statuses.running
+            settler = Settler(store, observers, pass_log, report, running, options.pauses)
+            await _Pass(settler, probe, policy, options, now).run()
+        finally:
+            report.rpcs = rpcs_told + (Counter(probe.rpcs()) - rpcs_before)
     pass_log.end(report)
     return report
 
 
-async def _tell_the_end(observers: Sequence[Observer], report: PassReport) -> None:
-    for observer in observers:
-        await observer.on_pass(report)
-
-
-async def _through(ending: Coroutine[None, None, None]) -> None:
-    """Do this even if asked to stop meanwhile; asked a second time, end at once."""
-    task = asyncio.ensure_future(ending)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
-
-
-@dataclass(frozen=True, slots=True)
 class _Pass:
-    store: Store
-    probe: Probe
-    observers: Sequence[Observer]
-    policy: Policy
-    options: PassOptions
-    now: datetime
-    report: PassReport
-    log: PassLog
+    def __init__(
+        self,
+        settler: Settler,
+        probe: Probe,
+        policy: Policy,
+        options: PassOptions,
+        now: datetime,
+    ) -> None:
+        self.settler, self.probe, self.policy = settler, probe, policy
+        self.options, self.now = options, now
+        self.store, self.report = settler.store, settler.report
+        # Limits are those of this process, also where it goes on with what another has begun.
+        self.rows_left = sys.maxsize if options.limit is None else options.limit
+        self.changed_before = self.report.changed
 
     async def run(self) -> None:
         """Every page once; then, if the breaker lets them, the rows Temporal does not know."""
-        missing = await self._run_pages()
-        if self.report.stopped or self._breaker_trips(len(missing)):
-            self.report.hold_back(missing)
+        progress = self.report.progress
+        if progress is None:
+            until = await self.store.last_running()
+            progress = Progress(None if until is None else Span(None, until))
+            self.report.progress = progress
+        self.report.go_on(progress)
+        if not progress.looks_again:
+            await self._scan(progress)
+        if self.report.stopped or progress.rest or not self.changes_left:
+            return
+        if self._breaker_trips(progress):
+            self.report.hold_back(progress.again)
+            progress.again.clear()
+        elif self.options.dry_run:
+            self.report.would_fail(progress.again, self.policy.statuses.failed, self.changes_left)
+            if self.changes_left:
+                progress.again.clear()
         else:
-            await self._settle_missing(missing)
+            await self._look_again(progress)
 
-    async def _run_pages(self) -> list[Finish]:
-        """Judge and settle each page; returns the missing rows that the policy would fail.
+    @property
+    def changes_left(self) -> int:
+        if self.options.max_changes is None:
+            return sys.maxsize
+        return max(0, self.options.max_changes + self.changed_before - self.report.changed)
+
+    async def _scan(self, progress: Progress) -> None:
+        """Judge and settle each page, but for missing rows that the policy would fail.
 
         While Temporal is asked about one page, the next is read and the last is written.
         """
-        missing: list[Finish] = []
         settling: asyncio.Task[None] | None = None
         try:
-            with _stopping(self.report):
-                async with aclosing(read_ahead(self.store, self.options.batch_size)) as pages:
-                    async for rows in pages:
-                        rest = self._set_aside(missing, await self._judge(rows))
+            with stopping(self.report):
+                pages = read_ahead(self.store, progress.rest, self.options.batch_size)
+                async with aclosing(pages):
+                    async for page in pages:
+                        rows = page[: self.rows_left]
+                        verdicts = await self._judge(rows)
                         if settling:
-                            await self._settled(settling)
-                        settling = asyncio.create_task(self._settle(rest))
-                        if self.report.stopped:
-                            break
+                            await finished(self.report, settling)
+                        settling = asyncio.create_task(self._settle(progress, rows, verdicts))
+                        if self._may_fill_up(verdicts):
+                            await finished(self.report, settling)
+                        self.rows_left -= len(rows)
+                        if self.report.stopped or not (self.changes_left and self.rows_left):
+                            return
         finally:
             if settling:
-                await self._settled(settling)  # whatever ends the pass
-        return missing
+                await finished(self.report, settling)  # whatever ends the pass
+        if not self.report.stopped and self.changes_left:
+            progress.rest = None
 
-    def _set_aside(self, missing: list[Finish], verdicts: Sequence[Verdict]) -> list[Verdict]:
-        """Put off the missing rows that the policy would fail; returns the other verdicts."""
-        self.report.scanned += len(verdicts)
-        missing += [v for v in verdicts if isinstance(v, Finish) and v.missing]
-        return [v for v in verdicts if isinstance(v, Leave) or not v.missing]
+    def _may_fill_up(self, verdicts: Sequence[Verdict]) -> bool:
+        """Whether settling these may reach the limit: then the next page is not asked about."""
+        return sum(map(_is_closing, verdicts)) >= self.changes_left
+
+    async def _settle(
+        self, progress: Progress, rows: Sequence[RunRow], verdicts: Sequence[Verdict]
+    ) -> None:
+        complete = len(verdicts) == len(rows)  # unless the pass was stopped meanwhile
+        # What could not be written leaves room below the limit for what comes after it.
+        while piece := up_to(self.changes_left, _is_closing, verdicts):
+            last = rows[len(piece) - 1].id if complete else None
+            await self._settle_piece(progress, piece, last)
+            rows, verdicts = rows[len(piece) :], verdicts[len(piece) :]
+
+    async def _settle_piece(
+        self, progress: Progress, verdicts: Sequence[Verdict], last: RowId | None
+    ) -> None:
+        self.report.add_scanned(verdicts)
+        self.report.add_set_aside(verdicts)
+        written = await self.settler.settle([v for v in verdicts if not is_missing(v)])
+        if last is not None and progress.rest is not None:
+            after = progress.rest.after
+            if progress.is_crowded or any(map(is_missing, verdicts)):
+                page = Span.of(after, last, verdicts, written.ids, written.refused.keys())
+                progress.set_aside(page)
+            until = progress.rest.until
+            progress.rest = None if last == until else Span(last, until)
+            await self.settler.settled(verdicts)
 
     async def _judge(self, rows: Sequence[RunRow]) -> list[Verdict]:
         """A verdict on each row; if the pass is stopped meanwhile, on those that were answered."""
         observed: dict[RunRow, Observation] = {}
-        with _stopping(self.report):
+        with stopping(self.report):
             await observe_all(self.probe, rows, self.options.concurrency, observed)
         return [
             decide(row, observed[row], self.policy, self.now) for row in rows if row in observed
         ]
 
-    async def _settle_missing(self, missing: Sequence[Finish]) -> None:
-        # The share of missing rows is known only at the end of the scan, which may be long after
-        # the row was judged; its workflow may have started since. So Temporal is asked again.
-        size = self.options.batch_size
-        for first in range(0, len(missing), size):
-            batch = missing[first : first + size]
-            verdicts = await self._judge([finish.outcome.row for finish in batch])
-            await self._settled(asyncio.create_task(self._settle(verdicts)))
-            if self.report.stopped:
-                self.report.hold_back(missing[first + len(verdicts) :])
-                return
-
-    async def _settled(self, settling: asyncio.Task[None]) -> None:
-        """Wait for what has been decided to be written, even if the pass is stopped meanwhile."""
-        try:
-            with _stopping(self.report):
-                await asyncio.wait([settling])
-            await asyncio.wait([settling])
-        finally:
-            settling.cancel()  # a second request to stop
-        settling.result()
-
-    async def _settle(self, verdicts: Sequence[Verdict]) -> None:
-        self.report.add_left(verdicts)
-        for verdict in verdicts:
-            if isinstance(verdict, Leave):
-                self.log.left(verdict)
-        finishes = [verdict for verdict in verdicts if isinstance(verdict, Finish)]
-        if not finishes:
-            return
-        written = await self._write(finishes)
-        self.report.add_written(finishes, written.ids, written.refused.keys())
-        for finish in finishes:
-            self.log.finish(finish, written, self.policy.statuses.running, self.report)
-        if not self.options.dry_run:
-            outcomes = [f.outcome for f in finishes if f.outcome.row.id in written.ids]
-            for observer in self.observers:
-                await observer.on_written(outcomes)
-
-    async def _write(self, finishes: Sequence[Finish]) -> Written:
-        if self.options.dry_run:
-            return Written(frozenset(finish.outcome.row.id for finish in finishes))
-        outcomes = [finish.outcome for finish in finishes]
-        return await self.store.finish_if_running(self.report.pass_id, outcomes)
-
-    def _breaker_trips(self, to_finish: int) -> bool:
-        left = self.report.left
-        missing = to_finish + left[LeaveReason.NEVER_STARTED] + left[LeaveReason.EXPIRED]
+    def _breaker_trips(self, progress: Progress) -> bool:
+        missing = sum(spread.rows for spread in self.report.missing.values())
         if not breaker_trips(missing, self.report.scanned, self.policy):
             return False
-        self.log.breaker(missing, self.report.scanned, to_finish)
+        held_back = sum(span.failing.total() for span in progress.again)
+        self.settler.log.breaker(missing, self.report.scanned, held_back)
         return True
 
+    async def _look_again(self, progress: Progress) -> None:
+        """Judge and settle the pages with missing rows once more, now that these may be failed.
 
-@contextlib.contextmanager
-def _stopping(report: PassReport) -> Iterator[None]:
-    """Take the first cancellation for the request to stop that it is; the second one counts."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        if report.stopped:
-            raise
-        if task := asyncio.current_task():
-            task.uncancel()
-        report.stop()
+        The share of missing rows is known only at the end of the scan, which may be long after a
+        row was judged; its workflow may have started since. So the rows are read and asked about
+        again, which also keeps them out of memory.
+        """
+        if progress.again and not progress.looks_again:
+            progress.looks_again = True
+            await self.settler.settled(())  # or what is written next would pass for the scan's
+        while progress.again and self.changes_left and not self.report.stopped:
+            with stopping(self.report):
+                span = progress.again[0]
+                size = self.options.batch_size
+                rows = await self.store.scan_running(span.after, span.until, size)
+                verdicts = await self._judge(rows)
+                settling = asyncio.create_task(self._settle_again(progress, rows, verdicts))
+                await finished(self.report, settling)
+
+    async def _settle_again(
+        self, progress: Progress, rows: Sequence[RunRow], verdicts: Sequence[Verdict]
+    ) -> None:
+        span = progress.again[0]
+        complete = len(verdicts) == len(rows)
+        verdicts = up_to(self.changes_left, _is_finish, verdicts)
+        self.report.look_again(span, verdicts)
+        await self.settler.settle(verdicts)
+        if not complete:
+            return
+        if verdicts:
+            span.after = rows[len(verdicts) - 1].id
+        if not rows or span.after == span.until:
+            self.report.end_span(span)
+            del progress.again[0]
+            progress.looks_again = bool(progress.again)
+        await self.settler.settled(())
+
+
+def _is_finish(verdict: Verdict) -> bool:
+    return isinstance(verdict, Finish)
+
+
+def _is_closing(verdict: Verdict) -> bool:
+    return isinstance(verdict, Finish) and verdict.missing is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reconciler.core.model import Closed, CloseStatus, Finish, Outcome, RowId, RunRow
+from reconciler.core.model import Closed, CloseStatus, Finish, LeaveReason, Outcome, RowId, RunRow
 from reconciler.core.verdict import Policy
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -36,8 +36,8 @@ def outcome(of: RunRow, **fields: Any) -> Outcome:
     return Outcome(row=of, **{**given, **fields})
 
 
-def finish(of: RunRow, **fields: Any) -> Finish:
-    return Finish(outcome(of, **fields))
+def finish(of: RunRow, *, missing: LeaveReason | None = None, **fields: Any) -> Finish:
+    return Finish(outcome(of, **fields), missing)
 
 
 def policy(**fields: Any) -> Policy:

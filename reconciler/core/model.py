@@ -28,6 +28,15 @@ class RunRow:
     created_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class OldValues:
+    """What a row says before it is finished; None also where a column does not exist yet."""
+
+    status: str | None
+    completed_at: datetime | None
+    error_message: str | None
+
+
 # --- Observations: what Temporal says about a row -------------------------------------------
 
 
@@ -112,8 +121,13 @@ class LeaveReason(StrEnum):
     OPEN = "open"
     TOO_YOUNG = "too_young"
     NEVER_STARTED = "never_started"
+    DELETED = "deleted"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+
+
+#: Temporal does not know the workflow, and the row is old enough for that to mean something.
+MISSING_REASONS = (LeaveReason.NEVER_STARTED, LeaveReason.DELETED, LeaveReason.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from reconciler.core.model import CloseStatus, Finish, Leave, LeaveReason, RowId, RunRow, Verdict
+from reconciler.core.model import (
+    MISSING_REASONS,
+    CloseStatus,
+    Finish,
+    Leave,
+    LeaveReason,
+    RowId,
+    RunRow,
+    Verdict,
+)
+from reconciler.core.progress import Progress, Span, Taken, left_for
 from reconciler.core.verdict import StatusValues
 
 #: The calls about rows; the one about the namespace is not worth a line.
@@ -27,31 +37,98 @@ class PassOutcome(StrEnum):
 
 
 @dataclass(slots=True)
-class PassReport:
-    """The counts of one pass; the JSON of `--json` and of the `passes` table.
-
-    Counts what the write returned, not what was asked of it: a row that did not come back was
-    finished by someone else in between, a lost race.
-    """
+class Report:
+    """What every pass has to say, whatever its mode."""
 
     pass_id: str
     mode: str
     dry_run: bool
     started_at: datetime
     duration_seconds: float = 0.0
+    #: Why it was aborted, in one line; None if it was not.
+    error: str | None = None
+    #: It was asked to stop before its end.
+    stopped: bool = False
+    #: What it was asked to do; None for a pass over every row. The same again goes on with it.
+    asked: Mapping[str, Any] | None = None
+    #: It goes on with what another process has begun.
+    resumed: bool = False
+
+    def stop(self) -> None:
+        """The pass was asked to stop: what it has not looked at is for the next one."""
+        self.stopped = True
+        self.error = "stopped before its end"
+
+    @property
+    def outcome(self) -> PassOutcome:
+        """How it ended, which is also what the exit code says."""
+        if self.error is not None:
+            return PassOutcome.ABORTED
+        return PassOutcome.UNRESOLVED if self.unresolved else PassOutcome.OK
+
+    @property
+    def more_left(self) -> bool:
+        """Whether there is more to do: it was aborted, or ended at a limit."""
+        return self.error is not None
+
+    @property
+    def unresolved(self) -> bool:
+        """Whether something remains that nobody has decided to leave."""
+        raise NotImplementedError
+
+    def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
+        """The report as `--json` prints it and the `passes` table keeps it."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Spread:
+    """How many rows, and when the oldest and the newest of them were created."""
+
+    rows: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    def add(self, row: RunRow) -> None:
+        """Count a row."""
+        self.rows += 1
+        if row.created_at is not None:
+            self.oldest = min(self.oldest or row.created_at, row.created_at)
+            self.newest = max(self.newest or row.created_at, row.created_at)
+
+
+@dataclass(slots=True)
+class PassReport(Report):
+    """The counts of one pass over rows.
+
+    Counts what the write returned, not what was asked of it: a row that did not come back was
+    finished by someone else in between, a lost race.
+    """
+
     scanned: int = 0
     written: Counter[str] = field(default_factory=Counter)
     left: Counter[LeaveReason] = field(default_factory=Counter)
     lost_races: int = 0
     rpcs: Counter[str] = field(default_factory=Counter)
+    #: The rows Temporal does not know, left or failed.
+    missing: dict[LeaveReason, Spread] = field(
+        default_factory=lambda: {reason: Spread() for reason in MISSING_REASONS}
+    )
     #: The breaker held back the rows that Temporal does not know.
     held_back: int = 0
     #: When the oldest of the rows left as they are was created; None if there is none that says.
     oldest_left: datetime | None = None
-    #: Why the pass was aborted, in one line; None if it was not.
-    error: str | None = None
-    #: It was asked to stop before its end.
-    stopped: bool = False
+    #: How far it has come; None before its beginning.
+    progress: Progress | None = None
+
+    def add_scanned(self, verdicts: Collection[Verdict]) -> None:
+        """Count rows that were looked at for the first time."""
+        self.scanned += len(verdicts)
+        for verdict in verdicts:
+            reason = left_for(verdict)
+            if reason in self.missing:
+                row = verdict.row if isinstance(verdict, Leave) else verdict.outcome.row
+                self.missing[reason].add(row)
 
     def add_left(self, verdicts: Iterable[Verdict]) -> None:
         """Count the rows these verdicts leave as they are."""
@@ -75,20 +152,51 @@ class PassReport:
             else:
                 self.lost_races += 1
 
-    def hold_back(self, finishes: Collection[Finish]) -> None:
-        """Count missing rows that the breaker keeps from being finished."""
-        self.held_back += len(finishes)
-        self.left.update(f.missing for f in finishes if f.missing is not None)
-        self._note_age(finish.outcome.row for finish in finishes)
+    def add_set_aside(self, verdicts: Iterable[Verdict]) -> None:
+        """Count missing rows that the policy would fail: left, unless a second look finds else."""
+        self.left.update(v.missing for v in verdicts if isinstance(v, Finish) and v.missing)
 
-    def stop(self) -> None:
-        """The pass was asked to stop: what it has not looked at is for the next one."""
-        self.stopped = True
-        self.error = "stopped before its end"
+    def go_on(self, progress: Progress) -> None:
+        """Count what the process before has written and not noted down."""
+        if progress.looks_again and progress.again:
+            self._take_back(progress.again[0].take([None] * progress.unnoted))
+        else:
+            self.scanned += progress.unnoted
+        progress.unnoted = 0
+
+    def look_again(self, span: Span, verdicts: Collection[Verdict]) -> None:
+        """Take back what was counted of these rows at the first look; they are counted anew."""
+        self._take_back(span.take(map(left_for, verdicts)))
+
+    def end_span(self, span: Span) -> None:
+        """A span has been gone over: rows that were no longer there were finished meanwhile."""
+        self.lost_races += span.left.total()
+        self.left -= span.left
+
+    def _take_back(self, taken: Taken) -> None:
+        self.left -= taken.left
+        self.lost_races -= taken.lost
+        self.scanned += taken.new
+
+    def would_fail(self, spans: Iterable[Span], status: str, limit: int) -> None:
+        """Count, in a dry run, missing rows that the policy would fail, up to so many."""
+        for span in spans:
+            for reason, count in span.failing.items():
+                failed = min(count, limit)
+                limit -= failed
+                self.left[reason] -= failed
+                self.written[status] += failed
+
+    def hold_back(self, spans: Collection[Span]) -> None:
+        """Count missing rows that the breaker keeps from being finished."""
+        self.held_back += sum(span.failing.total() for span in spans)
+        self._note_times(span.oldest_failing for span in spans)
 
     def _note_age(self, rows: Iterable[RunRow]) -> None:
-        created = [row.created_at for row in rows if row.created_at is not None]
-        known = [*created, self.oldest_left] if self.oldest_left else created
+        self._note_times(row.created_at for row in rows)
+
+    def _note_times(self, times: Iterable[datetime | None]) -> None:
+        known = [time for time in (self.oldest_left, *times) if time is not None]
         self.oldest_left = min(known, default=None)
 
     @property
@@ -102,13 +210,15 @@ class PassReport:
         return self.written.total()
 
     @property
-    def outcome(self) -> PassOutcome:
-        """How the pass ended, which is also what the exit code says."""
-        if self.error is not None:
-            return PassOutcome.ABORTED
-        if self.unknown or self.held_back:
-            return PassOutcome.UNRESOLVED
-        return PassOutcome.OK
+    def more_left(self) -> bool:
+        """Whether there is more to do: it was aborted, or ended at a limit."""
+        unfinished = self.progress is not None and self.progress.more_left
+        return unfinished or self.error is not None
+
+    @property
+    def unresolved(self) -> bool:
+        """Rows could not be judged, were held back, or have not been looked at."""
+        return bool(self.unknown or self.held_back or self.more_left)
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it; every key is always there."""
@@ -125,6 +235,18 @@ class PassReport:
             "left": {reason.value: self.left[reason] for reason in reasons},
             "unknown": self.unknown,
             "lost_races": self.lost_races,
+            "held_back": self.held_back,
+            "missing": {reason.value: _spread(self.missing[reason]) for reason in MISSING_REASONS},
+            "more_left": self.more_left,
             "rpcs": {kind: self.rpcs[kind] for kind in RPC_KINDS},
             "outcome": self.outcome.value,
         }
+
+
+def _spread(spread: Spread) -> Mapping[str, Any]:
+    oldest, newest = spread.oldest, spread.newest
+    return {
+        "rows": spread.rows,
+        "oldest": oldest and oldest.isoformat(),
+        "newest": newest and newest.isoformat(),
+    }

@@ -101,7 +101,7 @@ def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
     """Whether so many rows are missing that the set-up is in doubt, not the rows.
 
     A wrong cluster, a wrong namespace or a restored database all look like this. `missing` are
-    the rows that are never started or expired; rows too young to tell are not among them.
+    the rows that are never started, deleted or expired; rows too young to tell are not among them.
     """
     return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
 
@@ -121,21 +121,28 @@ def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime
     age = now - row.created_at
     if age < policy.grace:
         return Leave(row, LeaveReason.TOO_YOUNG, detail)
-    # Younger than the retention it cannot have expired: Temporal deletes a closed workflow at
-    # close time + retention at the earliest. Older, the two cannot be told apart.
-    if age < policy.retention:
-        reason, text = LeaveReason.NEVER_STARTED, "no such workflow in Temporal"
-    else:
-        reason, text = LeaveReason.EXPIRED, "outcome unknown: past Temporal's retention"
+    reason = _why_missing(row, age, policy.retention)
     if missing.id_in_use:
         return Leave(row, reason, detail)
     match policy.missing:
         case MissingPolicy.LEAVE:
             return Leave(row, reason, detail)
         case MissingPolicy.FAIL:
-            return Finish(_outcome_of_missing(row, text, policy), missing=reason)
+            return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
         case _:
             assert_never(policy.missing)
+
+
+def _why_missing(row: RunRow, age: timedelta, retention: timedelta) -> LeaveReason:
+    """Told apart as far as it can be.
+
+    Younger than the retention a row cannot have expired: Temporal deletes a closed workflow at
+    close time + retention at the earliest. Of these, one with a run id was started once, because
+    run ids come from Temporal. Older, nothing tells.
+    """
+    if age >= retention:
+        return LeaveReason.EXPIRED
+    return LeaveReason.DELETED if row.run_id else LeaveReason.NEVER_STARTED
 
 
 def _outcome_of_closed(row: RunRow, closed: Closed, policy: Policy) -> Outcome:
@@ -151,7 +158,15 @@ def _outcome_of_closed(row: RunRow, closed: Closed, policy: Policy) -> Outcome:
     )
 
 
-def _outcome_of_missing(row: RunRow, text: str, policy: Policy) -> Outcome:
+_WHAT_IS_MISSING = {
+    LeaveReason.NEVER_STARTED: "outcome unknown: no such workflow in Temporal",
+    LeaveReason.DELETED: "outcome unknown: deleted from Temporal",
+    LeaveReason.EXPIRED: "outcome unknown: past Temporal's retention",
+}
+
+
+def _outcome_of_missing(row: RunRow, reason: LeaveReason, policy: Policy) -> Outcome:
+    text = _WHAT_IS_MISSING[reason]
     return Outcome(
         row=row,
         status=policy.statuses.failed,

@@ -20,7 +20,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Worker
 
 from reconciler.app import migrate, open_app
-from reconciler.console import print_report
+from reconciler.console.report import print_report
 from reconciler.core.report import PassOutcome
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.demo.workflows import (

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from reconciler.core.model import CloseStatus, LeaveReason, Outcome
+from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.ports import Observer
 
@@ -22,7 +22,6 @@ OTHER_TYPES = "other"
 #: Ends that a workflow can report itself: a row of one of these was missed by the main path.
 #: Terminations and timeouts never reach any code of the workflow's.
 REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
-MISSING = (LeaveReason.NEVER_STARTED, LeaveReason.EXPIRED)
 
 _DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)
@@ -89,7 +88,7 @@ class PassMetrics(Observer):
             self._left.labels(reason.value).inc(count)
         if report.outcome is not PassOutcome.ABORTED:
             self._running.rows, self._running.oldest = report.left.total(), report.oldest_left
-            for reason in MISSING:
+            for reason in MISSING_REASONS:
                 self._missing.labels(reason.value).set(report.left[reason])
 
     def overrun(self) -> None:

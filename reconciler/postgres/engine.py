@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres.tables import OWN_SCHEMA
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -88,6 +89,16 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
     return engine
 
 
+@asynccontextmanager
+async def using_engine(dsn: str) -> AsyncIterator[AsyncEngine]:
+    """An engine, and the end of its connections."""
+    engine = open_engine(dsn)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
 async def forget_connections(engine: AsyncEngine) -> None:
     """Start anew with a pool of no connections, and cut off those that are idle in the old one.
 
@@ -125,6 +136,23 @@ def sqlstate(error: BaseException | None) -> str:
     """PostgreSQL's code for an error; empty if it is none of PostgreSQL's."""
     origin = getattr(error, "orig", None) or error
     return str(getattr(origin, "sqlstate", None) or "")
+
+
+# What one row's values, constraints or triggers can cause: data exception, integrity violation, and
+# PL/pgSQL's RAISE.
+_ROW_ERRORS = ("22", "23", "P0")
+
+
+def refusal_of_a_row(error: BaseException | None) -> str | None:
+    """The database's words, if a write failed for one of its rows, so that others can be written.
+
+    None where our own tables refuse it, e.g. because the pass is no longer in the history.
+    """
+    if not isinstance(error, DBAPIError) or not sqlstate(error).startswith(_ROW_ERRORS):
+        return None
+    if getattr(_origin(error), "schema_name", None) == OWN_SCHEMA:
+        return None
+    return one_line(str(error.orig), 300)
 
 
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,

@@ -1,40 +1,44 @@
 """The `passes` table: the history of passes, and the heartbeat that other processes read.
 
-Every pass that may write leaves a row, begun before its first change.
+Every pass that may write leaves a row, begun before its first change. One that was asked to do
+something particular notes down there how far it has come, so that the same command goes on with it.
 """
 
 from __future__ import annotations
 
 import socket
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-import structlog
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler import __version__
-from reconciler.core.report import PassReport
+from reconciler.core.model import Verdict
+from reconciler.core.progress import Progress
+from reconciler.core.report import PassOutcome, PassReport, Report
 from reconciler.core.verdict import StatusValues
-from reconciler.errors import DatabaseUnusable
+from reconciler.errors import DatabaseUnusable, Unusable
 from reconciler.ports import Observer
+from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
 from reconciler.postgres.engine import translated
+from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes, is_good, passes
 
-#: How long passes that changed nothing are kept; the others stay with their journal.
-KEEP = timedelta(days=7)
-#: How often that is looked after, and rows removed at a time, so that no statement takes long.
-PRUNE_EVERY = timedelta(hours=1)
-PRUNE_BATCH = 2000
-
-log = structlog.get_logger(__name__)
+#: The modes that look at every running row: what they are is the heartbeat.
+_WHOLE = ("once", "run")
+#: What is needed to go on with a pass.
+_BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last pass that came to its end, whichever process it was in."""
+    """The last pass over every row that came to its end, whichever process it was in."""
 
     finished_at: datetime
     duration: timedelta
@@ -46,56 +50,85 @@ class PassHistory(Observer):
     """The passes over one table and namespace. A dry run leaves nothing behind, not even here."""
 
     def __init__(
-        self, engine: AsyncEngine, table_name: str, namespace: str, statuses: StatusValues
+        self,
+        engine: AsyncEngine,
+        table_name: str,
+        namespace: str,
+        statuses: StatusValues,
     ) -> None:
         self._engine = engine
         self._of = {"table_name": table_name, "namespace": namespace}
         self._statuses = statuses
-        self._pruned_at = float("-inf")
+        # Whoever goes on with a pass puts its own mark there; the one before is heard no more.
+        self._mark = str(uuid4())
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: Report) -> None:
         """Record that the pass began; its changes refer to this row."""
-        if not report.dry_run:
-            await self._execute(
-                sa.insert(passes).values(
-                    id=UUID(report.pass_id),
-                    mode=report.mode,
-                    started_at=report.started_at,
-                    host=socket.gethostname(),
-                    version=__version__,
-                    **self._of,
-                )
+        if report.dry_run or report.resumed:
+            return
+        await self._execute(
+            sa.insert(passes).values(
+                id=UUID(report.pass_id),
+                mode=report.mode,
+                started_at=report.started_at,
+                host=socket.gethostname(),
+                version=__version__,
+                **({} if report.asked is None else {"asked": report.asked}),
+                **self._begun_with(report),
+                **self._of,
             )
+        )
 
-    async def on_pass(self, report: PassReport) -> None:
+    def _begun_with(self, report: Report) -> Mapping[str, Any]:
+        """Where to go on if it is killed before its first page is done."""
+        if not isinstance(report, PassReport) or report.asked is None or report.progress is None:
+            return {}
+        told = report.as_json(self._statuses)
+        return {"cursor": self._cursor(report.progress, told), "report": told}
+
+    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
+        """Note down how far a pass has come that can be gone on with."""
+        if report.dry_run or report.asked is None or report.progress is None:
+            return
+        told = report.as_json(self._statuses)
+        cursor = self._cursor(report.progress, told)
+        noted = (
+            sa.update(passes)
+            .where(passes.c.id == UUID(report.pass_id), self._by_us())
+            .values(cursor=cursor, report=told)
+        )
+        if not await self._execute(noted):
+            raise Unusable(f"another process has gone on with pass {report.pass_id}")
+
+    async def on_pass(self, report: Report) -> None:
         """Record how it ended. A database that is away by now makes the pass an aborted one."""
         if report.dry_run:
             return
-        try:
-            await self._execute(
-                sa.update(passes)
-                .where(passes.c.id == UUID(report.pass_id))
-                .values(
-                    finished_at=sa.func.clock_timestamp(),
-                    outcome=report.outcome.value,
-                    report=report.as_json(self._statuses),
-                    error=report.error,
-                )
+        ended = (
+            sa.update(passes)
+            .where(passes.c.id == UUID(report.pass_id), self._by_us())
+            .values(
+                finished_at=sa.func.clock_timestamp(),
+                outcome=report.outcome.value,
+                report=report.as_json(self._statuses),
+                error=report.error,
+                cursor=passes.c.cursor if report.more_left else sa.null(),
             )
+        )
+        try:
+            await self._execute(ended)
         except DatabaseUnusable as error:
             report.error = report.error or str(error)
-        # Not after a pass that failed: what there was before is all there is to go by then.
-        due = time.monotonic() - self._pruned_at >= PRUNE_EVERY.total_seconds()
-        if due and report.error is None:
-            self._pruned_at = time.monotonic()
-            await self._prune_quietly()
 
     async def heartbeat(self) -> Heartbeat | None:
-        """The last good pass; None if there was none yet. Raises `DatabaseUnusable`."""
+        """The last good pass over every row; None if there was none yet.
+
+        Raises `DatabaseUnusable`.
+        """
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
         query = (
             sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp())
-            .where(*self._ours(), is_good(passes.c.outcome))
+            .where(*self._ours(), is_good(passes.c.outcome), passes.c.mode.in_(_WHOLE))
             .order_by(passes.c.finished_at.desc())
             .limit(1)
         )
@@ -105,39 +138,100 @@ class PassHistory(Observer):
                 row = (await connection.execute(query)).first()
                 return row and Heartbeat(row[0], timedelta(seconds=row[1]), read_at=row[2])
 
-    async def prune(self) -> int:
-        """Remove old passes that changed nothing; returns how many. Raises `DatabaseUnusable`."""
-        cutoff = sa.func.now() - KEEP
-        old = (
-            sa.select(passes.c.id)
-            .where(
-                *self._ours(),
-                passes.c.started_at < cutoff,
-                # The start is by the clock of its host, which may be days off.
-                sa.or_(passes.c.finished_at < cutoff, passes.c.finished_at.is_(None)),
-                ~sa.exists().where(changes.c.pass_id == passes.c.id),
-            )
-            .order_by(passes.c.started_at)
-            .limit(PRUNE_BATCH)
-        )
-        removing = sa.delete(passes).where(passes.c.id.in_(old))
-        removed = batch = await self._execute(removing)
-        while batch == PRUNE_BATCH:
-            removed += (batch := await self._execute(removing))
-        return removed
+    async def unfinished(
+        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+    ) -> PassReport | None:
+        """The last pass that was asked to do the same and has not come to its end, as it stands.
 
-    async def _prune_quietly(self) -> None:
-        try:
-            removed = await self.prune()
-        except DatabaseUnusable as error:  # no reason to call a good pass a bad one
-            log.warning("cannot prune the history", error=str(error))
-        else:
-            log.debug("pruned the history", passes=removed)
+        Raises `DatabaseUnusable`.
+        """
+        last = self._unfinished(mode, asked).order_by(passes.c.started_at.desc()).limit(1)
+        columns = sa.select(*_BEGUN).where(passes.c.id == last.scalar_subquery())
+        return await self._begun(columns, table)
+
+    async def resume(
+        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+    ) -> PassReport | None:
+        """Go on with that pass: from here on, who had it before can note down nothing more.
+
+        Raises `DatabaseUnusable`.
+        """
+        last = self._unfinished(mode, asked).order_by(passes.c.started_at.desc()).limit(1)
+        mark = passes.c.cursor.concat(self._signature())
+        taken_over = (
+            sa.update(passes)
+            .where(passes.c.id == last.scalar_subquery())
+            .values(cursor=mark, finished_at=None, outcome=None, error=None)
+            .values(host=socket.gethostname(), version=__version__)
+            .returning(*_BEGUN)
+        )
+        return await self._begun(taken_over, table)
+
+    async def _begun(
+        self, rows: sa.Select[Any] | ReturningUpdate[Any], table: MappedTable
+    ) -> PassReport | None:
+        counts = sa.select(changes.c.new_status, sa.func.count()).group_by(changes.c.new_status)
+        with translated("go on with a pass of reconciler.passes"):
+            async with self._engine.begin() as connection:
+                row = (await connection.execute(rows)).first()
+                if row is None:
+                    return None
+                written = await connection.execute(counts.where(changes.c.pass_id == row.id))
+                report = PassReport(str(row.id), row.mode, dry_run=False, started_at=row.started_at)
+                report.asked, report.resumed = row.asked, True
+                report.progress = from_json(row.cursor, table.read_id)
+                # What came after the last page has cost time and calls all the same.
+                spent = {name: row.report[name] for name in ("duration_seconds", "rpcs")}
+                restore_counts(report, row.cursor["counts"] | spent, dict(written.all()))
+                return report
+
+    async def give_up(self, mode: str, asked: Mapping[str, Any]) -> None:
+        """Let nobody go on with passes that were asked to do the same. Raises as above."""
+        given_up = self._unfinished(mode, asked)
+        await self.close(passes.c.id.in_(given_up))
+
+    async def close(self, which: sa.ColumnElement[bool]) -> None:
+        """Let nobody go on with these passes, nor note down anything of them any more."""
+        await self._execute(
+            sa.update(passes)
+            .where(which, passes.c.cursor.is_not(None))
+            .values(
+                cursor=sa.null(),
+                finished_at=sa.func.coalesce(passes.c.finished_at, sa.func.clock_timestamp()),
+                outcome=sa.func.coalesce(passes.c.outcome, PassOutcome.ABORTED.value),
+            )
+        )
+
+    def _cursor(self, progress: Progress, told: Mapping[str, Any]) -> sa.ColumnElement[Any]:
+        # The counts too: those of the report are of its end, which may be in the middle of a page.
+        cursor = {**to_json(progress), "counts": told}
+        return sa.cast(cursor, JSONB).concat(self._signature())
+
+    def _signature(self) -> sa.ColumnElement[Any]:
+        """Who notes something down, and when."""
+        return sa.func.jsonb_build_object(
+            sa.literal_column("'by'"),
+            sa.cast(self._mark, sa.Text),
+            sa.literal_column("'noted_at'"),
+            sa.func.clock_timestamp(),
+            type_=JSONB,
+        )
+
+    def _unfinished(self, mode: str, asked: Mapping[str, Any]) -> sa.Select[Any]:
+        same = passes.c.asked.contains(asked)
+        return sa.select(passes.c.id).where(
+            *self._ours(), passes.c.mode == mode, same, passes.c.cursor.is_not(None)
+        )
 
     def _ours(self) -> list[sa.ColumnElement[bool]]:
         return [passes.c[name] == value for name, value in self._of.items()]
 
-    async def _execute(self, statement: sa.Insert | sa.Update | sa.Delete) -> int:
+    def _by_us(self) -> sa.ColumnElement[bool]:
+        """That we are at it: nobody has gone on with it, nor has it ended."""
+        alone = sa.and_(passes.c.cursor.is_(None), passes.c.finished_at.is_(None))
+        return sa.or_(alone, passes.c.cursor["by"].astext == self._mark)
+
+    async def _execute(self, statement: sa.Insert | sa.Update) -> int:
         with translated("write reconciler.passes"):
             async with self._engine.begin() as connection:
                 return (await connection.execute(statement)).rowcount

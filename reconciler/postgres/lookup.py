@@ -1,14 +1,17 @@
-"""Rows by workflow id, whatever their status: what `explain` shows. Reads only."""
+"""Rows whatever their status: by workflow id for `explain`, by id for a plan. Reads only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import RunRow
+from reconciler.core.model import OldValues, RowId, RunRow
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable, readable
 
@@ -25,23 +28,47 @@ class StoredRow:
 
 async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -> list[StoredRow]:
     """The rows of a workflow id, oldest first. The columns written last may not exist yet."""
-    columns = table.table.c
-    completed_at = columns.get(table.names.completed_at)
-    error_message = columns.get(table.names.error_message)
     query = (
         table.select_rows()
-        .add_columns(
-            sa.cast(table.status, sa.Text),
-            sa.null() if completed_at is None else readable(table.as_utc(completed_at)),
-            sa.null() if error_message is None else sa.cast(error_message, sa.Text),
-        )
+        .add_columns(*_written(table))
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
+    rows = await _read(engine, table, query)
+    return [
+        StoredRow(RunRow(*fields), status, completed, error)
+        for *fields, status, completed, error in rows
+    ]
+
+
+async def old_values(
+    engine: AsyncEngine, table: MappedTable, ids: Sequence[RowId]
+) -> Mapping[RowId, OldValues]:
+    """What the rows with these ids say by now; those that are gone are not in it.
+
+    One short read. Raises `DatabaseUnusable`.
+    """
+    # An array, and not a list of parameters: of these there may be no more than 32,767.
+    given = sa.bindparam("ids", list(ids), type_=postgresql.ARRAY(table.id.type))
+    query = sa.select(table.id, *_written(table)).where(table.id == sa.any_(given))
+    rows = await _read(engine, table, query)
+    return {row_id: OldValues(status, ended, error) for row_id, status, ended, error in rows}
+
+
+def _written(table: MappedTable) -> list[sa.ColumnElement[Any]]:
+    """What a pass writes, as it is; null where `reconciler migrate` has yet to add the column."""
+    completed_at = table.table.c.get(table.names.completed_at)
+    error_message = table.table.c.get(table.names.error_message)
+    return [
+        sa.cast(table.status, sa.Text),
+        sa.null() if completed_at is None else readable(table.as_utc(completed_at)),
+        sa.null() if error_message is None else sa.cast(error_message, sa.Text),
+    ]
+
+
+async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> Sequence[Any]:
     with translated(f"read {table.full_name}"):
         async with engine.connect() as connection:
             await connection.execution_options(postgresql_readonly=True)
-            return [
-                StoredRow(RunRow(*fields), status, completed, error)
-                for *fields, status, completed, error in await connection.execute(query)
-            ]
+            rows: Sequence[Any] = (await connection.execute(query)).all()
+            return rows

@@ -10,10 +10,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from reconciler.core.model import RowId
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.engine import translated
 from reconciler.postgres.tables import TableNames, is_running
@@ -79,13 +82,32 @@ class MappedTable:
         """Whether a row is marked as running."""
         return is_running(self.status, self.running)
 
+    def read_id(self, value: int | str) -> RowId:
+        """An id as the driver knows it, from a number or a text."""
+        kind = _base(self.id.type)
+        if isinstance(value, str) and isinstance(kind, sa.Uuid):
+            return UUID(value)
+        if isinstance(value, str) and isinstance(kind, sa.Integer):
+            return int(value)
+        return value
+
+    def check_noted_key(self) -> None:
+        """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
+        if not isinstance(_base(self.id.type), sa.Uuid | sa.Integer | sa.String):
+            raise DatabaseUnfit(
+                f"column {self.names.id} of {self.full_name} is of type {self.id.type}: "
+                "a backfill needs a key of type bigint, integer, uuid or text"
+            )
+
     def select_rows(self) -> sa.Select[Any]:
         """The columns of `RunRow`, in its order."""
+        # Temporal refuses an empty workflow id, row by row.
+        workflow_id = sa.func.coalesce(sa.cast(self.workflow_id, sa.Text), "")
         return sa.select(
-            self.id,
-            sa.func.coalesce(sa.cast(self.workflow_id, sa.Text), ""),  # Temporal refuses that
-            sa.cast(self.run_id, sa.Text),
-            readable(self.as_utc(self.created_at)),
+            self.id.label("id"),
+            workflow_id.label("workflow_id"),
+            sa.cast(self.run_id, sa.Text).label("run_id"),
+            readable(self.as_utc(self.created_at)).label("created_at"),
         )
 
     @staticmethod
@@ -104,6 +126,13 @@ class MappedTable:
         return value if _has_zone(self.completed_at) else sa.func.timezone("UTC", value)
 
 
+def _base(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """The type that a domain is made of."""
+    while isinstance(kind, postgresql.DOMAIN):
+        kind = kind.data_type
+    return kind
+
+
 def readable(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """The time, or null if it is infinite or of a year that Python cannot hold."""
     possible = time.between(sa.literal_column("'0001-01-02Z'"), sa.literal_column("'9999-12-30Z'"))
@@ -115,19 +144,25 @@ def _has_zone(column: sa.Column[Any]) -> bool:
 
 
 async def map_table(
-    engine: AsyncEngine, names: TableNames, running: str, *, writing: bool
+    engine: AsyncEngine,
+    names: TableNames,
+    running: str,
+    *,
+    writing: bool,
+    also: Sequence[str] = (),
 ) -> MappedTable:
     """Reflect the table and check that it can be used, before anything is asked of Temporal.
 
     Raises `DatabaseUnfit`, naming everything that is missing at once. What only reads
-    (`writing=False`) does not need the columns that are written.
+    (`writing=False`) does not need the columns that are written. `also`: further columns to read.
     """
+    read = (*names.read, *also)
     with translated(f"read {names.full_name}", engine):
         async with engine.connect() as connection:
             table = await _reflect(connection, names)
-            _check_columns(table, names, names.read + (names.written if writing else ()))
+            _check_columns(table, names, read + (names.written if writing else ()))
             await _check_key(connection, table, names)
-            await _check_privileges(connection, table, names, writing=writing)
+            await _check_privileges(connection, table, names, read, writing=writing)
             return MappedTable(table, names, running)
 
 
@@ -140,7 +175,7 @@ async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
                 sa.MetaData(),
                 schema=names.schema,
                 autoload_with=sync,
-                include_columns=names.read + names.written,
+                include_columns=(*names.read, *names.written, names.workflow_type),
                 resolve_fks=False,
             )
 
@@ -181,11 +216,16 @@ async def _check_key(connection: AsyncConnection, table: sa.Table, names: TableN
 
 
 async def _check_privileges(
-    connection: AsyncConnection, table: sa.Table, names: TableNames, *, writing: bool
+    connection: AsyncConnection,
+    table: sa.Table,
+    names: TableNames,
+    read: Sequence[str],
+    *,
+    writing: bool,
 ) -> None:
-    needed = [("SELECT", name) for name in names.read]
+    needed = [("SELECT", name) for name in read]
     if writing:
-        needed += [("SELECT", name) for name in names.written if name not in names.read]
+        needed += [("SELECT", name) for name in names.written if name not in read]
         needed += [("UPDATE", name) for name in names.written]
     relation = sa.cast(connection.dialect.identifier_preparer.format_table(table), sa.Text)
     granted = sa.select(

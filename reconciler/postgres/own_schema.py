@@ -21,7 +21,10 @@ _PASS = (
     ("passes", "UPDATE"),
     ("passes", "DELETE"),
     ("changes", "SELECT"),
+    ("changes", "DELETE"),
 )
+#: What is needed to read the journal and the history.
+_READ = (("alembic_version", "SELECT"), ("passes", "SELECT"), ("changes", "SELECT"))
 #: What the loop does besides.
 _LOOP = (("lease", "SELECT"), ("lease", "INSERT"), ("lease", "UPDATE"))
 # By way of the catalogue, which everybody may read whatever else they may not.
@@ -46,9 +49,18 @@ async def check_own_schema(engine: AsyncEngine, *, looping: bool) -> None:
     `looping`: for `reconciler run`, which needs more rights than a single pass. Raises
     `DatabaseUnfit`.
     """
+    await _check(engine, _PASS + _LOOP if looping else _PASS)
+
+
+async def check_readable(engine: AsyncEngine) -> None:
+    """Check the same for what only reads the journal and the history. Raises `DatabaseUnfit`."""
+    await _check(engine, _READ)
+
+
+async def _check(engine: AsyncEngine, needed: tuple[tuple[str, str], ...]) -> None:
     with translated(f"read schema {OWN_SCHEMA}"):
         async with engine.connect() as connection:
-            await _check_rights(connection, _PASS + _LOOP if looping else _PASS)
+            await _check_rights(connection, needed)
             await _check_revision(connection)
 
 

@@ -11,27 +11,27 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Outcome, RowId, RunRow
-from reconciler.core.text import one_line
+from reconciler.core.progress import Span
+from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.ports import Written
-from reconciler.postgres.engine import sqlstate, translated
+from reconciler.postgres.engine import refusal_of_a_row, translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.write import guarded_write
 
-# SQLSTATE classes of what one row's values, constraints or triggers can cause: data exception,
-# integrity violation, and PL/pgSQL's RAISE. Anything else concerns the whole statement.
-_ROW_ERRORS = ("22", "23", "P0")
+#: Rows counted by one statement.
+COUNTED_AT_ONCE = 20_000
 
 
 class PostgresStore:
-    """Implements `Store` over one mapped table."""
+    """Implements `Store` over one mapped table, or over a window of its rows."""
 
-    def __init__(self, engine: AsyncEngine, table: MappedTable) -> None:
-        self._engine = engine
-        self._table = table
+    def __init__(self, engine: AsyncEngine, table: MappedTable, window: Window = EVERY) -> None:
+        self._engine, self._table = engine, table
+        self._in_window = _in_window(table, window)
 
     @cached_property
     def _write(self) -> sa.Select[Any]:
@@ -42,23 +42,48 @@ class PostgresStore:
         """The highest id among the running rows; None if there are none."""
         table = self._table
         query = sa.select(table.id).where(table.is_running).order_by(table.id.desc()).limit(1)
-        with translated(f"read {table.full_name}"):
-            async with self._engine.connect() as connection:
-                await connection.execution_options(postgresql_readonly=True)
-                last: RowId | None = await connection.scalar(query)
-                return last
+        last = await self._read(query)
+        return last[0][0] if last else None
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
-        """The next page of running rows in the order of their ids."""
+        """The next page of running rows in the order of their ids.
+
+        Reads no more than `limit` rows in one statement, however few of them are in the window:
+        a long statement would be as bad for production as a long transaction.
+        """
+        rows: list[RunRow] = []
+        while len(rows) < limit:
+            read = await self._read(self._page(after, until, limit))
+            rows += [RunRow(*row[:4]) for row in read if row.in_window]
+            if len(read) < limit:
+                break
+            after = read[-1][0]
+        return rows[:limit]
+
+    async def count_running(self, span: Span) -> WindowCount:
+        """How many rows a scan of the span would find; counted piece by piece, as it is read."""
+        counted, after = WindowCount(), span.after
+        while True:
+            page = self._page(after, span.until, COUNTED_AT_ONCE).subquery()
+            read, *found, after = (await self._read(_count(page, self._table)))[0]
+            counted = counted.plus(WindowCount(*found))
+            if read < COUNTED_AT_ONCE:
+                return counted
+
+    def _page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
         table = self._table
-        query = table.select_rows().where(table.is_running, table.id <= until)
+        query = table.select_rows().add_columns(self._in_window.label("in_window"))
+        query = query.where(table.is_running, table.id <= until)
         if after is not None:
             query = query.where(table.id > after)
-        query = query.order_by(table.id).limit(limit)
-        with translated(f"read {table.full_name}"):
+        return query.order_by(table.id).limit(limit)
+
+    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
+        with translated(f"read {self._table.full_name}"):
             async with self._engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
-                return [RunRow(*row) for row in await connection.execute(query)]
+                rows: Sequence[Any] = (await connection.execute(query)).all()
+                return rows
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
         """Finish and journal those rows that are still running with the run id that was seen.
@@ -72,11 +97,11 @@ class PostgresStore:
                     result = await connection.execute(self._write, _arrays(pass_id, outcomes))
                     return Written(frozenset(result.scalars()))
         except Exception as error:
-            cause = error.__cause__
-            if not isinstance(cause, DBAPIError) or not sqlstate(cause).startswith(_ROW_ERRORS):
+            refusal = refusal_of_a_row(error.__cause__)
+            if refusal is None:
                 raise
             if len(outcomes) == 1:
-                return Written(frozenset(), {outcomes[0].row.id: one_line(str(cause.orig), 300)})
+                return Written(frozenset(), {outcomes[0].row.id: refusal})
             return await self._finish_in_halves(pass_id, outcomes)
 
     async def _finish_in_halves(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
@@ -86,6 +111,32 @@ class PostgresStore:
         first = await self.finish_if_running(pass_id, outcomes[:middle])
         second = await self.finish_if_running(pass_id, outcomes[middle:])
         return Written(first.ids | second.ids, {**first.refused, **second.refused})
+
+
+def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
+    made = table.as_utc(table.created_at)
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    if window.since is not None:
+        conditions.append(made >= window.since)
+    if window.until is not None:
+        conditions.append(made < window.until)
+    if window.workflow_type is not None:
+        kind = sa.cast(table.table.c[table.names.workflow_type], sa.Text)
+        conditions.append(kind == window.workflow_type)
+    return sa.and_(*conditions)
+
+
+def _count(page: sa.Subquery, table: MappedTable) -> sa.Select[Any]:
+    """Rows of the page; those in the window, when they were created; and the page's last id."""
+    row_id, _, _, made, in_window = page.c
+    last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, row_id.desc()))[1]
+    return sa.select(
+        sa.func.count(),
+        sa.func.count().filter(in_window),
+        sa.func.min(made).filter(in_window),
+        sa.func.max(made).filter(in_window),
+        sa.type_coerce(last, table.id.type),
+    )
 
 
 def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
-REVISION = "0003"
+REVISION = "0004"
 OWN = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
@@ -34,6 +34,8 @@ class TableNames:
     created_at: str = "created_at"
     completed_at: str = "completed_at"
     error_message: str = "error_message"
+    #: May not exist: only a backfill by workflow type reads it.
+    workflow_type: str = "workflow_type"
 
     @property
     def full_name(self) -> str:
@@ -78,6 +80,10 @@ passes = sa.Table(
     # What it was a pass over; null in passes from before revision 0003.
     sa.Column("table_name", sa.Text),
     sa.Column("namespace", sa.Text),
+    # What it was asked to do, if not to pass over every row; the same again goes on with it.
+    sa.Column("asked", postgresql.JSONB),
+    # How far it has come, and who is at it; null if there is nothing to go on with.
+    sa.Column("cursor", postgresql.JSONB),
     sa.Index("passes_started_at", "started_at"),
 )
 sa.Index(
@@ -87,6 +93,12 @@ sa.Index(
     passes.c.finished_at,
     postgresql_where=is_good(passes.c.outcome),
 )
+
+
+def noted_at() -> sa.ColumnElement[Any]:
+    """When it was noted down last how far a pass has come, by the database's clock."""
+    return sa.cast(passes.c.cursor["noted_at"].astext, _TIME)
+
 
 #: Which replica of `reconciler run` passes over a table, and until when by the database's clock.
 lease = sa.Table(
@@ -122,7 +134,7 @@ changes = sa.Table(
     sa.Column("temporal_status", sa.Text, nullable=False),
     sa.Column("final_run_id", sa.Text),
     sa.Column("close_time", _TIME),
-    sa.Index("changes_pass_id", "pass_id"),
+    sa.Index("changes_of_pass", "pass_id", "id"),
     sa.Index("changes_workflow_id", "workflow_id"),
 )
 
@@ -133,7 +145,7 @@ def default_columns(names: TableNames, running: str) -> dict[str, sa.Column[Any]
         sa.Column(names.id, sa.BigInteger, sa.Identity(), primary_key=True),
         sa.Column(names.workflow_id, sa.Text, nullable=False, index=True),
         sa.Column(names.run_id, sa.Text, comment="first run of the chain"),
-        sa.Column("workflow_type", sa.Text),
+        sa.Column(names.workflow_type, sa.Text),
         sa.Column(names.status, sa.Text, nullable=False, server_default=running),
         sa.Column(names.created_at, _TIME, nullable=False, server_default=sa.func.now()),
         sa.Column(names.completed_at, _TIME, comment="Temporal's close time"),

@@ -25,22 +25,42 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     old values come from there; in `finished` it repeats the promise next to the UPDATE, where
     whoever edits it will see it.
     """
+    finished = finish_given(table)
+    return sa.select(finished.c.id).add_cte(_journal(table, finished))
+
+
+def finish_given(table: MappedTable) -> sa.CTE:
+    """The write without its journal: what it has finished, with old, new and given values.
+
+    Everything the journal needs comes along from step to step. Joined in the end it would cost
+    five times as much: PostgreSQL does not know how few rows a step yields, and compares each with
+    each.
+    """
     given = _given(table)
-    guard = _as_seen(table, given)
     locked = (
-        sa.select(*_journalled_values(table))
-        .select_from(sa.join(table.table, given, guard))
+        sa.select(
+            table.id.label("id"),
+            sa.cast(table.status, sa.Text).label("old_status"),
+            table.as_utc(table.completed_at).label("old_completed_at"),
+            sa.cast(table.error_message, sa.Text).label("old_error_message"),
+            *(column for column in given.c if column.name != "id"),
+        )
+        .select_from(sa.join(table.table, given, _as_seen(table, given)))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
     )
-    finished = (
-        _finish(table, given.c.status, given.c.close_time, given.c.message)
-        .where(guard, table.id == locked.c.id)
-        .returning(*_journalled_values(table))
+    return (
+        _finish(table, locked.c.status, locked.c.close_time, locked.c.message)
+        .where(_as_seen(table, locked))
+        .returning(
+            table.id.label("id"),
+            sa.cast(table.status, sa.Text).label("new_status"),
+            table.as_utc(table.completed_at).label("new_completed_at"),
+            sa.cast(table.error_message, sa.Text).label("new_error_message"),
+            *(column for column in locked.c if column.name != "id"),
+        )
         .cte("finished")
     )
-    journalled = _journal(table, given, locked, finished)
-    return sa.select(finished.c.id).add_cte(journalled)
 
 
 def own_row_write(table: MappedTable) -> ReturningUpdate[Any]:
@@ -117,49 +137,30 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
     return sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
 
 
-def _as_seen(table: MappedTable, given: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+def _as_seen(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
     """That a row is still what was seen: running, and the same run of the same workflow.
 
     Without a run id, the workflow id is all that tells one use of a row from the next.
     """
-    same_row = table.id == given.c.id
-    same_workflow = sa.cast(table.workflow_id, sa.Text) == given.c.workflow_id
-    same_run = table.run_id.is_not_distinct_from(sa.cast(given.c.run_id, table.run_id.type))
+    same_row = table.id == seen.c.id
+    same_workflow = sa.cast(table.workflow_id, sa.Text) == seen.c.workflow_id
+    same_run = table.run_id.is_not_distinct_from(sa.cast(seen.c.run_id, table.run_id.type))
     return sa.and_(same_row, table.is_running, same_workflow, same_run)
 
 
-def _journalled_values(table: MappedTable) -> list[sa.Label[Any]]:
-    """Which row, and what a write changes in it."""
-    return [
-        table.id.label("id"),
-        sa.cast(table.status, sa.Text).label("status"),
-        table.as_utc(table.completed_at).label("completed_at"),
-        sa.cast(table.error_message, sa.Text).label("error_message"),
-    ]
-
-
-def _journal(
-    table: MappedTable, given: sa.TableValuedAlias, locked: sa.CTE, finished: sa.CTE
-) -> sa.CTE:
+def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
     values: dict[str, sa.ColumnElement[Any]] = {
         "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.full_name),
         "row_id": sa.cast(finished.c.id, sa.Text),
-        "workflow_id": given.c.workflow_id,
-        "run_id": given.c.run_id,
-        "old_status": locked.c.status,
-        "new_status": finished.c.status,
-        "old_completed_at": locked.c.completed_at,
-        "new_completed_at": finished.c.completed_at,
-        "old_error_message": locked.c.error_message,
-        "new_error_message": finished.c.error_message,
-        "temporal_status": given.c.evidence,
-        "final_run_id": given.c.final_run_id,
-        "close_time": given.c.close_time,
+        "temporal_status": finished.c.evidence,
     }
-    rows = sa.select(*values.values()).select_from(
-        sa.join(finished, locked, finished.c.id == locked.c.id).join(
-            given, given.c.id == finished.c.id
-        )
+    same = (
+        *("workflow_id", "run_id", "old_status", "new_status", "old_completed_at"),
+        *("new_completed_at", "old_error_message", "new_error_message"),
+        *("final_run_id", "close_time"),
     )
-    return sa.insert(changes).from_select(list(values), rows).cte("journalled")
+    values |= {name: finished.c[name] for name in same}
+    return (
+        sa.insert(changes).from_select(list(values), sa.select(*values.values())).cte("journalled")
+    )

@@ -10,7 +10,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,14 +35,15 @@ _S = TypeVar("_S", bound=TableSettings)
 def load_settings(kind: type[_S], **overrides: Any) -> _S:
     """The settings of this process, or some of them.
 
-    Raises `ConfigurationError`: one line, no secrets.
+    `overrides` are what options of the command line say instead. Raises `ConfigurationError`: one
+    line, no secrets.
     """
     try:
         if unknown := list(_unknown_names()):
             raise ConfigurationError("; ".join(unknown))
         return kind(**overrides)
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaints(error))) from None
+        raise ConfigurationError("; ".join(_complaints(error, overrides))) from None
     except SettingsError as error:  # a group, such as RECONCILER_COLUMNS, set as a whole
         group = re.search(r'field "(\w+)"', str(error))
         name = environment_name((group[1],)) if group else f"{PREFIX}*"
@@ -108,9 +109,11 @@ def _toml_paths() -> Iterator[tuple[str, ...]]:
             yield (key,)
 
 
-def _complaints(error: ValidationError) -> Iterator[str]:
+def _complaints(error: ValidationError, overrides: Collection[str]) -> Iterator[str]:
     for problem in error.errors(include_url=False):
-        name = environment_name(tuple(str(part) for part in problem["loc"]))
+        path = tuple(str(part) for part in problem["loc"])
+        option = "--" + path[0].replace("_", "-")
+        name = option if path[0] in overrides else environment_name(path)
         if problem["type"] == "missing":
             yield f"{name} is not set"
             continue

@@ -26,7 +26,15 @@ from pydantic_settings import (
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
 from reconciler.postgres.tables import TableNames
 from reconciler.reconcile import PassOptions
-from reconciler.settings.values import DatabaseUrl, Duration, Interval, Name, Port, Rate
+from reconciler.settings.values import (
+    DatabaseUrl,
+    Duration,
+    Interval,
+    JournalRetention,
+    Name,
+    Port,
+    Rate,
+)
 
 PREFIX = "RECONCILER_"
 DOTENV = ".env"
@@ -57,6 +65,9 @@ class Columns(BaseModel):
     id: Name = Field("id", description="primary key, of any orderable type")
     workflow_id: Name = Field("workflow_id", description="Temporal's workflow id")
     run_id: Name = Field("run_id", description="first run of the chain, may be null")
+    workflow_type: Name = Field(
+        "workflow_type", description="read by backfill --workflow-type alone, may not exist"
+    )
     status: Name = Field("status", description="text, varchar or an enum")
     created_at: Name = Field("created_at", description="when the row was inserted")
     completed_at: Name = Field("completed_at", description="gets Temporal's close time")
@@ -169,6 +180,9 @@ class Settings(DatabaseSettings):
     )
     interval: Interval = Field(
         timedelta(seconds=30), description="from the start of one pass of the loop to the next"
+    )
+    journal_retention: JournalRetention = Field(
+        timedelta(days=90), description="how long changes are kept, for explaining and undoing"
     )
     http_host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1", description="where the loop serves health and metrics; 0.0.0.0 for everybody"

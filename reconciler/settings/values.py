@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
+_AGE_UNITS = _UNITS | {"w": 7 * 86400}
 MAX_PORT = 65535
 # What SQLAlchemy's URLs call differently, and what they may say about what we decide ourselves.
 _LIBPQ = {"ssl": "sslmode"}
@@ -29,6 +31,25 @@ def parse_duration(value: object) -> object:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
     except OverflowError:
         raise ValueError("is too long a duration") from None
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """A point in time: a timestamp, UTC if it names no zone, or an age such as `90d`.
+
+    Raises `ValueError` with what would do.
+    """
+    age = _AGE.fullmatch(text.strip().lower())
+    try:
+        if age is not None:
+            return now - timedelta(seconds=float(age[1]) * _AGE_UNITS[age[2]])
+        moment = datetime.fromisoformat(text.strip())
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    except (KeyError, ValueError, OverflowError):
+        raise ValueError(
+            "must be a timestamp such as 2026-01-31T12:00:00Z or 2026-01-31, "
+            "or an age such as 90d, 12w, 36h, 30m, 10s"
+        ) from None
 
 
 def check_database_url(value: object) -> object:
@@ -68,9 +89,17 @@ def check_interval(value: timedelta) -> timedelta:
     return value
 
 
+def check_journal_retention(value: timedelta) -> timedelta:
+    """At least an hour: what cannot be undone any more before anybody has looked is no journal."""
+    if not timedelta(hours=1) <= value <= timedelta(days=36_500):
+        raise ValueError("must be at least 1h and at most 36500d")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 Rate = Annotated[float, AfterValidator(check_rate)]
 Interval = Annotated[Duration, AfterValidator(check_interval)]
+JournalRetention = Annotated[Duration, AfterValidator(check_journal_retention)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]

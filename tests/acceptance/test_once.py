@@ -91,7 +91,8 @@ async def fill(table: Table) -> None:
     await table.all_closed("open", "bug")
     await table.worlds["reused"].start("wait", "second use", id=reused.id)
     await table.insert("too young", None, age=timedelta())
-    await table.insert("never started", str(uuid4()), age=RECENT)
+    await table.insert("never started", None, age=RECENT)
+    await table.insert("deleted", str(uuid4()), age=RECENT)
     await table.insert("expired", str(uuid4()))
     await table.insert("expired without run id", None)
     await table.insert("empty id", None, workflow_id="")
@@ -152,7 +153,13 @@ async def test_every_row_becomes_what_temporal_says(
     assert report["pass_id"]
     assert report["scanned"] == len(table.rows)
     assert report["written"] == {"completed": 2, "failed": len(expected) - 2}
-    assert report["left"] == {"open": 2, "too_young": 1, "never_started": 1, "expired": 3}
+    assert report["left"] == {
+        "open": 2,
+        "too_young": 1,
+        "never_started": 1,
+        "deleted": 1,
+        "expired": 3,
+    }
     assert report["unknown"] == 2, "no id, and a malformed run id"
     assert report["outcome"] == "unresolved"
     journal = await database.fetch("SELECT * FROM reconciler.changes")
@@ -336,15 +343,17 @@ async def test_missing_rows_are_failed_if_that_is_wanted(
     reconciler: Command, database: Database, workflow_id: str
 ) -> None:
     now = datetime.now(UTC)
-    never = await database.insert(f"{workflow_id}/1", str(uuid4()), created_at=now - RECENT)
-    expired = await database.insert(f"{workflow_id}/2", None, created_at=now - OLD)
+    never = await database.insert(f"{workflow_id}/1", None, created_at=now - RECENT)
+    deleted = await database.insert(f"{workflow_id}/2", str(uuid4()), created_at=now - RECENT)
+    expired = await database.insert(f"{workflow_id}/3", None, created_at=now - OLD)
 
     result = await reconciler("once", "--json", RECONCILER_MISSING="fail")
 
     assert result.code == 0
-    rows = [await database.row(id_) for id_ in (never, expired)]
+    rows = [await database.row(id_) for id_ in (never, deleted, expired)]
     assert [(row["status"], row["completed_at"], row["error_message"]) for row in rows] == [
-        ("failed", None, "no such workflow in Temporal"),
+        ("failed", None, "outcome unknown: no such workflow in Temporal"),
+        ("failed", None, "outcome unknown: deleted from Temporal"),
         ("failed", None, "outcome unknown: past Temporal's retention"),
     ]
 

@@ -368,8 +368,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("revision", "told"),
         [
-            ("0002", "is at revision 0002, this version needs 0003: run `reconciler migrate`"),
-            ("9999", "is at revision 9999, this version knows no more than 0003"),
+            ("0002", "is at revision 0002, this version needs 0004: run `reconciler migrate`"),
+            ("9999", "is at revision 9999, this version knows no more than 0004"),
         ],
         ids=["behind", "ahead"],
     )
@@ -390,7 +390,7 @@ class TestRefused:
             f"GRANT SELECT, UPDATE ON workflow_executions TO {role};"
             f"GRANT USAGE ON SCHEMA reconciler TO {role};"
             f"GRANT SELECT ON ALL TABLES IN SCHEMA reconciler TO {role};"
-            f"GRANT INSERT ON reconciler.changes TO {role};"
+            f"GRANT INSERT, DELETE ON reconciler.changes TO {role};"
             f"GRANT INSERT, UPDATE, DELETE ON reconciler.passes TO {role}"
         )
         url = with_user(database.url, role)

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from reconciler import __version__, cli
-from reconciler.cli import run
+from reconciler import __version__
+from reconciler.cli import main
+from reconciler.cli.main import run
 from reconciler.errors import ConfigurationError, DatabaseUnusable
 
 
@@ -63,7 +64,7 @@ def test_an_error_meant_for_the_operator_is_one_line(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_load", fail)
+    monkeypatch.setattr(main, "load", fail)
 
     assert run(["once"]) == code
     printed = capsys.readouterr()
@@ -78,7 +79,7 @@ def test_a_bug_shows_where_it_is(
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_load", fail)
+    monkeypatch.setattr(main, "load", fail)
 
     assert run(["once"]) == 1
     printed = capsys.readouterr().err

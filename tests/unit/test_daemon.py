@@ -54,7 +54,7 @@ class FakeApp:
             await observer.on_pass(report)
         return report
 
-    def lease(self, holder: str) -> FakeApp:
+    def lease(self) -> FakeApp:
         return self
 
     async def claim(self, duration: timedelta) -> int | None:

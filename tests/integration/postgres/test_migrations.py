@@ -43,7 +43,7 @@ async def alembic(act: Callable[..., Any], database: Database, revision: str) ->
 
 async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
     assert await up(empty_database) == [
-        "schema reconciler: from nothing to 0003",
+        "schema reconciler: from nothing to 0004",
         "table workflow_executions: created",
         "table workflow_executions: built index reconciler_workflow_executions_running",
     ]
@@ -145,7 +145,7 @@ async def test_up_down_up(empty_database: Database) -> None:
     await up(empty_database)
     await alembic(command.downgrade, empty_database, "base")
 
-    assert (await up(empty_database))[0] == "schema reconciler: from nothing to 0003"
+    assert (await up(empty_database))[0] == "schema reconciler: from nothing to 0004"
 
 
 async def test_alembics_own_command_does_the_same(

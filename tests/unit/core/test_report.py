@@ -4,7 +4,8 @@ import json
 from datetime import timedelta
 
 from reconciler.core.model import Leave, LeaveReason
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.progress import Progress, Span
+from reconciler.core.report import PassOutcome, PassReport, Spread
 from reconciler.core.verdict import StatusValues
 from tests.factories import NOW, finish, row
 
@@ -74,15 +75,21 @@ def test_the_oldest_row_that_is_left_is_known() -> None:
     folded.add_written([refused, lost], written=set(), refused={4})
     assert folded.oldest_left == NOW - timedelta(hours=4), "a lost race is no longer running"
 
-    folded.hold_back([finish(row(5, age=timedelta(hours=5)))])
+    missing = finish(row(5, age=timedelta(hours=5)), missing=LeaveReason.EXPIRED)
+    folded.hold_back([Span.of(None, 5, [missing])])
     assert folded.oldest_left == NOW - timedelta(hours=5)
 
 
 def test_json_has_exactly_the_keys_of_the_contract() -> None:
     folded = report()
-    folded.scanned = 3
+    leaves = [
+        Leave(row(2), LeaveReason.OPEN),
+        Leave(row(3), LeaveReason.UNKNOWN),
+        Leave(row(4, age=timedelta(days=2)), LeaveReason.EXPIRED),
+    ]
+    folded.add_scanned([finish(row(1)), *leaves])
     folded.add_written([finish(row(1))], written={1})
-    folded.add_left([Leave(row(2), LeaveReason.OPEN), Leave(row(3), LeaveReason.UNKNOWN)])
+    folded.add_left(leaves)
     folded.rpcs.update(describe=3, history=1, namespace=1)
     folded.duration_seconds = 1.23456
 
@@ -92,11 +99,85 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
         "dry_run": False,
         "started_at": "2026-11-23T12:00:00+00:00",
         "duration_seconds": 1.235,
-        "scanned": 3,
+        "scanned": 4,
         "written": {"completed": 1, "failed": 0},
-        "left": {"open": 1, "too_young": 0, "never_started": 0, "expired": 0},
+        "left": {"open": 1, "too_young": 0, "never_started": 0, "deleted": 0, "expired": 1},
         "unknown": 1,
         "lost_races": 0,
+        "held_back": 0,
+        "missing": {
+            "never_started": {"rows": 0, "oldest": None, "newest": None},
+            "deleted": {"rows": 0, "oldest": None, "newest": None},
+            "expired": {
+                "rows": 1,
+                "oldest": "2026-11-21T12:00:00+00:00",
+                "newest": "2026-11-21T12:00:00+00:00",
+            },
+        },
+        "more_left": False,
         "rpcs": {"describe": 3, "history": 1, "list": 0},
         "outcome": "unresolved",
     }
+
+
+class TestMissingRows:
+    def test_are_spread_from_the_oldest_to_the_newest(self) -> None:
+        spread = Spread()
+        for id_, hours in enumerate((2, 1, 5, 3), start=1):
+            spread.add(row(id_, age=timedelta(hours=hours)))
+        spread.add(row(5, age=None))
+
+        assert spread == Spread(5, NOW - timedelta(hours=5), NOW - timedelta(hours=1))
+
+    def test_that_do_not_say_when_they_were_created_are_only_counted(self) -> None:
+        spread = Spread()
+        spread.add(row(1, age=None))
+
+        assert spread == Spread(1, None, None)
+
+    def test_are_those_that_are_left_and_those_that_are_failed_by_their_reason(self) -> None:
+        folded = report()
+        failing = finish(row(1, age=timedelta(hours=3)), missing=LeaveReason.DELETED)
+        leaves = [Leave(row(2), LeaveReason.DELETED), Leave(row(3), LeaveReason.TOO_YOUNG)]
+
+        folded.add_scanned([failing, *leaves, finish(row(4))])
+
+        assert folded.scanned == 4
+        hour = timedelta(hours=1)
+        assert folded.missing[LeaveReason.DELETED] == Spread(2, NOW - 3 * hour, NOW - hour)
+        assert folded.missing[LeaveReason.EXPIRED] == Spread()
+        assert folded.missing[LeaveReason.NEVER_STARTED] == Spread()
+
+
+class TestMoreIsLeft:
+    def test_while_the_pass_has_not_come_to_its_end(self) -> None:
+        folded = report()
+        assert not folded.more_left
+
+        folded.progress = Progress(Span(None, 1))
+        assert folded.more_left
+        assert folded.outcome is PassOutcome.UNRESOLVED
+
+        folded.progress = Progress()
+        assert not folded.more_left
+        assert folded.outcome is PassOutcome.OK
+
+    def test_after_an_error(self) -> None:
+        folded = report()
+
+        folded.stop()
+
+        assert folded.stopped
+        assert folded.more_left
+
+
+def test_leave_reasons_are_the_keys_of_the_json() -> None:
+    assert {reason.value for reason in LeaveReason} == {
+        "open",
+        "too_young",
+        "never_started",
+        "deleted",
+        "expired",
+        "unknown",
+    }
+    assert Leave(row(), LeaveReason.OPEN).detail is None

@@ -33,7 +33,8 @@ FAIL = {"missing": MissingPolicy.FAIL}
 OWN_VALUES = {
     "statuses": StatusValues("run", "done", "broken", "stopped", "killed", "late"),
 }
-NEVER = "no such workflow in Temporal"
+NEVER = "outcome unknown: no such workflow in Temporal"
+DELETED = "outcome unknown: deleted from Temporal"
 EXPIRED = "outcome unknown: past Temporal's retention"
 
 
@@ -112,7 +113,7 @@ def test_an_open_or_unclear_workflow_leaves_its_row(
 def test_a_missing_workflow_is_judged_by_the_age_of_its_row(
     age: timedelta, reason: LeaveReason, error_if_fail: str | None
 ) -> None:
-    of = row(age=age)
+    of = row(age=age, run_id=None)
 
     left = decide(of, Missing(), policy(), NOW)
     failed = decide(of, Missing(), policy(**FAIL), NOW)
@@ -127,6 +128,23 @@ def test_a_missing_workflow_is_judged_by_the_age_of_its_row(
     assert failed.outcome.error_message == error_if_fail
     assert failed.outcome.completed_at is None, "Temporal gave no close time"
     assert failed.outcome.temporal_status == "NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("age", "reason", "error_if_fail"),
+    [
+        pytest.param(RETENTION - TICK, LeaveReason.DELETED, DELETED, id="1 µs in retention"),
+        pytest.param(RETENTION, LeaveReason.EXPIRED, EXPIRED, id="exactly retention"),
+    ],
+)
+def test_a_missing_workflow_that_was_started_once_has_been_deleted_unless_it_may_have_expired(
+    age: timedelta, reason: LeaveReason, error_if_fail: str
+) -> None:
+    failed = decide(row(age=age, run_id="run-1"), Missing(), policy(**FAIL), NOW)
+
+    assert isinstance(failed, Finish)
+    assert failed.missing is reason
+    assert failed.outcome.error_message == error_if_fail
 
 
 @pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from reconciler import __version__
-from reconciler.cli import cli
+from reconciler.cli.main import cli
 from reconciler.daemon import STOP_TIMEOUT
 from reconciler.health import CHECK_TIMEOUT
 from reconciler.settings.load import load_settings, temporal_environment

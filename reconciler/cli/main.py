@@ -1,8 +1,4 @@
-"""The command line. Parses, calls `app`, prints, and says with its exit code how it went.
-
-0 done; 3 done, but some rows could not be judged; 4 Temporal or the database could not be used;
-2 wrong usage or configuration; 1 a bug. Every refusal is one line on stderr.
-"""
+"""`run`, and the commands that need no more than a few lines each."""
 
 from __future__ import annotations
 
@@ -19,28 +15,27 @@ import typer
 from rich.console import Console
 
 from reconciler import __version__
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.cli.base import (
+    ABORTED,
+    BROKEN_PIPE,
+    BUG,
+    INTERRUPTED,
+    OK,
+    UNRESOLVED,
+    USAGE,
+    cli,
+    exit_code,
+    load,
+    refuse,
+)
+from reconciler.core.report import PassReport
 from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
 from reconciler.settings.model import Settings
 
-OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
-INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
+__all__ = ["cli", "run"]
 
-_EXIT_CODES = {
-    PassOutcome.OK: OK,
-    PassOutcome.UNRESOLVED: UNRESOLVED,
-    PassOutcome.ABORTED: ABORTED,
-}
 # Typer does not export the base of its usage errors, only this one of them.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-
-cli = typer.Typer(
-    name="reconciler",
-    help="Repairs workflow rows that still say running after their Temporal workflow has ended.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    invoke_without_command=True,
-)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -48,22 +43,22 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = int(cli(args=list(arguments), standalone_mode=False) or OK)
         if code == INTERRUPTED:  # a pass that was stopped, or Typer's KeyboardInterrupt
-            _refuse("interrupted")
+            refuse("interrupted")
     except ReconcilerError as error:
-        _refuse(str(error))
+        refuse(str(error))
         return USAGE if isinstance(error, ConfigurationError) else ABORTED
     except _UsageError as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        _refuse(f"{text.rstrip('.')}; see reconciler --help")
+        refuse(f"{text.rstrip('.')}; see reconciler --help")
         return USAGE
     except SystemExit:  # Typer's answer to a reader that went away, e.g. `| head`
         return BROKEN_PIPE
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
-        _refuse("interrupted")
+        refuse("interrupted")
         return INTERRUPTED
     except Exception:
         traceback.print_exc()
-        _refuse("this is a bug; please report it with the lines above")
+        refuse("this is a bug; please report it with the lines above")
         return BUG
     else:
         return code
@@ -91,7 +86,7 @@ def migrate(
     """Bring the database to what this version needs."""
     from reconciler import app
 
-    settings = _load()
+    settings = load()
     if sql:
         asyncio.run(app.migration_sql(settings, sys.stdout))
         return
@@ -109,19 +104,15 @@ def once(
     ] = False,
 ) -> int:
     """One pass over every running row, then exit: the cron job."""
-    from reconciler.console import print_report
+    from reconciler.console.report import print_report
 
-    settings = _load()
+    settings = load()
     report = asyncio.run(_once(settings, dry_run=dry_run))
     if as_json:
         print(json.dumps(report.as_json(settings.status_values())))
     elif report.error is None:
         print_report(report, Console())
-    if report.stopped:
-        return INTERRUPTED
-    if report.error is not None:
-        _refuse(report.error)
-    return _EXIT_CODES[report.outcome]
+    return exit_code(report)
 
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
@@ -151,7 +142,7 @@ def run_loop(
     from reconciler.settings.load import temporal_environment
     from reconciler.temporal.connect import load_config
 
-    settings = _load()
+    settings = load()
     schedule = Every(settings.interval) if cron is None else parse_cron(cron, datetime.now(UTC))
     temporal = load_config(temporal_environment())
     asyncio.run(run_daemon(settings, schedule, temporal))
@@ -162,20 +153,20 @@ def explain(
     workflow_id: Annotated[str, typer.Argument(help="The workflow id of the row.")],
 ) -> int:
     """What Temporal says about a row, what would be written and why. Writes nothing."""
-    return asyncio.run(_explain(_load(), workflow_id))
+    return asyncio.run(_explain(load(), workflow_id))
 
 
 async def _explain(settings: Settings, workflow_id: str) -> int:
     from reconciler.app import open_app
-    from reconciler.console import describe_observation, print_explanations
+    from reconciler.console.explain import describe_observation, print_explanations
     from reconciler.core.model import Unknown
 
-    async with open_app(settings, writing=False) as app:
+    async with open_app(settings, writing=False, ask_archive=True) as app:
         explanations = await app.explain(workflow_id)
         print_explanations(explanations, Console())
         if not explanations:
             answer = describe_observation(await app.observe_id(workflow_id))
-            _refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
+            refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
             return UNRESOLVED
         unknown = any(e.running and isinstance(e.observation, Unknown) for e in explanations)
         return UNRESOLVED if unknown else OK
@@ -193,15 +184,6 @@ def demo(
     return asyncio.run(run_demo(keep=keep))
 
 
-def _load() -> Settings:
-    from reconciler.logs import configure_logs
-    from reconciler.settings.load import load_settings
-    from reconciler.settings.model import LogFormat
-
-    settings = load_settings(Settings)
-    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
-    return settings
-
-
-def _refuse(text: str) -> None:
-    print(f"reconciler: {' '.join(text.split())}", file=sys.stderr)
+# Their commands, after ours in the help.
+from reconciler.cli import backfill as _backfill  # noqa: E402, F401
+from reconciler.cli import journal as _journal  # noqa: E402, F401

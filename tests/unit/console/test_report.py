@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from reconciler.console import print_report
+from reconciler.console.report import print_report
 from reconciler.core.report import PassReport
 from tests.factories import NOW, finish, row
 

@@ -1,0 +1,1 @@
+"""What the reconciler costs, measured; run by `make bench`. No test is timed."""

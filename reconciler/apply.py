@@ -1,0 +1,123 @@
+"""Writing exactly what a plan says, without asking Temporal: a pass over its lines.
+
+Guarded row by row like any other: a row that is no longer running, or that another run has come
+to use since the plan was made, is a lost race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from reconciler.core.model import Finish, Verdict
+from reconciler.core.progress import Progress, Span, is_missing, up_to
+from reconciler.core.report import PassReport
+from reconciler.pass_log import PassLog
+from reconciler.plan.read import Plan
+from reconciler.ports import Observer, Store
+from reconciler.reconcile import PassOptions
+from reconciler.recorded import recorded
+from reconciler.settle import Settler
+from reconciler.stopping import finished
+
+
+async def apply_plan(
+    store: Store,
+    plan: Plan,
+    observers: Sequence[Observer],
+    running: str,
+    options: PassOptions,
+    pass_log: PassLog,
+    report: PassReport,
+    *,
+    force: bool,
+) -> PassReport:
+    """Finish the rows that the plan says are to be finished, if they are still running.
+
+    `running` is the status value they have; `force` finishes also those that the breaker held
+    back when the plan was made. `report` is that of this pass, or of one that was begun before
+    with the same plan and is to be gone on with: `report.progress` counts lines where that of
+    another pass counts ids. `report.scanned` are the lines gone through.
+
+    Returns and stops as `run_pass` does: cancelled, it ends after the batch under way.
+    """
+    async with recorded(report, observers):
+        settler = Settler(store, observers, pass_log, report, running, options.pauses)
+        await _Application(settler, plan, options, force=force).run()
+    pass_log.end(report)
+    return report
+
+
+class _Application:
+    def __init__(self, settler: Settler, plan: Plan, options: PassOptions, *, force: bool) -> None:
+        self.settler, self.report, self.plan = settler, settler.report, plan
+        self.batch_size, self.max_changes = options.batch_size, options.max_changes
+        self.holds_back = plan.held_back > 0 and not force
+        # Limits are those of this process, also where it goes on with what another has begun.
+        self.lines_left = sys.maxsize if options.limit is None else options.limit
+        self.changed_before = self.report.changed
+
+    async def run(self) -> None:
+        """Go through the lines that are left."""
+        progress = self.report.progress
+        if progress is None:
+            rest = Span(None, self.plan.last_finish) if self.plan.finishes else None
+            progress = self.report.progress = Progress(rest)
+        if progress.rest is None:
+            return
+        if self.holds_back:
+            held_back = self.plan.held_back
+            self.settler.log.breaker(held_back, self.plan.rows, held_back)
+        after = progress.rest.after
+        lines = self.plan.batches(after if isinstance(after, int) else 0, self.batch_size)
+        with closing(lines):
+            # In a thread: there may be a million lines of rows that are left before the next batch.
+            while batch := await asyncio.to_thread(next, lines, None):
+                await self._go_through(progress, batch)
+                if not self._may_go_on:
+                    return
+
+    @property
+    def _may_go_on(self) -> bool:
+        return bool(not self.report.stopped and self.lines_left and self._changes_left)
+
+    @property
+    def _changes_left(self) -> int:
+        if self.max_changes is None:
+            return sys.maxsize
+        return max(0, self.max_changes + self.changed_before - self.report.changed)
+
+    async def _go_through(self, progress: Progress, batch: Sequence[tuple[int, Finish]]) -> None:
+        """A batch, in as many pieces as the limits ask for."""
+        while batch and self._may_go_on:
+            verdicts = [finish for _, finish in batch[: self.lines_left]]
+            piece = up_to(self._changes_left, self._is_to_be_written, verdicts)
+            last, _ = batch[len(piece) - 1]
+            settling = asyncio.create_task(self._settle(progress, piece, last))
+            await finished(self.report, settling)
+            self.lines_left -= len(piece)
+            batch = batch[len(piece) :]
+
+    async def _settle(self, progress: Progress, verdicts: Sequence[Verdict], last: int) -> None:
+        held_back = [v for v in verdicts if not self._is_to_be_written(v)]
+        lost_before = self.report.lost_races
+        await self.settler.settle([v for v in verdicts if self._is_to_be_written(v)])
+        # Counted when it has come off: of a write that fails, these lines are gone through again.
+        self.report.add_scanned(verdicts)
+        self.report.add_set_aside(held_back)
+        self.report.hold_back([Span.of(None, last, held_back)])
+        self._take_back(progress, self.report.lost_races - lost_before)
+        until = self.plan.last_finish
+        progress.rest = None if last == until else Span(last, until)
+        await self.settler.settled(verdicts)
+
+    def _take_back(self, progress: Progress, lost: int) -> None:
+        """One that this pass itself has finished, without coming to note it, is no lost race."""
+        own = min(lost, progress.unnoted)
+        progress.unnoted -= own
+        self.report.lost_races -= own
+
+    def _is_to_be_written(self, verdict: Verdict) -> bool:
+        return not (self.holds_back and is_missing(verdict))

@@ -1,0 +1,229 @@
+"""`reconciler backfill`: a pass over a window of stale rows; seen first, in pieces, and resumable.
+
+The pass itself is the one of every mode. What is particular is around it: the outlook that is
+told before anything is done, the lease that keeps two of them apart, and that the same command
+goes on where the last one ended, however that ended. `planned` is its counterpart for a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from reconciler.app import App, open_app
+from reconciler.core.progress import Progress, Span
+from reconciler.core.report import PassReport
+from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.exclusive import exclusive
+from reconciler.interrupt import interrupted_by_sigterm
+from reconciler.plan.model import PlanHeader
+from reconciler.plan.write import PlanWriter
+from reconciler.ports import Lease, Observer
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.mapping import MappedTable
+from reconciler.reconcile import PassOptions
+from reconciler.settings.model import Settings
+
+MODE = "backfill"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for, beside the settings."""
+
+    window: Window = EVERY
+    #: The bounds as they were given: an age is another time in each run, and the same command.
+    since: str | None = None
+    until: str | None = None
+    apply: bool = False
+    restart: bool = False
+    limit: int | None = None
+    max_changes: int | None = None
+    #: Where a dry run is kept.
+    output: Path | None = None
+
+    def asked(self, settings: Settings) -> Mapping[str, Any]:
+        """What makes two commands the same: what they look at, and what they would write."""
+        return {
+            "since": self.since,
+            "until": self.until,
+            "workflow_type": self.window.workflow_type,
+            "missing": settings.missing.value,
+        }
+
+    def options(self, settings: Settings) -> PassOptions:
+        """The options of its pass."""
+        return PassOptions(
+            mode=MODE,
+            dry_run=not self.apply,
+            batch_size=settings.batch_size,
+            concurrency=settings.concurrency,
+            limit=self.limit,
+            max_changes=self.max_changes,
+            pauses=True,
+        )
+
+    def new_report(self, settings: Settings, asked: Mapping[str, Any]) -> PassReport:
+        """The report of a pass that begins now."""
+        report = self.options(settings).new_report(datetime.now(UTC))
+        report.asked = asked
+        return report
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What lies ahead."""
+
+    table: str
+    #: What is still to be looked at, and how much of it this command will look at.
+    ahead: WindowCount
+    rows: int
+    apply: bool
+    window: Window = EVERY
+    #: Calls to Temporal per second; 0 for no limit, None where it is not asked.
+    max_rps: float | None = None
+    #: The pass that is gone on with, if an earlier command has left one.
+    begun: PassReport | None = None
+    #: When the plan was made that is to be written, if it is one.
+    planned_at: datetime | None = None
+
+
+class Desk(Protocol):
+    """Whoever has given the command."""
+
+    def agrees(self, outlook: Outlook) -> bool:
+        """Tell what lies ahead; whether it is to be done."""
+        ...
+
+    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+        """Something that shows how the pass comes on."""
+        ...
+
+
+async def run_backfill(settings: Settings, request: Request, desk: Desk) -> PassReport | None:
+    """Backfill a window; None if the operator did not want to after all.
+
+    Raises `ConfigurationError`, or `Unusable` before the pass has begun.
+    """
+    if request.apply:
+        return await _apply(settings, request, desk)
+    with interrupted_by_sigterm():
+        return await _dry_run(settings, request, desk)
+
+
+async def _dry_run(settings: Settings, request: Request, desk: Desk) -> PassReport:
+    async with _opened(settings, request) as app:
+        asked, options = request.asked(settings), request.options(settings)
+        with _kept(app, request, asked) as keeping:
+            outlook, _ = await _look_ahead(app, request, None)
+            desk.agrees(outlook)
+            with desk.watch(outlook) as watching:
+                report = request.new_report(settings, asked)
+                observers = [*keeping, watching]
+                return await app.run_backfill(request.window, options, report, observers)
+
+
+async def _apply(settings: Settings, request: Request, desk: Desk) -> PassReport | None:
+    async with _opened(settings, request) as app:
+        app.table.check_noted_key()
+        asked, options = request.asked(settings), request.options(settings)
+        goes_on = not request.restart
+        begun = await app.history.unfinished(MODE, asked, app.table) if goes_on else None
+        outlook, progress = await _look_ahead(app, request, begun)
+        if not desk.agrees(outlook):
+            return None
+        with interrupted_by_sigterm(), desk.watch(outlook) as watching:
+            new = request.new_report(settings, {**asked, **_bounds(request.window)})
+            new.progress = None if begun else progress
+            going_on = alone(app.history, app.lease(MODE), app.table, new, request)
+            async with going_on as report:
+                window = _window(request, report)
+                return await app.run_backfill(window, options, report, [watching])
+
+
+def _opened(settings: Settings, request: Request) -> AbstractAsyncContextManager[App]:
+    return open_app(
+        settings,
+        writing=request.apply,
+        looping=request.apply,  # for the lease
+        by_type=request.window.workflow_type is not None,
+        ask_archive=True,
+    )
+
+
+@asynccontextmanager
+async def alone(
+    history: PassHistory, lease: Lease, table: MappedTable, new: PassReport, request: Request
+) -> AsyncIterator[PassReport]:
+    """The report of the pass that is gone on with, or a new one; nobody else is at it meanwhile."""
+    # The bounds of the window are not compared: an age makes others of them in each run.
+    asked = {name: value for name, value in (new.asked or {}).items() if name not in _BOUNDS}
+    async with exclusive(lease, "a backfill or an undo"):
+        if request.restart:
+            await history.give_up(MODE, asked)
+        yield await history.resume(MODE, asked, table) or new
+
+
+@contextmanager
+def _kept(app: App, request: Request, asked: Mapping[str, Any]) -> Iterator[list[Observer]]:
+    """What writes down a dry run that is to be kept."""
+    if request.output is None:
+        yield []
+        return
+    header = PlanHeader(
+        table=app.table.full_name,
+        namespace=app.namespace.name,
+        running=app.table.running,
+        made_at=datetime.now(UTC),
+        window=asked,
+    )
+    with PlanWriter(request.output, header, app.old_values) as writer:
+        yield [writer]
+
+
+async def _look_ahead(
+    app: App, request: Request, begun: PassReport | None
+) -> tuple[Outlook, Progress]:
+    window = request.window if begun is None else _window(request, begun)
+    store = app.store(window)
+    progress = begun.progress if begun else None
+    if progress is None:
+        until = await store.last_running()
+        progress = Progress(None if until is None else Span(None, until))
+    rest = progress.rest
+    ahead = WindowCount() if rest is None else await store.count_running(rest)
+    again = sum(span.rows for span in progress.again)
+    outlook = Outlook(
+        table=app.table.full_name,
+        ahead=ahead,
+        rows=min(ahead.rows, request.limit or ahead.rows) + again,
+        apply=request.apply,
+        window=window,
+        max_rps=app.settings.max_rps,
+        begun=begun,
+    )
+    return outlook, progress
+
+
+_BOUNDS = ("from", "to")
+
+
+def _bounds(window: Window) -> Mapping[str, Any]:
+    since, until = window.since, window.until
+    return {"from": since and since.isoformat(), "to": until and until.isoformat()}
+
+
+def _window(request: Request, begun: PassReport) -> Window:
+    """The window as it was when the pass began: an age must not move it from piece to piece."""
+    bounds = [(begun.asked or {}).get(name) for name in _BOUNDS]
+    since, until = (bound and datetime.fromisoformat(bound) for bound in bounds)
+    return Window(since, until, request.window.workflow_type)

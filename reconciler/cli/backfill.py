@@ -1,0 +1,240 @@
+"""`reconciler backfill`: options in, a report out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from reconciler.cli.base import OK, cli, exit_code, load, readable, refuse
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import MissingPolicy
+from reconciler.core.window import Window
+from reconciler.errors import ConfigurationError, Unusable
+
+if TYPE_CHECKING:
+    from reconciler.backfill import Outlook, Request
+    from reconciler.ports import Observer
+    from reconciler.settings.model import Settings
+
+_Moment = "timestamp (UTC), or an age such as 90d, 12h"
+_EXCLUSIVE = (
+    ("--apply", "--dry-run"),
+    ("--apply", "--output"),
+    # Such a plan would hold rows that the dry run has not come to count.
+    ("--max-changes", "--output"),
+    ("--force", "--max-missing-ratio"),
+    # The plan has chosen and judged already.
+    *(
+        ("--plan", option)
+        for option in (
+            *("--since", "--until", "--workflow-type"),
+            *("--missing", "--max-missing-ratio", "--max-rps", "--concurrency"),
+        )
+    ),
+)
+_NEEDS = (("--restart", "--apply"), ("--plan", "--apply"), ("--yes", "--apply"))
+
+
+@cli.command()
+def backfill(
+    apply: Annotated[bool, typer.Option("--apply", help="Write; a dry run without it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: the default.")] = False,
+    since: Annotated[
+        str | None, typer.Option(help=f"Rows created from then on: {_Moment}.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help=f"Rows created before: {_Moment}.")] = None,
+    workflow_type: Annotated[str | None, typer.Option(help="Rows of this type alone.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Look at so many rows.")] = None,
+    max_changes: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many writes.")
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(help="Rows Temporal does not know: leave or fail [RECONCILER_MISSING]."),
+    ] = None,
+    max_missing_ratio: Annotated[
+        float | None,
+        typer.Option(help="Hold missing rows back above this share of the rows looked at."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not hold missing rows back, however many.")
+    ] = False,
+    max_rps: Annotated[float | None, typer.Option(help="Calls to Temporal per second.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Rows asked about at the same time.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Keep the dry run: a plan (.jsonl), or a table for people (.csv)."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="With --apply: write exactly this plan (.jsonl).")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew instead of going on.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+) -> int:
+    """A pass over a window of stale rows: a dry run first, then --apply; stop and go on at will.
+
+    The same command goes on where the last one ended, whether by Ctrl-C, kill -9, a lost
+    connection or --max-changes.
+    """
+    judging = {
+        "missing": missing,
+        "max_missing_ratio": max_missing_ratio,
+        "max_rps": max_rps,
+        "concurrency": concurrency,
+    }
+    choosing = {"since": since, "until": until, "workflow_type": workflow_type}
+    _check_options(
+        {**judging, **choosing, "plan": plan, "output": output, "max_changes": max_changes},
+        {
+            "--apply": apply,
+            "--dry-run": dry_run,
+            "--restart": restart,
+            "--force": force,
+            "--yes": yes,
+        },
+    )
+    if apply and not yes and not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigurationError("--apply needs --yes where there is no terminal to ask on")
+    window = _window(since, until, readable("--workflow-type", workflow_type))
+    if force:
+        judging["max_missing_ratio"] = 1.0
+    settings = load(**{name: value for name, value in judging.items() if value is not None})
+    _check_missing(settings, force=force and plan is None, partly=bool(limit and output))
+    from reconciler.backfill import Request
+
+    request = Request(window, since, until, apply, restart, limit, max_changes, output)
+    terminal = _Terminal(asks=apply and not yes)
+    report = asyncio.run(_backfill(settings, request, plan, terminal, force=force))
+    if report is None:
+        refuse("nothing was written")
+        return OK
+    if as_json:
+        print(json.dumps(report.as_json(settings.status_values())))
+    else:
+        _print(report, output)
+    return exit_code(report)
+
+
+def _check_options(options: Mapping[str, object], flags: Mapping[str, bool]) -> None:
+    """Refuse what contradicts itself: an option without effect would be a silent surprise."""
+    given = {f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None}
+    given |= {name for name, value in flags.items() if value}
+    for one, other in _EXCLUSIVE:
+        if {one, other} <= given:
+            raise ConfigurationError(f"{one} and {other} exclude each other")
+    for one, needed in _NEEDS:
+        if one in given and needed not in given:
+            raise ConfigurationError(f"{one} needs {needed}")
+
+
+def _check_missing(settings: Settings, *, force: bool, partly: bool) -> None:
+    fails = settings.missing is MissingPolicy.FAIL
+    if force and not fails:
+        raise ConfigurationError("--force needs --missing fail: no row is held back without it")
+    if partly and fails:
+        raise ConfigurationError(
+            "--limit and --output exclude each other with --missing fail: the share of missing "
+            "rows is known at the end of the window"
+        )
+
+
+def _print(report: PassReport, output: Path | None) -> None:
+    from reconciler.console.outlook import print_what_next
+    from reconciler.console.report import print_report
+
+    console = Console()
+    if report.progress is not None:  # unless it was aborted before its beginning
+        print_report(report, console)
+    print_what_next(report, sys.argv[1:], output, console)
+
+
+async def _backfill(
+    settings: Settings,
+    request: Request,
+    plan: Path | None,
+    terminal: _Terminal,
+    *,
+    force: bool,
+) -> PassReport | None:
+    from reconciler.backfill import run_backfill
+    from reconciler.planned import run_plan
+
+    try:
+        if plan is not None:
+            return await run_plan(settings, request, plan, terminal, force=force)
+        return await run_backfill(settings, request, terminal)
+    except Unusable as error:  # before the pass could begin
+        report = request.options(settings).new_report(datetime.now(UTC))
+        report.error = str(error)
+        return report
+
+
+class _Terminal:
+    """Stands between the backfill and whoever has typed the command; speaks on stderr."""
+
+    def __init__(self, *, asks: bool) -> None:
+        self._asks = asks
+        self._console = Console(stderr=True)
+
+    def agrees(self, outlook: Outlook) -> bool:
+        """Tell what lies ahead, and ask if that was not answered beforehand."""
+        from reconciler.console.outlook import print_outlook
+
+        print_outlook(outlook, self._console)
+        if not self._asks or not outlook.rows:
+            return True
+        with _interruptible():
+            return typer.confirm(f"Write into {outlook.table}?", err=True)
+
+    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+        """A bar, or lines where there is no terminal."""
+        from reconciler.console.progress import watching
+
+        return watching(self._console, outlook.rows, dry_run=not outlook.apply)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a question: asyncio's own handler would only cancel a task that waits."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _window(since: str | None, until: str | None, workflow_type: str | None) -> Window:
+    now = datetime.now(UTC)
+    window = Window(_moment("--since", since, now), _moment("--until", until, now), workflow_type)
+    if window.since and window.until and window.since >= window.until:
+        raise ConfigurationError(
+            f"--since {since} is not before --until {until}: no row could be in that window"
+        )
+    return window
+
+
+def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
+    from reconciler.settings.values import parse_moment
+
+    try:
+        return None if text is None else parse_moment(text, now)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {error} (it is {text!r})") from None

@@ -1,0 +1,62 @@
+"""What every command needs: the Typer object, exit codes, settings, the one line of a refusal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from reconciler.core.report import PassOutcome, Report
+from reconciler.errors import ConfigurationError
+from reconciler.settings.model import Settings
+
+OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
+INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
+
+_EXIT_CODES = {
+    PassOutcome.OK: OK,
+    PassOutcome.UNRESOLVED: UNRESOLVED,
+    PassOutcome.ABORTED: ABORTED,
+}
+
+cli = typer.Typer(
+    name="reconciler",
+    help="Repairs workflow rows that still say running after their Temporal workflow has ended.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+
+
+def load(**options: Any) -> Settings:
+    """The settings, with options of the command line in place of some; logs are set up."""
+    from reconciler.logs import configure_logs
+    from reconciler.settings.load import load_settings
+    from reconciler.settings.model import LogFormat
+
+    settings = load_settings(Settings, **options)
+    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
+    return settings
+
+
+def exit_code(report: Report) -> int:
+    """How a pass went; if it was aborted, the reason is told."""
+    if report.stopped:
+        return INTERRUPTED
+    if report.error is not None:
+        refuse(report.error)
+    return _EXIT_CODES[report.outcome]
+
+
+def readable(option: str, text: str | None) -> str | None:
+    """The text of an option; refused if it holds bytes that are no text."""
+    try:
+        return text if text is None else text.encode().decode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{option} is not UTF-8") from None
+
+
+def refuse(text: str) -> None:
+    """One line on stderr."""
+    print(f"reconciler: {' '.join(text.split())}", file=sys.stderr)

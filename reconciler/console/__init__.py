@@ -1,0 +1,1 @@
+"""What the commands print for people: a few short tables, coloured on a terminal."""

@@ -1,0 +1,39 @@
+"""Which of the running rows a backfill looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows created in [since, until), of one type; None: no bound, any type.
+
+    A row without a creation time is in no window that has a bound.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    workflow_type: str | None = None
+
+
+#: The window that every row is in.
+EVERY = Window()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCount:
+    """How many running rows are in a window, and when the oldest and the newest were created."""
+
+    rows: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    def plus(self, more: WindowCount) -> WindowCount:
+        """Both together."""
+        return WindowCount(
+            self.rows + more.rows,
+            min(filter(None, (self.oldest, more.oldest)), default=None),
+            max(filter(None, (self.newest, more.newest)), default=None),
+        )

@@ -1,0 +1,119 @@
+"""The wiring of what needs the journal and not Temporal: reading it, and undoing a pass.
+
+The counterpart of `app`, which connects to both sides. Names the concrete adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.undo import UndoReport
+from reconciler.errors import ConfigurationError, Unusable
+from reconciler.exclusive import exclusive
+from reconciler.interrupt import interrupted_by_sigterm
+from reconciler.keeper import this_process
+from reconciler.postgres.engine import open_engine
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.journal import JournalReader, StoredPass
+from reconciler.postgres.lease import Lease
+from reconciler.postgres.mapping import map_table
+from reconciler.postgres.own_schema import check_own_schema, check_readable
+from reconciler.postgres.tables import passes
+from reconciler.postgres.undo import PostgresUndo
+from reconciler.settings.model import Settings
+from reconciler.undo import run_undo
+
+MODE, BACKFILL = "undo", "backfill"
+
+
+@asynccontextmanager
+async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
+    """The journal and the history, to be read; the right to read our schema is enough.
+
+    Raises `DatabaseUnusable`.
+    """
+    async with _engine(settings) as engine:
+        await check_readable(engine)
+        yield JournalReader(engine)
+
+
+async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoReport:
+    """Put back what a pass has changed, where the row still is as the pass left it.
+
+    Raises `ConfigurationError` if there is no such pass, or it was over another table. What makes
+    the database unusable is in the report, before the undo has begun too.
+    """
+    report = UndoReport(str(uuid4()), MODE, dry_run, started_at=datetime.now(UTC))
+    report.undone = str(pass_id)
+    report.asked = {MODE: report.undone}
+    try:
+        with interrupted_by_sigterm():
+            async with _engine(settings) as engine:
+                return await _undo(engine, settings, report)
+    except Unusable as error:  # before it could begin
+        report.error = str(error)
+        return report
+
+
+async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> UndoReport:
+    if report.dry_run:
+        await check_readable(engine)
+    else:
+        await check_own_schema(engine, looping=True)  # for the lease
+    undone = await find_pass(JournalReader(engine), UUID(report.undone), settings)
+    _check_table(undone, settings)
+    report.expected = sum((undone.report or {}).get("written", {}).values())
+    # Nobody is at a backfill while we have its lease.
+    report.unended = undone.finished_at is None and (report.dry_run or undone.mode != BACKFILL)
+    names, running = settings.table_names(), settings.statuses.running
+    table = await map_table(engine, names, running, writing=not report.dry_run, also=names.written)
+    namespace = undone.namespace or ""
+    history = PassHistory(engine, names.full_name, namespace, settings.status_values())
+    journal = PostgresUndo(engine, table)
+    if report.dry_run:
+        return await run_undo(journal, history, report, settings.batch_size)
+    # The lease of a backfill: it would finish again what is put back beside it.
+    lease = Lease(engine, f"{names.full_name} ({BACKFILL})", namespace, this_process())
+    async with exclusive(lease, "a backfill or an undo"):
+        # Going on with it would not come by the rows again that are put back now.
+        await history.close(passes.c.id == undone.id)
+        return await run_undo(journal, history, report, settings.batch_size)
+
+
+async def find_pass(journal: JournalReader, pass_id: UUID, settings: Settings) -> StoredPass:
+    """The pass; raises `ConfigurationError` if there is none of that id."""
+    found = await journal.find(pass_id)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no pass {pass_id}: `reconciler passes` lists those there are; what they "
+            "changed is kept for RECONCILER_JOURNAL_RETENTION, "
+            f"{_human(settings.journal_retention)}"
+        )
+    return found
+
+
+def _check_table(undone: StoredPass, settings: Settings) -> None:
+    if undone.table not in (None, settings.table):
+        raise ConfigurationError(
+            f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "
+            f"{settings.table}: set it to {undone.table}, with its RECONCILER_COLUMNS__*"
+        )
+
+
+def _human(duration: timedelta) -> str:
+    days, rest = divmod(duration, timedelta(days=1))
+    return f"{days} days" if not rest else f"{duration / timedelta(hours=1):g} hours"
+
+
+@asynccontextmanager
+async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(settings.database_url.get_secret_value())
+    try:
+        yield engine
+    finally:
+        await engine.dispose()

@@ -1,0 +1,1 @@
+"""Plan files: what a dry run would have written, to be read by people and applied later."""

@@ -1,0 +1,186 @@
+"""The journal as an undo needs it: read a page, put rows back if they still are as they were left.
+
+Old and new values never leave the database: rows are compared with the journal, and put back from
+it, where both are. So whatever a column can hold is put back exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
+from reconciler.postgres.engine import refusal_of_a_row, translated
+from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.tables import changes
+
+#: The evidence for what an undo writes: the operator said so, and not Temporal.
+EVIDENCE = "UNDO"
+
+#: The changes that are to be put back; the same table is where that is journalled.
+_undone = changes.alias("undone")
+_is_given = _undone.c.id == sa.any_(sa.bindparam("ids", type_=postgresql.ARRAY(sa.BigInteger)))
+
+
+class PostgresUndo:
+    """Implements `Journal` over the changes of one mapped table."""
+
+    def __init__(self, engine: AsyncEngine, table: MappedTable) -> None:
+        self._engine, self._table = engine, table
+
+    @cached_property
+    def _write(self) -> sa.Select[Any]:
+        return restoring_write(self._table)
+
+    async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
+        """The next changes of a pass, newest first, each of another row."""
+        columns = [_undone.c[name] for name in ("id", "row_id", "workflow_id", "run_id")]
+        query = sa.select(*columns, _undone.c.old_status).where(_undone.c.pass_id == UUID(pass_id))
+        if before is not None:
+            query = query.where(_undone.c.id < before)
+        rows = await self._read(query.order_by(_undone.c.id.desc()).limit(limit))
+        return before_any_repeats([Change(*row) for row in rows])
+
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
+        """How the rows of these changes stand now."""
+        table, row = self._table, _undone.c
+        joined = sa.outerjoin(_undone, table.table, _same_row(table))
+        query = sa.select(
+            row.id,
+            table.id.is_not(sa.null()),
+            _same_run(table),
+            _has_values(table, row.old_status, row.old_completed_at, row.old_error_message),
+            _has_values(table, row.new_status, row.new_completed_at, row.new_error_message),
+        ).select_from(joined)
+        rows = await self._read(query.where(_is_given), {"ids": list(of)})
+        return {change: Standing(*standing) for change, *standing in rows}
+
+    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        """Put back, and journal as changes of `pass_id`, the rows that are as they were left.
+
+        Does not wait for a row that another transaction has locked: whoever locked it is writing
+        it.
+        """
+        given = {"pass_id": UUID(pass_id), "ids": list(of)}
+        try:
+            with translated(f"write {self._table.full_name}"):
+                async with self._engine.begin() as connection:
+                    result = await connection.execute(self._write, given)
+                    return Restored({row.change_id: row.new_status for row in result})
+        except Exception as error:
+            refusal = refusal_of_a_row(error.__cause__)
+            if refusal is None:
+                raise
+            if len(of) == 1:
+                return Restored({}, {of[0]: refusal})
+            return await self._restore_in_halves(pass_id, of)
+
+    async def _restore_in_halves(self, pass_id: str, of: Sequence[int]) -> Restored:
+        # One row that the database refuses must not keep the others from being put back.
+        middle = len(of) // 2
+        first = await self.restore(pass_id, of[:middle])
+        second = await self.restore(pass_id, of[middle:])
+        return Restored({**first.statuses, **second.statuses}, {**first.refused, **second.refused})
+
+    async def _read(
+        self, query: sa.Select[Any], given: Mapping[str, Any] | None = None
+    ) -> Sequence[Any]:
+        with translated("read reconciler.changes"):
+            async with self._engine.connect() as connection:
+                await connection.execution_options(postgresql_readonly=True)
+                rows: Sequence[Any] = (await connection.execute(query, given)).all()
+                return rows
+
+
+def restoring_write(table: MappedTable) -> sa.Select[Any]:
+    """An undo's write, a compare-and-set like a pass's: lock what is as it was left, put it back.
+
+    As there, the guard stands twice: `locked` evaluates it on the newest version of each row, and
+    the update repeats the promise. Yields the changes undone, and the status each row got back.
+    """
+    row = _undone.c
+    as_left = sa.and_(
+        _same_row(table),
+        _same_run(table),
+        _has_values(table, row.new_status, row.new_completed_at, row.new_error_message),
+    )
+    locked = (
+        sa.select(row.id.label("change_id"), *_labelled("old", _values(table)))
+        .select_from(sa.join(table.table, _undone, as_left))
+        .where(_is_given)
+        .with_for_update(key_share=True, skip_locked=True, of=table.table)
+        .cte("locked")
+    )
+    restored = (
+        sa.update(table.table)
+        .values(
+            {
+                table.status: table.as_stored(table.status, row.old_status),
+                table.completed_at: table.from_utc(row.old_completed_at),
+                table.error_message: table.as_stored(table.error_message, row.old_error_message),
+            }
+        )
+        .where(row.id == locked.c.change_id, as_left)
+        # All that is journalled: a join of what was locked with what was put back costs more than
+        # either, as PostgreSQL cannot know how many rows they are.
+        .returning(
+            *locked.c,
+            *_labelled("new", _values(table)),
+            row.row_id,
+            row.workflow_id,
+            row.run_id,
+        )
+        .cte("restored")
+    )
+    journalled = _journal(table, restored)
+    return sa.select(restored.c.change_id, restored.c.new_status).add_cte(journalled)
+
+
+def _same_row(table: MappedTable) -> sa.ColumnElement[bool]:
+    # The text is cast and not the key, so that the key's index serves.
+    return table.id == sa.cast(_undone.c.row_id, table.id.type)
+
+
+def _same_run(table: MappedTable) -> sa.ColumnElement[bool]:
+    run_id = sa.cast(_undone.c.run_id, table.run_id.type)
+    return sa.and_(
+        sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(_undone.c.workflow_id),
+        table.run_id.is_not_distinct_from(run_id),
+    )
+
+
+def _has_values(table: MappedTable, *values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    now = _values(table).values()
+    return sa.and_(*(n.is_not_distinct_from(v) for n, v in zip(now, values, strict=True)))
+
+
+def _values(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
+    """What a write changes in a row."""
+    return {
+        "status": sa.cast(table.status, sa.Text),
+        "completed_at": table.as_utc(table.completed_at),
+        "error_message": sa.cast(table.error_message, sa.Text),
+    }
+
+
+def _labelled(
+    when: str, values: Mapping[str, sa.ColumnElement[Any]]
+) -> Iterator[sa.ColumnElement[Any]]:
+    return (value.label(f"{when}_{name}") for name, value in values.items())
+
+
+def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
+    names = [column.name for column in restored.c if column.name != "change_id"]
+    told: dict[str, sa.ColumnElement[Any]] = {
+        "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
+        "table_name": sa.literal(table.full_name),
+        "temporal_status": sa.literal(EVIDENCE),
+        **{name: restored.c[name] for name in names},
+    }
+    return sa.insert(changes).from_select(list(told), sa.select(*told.values())).cte("journalled")

@@ -1,0 +1,35 @@
+"""What frames every pass over rows: its observers hear of its beginning and of its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from reconciler.core.report import PassReport
+from reconciler.errors import Unusable
+from reconciler.ports import Observer
+from reconciler.stopping import stopping, through
+
+
+@asynccontextmanager
+async def recorded(report: PassReport, observers: Sequence[Observer]) -> AsyncIterator[None]:
+    """Tell observers of a pass's beginning, and of its end unless that is a bug.
+
+    A request to stop, and `Unusable`, end up in the report.
+    """
+    started, seconds_before = time.monotonic(), report.duration_seconds
+    try:
+        with stopping(report):
+            for observer in observers:
+                await observer.on_start(report)
+            yield
+    except Unusable as error:
+        report.error = str(error)
+    report.duration_seconds = seconds_before + time.monotonic() - started
+    await through(_tell_the_end(observers, report))
+
+
+async def _tell_the_end(observers: Sequence[Observer], report: PassReport) -> None:
+    for observer in observers:
+        await observer.on_pass(report)

@@ -1,0 +1,80 @@
+"""What becomes of verdicts: written, counted, logged and told. Of a pass, and of a plan's lines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from reconciler.core.model import Finish, Leave, Verdict
+from reconciler.core.report import PassReport
+from reconciler.pass_log import PassLog
+from reconciler.ports import Observer, Store, Written
+
+#: Seconds: the longest pause after a write.
+MAX_PAUSE = 1.0
+
+_T = TypeVar("_T")
+
+
+async def then_pause(
+    writing: Awaitable[_T],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> _T:
+    """Write, and leave the database alone for as long as that took: the slower, the longer."""
+    started = clock()
+    written = await writing
+    await sleep(min(clock() - started, MAX_PAUSE))
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Acts on verdicts, or in a dry run only counts what it would do."""
+
+    store: Store
+    observers: Sequence[Observer]
+    log: PassLog
+    report: PassReport
+    #: The status value of a row that is running.
+    running: str
+    #: Whether to leave the database alone after each write for as long as the write took.
+    pauses: bool = False
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    async def settle(self, verdicts: Sequence[Verdict]) -> Written:
+        """Write what is to be written, in one statement; count what it returned."""
+        self.report.add_left(verdicts)
+        for verdict in verdicts:
+            if isinstance(verdict, Leave):
+                self.log.left(verdict)
+        finishes = [verdict for verdict in verdicts if isinstance(verdict, Finish)]
+        if not finishes:
+            return Written(frozenset())
+        written = await self._write(finishes)
+        self.report.add_written(finishes, written.ids, written.refused.keys())
+        for finish in finishes:
+            self.log.finish(finish, written, self.running, self.report)
+        if not self.report.dry_run:
+            outcomes = [f.outcome for f in finishes if f.outcome.row.id in written.ids]
+            for observer in self.observers:
+                await observer.on_written(outcomes)
+        return written
+
+    async def _write(self, finishes: Sequence[Finish]) -> Written:
+        if self.report.dry_run:
+            return Written(frozenset(finish.outcome.row.id for finish in finishes))
+        outcomes = [finish.outcome for finish in finishes]
+        writing = self.store.finish_if_running(self.report.pass_id, outcomes)
+        if not self.pauses:
+            return await writing
+        return await then_pause(writing, self.clock, self.sleep)
+
+    async def settled(self, verdicts: Sequence[Verdict]) -> None:
+        """A page is done: tell whoever notes down how far the pass has come."""
+        for observer in self.observers:
+            await observer.on_page(self.report, verdicts)

@@ -1,0 +1,163 @@
+"""Undoing a pass: go through its changes, newest first, and put back what is as it was left.
+
+A pass of its own: recorded, journalled, and undone by the same command. It asks Temporal nothing.
+It can be killed at any point and given again: what is put back already is found to be so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from reconciler.core.report import Report
+from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport, why_kept
+from reconciler.errors import Unusable
+from reconciler.settle import then_pause
+from reconciler.stopping import finished, stopping, through
+
+#: Rows not put back that get a line in the log each; the others are only counted.
+MAX_TOLD = 100
+
+log = structlog.get_logger(__name__)
+
+
+class Journal(Protocol):
+    """The changes of passes. Every method is a short transaction of its own."""
+
+    async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
+        """The next changes of a pass, newest first: those with an id below `before`.
+
+        No row is twice among them.
+        """
+        ...
+
+    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        """Put back the rows of these changes that are as they were left; journal it."""
+        ...
+
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
+        """How the rows of these changes stand now."""
+        ...
+
+
+class History(Protocol):
+    """Where passes are recorded."""
+
+    async def on_start(self, report: Report) -> None:
+        """A pass begins, nothing is written yet."""
+        ...
+
+    async def on_pass(self, report: Report) -> None:
+        """A pass has ended, whatever its outcome."""
+        ...
+
+
+async def run_undo(
+    journal: Journal, history: History, report: UndoReport, batch_size: int
+) -> UndoReport:
+    """Undo the pass `report.undone`; always returns the report.
+
+    Cancelled, it stops after the statement under way; cancelled again, it ends at once.
+    """
+    started = time.monotonic()
+    try:
+        with stopping(report):
+            await history.on_start(report)
+            await _Undo(journal, report).run(batch_size)
+    except Unusable as error:
+        report.error = str(error)
+    report.duration_seconds = time.monotonic() - started
+    await through(history.on_pass(report))
+    _tell_the_end(report)
+    return report
+
+
+class _Undo:
+    def __init__(self, journal: Journal, report: UndoReport) -> None:
+        self.journal, self.report = journal, report
+        self.told = 0
+
+    async def run(self, batch_size: int) -> None:
+        """Every change of the pass, a page at a time."""
+        before: int | None = None
+        while not self.report.stopped:
+            page = await self.journal.page(self.report.undone, before, batch_size)
+            if not page:
+                self._tell_what_is_not_there()
+                return
+            undoing = asyncio.create_task(self._undo(page))
+            await finished(self.report, undoing)
+            before = page[-1].id
+
+    async def _undo(self, page: Sequence[Change]) -> None:
+        restored = Restored({})
+        if not self.report.dry_run:
+            writing = self.journal.restore(self.report.pass_id, [c.id for c in page])
+            restored = await then_pause(writing)
+        settled = restored.statuses.keys() | restored.refused.keys()
+        others = [change.id for change in page if change.id not in settled]
+        standings = await self.journal.standings(others) if others else {}
+        self.report.scanned += len(page)
+        for change in page:
+            if change.id in restored.statuses:
+                self._count_restored(change, restored.statuses[change.id])
+            elif change.id in restored.refused:
+                self._count_kept(change, Kept.REFUSED, restored.refused[change.id])
+            else:
+                self._judge(change, standings.get(change.id))
+
+    def _tell_what_is_not_there(self) -> None:
+        if pruned := self.report.note_pruned():
+            log.warning("changes are no longer in the journal", changes=pruned)
+        if self.report.unended:
+            log.warning("the pass has not recorded its end: if it is running, undo it again then")
+
+    def _judge(self, change: Change, standing: Standing | None) -> None:
+        """A row that was not put back; in a dry run, that was not to be."""
+        # Without a standing the change itself is gone: the journal has been pruned meanwhile.
+        reason = Kept.GONE if standing is None else why_kept(standing)
+        if reason is not None:
+            self._count_kept(change, reason)
+        elif self.report.dry_run:
+            self._count_restored(change, change.old_status)
+        else:
+            self._count_kept(change, Kept.LOCKED)
+
+    def _count_restored(self, change: Change, status: str) -> None:
+        self.report.written[status] += 1
+        event = "would put back" if self.report.dry_run else "put back"
+        log.debug(event, **_row(change), new=status, pass_id=self.report.pass_id)
+
+    def _count_kept(self, change: Change, reason: Kept, cause: str = "") -> None:
+        self.report.left[reason] += 1
+        if reason is Kept.AS_BEFORE:
+            return
+        self.told += 1
+        why = {"reason": reason.value, "cause": cause} if cause else {"reason": reason.value}
+        level = log.warning if self.told <= MAX_TOLD else log.debug
+        level("left alone", **_row(change), **why)
+        if self.told == MAX_TOLD + 1:
+            log.warning("more rows are left alone: they are counted, and told at the level debug")
+
+
+def _row(change: Change) -> Mapping[str, str | None]:
+    return {"row": change.row_id, "workflow_id": change.workflow_id, "run_id": change.run_id}
+
+
+def _tell_the_end(report: UndoReport) -> None:
+    level = log.debug if report.dry_run else log.info
+    level(
+        "pass",
+        pass_id=report.pass_id,
+        mode=report.mode,
+        undone=report.undone,
+        outcome=report.outcome.value,
+        scanned=report.scanned,
+        written=dict(report.written),
+        left={reason.value: count for reason, count in report.left.items()},
+        seconds=round(report.duration_seconds, 3),
+    )

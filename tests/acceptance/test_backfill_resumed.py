@@ -1,0 +1,297 @@
+"""A backfill in pieces: killed, cut off, interrupted, limited; and the same command again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+
+from tests.acceptance.command import Command, Result
+from tests.acceptance.stage import Stage
+from tests.acceptance.test_backfill import APPLY
+from tests.conftest import Database
+from tests.polling import eventually
+from tests.proxy import proxy
+
+ROWS = 300
+
+
+@pytest.fixture
+async def stage(database: Database, temporal: Client, workflow_id: str) -> AsyncIterator[Stage]:
+    """Closed and missing rows, and one that is open at the end of each page."""
+    stage = Stage(database, temporal, workflow_id)
+    closed, still_open = await stage.closed(), await stage.start("open")
+    for _ in range(ROWS // 20):
+        await stage.insert(closed, 14)
+        await stage.insert_missing(5)
+        await stage.insert(still_open)
+    yield stage
+    await stage.end()
+
+
+@pytest.fixture
+def backfill(reconciler: Command) -> Command:
+    settings = {"RECONCILER_BATCH_SIZE": "20", "RECONCILER_MAX_RPS": "0"}
+    return Command({**reconciler.environment, **settings}, reconciler.folder)
+
+
+async def everything_is_right(stage: Stage, passes: int = 1) -> None:
+    finished = ROWS // 20 * 19
+    assert await stage.statuses() == {"failed": finished, "running": ROWS // 20}
+    assert await stage.journalled() == finished
+    rows = await stage.passes()
+    assert [row["outcome"] for row in rows] == ["ok"] * passes
+    assert all(row["cursor"] is None for row in rows)
+
+
+def total(result: Result) -> int:
+    told = result.json
+    left = sum(told["left"].values()) + told["unknown"]
+    return int(sum(told["written"].values()) + left + told["lost_races"])
+
+
+async def forget_the_dead(stage: Stage) -> None:
+    """Stands for the 15 s after which the lease of a dead process has run out."""
+    await stage.database.execute("DELETE FROM reconciler.lease")
+
+
+async def kill_at_change(process: Process, stage: Stage, number: int) -> None:
+    async def so_far() -> bool:
+        return process.returncode is not None or await stage.journalled() >= number
+
+    await eventually(so_far)
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+    await forget_the_dead(stage)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_killed_at_any_point_the_same_command_does_the_rest(
+    backfill: Command, stage: Stage, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    options = (*APPLY, "--missing", "fail", "--json")
+    for number in sorted(chance.sample(range(1, ROWS * 19 // 20 - 20), 3)):
+        process = await backfill.start(*options)
+
+        await kill_at_change(process, stage, number)
+
+    result = await backfill(*options)
+
+    assert result.code == 0, result.err
+    assert total(result) == result.json["scanned"]
+    await everything_is_right(stage, passes=len(await stage.passes()))
+
+
+async def test_a_killed_one_is_gone_on_with_in_the_same_pass_and_not_from_the_start(
+    backfill: Command, stage: Stage
+) -> None:
+    process = await backfill.start(*APPLY, "--missing", "fail")
+
+    async def under_way() -> bool:
+        rows = await stage.passes()
+        return any(json.loads(str(row["report"]))["scanned"] for row in rows if row["report"])
+
+    await eventually(under_way)
+    process.kill()
+    await process.communicate()
+    await forget_the_dead(stage)
+    (begun,) = await stage.passes()
+
+    result = await backfill(*APPLY, "--missing", "fail", "--json")
+
+    assert f"going on with pass {begun['id']}" in result.err
+    assert result.json["pass_id"] == str(begun["id"])
+    assert result.json["scanned"] == ROWS == total(result)
+    assert "still to look at: " in result.err
+    assert f"{ROWS} rows of" not in result.err, "not from the start"
+    await everything_is_right(stage)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_it_finishes_its_batch_and_says_how_to_go_on(
+    backfill: Command, stage: Stage, number: signal.Signals
+) -> None:
+    process = await backfill.start(*APPLY, "--missing", "fail", "--max-rps", "100")
+
+    async def under_way() -> bool:
+        return await stage.journalled() > 0
+
+    await eventually(under_way)
+    process.send_signal(number)
+    stopped = await backfill.result(process)
+
+    assert stopped.code == 130
+    assert "more is left; to go on: reconciler backfill --apply --yes" in stopped.out
+    (row,) = await stage.passes()
+    assert row["cursor"] is not None
+    result = await backfill(*APPLY, "--missing", "fail", "--json")
+    assert result.json["pass_id"] == str(row["id"])
+    assert result.json["scanned"] == ROWS == total(result)
+    await everything_is_right(stage)
+
+
+async def test_a_lost_connection_ends_it_and_the_same_command_goes_on(
+    backfill: Command, stage: Stage
+) -> None:
+    host, _, port = backfill.environment["TEMPORAL_ADDRESS"].rpartition(":")
+    async with proxy(host, int(port)) as between:
+        process = await backfill.start(
+            *APPLY, "--missing", "fail", TEMPORAL_ADDRESS=f"127.0.0.1:{between.port}"
+        )
+
+        async def under_way() -> bool:
+            return await stage.journalled() > 0
+
+        await eventually(under_way)
+        between.refuse()
+        cut_off = await backfill.result(process)
+
+    assert cut_off.code == 4
+    assert "is unreachable" in cut_off.err
+    assert "more is left; to go on: " in cut_off.out
+    result = await backfill(*APPLY, "--missing", "fail", "--json")
+    assert result.json["scanned"] == ROWS == total(result)
+    await everything_is_right(stage)
+
+
+async def test_a_limit_of_changes_is_kept_exactly_and_the_same_command_goes_on(
+    backfill: Command, stage: Stage
+) -> None:
+    options = (*APPLY, "--missing", "fail", "--max-changes", "99")
+    for piece in (99, 198):
+        result = await backfill(*options)
+
+        assert result.code == 3
+        assert "more is left; to go on: " in result.out
+        assert await stage.journalled() == piece
+
+    last = await backfill(*options, "--json")
+
+    assert last.code == 0
+    assert last.json["more_left"] is False
+    assert last.json["scanned"] == ROWS == total(last)
+    await everything_is_right(stage)
+
+
+async def test_a_limit_of_rows_makes_pieces_of_the_window(backfill: Command, stage: Stage) -> None:
+    first = await backfill(*APPLY, "--missing", "fail", "--limit", "110", "--json")
+    second = await backfill(*APPLY, "--missing", "fail", "--json")
+
+    assert first.json["scanned"] == 110 == total(first)
+    assert first.json["more_left"] is True
+    assert second.json["scanned"] == ROWS == total(second)
+    await everything_is_right(stage)
+
+
+async def test_restart_begins_anew(backfill: Command, stage: Stage) -> None:
+    await backfill(*APPLY, "--max-changes", "10")
+
+    result = await backfill(*APPLY, "--restart", "--json")
+
+    first, second = await stage.passes()
+    assert result.json["pass_id"] == str(second["id"]) != str(first["id"])
+    assert result.json["scanned"] == ROWS - 10
+    assert first["cursor"] is None, "nobody goes on with it any more"
+
+
+async def test_another_command_does_not_go_on_with_it(backfill: Command, stage: Stage) -> None:
+    first = await backfill(*APPLY, "--max-changes", "10", "--json")
+
+    other = await backfill(*APPLY, "--since", "2d", "--json")
+
+    assert other.json["pass_id"] != first.json["pass_id"]
+
+
+async def test_an_age_means_what_it_meant_when_the_pass_began(
+    backfill: Command, stage: Stage
+) -> None:
+    await backfill(*APPLY, "--until", "1m", "--max-changes", "10", "--json")
+    (begun,) = await stage.passes()
+
+    await backfill(*APPLY, "--until", "1m", "--json")
+
+    (row,) = await stage.passes()
+    assert row["asked"] == begun["asked"]
+    assert row["outcome"] == "ok"
+
+
+async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> None:
+    slow = await backfill.start(*APPLY, "--max-rps", "4")
+
+    async def holds_the_lease() -> bool:
+        return bool(await stage.database.fetch("SELECT 1 FROM reconciler.lease"))
+
+    await eventually(holds_the_lease)
+    second = await backfill(*APPLY)
+    slow.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(slow.communicate(), 20)
+
+    assert second.code == 4
+    assert "is already running elsewhere" in second.err
+    assert len(await stage.passes()) == 1
+    assert (await backfill(*APPLY)).code == 0
+
+
+async def test_killed_before_its_first_page_is_done_it_is_gone_on_with_too(
+    backfill: Command, stage: Stage
+) -> None:
+    process = await backfill.start(*APPLY, "--max-rps", "5")
+
+    async def begun() -> bool:
+        return bool(await stage.passes())
+
+    await eventually(begun)
+    process.kill()
+    await process.communicate()
+    await forget_the_dead(stage)
+
+    result = await backfill(*APPLY, "--json")
+
+    (row,) = await stage.passes()
+    assert result.json["pass_id"] == str(row["id"])
+    assert result.json["scanned"] == ROWS == total(result)
+
+
+async def test_after_an_undo_of_a_piece_the_same_command_begins_anew(
+    backfill: Command, stage: Stage
+) -> None:
+    piece = await backfill(*APPLY, "--missing", "fail", "--max-changes", "50", "--json")
+    undone = await backfill("undo", piece.json["pass_id"], "--json")
+    assert undone.json["written"]["running"] == 50
+
+    result = await backfill(*APPLY, "--missing", "fail", "--json")
+
+    assert result.json["pass_id"] != piece.json["pass_id"]
+    assert result.json["scanned"] == ROWS == total(result)
+    assert await stage.statuses() == {"failed": ROWS // 20 * 19, "running": ROWS // 20}
+
+
+async def test_a_suspended_one_whose_lease_is_gone_says_so_when_it_wakes_up(
+    backfill: Command, stage: Stage
+) -> None:
+    process = await backfill.start(*APPLY, "--max-rps", "20")
+
+    async def under_way() -> bool:
+        return await stage.journalled() > 0
+
+    await eventually(under_way)
+    process.send_signal(signal.SIGSTOP)
+    await stage.database.execute(
+        "UPDATE reconciler.lease SET holder = 'another', epoch = epoch + 1,"
+        " expires_at = now() + interval '1 minute'"
+    )
+    process.send_signal(signal.SIGCONT)
+    awake = await backfill.result(process)
+
+    assert awake.code == 4
+    assert "the lease was lost on the way" in awake.err
+    await forget_the_dead(stage)
+    assert (await backfill(*APPLY)).code == 0

@@ -1,0 +1,58 @@
+"""Keys of other types: what a backfill can note down, and what it refuses."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from reconciler.core.model import RunRow
+from reconciler.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres.store import PostgresStore
+from tests.conftest import Database
+from tests.factories import outcome
+
+SOME = UUID("01a213b5-697d-7cfc-bf26-de369cbc1bbd")
+
+
+async def retyped(database: Database, kind: str, using: str) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER id DROP IDENTITY;"
+        f"ALTER TABLE workflow_executions ALTER id TYPE {kind} USING {using}"
+    )
+
+
+async def test_a_domain_is_read_as_what_it_is_made_of(database: Database) -> None:
+    await database.execute("CREATE DOMAIN uid AS uuid")
+    await retyped(database, "uid", f"'{SOME}'::uuid")
+    table = await database.table()
+
+    table.check_noted_key()
+
+    assert table.read_id(str(SOME)) == SOME
+
+
+@pytest.mark.parametrize("kind", ["bigint", "integer", "text", "varchar(40)"])
+async def test_numbers_and_texts_will_do(database: Database, kind: str) -> None:
+    await retyped(database, kind, f"id::{kind}")
+
+    (await database.table()).check_noted_key()
+
+
+async def test_a_key_that_could_not_be_noted_down_is_refused(database: Database) -> None:
+    await retyped(database, "numeric", "id::numeric")
+    table = await database.table()
+
+    with pytest.raises(DatabaseUnfit, match="column id of workflow_executions is of type NUMERIC"):
+        table.check_noted_key()
+
+
+async def test_what_our_own_tables_refuse_is_not_blamed_on_the_rows(database: Database) -> None:
+    """The pass is no longer in the history: nothing could be explained or undone."""
+    rows = [RunRow(await database.insert("wf", None), "wf", None, None) for _ in range(2)]
+    store = PostgresStore(database.engine, await database.table())
+
+    with pytest.raises(DatabaseUnusable, match="cannot write workflow_executions"):
+        await store.finish_if_running(str(SOME), [outcome(row) for row in rows])
+
+    assert [(await database.row(int(str(row.id))))["status"] for row in rows] == ["running"] * 2

@@ -1,0 +1,91 @@
+"""A backfill of 100,000 rows in the real table; only Temporal is scripted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
+from reconciler.core.verdict import MissingPolicy
+from reconciler.core.window import Window
+from reconciler.pass_log import PassLog
+from reconciler.postgres.store import PostgresStore
+from reconciler.reconcile import PassOptions, run_pass
+from tests.conftest import Database
+from tests.factories import RETENTION, policy
+from tests.fakes import ScriptedProbe
+
+ROWS = 100_000
+NOW = datetime.now(UTC)
+END = NOW - timedelta(days=100)
+
+
+def answer(row: RunRow) -> Observation:
+    """Of ten rows, four completed, two failed, one is open, three are missing."""
+    match int(str(row.id)) % 10:
+        case 0 | 1 | 2 | 3:
+            return Closed(CloseStatus.COMPLETED, END, "run-last")
+        case 4 | 5:
+            return Closed(CloseStatus.FAILED, END, "run-last", f"OrderFailed: {row.workflow_id}")
+        case 6:
+            return Open()
+        case _:
+            return Missing()
+
+
+class Probe(ScriptedProbe):
+    async def observe(self, row: RunRow) -> Observation:
+        return answer(row)
+
+
+@pytest.mark.timeout(180)
+async def test_every_row_is_as_temporal_says_and_journalled_once(database: Database) -> None:
+    """In pieces, as an operator would."""
+    await database.execute(
+        "INSERT INTO workflow_executions (workflow_id, run_id, created_at)"
+        " SELECT 'order-' || n, gen_random_uuid(), now() - interval '1 year'"
+        f" FROM generate_series(1, {ROWS}) n"
+    )
+    options = PassOptions("backfill", max_changes=ROWS // 3)
+    report = options.new_report(NOW)
+    report.asked = {"since": None}
+    table, history = await database.table(), database.history()
+    store = PostgresStore(database.engine, table, Window(until=NOW))
+    rules = policy(missing=MissingPolicy.FAIL, retention=RETENTION)
+
+    pieces = 0
+    resumed = report
+    while pieces == 0 or resumed.more_left:
+        log = PassLog(each_row=False)
+        resumed = await run_pass(
+            store, Probe({}), [history], rules, options, NOW, log, report=resumed
+        )
+        assert resumed.error is None
+        pieces += 1
+        resumed = await history.resume("backfill", {"since": None}, table) or resumed
+
+    assert pieces == 3
+    assert resumed.written == {"completed": ROWS * 0.4, "failed": ROWS * 0.5}
+    assert resumed.left == {"open": ROWS * 0.1}
+    rows = await database.fetch("SELECT * FROM workflow_executions")
+    assert Counter(map(as_expected, rows)) == {True: ROWS}
+    journal = await database.fetch(
+        "SELECT count(*) AS changes, count(DISTINCT row_id) AS rows FROM reconciler.changes"
+    )
+    assert journal == [{"changes": ROWS * 9 // 10, "rows": ROWS * 9 // 10}]
+
+
+def as_expected(row: dict[str, object]) -> bool:
+    """Whether a row has become what was answered about it."""
+    seen = (row["status"], row["completed_at"], row["error_message"])
+    match answer(RunRow(int(str(row["id"])), str(row["workflow_id"]), None, None)):
+        case Closed(CloseStatus.COMPLETED):
+            return seen == ("completed", END, None)
+        case Closed():
+            return seen == ("failed", END, f"OrderFailed: {row['workflow_id']}")
+        case Missing():
+            return seen == ("failed", None, "outcome unknown: past Temporal's retention")
+        case _:
+            return seen == ("running", None, None)

@@ -1,0 +1,131 @@
+"""How a backfill comes on, by a clock that the test turns."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+from structlog.testing import capture_logs
+
+from reconciler.console.progress import LINE_EVERY, Lines, Pace, watching
+from reconciler.core.model import LeaveReason
+from reconciler.core.progress import Progress, Span
+from reconciler.core.report import PassReport
+from tests.factories import NOW
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def report(scanned: int, **fields: object) -> PassReport:
+    made = PassReport("id", "backfill", dry_run=False, started_at=NOW)
+    made.scanned = scanned
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_pace_tells_rows_per_second_and_the_time_left(clock: Clock) -> None:
+    pace = Pace(1000, clock)
+    pace.begin(report(0))
+    assert pace.time_left is None
+
+    clock.now += 4
+    pace.note(report(200))
+
+    assert pace.per_second == 50
+    assert pace.time_left == timedelta(seconds=16)
+
+
+def test_what_an_earlier_process_has_done_is_not_this_ones_pace(clock: Clock) -> None:
+    pace = Pace(1000, clock)
+    pace.begin(report(5000))
+
+    clock.now += 1
+    pace.note(report(5100))
+
+    assert (pace.done, pace.per_second) == (100, 100)
+
+
+def test_the_second_look_comes_on_top(clock: Clock) -> None:
+    pace = Pace(100, clock)
+    pace.begin(report(0))
+    span = Span(None, 100, Counter({LeaveReason.DELETED: 40}))
+
+    pace.note(report(100, progress=Progress(rest=None, again=[span])))
+    assert (pace.done, pace.rows) == (100, 140)
+
+    span.left[LeaveReason.DELETED] = 10
+    pace.note(report(100, progress=Progress(rest=None, again=[span])))
+    assert (pace.done, pace.rows) == (130, 140)
+
+
+def test_more_rows_than_were_counted_are_no_more_than_all(clock: Clock) -> None:
+    pace = Pace(10, clock)
+    pace.begin(report(0))
+
+    pace.note(report(12))
+
+    assert (pace.done, pace.rows) == (12, 12)
+
+
+async def test_without_a_terminal_there_is_a_line_now_and_then(clock: Clock) -> None:
+    lines, told = Lines(Pace(1000, clock)), []
+    await lines.on_start(report(0))
+    left = Counter({LeaveReason.OPEN: 5, LeaveReason.UNKNOWN: 2})
+    for scanned in (100, 200, 300):
+        clock.now += LINE_EVERY * 0.6
+        with capture_logs() as logged:
+            await lines.on_page(report(scanned, written=Counter(failed=7), left=left), ())
+        told += logged
+
+    assert told == [
+        {
+            "event": "progress",
+            "log_level": "info",
+            "rows": "200/1000",
+            "rows_per_second": round(200 / (LINE_EVERY * 1.2), 1),
+            "written": 7,
+            "left": 5,
+            "unknown": 2,
+            "time_left": "0:00:48",
+        }
+    ]
+
+
+@pytest.mark.parametrize(("dry_run", "word"), [(True, "to write"), (False, "written")])
+async def test_on_a_terminal_there_is_a_bar(dry_run: bool, word: str) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=140)
+    left = Counter({LeaveReason.OPEN: 5, LeaveReason.UNKNOWN: 2})
+
+    with watching(console, 1000, dry_run=dry_run) as bar:
+        await bar.on_start(report(0))
+        await bar.on_page(report(500, written=Counter(failed=7), left=left), ())
+
+    shown = screen.getvalue()
+    assert "500/1,000 rows" in shown
+    assert f"7 {word}  5 left  2 unknown" in shown
+    assert "time left" in shown
+
+
+def test_elsewhere_there_is_none() -> None:
+    screen = io.StringIO()
+
+    with watching(Console(file=screen), 1000, dry_run=False) as lines:
+        assert isinstance(lines, Lines)
+
+    assert screen.getvalue() == ""

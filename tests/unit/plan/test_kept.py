@@ -1,0 +1,162 @@
+"""What is kept of a dry run."""
+
+from __future__ import annotations
+
+import csv
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from reconciler.core.model import Leave, LeaveReason, Missing, Verdict
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import MissingPolicy
+from reconciler.plan.write import PlanWriter
+from reconciler.reconcile import PassOptions, run_pass
+from tests.factories import NOW, closed, finish, policy, row
+from tests.fakes import MemoryStore, ScriptedProbe
+from tests.unit.plan.files import HEADER, dry_run, finishes, leaves, lines, make_plan, still_running
+
+
+class TestPlan:
+    async def test_begins_with_what_it_is_a_plan_of(self, tmp_path: Path) -> None:
+        path = await make_plan(tmp_path / "plan.jsonl", [])
+
+        assert lines(path)[0] == {
+            "reconciler_plan": 1,
+            "plan_id": "0b0b5a4e-0000-4000-8000-000000000000",
+            "table": "workflow_executions",
+            "namespace": "default",
+            "running": "running",
+            "made_at": "2026-11-23T12:00:00+00:00",
+            "reconciler_version": "1.2.3",
+            "window": {"since": "90d", "until": None},
+        }
+
+    async def test_ends_with_its_figures_and_a_checksum(self, tmp_path: Path) -> None:
+        verdicts = [*finishes(1), *leaves(2), *finishes(3, 4, missing=LeaveReason.EXPIRED)]
+        path = await make_plan(tmp_path / "plan.jsonl", verdicts, held_back=True)
+
+        content, _, checksum = path.read_bytes().rpartition(b', "sha256": ')
+        assert lines(path)[-1] == {
+            "end": True,
+            "rows": 4,
+            "finish": 3,
+            "held_back": 2,
+            "sha256": sha256(content).hexdigest(),
+        }
+        assert checksum.endswith(b'"}\n')
+
+    async def test_counts_what_it_holds(self, tmp_path: Path) -> None:
+        report = dry_run()
+        with PlanWriter(tmp_path / "plan.jsonl", HEADER, still_running) as writer:
+            await writer.on_page(report, finishes(1, 2))
+            await writer.on_page(report, leaves(3))
+
+            assert (writer.rows, writer.finishes) == (3, 2)
+
+    async def test_an_argument_that_is_no_text_is_kept_as_it_was(self, tmp_path: Path) -> None:
+        report, path = dry_run(), tmp_path / "plan.jsonl"
+        header = HEADER.from_json({**HEADER.to_json(), "window": {"type": "\udcff"}})
+        with PlanWriter(path, header, still_running) as writer:
+            await writer.on_pass(report)
+
+        assert lines(path)[0]["window"] == {"type": "\udcff"}
+
+
+class TestTable:
+    async def test_has_a_column_for_everything(self, tmp_path: Path) -> None:
+        verdicts: list[Verdict] = [
+            finish(row("a,b"), status="failed", error_message='say "no"\nor', workflow_type="T"),
+            Leave(row(2, age=None, run_id=None), LeaveReason.EXPIRED, "größer\n"),
+        ]
+        path = await make_plan(tmp_path / "plan.csv", verdicts)
+
+        with path.open(newline="", encoding="utf-8") as file:
+            finished, left = csv.DictReader(file)
+        assert finished == {
+            "id": "a,b",
+            "workflow_id": "wf-a,b",
+            "run_id": "run-a,b",
+            "created_at": "2026-11-23T11:00:00+00:00",
+            "verdict": "finish",
+            "reason": "",
+            "detail": "",
+            "old_status": "running",
+            "old_completed_at": "",
+            "old_error_message": "",
+            "new_status": "failed",
+            "new_completed_at": "2026-11-23T11:59:58.123456+00:00",
+            "new_error_message": 'say "no"\nor',
+            "temporal_status": "COMPLETED",
+            "final_run_id": "run-last",
+            "close_time": "2026-11-23T11:59:58.123456+00:00",
+            "workflow_type": "T",
+        }
+        assert {name: value for name, value in left.items() if value} == {
+            "id": "2",
+            "workflow_id": "wf-2",
+            "verdict": "leave",
+            "reason": "expired",
+            "detail": "größer\n",
+            "old_status": "running",
+        }
+
+    async def test_has_nothing_else(self, tmp_path: Path) -> None:
+        path = await make_plan(tmp_path / "plan.csv", finishes(1, 2, 3))
+
+        assert len(path.read_text().splitlines()) == 4
+
+
+class TestDryRun:
+    """With the pass itself."""
+
+    async def kept(self, path: Path, count: int = 40, **options: int) -> PassReport:
+        rows = [row(number, age=timedelta(days=2)) for number in range(1, count + 1)]
+        probe = ScriptedProbe({"wf-1": closed(), "wf-2": closed()}, default=Missing())
+        with PlanWriter(path, HEADER, still_running) as writer:
+            return await run_pass(
+                MemoryStore(rows),
+                probe,
+                [writer],
+                policy(missing=MissingPolicy.FAIL),
+                PassOptions(dry_run=True, batch_size=10, **options),  # type: ignore[arg-type]
+                NOW,
+            )
+
+    async def test_missing_rows_that_would_be_failed_are_in_the_plan(self, tmp_path: Path) -> None:
+        report = await self.kept(tmp_path / "plan.jsonl", count=10)
+
+        end = lines(tmp_path / "plan.jsonl")[-1]
+        assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 0)
+        assert report.changed == 10
+
+    async def test_what_the_breaker_holds_back_is_told(self, tmp_path: Path) -> None:
+        report = await self.kept(tmp_path / "plan.jsonl")
+
+        end = lines(tmp_path / "plan.jsonl")[-1]
+        assert (end["rows"], end["finish"], end["held_back"]) == (40, 40, 38)
+        assert report.held_back == 38
+
+    async def test_so_it_is_where_a_limit_came_before_the_breaker(self, tmp_path: Path) -> None:
+        report = await self.kept(tmp_path / "plan.jsonl", max_changes=1)
+
+        end = lines(tmp_path / "plan.jsonl")[-1]
+        assert (end["rows"], end["finish"], end["held_back"]) == (1, 1, 0)
+        assert report.changed == 1
+
+        await self.kept(tmp_path / "more.jsonl", max_changes=2)
+        end = lines(tmp_path / "more.jsonl")[-1]
+        assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 8)
+
+    async def test_but_not_where_the_breaker_let_them(self, tmp_path: Path) -> None:
+        report = await self.kept(tmp_path / "plan.jsonl", count=10, max_changes=3)
+
+        end = lines(tmp_path / "plan.jsonl")[-1]
+        assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 0)
+        assert report.written == {"completed": 2, "failed": 1}
+
+    async def test_a_pass_that_ends_at_a_limit_is_kept(self, tmp_path: Path) -> None:
+        report = await self.kept(tmp_path / "plan.jsonl", limit=15)
+
+        assert report.more_left
+        assert lines(tmp_path / "plan.jsonl")[-1]["rows"] == 15

@@ -1,0 +1,210 @@
+"""A pass that is cancelled: by a signal, or by whoever runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+import pytest
+
+from reconciler.core.model import LeaveReason, Missing, Outcome, RowId, RunRow
+from reconciler.core.progress import Progress, Span
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.ports import Written
+from tests.factories import closed
+from tests.fakes import MemoryStore, Recorder, ScriptedProbe
+from tests.polling import eventually
+from tests.unit.reconcile.bench import FAIL, Slow, reconcile, rows, scripted
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 100])
+async def test_what_has_been_decided_is_written(batch_size: int) -> None:
+    store, probe = MemoryStore(rows(9)), Slow(5, closed())
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(reconcile(store, probe, batch_size=batch_size))
+    await probe.hanging.wait()
+    task.cancel()
+    report = await task
+
+    assert len(store.finished) == report.changed == report.scanned == 5
+    assert (report.outcome, report.stopped) == (PassOutcome.ABORTED, True)
+    assert report.error == "stopped before its end"
+    assert task.cancelling() == 0
+    assert asyncio.all_tasks() == before
+
+
+async def test_the_observer_hears_of_it() -> None:
+    probe, recorder = Slow(0, closed()), Recorder()
+    task = asyncio.create_task(reconcile(MemoryStore(rows(1)), probe, observers=[recorder]))
+    await probe.hanging.wait()
+    task.cancel()
+
+    assert recorder.ended == [await task]
+
+
+async def test_during_a_write_the_write_is_finished() -> None:
+    class Store(MemoryStore):
+        writing, may_end = asyncio.Event(), asyncio.Event()
+
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            self.writing.set()
+            await self.may_end.wait()
+            return await super().finish_if_running(pass_id, outcomes)
+
+    store = Store(rows(4))
+    task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
+    await store.writing.wait()
+    for _ in range(5):  # let it go on until it waits for the write
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    store.may_end.set()
+    report = await task
+
+    assert report.stopped
+    assert len(store.finished) == report.changed == 4
+
+
+@pytest.mark.parametrize(
+    ("answers", "written"),
+    [
+        pytest.param(5, 0, id="before they are asked about again"),
+        pytest.param(9 + 4, 4, id="while they are"),
+    ],
+)
+async def test_missing_rows_are_failed_only_when_asked_twice(answers: int, written: int) -> None:
+    store, probe = MemoryStore(rows(9)), Slow(answers, Missing())
+    task = asyncio.create_task(reconcile(store, probe, FAIL, batch_size=2))
+    await probe.hanging.wait()
+    task.cancel()
+    report = await task
+
+    assert len(store.finished) == report.changed == written
+    assert report.left == {LeaveReason.DELETED: 5}
+
+
+async def test_while_a_page_is_being_read_the_rest_is_for_the_next_one() -> None:
+    class Store(MemoryStore):
+        reading = asyncio.Event()
+
+        async def scan_running(
+            self, after: RowId | None, until: RowId, limit: int
+        ) -> Sequence[RunRow]:
+            if after == 2:
+                self.reading.set()
+                await asyncio.Event().wait()
+            return await super().scan_running(after, until, limit)
+
+    store = Store(rows(4))
+    task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
+    await store.reading.wait()
+    await eventually(has_written(store, 2))
+    task.cancel()
+    report = await task
+
+    assert report.changed == 2
+    assert report.progress == Progress(Span(2, 4))
+
+
+def has_written(store: MemoryStore, count: int) -> Callable[[], Awaitable[bool]]:
+    async def written() -> bool:
+        return len(store.finished) == count
+
+    return written
+
+
+async def test_while_its_end_is_being_recorded_that_is_finished_first() -> None:
+    class Slow(Recorder):
+        recording, may_end = asyncio.Event(), asyncio.Event()
+
+        async def on_pass(self, report: PassReport) -> None:
+            self.recording.set()
+            await self.may_end.wait()
+            await super().on_pass(report)
+
+    slow = Slow()
+    task = asyncio.create_task(reconcile(MemoryStore(), ScriptedProbe({}), observers=[slow]))
+    await slow.recording.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    slow.may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert len(slow.ended) == 1
+
+
+async def test_a_second_time_it_ends_at_once() -> None:
+    class Store(MemoryStore):
+        writing = asyncio.Event()
+
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            self.writing.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    store = Store(rows(1))
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(reconcile(store, scripted(closed())))
+    await store.writing.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_second_time_it_ends_at_once_also_if_it_was_reading_at_the_first() -> None:
+    class Store(MemoryStore):
+        reading, writing = asyncio.Event(), asyncio.Event()
+
+        async def scan_running(
+            self, after: RowId | None, until: RowId, limit: int
+        ) -> Sequence[RunRow]:
+            if after is not None:
+                self.reading.set()
+                await asyncio.Event().wait()
+            return await super().scan_running(after, until, limit)
+
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            self.writing.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    store = Store(rows(4))
+    task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
+    await asyncio.gather(store.reading.wait(), store.writing.wait())
+    task.cancel()
+    for _ in range(5):  # let it go on until it waits for the write
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await task
+
+
+async def test_before_its_first_page_it_is_stopped_too() -> None:
+    class Probe(ScriptedProbe):
+        asked_for = asyncio.Event()
+
+        async def retention(self) -> timedelta:
+            self.asked_for.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    probe, recorder = Probe({}), Recorder()
+    task = asyncio.create_task(reconcile(MemoryStore(rows(1)), probe, observers=[recorder]))
+    await probe.asked_for.wait()
+    task.cancel()
+    report = await task
+
+    assert (report.stopped, report.scanned) == (True, 0)
+    assert recorder.ended == [report]
