@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport, Spread
+from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
+from reconciler.core.window import Spread
 
 #: Each reason in words.
 WHY_LEFT = {

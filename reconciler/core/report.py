@@ -21,6 +21,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.progress import Progress, Span, Taken, left_for
 from reconciler.core.verdict import StatusValues
+from reconciler.core.window import Spread
 
 #: The calls about rows; the one about the namespace is not worth a line.
 RPC_KINDS = ("describe", "history", "list")
@@ -79,22 +80,6 @@ class Report:
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it and the `passes` table keeps it."""
         raise NotImplementedError
-
-
-@dataclass(slots=True)
-class Spread:
-    """How many rows, and when the oldest and the newest of them were created."""
-
-    rows: int = 0
-    oldest: datetime | None = None
-    newest: datetime | None = None
-
-    def add(self, row: RunRow) -> None:
-        """Count a row."""
-        self.rows += 1
-        if row.created_at is not None:
-            self.oldest = min(self.oldest or row.created_at, row.created_at)
-            self.newest = max(self.newest or row.created_at, row.created_at)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,11 @@
-"""Which of the running rows a backfill looks at."""
+"""Which of the running rows a backfill looks at; how many of some kind, and from when."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+
+from reconciler.core.model import RunRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +39,19 @@ class WindowCount:
             min(filter(None, (self.oldest, more.oldest)), default=None),
             max(filter(None, (self.newest, more.newest)), default=None),
         )
+
+
+@dataclass(slots=True)
+class Spread:
+    """How many rows, and when the oldest and the newest of them were created."""
+
+    rows: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    def add(self, row: RunRow) -> None:
+        """Count a row."""
+        self.rows += 1
+        if row.created_at is not None:
+            self.oldest = min(self.oldest or row.created_at, row.created_at)
+            self.newest = max(self.newest or row.created_at, row.created_at)

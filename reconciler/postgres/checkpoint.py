@@ -13,7 +13,8 @@ from uuid import UUID
 
 from reconciler.core.model import MISSING_REASONS, LeaveReason, RowId
 from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport, Spread
+from reconciler.core.report import PassReport
+from reconciler.core.window import Spread
 
 _Json = Mapping[str, Any]
 

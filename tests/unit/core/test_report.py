@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from reconciler.core.model import Leave, LeaveReason
 from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome, PassReport, Spread
+from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import StatusValues
+from reconciler.core.window import Spread
 from tests.factories import NOW, finish, row
 
 

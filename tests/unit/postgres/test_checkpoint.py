@@ -13,8 +13,9 @@ import pytest
 
 from reconciler.core.model import Leave, LeaveReason, RowId
 from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport, Spread
+from reconciler.core.report import PassReport
 from reconciler.core.verdict import StatusValues
+from reconciler.core.window import Spread
 from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
 from tests.factories import NOW, finish, row
 

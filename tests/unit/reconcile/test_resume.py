@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from reconciler.core.model import LeaveReason, Missing, Open, RowId, Verdict
 from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport, Spread
+from reconciler.core.report import PassReport
+from reconciler.core.window import Spread
 from tests.factories import NOW, closed, finish, row
 from tests.fakes import MemoryStore, Recorder
 from tests.unit.reconcile.bench import FAIL, accounted_for, reconcile, rows, scripted
