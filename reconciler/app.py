@@ -21,7 +21,7 @@ from reconciler.pass_log import PassLog
 from reconciler.ports import Observer
 from reconciler.postgres.engine import forget_connections, using_engine
 from reconciler.postgres.history import PassHistory
-from reconciler.postgres.lease import Lease
+from reconciler.postgres.lease import Lease, lease_name
 from reconciler.postgres.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.own_schema import check_own_schema
@@ -107,7 +107,7 @@ class App:
 
     def lease(self, of: str = "") -> Lease:
         """This process's side of the lease on table and namespace; `of` another kind of pass."""
-        name = f"{self.table.full_name} ({of})" if of else self.table.full_name
+        name = lease_name(self.table.full_name, of)
         return Lease(self._engine, name, self.namespace.name, this_process())
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:

@@ -17,10 +17,10 @@ from reconciler.errors import ConfigurationError, Unusable
 from reconciler.exclusive import exclusive
 from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.keeper import this_process
-from reconciler.postgres.engine import open_engine
+from reconciler.postgres.engine import using_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.journal import JournalReader, StoredPass
-from reconciler.postgres.lease import Lease
+from reconciler.postgres.lease import Lease, lease_name
 from reconciler.postgres.mapping import map_table
 from reconciler.postgres.own_schema import check_own_schema, check_readable
 from reconciler.postgres.tables import passes
@@ -37,7 +37,7 @@ async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
 
     Raises `DatabaseUnusable`.
     """
-    async with _engine(settings) as engine:
+    async with using_engine(settings.database_url.get_secret_value()) as engine:
         await check_readable(engine)
         yield JournalReader(engine)
 
@@ -53,7 +53,7 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
     report.asked = {MODE: report.undone}
     try:
         with interrupted_by_sigterm():
-            async with _engine(settings) as engine:
+            async with using_engine(settings.database_url.get_secret_value()) as engine:
                 return await _undo(engine, settings, report)
     except Unusable as error:  # before it could begin
         report.error = str(error)
@@ -78,7 +78,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     if report.dry_run:
         return await run_undo(journal, history, report, settings.batch_size)
     # The lease of a backfill: it would finish again what is put back beside it.
-    lease = Lease(engine, f"{names.full_name} ({BACKFILL})", namespace, this_process())
+    lease = Lease(engine, lease_name(names.full_name, BACKFILL), namespace, this_process())
     async with exclusive(lease, "a backfill or an undo"):
         # Going on with it would not come by the rows again that are put back now.
         await history.close(passes.c.id == undone.id)
@@ -108,12 +108,3 @@ def _check_table(undone: StoredPass, settings: Settings) -> None:
 def _human(duration: timedelta) -> str:
     days, rest = divmod(duration, timedelta(days=1))
     return f"{days} days" if not rest else f"{duration / timedelta(hours=1):g} hours"
-
-
-@asynccontextmanager
-async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(settings.database_url.get_secret_value())
-    try:
-        yield engine
-    finally:
-        await engine.dispose()

@@ -19,7 +19,7 @@ from reconciler.pass_log import PassLog
 from reconciler.plan.read import Plan, open_plan
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.history import PassHistory
-from reconciler.postgres.lease import Lease
+from reconciler.postgres.lease import Lease, lease_name
 from reconciler.postgres.mapping import map_table
 from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.store import PostgresStore
@@ -49,7 +49,7 @@ async def run_plan(
         outlook = _outlook(plan, request, begun)
         if not desk.agrees(outlook):
             return None
-        lease = Lease(engine, f"{names.full_name} ({MODE})", namespace, this_process())
+        lease = Lease(engine, lease_name(names.full_name, MODE), namespace, this_process())
         new = request.new_report(settings, asked)
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
         with interrupted_by_sigterm(), desk.watch(outlook) as watching:

@@ -12,10 +12,9 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from reconciler.core.report import PassOutcome
+from reconciler.console.report import COLOURS, print_counts
 from reconciler.core.text import one_line
 from reconciler.core.undo import Kept, UndoReport
 from reconciler.postgres.journal import StoredChange, StoredPass
@@ -31,11 +30,6 @@ WHY_KEPT = {
     Kept.LOCKED: "being written by somebody right now: undo again later",
     Kept.REFUSED: "refused by the database, see the log",
     Kept.PRUNED: "no longer in the journal",
-}
-_COLOURS = {
-    PassOutcome.OK: "green",
-    PassOutcome.UNRESOLVED: "yellow",
-    PassOutcome.ABORTED: "red",
 }
 
 
@@ -153,18 +147,11 @@ def print_undo(report: UndoReport, running: str, console: Console) -> None:
     if report.scanned == report.expected == 0 and report.error is None:
         console.print(Text(f"pass {report.undone} changed nothing"), soft_wrap=True)
         return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for group, name, count, why in _lines(report):
-        table.add_row(group, Text(name), str(count), why)
-    console.print(table)
+    print_counts(_lines(report), console)
     changes = f"{report.scanned} change{'' if report.scanned == 1 else 's'}"
     console.print(
         Text.assemble(
-            (report.outcome.value, _COLOURS[report.outcome]),
+            (report.outcome.value, COLOURS[report.outcome]),
             f": {changes} of pass {report.undone} in {report.duration_seconds:.2f} s",
             ", nothing was written" if report.dry_run else f", pass {report.pass_id}",
         ),

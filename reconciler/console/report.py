@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -21,29 +21,35 @@ WHY_LEFT = {
     LeaveReason.EXPIRED: "not in Temporal, and older than its retention",
     LeaveReason.UNKNOWN: "could not be judged, see the log",
 }
-_COLOURS = {
+#: An outcome at a glance.
+COLOURS = {
     PassOutcome.OK: "green",
     PassOutcome.UNRESOLVED: "yellow",
     PassOutcome.ABORTED: "red",
 }
 
 
-def print_report(report: PassReport, console: Console) -> None:
-    """The counts of a pass, reasons included."""
+def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -> None:
+    """A line per group, name, count and explanation."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
     table.add_column(justify="right")
     table.add_column(style="dim")
-    for group, name, count, why in _lines(report):
+    for group, name, count, why in lines:
         table.add_row(group, Text(name), str(count), why)
     console.print(table)
+
+
+def print_report(report: PassReport, console: Console) -> None:
+    """The counts of a pass, reasons included."""
+    print_counts(_lines(report), console)
     rows = f"{report.scanned} row{'' if report.scanned == 1 else 's'}"
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
     console.print(
         Text.assemble(
-            (report.outcome.value, _COLOURS[report.outcome]),
+            (report.outcome.value, COLOURS[report.outcome]),
             f": {rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}",
             (f", pass {report.pass_id}" if not report.dry_run else ", nothing was written"),
         ),

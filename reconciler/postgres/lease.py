@@ -18,6 +18,11 @@ from reconciler.postgres.engine import translated
 from reconciler.postgres.tables import lease
 
 
+def lease_name(table_name: str, of: str = "") -> str:
+    """What a lease is on: a table, for the loop; or `of` another kind of pass over it."""
+    return f"{table_name} ({of})" if of else table_name
+
+
 class Lease:
     """One replica's side of the lease on a table and a namespace."""
 
