@@ -1,7 +1,7 @@
 """Alembic's environment: async, and in a schema of our own.
 
-`reconciler migrate` passes the connection's URL and the table's names; called by `alembic` itself,
-they come from the settings.
+`reconciler migrate` passes the connection's URL and the table's mapping; called by `alembic`
+itself, they come from the settings.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def complete(attributes: dict[str, object]) -> None:
     if "dsn" in attributes:
         return
     from reconciler.settings.load import load_settings
+    from reconciler.settings.model import DatabaseSettings
 
-    settings = load_settings()
+    settings = load_settings(DatabaseSettings)
     attributes["dsn"] = settings.database_url.get_secret_value()
-    attributes["names"] = settings.table_names()
-    attributes["running"] = settings.statuses.running
+    attributes["mapping"] = settings.table_mapping()
 
 
 complete(context.config.attributes)

@@ -41,7 +41,7 @@ from reconciler.postgres.history import PassHistory
 from reconciler.postgres.mapping import map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.store import PostgresStore, _arrays
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping
 from reconciler.postgres.write import finish_given, guarded_write
 from reconciler.reconcile import PassOptions, run_pass
 
@@ -51,7 +51,7 @@ BATCH = 500
 MOST_GROWTH_MB, LEAST_JOURNALLED = 30, 0.55
 NOW = datetime.now(UTC)
 END = NOW - timedelta(days=1)
-NAMES = TableNames()
+MAPPING = TableMapping()
 
 
 class ScriptedProbe:
@@ -76,7 +76,7 @@ class ScriptedProbe:
 
 async def fill(url: str, rows: int) -> None:
     """A table of nothing but stale rows, a year old."""
-    await migrate(url, NAMES, "running")
+    await migrate(url, MAPPING)
     connection = await asyncpg.connect(url)
     await connection.execute(
         "INSERT INTO workflow_executions (workflow_id, run_id, created_at)"
@@ -104,9 +104,9 @@ async def scan(store: PostgresStore) -> list[float]:
 async def backfill(url: str) -> Mapping[str, float]:
     """The pass of a backfill that fails missing rows; its figures."""
     engine = open_engine(url)
-    store = PostgresStore(engine, await map_table(engine, NAMES, "running", writing=True))
+    store = PostgresStore(engine, await map_table(engine, MAPPING, writing=True))
     pages = await scan(store)
-    history = PassHistory(engine, NAMES.full_name, "default", StatusValues())
+    history = PassHistory(engine, MAPPING.names.full_name, "default", StatusValues())
     options = PassOptions("backfill", batch_size=BATCH)
     report = options.new_report(NOW)
     report.asked = {}
@@ -135,8 +135,8 @@ async def journal_ratio(url: str, batches: int = 60) -> float:
     """
     await fill(url, 2 * batches * BATCH)
     engine = open_engine(url)
-    table = await map_table(engine, NAMES, "running", writing=True)
-    history = PassHistory(engine, NAMES.full_name, "default", StatusValues())
+    table = await map_table(engine, MAPPING, writing=True)
+    history = PassHistory(engine, MAPPING.names.full_name, "default", StatusValues())
     report = PassReport(str(uuid4()), "backfill", dry_run=False, started_at=NOW)
     await history.on_start(report)
     statements = (guarded_write(table), sa.select(finish_given(table).c.id))

@@ -27,7 +27,7 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.prune import Pruning
 from reconciler.postgres.store import PostgresStore
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping
 from reconciler.reconcile import PassOptions, run_pass
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
@@ -47,8 +47,6 @@ class Explanation:
     stored: StoredRow
     observation: Observation
     verdict: Verdict
-    #: Whether a pass looks at the row at all.
-    running: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,13 @@ class App:
 
     def lease(self, of: str = "") -> Lease:
         """This process's side of the lease on table and namespace; `of` another kind of pass."""
-        name = lease_name(self.table.full_name, of)
-        return Lease(self._engine, name, self.namespace.name, this_process())
+        name = lease_name(self.table.scope, of)
+        return Lease(self._engine, name, self.scope_namespace, this_process())
+
+    @property
+    def scope_namespace(self) -> str:
+        """The namespace a pass is over; `*` where each row has its own."""
+        return self.table.scope_namespace(self.namespace.name)
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
         """What the rows with these ids say by now."""
@@ -138,7 +141,6 @@ class App:
                 stored=stored,
                 observation=(observation := await self._probe.observe(stored.row)),
                 verdict=decide(stored.row, observation, self.policy, now),
-                running=stored.status == self.policy.statuses.running,
             )
             for stored in await find_rows(self._engine, self.table, workflow_id)
         ]
@@ -168,9 +170,9 @@ async def open_app(
     """
     temporal = temporal or load_config(temporal_environment())
     async with using_engine(settings.database_url.get_secret_value()) as engine:
-        names, running = settings.table_names(), settings.statuses.running
-        also = [names.workflow_type] if by_type else []
-        table = await map_table(engine, names, running, writing=writing, also=also)
+        mapping = settings.table_mapping()
+        also = [mapping.names.workflow_type] if by_type else []
+        table = await map_table(engine, mapping, writing=writing, also=also)
         if writing:
             await check_own_schema(engine, looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, runtime)
@@ -180,12 +182,14 @@ async def open_app(
             namespace=namespace.name,
             retention=str(namespace.retention),
             capabilities=sorted(namespace.capabilities),
-            table=names.full_name,
+            table=table.full_name,
         )
+        if mapping.names.created_at is None:
+            log.info("no column for created_at: rows Temporal does not know are never judged")
         policy = settings.policy(namespace.retention, table.error_message_length)
-        history = PassHistory(engine, names.full_name, namespace.name, policy.statuses)
-        journal = settings.journal_retention
-        pruning = Pruning(engine, names.full_name, namespace.name, journal)
+        scope = (table.scope, table.scope_namespace(namespace.name))
+        history = PassHistory(engine, *scope, policy.statuses)
+        pruning = Pruning(engine, *scope, settings.journal_retention)
         probe = TemporalProbe(rpc, start_delay=settings.grace, ask_archive=ask_archive)
         yield App(
             settings, namespace, policy, rpc, history, table, pruning, engine, probe, PassLog()
@@ -207,6 +211,5 @@ async def migration_sql(settings: Settings, output: TextIO) -> None:
     await migrations.migration_sql(*_migration_arguments(settings), output)
 
 
-def _migration_arguments(settings: Settings) -> tuple[str, TableNames, str]:
-    dsn = settings.database_url.get_secret_value()
-    return dsn, settings.table_names(), settings.statuses.running
+def _migration_arguments(settings: Settings) -> tuple[str, TableMapping]:
+    return settings.database_url.get_secret_value(), settings.table_mapping()

@@ -27,7 +27,7 @@ async def apply_plan(
     store: Store,
     plan: Plan,
     observers: Sequence[Observer],
-    running: str,
+    was: str,
     options: PassOptions,
     pass_log: PassLog,
     report: PassReport,
@@ -36,7 +36,7 @@ async def apply_plan(
 ) -> PassReport:
     """Finish the rows that the plan says are to be finished, if they are still running.
 
-    `running` is the status value they have; `force` finishes also those that the breaker held
+    `was` is the status they have, for the log; `force` finishes also those that the breaker held
     back when the plan was made. `report` is that of this pass, or of one that was begun before
     with the same plan and is to be gone on with: `report.progress` counts lines where that of
     another pass counts ids. `report.scanned` are the lines gone through.
@@ -44,7 +44,7 @@ async def apply_plan(
     Returns and stops as `run_pass` does: cancelled, it ends after the batch under way.
     """
     async with recorded(report, observers):
-        settler = Settler(store, observers, pass_log, report, running, options.pauses)
+        settler = Settler(store, observers, pass_log, report, was, options.pauses)
         await _Application(settler, plan, options, force=force).run()
     pass_log.end(report)
     return report

@@ -180,9 +180,9 @@ def _kept(app: App, request: Request, asked: Mapping[str, Any]) -> Iterator[list
         yield []
         return
     header = PlanHeader(
-        table=app.table.full_name,
-        namespace=app.namespace.name,
-        running=app.table.running,
+        table=app.table.scope,
+        namespace=app.scope_namespace,
+        running=app.table.mapping.statuses.running,
         made_at=datetime.now(UTC),
         window=asked,
     )
@@ -203,7 +203,7 @@ async def _look_ahead(
     ahead = WindowCount() if rest is None else await store.count_running(rest)
     again = sum(span.rows for span in progress.again)
     outlook = Outlook(
-        table=app.table.full_name,
+        table=app.table.scope,
         ahead=ahead,
         rows=min(ahead.rows, request.limit or ahead.rows) + again,
         apply=request.apply,

@@ -21,7 +21,7 @@ from reconciler.postgres.engine import using_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.journal import JournalReader, StoredPass
 from reconciler.postgres.lease import Lease, lease_name
-from reconciler.postgres.mapping import map_table
+from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.own_schema import check_own_schema, check_readable
 from reconciler.postgres.tables import passes
 from reconciler.postgres.undo import PostgresUndo
@@ -66,19 +66,19 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     else:
         await check_own_schema(engine, looping=True)  # for the lease
     undone = await find_pass(JournalReader(engine), UUID(report.undone), settings)
-    _check_table(undone, settings)
+    mapping = settings.table_mapping()
+    table = await map_table(engine, mapping, writing=not report.dry_run, also=mapping.names.written)
+    _check_table(undone, table, settings)
     report.expected = sum((undone.report or {}).get("written", {}).values())
     # Nobody is at a backfill while we have its lease.
     report.unended = undone.finished_at is None and (report.dry_run or undone.mode != BACKFILL)
-    names, running = settings.table_names(), settings.statuses.running
-    table = await map_table(engine, names, running, writing=not report.dry_run, also=names.written)
-    namespace = undone.namespace or ""
-    history = PassHistory(engine, names.full_name, namespace, settings.status_values())
+    scope, namespace = undone.table or table.scope, undone.namespace or ""
+    history = PassHistory(engine, scope, namespace, settings.status_values())
     journal = PostgresUndo(engine, table)
     if report.dry_run:
         return await run_undo(journal, history, report, settings.batch_size)
     # The lease of a backfill: it would finish again what is put back beside it.
-    lease = Lease(engine, lease_name(names.full_name, BACKFILL), namespace, this_process())
+    lease = Lease(engine, lease_name(scope, BACKFILL), namespace, this_process())
     async with exclusive(lease, "a backfill or an undo"):
         # Going on with it would not come by the rows again that are put back now.
         await history.close(passes.c.id == undone.id)
@@ -97,8 +97,9 @@ async def find_pass(journal: JournalReader, pass_id: UUID, settings: Settings) -
     return found
 
 
-def _check_table(undone: StoredPass, settings: Settings) -> None:
-    if undone.table not in (None, settings.table):
+def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> None:
+    # A pass may have been over some of the rows of a table only.
+    if undone.table and undone.table.partition(" where ")[0] != table.identity:
         raise ConfigurationError(
             f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "
             f"{settings.table}: set it to {undone.table}, with its RECONCILER_COLUMNS__*"

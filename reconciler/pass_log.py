@@ -42,13 +42,13 @@ class PassLog:
             detail=leave.detail,
         )
 
-    def finish(self, finish: Finish, written: Written, running: str, report: PassReport) -> None:
-        """What became of a row that was to be finished; `running` is the value it had."""
+    def finish(self, finish: Finish, written: Written, was: str, report: PassReport) -> None:
+        """What became of a row that was to be finished; `was` is the status it had."""
         outcome = finish.outcome
         told: dict[str, Any] = {
             "workflow_id": outcome.row.workflow_id,
             "run_id": outcome.row.run_id,
-            "old": running,
+            "old": was,
             "new": outcome.status,
             "why": outcome.error_message or outcome.temporal_status,
             "closed": outcome.completed_at and outcome.completed_at.isoformat(),

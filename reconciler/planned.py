@@ -34,22 +34,22 @@ async def run_plan(
     Raises `ConfigurationError` if it is not a plan of this table, whole and unchanged; or
     `Unusable` before the pass has begun.
     """
-    names, running = settings.table_names(), settings.statuses.running
+    running = settings.statuses.running
     async with using_engine(settings.database_url.get_secret_value()) as engine:
-        table = await map_table(engine, names, running, writing=True)
+        table = await map_table(engine, settings.table_mapping(), writing=True)
         table.check_noted_key()
         # A million lines take their time, in which Ctrl-C should be heard.
         plan = await asyncio.to_thread(
-            open_plan, path, table=names.full_name, running=running, read_id=table.read_id
+            open_plan, path, table=table.scope, running=running, read_id=table.read_id
         )
         await check_own_schema(engine, looping=True)  # for the lease
         namespace, asked = plan.header.namespace, {"plan": plan.header.plan_id}
-        history = PassHistory(engine, names.full_name, namespace, settings.status_values())
+        history = PassHistory(engine, table.scope, namespace, settings.status_values())
         begun = None if request.restart else await history.unfinished(MODE, asked, table)
         outlook = _outlook(plan, request, begun)
         if not desk.agrees(outlook):
             return None
-        lease = Lease(engine, lease_name(names.full_name, MODE), namespace, this_process())
+        lease = Lease(engine, lease_name(table.scope, MODE), namespace, this_process())
         new = request.new_report(settings, asked)
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
         with interrupted_by_sigterm(), desk.watch(outlook) as watching:
@@ -58,7 +58,7 @@ async def run_plan(
                     PostgresStore(engine, table),
                     plan,
                     [history, watching],
-                    running,
+                    " or ".join(running),
                     request.options(settings),
                     PassLog(each_row=False),
                     report,

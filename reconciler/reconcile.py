@@ -76,8 +76,8 @@ async def run_pass(
         try:
             # Asked in each pass: a table without running rows must not hide that Temporal is away.
             policy = replace(policy, retention=await probe.retention())
-            running = policy.statuses.running
-            settler = Settler(store, observers, pass_log, report, running, options.pauses)
+            was = " or ".join(policy.statuses.running)
+            settler = Settler(store, observers, pass_log, report, was, options.pauses)
             await _Pass(settler, probe, policy, options, now).run()
         finally:
             report.rpcs = rpcs_told + (Counter(probe.rpcs()) - rpcs_before)

@@ -39,8 +39,8 @@ class Settler:
     observers: Sequence[Observer]
     log: PassLog
     report: PassReport
-    #: The status value of a row that is running.
-    running: str
+    #: The status that a row had, for the log: where several count as running, any of them.
+    was: str
     #: Whether to leave the database alone after each write for as long as the write took.
     pauses: bool = False
     clock: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class Settler:
         written = await self._write(finishes)
         self.report.add_written(finishes, written.ids, written.refused.keys())
         for finish in finishes:
-            self.log.finish(finish, written, self.running, self.report)
+            self.log.finish(finish, written, self.was, self.report)
         if not self.report.dry_run:
             outcomes = [f.outcome for f in finishes if f.outcome.row.id in written.ids]
             for observer in self.observers:

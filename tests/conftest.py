@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -30,7 +31,7 @@ from reconciler.postgres.engine import open_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
 from tests.workflows import Scripted, charge
 from tests.world import World
@@ -98,8 +99,9 @@ class Database:
     url: str
     engine: AsyncEngine
 
-    async def table(self, names: TableNames | None = None, *, writing: bool = True) -> MappedTable:
-        return await map_table(self.engine, names or TableNames(), "running", writing=writing)
+    async def table(self, *of: Any, writing: bool = True) -> MappedTable:
+        """The table as it is mapped by the parts of a `TableMapping`."""
+        return await map_table(self.engine, TableMapping(*of), writing=writing)
 
     def history(self) -> PassHistory:
         return PassHistory(self.engine, "workflow_executions", "default", StatusValues())
@@ -148,7 +150,7 @@ async def template_database(postgres_url: str) -> AsyncIterator[str]:
     """The name of a migrated database to copy."""
     name = f"template_{uuid4().hex}"
     await _administer(postgres_url, f"CREATE DATABASE {name}")
-    await migrate(with_database(postgres_url, name), TableNames(), "running")
+    await migrate(with_database(postgres_url, name), TableMapping())
     yield name
     await _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -20,9 +20,9 @@ def upgrade() -> None:
     known = context.config.attributes
     missing = known.get("missing")  # printed offline, found out beforehand
     if missing is None:
-        missing = find_missing(op.get_bind(), known["names"], known["running"])
-    add_missing(op, known["names"], known["running"], missing)
+        missing = find_missing(op.get_bind(), known["mapping"])
+    add_missing(op, known["mapping"], missing)
 
 
 def downgrade() -> None:
-    remove_added(op, context.config.attributes["names"])
+    remove_added(op, context.config.attributes["mapping"])

@@ -117,6 +117,10 @@ def backfill(
     if force:
         judging["max_missing_ratio"] = 1.0
     settings = load(**{name: value for name, value in judging.items() if value is not None})
+    if (window.since or window.until) and settings.columns.created_at is None:
+        raise ConfigurationError(
+            "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none"
+        )
     _check_missing(settings, force=force and plan is None, partly=bool(limit and output))
     from reconciler.backfill import Request
 

@@ -168,7 +168,7 @@ async def _explain(settings: Settings, workflow_id: str) -> int:
             answer = describe_observation(await app.observe_id(workflow_id))
             refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
             return UNRESOLVED
-        unknown = any(e.running and isinstance(e.observation, Unknown) for e in explanations)
+        unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)
         return UNRESOLVED if unknown else OK
 
 

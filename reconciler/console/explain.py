@@ -66,8 +66,8 @@ def describe_observation(observation: Observation) -> str:
 
 
 def _describe_verdict(explanation: Explanation) -> str:
-    if not explanation.running:
-        return "none: the row is not marked as running, so no pass looks at it"
+    if not explanation.stored.running:
+        return "none: the row is not marked as running, or not ours, so no pass looks at it"
     match explanation.verdict:
         case Finish(outcome):
             return f"finish as {outcome.status!r}"

@@ -142,7 +142,7 @@ class ChangeTable(_Listing):
         )
 
 
-def print_undo(report: UndoReport, running: str, console: Console) -> None:
+def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
     """The counts of an undo, reasons included, and what to know of the rows that run again."""
     if report.scanned == report.expected == 0 and report.error is None:
         console.print(Text(f"pass {report.undone} changed nothing"), soft_wrap=True)
@@ -173,8 +173,8 @@ def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
             group = ""
 
 
-def _next(report: UndoReport, running: str) -> Iterator[str]:
-    if report.written[running]:
+def _next(report: UndoReport, running: Sequence[str]) -> Iterator[str]:
+    if any(report.written[status] for status in running):
         yield "a pass of `once` or `run` would finish these rows again"
     if report.written and not report.dry_run:
         yield f"to take it back: reconciler undo {report.pass_id}"

@@ -26,6 +26,8 @@ class RunRow:
     run_id: str | None
     #: When the application inserted the row; None where it does not say.
     created_at: datetime | None
+    #: Temporal's namespace; None where the table does not say: that of the connection.
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from reconciler.core.model import CloseStatus
 from reconciler.core.report import Report
 from reconciler.core.verdict import StatusValues
 
@@ -124,7 +125,8 @@ class UndoReport(Report):
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it; every key is always there."""
-        values = dict.fromkeys((getattr(statuses, f.name) for f in fields(statuses)), 0)
+        ends = (statuses.of(status) for status in CloseStatus)
+        values = dict.fromkeys((*statuses.running, *ends), 0)
         return {
             "pass_id": self.pass_id,
             "mode": self.mode,

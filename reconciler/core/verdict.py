@@ -42,7 +42,8 @@ class MissingPolicy(StrEnum):
 class StatusValues:
     """The values of the application's status column."""
 
-    running: str = "running"
+    #: A row with any of these has not ended.
+    running: tuple[str, ...] = ("running",)
     completed: str = "completed"
     failed: str = "failed"
     canceled: str = "failed"

@@ -33,11 +33,11 @@ Json: TypeAlias = Mapping[str, Any]
 class PlanHeader:
     """What a plan is a plan of, and where it comes from."""
 
-    #: As the operator wrote it in the settings.
+    #: The table, and which of its rows if not all.
     table: str
     namespace: str
-    #: The status value of the rows that were looked at.
-    running: str
+    #: The status values of the rows that were looked at.
+    running: tuple[str, ...]
     made_at: datetime
     #: Which rows were looked at, in the words of the command.
     window: Json
@@ -51,7 +51,7 @@ class PlanHeader:
             "plan_id": self.plan_id,
             "table": self.table,
             "namespace": self.namespace,
-            "running": self.running,
+            "running": list(self.running),
             "made_at": self.made_at.isoformat(),
             "reconciler_version": self.reconciler_version,
             "window": self.window,
@@ -66,7 +66,7 @@ class PlanHeader:
         return cls(
             table=take(header, "table", str),
             namespace=take(header, "namespace", str),
-            running=take(header, "running", str),
+            running=tuple(map(str, take(header, "running", list))),
             made_at=made_at,
             window=take(header, "window", dict),
             plan_id=str(UUID(take(header, "plan_id", str))),

@@ -6,7 +6,7 @@ It is read twice, once to check it and once to apply it: memory must not grow wi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -86,7 +86,12 @@ class Plan:
 
 
 def open_plan(
-    path: Path, *, table: str, running: str, read_id: _ReadId, namespace: str | None = None
+    path: Path,
+    *,
+    table: str,
+    running: Sequence[str],
+    read_id: _ReadId,
+    namespace: str | None = None,
 ) -> Plan:
     """Check all of a plan, and that it is one of this table and namespace.
 
@@ -127,17 +132,20 @@ class _Check:
         self.identity = _identity(self.file)
         self.header = self._read_header()
 
-    def header_is_of(self, table: str, running: str, namespace: str | None) -> None:
+    def header_is_of(self, table: str, running: Sequence[str], namespace: str | None) -> None:
         header = self.header
         if header.table != table:
-            raise self._refused(f"is of table {header.table}, RECONCILER_TABLE is {table}")
+            raise self._refused(
+                f"is of table {header.table}, RECONCILER_TABLE and _WHERE say {table}"
+            )
         if namespace is not None and header.namespace != namespace:
             raise self._refused(
                 f"is of namespace {header.namespace}, TEMPORAL_NAMESPACE is {namespace}"
             )
-        if header.running != running:
+        if set(header.running) != set(running):
             raise self._refused(
-                f"is of rows marked {header.running}, RECONCILER_STATUSES__RUNNING is {running}"
+                f"is of rows marked {', '.join(header.running)}, "
+                f"RECONCILER_STATUSES__RUNNING is {','.join(running)}"
             )
 
     def _read_header(self) -> PlanHeader:

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.engine import translated
-from reconciler.postgres.mapping import readable
 from reconciler.postgres.tables import changes, passes
+from reconciler.postgres.types import readable
 
 #: Rows read by one statement.
 PAGE = 500

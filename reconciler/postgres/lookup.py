@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import OldValues, RowId, RunRow
 from reconciler.postgres.engine import translated
-from reconciler.postgres.mapping import MappedTable, readable
+from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.types import readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class StoredRow:
     """A row as it stands in the table."""
 
     row: RunRow
+    #: Whether a pass looks at it.
+    running: bool
     status: str
     completed_at: datetime | None
     error_message: str | None
@@ -30,14 +33,14 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
     """The rows of a workflow id, oldest first. The columns written last may not exist yet."""
     query = (
         table.select_rows()
-        .add_columns(*_written(table))
+        .add_columns(table.is_running, *_written(table))
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
     rows = await _read(engine, table, query)
     return [
-        StoredRow(RunRow(*fields), status, completed, error)
-        for *fields, status, completed, error in rows
+        StoredRow(RunRow(*fields), running, status, completed, error)
+        for *fields, running, status, completed, error in rows
     ]
 
 
@@ -57,13 +60,8 @@ async def old_values(
 
 def _written(table: MappedTable) -> list[sa.ColumnElement[Any]]:
     """What a pass writes, as it is; null where `reconciler migrate` has yet to add the column."""
-    completed_at = table.table.c.get(table.names.completed_at)
-    error_message = table.table.c.get(table.names.error_message)
-    return [
-        sa.cast(table.status, sa.Text),
-        sa.null() if completed_at is None else readable(table.as_utc(completed_at)),
-        sa.null() if error_message is None else sa.cast(error_message, sa.Text),
-    ]
+    written = table.written()
+    return [written["status"], readable(written["completed_at"]), written["error_message"]]
 
 
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> Sequence[Any]:

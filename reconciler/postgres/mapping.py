@@ -1,25 +1,36 @@
-"""The application's table as it really is: reflected at the start and checked against the names.
+"""The application's table as it really is: reflected at the start and checked against the mapping.
 
 Types are taken from the database, so that bigint, uuid and text keys, enums and timestamps
-without a zone need no setting.
+without a zone need no setting. A column that the table has not is null wherever it is read, and
+is not written.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import RowId
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.engine import translated
-from reconciler.postgres.tables import TableNames, is_running
+from reconciler.postgres.relation import Relation, find_relation
+from reconciler.postgres.tables import TableMapping, is_running
+from reconciler.postgres.types import (
+    as_stored,
+    as_text,
+    as_utc,
+    has_zone,
+    is_text,
+    readable,
+    without_zone,
+)
+from reconciler.postgres.unfit import Needs, check_primary, find_mismatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,64 +38,111 @@ class MappedTable:
     """The application's table, with its columns under our names."""
 
     table: sa.Table
-    names: TableNames
-    #: The status value that marks a row as running.
-    running: str
+    mapping: TableMapping
+    #: The table's schema and name in the database, however they were typed.
+    relation: Relation
 
     @property
     def full_name(self) -> str:
-        """The table's name as the operator wrote it."""
-        return self.names.full_name
+        """The table's name as the operator wrote it: for people to read."""
+        return self.mapping.names.full_name
+
+    @property
+    def identity(self) -> str:
+        """The table's name for what is noted down: the same, however it was typed."""
+        schema, name = self.relation.schema, self.relation.name
+        return name if schema == "public" else f"{schema}.{name}"
+
+    @property
+    def scope(self) -> str:
+        """What a pass is over: the table, or those of its rows that are ours to look at."""
+        where = self.mapping.where
+        return f"{self.identity} where {where}" if where else self.identity
+
+    def scope_namespace(self, of_connection: str) -> str:
+        """The namespace a pass is over: the connection's, or `*` where each row has its own."""
+        return of_connection if self.mapping.names.namespace is None else "*"
 
     @property
     def id(self) -> sa.Column[Any]:
         """The primary key."""
-        return self.table.c[self.names.id]
+        return self.table.c[self.mapping.names.id]
 
     @property
     def workflow_id(self) -> sa.Column[Any]:
         """Temporal's workflow id."""
-        return self.table.c[self.names.workflow_id]
-
-    @property
-    def run_id(self) -> sa.Column[Any]:
-        """The first run of the chain."""
-        return self.table.c[self.names.run_id]
+        return self.table.c[self.mapping.names.workflow_id]
 
     @property
     def status(self) -> sa.Column[Any]:
         """The status."""
-        return self.table.c[self.names.status]
+        return self.table.c[self.mapping.names.status]
 
     @property
-    def created_at(self) -> sa.Column[Any]:
-        """When the row was inserted."""
-        return self.table.c[self.names.created_at]
+    def run_id(self) -> sa.Column[Any] | None:
+        """The first run of the chain."""
+        return self._optional(self.mapping.names.run_id)
 
     @property
-    def completed_at(self) -> sa.Column[Any]:
-        """Gets Temporal's close time."""
-        return self.table.c[self.names.completed_at]
+    def namespace(self) -> sa.Column[Any] | None:
+        """Temporal's namespace of the row's workflow."""
+        return self._optional(self.mapping.names.namespace)
 
     @property
-    def error_message(self) -> sa.Column[Any]:
-        """Gets the failure in one line."""
-        return self.table.c[self.names.error_message]
+    def created_at(self) -> sa.ColumnElement[Any]:
+        """When the row was inserted, as timestamptz."""
+        return as_utc(self._optional(self.mapping.names.created_at))
+
+    @property
+    def workflow_type(self) -> sa.ColumnElement[Any]:
+        """The workflow type, as text."""
+        return as_text(self._optional(self.mapping.names.workflow_type))
 
     @property
     def error_message_length(self) -> int | None:
         """The column's own limit in characters; None if it has none."""
-        column = self.table.c.get(self.names.error_message)
+        column = self._optional(self.mapping.names.error_message)
         return None if column is None else getattr(column.type, "length", None)
 
     @property
     def is_running(self) -> sa.ColumnElement[bool]:
-        """Whether a row is marked as running."""
-        return is_running(self.status, self.running)
+        """Whether a row is marked as running, and ours to look at."""
+        running, where = self.mapping.statuses.running, self.mapping.where
+        marked = is_running(self.status, running)
+        if where is None:
+            return marked
+        column = self.table.c[where.column]
+        values = sa.literal(list(where.values), postgresql.ARRAY(sa.Text))
+        wanted = values if is_text(column) else sa.cast(values, postgresql.ARRAY(column.type))
+        return sa.and_(marked, column == sa.any_(wanted))
+
+    def written(self) -> Mapping[str, sa.ColumnElement[Any]]:
+        """What a write changes in a row, as it is, in the types of the journal."""
+        names = self.mapping.names
+        return {
+            "status": as_text(self.status),
+            "completed_at": as_utc(self._optional(names.completed_at)),
+            "error_message": as_text(self._optional(names.error_message)),
+        }
+
+    def update(
+        self,
+        status: sa.ColumnElement[Any],
+        completed_at: sa.ColumnElement[Any],
+        error_message: sa.ColumnElement[Any],
+    ) -> sa.Update:
+        """The update that writes texts and a timestamptz into the columns there are for them."""
+        names = self.mapping.names
+        values = {self.status: as_stored(self.status, status)}
+        if (column := self._optional(names.completed_at)) is not None:
+            values[column] = completed_at if has_zone(column) else without_zone(completed_at)
+        if (column := self._optional(names.error_message)) is not None:
+            values[column] = as_stored(column, error_message)
+        return sa.update(self.table).values(values)
 
     def read_id(self, value: int | str) -> RowId:
         """An id as the driver knows it, from a number or a text."""
-        kind = _base(self.id.type)
+        kind = self.id.type
         if isinstance(value, str) and isinstance(kind, sa.Uuid):
             return UUID(value)
         if isinstance(value, str) and isinstance(kind, sa.Integer):
@@ -93,149 +151,44 @@ class MappedTable:
 
     def check_noted_key(self) -> None:
         """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
-        if not isinstance(_base(self.id.type), sa.Uuid | sa.Integer | sa.String):
+        if not isinstance(self.id.type, sa.Uuid | sa.Integer | sa.String):
             raise DatabaseUnfit(
-                f"column {self.names.id} of {self.full_name} is of type {self.id.type}: "
+                f"column {self.id.name} of {self.full_name} is of type {self.id.type}: "
                 "a backfill needs a key of type bigint, integer, uuid or text"
             )
 
     def select_rows(self) -> sa.Select[Any]:
         """The columns of `RunRow`, in its order."""
-        # Temporal refuses an empty workflow id, row by row.
-        workflow_id = sa.func.coalesce(sa.cast(self.workflow_id, sa.Text), "")
         return sa.select(
             self.id.label("id"),
-            workflow_id.label("workflow_id"),
-            sa.cast(self.run_id, sa.Text).label("run_id"),
-            readable(self.as_utc(self.created_at)).label("created_at"),
-        )
+            # Temporal refuses an empty workflow id, row by row.
+            sa.func.coalesce(as_text(self.workflow_id), "").label("workflow_id"),
+            as_text(self.run_id).label("run_id"),
+            readable(self.created_at).label("created_at"),
+            as_text(self.namespace).label("namespace"),
+        ).select_from(self.table)
 
-    @staticmethod
-    def as_utc(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-        """The column as timestamptz; a timestamp without zone is taken as UTC."""
-        return column if _has_zone(column) else sa.func.timezone("UTC", column)
-
-    @staticmethod
-    def as_stored(column: sa.Column[Any], text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """Text as the column takes it. A cast to varchar(n) would cut it without a word."""
-        plain = isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
-        return text if plain else sa.cast(text, column.type)
-
-    def from_utc(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """A timestamptz as the completion column stores it."""
-        return value if _has_zone(self.completed_at) else sa.func.timezone("UTC", value)
-
-
-def _base(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """The type that a domain is made of."""
-    while isinstance(kind, postgresql.DOMAIN):
-        kind = kind.data_type
-    return kind
-
-
-def readable(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The time, or null if it is infinite or of a year that Python cannot hold."""
-    possible = time.between(sa.literal_column("'0001-01-02Z'"), sa.literal_column("'9999-12-30Z'"))
-    return sa.case((possible, time))
-
-
-def _has_zone(column: sa.Column[Any]) -> bool:
-    return bool(getattr(column.type, "timezone", False))
+    def _optional(self, name: str | None) -> sa.Column[Any] | None:
+        """The column; None if there is none, or `reconciler migrate` has yet to add it."""
+        return None if name is None else self.table.c.get(name)
 
 
 async def map_table(
-    engine: AsyncEngine,
-    names: TableNames,
-    running: str,
-    *,
-    writing: bool,
-    also: Sequence[str] = (),
+    engine: AsyncEngine, mapping: TableMapping, *, writing: bool, also: Sequence[str] = ()
 ) -> MappedTable:
     """Reflect the table and check that it can be used, before anything is asked of Temporal.
 
-    Raises `DatabaseUnfit`, naming everything that is missing at once. What only reads
-    (`writing=False`) does not need the columns that are written. `also`: further columns to read.
+    Raises `DatabaseUnfit`, naming everything that is wrong at once; `DatabaseUnusable` on a server
+    that cannot be written to just now. What only reads (`writing=False`) does not need the columns
+    that are written. `also`: further columns to read.
     """
-    read = (*names.read, *also)
+    names = mapping.names
     with translated(f"read {names.full_name}", engine):
         async with engine.connect() as connection:
-            table = await _reflect(connection, names)
-            _check_columns(table, names, read + (names.written if writing else ()))
-            await _check_key(connection, table, names)
-            await _check_privileges(connection, table, names, read, writing=writing)
-            return MappedTable(table, names, running)
-
-
-async def _reflect(connection: AsyncConnection, names: TableNames) -> sa.Table:
-    def reflect(sync: sa.Connection) -> sa.Table:
-        # Other columns may be of types that SQLAlchemy does not know, and would warn about.
-        with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
-            return sa.Table(
-                names.table,
-                sa.MetaData(),
-                schema=names.schema,
-                autoload_with=sync,
-                include_columns=(*names.read, *names.written, names.workflow_type),
-                resolve_fks=False,
-            )
-
-    try:
-        return await connection.run_sync(reflect)
-    except sa.exc.NoSuchTableError:
-        raise DatabaseUnfit(
-            f"there is no table {names.full_name} in this database: "
-            "set RECONCILER_TABLE, or create it with `reconciler migrate`"
-        ) from None
-
-
-def _check_columns(table: sa.Table, names: TableNames, needed: Sequence[str]) -> None:
-    missing = [name for name in dict.fromkeys(needed) if name not in table.c]
-    if missing:
-        raise DatabaseUnfit(
-            f"table {names.full_name} has no column {', '.join(missing)}: "
-            "set RECONCILER_COLUMNS__*, or run `reconciler migrate`"
-        )
-
-
-_UNIQUE_ALONE = sa.text(
-    "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a"
-    " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-    " WHERE i.indrelid = to_regclass(:table) AND i.indisunique AND i.indisvalid"
-    " AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = :column AND a.attnotnull)"
-)
-
-
-async def _check_key(connection: AsyncConnection, table: sa.Table, names: TableNames) -> None:
-    """A write that finds its row by a column that is not unique would finish its namesakes too."""
-    relation = connection.dialect.identifier_preparer.format_table(table)
-    if not await connection.scalar(_UNIQUE_ALONE, {"table": relation, "column": names.id}):
-        raise DatabaseUnfit(
-            f"column {names.id} of {names.full_name} does not identify a row: it must be the whole "
-            "primary key, or NOT NULL and UNIQUE; set RECONCILER_COLUMNS__ID"
-        )
-
-
-async def _check_privileges(
-    connection: AsyncConnection,
-    table: sa.Table,
-    names: TableNames,
-    read: Sequence[str],
-    *,
-    writing: bool,
-) -> None:
-    needed = [("SELECT", name) for name in read]
-    if writing:
-        needed += [("SELECT", name) for name in names.written if name not in read]
-        needed += [("UPDATE", name) for name in names.written]
-    relation = sa.cast(connection.dialect.identifier_preparer.format_table(table), sa.Text)
-    granted = sa.select(
-        *(sa.func.has_column_privilege(relation, name, right) for right, name in needed)
-    )
-    row = (await connection.execute(granted)).one()
-    refused = [f"{right} ({name})" for (right, name), ok in zip(needed, row, strict=True) if not ok]
-    if refused:
-        user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
-        raise DatabaseUnfit(
-            f"role {user} may not use table {names.full_name}: "
-            f"GRANT {', '.join(refused)} ON {names.full_name} TO {user}"
-        )
+            if writing:
+                await check_primary(connection)
+            relation, table = await find_relation(connection, mapping, also)
+            needs = Needs(mapping, also, writing=writing)
+            if mismatches := await find_mismatches(connection, relation, table, needs):
+                raise DatabaseUnfit("; ".join(mismatches))
+            return MappedTable(table, mapping, relation)

@@ -18,14 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.application_table import Additions, add_missing, find_missing
 from reconciler.postgres.engine import open_engine, translated
-from reconciler.postgres.tables import OWN_SCHEMA, TableNames
+from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
 
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
 _LOCK_POLL_SECONDS = 0.2
 
 
-async def migrate(dsn: str, names: TableNames, running: str) -> list[str]:
+async def migrate(dsn: str, mapping: TableMapping) -> list[str]:
     """Bring our schema to head and add to the application's table what is missing.
 
     Safe to repeat, and to run from several places at once. Returns what was done, a line each.
@@ -33,25 +33,25 @@ async def migrate(dsn: str, names: TableNames, running: str) -> list[str]:
     """
     with translated("migrate the database"):
         async with _engine(dsn) as engine, _alone(engine):
-            before, missing = await _state(engine, names, running)
-            config = alembic_config(dsn, names, running)
+            before, missing = await _state(engine, mapping)
+            config = alembic_config(dsn, mapping)
             # In a thread, because alembic/env.py runs an event loop of its own.
             await asyncio.to_thread(command.upgrade, config, "head")
             # Migration 0002 has fitted the table if it ran just now; a table that was named in
             # the settings only after that is fitted here.
-            after, still_missing = await _state(engine, names, running)
+            after, still_missing = await _state(engine, mapping)
             if still_missing:
                 async with engine.connect() as connection:
-                    await connection.run_sync(_fit, names, running, still_missing)
-            return list(_what_was_done(before, after, missing, names))
+                    await connection.run_sync(_fit, mapping, still_missing)
+            return list(_what_was_done(before, after, missing, mapping.names))
 
 
-async def migration_sql(dsn: str, names: TableNames, running: str, output: TextIO) -> None:
+async def migration_sql(dsn: str, mapping: TableMapping, output: TextIO) -> None:
     """Write the statements that `migrate` would run on this database, and run none of them."""
     with translated("read the database's schema"):
         async with _engine(dsn) as engine:
-            revision, missing = await _state(engine, names, running)
-    config = alembic_config(dsn, names, running)
+            revision, missing = await _state(engine, mapping)
+    config = alembic_config(dsn, mapping)
     config.output_buffer = output
     config.attributes["missing"] = missing
     if revision != ScriptDirectory.from_config(config).get_current_head():
@@ -62,14 +62,14 @@ async def migration_sql(dsn: str, names: TableNames, running: str, output: TextI
         offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
         context = MigrationContext.configure(dialect_name="postgresql", opts=offline)
         with context.begin_transaction():
-            add_missing(Operations(context), names, running, missing)
+            add_missing(Operations(context), mapping, missing)
 
 
-def alembic_config(dsn: str, names: TableNames, running: str) -> Config:
+def alembic_config(dsn: str, mapping: TableMapping) -> Config:
     """Alembic's configuration, for this checkout or for an installed wheel."""
     config = Config()
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
-    config.attributes |= {"dsn": dsn, "names": names, "running": running}
+    config.attributes |= {"dsn": dsn, "mapping": mapping}
     return config
 
 
@@ -112,23 +112,21 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
         await asyncio.sleep(_LOCK_POLL_SECONDS)
 
 
-async def _state(
-    engine: AsyncEngine, names: TableNames, running: str
-) -> tuple[str | None, Additions]:
+async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None, Additions]:
     """The revision the database is at (None: never migrated), and what its table lacks."""
 
     def read(connection: sa.Connection) -> tuple[str | None, Additions]:
         context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
-        return context.get_current_revision(), find_missing(connection, names, running)
+        return context.get_current_revision(), find_missing(connection, mapping)
 
     async with engine.connect() as connection:
         return await connection.run_sync(read)
 
 
-def _fit(connection: sa.Connection, names: TableNames, running: str, missing: Additions) -> None:
+def _fit(connection: sa.Connection, mapping: TableMapping, missing: Additions) -> None:
     context = MigrationContext.configure(connection)
     with context.begin_transaction(), context.begin_transaction():
-        add_missing(Operations(context), names, running, missing)
+        add_missing(Operations(context), mapping, missing)
 
 
 def _what_was_done(

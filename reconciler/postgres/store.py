@@ -54,7 +54,7 @@ class PostgresStore:
         rows: list[RunRow] = []
         while len(rows) < limit:
             read = await self._read(self._page(after, until, limit))
-            rows += [RunRow(*row[:4]) for row in read if row.in_window]
+            rows += [RunRow(*row[:5]) for row in read if row.in_window]
             if len(read) < limit:
                 break
             after = read[-1][0]
@@ -114,21 +114,20 @@ class PostgresStore:
 
 
 def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
-    made = table.as_utc(table.created_at)
+    made = table.created_at
     conditions: list[sa.ColumnElement[bool]] = [sa.true()]
     if window.since is not None:
         conditions.append(made >= window.since)
     if window.until is not None:
         conditions.append(made < window.until)
     if window.workflow_type is not None:
-        kind = sa.cast(table.table.c[table.names.workflow_type], sa.Text)
-        conditions.append(kind == window.workflow_type)
+        conditions.append(table.workflow_type == window.workflow_type)
     return sa.and_(*conditions)
 
 
 def _count(page: sa.Subquery, table: MappedTable) -> sa.Select[Any]:
     """Rows of the page; those in the window, when they were created; and the page's last id."""
-    row_id, _, _, made, in_window = page.c
+    row_id, _, _, made, _, in_window = page.c
     last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, row_id.desc()))[1]
     return sa.select(
         sa.func.count(),
@@ -145,6 +144,7 @@ def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "given_id": [o.row.id for o in outcomes],
         "given_workflow_id": [o.row.workflow_id for o in outcomes],
         "given_run_id": [o.row.run_id for o in outcomes],
+        "given_namespace": [o.row.namespace for o in outcomes],
         "given_status": [o.status for o in outcomes],
         "given_message": [o.error_message for o in outcomes],
         "given_evidence": [o.temporal_status for o in outcomes],

@@ -6,11 +6,14 @@ compares `OWN` with the database; the application's table is reflected, not decl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+
+from reconciler.core.verdict import StatusValues
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
@@ -22,20 +25,25 @@ _TIME = sa.DateTime(timezone=True)
 
 @dataclass(frozen=True, slots=True)
 class TableNames:
-    """What the application calls its table and the columns we read or write."""
+    """What the application calls its table and the columns we read or write.
+
+    None stands for a column that the table has not; docs/tables.md says what is lost without it.
+    """
 
     table: str = "workflow_executions"
     #: None: found by the connection's search_path.
     schema: str | None = None
     id: str = "id"
     workflow_id: str = "workflow_id"
-    run_id: str = "run_id"
+    run_id: str | None = "run_id"
     status: str = "status"
-    created_at: str = "created_at"
-    completed_at: str = "completed_at"
-    error_message: str = "error_message"
-    #: May not exist: only a backfill by workflow type reads it.
+    created_at: str | None = "created_at"
+    completed_at: str | None = "completed_at"
+    error_message: str | None = "error_message"
+    #: Only a backfill by workflow type reads it; it need not exist otherwise.
     workflow_type: str = "workflow_type"
+    #: Temporal's namespace of the row's workflow.
+    namespace: str | None = None
 
     @property
     def full_name(self) -> str:
@@ -45,17 +53,55 @@ class TableNames:
     @property
     def index(self) -> str:
         """The name of our partial index over the running rows."""
-        return f"reconciler_{self.table}_running"[:63]  # PostgreSQL's limit
+        return index_name(self.table)
 
     @property
     def read(self) -> tuple[str, ...]:
         """The columns a pass reads."""
-        return (self.id, self.workflow_id, self.run_id, self.status, self.created_at)
+        optional = (self.run_id, self.created_at, self.namespace)
+        return (self.id, self.workflow_id, self.status, *filter(None, optional))
 
     @property
     def written(self) -> tuple[str, ...]:
         """The columns a pass writes."""
-        return (self.status, self.completed_at, self.error_message)
+        return (self.status, *self.filled)
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The columns that a pass writes besides the status: what `migrate` adds if need be."""
+        return tuple(filter(None, (self.completed_at, self.error_message)))
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """That a column has one of some values: rows of others are not ours to look at."""
+
+    column: str
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.column} = {', '.join(self.values)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableMapping:
+    """How the application's table is to be understood, before anybody has looked at it."""
+
+    names: TableNames = field(default_factory=TableNames)
+    statuses: StatusValues = field(default_factory=StatusValues)
+    where: RowFilter | None = None
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns a pass reads."""
+        if self.where is None or self.where.column in self.names.read:
+            return self.names.read
+        return (*self.names.read, self.where.column)
+
+
+def index_name(table: str) -> str:
+    """The name of our partial index over the running rows of a table, or of a partition."""
+    return f"reconciler_{table}_running"[:63]  # PostgreSQL's limit
 
 
 def is_good(outcome: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -139,26 +185,36 @@ changes = sa.Table(
 )
 
 
-def default_columns(names: TableNames, running: str) -> dict[str, sa.Column[Any]]:
+def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:
     """The columns of the table that `migrate` creates where the application has none yet."""
-    columns: list[sa.Column[Any]] = [
-        sa.Column(names.id, sa.BigInteger, sa.Identity(), primary_key=True),
-        sa.Column(names.workflow_id, sa.Text, nullable=False, index=True),
-        sa.Column(names.run_id, sa.Text, comment="first run of the chain"),
-        sa.Column(names.workflow_type, sa.Text),
-        sa.Column(names.status, sa.Text, nullable=False, server_default=running),
-        sa.Column(names.created_at, _TIME, nullable=False, server_default=sa.func.now()),
-        sa.Column(names.completed_at, _TIME, comment="Temporal's close time"),
-        sa.Column(names.error_message, sa.Text, comment="the failure in one line"),
-    ]
-    return {column.name: column for column in columns}
+    names, running = mapping.names, mapping.statuses.running[0]
+    columns = (
+        _column(names.id, sa.BigInteger(), sa.Identity(), primary_key=True),
+        _column(names.workflow_id, sa.Text(), nullable=False, index=True),
+        _column(names.run_id, sa.Text(), comment="first run of the chain"),
+        _column(names.workflow_type, sa.Text()),
+        _column(names.namespace, sa.Text(), comment="Temporal's namespace"),
+        _column(names.status, sa.Text(), nullable=False, server_default=running),
+        _column(names.created_at, _TIME, nullable=False, server_default=sa.func.now()),
+        _column(names.completed_at, _TIME, comment="Temporal's close time"),
+        _column(names.error_message, sa.Text(), comment="the failure in one line"),
+    )
+    return {column.name: column for column in columns if column is not None}
 
 
-def is_running(status: sa.ColumnElement[Any], running: str) -> sa.ColumnElement[bool]:
+def _column(
+    name: str | None, kind: sa.types.TypeEngine[Any], *parts: sa.schema.SchemaItem, **options: Any
+) -> sa.Column[Any] | None:
+    return None if name is None else sa.Column(name, kind, *parts, **options)
+
+
+def is_running(status: sa.ColumnElement[Any], running: Sequence[str]) -> sa.ColumnElement[bool]:
     """The predicate of the partial index, and of every statement that is to use it.
 
-    The value is a constant without a type: PostgreSQL gives it the column's, be that text or an
-    enum, and recognises the predicate.
+    The values are constants without a type: PostgreSQL gives them the column's, be that text or
+    an enum, and recognises the predicate.
     """
-    constant = "'" + running.replace("'", "''") + "'"
-    return status == sa.literal_column(constant)
+    constants: list[sa.ColumnElement[Any]] = [
+        sa.literal_column("'" + value.replace("'", "''") + "'") for value in running
+    ]
+    return status == constants[0] if len(constants) == 1 else status.in_(constants)

@@ -6,7 +6,7 @@ it, where both are. So whatever a column can hold is put back exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
 from reconciler.postgres.engine import refusal_of_a_row, translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
+from reconciler.postgres.write import labelled
 
 #: The evidence for what an undo writes: the operator said so, and not Temporal.
 EVIDENCE = "UNDO"
@@ -111,27 +112,20 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
         _has_values(table, row.new_status, row.new_completed_at, row.new_error_message),
     )
     locked = (
-        sa.select(row.id.label("change_id"), *_labelled("old", _values(table)))
+        sa.select(row.id.label("change_id"), *labelled("old", table.written()))
         .select_from(sa.join(table.table, _undone, as_left))
         .where(_is_given)
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
     )
     restored = (
-        sa.update(table.table)
-        .values(
-            {
-                table.status: table.as_stored(table.status, row.old_status),
-                table.completed_at: table.from_utc(row.old_completed_at),
-                table.error_message: table.as_stored(table.error_message, row.old_error_message),
-            }
-        )
+        table.update(row.old_status, row.old_completed_at, row.old_error_message)
         .where(row.id == locked.c.change_id, as_left)
         # All that is journalled: a join of what was locked with what was put back costs more than
         # either, as PostgreSQL cannot know how many rows they are.
         .returning(
             *locked.c,
-            *_labelled("new", _values(table)),
+            *labelled("new", table.written()),
             row.row_id,
             row.workflow_id,
             row.run_id,
@@ -148,38 +142,23 @@ def _same_row(table: MappedTable) -> sa.ColumnElement[bool]:
 
 
 def _same_run(table: MappedTable) -> sa.ColumnElement[bool]:
-    run_id = sa.cast(_undone.c.run_id, table.run_id.type)
-    return sa.and_(
-        sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(_undone.c.workflow_id),
-        table.run_id.is_not_distinct_from(run_id),
-    )
+    same = [sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(_undone.c.workflow_id)]
+    if table.run_id is not None:
+        run_id = sa.cast(_undone.c.run_id, table.run_id.type)
+        same.append(table.run_id.is_not_distinct_from(run_id))
+    return sa.and_(*same)
 
 
 def _has_values(table: MappedTable, *values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    now = _values(table).values()
+    now = table.written().values()
     return sa.and_(*(n.is_not_distinct_from(v) for n, v in zip(now, values, strict=True)))
-
-
-def _values(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
-    """What a write changes in a row."""
-    return {
-        "status": sa.cast(table.status, sa.Text),
-        "completed_at": table.as_utc(table.completed_at),
-        "error_message": sa.cast(table.error_message, sa.Text),
-    }
-
-
-def _labelled(
-    when: str, values: Mapping[str, sa.ColumnElement[Any]]
-) -> Iterator[sa.ColumnElement[Any]]:
-    return (value.label(f"{when}_{name}") for name, value in values.items())
 
 
 def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
     names = [column.name for column in restored.c if column.name != "change_id"]
     told: dict[str, sa.ColumnElement[Any]] = {
         "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
-        "table_name": sa.literal(table.full_name),
+        "table_name": sa.literal(table.identity),
         "temporal_status": sa.literal(EVIDENCE),
         **{name: restored.c[name] for name in names},
     }

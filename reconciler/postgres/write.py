@@ -6,14 +6,15 @@ finishes the one row of a workflow that reports its own end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
+from reconciler.postgres.types import as_stored
 
 _TIME = sa.DateTime(timezone=True)
 
@@ -40,9 +41,7 @@ def finish_given(table: MappedTable) -> sa.CTE:
     locked = (
         sa.select(
             table.id.label("id"),
-            sa.cast(table.status, sa.Text).label("old_status"),
-            table.as_utc(table.completed_at).label("old_completed_at"),
-            sa.cast(table.error_message, sa.Text).label("old_error_message"),
+            *labelled("old", table.written()),
             *(column for column in given.c if column.name != "id"),
         )
         .select_from(sa.join(table.table, given, _as_seen(table, given)))
@@ -50,20 +49,18 @@ def finish_given(table: MappedTable) -> sa.CTE:
         .cte("locked")
     )
     return (
-        _finish(table, locked.c.status, locked.c.close_time, locked.c.message)
+        table.update(locked.c.status, locked.c.close_time, locked.c.message)
         .where(_as_seen(table, locked))
         .returning(
             table.id.label("id"),
-            sa.cast(table.status, sa.Text).label("new_status"),
-            table.as_utc(table.completed_at).label("new_completed_at"),
-            sa.cast(table.error_message, sa.Text).label("new_error_message"),
+            *labelled("new", table.written()),
             *(column for column in locked.c if column.name != "id"),
         )
         .cte("finished")
     )
 
 
-def own_row_write(table: MappedTable) -> ReturningUpdate[Any]:
+def own_row_write(table: MappedTable) -> sa.Select[Any]:
     """The main path's write: finish the row of this workflow's run, if it is still running.
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
@@ -73,23 +70,12 @@ def own_row_write(table: MappedTable) -> ReturningUpdate[Any]:
     Waits for a row that another transaction has locked, as an application does that is storing
     the run id just now; the guard is then evaluated on the row's newest version.
     """
-    workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
-    run_id = sa.bindparam("given_run_id", type_=sa.Text)
-    latest = sa.bindparam("given_latest", type_=_TIME)
-    made = table.as_utc(table.created_at)
-    in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
-    candidate = sa.and_(
-        # The parameter is cast and not the column, so that an index serves.
-        table.workflow_id == table.as_stored(table.workflow_id, workflow_id),
-        sa.or_(
-            table.run_id == table.as_stored(table.run_id, run_id),
-            sa.and_(table.run_id.is_(sa.null()), in_time),
-        ),
-    )
+    run_id = sa.null() if table.run_id is None else table.run_id
+    candidate = _may_be_own(table)
     own = (
         sa.select(table.id)
         .where(candidate)
-        .order_by(table.run_id.is_(sa.null()), table.created_at.desc().nulls_last())
+        .order_by(run_id.is_(sa.null()), table.created_at.desc().nulls_last())
         .order_by(table.id.desc())
         .limit(1)
         .correlate(None)
@@ -98,31 +84,50 @@ def own_row_write(table: MappedTable) -> ReturningUpdate[Any]:
     status = sa.bindparam("given_status", type_=sa.Text)
     close_time = sa.bindparam("given_close_time", type_=_TIME)
     message = sa.bindparam("given_message", type_=sa.Text)
-    return (
-        _finish(table, status, close_time, message)
+    finished = (
+        table.update(status, close_time, message)
         .where(table.id == own, table.is_running, candidate)
-        .returning(table.id)
+        .returning(table.id.label("id"))
+        .cte("finished")
     )
+    # As a query, which may be given parameters that it has no use for.
+    return sa.select(finished.c.id)
 
 
-def _finish(
-    table: MappedTable,
-    status: sa.ColumnElement[Any],
-    close_time: sa.ColumnElement[Any],
-    message: sa.ColumnElement[Any],
-) -> sa.Update:
-    return sa.update(table.table).values(
-        {
-            table.status: table.as_stored(table.status, status),
-            table.completed_at: table.from_utc(close_time),
-            table.error_message: table.as_stored(table.error_message, message),
-        }
-    )
+def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
+    """That a row has this workflow's run id; or none, and was made in time to be its row."""
+    workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
+    latest = sa.bindparam("given_latest", type_=_TIME)
+    made = table.created_at
+    in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
+    # The parameters are cast and not the columns, so that an index serves.
+    conditions = [table.workflow_id == as_stored(table.workflow_id, workflow_id)]
+    if table.run_id is None:
+        conditions.append(in_time)
+    else:
+        same_run = table.run_id == as_stored(
+            table.run_id, sa.bindparam("given_run_id", type_=sa.Text)
+        )
+        conditions.append(sa.or_(same_run, sa.and_(table.run_id.is_(sa.null()), in_time)))
+    if table.namespace is not None:
+        namespace = sa.bindparam("given_namespace", type_=sa.Text)
+        of_row = sa.func.coalesce(sa.cast(table.namespace, sa.Text), "")
+        conditions.append(of_row.in_([namespace, sa.literal("")]))
+    return sa.and_(*conditions)
+
+
+def labelled(
+    when: str, values: Mapping[str, sa.ColumnElement[Any]]
+) -> Iterator[sa.ColumnElement[Any]]:
+    """The values under the names that the journal has for them: `old_status` and so on."""
+    return (value.label(f"{when}_{name}") for name, value in values.items())
 
 
 def _given(table: MappedTable) -> sa.TableValuedAlias:
     """The outcomes of a batch as a relation, from one array per column."""
-    names = ("workflow_id", "run_id", "status", "message", "evidence", "final_run_id")
+    names = ["workflow_id", "run_id", "status", "message", "evidence", "final_run_id"]
+    if table.namespace is not None:
+        names.append("namespace")
     # In an UPDATE, SQLAlchemy keeps parameters named like columns to itself: hence given_….
     arrays = [
         sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type)),
@@ -144,14 +149,20 @@ def _as_seen(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
     """
     same_row = table.id == seen.c.id
     same_workflow = sa.cast(table.workflow_id, sa.Text) == seen.c.workflow_id
-    same_run = table.run_id.is_not_distinct_from(sa.cast(seen.c.run_id, table.run_id.type))
-    return sa.and_(same_row, table.is_running, same_workflow, same_run)
+    conditions = [same_row, table.is_running, same_workflow]
+    if table.run_id is not None:
+        run_id = sa.cast(seen.c.run_id, table.run_id.type)
+        conditions.append(table.run_id.is_not_distinct_from(run_id))
+    if table.namespace is not None:
+        namespace = sa.cast(table.namespace, sa.Text)
+        conditions.append(namespace.is_not_distinct_from(seen.c.namespace))
+    return sa.and_(*conditions)
 
 
 def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
     values: dict[str, sa.ColumnElement[Any]] = {
         "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
-        "table_name": sa.literal(table.full_name),
+        "table_name": sa.literal(table.identity),
         "row_id": sa.cast(finished.c.id, sa.Text),
         "temporal_status": finished.c.evidence,
     }

@@ -18,13 +18,14 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.reconcile import PassOptions
 from reconciler.settings.values import (
     DatabaseUrl,
@@ -32,8 +33,11 @@ from reconciler.settings.values import (
     Interval,
     JournalRetention,
     Name,
+    OptionalName,
     Port,
     Rate,
+    Values,
+    Where,
 )
 
 PREFIX = "RECONCILER_"
@@ -58,26 +62,37 @@ class LogLevel(StrEnum):
 
 
 class Columns(BaseModel):
-    """The names of the columns that are read or written; no other column is touched."""
+    """The names of the columns that are read or written; no other column is touched.
+
+    Empty where the table has none. The descriptions say what is lost then.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     id: Name = Field("id", description="primary key, of any orderable type")
     workflow_id: Name = Field("workflow_id", description="Temporal's workflow id")
-    run_id: Name = Field("run_id", description="first run of the chain, may be null")
+    run_id: OptionalName = Field("run_id", description="first run of the chain, may be null")
     workflow_type: Name = Field(
         "workflow_type", description="read by backfill --workflow-type alone, may not exist"
     )
     status: Name = Field("status", description="text, varchar or an enum")
-    created_at: Name = Field("created_at", description="when the row was inserted")
-    completed_at: Name = Field("completed_at", description="gets Temporal's close time")
-    error_message: Name = Field("error_message", description="gets the failure in one line")
+    created_at: OptionalName = Field("created_at", description="when the row was inserted")
+    completed_at: OptionalName = Field("completed_at", description="gets Temporal's close time")
+    error_message: OptionalName = Field("error_message", description="gets the failure in one line")
+    namespace: OptionalName = Field(
+        None, description="Temporal's namespace, where rows are of several; default: none"
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Columns:
-        names = list(self.model_dump().values())
+        names = [name for name in self.model_dump().values() if name is not None]
         if len(set(names)) < len(names):
             raise ValueError("two columns have the same name")
+        if self.run_id is None and self.created_at is None:
+            raise ValueError(
+                "with neither run_id nor created_at nothing tells one use of a workflow id from "
+                "the next, and no row could be judged"
+            )
         return self
 
 
@@ -86,7 +101,9 @@ class Statuses(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    running: Name = Field("running", description="rows with this value are looked at")
+    running: Annotated[Values, NoDecode] = Field(
+        ("running",), description="rows with this value are looked at; several: pending,running"
+    )
     completed: Name = Field("completed", description="written for COMPLETED")
     failed: Name = Field("failed", description="written for FAILED")
     canceled: Name | None = Field(None, description="written for CANCELED; default: failed")
@@ -96,7 +113,7 @@ class Statuses(BaseModel):
     @model_validator(mode="after")
     def _ends(self) -> Statuses:
         ends = (self.completed, self.failed, self.canceled, self.terminated, self.timed_out)
-        if self.running in ends:
+        if set(self.running) & set(ends):
             raise ValueError("a row that has ended cannot have the value of one that is running")
         return self
 
@@ -118,6 +135,9 @@ class TableSettings(BaseSettings):
     )
     columns: Columns = Field(default_factory=Columns)
     statuses: Statuses = Field(default_factory=Statuses)
+    where: Annotated[Where, NoDecode] = Field(
+        None, description="column=value,value: other rows are never looked at; default: all"
+    )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         2000, description="characters of error_message that are kept"
     )
@@ -135,15 +155,16 @@ class TableSettings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls)
         return init_settings, env_settings, dotenv_settings, toml
 
-    def table_names(self) -> TableNames:
-        """The application's names."""
+    def table_mapping(self) -> TableMapping:
+        """How the application's table is to be understood."""
         schema, _, table = self.table.rpartition(".")
-        return TableNames(table=table, schema=schema or None, **self.columns.model_dump())
+        names = TableNames(table=table, schema=schema or None, **self.columns.model_dump())
+        return TableMapping(names, self.status_values(), self.where)
 
     def status_values(self) -> StatusValues:
         """The status column's values; what is not set counts as failed."""
-        values = {name: value or self.statuses.failed for name, value in self.statuses}
-        return StatusValues(**values)
+        values = self.statuses.model_dump()
+        return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
 
     def message_limit(self, column_length: int | None) -> int:
         """Characters of error_message that are kept, given the length of its column."""

@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
+from reconciler.worker.own_row import OwnRow
 from reconciler.worker.report import ACTIVITY
 
 if TYPE_CHECKING:
@@ -79,12 +80,15 @@ class StatusActivity:
         try:
             writer = self._opened()
             changed = await writer.finish(
-                workflow_id,
+                OwnRow(
+                    workflow_id,
+                    run_id or await _first_run_id(workflow_id),
+                    info.workflow_namespace,
+                    start_time,
+                ),
                 writer.status_value(status),
                 error_message,
-                run_id or await _first_run_id(workflow_id),
                 close_time or info.scheduled_time,
-                start_time,
             )
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)

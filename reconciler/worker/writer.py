@@ -18,6 +18,7 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.write import own_row_write
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import DatabaseSettings, TableSettings
+from reconciler.worker.own_row import OwnRow
 
 if TYPE_CHECKING:
     from reconciler.worker.activity import EngineSource
@@ -77,23 +78,22 @@ class RowWriter:
 
     async def finish(
         self,
-        workflow_id: str,
+        row: OwnRow,
         status: str,
         error_message: str | None,
-        run_id: str,
         close_time: datetime,
-        start_time: datetime | None,
     ) -> bool:
         """Finish the workflow's row; whether there was one that was still running.
 
         Raises `DatabaseUnusable`, `DatabaseUnfit` if trying again is of no use.
         """
         given = {
-            "given_workflow_id": workflow_id,
-            "given_run_id": run_id,
+            "given_workflow_id": row.workflow_id,
+            "given_run_id": row.run_id,
+            "given_namespace": row.namespace,
             "given_status": status,
             "given_close_time": _as_utc(close_time),
-            "given_latest": start_time and _as_utc(start_time) + LATEST_ROW,
+            "given_latest": row.start_time and _as_utc(row.start_time) + LATEST_ROW,
         }
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
@@ -117,8 +117,8 @@ class RowWriter:
     async def _mapped(self) -> MappedTable:
         # Kept once it was found to fit; what does not fit is looked at anew, it may be mended.
         if self._table is None:
-            names, running = self._settings.table_names(), self._settings.statuses.running
-            self._table = await map_table(self._engine, names, running, writing=True)
+            mapping = self._settings.table_mapping()
+            self._table = await map_table(self._engine, mapping, writing=True)
         return self._table
 
     async def close(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 from temporalio.client import Client
 
 from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
 from tests.acceptance.command import Command
 from tests.acceptance.daemon import Daemon, daemon
@@ -88,7 +88,7 @@ class Stage:
 @pytest.fixture(scope="module")
 async def stage() -> AsyncIterator[Stage]:
     async with restartable_postgres() as postgres, restartable_temporal() as temporal:
-        await migrate(postgres.url, TableNames(), "running")
+        await migrate(postgres.url, TableMapping())
         async with (
             proxy("127.0.0.1", postgres.port) as to_postgres,
             proxy("127.0.0.1", temporal.port) as to_temporal,

@@ -21,7 +21,7 @@ from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, CloseStatus, Open, RunRow
 from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
@@ -48,7 +48,7 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
         restartable_postgres() as postgres,
         restartable_temporal(dynamic_config=DYNAMIC_CONFIG) as temporal,
     ):
-        await migrate(postgres.url, TableNames(), "running")
+        await migrate(postgres.url, TableMapping())
         client = await Client.connect(temporal.address, runtime=quiet_runtime())
         environment = {"DATABASE_URL": postgres.url, "TEMPORAL_ADDRESS": temporal.address}
         replicas = [Replica(Command(environment, tmp_path)) for _ in range(REPLICAS)]

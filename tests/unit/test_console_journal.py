@@ -179,7 +179,7 @@ def undone(*, dry_run: bool = False) -> UndoReport:
 
 def printed(report: UndoReport) -> str:
     output = io.StringIO()
-    print_undo(report, "running", Console(file=output, width=100))
+    print_undo(report, ("running",), Console(file=output, width=100))
     return output.getvalue()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.core.verdict import MissingPolicy, StatusValues
 from reconciler.errors import ConfigurationError
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
 
@@ -38,7 +38,7 @@ def test_defaults() -> None:
     settings = load_settings(Settings)
 
     assert settings.policy(timedelta(days=1), None).grace == timedelta(seconds=60)
-    assert settings.table_names() == TableNames()
+    assert settings.table_mapping() == TableMapping()
     assert settings.status_values() == StatusValues()
     options = settings.pass_options("once", dry_run=True)
     assert (options.mode, options.dry_run) == ("once", True)
@@ -166,7 +166,7 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_MAX_MISSING_RATIO", "50", "less than or equal to 1"),
         ("RECONCILER_TABLE", "a.b.c", "should match pattern"),
         ("RECONCILER_LOG_FORMAT", "xml", "'console' or 'json'"),
-        ("RECONCILER_COLUMNS__RUN_ID", "", "at least 1 character"),
+        ("RECONCILER_COLUMNS__WORKFLOW_ID", "", "at least 1 character"),
     ],
 )
 def test_an_invalid_value_is_named_with_its_variable(
@@ -249,7 +249,9 @@ def test_names_and_values_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None
 
     settings = load_settings(Settings)
 
-    assert settings.table_names() == TableNames(table="jobs", schema="shop", run_id="first_run")
+    assert settings.table_mapping().names == TableNames(
+        table="jobs", schema="shop", run_id="first_run"
+    )
     assert settings.status_values() == StatusValues(
         failed="broken", canceled="stopped", terminated="broken", timed_out="broken"
     )

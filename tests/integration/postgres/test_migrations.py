@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -13,12 +14,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
-from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableNames
+from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableMapping, TableNames
 from tests.conftest import Database, with_user
 
-NAMES = TableNames()
+MAPPING = TableMapping()
+JOBS = TableMapping(TableNames(table="jobs"))
 EXISTING = """
     CREATE TABLE workflow_executions (
         id uuid PRIMARY KEY DEFAULT gen_random_uuid(), workflow_id text NOT NULL, run_id text,
@@ -33,12 +36,16 @@ COLUMNS = """
 INDEX = "SELECT indexdef FROM pg_indexes WHERE indexname = 'reconciler_workflow_executions_running'"
 
 
-async def up(database: Database, names: TableNames = NAMES) -> list[str]:
-    return await migrate(database.url, names, "running")
+def running(*values: str) -> TableMapping:
+    return TableMapping(statuses=StatusValues(running=values))
+
+
+async def up(database: Database, mapping: TableMapping = MAPPING) -> list[str]:
+    return await migrate(database.url, mapping)
 
 
 async def alembic(act: Callable[..., Any], database: Database, revision: str) -> None:
-    await asyncio.to_thread(act, alembic_config(database.url, NAMES, "running"), revision)
+    await asyncio.to_thread(act, alembic_config(database.url, MAPPING), revision)
 
 
 async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
@@ -160,7 +167,7 @@ async def test_alembics_own_command_does_the_same(
 async def test_a_table_named_later_is_fitted_too(database: Database) -> None:
     await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text, status text)")
 
-    done = await up(database, TableNames(table="jobs"))
+    done = await up(database, JOBS)
 
     assert done == [
         "table jobs: added column completed_at",
@@ -228,30 +235,95 @@ async def building(database: Database) -> None:
 
 
 async def test_an_index_for_another_status_value_is_built_anew(database: Database) -> None:
-    done = await migrate(database.url, NAMES, "it's active")
+    done = await migrate(database.url, running("it's active"))
 
     assert done == ["table workflow_executions: built index reconciler_workflow_executions_running"]
     (index,) = await database.fetch(INDEX)
     assert "(status = 'it''s active'::text)" in str(index["indexdef"])
-    assert await migrate(database.url, NAMES, "it's active") == []
+    assert await migrate(database.url, running("it's active")) == []
 
 
-async def test_a_partitioned_table_gets_its_columns_and_no_index(database: Database) -> None:
+@pytest.fixture
+async def partitioned(database: Database) -> Database:
+    """With a table in two partitions, of which one has its index, and one a broken one."""
     await database.execute(
-        "CREATE TABLE jobs (id int PRIMARY KEY, status text) PARTITION BY RANGE (id)"
+        "CREATE TABLE jobs (id int PRIMARY KEY, status text) PARTITION BY HASH (id)"
+    )
+    for part in (0, 1):
+        await database.execute(
+            f"CREATE TABLE jobs_{part} PARTITION OF jobs"
+            f" FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
+        )
+    await up(database, JOBS)
+    return database
+
+
+INDEXES = """
+    SELECT indexrelid::regclass::text AS name, indisvalid AS valid, indexrelid::int AS id
+    FROM pg_index WHERE indrelid::regclass::text LIKE 'jobs%' AND NOT indisprimary ORDER BY 1
+"""
+
+
+async def test_an_index_on_partitions_that_was_cut_short_is_gone_on_with(
+    partitioned: Database,
+) -> None:
+    whole = await partitioned.fetch(INDEXES)
+    # As a build that was cut off leaves it: one partition done, one broken, none attached.
+    (definition,) = await partitioned.fetch(
+        "SELECT pg_get_indexdef('reconciler_jobs_running'::regclass) AS of"
+    )
+    await partitioned.execute("DROP INDEX reconciler_jobs_running")
+    await partitioned.execute(str(definition["of"]))
+    for part in (0, 1):
+        await partitioned.execute(
+            f"CREATE INDEX reconciler_jobs_{part}_running ON jobs_{part} (id)"
+            " WHERE status = 'running'"
+        )
+    await partitioned.execute(
+        "UPDATE pg_index SET indisvalid = false"
+        " WHERE indexrelid = 'reconciler_jobs_1_running'::regclass"
+    )
+    before = await partitioned.fetch(INDEXES)
+    assert [index["valid"] for index in before] == [True, False, False]
+
+    done = await up(partitioned, JOBS)
+
+    assert done == ["table jobs: built index reconciler_jobs_running"]
+    after = await partitioned.fetch(INDEXES)
+    assert [(index["name"], index["valid"]) for index in after] == [
+        (index["name"], True) for index in whole
+    ]
+    ids = [{index["name"]: index["id"] for index in indexes} for indexes in (before, after)]
+    built = "reconciler_jobs_0_running"
+    assert ids[0][built] == ids[1][built], "what was built is not built again"
+    assert await up(partitioned, JOBS) == []
+
+
+async def test_partitions_that_come_later_get_theirs_by_themselves(partitioned: Database) -> None:
+    await partitioned.execute("CREATE TABLE jobs_2 (LIKE jobs_0)")
+    await partitioned.execute("ALTER TABLE jobs DETACH PARTITION jobs_0")
+    await partitioned.execute(
+        "ALTER TABLE jobs ATTACH PARTITION jobs_2 FOR VALUES WITH (MODULUS 2, REMAINDER 0)"
     )
 
-    assert await up(database, TableNames(table="jobs")) == [
-        "table jobs: added column completed_at",
-        "table jobs: added column error_message",
-    ]
-    assert await up(database, TableNames(table="jobs")) == []
+    assert await up(partitioned, JOBS) == []
+
+
+async def test_an_index_on_partitions_for_other_values_is_built_anew(
+    partitioned: Database,
+) -> None:
+    both = replace(JOBS, statuses=StatusValues(running=("pending", "back\\slash")))
+
+    assert await up(partitioned, both) == ["table jobs: built index reconciler_jobs_running"]
+
+    assert [index["valid"] for index in await partitioned.fetch(INDEXES)] == [True] * 3
+    assert await up(partitioned, both) == []
 
 
 async def test_a_role_with_the_name_of_our_schema(empty_database: Database) -> None:
     await empty_database.execute("CREATE ROLE reconciler LOGIN SUPERUSER")
     try:
-        await migrate(with_user(empty_database.url, "reconciler"), NAMES, "running")
+        await migrate(with_user(empty_database.url, "reconciler"), MAPPING)
         tables = await empty_database.fetch(
             "SELECT schemaname FROM pg_tables WHERE tablename = 'workflow_executions'"
         )
@@ -268,7 +340,7 @@ class TestSql:
     ) -> None:
         output = io.StringIO()
 
-        await migration_sql(empty_database.url, NAMES, "running", output)
+        await migration_sql(empty_database.url, MAPPING, output)
 
         assert (
             await empty_database.fetch("SELECT 1 FROM pg_namespace WHERE nspname = 'reconciler'")
@@ -282,7 +354,7 @@ class TestSql:
     async def test_of_an_up_to_date_database_changes_nothing(self, database: Database) -> None:
         output = io.StringIO()
 
-        await migration_sql(database.url, NAMES, "running", output)
+        await migration_sql(database.url, MAPPING, output)
 
         assert output.getvalue() == "-- nothing to do: up to date\n"
 
@@ -290,12 +362,12 @@ class TestSql:
         await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, status text)")
         output = io.StringIO()
 
-        await migration_sql(database.url, TableNames(table="jobs"), "running", output)
+        await migration_sql(database.url, JOBS, output)
 
         await run_script(database, output.getvalue())
-        assert await up(database, TableNames(table="jobs")) == []
+        assert await up(database, JOBS) == []
 
 
 async def test_a_database_that_cannot_be_had_is_one_clear_line() -> None:
     with pytest.raises(DatabaseUnusable, match=r"cannot migrate the database: .*unreachable"):
-        await migrate("postgresql://u@127.0.0.1:1/db", NAMES, "running")
+        await migrate("postgresql://u@127.0.0.1:1/db", MAPPING)

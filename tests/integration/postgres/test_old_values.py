@@ -48,7 +48,7 @@ async def test_columns_that_are_yet_to_be_added_are_null(empty_database: Databas
 
 @pytest.mark.parametrize(("kind", "key"), [("uuid", uuid4()), ("text", "tenant/1"), ("int", 7)])
 async def test_every_kind_of_key_and_of_column(database: Database, kind: str, key: object) -> None:
-    await database.execute("CREATE TYPE state AS ENUM ('running', 'failed')")
+    await database.execute("CREATE TYPE state AS ENUM ('running', 'completed', 'failed')")
     await database.execute(
         f"CREATE TABLE jobs (id {kind} PRIMARY KEY, workflow_id text, run_id text, status state,"
         " created_at timestamp, completed_at timestamp, error_message varchar(20))"

@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import TableNames
 from reconciler.postgres.write import own_row_write
 from tests.conftest import Database
@@ -29,6 +30,7 @@ def given(workflow_id: str, **others: Any) -> dict[str, Any]:
     return {
         "given_workflow_id": workflow_id,
         "given_run_id": "ours",
+        "given_namespace": "blue",
         "given_status": "failed",
         "given_message": "no money",
         "given_close_time": NOON,
@@ -181,7 +183,7 @@ async def test_any_mapped_table(empty_database: Database, key: str) -> None:
         f"INSERT INTO \"Jobs\" (wf, first_run, state, born) VALUES ('w', '{run}', 'open', now())"
     )
     names = TableNames("Jobs", None, "key", "wf", "first_run", "state", "born", "ended", "reason")
-    table = await map_table(empty_database.engine, names, "open", writing=True)
+    table = await empty_database.table(names, StatusValues(("open",), "done", *["broken"] * 4))
 
     written = await finish(empty_database, table, given_run_id=run, given_status="broken")
 

@@ -11,7 +11,7 @@ from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.engine import open_engine
 from reconciler.postgres.migrate import alembic_config
 from reconciler.postgres.own_schema import check_own_schema
-from reconciler.postgres.tables import REVISION, TableNames
+from reconciler.postgres.tables import REVISION, TableMapping
 from tests.conftest import Database, with_user
 
 
@@ -20,7 +20,7 @@ async def test_a_migrated_database_will_do(database: Database) -> None:
 
 
 def test_the_revision_is_that_of_the_last_migration() -> None:
-    scripts = ScriptDirectory.from_config(alembic_config("", TableNames(), "running"))
+    scripts = ScriptDirectory.from_config(alembic_config("", TableMapping()))
     revisions = [script.revision for script in scripts.walk_revisions()]
 
     assert scripts.get_current_head() == REVISION

@@ -14,7 +14,7 @@ from reconciler.errors import DatabaseUnfit
 from reconciler.postgres import store as module
 from reconciler.postgres.mapping import map_table
 from reconciler.postgres.store import PostgresStore
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import TableMapping
 from tests.conftest import Database
 from tests.integration.postgres.windows import (
     DAY,
@@ -124,12 +124,10 @@ async def test_a_table_without_types_cannot_be_looked_at_by_type(database: Datab
     await database.execute("ALTER TABLE workflow_executions DROP workflow_type")
 
     with pytest.raises(DatabaseUnfit) as refused:
-        await map_table(
-            database.engine, TableNames(), "running", writing=False, also=("workflow_type",)
-        )
+        await map_table(database.engine, TableMapping(), writing=False, also=("workflow_type",))
 
     assert str(refused.value) == (
         "table workflow_executions has no column workflow_type: "
-        "set RECONCILER_COLUMNS__*, or run `reconciler migrate`"
+        "set RECONCILER_COLUMNS__WORKFLOW_TYPE"
     )
     await database.table()

@@ -23,7 +23,7 @@ THE_DAY = Window(DAY, DAY + 24 * HOUR)
 async def store_of(
     database: Database, window: Window = EVERY, names: TableNames | None = None
 ) -> Reading:
-    return Reading(database.engine, await database.table(names), window)
+    return Reading(database.engine, await database.table(names or TableNames()), window)
 
 
 class Reading(PostgresStore):

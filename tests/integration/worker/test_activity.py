@@ -168,8 +168,9 @@ class TestStatuses:
         error = await refusal(database, "w", "failed", None, "r")
 
         assert error.non_retryable
-        assert error.message.startswith(
-            'cannot write workflow_executions: invalid input value for enum state: "failed"'
+        assert error.message == (
+            "column status of workflow_executions, state of running, completed, "
+            "cannot hold 'failed' (RECONCILER_STATUSES__FAILED)"
         )
 
 
@@ -185,7 +186,8 @@ class TestRefusals:
         assert error.non_retryable
         assert error.message == (
             "table workflow_executions has no column completed_at: "
-            "set RECONCILER_COLUMNS__*, or run `reconciler migrate`"
+            "set RECONCILER_COLUMNS__COMPLETED_AT (empty: there is none), "
+            "or run `reconciler migrate`"
         )
         assert await run(database, "w", "completed", None, "r", activity=activity) is True
 
@@ -284,7 +286,7 @@ class TestWhereTheEngineComesFrom:
         await run(database, "w", "completed", None, "r", activity=update)
         await activity.close()
 
-        assert [statement.split()[0] for statement in statements[-2:]] == ["SELECT", "UPDATE"]
+        assert [statement.split()[0] for statement in statements[-2:]] == ["SELECT", "WITH"]
         assert not any("pg_catalog" in statement for statement in statements)
         assert database.engine.pool is pool
 

@@ -31,7 +31,7 @@ GRACE = timedelta(seconds=60)
 TICK = timedelta(microseconds=1)
 FAIL = {"missing": MissingPolicy.FAIL}
 OWN_VALUES = {
-    "statuses": StatusValues("run", "done", "broken", "stopped", "killed", "late"),
+    "statuses": StatusValues(("run",), "done", "broken", "stopped", "killed", "late"),
 }
 NEVER = "outcome unknown: no such workflow in Temporal"
 DELETED = "outcome unknown: deleted from Temporal"

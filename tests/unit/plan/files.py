@@ -21,7 +21,7 @@ from tests.factories import NOW, finish, row
 HEADER = PlanHeader(
     table="workflow_executions",
     namespace="default",
-    running="running",
+    running=("running",),
     made_at=NOW,
     window={"since": "90d", "until": None},
     plan_id="0b0b5a4e-0000-4000-8000-000000000000",
@@ -57,7 +57,7 @@ async def make_plan(
 
 
 def read_plan(path: Path, **other: Any) -> Plan:
-    given = {"table": "workflow_executions", "running": "running", "read_id": lambda id_: id_}
+    given = {"table": "workflow_executions", "running": ("running",), "read_id": lambda id_: id_}
     return open_plan(path, **{**given, **other})
 
 

@@ -26,7 +26,7 @@ class TestPlan:
             "plan_id": "0b0b5a4e-0000-4000-8000-000000000000",
             "table": "workflow_executions",
             "namespace": "default",
-            "running": "running",
+            "running": ["running"],
             "made_at": "2026-11-23T12:00:00+00:00",
             "reconciler_version": "1.2.3",
             "window": {"since": "90d", "until": None},

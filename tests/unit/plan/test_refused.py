@@ -115,11 +115,14 @@ def test_what_is_not_a_plan_or_not_any_more_is_refused(
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"table": "jobs"}, "is of table workflow_executions, RECONCILER_TABLE is jobs"),
+        (
+            {"table": "jobs"},
+            "is of table workflow_executions, RECONCILER_TABLE and _WHERE say jobs",
+        ),
         ({"namespace": "prod"}, "is of namespace default, TEMPORAL_NAMESPACE is prod"),
         (
-            {"running": "RUNNING"},
-            "is of rows marked running, RECONCILER_STATUSES__RUNNING is RUNNING",
+            {"running": ("RUNNING", "NEW")},
+            "is of rows marked running, RECONCILER_STATUSES__RUNNING is RUNNING,NEW",
         ),
     ],
 )

@@ -1,0 +1,90 @@
+"""What stands behind the table's name: where it is, of which kind, and its columns' types."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.tables import TableMapping, TableNames
+
+#: What kinds of relation are called, by PostgreSQL's letters for them.
+_KINDS = {
+    "r": "table",
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+}
+_FIND = sa.text(
+    "SELECT c.oid, n.nspname, c.relname, c.relkind::text FROM pg_class c"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(:name)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation, by its name in the database."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its rows are its own: they can be locked, written and found by a key."""
+        return self.kind in ("table", "partitioned table")
+
+
+async def find_relation(
+    connection: AsyncConnection, mapping: TableMapping, also: Sequence[str] = ()
+) -> tuple[Relation, sa.Table]:
+    """The relation, and those columns of it that are mapped. Raises `DatabaseUnfit`."""
+    names = mapping.names
+    quoted = quoted_name(connection.dialect, names)
+    found = (await connection.execute(_FIND, {"name": quoted})).one_or_none()
+    if found is None:
+        raise DatabaseUnfit(
+            f"there is no table {names.full_name} in this database: "
+            "set RECONCILER_TABLE, or create it with `reconciler migrate`"
+        )
+    kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
+    relation = Relation(found.oid, found.nspname, found.relname, kind)
+    columns = (*mapping.read, *names.written, names.workflow_type, *also)
+
+    def reflect(sync: sa.Connection) -> sa.Table:
+        # Other columns may be of types that SQLAlchemy does not know, and would warn about.
+        with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
+            return sa.Table(
+                names.table,
+                sa.MetaData(),
+                schema=names.schema,
+                autoload_with=sync,
+                include_columns=columns,
+                resolve_fks=False,
+            )
+
+    table = await connection.run_sync(reflect)
+    for column in table.c:
+        column.type = _base(column.type)
+    return relation, table
+
+
+def _base(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """The type that a domain is made of: values are given and compared in that one."""
+    while isinstance(kind, postgresql.DOMAIN):
+        kind = kind.data_type
+    return kind
+
+
+def quoted_name(dialect: sa.Dialect, names: TableNames) -> str:
+    """The table's name as PostgreSQL reads names, for to_regclass."""
+    quote = dialect.identifier_preparer.quote
+    return ".".join(quote(part) for part in (names.schema, names.table) if part)

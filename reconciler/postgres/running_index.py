@@ -1,0 +1,153 @@
+"""The partial index over the running rows: what is there of it, and the statements it still takes.
+
+Built concurrently, so that the application goes on reading and writing. On a partitioned table
+PostgreSQL cannot do that in one go: the index is made on the table alone, then concurrently on
+each partition, and those are attached to it; partitions that come later get theirs by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from reconciler.postgres.relation import quoted_name
+from reconciler.postgres.tables import TableMapping, index_name, is_running
+
+# The table and, if it is partitioned, its partitions at every depth, parents first; for each, our
+# index as far as it is there.
+_PARTS = sa.text(
+    "WITH RECURSIVE tree AS (SELECT CAST(to_regclass(:table) AS oid) AS oid,"
+    "  CAST(NULL AS oid) AS parent, 0 AS depth"
+    " UNION ALL SELECT c.oid, h.inhparent, depth + 1 FROM tree"
+    "  JOIN pg_inherits h ON h.inhparent = tree.oid"
+    "  JOIN pg_class c ON c.oid = h.inhrelid AND c.relispartition)"
+    " SELECT c.oid, tree.parent, c.relkind::text, n.nspname AS schema, c.relname AS name FROM tree"
+    " JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " ORDER BY depth, c.relname"
+)
+_INDEX = sa.text(
+    "SELECT i.indisvalid AS valid, x.relispartition AS attached, a.attname AS key,"
+    " pg_get_expr(i.indpred, i.indrelid) AS predicate"
+    " FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = :index"
+    " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+    " WHERE i.indrelid = :oid"
+)
+_Quote: TypeAlias = Callable[[str], str]
+_CONSTANT = re.compile(r"'((?:[^']|'')*)'")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The table or a partition, and what is there of our index on it."""
+
+    schema: str
+    name: str
+    partitioned: bool
+    parent: _Part | None
+    #: There is one, and whether it is on this key and for these status values.
+    exists: bool
+    fits: bool
+    #: A parent's becomes valid once those of all its partitions are attached; any other's is
+    #: invalid if its concurrent build has failed, and then it costs and does not serve.
+    valid: bool
+    attached: bool
+
+    @property
+    def broken(self) -> bool:
+        return self.exists and not self.valid and not self.partitioned
+
+
+def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> list[str]:
+    """What it takes to have the index on a table that is there; nothing if it serves already."""
+    parts, dialect = _parts(connection, mapping), connection.dialect
+    quote = _quote(dialect)
+    if not parts or (parts[0].fits and parts[0].valid):
+        return []
+    statements = []
+    if any(part.exists and not part.fits for part in parts):
+        # One that is attached goes with its parent's: all of them are built anew.
+        statements = [_drop(part, quote) for part in parts]
+        parts = [replace(part, exists=False, fits=False, attached=False) for part in parts]
+    for part in parts:
+        if part.broken:
+            statements.append(_drop(part, quote))
+        if part.broken or not part.exists:
+            table, how = _qualified(quote, part.schema, part.name), "CONCURRENTLY "
+            if part.partitioned:
+                table, how = f"ONLY {table}", ""
+            statements.append(_create(how, index_name(part.name), table, mapping, dialect))
+    for part in reversed(parts):
+        if part.parent is not None and not part.attached:
+            of, to = (
+                _qualified(quote, each.schema, index_name(each.name))
+                for each in (part, part.parent)
+            )
+            statements.append(f"ALTER INDEX {to} ATTACH PARTITION {of}")
+    return statements
+
+
+def statements_for_new_table(
+    dialect: sa.Dialect, mapping: TableMapping, schema: str | None
+) -> list[str]:
+    """What builds the index on the table that `migrate` makes."""
+    quote, names = _quote(dialect), mapping.names
+    table = _qualified(quote, schema, names.table)
+    return [_create("CONCURRENTLY ", names.index, table, mapping, dialect)]
+
+
+def statements_to_drop(connection: sa.Connection, mapping: TableMapping) -> list[str]:
+    """What takes the index out again, wherever it is."""
+    quote = _quote(connection.dialect)
+    return [_drop(part, quote) for part in _parts(connection, mapping)]
+
+
+def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa.Dialect) -> str:
+    names, quote = mapping.names, _quote(dialect)
+    running = is_running(sa.column(names.status), mapping.statuses.running)
+    predicate = running.compile(dialect=dialect)
+    return f"CREATE INDEX {how}{quote(index)} ON {table} ({quote(names.id)}) WHERE {predicate}"
+
+
+def _drop(part: _Part, quote: _Quote) -> str:
+    # With a parent's go those of its partitions, which cannot be done concurrently.
+    how = "" if part.partitioned else "CONCURRENTLY "
+    index = _qualified(quote, part.schema, index_name(part.name))
+    return f"DROP INDEX {how}IF EXISTS {index}"
+
+
+def _qualified(quote: _Quote, schema: str | None, name: str) -> str:
+    return f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+
+
+def _quote(dialect: sa.Dialect) -> _Quote:
+    return dialect.identifier_preparer.quote
+
+
+def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
+    """The table and its partitions, parents first; empty if this is no table that has indexes."""
+    table = quoted_name(connection.dialect, mapping.names)
+    by_oid: dict[int, _Part] = {}
+    for oid, parent, kind, schema, name in connection.execute(_PARTS, {"table": table}).all():
+        if kind not in ("r", "p"):
+            continue
+        index = connection.execute(_INDEX, {"oid": oid, "index": index_name(name)}).one_or_none()
+        by_oid[oid] = _Part(
+            schema,
+            name,
+            partitioned=kind == "p",
+            parent=by_oid.get(parent),
+            exists=index is not None,
+            fits=index is not None and _fits(index, mapping),
+            valid=index is not None and index.valid,
+            attached=index is not None and index.attached,
+        )
+    return list(by_oid.values())
+
+
+def _fits(index: sa.Row[Any], mapping: TableMapping) -> bool:
+    constants = {text.replace("''", "'") for text in _CONSTANT.findall(index.predicate or "")}
+    return index.key == mapping.names.id and constants == set(mapping.statuses.running)

@@ -1,0 +1,203 @@
+"""Why a table cannot be used as it is mapped: everything that is wrong, each in a line of its own.
+
+Asked at the start of whatever uses the table, and by `reconciler doctor`. Only the catalogue is
+read, and constants are cast: nothing here depends on the rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.fit import unfit_values
+from reconciler.postgres.relation import Relation
+from reconciler.postgres.tables import TableMapping, TableNames
+
+_TEXTS = postgresql.ARRAY(sa.Text)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the table is needed for."""
+
+    mapping: TableMapping
+    #: Columns that are read besides those a pass reads.
+    also: Sequence[str] = ()
+    writing: bool = True
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns that are read for what they say."""
+        return tuple(dict.fromkeys((*self.mapping.read, *self.also)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that must be there."""
+        written = self.mapping.names.written if self.writing else ()
+        return tuple(dict.fromkeys((*self.read, *written)))
+
+
+async def check_primary(connection: AsyncConnection) -> None:
+    """Check that this server takes writes. Raises `DatabaseUnusable`: after a failover it may."""
+    asked = sa.text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
+    replica, read_only = (await connection.execute(asked)).one()
+    if replica:
+        raise DatabaseUnusable(
+            "this server is a read replica: point DATABASE_URL at the primary, "
+            "or add target_session_attrs=primary to it"
+        )
+    if read_only:
+        raise DatabaseUnusable(
+            "this database is read-only: default_transaction_read_only is on for it, or the role"
+        )
+
+
+async def find_mismatches(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+) -> list[str]:
+    """Everything that keeps the table from being used as it is mapped; empty if nothing does."""
+    if not relation.is_table:
+        name, kind = needs.mapping.names.full_name, relation.kind
+        return [f"{name} is a {kind}, not a table: set RECONCILER_TABLE to the table itself"]
+    found = [*_missing_columns(table, needs), *_odd_types(table, needs.mapping.names)]
+    found += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
+    found += [line async for line in _key(connection, relation, table, needs.mapping.names)]
+    found += [line async for line in _hidden_rows(connection, relation, needs)]
+    found += [line async for line in _privileges(connection, relation, table, needs)]
+    return found
+
+
+def _missing_columns(table: sa.Table, needs: Needs) -> Iterator[str]:
+    names = needs.mapping.names
+    missing = [name for name in needs.columns if name not in table.c]
+    if not missing:
+        return
+    settings = dict.fromkeys(_setting(names, name) for name in missing)
+    optional = (names.run_id, names.created_at, names.namespace, *names.filled)
+    mend = f"set {', '.join(settings)}"
+    if any(name in optional for name in missing):
+        mend += " (empty: there is none)"
+    if any(name in names.filled for name in missing):
+        mend += ", or run `reconciler migrate`"
+    yield f"table {names.full_name} has no column {', '.join(missing)}: {mend}"
+
+
+def _setting(names: TableNames, column: str) -> str:
+    """The setting that names this column."""
+    for field in fields(names):
+        if field.name not in ("table", "schema") and getattr(names, field.name) == column:
+            return f"RECONCILER_COLUMNS__{field.name.upper()}"
+    return "RECONCILER_WHERE"
+
+
+def _odd_types(table: sa.Table, names: TableNames) -> Iterator[str]:
+    """Columns whose type would make every row fail, or be read as something else."""
+    times = (names.created_at, names.completed_at)
+    for name in filter(None, (*times, names.error_message)):
+        if (column := table.c.get(name)) is None:
+            continue
+        wanted = "timestamp with or without time zone" if name in times else "text or varchar"
+        if not isinstance(column.type, sa.DateTime if name in times else sa.String):
+            yield (
+                f"column {name} of {names.full_name} is of type {str(column.type).lower()}, "
+                f"and must be {wanted}: set {_setting(names, name)}"
+            )
+
+
+_UNIQUE_KEYS = sa.text(
+    "SELECT i.indisprimary, array(SELECT a.attname::text"
+    "  FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)"
+    "  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+    "  WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns FROM pg_index i"
+    " WHERE i.indrelid = :oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL"
+    " AND 0 <> ALL(i.indkey::int2[])"
+)
+_PARTITIONED_BY = sa.text(
+    "SELECT DISTINCT a.attname::text FROM pg_partition_tree(CAST(CAST(:oid AS oid) AS regclass)) t"
+    " JOIN pg_partitioned_table p ON p.partrelid = t.relid"
+    " CROSS JOIN unnest(p.partattrs::int2[]) k(attnum)"
+    " JOIN pg_attribute a ON a.attrelid = t.relid AND a.attnum = k.attnum"
+)
+
+
+async def _key(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
+) -> AsyncIterator[str]:
+    """A write that finds its row by a column that is not unique would finish its namesakes too.
+
+    On a partitioned table PostgreSQL allows no unique index without the columns it is partitioned
+    by. There the key is unique together with them: two rows of one key would still be told apart
+    by the workflow and the run that every write compares.
+    """
+    if names.id not in table.c:
+        return
+    keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
+    by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
+    identifies = any(names.id in key.columns and {*key.columns} <= {names.id} | by for key in keys)
+    if identifies and not table.c[names.id].nullable:
+        return
+    primary = next((", ".join(key.columns) for key in keys if key.indisprimary), None)
+    yield (
+        f"column {names.id} of {names.full_name} does not identify a row"
+        f"{f', its primary key is ({primary})' if primary else ''}: set RECONCILER_COLUMNS__ID to "
+        "one that is the whole primary key, or NOT NULL and UNIQUE"
+    )
+
+
+# Whether policies may keep rows from this role: they apply to it, and not all rows pass them. What
+# a row must pass is known only where a policy says no more than true.
+_HIDES_ROWS = sa.text(
+    "WITH policy AS (SELECT polcmd, polpermissive,"
+    "  coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'"
+    "  AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true' AS passes_all"
+    "  FROM pg_policy WHERE polrelid = :oid AND EXISTS (SELECT FROM unnest(polroles) r(oid)"
+    "   WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE')))"
+    " SELECT row_security_active(:oid) AND EXISTS (SELECT FROM unnest(:commands) c(cmd) WHERE"
+    "  NOT EXISTS (SELECT FROM policy WHERE polcmd::text IN (c.cmd, '*') AND polpermissive"
+    "   AND passes_all)"
+    "  OR EXISTS (SELECT FROM policy WHERE polcmd::text IN (c.cmd, '*') AND NOT polpermissive"
+    "   AND NOT passes_all))"
+).bindparams(sa.bindparam("oid", type_=postgresql.OID), sa.bindparam("commands", type_=_TEXTS))
+
+
+async def _hidden_rows(
+    connection: AsyncConnection, relation: Relation, needs: Needs
+) -> AsyncIterator[str]:
+    commands = ["r", "w"] if needs.writing else ["r"]
+    given = {"oid": relation.oid, "commands": commands}
+    if await connection.scalar(_HIDES_ROWS, given):
+        name, user = needs.mapping.names.full_name, await _role(connection)
+        yield (
+            f"row-level security may hide rows of {name} from role {user}, which would never be "
+            f"looked at: CREATE POLICY reconciler ON {name} TO {user} USING (true), "
+            f"or ALTER ROLE {user} BYPASSRLS"
+        )
+
+
+async def _privileges(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+) -> AsyncIterator[str]:
+    written = needs.mapping.names.written if needs.writing else ()
+    needed = [("SELECT", name) for name in needs.columns if name in table.c]
+    needed += [("UPDATE", name) for name in written if name in table.c]
+    if not needed:
+        return
+    oid = sa.literal(relation.oid, postgresql.OID)
+    granted = sa.select(*(sa.func.has_column_privilege(oid, name, right) for right, name in needed))
+    row = (await connection.execute(granted)).one()
+    refused = [f"{right} ({name})" for (right, name), ok in zip(needed, row, strict=True) if not ok]
+    if refused:
+        name, user = needs.mapping.names.full_name, await _role(connection)
+        yield (
+            f"role {user} may not use table {name}: GRANT {', '.join(refused)} ON {name} TO {user}"
+        )
+
+
+async def _role(connection: AsyncConnection) -> str:
+    user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
+    return str(user)

@@ -1,0 +1,220 @@
+"""Tables that cannot be used as they are mapped: refused at the start, everything at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from reconciler.core.verdict import StatusValues
+from reconciler.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres.engine import open_engine
+from reconciler.postgres.tables import RowFilter, TableNames
+from tests.conftest import Database, with_user
+
+JOBS = TableNames(table="jobs")
+COLUMNS = (
+    "id int PRIMARY KEY, workflow_id text, run_id text, status text, created_at timestamptz,"
+    " completed_at timestamptz, error_message text"
+)
+
+
+async def refusal(database: Database, *mapping: object, writing: bool = True) -> str:
+    with pytest.raises(DatabaseUnfit) as refused:
+        await database.table(*mapping, writing=writing)
+    return str(refused.value)
+
+
+async def test_everything_that_is_wrong_is_named_at_once(database: Database) -> None:
+    await database.execute(
+        "CREATE TYPE state AS ENUM ('running', 'done');"
+        "CREATE TABLE jobs (tenant int, id int, workflow_id text, status state, created_at date,"
+        " completed_at timestamptz, PRIMARY KEY (tenant, id))"
+    )
+
+    columns, time, status, key = (await refusal(database, JOBS)).split("; ")
+
+    assert columns == (
+        "table jobs has no column run_id, error_message: set RECONCILER_COLUMNS__RUN_ID, "
+        "RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none), or run `reconciler migrate`"
+    )
+    assert time == (
+        "column created_at of jobs is of type date, and must be timestamp with or without time "
+        "zone: set RECONCILER_COLUMNS__CREATED_AT"
+    )
+    assert status == (
+        "column status of jobs, state of running, done, cannot hold 'completed' "
+        "(RECONCILER_STATUSES__COMPLETED), 'failed' (RECONCILER_STATUSES__FAILED)"
+    )
+    assert key == (
+        "column id of jobs does not identify a row, its primary key is (tenant, id): set "
+        "RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("view", "CREATE VIEW jobs AS SELECT * FROM workflow_executions"),
+        (
+            "materialized view",
+            "CREATE MATERIALIZED VIEW jobs AS SELECT * FROM workflow_executions",
+        ),
+        (
+            "foreign table",
+            """
+            CREATE FOREIGN DATA WRAPPER far;
+            CREATE SERVER away FOREIGN DATA WRAPPER far;
+            CREATE FOREIGN TABLE jobs (id int, status text) SERVER away
+            """,
+        ),
+    ],
+)
+async def test_what_is_no_table(database: Database, kind: str, made: str) -> None:
+    await database.execute(made)
+
+    assert await refusal(database, JOBS, writing=False) == (
+        f"jobs is a {kind}, not a table: set RECONCILER_TABLE to the table itself"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("varchar(8)", "character varying(8)"),
+        ("char(8)", "character(8)"),
+        (
+            "text CHECK (status IN ('running', 'failed', 'a:b'))",
+            "text with CHECK (status = ANY (ARRAY['running'::text, 'failed'::text, 'a:b'::text]))",
+        ),
+        ("short", "short"),
+    ],
+)
+async def test_a_status_that_the_column_cannot_hold(
+    database: Database, status: str, told: str
+) -> None:
+    await database.execute("CREATE DOMAIN short AS text CHECK (length(VALUE) < 9)")
+    await database.execute(
+        f"CREATE TABLE jobs ({COLUMNS.replace('status text', f'status {status}')})"
+    )
+
+    line = await refusal(database, JOBS, writing=False)
+
+    assert line.startswith(f"column status of jobs, {told}, cannot hold 'completed' (REC")
+
+
+async def test_a_status_that_is_longer_than_its_column_but_not_used_is_no_harm(
+    database: Database,
+) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER status TYPE varchar(7)")
+
+    await database.table(TableNames(), StatusValues(("running",), "done", *["failed"] * 4))
+
+
+@pytest.mark.parametrize(
+    ("type_", "values", "fits"),
+    [
+        ("int", ("7", "08"), True),
+        ("int", ("7", "acme"), False),
+        ("uuid", ("01A209B5-E769-72F7-80F4-33ABCED35BC4",), True),
+        ("varchar(3)", ("acme",), False),
+    ],
+)
+async def test_a_filter_by_values_that_the_column_cannot_hold(
+    database: Database, type_: str, values: tuple[str, ...], fits: bool
+) -> None:
+    await database.execute(f"ALTER TABLE workflow_executions ADD tenant {type_}")
+    where = RowFilter("tenant", values)
+
+    if fits:
+        await database.table(TableNames(), StatusValues(), where)
+    else:
+        line = await refusal(database, TableNames(), StatusValues(), where)
+        assert "cannot hold 'acme' (RECONCILER_WHERE)" in line
+
+
+async def test_a_filter_by_a_column_that_is_not_there(database: Database) -> None:
+    line = await refusal(database, TableNames(), StatusValues(), RowFilter("tenant", ("7",)))
+
+    assert line == "table workflow_executions has no column tenant: set RECONCILER_WHERE"
+
+
+@pytest.mark.parametrize("on", ["(id, tenant)", "(id) WHERE tenant = 1", "(id, (tenant + 0))"])
+async def test_an_index_that_is_not_on_the_key_alone_does_not_identify_a_row(
+    database: Database, on: str
+) -> None:
+    columns = COLUMNS.replace("int PRIMARY KEY", "int NOT NULL")
+    await database.execute(f"CREATE TABLE jobs (tenant int, {columns})")
+    await database.execute(f"CREATE UNIQUE INDEX ON jobs {on}")
+
+    assert "column id of jobs does not identify a row:" in await refusal(database, JOBS)
+
+
+@pytest.fixture
+async def as_worker(database: Database) -> AsyncIterator[Database]:
+    """As a role that may do all that it needs on `jobs`."""
+    role = f"worker_{uuid4().hex[:8]}"
+    await database.execute(
+        f"CREATE ROLE {role} LOGIN; CREATE TABLE jobs ({COLUMNS});"
+        f"GRANT SELECT, UPDATE ON jobs TO {role}"
+    )
+    url = with_user(database.url, role)
+    engine = open_engine(url)
+    try:
+        yield Database(url, engine)
+    finally:
+        await engine.dispose()
+        await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("policies", "hidden"),
+    [
+        ((), True),
+        (("FOR SELECT USING (true)",), True),
+        (("USING (status = 'running')",), True),
+        (("TO postgres USING (true)",), True),
+        (("USING (true)", "AS RESTRICTIVE USING (status = 'running')"), True),
+        (("USING (true)",), False),
+        (("FOR SELECT USING (true)", "FOR UPDATE USING (true)"), False),
+        (("USING (true)", "AS RESTRICTIVE FOR DELETE USING (false)"), False),
+    ],
+)
+async def test_row_level_security_that_may_hide_rows(
+    database: Database, as_worker: Database, policies: tuple[str, ...], hidden: bool
+) -> None:
+    await database.execute("ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
+    for number, policy in enumerate(policies):
+        kind = "" if not policy.startswith("AS RESTRICTIVE") else "AS RESTRICTIVE "
+        rest = policy.removeprefix("AS RESTRICTIVE ")
+        await database.execute(f"CREATE POLICY p{number} ON jobs {kind}{rest}")
+
+    await database.table(JOBS)  # the tests' own role is not kept from anything
+    if hidden:
+        line = await refusal(as_worker, JOBS)
+        assert line.startswith("row-level security may hide rows of jobs from role worker_")
+        assert "CREATE POLICY reconciler ON jobs TO worker_" in line
+    else:
+        await as_worker.table(JOBS)
+
+
+async def test_reading_needs_no_more_than_a_policy_for_reading(
+    database: Database, as_worker: Database
+) -> None:
+    await database.execute("ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
+    await database.execute("CREATE POLICY read ON jobs FOR SELECT USING (true)")
+
+    await as_worker.table(JOBS, writing=False)
+
+
+async def test_a_read_only_database_is_waited_for(database: Database) -> None:
+    name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
+    await database.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    await database.engine.dispose()
+
+    with pytest.raises(DatabaseUnusable, match="this database is read-only") as refused:
+        await database.table()
+
+    assert not isinstance(refused.value, DatabaseUnfit)
+    await database.table(writing=False)
