@@ -1,20 +1,25 @@
-"""`reconciler run` in a subprocess: its log lines as they come, and its HTTP side."""
+"""`reconciler run` in a process of its own: its log lines as they come, and its HTTP side."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.command import Command
+from tests.acceptance.command import Command, Process
 
+#: Probes and scrapes need not wait for an answer to grow old.
+LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
+#: Without the certificates of the whole world, which take 10 ms of CPU to load.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 #: Seconds for anything that is not about an outage.
 PATIENCE = 20.0
 
@@ -23,7 +28,7 @@ PATIENCE = 20.0
 class Daemon:
     """A running one; `lines` are what it has logged so far."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     lines: list[dict[str, Any]] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -52,7 +57,7 @@ class Daemon:
 
     async def get(self, path: str) -> httpx.Response:
         port = (await self.said("listening"))["port"]
-        async with httpx.AsyncClient(timeout=10) as client:
+        async with httpx.AsyncClient(timeout=10, verify=NO_TLS) as client:
             return await client.get(f"http://127.0.0.1:{port}{path}")
 
     async def ready(self) -> bool:
@@ -93,7 +98,8 @@ async def daemon(reconciler: Command, *arguments: str, **variables: str) -> Asyn
         "RECONCILER_LOG_FORMAT": "json",
         **variables,
     }
-    running = Daemon(await reconciler.start("run", *arguments, **settings))
+    command = replace(reconciler, limits={**LIMITS, **reconciler.limits})
+    running = Daemon(await command.start("run", *arguments, **settings))
     listening = asyncio.create_task(running.listen())
     try:
         yield running

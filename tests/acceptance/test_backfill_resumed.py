@@ -6,13 +6,12 @@ import asyncio
 import json
 import random
 import signal
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.client import Client
 
-from tests.acceptance.command import Command, Result
+from tests.acceptance.command import Command, Process, Result
 from tests.acceptance.stage import Stage
 from tests.acceptance.test_backfill import APPLY
 from tests.conftest import Database

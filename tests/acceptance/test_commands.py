@@ -166,7 +166,7 @@ class TestDemo:
     async def test_ends_by_itself_and_leaves_nothing_behind(
         self, tmp_path: Path, temporary_folder: Path
     ) -> None:
-        result = await Command({"TMPDIR": str(temporary_folder)}, tmp_path)("demo")
+        result = await Command({"TMPDIR": str(temporary_folder)}, tmp_path, fresh=True)("demo")
 
         assert result.code == 0, result.err
         assert result.err == ""

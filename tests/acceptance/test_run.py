@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -182,7 +183,7 @@ class TestStopping:
     async def test_while_it_is_being_loaded(
         self, reconciler: Command, number: signal.Signals
     ) -> None:
-        process = await reconciler.start("run")
+        process = await replace(reconciler, fresh=True).start("run")
         await eventually(lambda: is_being_loaded(process.pid))
         process.send_signal(number)
         result = await reconciler.result(process)
@@ -195,7 +196,8 @@ class TestStopping:
         asked = tmp_path / "asked"
         (tmp_path / "sitecustomize.py").write_text(SILENT_NAME_SERVICE.format(str(asked)))
         url = "postgresql://u@silent.invalid/d"
-        async with daemon(reconciler, PYTHONPATH=str(tmp_path), DATABASE_URL=url) as running:
+        fresh = replace(reconciler, fresh=True)
+        async with daemon(fresh, PYTHONPATH=str(tmp_path), DATABASE_URL=url) as running:
 
             async def is_asked() -> bool:
                 return asked.exists()

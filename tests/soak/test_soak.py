@@ -51,7 +51,7 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
         await migrate(postgres.url, TableMapping())
         client = await Client.connect(temporal.address, runtime=quiet_runtime())
         environment = {"DATABASE_URL": postgres.url, "TEMPORAL_ADDRESS": temporal.address}
-        replicas = [Replica(Command(environment, tmp_path)) for _ in range(REPLICAS)]
+        replicas = [Replica(Command(environment, tmp_path, fresh=True)) for _ in range(REPLICAS)]
         chaos = Chaos(postgres, temporal, replicas, random.Random(SEED))
         queue = f"soak-{uuid4()}"
         application = Application(postgres.url, client, queue, random.Random(SEED))

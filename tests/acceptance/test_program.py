@@ -1,0 +1,38 @@
+"""What a forked command cannot show: that each command loads whatever it needs by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler import __version__
+from tests.acceptance.command import Command
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["started", "forked"])
+async def test_it_is_the_program(reconciler: Command, fresh: bool) -> None:
+    program = replace(reconciler, fresh=fresh)
+
+    result = await program("--version")
+
+    assert (result.code, result.out, result.err) == (0, f"reconciler {__version__}\n", "")
+
+
+# The others are started somewhere: `migrate` from its wheel, `backfill` at a terminal.
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["explain", "nobody"], 3, "no row of workflow nobody"),
+        (["passes"], 0, ""),
+        (["undo", "0e295662-de0c-44e7-8d52-c43d2d388018"], 2, "there is no pass"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+async def test_a_command_that_is_started(
+    reconciler: Command, arguments: list[str], code: int, told: str
+) -> None:
+    result = await replace(reconciler, fresh=True)(*arguments)
+
+    assert result.code == code, result.err
+    assert told in result.err
