@@ -18,6 +18,22 @@ from tests.acceptance.command import Command, Process
 
 #: Probes and scrapes need not wait for an answer to grow old.
 LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
+#: For what is about servers and replicas that are away: a fraction of the true limits, which
+#: `unit/test_time_limits.py` holds to what is promised.
+HURRIED = {
+    "reconciler.daemon.DRAIN_TIMEOUT": 2,
+    "reconciler.daemon.STOP_TIMEOUT": 3,
+    "reconciler.health.CHECK_TIMEOUT": 1,
+    "reconciler.keeper.LEASE_TIME": 5,
+    "reconciler.keeper.CLAIM_EVERY": 1,
+    "reconciler.keeper.CLAIM_AGAIN": 0.3,
+    "reconciler.keeper.CLAIM_TIMEOUT": 2,
+    "reconciler.keeper.RELEASE_TIMEOUT": 0.7,
+    "reconciler.postgres.engine.CONNECT_TIMEOUT": 2,
+    "reconciler.schedule.FIRST_RETRY": 0.5,
+    "reconciler.temporal.connect.CONNECT_TIMEOUT": 2,
+    "reconciler.temporal.rpc.RPC_TIMEOUT": 2,
+}
 #: Without the certificates of the whole world, which take 10 ms of CPU to load.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 #: Seconds for anything that is not about an outage.

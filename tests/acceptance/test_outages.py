@@ -7,7 +7,7 @@ comes in the middle of a pass; afterwards every row is right and was written onc
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -20,7 +20,7 @@ from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
 from tests.acceptance.command import Command
-from tests.acceptance.daemon import Daemon, daemon
+from tests.acceptance.daemon import HURRIED, Daemon, daemon
 from tests.polling import eventually
 from tests.proxy import Proxy, proxy
 from tests.restartable import (
@@ -30,13 +30,15 @@ from tests.restartable import (
     restartable_temporal,
 )
 
-ROWS = 60
-#: Seconds until it passes: the one of the test before may have been killed with the lease.
-HELD = 60
-#: Seconds until an outage is noticed at the latest: two calls of ten seconds that nobody answers.
+ROWS = 40
+#: Asked about so slowly, in calls per second, an outage comes in the middle of a pass.
+SLOWLY = "30"
+#: Seconds until it passes.
+HELD = 30
+#: Seconds until an outage is noticed, and until everything is as it should be after it: far more
+#: than it takes.
 NOTICED = 40
-#: Seconds until everything is as it should be after an outage: the back-off, and some.
-RECOVERED = 100
+RECOVERED = 60
 #: Connections of the whole process: what it pools, and what it has just given up.
 CONNECTIONS = 8
 
@@ -50,10 +52,10 @@ class Stage:
     to_postgres: Proxy
     to_temporal: Proxy
 
-    def command(self, folder: Path) -> Command:
+    def command(self, folder: Path, limits: Mapping[str, float] = HURRIED) -> Command:
         url = self.postgres.url.replace(f":{self.postgres.port}/", f":{self.to_postgres.port}/")
         address = f"127.0.0.1:{self.to_temporal.port}"
-        return Command({"DATABASE_URL": url, "TEMPORAL_ADDRESS": address}, folder)
+        return Command({"DATABASE_URL": url, "TEMPORAL_ADDRESS": address}, folder, limits=limits)
 
     async def fetch(self, sql: str, *arguments: object) -> list[dict[str, object]]:
         connection = await asyncpg.connect(self.postgres.url)
@@ -62,7 +64,7 @@ class Stage:
         finally:
             await connection.close()
 
-    async def insert_closed(self) -> str:
+    async def insert_closed(self, rows: int = ROWS) -> str:
         """Rows of a workflow that has been terminated; its id."""
         client = await Client.connect(self.temporal.address, runtime=quiet_runtime())
         handle = await client.start_workflow("Any", id=f"wf-{uuid4()}", task_queue="none")
@@ -72,7 +74,7 @@ class Stage:
             " SELECT $1, $2 FROM generate_series(1, $3)",
             handle.id,
             handle.first_execution_run_id,
-            ROWS,
+            rows,
         )
         return handle.id
 
@@ -86,7 +88,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-async def stage() -> AsyncIterator[Stage]:
+async def servers() -> AsyncIterator[Stage]:
     async with restartable_postgres() as postgres, restartable_temporal() as temporal:
         await migrate(postgres.url, TableMapping())
         async with (
@@ -94,6 +96,13 @@ async def stage() -> AsyncIterator[Stage]:
             proxy("127.0.0.1", temporal.port) as to_temporal,
         ):
             yield Stage(postgres, temporal, to_postgres, to_temporal)
+
+
+@pytest.fixture
+async def stage(servers: Stage) -> Stage:
+    """Without the lease of the test before, which may have been killed with it."""
+    await servers.fetch("DELETE FROM reconciler.lease")
+    return servers
 
 
 async def at_once(action: Callable[[], None]) -> None:
@@ -149,11 +158,9 @@ async def both(*actions: Callable[[], Awaitable[None]]) -> None:
 @pytest.mark.parametrize("name", OUTAGES)
 async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
     outage = OUTAGES[name]
-    # Slow enough to be in the middle of a pass.
-    async with daemon(stage.command(tmp_path), RECONCILER_MAX_RPS="30") as running:
+    async with daemon(stage.command(tmp_path), RECONCILER_MAX_RPS=SLOWLY) as running:
         await eventually(lambda: holds(running), HELD)
-        workflow_id = await stage.insert_closed()
-        await asked_about_some(running)
+        workflow_id = await asked_about_some(stage, running)
         await outage.begin(stage)
         try:
             if outage.noticed:
@@ -161,10 +168,10 @@ async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
             alive = await running.get("/livez")
         finally:
             await outage.end(stage)
-        later = await stage.insert_closed()
+        later = await stage.insert_closed(1)
 
         async def all_written() -> bool:
-            return [await stage.written(each) for each in (workflow_id, later)] == [ROWS, ROWS]
+            return [await stage.written(each) for each in (workflow_id, later)] == [ROWS, 1]
 
         await eventually(all_written, RECOVERED)
         await eventually(running.ready)
@@ -181,20 +188,21 @@ async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
         " WHERE workflow_id = ANY ($1)",
         [workflow_id, later],
     )
-    assert journalled == [{"changes": 2 * ROWS, "rows": 2 * ROWS}]
+    assert journalled == [{"changes": ROWS + 1, "rows": ROWS + 1}]
 
 
 @pytest.mark.timeout(240)
 async def test_a_slow_network(stage: Stage, tmp_path: Path) -> None:
-    async with daemon(stage.command(tmp_path)) as running:
+    """Too slow for limits that are cut short."""
+    async with daemon(stage.command(tmp_path, {})) as running:
         await eventually(lambda: holds(running), HELD)
         stage.to_postgres.delay(0.1)
         stage.to_temporal.delay(0.1)
         try:
-            workflow_id = await stage.insert_closed()
+            workflow_id = await stage.insert_closed(20)
 
             async def all_written() -> bool:
-                return await stage.written(workflow_id) == ROWS
+                return await stage.written(workflow_id) == 20
 
             await eventually(all_written, RECOVERED)
         finally:
@@ -209,14 +217,20 @@ async def holds(running: Daemon) -> bool:
     return answer.status_code == 200 and answer.json()["role"] == "holder"
 
 
-async def asked_about_some(running: Daemon) -> None:
-    before = await running.metric("reconciler_rpcs_total", method="describe", code="OK") or 0
+async def asked_about_some(stage: Stage, running: Daemon) -> str:
+    """Insert rows, and wait until a pass has asked about some of them; their workflow's id."""
 
-    async def some() -> bool:
-        now = await running.metric("reconciler_rpcs_total", method="describe", code="OK") or 0
-        return now > before
+    async def asked() -> float:
+        return await running.metric("reconciler_rpcs_total", method="describe", code="OK") or 0
 
-    await eventually(some)
+    before = await asked()
+    workflow_id = await stage.insert_closed()
+
+    async def more() -> bool:
+        return await asked() > before
+
+    await eventually(more)
+    return workflow_id
 
 
 async def noticed(running: Daemon) -> bool:
@@ -264,7 +278,9 @@ async def test_a_replica_that_is_cut_off_lets_another_one_pass(
     stage: Stage, tmp_path: Path
 ) -> None:
     well_placed = Command(
-        {"DATABASE_URL": stage.postgres.url, "TEMPORAL_ADDRESS": stage.temporal.address}, tmp_path
+        {"DATABASE_URL": stage.postgres.url, "TEMPORAL_ADDRESS": stage.temporal.address},
+        tmp_path,
+        limits=HURRIED,
     )
     async with daemon(stage.command(tmp_path)) as first:
         await eventually(lambda: holds(first), HELD)
@@ -292,10 +308,9 @@ async def test_told_to_stop_while_a_server_is_silent(
     stage: Stage, tmp_path: Path, silent: str
 ) -> None:
     server: RestartablePostgres | RestartableTemporal = getattr(stage, silent)
-    async with daemon(stage.command(tmp_path), RECONCILER_MAX_RPS="30") as running:
+    async with daemon(stage.command(tmp_path), RECONCILER_MAX_RPS=SLOWLY) as running:
         await eventually(lambda: holds(running), HELD)
-        workflow_id = await stage.insert_closed()
-        await asked_about_some(running)
+        workflow_id = await asked_about_some(stage, running)
         server.pause()
         try:
             running.send(signal.SIGTERM)
