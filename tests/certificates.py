@@ -1,0 +1,39 @@
+"""Certificates for tests of TLS, made on the spot: an authority, and what it vouches for."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and its private key, as PEM files. Good for servers and for clients."""
+
+    cert: Path
+    key: Path
+
+
+class Authority:
+    """Vouches for names; whoever has `root`, a PEM file, trusts it. Two of them are strangers."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self._authority = trustme.CA()
+        self._folder, self._name = folder, name
+        self._numbers = itertools.count(1)
+        self.root = folder / f"{name}.pem"
+        self._authority.cert_pem.write_to_path(str(self.root))
+
+    def issue(self, *names: str, common_name: str | None = None) -> Certificate:
+        """For host names or addresses; `common_name` is whom PostgreSQL takes a client for."""
+        issued = self._authority.issue_cert(*names, common_name=common_name)
+        base = f"{self._name}-{next(self._numbers)}"
+        made = Certificate(self._folder / f"{base}.crt", self._folder / f"{base}.key")
+        for number, pem in enumerate(issued.cert_chain_pems):
+            pem.write_to_path(str(made.cert), append=number > 0)
+        issued.private_key_pem.write_to_path(str(made.key))
+        made.key.chmod(0o600)  # or libpq and the server refuse it
+        return made
