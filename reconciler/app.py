@@ -169,7 +169,7 @@ async def open_app(
     `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
     """
     temporal = temporal or load_config(temporal_environment())
-    async with using_engine(settings.database_url.get_secret_value()) as engine:
+    async with using_engine(settings.dsn()) as engine:
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []
         table = await map_table(engine, mapping, writing=writing, also=also)

@@ -37,7 +37,7 @@ async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
 
     Raises `DatabaseUnusable`.
     """
-    async with using_engine(settings.database_url.get_secret_value()) as engine:
+    async with using_engine(settings.dsn()) as engine:
         await check_readable(engine)
         yield JournalReader(engine)
 
@@ -53,7 +53,7 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
     report.asked = {MODE: report.undone}
     try:
         with interrupted_by_sigterm():
-            async with using_engine(settings.database_url.get_secret_value()) as engine:
+            async with using_engine(settings.dsn()) as engine:
                 return await _undo(engine, settings, report)
     except Unusable as error:  # before it could begin
         report.error = str(error)

@@ -35,7 +35,7 @@ async def run_plan(
     `Unusable` before the pass has begun.
     """
     running = settings.statuses.running
-    async with using_engine(settings.database_url.get_secret_value()) as engine:
+    async with using_engine(settings.dsn()) as engine:
         table = await map_table(engine, settings.table_mapping(), writing=True)
         table.check_noted_key()
         # A million lines take their time, in which Ctrl-C should be heard.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
-from reconciler.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.tables import OWN_SCHEMA
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
@@ -23,6 +23,9 @@ COMMAND_TIMEOUT = 60
 #: Milliseconds, set in every transaction of a pass.
 STATEMENT_TIMEOUT = 30_000
 LOCK_TIMEOUT = 5_000
+
+#: The URL; or what tells it for each new connection, where passwords are rotated.
+Dsn: TypeAlias = str | Callable[[], str]
 
 
 class PoolerSafeDialect(PGDialect_asyncpg):
@@ -53,7 +56,7 @@ class PoolerSafeDialect(PGDialect_asyncpg):
 registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
 
 
-def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) -> AsyncEngine:
+def open_engine(dsn: Dsn, *, statement_timeout: int | None = STATEMENT_TIMEOUT) -> AsyncEngine:
     """An engine that works behind a transaction-mode pooler.
 
     Such a pooler gives each transaction any server connection, so nothing may outlive one: time
@@ -63,7 +66,6 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     """
     arguments: dict[str, Any] = {
-        "dsn": dsn,
         "timeout": CONNECT_TIMEOUT,
         "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
         "server_settings": {"application_name": "reconciler"},
@@ -78,6 +80,7 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
         pool_size=4,
         isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
     )
+    _tell_dsn(engine, dsn)
     limits = f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
     if statement_timeout is not None:
         limits += f", set_config('statement_timeout', '{statement_timeout}', true)"
@@ -89,8 +92,19 @@ def open_engine(dsn: str, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
     return engine
 
 
+def _tell_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
+    """Let each new connection use the URL as it is by then."""
+
+    @sa.event.listens_for(engine.sync_engine, "do_connect")
+    def tell(_: Any, __: Any, ___: Any, arguments: dict[str, Any]) -> None:
+        try:
+            arguments["dsn"] = dsn if isinstance(dsn, str) else dsn()
+        except ConfigurationError as error:  # a file that was there at the start: it may come back
+            raise DatabaseUnusable(f"cannot connect to the database: {error}") from None
+
+
 @asynccontextmanager
-async def using_engine(dsn: str) -> AsyncIterator[AsyncEngine]:
+async def using_engine(dsn: Dsn) -> AsyncIterator[AsyncEngine]:
     """An engine, and the end of its connections."""
     engine = open_engine(dsn)
     try:

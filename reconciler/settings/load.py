@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from reconciler.errors import ConfigurationError
 from reconciler.settings.model import DOTENV, PREFIX, TOML, Settings, TableSettings
+from reconciler.settings.secret_files import SUFFIX, SecretFromFile, secrets, setting_name
 
 _TESTS = f"{PREFIX}TEST_"
 # What Kubernetes puts into every container of a namespace with a Service called reconciler, or
@@ -43,7 +44,7 @@ def load_settings(kind: type[_S], **overrides: Any) -> _S:
             raise ConfigurationError("; ".join(unknown))
         return kind(**overrides)
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaints(error, overrides))) from None
+        raise ConfigurationError("; ".join(_complaints(kind, error, overrides))) from None
     except SettingsError as error:  # a group, such as RECONCILER_COLUMNS, set as a whole
         group = re.search(r'field "(\w+)"', str(error))
         name = environment_name((group[1],)) if group else f"{PREFIX}*"
@@ -63,8 +64,8 @@ def temporal_environment() -> Mapping[str, str]:
 
 def environment_name(path: tuple[str, ...]) -> str:
     """The variable that sets this field, e.g. ("columns", "run_id")."""
-    if path[0].lower() == "database_url":
-        return "DATABASE_URL"
+    if path[0].lower().removesuffix(SUFFIX.lower()) == "database_url":
+        return path[0].upper()
     return PREFIX + "__".join(path).upper()
 
 
@@ -93,6 +94,7 @@ def _known_names() -> Iterator[str]:
         if isinstance(nested, type) and issubclass(nested, BaseModel):
             yield from (environment_name((name, inner)) for inner in nested.model_fields)
         yield environment_name((name,))
+    yield from (setting_name(Settings, name) + SUFFIX for name in secrets(Settings))
 
 
 def _toml_paths() -> Iterator[tuple[str, ...]]:
@@ -109,7 +111,10 @@ def _toml_paths() -> Iterator[tuple[str, ...]]:
             yield (key,)
 
 
-def _complaints(error: ValidationError, overrides: Collection[str]) -> Iterator[str]:
+def _complaints(
+    kind: type[TableSettings], error: ValidationError, overrides: Collection[str]
+) -> Iterator[str]:
+    secret = {setting_name(kind, name) for name in secrets(kind)}
     for problem in error.errors(include_url=False):
         path = tuple(str(part) for part in problem["loc"])
         option = "--" + path[0].replace("_", "-")
@@ -119,7 +124,8 @@ def _complaints(error: ValidationError, overrides: Collection[str]) -> Iterator[
             continue
         reason = problem["msg"].removeprefix("Value error, ")
         reason = reason[:1].lower() + reason[1:]
-        # The value of DATABASE_URL holds a password.
-        secret = name == "DATABASE_URL" or isinstance(problem["input"], dict)
-        shown = "" if secret else f" (it is {problem['input']!r})"
-        yield f"{name}: {reason}{shown}"
+        given = problem["input"]
+        if isinstance(given, SecretFromFile):
+            name = given.file.name
+        hidden = name in secret or isinstance(given, SecretStr | dict)
+        yield f"{name}: {reason}" + ("" if hidden else f" (it is {given!r})")

@@ -6,6 +6,7 @@ Settings stop here and in `app`: everything below gets plain values. Temporal's 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -27,6 +28,7 @@ from pydantic_settings import (
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
 from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.reconcile import PassOptions
+from reconciler.settings.secret_files import SecretFilesSource, SecretFromFile
 from reconciler.settings.values import (
     DatabaseUrl,
     Duration,
@@ -38,6 +40,7 @@ from reconciler.settings.values import (
     Rate,
     Values,
     Where,
+    normal_database_url,
 )
 
 PREFIX = "RECONCILER_"
@@ -151,9 +154,9 @@ class TableSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """First wins: arguments, environment, .env, reconciler.toml."""
-        toml = TomlConfigSettingsSource(settings_cls)
-        return init_settings, env_settings, dotenv_settings, toml
+        """First wins: arguments, environment, .env, reconciler.toml. A secret has one place."""
+        files, toml = SecretFilesSource(settings_cls), TomlConfigSettingsSource(settings_cls)
+        return init_settings, files, env_settings, dotenv_settings, toml
 
     def table_mapping(self) -> TableMapping:
         """How the application's table is to be understood."""
@@ -178,6 +181,13 @@ class DatabaseSettings(TableSettings):
     database_url: DatabaseUrl = Field(
         validation_alias="DATABASE_URL", description="the application's database"
     )
+
+    def dsn(self) -> Callable[[], str]:
+        """What tells the URL: as it is by now, where it is in a file that may be rotated."""
+        url = self.database_url
+        if isinstance(url, SecretFromFile):
+            return lambda: normal_database_url(url.file.read())
+        return url.get_secret_value
 
 
 class Settings(DatabaseSettings):

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from reconciler.postgres.tables import RowFilter
+from reconciler.settings.secret_files import SecretFromFile
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -55,9 +56,20 @@ def parse_moment(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def check_database_url(value: object) -> object:
-    """A PostgreSQL URL in the form asyncpg takes. Its errors never repeat it: it holds secrets."""
+def check_database_url(value: object) -> SecretStr:
+    """A PostgreSQL URL in the form asyncpg takes, that still knows the file it is from."""
     url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    normal = normal_database_url(url)
+    if isinstance(value, SecretFromFile):
+        return SecretFromFile(normal, value.file)
+    return SecretStr(normal)
+
+
+def normal_database_url(url: str) -> str:
+    """The URL in the form asyncpg takes.
+
+    Raises `ValueError`, which never repeats any of it: it holds secrets.
+    """
     scheme, _, rest = url.partition("://")
     if scheme not in _SCHEMES or not rest:
         raise ValueError("must look like postgresql://user:password@host:5432/database")

@@ -54,7 +54,7 @@ class RowWriter:
         """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
         if engine is None:
             own = load_settings(DatabaseSettings)
-            return cls(open_engine(own.database_url.get_secret_value()), own, owned=True)
+            return cls(open_engine(own.dsn()), own, owned=True)
         settings = load_settings(TableSettings)
         made = engine if isinstance(engine, AsyncEngine) else engine()
         if not isinstance(made, AsyncEngine):
