@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.tables import OWN_SCHEMA
+from reconciler.postgres.tls import tls_trouble
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -37,6 +38,15 @@ class PoolerSafeDialect(PGDialect_asyncpg):
     """
 
     supports_statement_cache = True
+
+    def connect(self, *arguments: Any, **parameters: Any) -> Any:
+        """Connect; tell apart from a server that is away one that TLS will never get through to."""
+        try:
+            return super().connect(*arguments, **parameters)
+        except Exception as error:
+            if trouble := tls_trouble(error, parameters["dsn"]):
+                raise trouble from error
+            raise
 
     def do_close(self, dbapi_connection: Any) -> None:
         """Say goodbye, but not for longer than two seconds to a server that is silent."""

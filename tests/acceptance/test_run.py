@@ -330,6 +330,14 @@ class TestRefused:
                 "sslmode",
                 id="sslmode",
             ),
+            pytest.param(
+                [],
+                {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "PGSSLMODE": "verify-ca"}
+                | {"PGSSLROOTCERT": "/nowhere/root.crt"},
+                4,
+                "cannot read /nowhere/root.crt (No such file or directory): check PGSSLROOTCERT",
+                id="root certificate",
+            ),
             pytest.param(["--cron", "99 * * * *"], {}, 2, "--cron '99 * * * *': bad m", id="cron"),
             pytest.param([], {"RECONCILER_HTTP_PORT": "99999"}, 2, "HTTP_PORT", id="no such port"),
             pytest.param(
