@@ -18,14 +18,11 @@ from reconciler.core.verdict import Policy, decide
 from reconciler.core.window import EVERY, Window
 from reconciler.keeper import this_process
 from reconciler.pass_log import PassLog
-from reconciler.ports import Observer
+from reconciler.ports import Lease, Observer
+from reconciler.postgres.bookkeeping import Bookkeeping, History, bookkeeping
 from reconciler.postgres.engine import forget_connections, using_engine
-from reconciler.postgres.history import PassHistory
-from reconciler.postgres.lease import Lease, lease_name
 from reconciler.postgres.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.postgres.own_schema import check_own_schema
-from reconciler.postgres.prune import Pruning
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
 from reconciler.reconcile import PassOptions, run_pass
@@ -58,9 +55,10 @@ class App:
     namespace: Namespace
     policy: Policy
     rpc: Rpc
-    history: PassHistory
+    history: History
     table: MappedTable
-    _pruning: Pruning
+    _books: Bookkeeping
+    _pruning: Sequence[Observer]
     _engine: AsyncEngine
     _probe: TemporalProbe
     _pass_log: PassLog
@@ -72,7 +70,7 @@ class App:
         return await run_pass(
             self.store(),
             self._probe,
-            [self.history, self._pruning, *observers],
+            [self.history, *self._pruning, *observers],
             self.policy,
             self.settings.pass_options(mode, dry_run=dry_run),
             now=datetime.now(UTC),
@@ -90,28 +88,33 @@ class App:
         return await run_pass(
             self.store(window),
             self._probe,
-            [self.history, self._pruning, *observers],
+            [self.history, *self._pruning, *observers],
             self.policy,
             options,
             now=datetime.now(UTC),
-            # A line for each of a million rows helps nobody; the journal has them.
-            pass_log=PassLog(each_row=False),
+            # A line for each of a million rows helps nobody if the journal has them.
+            pass_log=PassLog(each_row=not self.journals),
             report=report,
         )
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""
-        return PostgresStore(self._engine, self.table, window)
+        return self._books.store(self.table, window)
 
     def lease(self, of: str = "") -> Lease:
         """This process's side of the lease on table and namespace; `of` another kind of pass."""
-        name = lease_name(self.table.scope, of)
-        return Lease(self._engine, name, self.scope_namespace, this_process())
+        namespace = self.scope_namespace
+        return self._books.lease(self.table.scope, namespace, this_process(), of)
 
     @property
     def scope_namespace(self) -> str:
         """The namespace a pass is over; `*` where each row has its own."""
         return self.table.scope_namespace(self.namespace.name)
+
+    @property
+    def journals(self) -> bool:
+        """Whether what passes change is journalled."""
+        return self._books.journals
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
         """What the rows with these ids say by now."""
@@ -173,8 +176,9 @@ async def open_app(
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []
         table = await map_table(engine, mapping, writing=writing, also=also)
+        books = bookkeeping(engine, journal=settings.journal)
         if writing:
-            await check_own_schema(engine, looping=looping)
+            await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, runtime)
         log.debug(
             "connected",
@@ -187,20 +191,19 @@ async def open_app(
         if mapping.names.created_at is None:
             log.info("no column for created_at: rows Temporal does not know are never judged")
         policy = settings.policy(namespace.retention, table.error_message_length)
-        scope = (table.scope, table.scope_namespace(namespace.name))
-        history = PassHistory(engine, *scope, policy.statuses)
-        pruning = Pruning(engine, *scope, settings.journal_retention)
+        over = table.scope, table.scope_namespace(namespace.name)
+        history = books.history(*over, policy.statuses)
+        pruning = books.pruning(*over, settings.journal_retention)
         probe = TemporalProbe(rpc, start_delay=settings.grace, ask_archive=ask_archive)
-        yield App(
-            settings, namespace, policy, rpc, history, table, pruning, engine, probe, PassLog()
-        )
+        kept = history, table, books, pruning
+        yield App(settings, namespace, policy, rpc, *kept, engine, probe, PassLog())
 
 
 async def migrate(settings: Settings) -> list[str]:
     """Bring the database to what this version needs; returns what was done, a line each."""
     from reconciler.postgres import migrate as migrations  # noqa: PLC0415 - see below
 
-    return await migrations.migrate(*_migration_arguments(settings))
+    return await migrations.migrate(*_migration_arguments(settings), own_schema=settings.journal)
 
 
 async def migration_sql(settings: Settings, output: TextIO) -> None:
@@ -208,7 +211,8 @@ async def migration_sql(settings: Settings, output: TextIO) -> None:
     # Alembic is big, and a loop that runs for months has no use for it.
     from reconciler.postgres import migrate as migrations  # noqa: PLC0415
 
-    await migrations.migration_sql(*_migration_arguments(settings), output)
+    arguments = _migration_arguments(settings)
+    await migrations.migration_sql(*arguments, output, own_schema=settings.journal)
 
 
 def _migration_arguments(settings: Settings) -> tuple[str, TableMapping]:

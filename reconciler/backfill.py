@@ -28,7 +28,7 @@ from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.plan.model import PlanHeader
 from reconciler.plan.write import PlanWriter
 from reconciler.ports import Lease, Observer
-from reconciler.postgres.history import PassHistory
+from reconciler.postgres.bookkeeping import History
 from reconciler.postgres.mapping import MappedTable
 from reconciler.reconcile import PassOptions
 from reconciler.settings.model import Settings
@@ -162,7 +162,7 @@ def _opened(settings: Settings, request: Request) -> AbstractAsyncContextManager
 
 @asynccontextmanager
 async def alone(
-    history: PassHistory, lease: Lease, table: MappedTable, new: PassReport, request: Request
+    history: History, lease: Lease, table: MappedTable, new: PassReport, request: Request
 ) -> AsyncIterator[PassReport]:
     """The report of the pass that is gone on with, or a new one; nobody else is at it meanwhile."""
     # The bounds of the window are not compared: an age makes others of them in each run.

@@ -149,6 +149,11 @@ class Loop:
             namespace=self._app.namespace.name,
             table=self._app.settings.table,
         )
+        if not self._app.journals:
+            log.warning(
+                "RECONCILER_JOURNAL is off: every replica passes, nothing can be undone, and what "
+                "was changed is in this log alone"
+            )
         try:
             await self._keeper.keep()
         finally:

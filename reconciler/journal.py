@@ -35,8 +35,9 @@ MODE, BACKFILL = "undo", "backfill"
 async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
     """The journal and the history, to be read; the right to read our schema is enough.
 
-    Raises `DatabaseUnusable`.
+    Raises `ConfigurationError` if there is none, `DatabaseUnusable`.
     """
+    _check_journal(settings)
     async with using_engine(settings.dsn()) as engine:
         await check_readable(engine)
         yield JournalReader(engine)
@@ -45,9 +46,10 @@ async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
 async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoReport:
     """Put back what a pass has changed, where the row still is as the pass left it.
 
-    Raises `ConfigurationError` if there is no such pass, or it was over another table. What makes
-    the database unusable is in the report, before the undo has begun too.
+    Raises `ConfigurationError` if there is no journal, no such pass, or it was over another table.
+    What makes the database unusable is in the report, before the undo has begun too.
     """
+    _check_journal(settings)
     report = UndoReport(str(uuid4()), MODE, dry_run, started_at=datetime.now(UTC))
     report.undone = str(pass_id)
     report.asked = {MODE: report.undone}
@@ -95,6 +97,14 @@ async def find_pass(journal: JournalReader, pass_id: UUID, settings: Settings) -
             f"{_human(settings.journal_retention)}"
         )
     return found
+
+
+def _check_journal(settings: Settings) -> None:
+    if not settings.journal:
+        raise ConfigurationError(
+            "RECONCILER_JOURNAL is off: what passes did is in their log alone, and cannot be "
+            "taken back"
+        )
 
 
 def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> None:

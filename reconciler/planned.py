@@ -17,12 +17,9 @@ from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.keeper import this_process
 from reconciler.pass_log import PassLog
 from reconciler.plan.read import Plan, open_plan
+from reconciler.postgres.bookkeeping import bookkeeping
 from reconciler.postgres.engine import using_engine
-from reconciler.postgres.history import PassHistory
-from reconciler.postgres.lease import Lease, lease_name
 from reconciler.postgres.mapping import map_table
-from reconciler.postgres.own_schema import check_own_schema
-from reconciler.postgres.store import PostgresStore
 from reconciler.settings.model import Settings
 
 
@@ -42,25 +39,26 @@ async def run_plan(
         plan = await asyncio.to_thread(
             open_plan, path, table=table.scope, running=running, read_id=table.read_id
         )
-        await check_own_schema(engine, looping=True)  # for the lease
+        books = bookkeeping(engine, journal=settings.journal)
+        await books.check(looping=True)  # for the lease
         namespace, asked = plan.header.namespace, {"plan": plan.header.plan_id}
-        history = PassHistory(engine, table.scope, namespace, settings.status_values())
+        history = books.history(table.scope, namespace, settings.status_values())
         begun = None if request.restart else await history.unfinished(MODE, asked, table)
         outlook = _outlook(plan, request, begun)
         if not desk.agrees(outlook):
             return None
-        lease = Lease(engine, lease_name(table.scope, MODE), namespace, this_process())
+        lease = books.lease(table.scope, namespace, this_process(), MODE)
         new = request.new_report(settings, asked)
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
         with interrupted_by_sigterm(), desk.watch(outlook) as watching:
             async with alone(history, lease, table, new, request) as report:
                 return await apply_plan(
-                    PostgresStore(engine, table),
+                    books.store(table),
                     plan,
                     [history, watching],
                     " or ".join(running),
                     request.options(settings),
-                    PassLog(each_row=False),
+                    PassLog(each_row=not books.journals),
                     report,
                     force=force,
                 )

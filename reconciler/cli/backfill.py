@@ -133,7 +133,7 @@ def backfill(
     if as_json:
         print(json.dumps(report.as_json(settings.status_values())))
     else:
-        _print(report, output)
+        _print(report, output, settings)
     return exit_code(report)
 
 
@@ -160,14 +160,14 @@ def _check_missing(settings: Settings, *, force: bool, partly: bool) -> None:
         )
 
 
-def _print(report: PassReport, output: Path | None) -> None:
+def _print(report: PassReport, output: Path | None, settings: Settings) -> None:
     from reconciler.console.outlook import print_what_next
     from reconciler.console.report import print_report
 
     console = Console()
     if report.progress is not None:  # unless it was aborted before its beginning
         print_report(report, console)
-    print_what_next(report, sys.argv[1:], output, console)
+    print_what_next(report, sys.argv[1:], output, console, journal=settings.journal)
 
 
 async def _backfill(

@@ -67,13 +67,24 @@ def _bounds(outlook: Outlook) -> str:
 
 
 def print_what_next(
-    report: PassReport, command: Sequence[str], output: Path | None, console: Console
+    report: PassReport,
+    command: Sequence[str],
+    output: Path | None,
+    console: Console,
+    *,
+    journal: bool = True,
 ) -> None:
-    """What the operator can do now, as commands to copy; `output` is where a dry run was kept."""
+    """What the operator can do now, as commands to copy.
+
+    `output` is where a dry run was kept; `journal`: whether what was written can be taken back.
+    """
     # Neither may be said again: the one would begin anew, the other contradicts --apply.
     again = [word for word in command if word not in ("--restart", "--dry-run")]
     given = shlex.join(["reconciler", *again])
-    steps = _after_dry_run(report, given, output) if report.dry_run else _next(report, given)
+    if report.dry_run:
+        steps = _after_dry_run(report, given, output)
+    else:
+        steps = _next(report, given, journal=journal)
     for line in steps:
         console.print(Text(line, style="dim"), soft_wrap=True)
 
@@ -92,12 +103,13 @@ def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Ite
         yield "the rows after these were not looked at"
 
 
-def _next(report: PassReport, command: str) -> Iterator[str]:
+def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
     if report.more_left and report.progress is not None:
-        yield f"more is left; to go on: {command}"
+        again = "to go on" if journal else "to look again at all that are running"
+        yield f"more is left; {again}: {command}"
     if report.held_back:
         yield "held back: check cluster and namespace; --force writes them all the same"
-    if report.changed:
+    if report.changed and journal:
         yield f"to take it back: reconciler undo {report.pass_id}"
 
 

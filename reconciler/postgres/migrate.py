@@ -25,18 +25,20 @@ _LOCK = 5_318_008_141_592_653_589
 _LOCK_POLL_SECONDS = 0.2
 
 
-async def migrate(dsn: str, mapping: TableMapping) -> list[str]:
+async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
     """Bring our schema to head and add to the application's table what is missing.
 
+    Without `own_schema` nothing of ours is made, and only the application's table is fitted.
     Safe to repeat, and to run from several places at once. Returns what was done, a line each.
     Raises `DatabaseUnusable`.
     """
     with translated("migrate the database"):
         async with _engine(dsn) as engine, _alone(engine):
             before, missing = await _state(engine, mapping)
-            config = alembic_config(dsn, mapping)
-            # In a thread, because alembic/env.py runs an event loop of its own.
-            await asyncio.to_thread(command.upgrade, config, "head")
+            if own_schema:
+                config = alembic_config(dsn, mapping)
+                # In a thread, because alembic/env.py runs an event loop of its own.
+                await asyncio.to_thread(command.upgrade, config, "head")
             # Migration 0002 has fitted the table if it ran just now; a table that was named in
             # the settings only after that is fitted here.
             after, still_missing = await _state(engine, mapping)
@@ -46,7 +48,9 @@ async def migrate(dsn: str, mapping: TableMapping) -> list[str]:
             return list(_what_was_done(before, after, missing, mapping.names))
 
 
-async def migration_sql(dsn: str, mapping: TableMapping, output: TextIO) -> None:
+async def migration_sql(
+    dsn: str, mapping: TableMapping, output: TextIO, *, own_schema: bool = True
+) -> None:
     """Write the statements that `migrate` would run on this database, and run none of them."""
     with translated("read the database's schema"):
         async with _engine(dsn) as engine:
@@ -54,7 +58,7 @@ async def migration_sql(dsn: str, mapping: TableMapping, output: TextIO) -> None
     config = alembic_config(dsn, mapping)
     config.output_buffer = output
     config.attributes["missing"] = missing
-    if revision != ScriptDirectory.from_config(config).get_current_head():
+    if own_schema and revision != ScriptDirectory.from_config(config).get_current_head():
         command.upgrade(config, f"{revision or 'base'}:head", sql=True)
     elif not missing:
         output.write("-- nothing to do: up to date\n")

@@ -20,7 +20,7 @@ from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.ports import Written
 from reconciler.postgres.engine import refusal_of_a_row, translated
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.write import guarded_write
+from reconciler.postgres.write import guarded_write, unjournalled_write
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
@@ -29,14 +29,22 @@ COUNTED_AT_ONCE = 20_000
 class PostgresStore:
     """Implements `Store` over one mapped table, or over a window of its rows."""
 
-    def __init__(self, engine: AsyncEngine, table: MappedTable, window: Window = EVERY) -> None:
-        self._engine, self._table = engine, table
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        table: MappedTable,
+        window: Window = EVERY,
+        *,
+        journalled: bool = True,
+    ) -> None:
+        """`journalled`: whether what is written is noted down, in our schema."""
+        self._engine, self._table, self._journalled = engine, table, journalled
         self._in_window = _in_window(table, window)
 
     @cached_property
     def _write(self) -> sa.Select[Any]:
         # Made when it is first needed: a dry run works on a table that lacks what it writes.
-        return guarded_write(self._table)
+        return (guarded_write if self._journalled else unjournalled_write)(self._table)
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
@@ -86,7 +94,7 @@ class PostgresStore:
                 return rows
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-        """Finish and journal those rows that are still running with the run id that was seen.
+        """Finish those rows that are still running with the run id that was seen; journal them.
 
         Does not wait for a row that another transaction has locked: whoever locked it is writing
         it, and if not, the next pass will.

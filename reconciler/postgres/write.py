@@ -30,6 +30,11 @@ def guarded_write(table: MappedTable) -> sa.Select[Any]:
     return sa.select(finished.c.id).add_cte(_journal(table, finished))
 
 
+def unjournalled_write(table: MappedTable) -> sa.Select[Any]:
+    """The same where there is no journal."""
+    return sa.select(finish_given(table).c.id)
+
+
 def finish_given(table: MappedTable) -> sa.CTE:
     """The write without its journal: what it has finished, with old, new and given values.
 

@@ -38,6 +38,7 @@ from reconciler.settings.values import (
     OptionalName,
     Port,
     Rate,
+    Switch,
     Values,
     Where,
     normal_database_url,
@@ -211,6 +212,9 @@ class Settings(DatabaseSettings):
     )
     interval: Interval = Field(
         timedelta(seconds=30), description="from the start of one pass of the loop to the next"
+    )
+    journal: Switch = Field(
+        default=True, description="on, off: whether anything of ours is kept in the database"
     )
     journal_retention: JournalRetention = Field(
         timedelta(days=90), description="how long changes are kept, for explaining and undoing"

@@ -118,6 +118,16 @@ def parse_where(value: object) -> object:
     return RowFilter(column.strip(), parsed)
 
 
+def parse_switch(value: object) -> object:
+    """`on` or `off`, or a boolean of TOML."""
+    known = {"on": True, "off": False}
+    if isinstance(value, bool):
+        return value
+    if (word := str(value).strip().lower()) not in known:
+        raise ValueError("must be on or off")
+    return known[word]
+
+
 def check_rate(value: float) -> float:
     """0 for no limit, or at least 1: slower, a pass would stand still without saying so."""
     if value != 0 and not value >= 1:
@@ -148,4 +158,5 @@ Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 Rate = Annotated[float, AfterValidator(check_rate)]
 Interval = Annotated[Duration, AfterValidator(check_interval)]
 JournalRetention = Annotated[Duration, AfterValidator(check_journal_retention)]
+Switch = Annotated[bool, BeforeValidator(parse_switch)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]

@@ -104,7 +104,15 @@ async def real_bench(database: Database) -> Bench:
     return RealBench(database, PostgresStore(database.engine, await database.table()))
 
 
-@pytest.fixture(params=["fake_bench", "real_bench"])
+@pytest.fixture
+async def bare_bench(database: Database) -> Bench:
+    """In a database that has nothing of ours."""
+    await database.execute("DROP SCHEMA reconciler CASCADE")
+    table = await database.table()
+    return RealBench(database, PostgresStore(database.engine, table, journalled=False))
+
+
+@pytest.fixture(params=["fake_bench", "real_bench", "bare_bench"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     bench: Bench = request.getfixturevalue(request.param)
     return bench

@@ -41,6 +41,7 @@ class FakeApp:
     did: list[str] = field(default_factory=list)
     epoch: int | None = 1
     claims: int = 0
+    journals: bool = True
     namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
     settings: Any = field(default_factory=lambda: SimpleNamespace(table="workflow_executions"))
 

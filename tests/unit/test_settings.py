@@ -166,6 +166,7 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_MAX_MISSING_RATIO", "50", "less than or equal to 1"),
         ("RECONCILER_TABLE", "a.b.c", "should match pattern"),
         ("RECONCILER_LOG_FORMAT", "xml", "'console' or 'json'"),
+        ("RECONCILER_JOURNAL", "false", "must be on or off"),
         ("RECONCILER_COLUMNS__WORKFLOW_ID", "", "at least 1 character"),
     ],
 )
@@ -295,6 +296,17 @@ def test_the_shorter_of_limit_and_column_wins(monkeypatch: pytest.MonkeyPatch) -
     assert settings.policy(timedelta(1), None).error_message_limit == 100
     assert settings.policy(timedelta(1), 50).error_message_limit == 50
     assert settings.policy(timedelta(1), 255).error_message_limit == 100
+
+
+@pytest.mark.parametrize(("text", "on"), [("on", True), ("off", False), ("OFF", False)])
+def test_the_journal_is_switched_on_and_off(
+    monkeypatch: pytest.MonkeyPatch, text: str, on: bool
+) -> None:
+    assert load_settings(Settings).journal
+
+    monkeypatch.setenv("RECONCILER_JOURNAL", text)
+
+    assert load_settings(Settings).journal is on
 
 
 def test_missing_can_be_failed(monkeypatch: pytest.MonkeyPatch) -> None:

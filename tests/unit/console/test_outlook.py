@@ -36,14 +36,16 @@ def outlook(**fields: Any) -> list[str]:
     return screen.getvalue().splitlines()
 
 
-def next_steps(command: list[str], output: str | None = None, **fields: Any) -> list[str]:
+def next_steps(
+    command: list[str], output: str | None = None, *, journal: bool = True, **fields: Any
+) -> list[str]:
     report = PassReport("p-1", "backfill", dry_run=False, started_at=NOW)
     report.progress = Progress()
     for name, value in fields.items():
         setattr(report, name, value)
     screen = io.StringIO()
     kept = None if output is None else Path(output)
-    print_what_next(report, command, kept, Console(file=screen, width=80))
+    print_what_next(report, command, kept, Console(file=screen, width=80), journal=journal)
     return screen.getvalue().splitlines()
 
 
@@ -166,3 +168,14 @@ def test_what_would_begin_anew_or_contradict_is_not_said_again() -> None:
 
     steps = next_steps(["backfill", "--dry-run"], dry_run=True, written=Counter(failed=1))
     assert steps == ["to write this: reconciler backfill --apply"]
+
+
+def test_without_a_journal_nothing_is_taken_back_or_gone_on_with() -> None:
+    more = Progress(Span(5, 9))
+    steps = next_steps(
+        ["backfill", "--apply"], journal=False, progress=more, written=Counter(failed=1)
+    )
+
+    assert steps == [
+        "more is left; to look again at all that are running: reconciler backfill --apply"
+    ]

@@ -1,0 +1,89 @@
+"""What is kept of passes, and who may pass: in our schema, or nowhere (RECONCILER_JOURNAL=off)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.verdict import StatusValues
+from reconciler.core.window import EVERY, Window
+from reconciler.ports import Lease, Observer
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.lease import Lease as OwnLease
+from reconciler.postgres.lease import lease_name
+from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.own_schema import check_own_schema
+from reconciler.postgres.prune import Pruning
+from reconciler.postgres.store import PostgresStore
+from reconciler.postgres.unrecorded import NoHistory, NoLease
+
+History: TypeAlias = PassHistory | NoHistory
+
+
+class OwnSchema:
+    """All of it: the journal, the history, the lease."""
+
+    #: Whether what passes change is journalled.
+    journals = True
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def check(self, *, looping: bool) -> None:
+        """Check that it can be used; `looping`: the lease too. Raises `DatabaseUnfit`."""
+        await check_own_schema(self._engine, looping=looping)
+
+    def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
+        """Writes what it finishes into the journal."""
+        return PostgresStore(self._engine, table, window)
+
+    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> PassHistory:
+        """The passes over a table and a namespace."""
+        return PassHistory(self._engine, table_name, namespace, statuses)
+
+    def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:
+        """Who removes of the history and the journal what is older than that."""
+        return [Pruning(self._engine, table_name, namespace, kept)]
+
+    def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:
+        """The right to pass, or `of` another kind of pass, of a process called `holder`."""
+        return OwnLease(self._engine, lease_name(table_name, of), namespace, holder)
+
+
+class NoSchema:
+    """None of it: the database has nothing of ours, and the role needs the table alone."""
+
+    journals = False
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def check(self, *, looping: bool) -> None:
+        """There is nothing to check."""
+
+    def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
+        """The same guarded write, without its journal."""
+        return PostgresStore(self._engine, table, window, journalled=False)
+
+    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> NoHistory:  # noqa: ARG002
+        """Of this process alone."""
+        return NoHistory(self._engine)
+
+    def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:  # noqa: ARG002
+        """Nobody."""
+        return []
+
+    def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:  # noqa: ARG002
+        """Everybody's."""
+        return NoLease()
+
+
+Bookkeeping: TypeAlias = OwnSchema | NoSchema
+
+
+def bookkeeping(engine: AsyncEngine, *, journal: bool) -> Bookkeeping:
+    """In our schema or, without a journal, in none."""
+    return OwnSchema(engine) if journal else NoSchema(engine)
