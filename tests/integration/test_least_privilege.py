@@ -262,10 +262,12 @@ class TestWithoutOurSchema:
         await run_backfill(off, Request(output=plan), Desk())
         monkeypatch.setattr("reconciler.planned.interrupted_by_sigterm", nullcontext)
 
-        report = await run_plan(off, Request(apply=True), plan, Desk(), force=False)
+        with capture_logs() as lines:
+            report = await run_plan(off, Request(apply=True), plan, Desk(), force=False)
 
         assert report is not None
         assert (report.error, report.written) == (None, {"failed": 1})
+        assert [line["log_level"] for line in lines if line["event"] == "finished"] == ["info"]
 
     async def test_a_row_is_explained(self, stage: Stage, off: Settings) -> None:
         handle = await stage.closed()
