@@ -28,8 +28,8 @@ from reconciler.postgres.tables import TableMapping
 from reconciler.reconcile import PassOptions, run_pass
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
-from reconciler.temporal.connect import connect, load_config
-from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.config import load_config
+from reconciler.temporal.connect import connect
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
@@ -130,7 +130,7 @@ class App:
 
         Raises `TemporalUnusable`.
         """
-        return await describe_namespace(Rpc(self.rpc.client, RateLimiter(0)))
+        return await describe_namespace(self.rpc.unlimited())
 
     async def forget_connections(self) -> None:
         """Start anew with the database: what is pooled may be dead, or lead to a replica."""
@@ -171,7 +171,7 @@ async def open_app(
     `by_type`: rows are chosen by their workflow type; `ask_archive`: see `TemporalProbe`.
     `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
     """
-    temporal = temporal or load_config(temporal_environment())
+    temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
     async with using_engine(settings.dsn()) as engine:
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []

@@ -140,11 +140,11 @@ def run_loop(
     from reconciler.daemon import run_daemon
     from reconciler.schedule import Every, parse_cron
     from reconciler.settings.load import temporal_environment
-    from reconciler.temporal.connect import load_config
+    from reconciler.temporal.config import load_config
 
     settings = load()
     schedule = Every(settings.interval) if cron is None else parse_cron(cron, datetime.now(UTC))
-    temporal = load_config(temporal_environment())
+    temporal = load_config(temporal_environment(), settings.proxy_url)
     asyncio.run(run_daemon(settings, schedule, temporal))
 
 

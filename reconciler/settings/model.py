@@ -37,6 +37,7 @@ from reconciler.settings.values import (
     Name,
     OptionalName,
     Port,
+    ProxyUrl,
     Rate,
     Switch,
     Values,
@@ -223,8 +224,16 @@ class Settings(DatabaseSettings):
         "127.0.0.1", description="where the loop serves health and metrics; 0.0.0.0 for everybody"
     )
     http_port: Port = Field(8080, description="its port; 0 = any free one, see the log")
+    temporal_proxy: ProxyUrl | None = Field(
+        None, description="the HTTP proxy to Temporal, http://[user:password@]host:port"
+    )
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")
+
+    @property
+    def proxy_url(self) -> str | None:
+        """The proxy to Temporal, with its password; None for none."""
+        return None if self.temporal_proxy is None else self.temporal_proxy.get_secret_value()
 
     def policy(self, retention: timedelta, column_length: int | None) -> Policy:
         """The policy, given Temporal's retention and the length of the error message's column."""

@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
 _AGE_UNITS = _UNITS | {"w": 7 * 86400}
 MAX_PORT = 65535
+_HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
 # What SQLAlchemy's URLs call differently, and what they may say about what we decide ourselves.
 _LIBPQ = {"ssl": "sslmode"}
 _DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
@@ -128,6 +129,19 @@ def parse_switch(value: object) -> object:
     return known[word]
 
 
+def check_proxy_url(value: object) -> object:
+    """The URL of an HTTP proxy. Its errors never repeat it: it may hold a password."""
+    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    url = url.removesuffix("/")
+    login, _, place = url.removeprefix("http://").rpartition("@")
+    match = _HOST_PORT.fullmatch(place)
+    if not url.startswith("http://") or match is None or int(match[1]) > MAX_PORT:
+        raise ValueError("must look like http://[user:password@]host:port")
+    if set(login) & set("@/?#[]") or not login.isascii() or not login.isprintable():
+        raise ValueError("has special characters in user or password: percent-encode them")
+    return url
+
+
 def check_rate(value: float) -> float:
     """0 for no limit, or at least 1: slower, a pass would stand still without saying so."""
     if value != 0 and not value >= 1:
@@ -151,6 +165,7 @@ def check_journal_retention(value: timedelta) -> timedelta:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
+ProxyUrl = Annotated[SecretStr, BeforeValidator(check_proxy_url)]
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
 Values = Annotated[tuple[Name, ...], BeforeValidator(parse_values), Field(min_length=1)]

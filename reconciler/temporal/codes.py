@@ -11,9 +11,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.text import one_line
 from reconciler.errors import TemporalUnfit, TemporalUnusable
+from reconciler.temporal.route import Route
 
 # Nothing of the service can be used with these, by any row.
-_NO_ACCESS = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+NO_ACCESS = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
 # The server closes each connection every few minutes: one retry of our own, then it is away.
 _AWAY = (
     RPCStatusCode.UNAVAILABLE,
@@ -30,31 +31,39 @@ class NotFound(RowError):
     """Temporal does not know this workflow or run."""
 
 
-def meaning(error: RPCError, target: str, namespace: str) -> Exception:
+class NamespaceUnusable(TemporalUnusable):
+    """This namespace cannot be used now; others of the same server may be."""
+
+
+class NamespaceUnfit(NamespaceUnusable, TemporalUnfit):
+    """There is no such namespace, or not for us."""
+
+
+def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exception:
     """What an error code that was not retried, or not with success, means to the pass.
 
-    `RowError` for what concerns this row only, `TemporalUnusable` for what ends the pass.
+    `RowError` for what concerns this row only, `NamespaceUnusable` for what concerns all rows of
+    this namespace, any other `TemporalUnusable` for what ends the pass. `named_by` is where the
+    namespace's name comes from.
     """
+    target = route.target
     text = one_line(error.message, 300)
     if error.status == RPCStatusCode.NOT_FOUND:
         # The same code for "no such workflow" and "no such namespace": only the detail tells.
         if _detail(error, NamespaceNotFoundFailure()) is None:
             return NotFound(text)
-        return TemporalUnfit(
-            f"Temporal at {target} has no namespace {namespace!r}: set TEMPORAL_NAMESPACE"
+        return NamespaceUnfit(
+            f"Temporal at {target} has no namespace {namespace!r}: set {named_by}"
         )
-    if error.status in _NO_ACCESS:
-        return TemporalUnfit(
+    if error.status in NO_ACCESS:
+        return NamespaceUnfit(
             f"Temporal at {target} refuses access to namespace {namespace!r} "
             f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
         )
     if is_away(error):
-        return TemporalUnusable(
-            f"Temporal at {target} is unreachable "
-            f"({error.status.name.lower()}: {text}): check TEMPORAL_ADDRESS"
-        )
+        return route.trouble(f"{error.status.name.lower()}: {error.message}")
     if is_rate_limit(error):
-        return TemporalUnusable(
+        return NamespaceUnusable(
             f"Temporal at {target} keeps throttling namespace {namespace!r} "
             f"({text}): lower RECONCILER_MAX_RPS"
         )

@@ -29,9 +29,18 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from reconciler.errors import TemporalUnusable
-from reconciler.temporal.codes import NotFound, RowError, is_away, is_rate_limit, meaning
+from reconciler.temporal.api_key import KeyFile
+from reconciler.temporal.codes import (
+    NO_ACCESS,
+    NamespaceUnusable,
+    NotFound,
+    RowError,
+    is_away,
+    is_rate_limit,
+    meaning,
+)
 from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.route import Route
 
 #: Per attempt. A describe takes milliseconds; a server that needs longer is in trouble.
 RPC_TIMEOUT = timedelta(seconds=10)
@@ -56,14 +65,39 @@ _Response = TypeVar("_Response")
 class Rpc:
     """The handful of calls the probe needs, on one client and one rate limit."""
 
-    def __init__(self, client: Client, limiter: RateLimiter) -> None:
+    def __init__(
+        self,
+        client: Client,
+        limiter: RateLimiter,
+        key_file: KeyFile | None = None,
+        row_namespace: str | None = None,
+    ) -> None:
+        """`key_file`: where the client's API key comes from, if it is from a file.
+
+        `row_namespace`: the namespace that a row names; without it, that of the client.
+        """
         self.client = client
         self._service = client.workflow_service
-        self._namespace = client.namespace
-        self._target = client.service_client.config.target_host
+        self.namespace = row_namespace or client.namespace
+        self._named_by = (
+            "TEMPORAL_NAMESPACE" if row_namespace is None else "the right one in the row"
+        )
+        config = client.service_client.config
+        self._route = Route(config.target_host, config.tls, config.http_connect_proxy_config)
         self._limiter = limiter
+        self._key_file = key_file
         #: The calls that have ended, by kind and by gRPC's name of the code.
         self.calls: Counter[tuple[str, str]] = Counter()
+
+    def of_row(self, namespace: str) -> Rpc:
+        """The same for the namespace that a row names; connection, limit and counts are shared."""
+        other = Rpc(self.client, self._limiter, self._key_file, namespace)
+        other.calls = self.calls
+        return other
+
+    def unlimited(self) -> Rpc:
+        """The same past the rate limit, and with counts of its own."""
+        return Rpc(self.client, RateLimiter(0), self._key_file)
 
     @property
     def rate(self) -> float:
@@ -80,18 +114,20 @@ class Rpc:
 
     async def describe_namespace(self) -> DescribeNamespaceResponse:
         """The namespace itself: proves that it exists, and tells retention and capabilities."""
-        request = DescribeNamespaceRequest(namespace=self._namespace)
+        request = DescribeNamespaceRequest(namespace=self.namespace)
         try:
             return await self._call("namespace", self._service.describe_namespace, request)
         except RowError as error:
-            raise TemporalUnusable(f"Temporal cannot describe its namespace: {error}") from error
+            raise NamespaceUnusable(
+                f"Temporal cannot describe namespace {self.namespace!r}: {error}"
+            ) from error
 
     async def describe(
         self, workflow_id: str, run_id: str = ""
     ) -> DescribeWorkflowExecutionResponse:
         """One run, or the current run of the id if no run is given. Raises `NotFound`."""
         request = DescribeWorkflowExecutionRequest(
-            namespace=self._namespace,
+            namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
         )
         return await self._call("describe", self._service.describe_workflow_execution, request)
@@ -99,7 +135,7 @@ class Rpc:
     async def close_event(self, workflow_id: str, run_id: str) -> HistoryEvent:
         """The true last event of a closed run. Raises `NotFound` if it is gone."""
         request = GetWorkflowExecutionHistoryRequest(
-            namespace=self._namespace,
+            namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
             history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
             skip_archival=True,
@@ -119,7 +155,7 @@ class Rpc:
         not know itself, and only with a run id (server 1.32, workflow_handler.go).
         """
         request = GetWorkflowExecutionHistoryRequest(
-            namespace=self._namespace,
+            namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
             maximum_page_size=ARCHIVE_PAGE_EVENTS,
             skip_archival=False,
@@ -144,7 +180,7 @@ class Rpc:
     async def cancel_cause(self, workflow_id: str, run_id: str) -> str:
         """Why a run was cancelled, as its requester put it; empty if nobody said."""
         request = GetWorkflowExecutionHistoryReverseRequest(
-            namespace=self._namespace,
+            namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
             maximum_page_size=CANCEL_SEARCH_EVENTS,
         )
@@ -163,7 +199,7 @@ class Rpc:
         """
         quoted = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
         request = ListWorkflowExecutionsRequest(
-            namespace=self._namespace,
+            namespace=self.namespace,
             page_size=1,
             query=f"WorkflowId = '{quoted}' AND StartTime >= '{first.isoformat()}'"
             f" AND StartTime < '{last.isoformat()}'",
@@ -178,9 +214,10 @@ class Rpc:
         request: Message,
         metadata: Mapping[str, str | bytes] | None = None,
     ) -> _Response:
-        pauses, away = iter(THROTTLED_PAUSES), False
+        pauses, away, refused = iter(THROTTLED_PAUSES), False, False
         while True:
             await self._limiter.acquire()
+            key = None if self._key_file is None else self._key_file.renewed()
             code = RPCStatusCode.CANCELLED  # unless it is answered
             try:
                 answer = await method(
@@ -193,10 +230,15 @@ class Rpc:
                     await asyncio.sleep(pause)
                 elif is_away(error) and not away:
                     away = True
+                elif code in NO_ACCESS and not refused and self._key_has_changed(key):
+                    refused = True
                 else:
-                    raise meaning(error, self._target, self._namespace) from error
+                    raise meaning(error, self._route, self.namespace, self._named_by) from error
             else:
                 code = RPCStatusCode.OK
                 return answer
             finally:
                 self.calls[kind, code.name] += 1
+
+    def _key_has_changed(self, refused: str | None) -> bool:
+        return self._key_file is not None and self._key_file.renewed(at_once=True) != refused

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.command import Command, Result
+from tests.certificates import Authority
 from tests.conftest import Database, with_database, with_user
 from tests.silent import silent_server
+from tests.tls import tls_proxy
 
 SECRET = "s3cret"
 
@@ -55,7 +57,40 @@ async def test_no_temporal_address(database: Database, tmp_path: Path) -> None:
 
 
 async def test_a_profile_that_is_not_there(reconciler: Command) -> None:
-    assert_refused(await reconciler("once", TEMPORAL_PROFILE="prod"), 2, "Temporal's settings")
+    assert_refused(await reconciler("once", TEMPORAL_PROFILE="prod"), 2, "no profile 'prod'")
+
+
+async def test_a_certificate_whose_variable_is_misspelt(reconciler: Command) -> None:
+    result = await reconciler("once", TEMPORAL_TLS_CLIENT_CERT=SECRET)
+
+    assert_refused(
+        result, 2, "TEMPORAL_TLS_CLIENT_CERT: there is no such variable, did you mean TEMPORAL_TLS_"
+    )
+
+
+async def test_a_proxy_that_is_not_there(reconciler: Command) -> None:
+    proxy = f"http://user:{SECRET}@127.0.0.1:1"
+
+    result = await reconciler("once", RECONCILER_TEMPORAL_PROXY=proxy)
+
+    assert_refused(result, 4, "the proxy at 127.0.0.1:1 is unreachable (Connection refused")
+
+
+async def test_a_loop_does_not_wait_for_a_certificate_to_be_trusted(
+    reconciler: Command, temporal_address: str, tmp_path: Path
+) -> None:
+    here = Authority(tmp_path).issue("127.0.0.1")
+    async with tls_proxy(temporal_address, here) as address:
+        result = await reconciler(
+            "run",
+            TEMPORAL_ADDRESS=address,
+            TEMPORAL_TLS_SERVER_CA_CERT_PATH=str(Authority(tmp_path, "stranger").root),
+            RECONCILER_HTTP_PORT="0",
+            RECONCILER_LOG_LEVEL="error",
+        )
+
+    told = f"no TLS with Temporal at {address}: nobody trusted here vouches for its certificate"
+    assert_refused(result, 4, told, "TEMPORAL_TLS_SERVER_CA_CERT_PATH")
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]], ids=["table", "json"])

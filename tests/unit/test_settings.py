@@ -315,13 +315,49 @@ def test_missing_can_be_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(Settings).policy(timedelta(1), None).missing is MissingPolicy.FAIL
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "proxy:3128",
+        "https://proxy:3128",
+        "http://proxy",
+        "http://proxy:99999",
+        "http://u:s3cret@proxy:3128/path",
+        "http://u:s3cret@proxy",
+        "http://u:s3cret/1@proxy:3128",
+        "http://u:p@s3cret@proxy:3128",
+        "http://u:s3crét@proxy:3128",
+    ],
+)
+def test_a_proxy_that_cannot_be_one_never_shows_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("RECONCILER_TEMPORAL_PROXY", url)
+
+    assert refusal().startswith("RECONCILER_TEMPORAL_PROXY: ")
+
+
+@pytest.mark.parametrize("url", ["http://proxy:3128", "http://u:s3cret%40@10.0.0.1:3128/"])
+def test_a_proxy_is_kept_a_secret(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RECONCILER_TEMPORAL_PROXY", url)
+
+    settings = load_settings(Settings)
+
+    assert settings.proxy_url == url.removesuffix("/")
+    assert "s3cret" not in repr(settings)
+
+
 def test_temporals_variables_come_from_the_environment_and_then_from_dotenv(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Path(".env").write_text("TEMPORAL_ADDRESS=a:1\nTEMPORAL_NAMESPACE=from-file\n")
+    Path(".env").write_text(
+        "TEMPORAL_ADDRESS=a:1\nTEMPORAL_NAMESPACE=from-file\nTEMPORAL_API_KEY_FILE=key\n"
+    )
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "from-environment")
 
     environment = temporal_environment()
 
     assert environment["TEMPORAL_ADDRESS"] == "a:1"
     assert environment["TEMPORAL_NAMESPACE"] == "from-environment"
+    assert environment["TEMPORAL_API_KEY_FILE"] == "key"

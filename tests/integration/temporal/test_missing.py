@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from temporalio.service import RPCError
 
 from reconciler.core.model import Missing, Open, RunRow, Unknown
 from reconciler.errors import ConfigurationError, TemporalUnusable
-from reconciler.temporal.connect import connect, load_config
+from reconciler.temporal.connect import connect
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
@@ -182,38 +181,6 @@ class TestConnect:
         async with silent_server() as silent:
             with pytest.raises(TemporalUnusable, match="did not answer within 1 s"):
                 await connect({"target_host": f"127.0.0.1:{silent.port}"}, 100)
-
-
-class TestLoadConfig:
-    def test_has_no_default_address(self) -> None:
-        with pytest.raises(ConfigurationError, match="TEMPORAL_ADDRESS is not set"):
-            load_config({"HOME": "/nonexistent"})
-
-    def test_takes_temporals_own_variables(self) -> None:
-        config = load_config({"TEMPORAL_ADDRESS": "t:7233", "TEMPORAL_NAMESPACE": "n"})
-
-        assert config["target_host"] == "t:7233"
-        assert config["namespace"] == "n"
-
-    @pytest.mark.parametrize(
-        "content",
-        ['api_key = "s3cret-key', 'api_kye = "s3cret-key"', "api_key = s3cret-key"],
-    )
-    def test_a_mistake_in_the_file_does_not_show_what_is_in_it(
-        self, tmp_path: Path, content: str
-    ) -> None:
-        file = tmp_path / "temporal.toml"
-        file.write_text(f'[profile.default]\naddress = "t:7233"\n{content}\n')
-
-        with pytest.raises(ConfigurationError, match="Temporal's settings") as refused:
-            load_config({"TEMPORAL_CONFIG_FILE": str(file)})
-
-        assert "s3cret" not in str(refused.value)
-        assert "\n" not in str(refused.value)
-
-    def test_names_a_profile_that_is_not_there(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"Temporal's settings.*typo"):
-            load_config({"TEMPORAL_PROFILE": "typo", "TEMPORAL_ADDRESS": "t:7233"})
 
 
 async def test_an_open_workflow_costs_one_call(world: World) -> None:

@@ -20,7 +20,7 @@ from reconciler.daemon import STOP_TIMEOUT
 from reconciler.health import CHECK_TIMEOUT
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
-from reconciler.temporal.connect import load_config
+from reconciler.temporal.config import load_config
 
 Manifest: TypeAlias = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import GrpcStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import ConnectConfig, RPCError, RPCStatusCode
 
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.rpc import Rpc
@@ -24,7 +24,7 @@ def error(code: RPCStatusCode, text: str = "text", detail: Message | None = None
 
 
 def rpc(service: object, limiter: RateLimiter | None = None) -> Rpc:
-    config = SimpleNamespace(target_host="t:7233")
+    config = ConnectConfig(target_host="t:7233")
     client: Any = SimpleNamespace(
         workflow_service=service,
         namespace="ns",

@@ -1,0 +1,141 @@
+"""Temporal's own settings: TEMPORAL_* and temporal.toml, as arguments of `connect`.
+
+Read by Temporal's own code, `temporalio.envconfig`, so that a profile means here what it means to
+Temporal's command line; but what that code lets pass is refused: a file that is not there, a
+variable that does not exist, a certificate that is none.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS
+from temporalio.service import HttpConnectProxyConfig
+
+from reconciler.core.text import one_line
+from reconciler.errors import ConfigurationError
+from reconciler.temporal.api_key import KeyFile, check_key
+from reconciler.temporal.variables import API_KEY_FILE, check_variables
+
+_FILE = "TEMPORAL_CONFIG_FILE"
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):\d{1,5}")
+_CERTIFICATE, _KEY = "CERTIFICATE", "PRIVATE KEY"
+_PEM = {
+    _CERTIFICATE: re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----"),
+    _KEY: re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----"),
+}
+
+
+def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dict[str, Any]:
+    """Arguments of `connect`: those of `Client.connect`, and `key_file` for a key in a file.
+
+    `proxy` is a URL that has been checked. Raises `ConfigurationError`. There is no default
+    address: a daemon that guesses localhost in production would find every workflow missing.
+    """
+    check_variables({k: v for k, v in environment.items() if k != "TEMPORAL_ADDRESS" or v})
+    file = environment.get(_FILE)
+    if file is not None and not Path(file).is_file():
+        raise ConfigurationError(f"{_FILE}: there is no file {file}")
+    key_file = None
+    if path := environment.get(API_KEY_FILE):
+        key_file = KeyFile(path)
+        environment = {**environment, "TEMPORAL_API_KEY": key_file.renewed()}
+    profile = _load_profile(environment)
+    if not profile.address:
+        raise ConfigurationError(
+            "TEMPORAL_ADDRESS is not set: give Temporal's host:port, or a TEMPORAL_PROFILE"
+        )
+    if not _ADDRESS.fullmatch(profile.address):
+        raise ConfigurationError(
+            f"TEMPORAL_ADDRESS: must be host:port, and nothing else (it is {profile.address!r})"
+        )
+    if profile.api_key is not None:
+        check_key("TEMPORAL_API_KEY", profile.api_key)
+    if profile.tls is not None and not profile.tls.disabled:
+        _check_tls(profile.tls, environment)
+    config = dict(profile.to_client_connect_config())
+    if proxy is not None:
+        config["http_connect_proxy_config"] = proxy_config(proxy)
+    return config if key_file is None else {**config, "key_file": key_file}
+
+
+def proxy_config(url: str) -> HttpConnectProxyConfig:
+    """A proxy from its URL, http://[user:password@]host:port."""
+    parts = urlsplit(url)
+    login = None
+    if parts.username is not None:
+        login = unquote(parts.username), unquote(parts.password or "")
+    return HttpConnectProxyConfig(parts.netloc.rpartition("@")[2], login)
+
+
+def _load_profile(environment: Mapping[str, str]) -> ClientConfigProfile:
+    try:
+        return ClientConfigProfile.load(
+            config_file_strict=True, override_env_vars=dict(environment)
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        text = _without_excerpt(error)
+    if missing := re.fullmatch(r"Profile '(.*)' not found", text):
+        file = environment.get(_FILE, "temporal.toml")
+        raise ConfigurationError(f"TEMPORAL_PROFILE: there is no profile {missing[1]!r} in {file}")
+    text = text.removeprefix("Configuration loading error: ")
+    text = text.removeprefix("Invalid configuration: ")
+    raise ConfigurationError(
+        f"Temporal's settings (TEMPORAL_*, {environment.get(_FILE, 'temporal.toml')}): {text}"
+    )
+
+
+def _check_tls(tls: ClientConfigTLS, environment: Mapping[str, str]) -> None:
+    """Refuse what could not make a connection, before one is tried. Never repeats a key."""
+
+    def named(part: str) -> str:
+        names = (f"TEMPORAL_TLS_{part}_{kind}" for kind in ("PATH", "DATA"))
+        return next((n for n in names if n in environment), f"{part.lower()}_path (temporal.toml)")
+
+    if tls.server_root_ca_cert is not None:
+        _check_pem(named("SERVER_CA_CERT"), tls.server_root_ca_cert, _CERTIFICATE)
+    if tls.client_cert is not None:
+        _check_pem(named("CLIENT_CERT"), tls.client_cert, _CERTIFICATE)
+    if tls.client_private_key is not None:
+        _check_pem(named("CLIENT_KEY"), tls.client_private_key, _KEY)
+    if (tls.client_cert is None) != (tls.client_private_key is None):
+        there, other = "CLIENT_CERT", "CLIENT_KEY"
+        if tls.client_cert is None:
+            there, other = other, there
+        raise ConfigurationError(
+            f"{named(there)} is set, and TEMPORAL_TLS_{other}_PATH is not: a client certificate "
+            "needs both"
+        )
+
+
+def _check_pem(name: str, source: Path | str | bytes, kind: str) -> None:
+    where = f"{name}: {source}" if isinstance(source, Path) else name
+    try:
+        content = source.read_bytes() if isinstance(source, Path) else source
+        text = content.decode() if isinstance(content, bytes) else content
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{where}: {getattr(error, 'strerror', None) or 'is no PEM file'}"
+        ) from None
+    if kind is _KEY and "ENCRYPTED" in text:
+        raise ConfigurationError(f"{where}: is encrypted: give a key without a passphrase")
+    blocks = _PEM[kind].findall(text)
+    if not blocks:
+        raise ConfigurationError(f"{where}: holds no {kind.lower()} in PEM format")
+    if kind is _CERTIFICATE:
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata="\n".join(blocks))
+        except (ssl.SSLError, ValueError):
+            raise ConfigurationError(f"{where}: holds a certificate that cannot be read") from None
+
+
+def _without_excerpt(error: Exception) -> str:
+    """The message without the lines of the file it quotes: they may hold the API key."""
+    lines = [line for line in str(error).splitlines() if "|" not in line]
+    return one_line(" ".join(lines) or "cannot be read", 300)

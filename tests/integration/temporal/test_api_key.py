@@ -1,0 +1,72 @@
+"""An API key before a real Temporal: sent with each call, and renewed while we run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import TemporalUnfit
+from reconciler.temporal.codes import NotFound
+from reconciler.temporal.config import load_config
+from reconciler.temporal.connect import connect
+from tests.gateway import gateway
+
+
+async def test_a_key_is_sent_with_each_call(temporal_address: str) -> None:
+    async with gateway(temporal_address, key="right") as gate:
+        variables = {"TEMPORAL_ADDRESS": gate.address, "TEMPORAL_TLS": "false"}
+        await connect(load_config(variables | {"TEMPORAL_API_KEY": "right"}), 0)
+
+        assert set(gate.seen) == {"Bearer right"}
+        with pytest.raises(TemporalUnfit, match=r"Jwt is expired\): check TEMPORAL_API_KEY"):
+            await connect(load_config(variables | {"TEMPORAL_API_KEY": "wrong"}), 0)
+
+
+async def test_a_key_is_renewed_when_its_file_changes(
+    temporal_address: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("old\n")
+    async with gateway(temporal_address, key="old") as gate:
+        config = load_config(
+            {
+                "TEMPORAL_ADDRESS": gate.address,
+                "TEMPORAL_TLS": "false",
+                "TEMPORAL_API_KEY_FILE": str(file),
+            }
+        )
+        rpc, _ = await connect(config, 0)
+        other = rpc.of_row("other")
+        with pytest.raises(NotFound):
+            await rpc.describe("any")
+        gate.seen.clear()
+
+        gate.key = "new"
+        file.write_text("new\n")
+        with pytest.raises(NotFound):  # that is an answer
+            await rpc.describe("any")
+        with pytest.raises(TemporalUnfit, match="no namespace 'other'"):
+            await other.describe("any")
+
+    # Whether the first call comes with the old key depends on when the file was looked at last.
+    assert gate.seen[-2:] == ["Bearer new", "Bearer new"]
+    assert set(gate.seen[:-2]) <= {"Bearer old"}
+
+
+async def test_who_waits_for_a_server_connects_with_the_key_of_then(
+    temporal_address: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("old")
+    async with gateway(temporal_address, key="new") as gate:
+        config = load_config(
+            {
+                "TEMPORAL_ADDRESS": gate.address,
+                "TEMPORAL_TLS": "false",
+                "TEMPORAL_API_KEY_FILE": str(file),
+            }
+        )
+        file.write_text("new")
+
+        await connect(config, 0)
