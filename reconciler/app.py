@@ -31,7 +31,7 @@ from reconciler.settings.model import Settings
 from reconciler.temporal.config import load_config
 from reconciler.temporal.connect import connect
 from reconciler.temporal.namespace import Namespace, describe_namespace
-from reconciler.temporal.probe import TemporalProbe
+from reconciler.temporal.namespaces import NamespacesProbe
 from reconciler.temporal.rpc import Rpc
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class App:
     _books: Bookkeeping
     _pruning: Sequence[Observer]
     _engine: AsyncEngine
-    _probe: TemporalProbe
+    _probe: NamespacesProbe
     _pass_log: PassLog
 
     async def run_pass(
@@ -194,7 +194,7 @@ async def open_app(
         over = table.scope, table.scope_namespace(namespace.name)
         history = books.history(*over, policy.statuses)
         pruning = books.pruning(*over, settings.journal_retention)
-        probe = TemporalProbe(rpc, start_delay=settings.grace, ask_archive=ask_archive)
+        probe = NamespacesProbe(rpc, start_delay=settings.grace, ask_archive=ask_archive)
         kept = history, table, books, pruning
         yield App(settings, namespace, policy, rpc, *kept, engine, probe, PassLog())
 

@@ -7,7 +7,7 @@ all times are aware datetimes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
@@ -26,7 +26,7 @@ class RunRow:
     run_id: str | None
     #: When the application inserted the row; None where it does not say.
     created_at: datetime | None
-    #: Temporal's namespace; None where the table does not say: that of the connection.
+    #: Temporal's namespace; None or empty: that of the connection.
     namespace: str | None = None
 
 
@@ -83,6 +83,8 @@ class Missing:
     detail: str = "no such workflow"
     #: The workflow id is in use, by what may or may not be the row's own: reported, never written.
     id_in_use: bool = False
+    #: Of the row's namespace; None if it is that of the policy.
+    retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

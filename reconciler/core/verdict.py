@@ -71,7 +71,8 @@ class StatusValues:
 class Policy:
     """What the operator wants, plus the one thing Temporal decides: the retention."""
 
-    #: How long Temporal keeps a closed workflow (DescribeNamespace).
+    #: How long Temporal keeps a closed workflow (DescribeNamespace), where the row's namespace is
+    #: that of the connection.
     retention: timedelta
     #: Rows are inserted before their workflow starts: one this young may still be about to.
     grace: timedelta = timedelta(seconds=60)
@@ -122,7 +123,8 @@ def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime
     age = now - row.created_at
     if age < policy.grace:
         return Leave(row, LeaveReason.TOO_YOUNG, detail)
-    reason = _why_missing(row, age, policy.retention)
+    retention = policy.retention if missing.retention is None else missing.retention
+    reason = _why_missing(row, age, retention)
     if missing.id_in_use:
         return Leave(row, reason, detail)
     match policy.missing:

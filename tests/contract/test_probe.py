@@ -14,7 +14,7 @@ from reconciler.core.model import Missing, Open, RunRow
 from reconciler.errors import TemporalUnusable
 from reconciler.ports import Probe
 from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.probe import TemporalProbe
+from reconciler.temporal.namespaces import NamespacesProbe
 from reconciler.temporal.rpc import Rpc
 from tests.fakes import ScriptedProbe
 
@@ -26,7 +26,7 @@ def row(workflow_id: str) -> RunRow:
 
 
 def probe_of(client: Client) -> Probe:
-    return TemporalProbe(Rpc(client, RateLimiter(0)), timedelta(minutes=1))
+    return NamespacesProbe(Rpc(client, RateLimiter(0)), timedelta(minutes=1))
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""Rows of several namespaces over one connection: each is asked about where it says it belongs.
+
+The connection's own namespace is what the operator has set: if it cannot be used, nothing can be
+relied on, and the pass ends. Another one is what a row says: if it cannot be used, its rows are
+unknown, and the pass goes on with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from reconciler.core.model import Missing, Observation, RunRow, Unknown
+from reconciler.temporal.codes import NamespaceUnusable
+from reconciler.temporal.namespace import Namespace
+from reconciler.temporal.probe import TemporalProbe
+from reconciler.temporal.rpc import Rpc
+
+
+class NamespacesProbe:
+    """Implements `Probe` with a `TemporalProbe` for each namespace that rows name.
+
+    A namespace is described once per pass, when its first row is met: it must exist, and its
+    retention judges its missing rows.
+    """
+
+    def __init__(self, rpc: Rpc, start_delay: timedelta, *, ask_archive: bool = False) -> None:
+        """As for `TemporalProbe`."""
+        self._rpc, self._start_delay, self._ask_archive = rpc, start_delay, ask_archive
+        self._own = TemporalProbe(rpc, start_delay, ask_archive=ask_archive)
+        self._others: dict[str, TemporalProbe | Unknown] = {}
+        self._describing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def namespace(self) -> Namespace | None:
+        """The connection's own, as it was described last; None before."""
+        return self._own.namespace
+
+    async def retention(self) -> timedelta:
+        """That of the connection's namespace as it is now. Raises `TemporalUnusable`.
+
+        A pass begins with it: what is known of the others is of the pass before.
+        """
+        self._others.clear()
+        self._describing.clear()
+        return await self._own.retention()
+
+    def rpcs(self) -> Mapping[str, int]:
+        """The calls made so far, by kind, to all namespaces."""
+        return self._own.rpcs()
+
+    async def observe(self, row: RunRow) -> Observation:
+        """What Temporal says about the row, in the namespace that it names.
+
+        Raises `TemporalUnusable` if it is neither about this row nor about such a namespace.
+        """
+        name = row.namespace
+        if not name or name == self._rpc.namespace:
+            return await self._own.observe(row)
+        probe = await self._probe_of(name)
+        if isinstance(probe, Unknown):
+            return probe
+        try:
+            observed = await probe.observe(row)
+        except NamespaceUnusable as error:
+            # From here on no row of it is asked about: it may take seconds each time to be refused.
+            self._others[name] = unknown = Unknown(str(error))
+            return unknown
+        if isinstance(observed, Missing) and probe.namespace is not None:
+            return replace(observed, retention=probe.namespace.retention)
+        return observed
+
+    async def observe_current(self, workflow_id: str) -> Observation:
+        """What Temporal says about the current run of an id in the connection's namespace."""
+        return await self._own.observe_current(workflow_id)
+
+    async def _probe_of(self, name: str) -> TemporalProbe | Unknown:
+        async with self._describing[name]:
+            if name not in self._others:
+                self._others[name] = await self._described(name)
+        return self._others[name]
+
+    async def _described(self, name: str) -> TemporalProbe | Unknown:
+        if name.strip() != name or not name.isprintable():
+            return Unknown(f"the row's namespace {name!r} cannot be one")
+        rpc = self._rpc.of_row(name)
+        probe = TemporalProbe(rpc, self._start_delay, ask_archive=self._ask_archive)
+        try:
+            await probe.retention()
+        except NamespaceUnusable as error:
+            return Unknown(str(error))
+        return probe

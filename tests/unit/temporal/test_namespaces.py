@@ -1,0 +1,281 @@
+"""Rows that name a namespace: each is asked about there, and judged by what is kept there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ArchivalState
+from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, ResourceExhaustedFailure
+from temporalio.api.history.v1 import (
+    History,
+    HistoryEvent,
+    WorkflowExecutionCanceledEventAttributes,
+)
+from temporalio.api.namespace.v1 import NamespaceConfig, NamespaceInfo
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseResponse,
+    ListWorkflowExecutionsResponse,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from reconciler.core.model import Closed, Missing, Observation, Open, RunRow, Unknown
+from reconciler.errors import TemporalUnfit, TemporalUnusable
+from reconciler.temporal import rpc as rpc_module
+from reconciler.temporal.namespaces import NamespacesProbe
+from tests.factories import NOW, row
+from tests.unit.temporal.stubs import error, rpc
+
+NOT_FOUND = error(RPCStatusCode.NOT_FOUND, "workflow not found")
+ABSENT = error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure())
+DENIED = error(RPCStatusCode.PERMISSION_DENIED, "no")
+THROTTLED = error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=ResourceExhaustedFailure())
+AWAY = error(RPCStatusCode.UNAVAILABLE, "tcp connect error")
+RUNNING = WorkflowExecutionInfo(
+    execution=WorkflowExecution(workflow_id="wf-1", run_id="run-1"),
+    first_run_id="run-1",
+    status=Status.WORKFLOW_EXECUTION_STATUS_RUNNING,
+)
+
+
+class Service:
+    """Namespaces by name, with what each answers; `asked` are the calls so far by namespace."""
+
+    def __init__(self, **answers: WorkflowExecutionInfo | RPCError) -> None:
+        self.answers = answers
+        self.retention: dict[str, timedelta] = {}
+        self.described: dict[str, RPCError] = {}
+        self.archives = False
+        self.asked: Counter[tuple[str, str]] = Counter()
+
+    async def describe_namespace(
+        self, request: DescribeNamespaceRequest, **_: Any
+    ) -> DescribeNamespaceResponse:
+        name = request.namespace
+        self.asked["namespace", name] += 1
+        await asyncio.sleep(0)
+        if refusal := self.described.get(name):
+            raise refusal
+        if name != "ns" and name not in self.answers:
+            raise ABSENT
+        kept = Duration()
+        kept.FromTimedelta(self.retention.get(name, timedelta(days=1)))
+        states = ArchivalState.ARCHIVAL_STATE_DISABLED, ArchivalState.ARCHIVAL_STATE_ENABLED
+        return DescribeNamespaceResponse(
+            namespace_info=NamespaceInfo(name=name),
+            config=NamespaceConfig(
+                workflow_execution_retention_ttl=kept, history_archival_state=states[self.archives]
+            ),
+        )
+
+    async def describe_workflow_execution(
+        self, request: DescribeWorkflowExecutionRequest, **_: Any
+    ) -> DescribeWorkflowExecutionResponse:
+        self.asked["describe", request.namespace] += 1
+        answer = self.answers.get(request.namespace, NOT_FOUND)
+        if isinstance(answer, RPCError):
+            raise answer
+        return DescribeWorkflowExecutionResponse(workflow_execution_info=answer)
+
+    def __getattr__(self, name: str) -> Any:
+        """Any other call: what it is about does not matter here, only where it goes."""
+        canceled = WorkflowExecutionCanceledEventAttributes()
+        event = HistoryEvent(workflow_execution_canceled_event_attributes=canceled)
+        answers = {
+            "get_workflow_execution_history": GetWorkflowExecutionHistoryResponse(
+                history=History(events=[event])
+            ),
+            "get_workflow_execution_history_reverse": GetWorkflowExecutionHistoryReverseResponse(),
+            "list_workflow_executions": ListWorkflowExecutionsResponse(),
+        }
+
+        async def call(request: Any, **_: Any) -> Any:
+            self.asked[name, request.namespace] += 1
+            return answers[name]
+
+        return call
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_module, "THROTTLED_PAUSES", (1e-9,) * 2)
+
+
+def probe(service: Service, **options: bool) -> NamespacesProbe:
+    return NamespacesProbe(rpc(service), timedelta(minutes=1), **options)
+
+
+def of(namespace: str | None, **fields: Any) -> RunRow:
+    return row(1, namespace=namespace, **fields)
+
+
+@pytest.mark.parametrize("namespace", [None, "", "ns"])
+async def test_a_row_that_names_none_or_that_of_the_connection_is_asked_about_there(
+    namespace: str | None,
+) -> None:
+    service = Service(ns=RUNNING)
+
+    assert await probe(service).observe(of(namespace)) == Open()
+    assert service.asked == {("describe", "ns"): 1}, "and nothing else is asked"
+
+
+async def test_a_row_is_asked_about_in_the_namespace_that_it_names() -> None:
+    service = Service(other=RUNNING)
+
+    assert await probe(service).observe(of("other")) == Open()
+    assert await probe(service).observe(of(None)) == Missing()
+
+
+async def test_every_call_about_a_row_goes_to_its_namespace() -> None:
+    closed = WorkflowExecutionInfo()
+    closed.CopyFrom(RUNNING)
+    closed.status = Status.WORKFLOW_EXECUTION_STATUS_CANCELED
+    started, ended = Timestamp(), Timestamp()
+    started.FromDatetime(NOW - timedelta(hours=1))
+    ended.FromDatetime(NOW)
+    closed.start_time.CopyFrom(started)
+    closed.close_time.CopyFrom(ended)
+    service = Service(other=closed)
+
+    observed = await probe(service).observe(of("other", run_id=None))
+
+    assert isinstance(observed, Closed)
+    assert {kind for kind, _ in service.asked} == {
+        "namespace",
+        "describe",
+        "get_workflow_execution_history",
+        "get_workflow_execution_history_reverse",
+        "list_workflow_executions",
+    }
+    assert {name for _, name in service.asked} == {"other"}
+
+
+async def test_the_archive_is_asked_where_the_row_s_namespace_has_one() -> None:
+    service = Service(other=NOT_FOUND)
+    service.archives = True
+
+    await probe(service, ask_archive=True).observe(of("other"))
+
+    assert service.asked["get_workflow_execution_history", "other"] == 1
+
+
+async def test_a_missing_row_is_judged_by_the_retention_of_its_namespace() -> None:
+    service = Service(other=NOT_FOUND)
+    service.retention["other"] = timedelta(days=30)
+
+    assert await probe(service).observe(of("other")) == Missing(retention=timedelta(days=30))
+
+
+async def test_a_namespace_is_described_once_in_a_pass_and_anew_in_the_next() -> None:
+    service = Service(other=NOT_FOUND)
+    asking = probe(service)
+    assert await asking.retention() == timedelta(days=1)
+    await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
+    assert service.asked["namespace", "other"] == 1
+
+    service.retention["other"] = timedelta(days=7)
+    await asking.retention()
+
+    assert await asking.observe(of("other")) == Missing(retention=timedelta(days=7))
+    assert service.asked["namespace", "ns"] == 2
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (ABSENT, "Temporal at t:7233 has no namespace 'other': set the right one in the row"),
+        (
+            DENIED,
+            "refuses access to namespace 'other' (permission_denied: no): check TEMPORAL_API_KEY",
+        ),
+        (
+            error(RPCStatusCode.INVALID_ARGUMENT, "Invalid namespace."),
+            "Temporal cannot describe namespace 'other': invalid_argument: Invalid namespace.",
+        ),
+        (
+            THROTTLED,
+            "keeps throttling namespace 'other' (text): lower RECONCILER_MAX_RPS",
+        ),
+    ],
+    ids=["absent", "denied", "impossible", "throttled"],
+)
+async def test_a_namespace_that_cannot_be_used_makes_its_rows_unknown(
+    refusal: RPCError, told: str
+) -> None:
+    service = Service(ns=RUNNING, other=RUNNING)
+    service.described["other"] = refusal
+    asking = probe(service)
+
+    observed = await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
+
+    assert all(isinstance(each, Unknown) and told in each.cause for each in observed)
+    # Once per pass, or once per try where the server says to try again.
+    assert service.asked == {("namespace", "other"): 3 if refusal is THROTTLED else 1}
+    assert await asking.observe(of(None)) == Open(), "the others are not affected"
+
+
+@pytest.mark.parametrize("refusal", [ABSENT, DENIED, THROTTLED])
+async def test_a_namespace_that_cannot_be_used_any_more_is_not_asked_about_every_row(
+    refusal: RPCError,
+) -> None:
+    service = Service(other=refusal)
+    asking = probe(service)
+
+    first, second = [await asking.observe(of("other")) for _ in range(2)]
+
+    assert isinstance(first, Unknown)
+    assert "namespace 'other'" in first.cause
+    assert second == first
+    assert service.asked["describe", "other"] == (3 if refusal is THROTTLED else 1)
+
+
+async def test_a_server_that_is_away_ends_the_pass_whatever_the_row_names() -> None:
+    service = Service(other=AWAY)
+
+    with pytest.raises(TemporalUnusable, match="unreachable"):
+        await probe(service).observe(of("other"))
+
+
+async def test_a_server_whose_certificate_is_wrong_ends_the_pass_whatever_the_row_names() -> None:
+    wrong = error(RPCStatusCode.UNAVAILABLE, "invalid peer certificate: UnknownIssuer")
+
+    with pytest.raises(TemporalUnfit, match="no TLS"):
+        await probe(Service(other=wrong)).observe(of("other"))
+
+
+@pytest.mark.parametrize("refusal", [ABSENT, DENIED, THROTTLED])
+async def test_the_connection_s_own_namespace_ends_the_pass(refusal: RPCError) -> None:
+    with pytest.raises(TemporalUnusable):
+        await probe(Service(ns=refusal)).observe(of("ns"))
+
+
+@pytest.mark.parametrize("namespace", [" ", "other ", "\tother", "a\nb", "a\x00b"])
+async def test_what_cannot_be_a_namespace_is_not_asked_for(namespace: str) -> None:
+    service = Service()
+
+    observed = await probe(service).observe(of(namespace))
+
+    assert observed == Unknown(f"the row's namespace {namespace!r} cannot be one")
+    assert not service.asked
+
+
+async def test_calls_are_counted_together() -> None:
+    asking = probe(Service(ns=RUNNING, other=RUNNING))
+
+    observed: list[Observation] = [await asking.observe(of(name)) for name in (None, "other")]
+
+    assert observed == [Open(), Open()]
+    assert asking.rpcs()["describe"] == 2
