@@ -150,17 +150,17 @@ def test_a_missing_workflow_that_was_started_once_has_been_deleted_unless_it_may
 @pytest.mark.parametrize(
     ("retention", "reason"),
     [
-        pytest.param(RETENTION * 3, LeaveReason.NEVER_STARTED, id="longer"),
-        pytest.param(RETENTION, LeaveReason.EXPIRED, id="shorter"),
+        pytest.param(RETENTION, LeaveReason.NEVER_STARTED, id="longer"),
+        pytest.param(RETENTION / 3, LeaveReason.EXPIRED, id="shorter"),
         pytest.param(timedelta(), LeaveReason.EXPIRED, id="none at all"),
-        pytest.param(None, LeaveReason.EXPIRED, id="the policy's"),
+        pytest.param(None, LeaveReason.NEVER_STARTED, id="the policy's"),
     ],
 )
 def test_a_missing_workflow_is_judged_by_the_retention_of_its_own_namespace(
     retention: timedelta | None, reason: LeaveReason
 ) -> None:
     verdict = decide(
-        row(age=RETENTION * 2, run_id=None), Missing(retention=retention), policy(), NOW
+        row(age=RETENTION / 2, run_id=None), Missing(retention=retention), policy(), NOW
     )
 
     assert isinstance(verdict, Leave)

@@ -141,11 +141,29 @@ async def test_a_key_that_is_refused_and_has_not_changed_is_not_tried_again(
 async def test_a_call_is_tried_again_once_whatever_becomes_of_the_file(
     path: Path, key_file: KeyFile
 ) -> None:
-    service = Guarded("other", key_file, RPCStatusCode.UNAUTHENTICATED)
-    path.write_text("new")
+    class Restless(Guarded):
+        async def describe_workflow_execution(
+            self, request: Message, **options: Any
+        ) -> DescribeWorkflowExecutionResponse:
+            path.write_text(f"new-{self.tries}")
+            assert self.tries < 2, "once is enough"
+            return await super().describe_workflow_execution(request, **options)
+
+    service = Restless("other", key_file, RPCStatusCode.UNAUTHENTICATED)
 
     with pytest.raises(TemporalUnfit):
         await service.rpc(key_file).describe("wf")
+
+    assert service.tries == 2
+
+
+async def test_what_goes_past_the_rate_limit_renews_the_key_too(
+    path: Path, key_file: KeyFile
+) -> None:
+    path.write_text("new")
+    service = Guarded("new", key_file, RPCStatusCode.UNAUTHENTICATED)
+
+    await service.rpc(key_file).unlimited().describe("wf")
 
     assert service.tries == 2
 
