@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres.pooler_words import Refusal, known_refusal
 from reconciler.postgres.tables import OWN_SCHEMA
 from reconciler.postgres.tls import tls_trouble
 
@@ -66,7 +67,9 @@ class PoolerSafeDialect(PGDialect_asyncpg):
 registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
 
 
-def open_engine(dsn: Dsn, *, statement_timeout: int | None = STATEMENT_TIMEOUT) -> AsyncEngine:
+def open_engine(
+    dsn: Dsn, *, statement_timeout: int | None = STATEMENT_TIMEOUT, pooled: bool = True
+) -> AsyncEngine:
     """An engine that works behind a transaction-mode pooler.
 
     Such a pooler gives each transaction any server connection, so nothing may outlive one: time
@@ -74,6 +77,7 @@ def open_engine(dsn: Dsn, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
     asyncpg as it is, so that all of libpq's parameters mean what they mean elsewhere.
 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
+    `pooled=False` keeps no connection that is not in use: a pooler in session mode would lend it.
     """
     arguments: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
@@ -83,11 +87,11 @@ def open_engine(dsn: Dsn, *, statement_timeout: int | None = STATEMENT_TIMEOUT) 
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
+    pool: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 4}
     engine = create_async_engine(
         "postgresql+reconciler://",
         connect_args=arguments,
-        pool_pre_ping=True,
-        pool_size=4,
+        **(pool if pooled else {"poolclass": sa.NullPool}),
         isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
     )
     _tell_dsn(engine, dsn)
@@ -146,7 +150,9 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
         yield
     except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         misconfigured = isinstance(_origin(error), asyncpg.ClientConfigurationError)
-        refused = misconfigured or sqlstate(error).startswith(_REFUSALS)
+        turned_away = _by_pooler(error)
+        lasts = turned_away is not None and turned_away.lasts
+        refused = misconfigured or lasts or sqlstate(error).startswith(_REFUSALS)
         kind = DatabaseUnfit if refused else DatabaseUnusable
         raise kind(f"cannot {doing}: {_explain(error, source)}") from error
     except ValueError:  # from asyncpg's reading of the URL; its words may repeat the password
@@ -192,7 +198,13 @@ def _explain(error: BaseException, source: str) -> str:
         return f"the database is unreachable ({_text(origin)}): check {source}"
     if isinstance(origin, _BAD_URL):
         return f"{_text(origin)}: check {source}"
+    if turned_away := _by_pooler(error):
+        return f"{_text(origin)}: {turned_away.remedy.format(source=source)}"
     return _text(origin)
+
+
+def _by_pooler(error: BaseException) -> Refusal | None:
+    return known_refusal(sqlstate(error), str(_origin(error)))
 
 
 def _origin(error: BaseException) -> BaseException:

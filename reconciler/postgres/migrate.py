@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.application_table import Additions, add_missing, find_missing
 from reconciler.postgres.engine import open_engine, translated
 from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
@@ -23,6 +24,8 @@ from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
 _LOCK_POLL_SECONDS = 0.2
+#: Seconds; less than poolers let their clients wait.
+SECOND_CONNECTION_TIMEOUT = 15
 
 
 async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
@@ -86,7 +89,7 @@ def _scripts() -> Path:
 
 @asynccontextmanager
 async def _engine(dsn: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(dsn, statement_timeout=None)
+    engine = open_engine(dsn, statement_timeout=None, pooled=False)
     try:
         yield engine
     finally:
@@ -111,9 +114,23 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
             if await connection.scalar(taken):
                 driver: Any = (await connection.get_raw_connection()).driver_connection
                 await driver.execute("SELECT 1")  # a simple query closes the unnamed portal
+                await _check_second_connection(engine)
                 yield
                 return
         await asyncio.sleep(_LOCK_POLL_SECONDS)
+
+
+async def _check_second_connection(engine: AsyncEngine) -> None:
+    """Behind a pooler that lends one connection at a time, we would wait for ourselves."""
+    try:
+        async with asyncio.timeout(SECOND_CONNECTION_TIMEOUT), engine.connect() as connection:
+            await connection.execute(sa.select(1))
+    except TimeoutError:
+        raise DatabaseUnusable(
+            "cannot migrate the database: it takes two connections at a time, and the second was "
+            f"not to be had within {SECOND_CONNECTION_TIMEOUT} s: raise the pooler's "
+            "default_pool_size, or let DATABASE_URL lead to PostgreSQL itself"
+        ) from None
 
 
 async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None, Additions]:

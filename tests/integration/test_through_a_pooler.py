@@ -1,0 +1,240 @@
+"""Everything through a pooler in transaction mode, beside a neighbour who leaves its things about.
+
+Two server connections, each with settings, prepared statements, a temporary table and a lock that
+somebody else's session has forgotten there. Nothing of that disturbs us, and nothing is added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import create_async_engine
+from temporalio.client import Client
+
+from reconciler.app import open_app
+from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.core.report import PassReport
+from reconciler.errors import DatabaseUnusable
+from reconciler.journal import open_journal, undo
+from reconciler.ports import Observer
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import TableMapping
+from reconciler.settings.model import Settings
+from reconciler.worker.writer import RowWriter
+from tests.acceptance.stage import Stage
+from tests.conftest import Database
+from tests.pooler import Pooler, pooler
+
+ROWS = 30
+#: What a session may leave behind. Whoever leaves the search path about must name schemas.
+LEFT_ABOUT = """
+    SET search_path = nowhere;
+    SET statement_timeout = '59min';
+    SET lock_timeout = '58min';
+    SET default_transaction_isolation = 'serializable';
+    SET jit = off;
+    PREPARE __asyncpg_stmt_1__ AS SELECT 'theirs';
+    PREPARE s AS SELECT 'theirs';
+    CREATE TEMPORARY TABLE workflow_executions (id int);
+    CREATE TEMPORARY TABLE passes (id int);
+    LISTEN news;
+    SELECT pg_advisory_lock_shared(1);
+"""
+
+#: What docs/deployment.md has an application say to its own engine.
+AS_DOCUMENTED = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+
+
+@asynccontextmanager
+async def beside_a_neighbour(url: str) -> AsyncIterator[Pooler]:
+    """The pooler; its servers are at the end as the neighbour has left them."""
+    async with pooler(url) as here:
+        async with AsyncExitStack() as stack:
+            for each in [await here.transaction(stack) for _ in range(here.size)]:
+                await each.execute(LEFT_ABOUT)
+                await each.execute("COMMIT; BEGIN")
+        left = await here.traces()
+        assert len(left) == here.size
+        assert all(len(each) > 9 for each in left.values())
+        over = asyncio.Event()
+        neighbour = asyncio.create_task(come_and_go(here.url, over))
+        try:
+            yield here
+        finally:
+            over.set()
+            await neighbour
+        assert await here.traces() == left
+
+
+async def come_and_go(url: str, over: asyncio.Event) -> None:
+    """The neighbour: short transactions, so that the servers go from hand to hand."""
+    client = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        while not over.is_set():
+            async with client.transaction():
+                await client.execute("SELECT pg_sleep(0.005)")
+    finally:
+        await client.close(timeout=2)
+
+
+@pytest.fixture
+async def here(database: Database) -> AsyncIterator[Pooler]:
+    async with beside_a_neighbour(database.url) as here:
+        yield here
+
+
+@contextmanager
+def servers_seen() -> Iterator[dict[object, set[int]]]:
+    """The server processes of each client connection's transactions."""
+    seen = defaultdict[object, set[int]](set)
+
+    def note(connection: sa.Connection) -> None:
+        (process,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
+        seen[connection.connection.dbapi_connection].add(process)
+
+    sa.event.listen(sa.Engine, "begin", note)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(sa.Engine, "begin", note)
+
+
+class Desk:
+    """Agrees to everything."""
+
+    def agrees(self, outlook: Outlook) -> bool:
+        return True
+
+    def watch(self, outlook: Outlook) -> nullcontext[Observer]:
+        return nullcontext(Observer())
+
+
+@pytest.fixture
+async def stage(database: Database, temporal: Client, workflow_id: str) -> AsyncIterator[Stage]:
+    stage = Stage(database, temporal, workflow_id)
+    await stage.insert(await stage.closed(), ROWS)
+    yield stage
+    await stage.end()
+
+
+@pytest.fixture
+def settings(here: Pooler, temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    return Settings(
+        database_url=SecretStr(here.url),
+        table="public.workflow_executions",
+        batch_size=5,
+        max_rps=0,
+    )
+
+
+async def once(settings: Settings) -> PassReport:
+    async with open_app(settings, writing=True) as app:
+        return await app.run_pass("once", dry_run=False)
+
+
+async def test_passes_side_by_side(stage: Stage, settings: Settings) -> None:
+    with servers_seen() as seen:
+        reports = await asyncio.gather(*(once(settings) for _ in range(3)))
+
+    assert sum(report.changed for report in reports) == ROWS
+    assert [report.error for report in reports] == [None] * 3
+    assert await stage.statuses() == {"failed": ROWS}
+    assert await stage.journalled() == ROWS
+    assert any(len(each) > 1 for each in seen.values()), "nobody has changed its server"
+
+
+async def test_a_backfill_in_pieces_its_undo_and_what_is_told_of_them(
+    stage: Stage, settings: Settings
+) -> None:
+    piece = await run_backfill(settings, Request(apply=True, max_changes=10), Desk())
+    rest = await run_backfill(settings, Request(apply=True), Desk())
+    assert piece is not None
+    assert rest is not None
+    assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "gone on with"
+    async with open_app(settings, writing=False) as app:
+        (explained, *_) = await app.explain(stage.handles[0].id)
+    undone = UUID((await undo(settings, UUID(rest.pass_id), dry_run=False)).pass_id)
+    async with open_journal(settings) as journal:
+        passes = [each async for page in journal.passes(10) for each in page]
+        changes = [each async for page in journal.changes(100, undone) for each in page]
+
+    assert explained.stored.status == "failed"
+    assert await stage.statuses() == {"running": ROWS}
+    assert [each.mode for each in passes] == ["undo", "backfill"]
+    assert len(changes) == ROWS
+
+
+async def test_the_lease_of_the_loop(settings: Settings) -> None:
+    async with open_app(settings, writing=True, looping=True) as app:
+        first, second = app.lease(), app.lease()
+        assert await first.claim(timedelta(minutes=5)) == 1
+        await first.release()
+        assert await second.claim(timedelta(minutes=5)) is not None
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own engine", "the application's"])
+async def test_the_main_path(
+    database: Database, here: Pooler, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", here.url)
+    monkeypatch.setenv("RECONCILER_TABLE", "public.workflow_executions")
+    rows = [await database.insert(f"wf-{number}", "run") for number in range(6)]
+    application = create_async_engine(
+        here.url.replace("postgresql://", "postgresql+asyncpg://"),
+        connect_args=AS_DOCUMENTED,
+    )
+    writer = RowWriter.open(None if own else application)
+    now = datetime.now(UTC)
+    try:
+        written = await asyncio.gather(
+            *(writer.finish(f"wf-{n}", "completed", None, "run", now, None) for n in range(6))
+        )
+    finally:
+        await writer.close()
+        await application.dispose()
+
+    assert written == [True] * 6
+    assert {(await database.row(row))["status"] for row in rows} == {"completed"}
+
+
+async def test_several_migrations_at_once(empty_database: Database) -> None:
+    names = TableNames(schema="public")
+    async with beside_a_neighbour(empty_database.url) as here:
+        done = await asyncio.gather(*(migrate(here.url, names, "running") for _ in range(2)))
+        again = await migrate(here.url, names, "running")
+
+    assert sorted(len(lines) for lines in done) == [0, 3]
+    assert again == []
+
+
+async def test_a_migration_that_would_wait_for_itself_is_refused(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.postgres.migrate.SECOND_CONNECTION_TIMEOUT", 0.2)
+    async with pooler(empty_database.url, size=1) as here:
+        with pytest.raises(
+            DatabaseUnusable, match=r"the second was not .* default_pool_size"
+        ) as no:
+            await migrate(here.url, TableMapping())
+
+    assert "\n" not in str(no.value)
+    assert await empty_database.fetch("SELECT FROM pg_namespace WHERE nspname = 'reconciler'") == []
+
+
+async def test_in_session_mode_a_migration_takes_no_more_than_two(empty_database: Database) -> None:
+    async with pooler(empty_database.url, mode="session", size=2) as here:
+        assert len(await migrate(here.url, TableMapping())) == 3
