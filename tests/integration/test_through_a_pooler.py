@@ -27,7 +27,7 @@ from reconciler.errors import DatabaseUnusable
 from reconciler.journal import open_journal, undo
 from reconciler.ports import Observer
 from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping
+from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.settings.model import Settings
 from reconciler.worker.writer import RowWriter
 from tests.acceptance.stage import Stage
@@ -212,10 +212,10 @@ async def test_the_main_path(
 
 
 async def test_several_migrations_at_once(empty_database: Database) -> None:
-    names = TableNames(schema="public")
+    names = TableMapping(TableNames(schema="public"))
     async with beside_a_neighbour(empty_database.url) as here:
-        done = await asyncio.gather(*(migrate(here.url, names, "running") for _ in range(2)))
-        again = await migrate(here.url, names, "running")
+        done = await asyncio.gather(*(migrate(here.url, names) for _ in range(2)))
+        again = await migrate(here.url, names)
 
     assert sorted(len(lines) for lines in done) == [0, 3]
     assert again == []

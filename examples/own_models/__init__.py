@@ -1,0 +1,1 @@
+"""An application whose own Alembic makes the table, from the mixin."""
