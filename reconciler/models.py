@@ -31,8 +31,8 @@ class WorkflowExecutionColumns:
     itself. Columns can be declared again, with another name, type or default.
     """
 
-    #: The value of `status` that a new row has: RECONCILER_STATUSES__RUNNING, if it is another.
-    __running__: ClassVar[str] = "running"
+    #: RECONCILER_STATUSES__RUNNING, if it is another; of several the first is what a new row has.
+    __running__: ClassVar[str | tuple[str, ...]] = "running"
 
     workflow_id: Mapped[str] = mapped_column(Text, index=True, sort_order=-7)
     run_id: Mapped[str | None] = mapped_column(
@@ -46,7 +46,7 @@ class WorkflowExecutionColumns:
         @declared_attr
         def status(cls) -> Mapped[str]:  # noqa: N805 - a class's
             """Text, with the running value as the server's default."""
-            return mapped_column(Text, server_default=cls.__running__, sort_order=-4)
+            return mapped_column(Text, server_default=_running(cls)[0], sort_order=-4)
 
     created_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), sort_order=-3
@@ -69,6 +69,11 @@ class WorkflowExecutionMixin(WorkflowExecutionColumns):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True, sort_order=-8)
 
 
+def _running(model: type[WorkflowExecutionColumns]) -> tuple[str, ...]:
+    running = model.__running__
+    return (running,) if isinstance(running, str) else running
+
+
 def _add_index(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> None:
     """Add the partial index that passes scan, and `migrate` would add otherwise."""
     table = mapper.local_table
@@ -76,7 +81,7 @@ def _add_index(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> No
         return
     name = TableNames(table=table.name).index
     if name not in {index.name for index in table.indexes}:
-        predicate = is_running(mapper.columns["status"], model.__running__)
+        predicate = is_running(mapper.columns["status"], _running(model))
         Index(name, mapper.columns["id"], postgresql_where=predicate)
 
 

@@ -29,6 +29,7 @@ from reconciler.ports import Observer
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.settings.model import Settings
+from reconciler.worker.own_row import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.acceptance.stage import Stage
 from tests.conftest import Database
@@ -200,8 +201,9 @@ async def test_the_main_path(
     writer = RowWriter.open(None if own else application)
     now = datetime.now(UTC)
     try:
+        mine = [OwnRow(f"wf-{n}", "run", None, None) for n in range(6)]
         written = await asyncio.gather(
-            *(writer.finish(f"wf-{n}", "completed", None, "run", now, None) for n in range(6))
+            *(writer.finish(row, "completed", None, now) for row in mine)
         )
     finally:
         await writer.close()

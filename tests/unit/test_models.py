@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, registry
 
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
-from reconciler.postgres.tables import TableNames, default_columns
+from reconciler.postgres.tables import TableMapping, default_columns
 from tests.unit.worker.test_light import modules_after
 
 INDEX = "reconciler_workflow_executions_running"
@@ -31,7 +31,7 @@ def indexes(model: Any) -> list[str]:
 
 
 def test_the_columns_are_those_of_migrate_in_the_same_order() -> None:
-    expected = default_columns(TableNames(), "running")
+    expected = default_columns(TableMapping())
     columns = WorkflowExecution.__table__.c
 
     assert columns.keys() == [*expected, "tenant"]

@@ -19,11 +19,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from own_models import __file__ as example
+from reconciler.core.verdict import StatusValues
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
 from reconciler.postgres.application_table import find_missing
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.store import PostgresStore
-from reconciler.postgres.tables import REVISION, TableNames
+from reconciler.postgres.tables import REVISION, TableMapping, TableNames
 from tests.conftest import Database
 from tests.factories import outcome
 from tests.integration.postgres.test_migrations import COLUMNS, INDEX
@@ -60,15 +61,19 @@ async def test_the_example_makes_what_migrate_would_make(
     assert await empty_database.fetch(INDEX) == await database.fetch(INDEX)
 
 
+def running(*values: str, **names: str) -> TableMapping:
+    return TableMapping(TableNames(**names), StatusValues(running=values))
+
+
 async def test_migrate_then_adds_nothing_and_a_pass_finds_its_rows(
     empty_database: Database, alembic: Callable[..., Any]
 ) -> None:
     await alembic(command.revision, "tables", autogenerate=True)
     await alembic(command.upgrade, "head")
-    payouts = TableNames(table="payouts", schema="billing")
+    payouts = running("pending", table="payouts", schema="billing")
 
-    assert await migrate(empty_database.url, TableNames(), "running") == OURS
-    assert await migrate(empty_database.url, payouts, "pending") == []
+    assert await migrate(empty_database.url, TableMapping()) == OURS
+    assert await migrate(empty_database.url, payouts) == []
     await alembic(command.check)  # nor does their Alembic, beside our schema
 
     id_ = await empty_database.insert("wf", "run", tenant="acme")
@@ -135,18 +140,15 @@ async def test_whatever_a_model_makes_of_it_migrate_finds_nothing_missing(
 
     class Long(WorkflowExecutionMixin, Base):
         __tablename__ = "x" * 63
-        __running__ = "it's on"
+        __running__ = ("it's on", "new")
 
-    jobs = TableNames(table="jobs", schema="app", id="job", status="state")
+    jobs = running("active", table="jobs", schema="app", id="job", status="state")
 
     def make(connection: sa.Connection) -> list[Any]:
         connection.execute(sa.schema.CreateSchema("app"))
         Base.metadata.create_all(connection)
-        long = TableNames(table=Long.__tablename__)
-        return [
-            find_missing(connection, jobs, Job.__running__),
-            find_missing(connection, long, Long.__running__),
-        ]
+        long = running(*Long.__running__, table=Long.__tablename__)
+        return [find_missing(connection, jobs), find_missing(connection, long)]
 
     async with empty_database.engine.begin() as connection:
         missing = await connection.run_sync(make)
