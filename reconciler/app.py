@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
@@ -117,8 +117,12 @@ class App:
         return self._books.journals
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
-        """What the rows with these ids say by now."""
-        return await old_values(self._engine, self.table, ids)
+        """What the rows with these ids say by now, for people to read."""
+        found = await old_values(self._engine, self.table, ids)
+        return {
+            id_: replace(old, error_message=self._hidden(old.error_message))
+            for id_, old in found.items()
+        }
 
     @property
     def retention(self) -> timedelta:
@@ -141,16 +145,19 @@ class App:
         now = datetime.now(UTC)
         return [
             Explanation(
-                stored=stored,
-                observation=(observation := await self._probe.observe(stored.row)),
+                stored=replace(stored, error_message=self._hidden(stored.error_message)),
+                observation=self.policy.shown(observation := await self._probe.observe(stored.row)),
                 verdict=decide(stored.row, observation, self.policy, now),
             )
             for stored in await find_rows(self._engine, self.table, workflow_id)
         ]
 
+    def _hidden(self, message: str | None) -> str | None:
+        return message and self.policy.redaction.hide(message)
+
     async def observe_id(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of a workflow id, with no row to match."""
-        return await self._probe.observe_current(workflow_id)
+        return self.policy.shown(await self._probe.observe_current(workflow_id))
 
 
 @asynccontextmanager

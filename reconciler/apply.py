@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from reconciler.core.model import Finish, Verdict
 from reconciler.core.progress import Progress, Span, is_missing, up_to
@@ -33,25 +34,36 @@ async def apply_plan(
     report: PassReport,
     *,
     force: bool,
+    redact: Callable[[str], str] | None = None,
 ) -> PassReport:
     """Finish the rows that the plan says are to be finished, if they are still running.
 
     `was` is the status they have, for the log; `force` finishes also those that the breaker held
     back when the plan was made. `report` is that of this pass, or of one that was begun before
     with the same plan and is to be gone on with: `report.progress` counts lines where that of
-    another pass counts ids. `report.scanned` are the lines gone through.
+    another pass counts ids. `report.scanned` are the lines gone through. `redact` is for messages
+    of a plan that was made before there was anything to be cut out of them.
 
     Returns and stops as `run_pass` does: cancelled, it ends after the batch under way.
     """
     async with recorded(report, observers):
         settler = Settler(store, observers, pass_log, report, was, options.pauses)
-        await _Application(settler, plan, options, force=force).run()
+        await _Application(settler, plan, options, redact, force=force).run()
     pass_log.end(report)
     return report
 
 
 class _Application:
-    def __init__(self, settler: Settler, plan: Plan, options: PassOptions, *, force: bool) -> None:
+    def __init__(
+        self,
+        settler: Settler,
+        plan: Plan,
+        options: PassOptions,
+        redact: Callable[[str], str] | None,
+        *,
+        force: bool,
+    ) -> None:
+        self.redact = redact
         self.settler, self.report, self.plan = settler, settler.report, plan
         self.batch_size, self.max_changes = options.batch_size, options.max_changes
         self.holds_back = plan.held_back > 0 and not force
@@ -92,13 +104,19 @@ class _Application:
     async def _go_through(self, progress: Progress, batch: Sequence[tuple[int, Finish]]) -> None:
         """A batch, in as many pieces as the limits ask for."""
         while batch and self._may_go_on:
-            verdicts = [finish for _, finish in batch[: self.lines_left]]
+            verdicts = [self._redacted(finish) for _, finish in batch[: self.lines_left]]
             piece = up_to(self._changes_left, self._is_to_be_written, verdicts)
             last, _ = batch[len(piece) - 1]
             settling = asyncio.create_task(self._settle(progress, piece, last))
             await finished(self.report, settling)
             self.lines_left -= len(piece)
             batch = batch[len(piece) :]
+
+    def _redacted(self, finish: Finish) -> Finish:
+        message = finish.outcome.error_message
+        if message is None or self.redact is None:
+            return finish
+        return replace(finish, outcome=replace(finish.outcome, error_message=self.redact(message)))
 
     async def _settle(self, progress: Progress, verdicts: Sequence[Verdict], last: int) -> None:
         held_back = [v for v in verdicts if not self._is_to_be_written(v)]

@@ -6,6 +6,8 @@ Resumable as a backfill of a window is: the same plan again goes on at the line 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from reconciler.apply import apply_plan
@@ -61,7 +63,13 @@ async def run_plan(
                     PassLog(each_row=not books.journals),
                     report,
                     force=force,
+                    redact=_redact(settings, table.error_message_length),
                 )
+
+
+def _redact(settings: Settings, column_length: int | None) -> Callable[[str], str] | None:
+    redaction, limit = settings.redaction(), settings.message_limit(column_length)
+    return partial(redaction.line, limit=limit) if redaction.patterns else None
 
 
 def _outlook(plan: Plan, request: Request, begun: PassReport | None) -> Outlook:

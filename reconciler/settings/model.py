@@ -28,6 +28,7 @@ from pydantic_settings import (
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
 from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.reconcile import PassOptions
+from reconciler.settings.failures import FailureSettings
 from reconciler.settings.secret_files import SecretFilesSource, SecretFromFile
 from reconciler.settings.values import (
     DatabaseUrl,
@@ -123,7 +124,7 @@ class Statuses(BaseModel):
         return self
 
 
-class TableSettings(BaseSettings):
+class TableSettings(FailureSettings, BaseSettings):
     """The application's table: all that the main path needs where it is given an engine."""
 
     model_config = SettingsConfigDict(
@@ -244,6 +245,7 @@ class Settings(DatabaseSettings):
             max_missing_ratio=self.max_missing_ratio,
             error_message_limit=self.message_limit(column_length),
             statuses=self.status_values(),
+            redaction=self.redaction(),
         )
 
     def pass_options(self, mode: str, *, dry_run: bool) -> PassOptions:

@@ -18,6 +18,7 @@ from temporalio.converter import DefaultFailureConverter, FailureConverter
 from temporalio.exceptions import FailureError
 
 from reconciler.core.model import CloseStatus
+from reconciler.core.text import LONGEST
 from reconciler.worker.ending import Ending, ending_of_error, ending_of_result
 
 #: The activity's name. Part of every history that has a report in it: never to be changed.
@@ -36,7 +37,7 @@ RETRIES = RetryPolicy(
 )
 #: Characters of a failure that travel to the activity, which cuts to the configured limit: enough
 #: for the same text as the reconciler's, too few to meet the server's limit of two megabytes.
-LONGEST_TEXT = 100_000
+LONGEST_TEXT = LONGEST
 
 _T = TypeVar("_T")
 

@@ -46,6 +46,7 @@ class RowWriter:
     def __init__(self, engine: AsyncEngine, settings: TableSettings, *, owned: bool) -> None:
         self._engine = engine
         self._settings = settings
+        self._redaction = settings.redaction()
         self._owned = owned
         self._table: MappedTable | None = None
 
@@ -99,7 +100,9 @@ class RowWriter:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 table = await self._mapped()
                 limit = self._settings.message_limit(table.error_message_length)
-                given["given_message"] = error_message and one_line(error_message, limit)
+                given["given_message"] = error_message and self._redaction.line(
+                    error_message, limit
+                )
                 return await self._write(table, given)
         except TimeoutError:
             raise DatabaseUnusable(

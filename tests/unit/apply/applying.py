@@ -46,6 +46,7 @@ async def apply(
     *,
     report: PassReport | None = None,
     force: bool = False,
+    redact: Callable[[str], str] | None = None,
     **options: int,
 ) -> PassReport:
     return await apply_plan(
@@ -57,4 +58,5 @@ async def apply(
         PassLog(),
         report or new_report(),
         force=force,
+        redact=redact,
     )

@@ -8,10 +8,10 @@ from structlog.testing import capture_logs
 
 from reconciler.core.report import PassOutcome
 from reconciler.plan.read import Plan
-from tests.factories import outcome, row
+from tests.factories import finish, outcome, row
 from tests.fakes import MemoryStore
 from tests.unit.apply.applying import Pages, apply, table
-from tests.unit.plan.files import leaves, make_plan, read_plan
+from tests.unit.plan.files import finishes, leaves, make_plan, read_plan
 
 
 async def test_rows_are_finished_as_the_plan_says_and_no_others(plan: Plan) -> None:
@@ -103,3 +103,14 @@ async def test_a_pass_that_changed_something_is_worth_a_line(plan: Plan) -> None
 
     (line,) = [line for line in lines if line["event"] == "pass"]
     assert (line["log_level"], line["pass_id"]) == ("info", report.pass_id)
+
+
+async def test_a_plan_made_before_there_was_anything_to_redact_is_redacted(tmp_path: Path) -> None:
+    verdict = finish(row(2), status="failed", error_message="Refused: ada@x.org")
+    plan = read_plan(await make_plan(tmp_path / "plan.jsonl", [verdict, *finishes(3)]))
+    store = table(2, 3)
+
+    await apply(store, plan, redact=lambda text: text.replace("ada@x.org", "[redacted]"))
+
+    assert store.finished[2].error_message == "Refused: [redacted]"
+    assert store.finished[3].error_message is None

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.model import CloseStatus, Finish, Unknown
+from reconciler.core.redaction import MARGIN, Redaction
+from reconciler.core.text import LONGEST, one_line
+from reconciler.core.verdict import decide
+from tests.factories import NOW, closed, policy, row
+
+MAIL = r"[\w.]+@[\w.]+"
+
+
+def redaction(*expressions: str) -> Redaction:
+    return Redaction(tuple(map(re.compile, expressions)))
+
+
+@pytest.mark.parametrize(
+    ("expressions", "text", "kept"),
+    [
+        pytest.param([MAIL], "no ada@x.org, no b@y", "no [redacted], no [redacted]", id="each"),
+        pytest.param([MAIL], "nothing to see", "nothing to see", id="no match"),
+        pytest.param([r"\d{4}", "[a-z]{4}"], "1234 abcd", "[redacted] [redacted]", id="several"),
+        pytest.param([r"card \d+", r"\d+ of"], "card 12 of", "[redacted]", id="overlapping: one"),
+        pytest.param(["redacted", r"\d"], "7", "[redacted]", id="none sees another's mark"),
+        pytest.param(["(?i)SECRET"], "a Secret", "a [redacted]", id="flags in the expression"),
+        pytest.param([r"a b"], "a\n\tb", "[redacted]", id="held against the one line people see"),
+        pytest.param([r"\b", "x*"], "a x", "a [redacted]", id="an empty match hides nothing"),
+    ],
+)
+def test_what_matches_is_cut_out(expressions: list[str], text: str, kept: str) -> None:
+    assert redaction(*expressions).line(text, 100) == kept
+
+
+def test_a_match_at_the_limit_is_cut_out_before_the_text_is_cut() -> None:
+    assert redaction(MAIL).line("by ada.lovelace@x.org", 14) == "by [redacted]"
+    assert redaction(MAIL).line("by ada.lovelace@x.org", 10) == "by [redac…"
+
+
+def test_where_nothing_is_to_be_redacted_a_text_is_what_it_was() -> None:
+    text = "two\nlines" + " " * 20_000 + "x"
+
+    assert Redaction().hide(text) == text
+    assert Redaction().line(text, 2000) == one_line(text, 2000)
+
+
+def test_a_match_whose_end_is_beyond_what_is_looked_at_does_not_show_its_beginning() -> None:
+    secret = "KEY-" + "x" * 200 + "-END"
+    text = "KEY-1-END " * 9_990 + secret + "KEY-2-END"
+    assert len(text) > LONGEST > text.index(secret)
+
+    line = redaction("KEY-.*?-END").line(text, 200_000)
+
+    assert "KEY" not in line
+    assert line.endswith("…")
+
+
+def test_what_the_main_path_sends_of_a_long_text_becomes_the_same() -> None:
+    text = "\n".join(f"{number} ada@x.org" for number in range(20_000))
+
+    for limit in (50, 2000, LONGEST, 1_000_000):
+        hidden = redaction(MAIL).line(text, limit)
+        assert redaction(MAIL).line(text[:LONGEST], limit) == hidden
+        assert "@" not in hidden
+
+
+def test_the_margin_is_dropped_only_where_a_text_goes_on() -> None:
+    assert redaction("q").line("x" * (LONGEST - 1), LONGEST) == "x" * (LONGEST - 1)
+    cut = redaction("q").line("x" * LONGEST, LONGEST)
+    assert len(cut) == LONGEST - MARGIN + 1
+
+
+@given(st.text(alphabet="ab12 \n"), st.integers(min_value=1, max_value=30))
+def test_no_digit_is_left(text: str, limit: int) -> None:
+    line = redaction(r"\d+").line(text, limit)
+
+    assert not re.search(r"\d", line)
+    assert len(line) <= limit
+
+
+def test_a_verdict_holds_no_more_than_may_be_kept() -> None:
+    hiding = policy(redaction=redaction(MAIL))
+
+    verdict = decide(row(), closed(CloseStatus.FAILED, "Refused: ada@x.org"), hiding, NOW)
+
+    assert isinstance(verdict, Finish)
+    assert verdict.outcome.error_message == "Refused: [redacted]"
+
+
+def test_people_are_shown_no_more_than_may_be_kept() -> None:
+    hiding = policy(redaction=redaction(MAIL))
+
+    shown = hiding.shown(closed(CloseStatus.CANCELED, "canceled: ada@x.org"))
+
+    assert shown == closed(CloseStatus.CANCELED, "canceled: [redacted]")
+    assert hiding.shown(closed()) == closed()
+    # What the server says about itself is not the workflow's data.
+    assert hiding.shown(Unknown("internal: ada@x.org")) == Unknown("internal: ada@x.org")
