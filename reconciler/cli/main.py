@@ -186,4 +186,5 @@ def demo(
 
 # Their commands, after ours in the help.
 from reconciler.cli import backfill as _backfill  # noqa: E402, F401
+from reconciler.cli import doctor as _doctor  # noqa: E402, F401
 from reconciler.cli import journal as _journal  # noqa: E402, F401

@@ -25,6 +25,8 @@ COMMAND_TIMEOUT = 60
 #: Milliseconds, set in every transaction of a pass.
 STATEMENT_TIMEOUT = 30_000
 LOCK_TIMEOUT = 5_000
+#: PostgreSQL's code for a statement that has taken longer than it may.
+STATEMENT_TIMEDOUT = "57014"
 
 #: The URL; or what tells it for each new connection, where passwords are rotated.
 Dsn: TypeAlias = str | Callable[[], str]

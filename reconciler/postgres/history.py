@@ -31,7 +31,7 @@ from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes, is_good, passes
 
 #: The modes that look at every running row: what they are is the heartbeat.
-_WHOLE = ("once", "run")
+WHOLE_MODES = ("once", "run")
 #: What is needed to go on with a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
@@ -128,7 +128,7 @@ class PassHistory(Observer):
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
         query = (
             sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp())
-            .where(*self._ours(), is_good(passes.c.outcome), passes.c.mode.in_(_WHOLE))
+            .where(*self._ours(), is_good(passes.c.outcome), passes.c.mode.in_(WHOLE_MODES))
             .order_by(passes.c.finished_at.desc())
             .limit(1)
         )

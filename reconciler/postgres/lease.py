@@ -8,6 +8,8 @@ lease without knowing does no harm.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -71,3 +73,31 @@ class Lease:
         with translated("use reconciler.lease"):
             async with self._engine.begin() as connection:
                 await connection.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A lease that somebody holds just now."""
+
+    #: As `lease_name` made it.
+    name: str
+    namespace: str
+    holder: str
+
+    def kind(self, table_name: str) -> str | None:
+        """The kind of pass over this table, "" for the loop's; None if it is for another table."""
+        if self.name == table_name:
+            return ""
+        start, end = lease_name(table_name, "\0").split("\0")
+        fits = self.name.startswith(start) and self.name.endswith(end)
+        return self.name.removeprefix(start).removesuffix(end) if fits else None
+
+
+async def held_leases(engine: AsyncEngine) -> Sequence[HeldLease]:
+    """Whoever holds a lease on any table. Reads only. Raises `DatabaseUnusable`."""
+    held = sa.select(lease.c.table_name, lease.c.namespace, lease.c.holder).where(
+        lease.c.expires_at > sa.func.clock_timestamp()
+    )
+    with translated("read reconciler.lease"):
+        async with engine.connect() as connection:
+            return [HeldLease(*row) for row in (await connection.execute(held)).all()]

@@ -30,7 +30,7 @@ from reconciler.postgres.types import (
     readable,
     without_zone,
 )
-from reconciler.postgres.unfit import Needs, check_primary, find_mismatches
+from reconciler.postgres.unfit import Needs, TableUnfit, check_primary, find_mismatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,5 +190,5 @@ async def map_table(
             relation, table = await find_relation(connection, mapping, also)
             needs = Needs(mapping, also, writing=writing)
             if mismatches := await find_mismatches(connection, relation, table, needs):
-                raise DatabaseUnfit("; ".join(mismatches))
+                raise TableUnfit(mismatches)
             return MappedTable(table, mapping, relation)

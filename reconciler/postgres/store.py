@@ -48,10 +48,13 @@ class PostgresStore:
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
-        table = self._table
-        query = sa.select(table.id).where(table.is_running).order_by(table.id.desc()).limit(1)
-        last = await self._read(query)
+        last = await self._read(self.last())
         return last[0][0] if last else None
+
+    def last(self) -> sa.Select[Any]:
+        """The statement that finds the highest id."""
+        table = self._table
+        return sa.select(table.id).where(table.is_running).order_by(table.id.desc()).limit(1)
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         """The next page of running rows in the order of their ids.
@@ -61,7 +64,7 @@ class PostgresStore:
         """
         rows: list[RunRow] = []
         while len(rows) < limit:
-            read = await self._read(self._page(after, until, limit))
+            read = await self._read(self.page(after, until, limit))
             rows += [RunRow(*row[:5]) for row in read if row.in_window]
             if len(read) < limit:
                 break
@@ -72,13 +75,14 @@ class PostgresStore:
         """How many rows a scan of the span would find; counted piece by piece, as it is read."""
         counted, after = WindowCount(), span.after
         while True:
-            page = self._page(after, span.until, COUNTED_AT_ONCE).subquery()
+            page = self.page(after, span.until, COUNTED_AT_ONCE).subquery()
             read, *found, after = (await self._read(_count(page, self._table)))[0]
             counted = counted.plus(WindowCount(*found))
             if read < COUNTED_AT_ONCE:
                 return counted
 
-    def _page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
+    def page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
+        """The statement that reads a page of running rows, in the window or not."""
         table = self._table
         query = table.select_rows().add_columns(self._in_window.label("in_window"))
         query = query.where(table.is_running, table.id <= until)

@@ -13,12 +13,25 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from reconciler.errors import DatabaseUnusable
+from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.fit import unfit_values
 from reconciler.postgres.relation import Relation
 from reconciler.postgres.tables import TableMapping, TableNames
 
 _TEXTS = postgresql.ARRAY(sa.Text)
+
+
+class TableUnfit(DatabaseUnfit):
+    """The table cannot be used as it is mapped."""
+
+    def __init__(self, mismatches: Sequence[str]) -> None:
+        super().__init__("; ".join(mismatches))
+        #: All of them, a line each.
+        self.mismatches = mismatches
+
+
+class ReadOnly(DatabaseUnusable):
+    """This server takes no writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +56,21 @@ class Needs:
 
 
 async def check_primary(connection: AsyncConnection) -> None:
-    """Check that this server takes writes. Raises `DatabaseUnusable`: after a failover it may."""
-    asked = sa.text("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
+    """Check that this server takes writes. Raises `ReadOnly`: after a failover it may take them."""
+    # Not whether this transaction is read-only: that of a doctor is.
+    asked = sa.text(
+        "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'"
+    )
     replica, read_only = (await connection.execute(asked)).one()
     if replica:
-        raise DatabaseUnusable(
+        raise ReadOnly(
             "this server is a read replica: point DATABASE_URL at the primary, "
             "or add target_session_attrs=primary to it"
         )
     if read_only:
-        raise DatabaseUnusable(
-            "this database is read-only: default_transaction_read_only is on for it, or the role"
+        raise ReadOnly(
+            "default_transaction_read_only is on for this database or role: "
+            "set it to off, or point DATABASE_URL elsewhere"
         )
 
 

@@ -74,7 +74,7 @@ def _unknown_names() -> Iterator[str]:
     known = set(_known_names())
     given = dict.fromkeys(os.environ, "environment")
     given |= dict.fromkeys(dotenv_values(DOTENV), DOTENV)
-    given |= {environment_name(path): TOML for path in _toml_paths()}
+    given |= {environment_name(path): TOML for path in toml_paths()}
     for name, source in given.items():
         # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
         upper = name.upper()
@@ -97,7 +97,8 @@ def _known_names() -> Iterator[str]:
     yield from (setting_name(Settings, name) + SUFFIX for name in secrets(Settings))
 
 
-def _toml_paths() -> Iterator[tuple[str, ...]]:
+def toml_paths() -> Iterator[tuple[str, ...]]:
+    """The settings that are in `reconciler.toml`. Raises `ConfigurationError` if it is no TOML."""
     if not Path(TOML).exists():
         return
     try:

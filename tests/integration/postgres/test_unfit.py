@@ -213,7 +213,7 @@ async def test_a_read_only_database_is_waited_for(database: Database) -> None:
     await database.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     await database.engine.dispose()
 
-    with pytest.raises(DatabaseUnusable, match="this database is read-only") as refused:
+    with pytest.raises(DatabaseUnusable, match="default_transaction_read_only is on") as refused:
         await database.table()
 
     assert not isinstance(refused.value, DatabaseUnfit)

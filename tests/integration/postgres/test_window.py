@@ -111,7 +111,7 @@ async def test_a_page_and_a_count_use_the_partial_index(database: Database, wind
     await database.execute("ANALYZE workflow_executions")
     table = await database.table()
     store = PostgresStore(database.engine, table, window)
-    page = store._page(5, 20_000, 500)
+    page = store.page(5, 20_000, 500)
 
     for query in (page, module._count(page.subquery(), table)):
         plan = await plan_of(database, query)

@@ -1,0 +1,57 @@
+"""What `doctor` prints: the settings as resolved, and a line per check."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from reconciler.doctor.findings import Examination, Finding, Level
+
+_COLOURS = {
+    Level.OK: "green",
+    Level.WARNING: "yellow",
+    Level.FAILURE: "bold red",
+    Level.SKIPPED: "dim",
+}
+
+
+def print_examination(examination: Examination, console: Console) -> None:
+    """Settings, findings, and how many there are of each kind. A line each, however long."""
+    name, value = (
+        max((len(getattr(setting, part)) for setting in examination.settings), default=0)
+        for part in ("name", "value")
+    )
+    for setting in examination.settings:
+        source = (setting.source, "dim")
+        line = Text.assemble(f"{setting.name:{name}}  {setting.value:{value}}  ", source)
+        console.print(line, soft_wrap=True)
+    console.print()
+    width = max((len(finding.check) for finding in examination.findings), default=0)
+    for finding in examination.findings:
+        console.print(_line(finding, width), soft_wrap=True)
+    console.print()
+    counts = [(level, examination.count(level)) for level in Level]
+    told = ", ".join(_counted(*each) for each in counts if each != (Level.SKIPPED, 0))
+    console.print(Text.assemble(_coloured(examination.outcome), f": {told}"), soft_wrap=True)
+
+
+def _line(finding: Finding, width: int) -> Text:
+    mend = f" → {finding.mend}" if finding.mend else ""
+    level = _coloured(finding.level, len(Level.WARNING.value))
+    return Text.assemble(level, f"  {finding.check:{width}}  {finding.message}", (mend, "bold"))
+
+
+def _coloured(level: Level, width: int = 0) -> tuple[str, str]:
+    # What was not checked is neither well nor wrong, and should not look like either.
+    word = "–" if level is Level.SKIPPED else level.value
+    return f"{word:{width}}", _COLOURS[level]
+
+
+def _counted(level: Level, count: int) -> str:
+    match level:
+        case Level.WARNING | Level.FAILURE:
+            return f"{count} {level.value}{'' if count == 1 else 's'}"
+        case Level.OK:
+            return f"{count} ok"
+        case Level.SKIPPED:
+            return f"{count} not checked"

@@ -1,0 +1,1 @@
+"""`reconciler doctor`: what a pass needs, checked before it is needed. Writes nothing."""

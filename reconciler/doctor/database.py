@@ -1,0 +1,194 @@
+"""The checks of the database: what a start checks, by the same functions, and what hurts later."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.doctor import judge, rivals
+from reconciler.doctor.checks import Checks
+from reconciler.doctor.clocks import HOST, host_clock
+from reconciler.doctor.findings import Finding, Level, not_checked, ok, refused
+from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.journal import JournalReader
+from reconciler.postgres.lease import held_leases
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.own_schema import check_own_schema
+from reconciler.postgres.page_plan import plan_page
+from reconciler.postgres.pooler import Pooling, find_route
+from reconciler.postgres.server import Server, look_at_server
+from reconciler.postgres.tables import OWN_SCHEMA, REVISION, TableMapping, is_running
+from reconciler.postgres.unfit import ReadOnly, TableUnfit
+from reconciler.settings.model import Settings
+
+DATABASE, POOLER, TABLE, PRIVILEGES = "database", "pooler", "table", "privileges"
+SCHEMA = "schema"
+MEND_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
+#: How mismatches begin that are the role's and not the table's.
+_OF_ROLE = ("role ", "row-level security ")
+#: Passes that are looked at.
+PASSES = 100
+#: Seconds that a second connection may take to come through a pooler.
+POOLER_PATIENCE = 3.0
+
+
+class DatabaseChecks:
+    """All that can be said without Temporal. Nothing is written: every transaction is read-only."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        settings: Settings,
+        namespace: str,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`clock` is this host's."""
+        self.checks = Checks("the database", "check DATABASE_URL")
+        #: The table, as far as it can be read.
+        self.table: MappedTable | None = None
+        self._server: Server | None = None
+        self._engine = engine.execution_options(postgresql_readonly=True)
+        self._settings, self._namespace, self._clock = settings, namespace, clock
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """For further questions; read-only."""
+        return self._engine
+
+    def now(self) -> datetime:
+        """The time by the database's clock, which rows and passes are dated by."""
+        return self._clock() if self._server is None else self._clock() - self._server.ahead
+
+    async def run(self) -> None:
+        """Make them all, one after the other."""
+        check = self.checks.check
+        await check(DATABASE, self._connection, vital=True)
+        await check(POOLER, self._pooler)
+        await check(HOST, self._host_clock)
+        await check(TABLE, self._mapping, also=[PRIVILEGES])
+        await check(judge.INDEX, self._index)
+        if not self._settings.journal:
+            self.checks.findings += [
+                ok(name, "RECONCILER_JOURNAL is off: there is none")
+                for name in (SCHEMA, rivals.LEASE, rivals.PASSES)
+            ]
+            return
+        await check(SCHEMA, self._schema)
+        await check(rivals.LEASE, self._lease)
+        await check(rivals.PASSES, self._passes)
+
+    async def _connection(self) -> Sequence[Finding]:
+        server = self._server = await look_at_server(self._engine, self._clock)
+        told = f"PostgreSQL {server.version}, database {server.database} as {server.role}"
+        return [judge.connected(DATABASE, told, server.round_trip)]
+
+    async def _pooler(self) -> Sequence[Finding]:
+        route = await find_route(self._engine, POOLER_PATIENCE)
+        told = {
+            Pooling.NONE: "none: directly connected",
+            Pooling.SESSION: "a pooler in session mode",
+            Pooling.TRANSACTION: "a pooler in transaction mode, which will do",
+            Pooling.UNKNOWN: "a pooler; its mode shows only with a second connection",
+        }
+        return [ok(POOLER, told[route.pooling])]
+
+    async def _host_clock(self) -> Sequence[Finding]:
+        assert self._server is not None  # noqa: S101 - the connection's check was vital
+        ahead, uncertainty = self._server.ahead, self._server.uncertainty
+        return [host_clock(ahead, uncertainty, self._settings.grace)]
+
+    async def _mapping(self) -> Sequence[Finding]:
+        try:
+            self.table = await self._map(writing=True)
+        except TableUnfit as error:
+            return await self._as_far_as_readable(error.mismatches)
+        except ReadOnly as error:
+            self.table = await self._map(writing=False)
+            return [
+                refused(TABLE, str(error), ""),
+                not_checked(PRIVILEGES, "nothing can be written"),
+            ]
+        except DatabaseUnfit as error:
+            return [refused(TABLE, str(error), ""), not_checked(PRIVILEGES, "there is no table")]
+        table, limit = self.table, self._settings.message_limit(self.table.error_message_length)
+        told = f"{table.full_name} fits: {_kind(table.id)} (key), {_kind(table.status)}"
+        if limit < self._settings.error_message_limit:
+            told += f", messages are cut at {limit} characters"
+        return [ok(TABLE, told), ok(PRIVILEGES, "may read and write what a pass does")]
+
+    async def _as_far_as_readable(self, mismatches: Sequence[str]) -> Sequence[Finding]:
+        """A finding for each of them, and the table for the other checks if it can be read."""
+        with contextlib.suppress(DatabaseUnfit):
+            self.table = await self._map(writing=False)
+        found = [
+            refused(PRIVILEGES if each.startswith(_OF_ROLE) else TABLE, each, MEND_TABLE)
+            for each in mismatches
+        ]
+        checked = {each.check for each in found}
+        if TABLE not in checked:
+            found.insert(0, ok(TABLE, f"{self._mapping_of_table.names.full_name} fits"))
+        if PRIVILEGES not in checked:
+            found.append(not_checked(PRIVILEGES, "the table does not fit"))
+        return found
+
+    async def _map(self, *, writing: bool) -> MappedTable:
+        return await map_table(self._engine, self._mapping_of_table, writing=writing)
+
+    @property
+    def _mapping_of_table(self) -> TableMapping:
+        return self._settings.table_mapping()
+
+    @property
+    def _scope(self) -> tuple[str, str] | None:
+        """What passes are over, and in which namespace; None where the table cannot be read."""
+        table = self.table
+        return table and (table.scope, table.scope_namespace(self._namespace))
+
+    async def _index(self) -> Sequence[Finding]:
+        if self.table is None:
+            return [not_checked(judge.INDEX, "the table cannot be read")]
+        plan = await plan_page(self._engine, self.table, self._settings.batch_size)
+        mapping = self.table.mapping
+        names = mapping.names
+        predicate = is_running(sa.column(names.status), mapping.statuses.running)
+        statement = f"CREATE INDEX ON {names.full_name} ({names.id}) WHERE {predicate}"
+        return [judge.index(plan, names.index, statement)]
+
+    async def _schema(self) -> Sequence[Finding]:
+        await check_own_schema(self._engine, looping=False)
+        try:
+            await check_own_schema(self._engine, looping=True)
+        except DatabaseUnfit as error:
+            text = f"`once` may use it, `run`, `backfill` and `undo` may not: {error}"
+            return [refused(SCHEMA, text, "run `reconciler migrate`", Level.WARNING)]
+        return [ok(SCHEMA, f"{OWN_SCHEMA} is at revision {REVISION}, as this version needs it")]
+
+    async def _lease(self) -> Sequence[Finding]:
+        if self._schema_level() is not Level.OK:
+            return [not_checked(rivals.LEASE, f"schema {OWN_SCHEMA} cannot be used")]
+        if self._scope is None:
+            return [not_checked(rivals.LEASE, "the table cannot be read")]
+        return [rivals.lease(await held_leases(self._engine), *self._scope)]
+
+    async def _passes(self) -> Sequence[Finding]:
+        if self._schema_level() not in (Level.OK, Level.WARNING):
+            return [not_checked(rivals.PASSES, f"schema {OWN_SCHEMA} cannot be used")]
+        if self._scope is None:
+            return [not_checked(rivals.PASSES, "the table cannot be read")]
+        stored = [
+            each async for page in JournalReader(self._engine).passes(PASSES) for each in page
+        ]
+        return [rivals.passes(stored, *self._scope, self.now())]
+
+    def _schema_level(self) -> Level:
+        """How our schema was found: what is wrong with it has been told."""
+        return next(each.level for each in self.checks.findings if each.check == SCHEMA)
+
+
+def _kind(column: sa.Column[Any]) -> str:
+    return f"{column.name} {str(column.type).lower()}"

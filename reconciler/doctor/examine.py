@@ -1,0 +1,81 @@
+"""The whole examination: both sides at the same time, then what takes both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.runtime import Runtime
+
+from reconciler.doctor import judge
+from reconciler.doctor.both import check_oldest, check_temporal_clock
+from reconciler.doctor.checks import STATEMENT_TIMEOUT, Checks
+from reconciler.doctor.clocks import TEMPORAL as TEMPORAL_CLOCK
+from reconciler.doctor.database import DatabaseChecks
+from reconciler.doctor.findings import Examination, Finding, not_checked
+from reconciler.doctor.temporal import TemporalChecks
+from reconciler.postgres.engine import open_engine
+from reconciler.settings.load import temporal_environment
+from reconciler.settings.model import Settings
+from reconciler.settings.resolved import resolved_settings, resolved_temporal
+from reconciler.temporal.probe import TemporalProbe
+
+
+def _host_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+async def examine(
+    settings: Settings,
+    temporal: Mapping[str, Any],
+    *,
+    runtime: Runtime | None = None,
+    clock: Callable[[], datetime] = _host_clock,
+) -> Examination:
+    """Check everything that a pass relies on. Writes nothing, and ends in a minute at the latest.
+
+    `temporal` are arguments of `Client.connect`; `clock` is this host's.
+    """
+    engine = open_engine(settings.dsn(), statement_timeout=STATEMENT_TIMEOUT)
+    try:
+        namespace = temporal.get("namespace", "default")
+        database = DatabaseChecks(engine, settings, namespace, clock)
+        server = TemporalChecks(temporal, settings.max_rps, runtime)
+        await asyncio.gather(database.run(), server.run())
+        both = await _check_both(database, server, settings, clock)
+    finally:
+        await engine.dispose()
+    shown = [*resolved_settings(settings), *resolved_temporal(temporal, temporal_environment())]
+    findings = [*database.checks.findings, *server.checks.findings, *both]
+    return Examination(shown, findings)
+
+
+async def _check_both(
+    database: DatabaseChecks,
+    temporal: TemporalChecks,
+    settings: Settings,
+    clock: Callable[[], datetime],
+) -> list[Finding]:
+    table, rpc, namespace = database.table, temporal.rpc, temporal.namespace
+    if table is None or rpc is None or namespace is None:
+        why = " and ".join(_lacking(database, temporal))
+        return [not_checked(name, why) for name in (judge.OLDEST, TEMPORAL_CLOCK)]
+    engine = database.engine
+    probe = TemporalProbe(rpc, start_delay=settings.grace)
+    checks = Checks("the other side", "run it again")
+    await checks.check(
+        judge.OLDEST, lambda: check_oldest(engine, table, namespace, probe, database.now())
+    )
+    await checks.check(
+        TEMPORAL_CLOCK, lambda: check_temporal_clock(engine, table, rpc, settings.grace, clock)
+    )
+    return checks.findings
+
+
+def _lacking(database: DatabaseChecks, temporal: TemporalChecks) -> Iterator[str]:
+    if database.table is None:
+        yield database.checks.gone or "the table cannot be read"
+    if temporal.namespace is None:
+        yield temporal.checks.gone or "the namespace cannot be used"

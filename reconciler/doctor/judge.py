@@ -1,0 +1,112 @@
+"""From what was measured to what is said about it: everything that is judged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.core.model import Closed, Missing, Observation, Open
+from reconciler.core.window import WindowCount
+from reconciler.doctor.findings import Finding, ok, warning
+from reconciler.doctor.words import span
+from reconciler.postgres.page_plan import IndexState, PagePlan
+from reconciler.temporal.namespace import Namespace
+
+#: A server that is farther away makes every pass slow.
+SLOW = timedelta(seconds=1)
+#: Share of the retention from which on it is looked whether outcomes are about to be lost.
+NEAR = 0.8
+#: With less, a weekend without the reconciler loses outcomes.
+SHORT_RETENTION = timedelta(days=1)
+
+INDEX, NAMESPACE, OLDEST = "index", "namespace", "oldest row"
+
+
+def connected(check: str, message: str, round_trip: timedelta | None) -> Finding:
+    """A connection, with its round-trip time if that is known."""
+    if round_trip is None:
+        return ok(check, message)
+    told = f"{message}, round trip {span(round_trip)}"
+    if round_trip > SLOW:
+        return warning(check, told, "run the reconciler near its servers: every call takes as long")
+    return ok(check, told)
+
+
+def namespace(found: Namespace) -> Finding:
+    """The namespace and how long it keeps what has closed."""
+    told = f"{found.name}, keeps closed workflows for {span(found.retention)}"
+    if found.archives_history:
+        told += ", archives their histories"
+    elif found.retention < SHORT_RETENTION:
+        mend = "set a longer retention: `temporal operator namespace update --retention 72h`"
+        return warning(NAMESPACE, f"{told}: what happens in an outage as long is lost", mend)
+    return ok(NAMESPACE, told)
+
+
+def index(plan: PagePlan, name: str, statement: str) -> Finding:
+    """Whether a page of running rows can be read without reading the others.
+
+    `name` is that of our index; `statement` builds one like it, where `migrate` does not.
+    """
+    if plan.served:
+        return ok(INDEX, f"a page is read by {plan.scans}")
+    if plan.servable:
+        told = f"usable; for now the planner prefers {plan.scans}: few rows, or most of them run"
+        return ok(INDEX, told)
+    if plan.index is IndexState.MISSING:
+        told, mend = f"{name} is missing", "run `reconciler migrate`"
+    elif plan.index is IndexState.BROKEN:
+        told = f"{name} is invalid, or for another key or status value"
+        mend = "run `reconciler migrate`, which builds it anew"
+    else:
+        told, mend = "no index serves", f"run ANALYZE on the table, or {statement}"
+    return warning(INDEX, f"{told}: each pass reads all the rows there are ({plan.scans})", mend)
+
+
+def oldest_row(
+    running: WindowCount, now: datetime, retention: timedelta, oldest: Sequence[Observation]
+) -> Finding:
+    """Whether outcomes are about to be lost, or have been.
+
+    `oldest`: what Temporal says about the oldest running rows; need not be asked while the oldest
+    is younger than `NEAR` of the retention. A row's age alone loses nothing: the retention counts
+    from a workflow's end, and one may run for years.
+    """
+    if running.oldest is None:
+        return ok(OLDEST, f"{_rows(running.rows)}, none of them with a creation time")
+    age = now - running.oldest
+    told = f"{_rows(running.rows)}, the oldest {span(age)} old, retention {span(retention)}"
+    if not is_near(age, retention):
+        return ok(OLDEST, told)
+    still = f"of the oldest {len(oldest)}" if len(oldest) > 1 else "of the oldest"
+    if worries := list(_worries(oldest, now - retention)):
+        whats, mends = zip(*worries, strict=True)
+        return warning(OLDEST, f"{told}; {still}, {', '.join(whats)}", "; ".join(mends))
+    return ok(OLDEST, f"{told}; {len(oldest)} {still} are open in Temporal, and lose nothing")
+
+
+def _worries(oldest: Sequence[Observation], forgotten: datetime) -> Iterator[tuple[str, str]]:
+    """What is wrong with old rows, and what to do; what closed before `forgotten` may be gone."""
+    ended = [each.close_time for each in oldest if isinstance(each, Closed)]
+    missing = sum(isinstance(each, Missing) for each in oldest)
+    unknown = len(oldest) - len(ended) - missing - sum(isinstance(each, Open) for each in oldest)
+    if ended:
+        left = max(min(ended) - forgotten, timedelta(0))
+        yield (
+            f"{len(ended)} ended, and Temporal forgets how in {span(left)}",
+            "run `reconciler once`, and see in `reconciler passes` why no pass has done it",
+        )
+    if missing:
+        what = f"{missing} not in Temporal: never started, deleted or past the retention"
+        yield what, "run `reconciler backfill`, which writes nothing, to see them all"
+    if unknown:
+        yield f"{unknown} cannot be judged", "run `reconciler explain` with the workflow ids"
+
+
+def is_near(age: timedelta, retention: timedelta) -> bool:
+    """Whether a row is so old that Temporal may be about to forget how its workflow ended."""
+    return age >= NEAR * retention
+
+
+def _rows(count: int) -> str:
+    return f"{count} running row{'' if count == 1 else 's'}"

@@ -1,0 +1,81 @@
+"""Who else passes over the table: the loop that should, and whoever should not. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.doctor.findings import Finding, Level, ok, refused, warning
+from reconciler.doctor.words import span
+from reconciler.postgres.history import WHOLE_MODES
+from reconciler.postgres.journal import StoredPass
+from reconciler.postgres.lease import HeldLease
+
+LEASE, PASSES = "lease", "passes"
+#: Passes of this time are looked at, and those of another namespace in a day.
+RECENT, LATELY = timedelta(hours=1), timedelta(days=1)
+#: What happens once may be somebody who looks after something; what happens again is a timer.
+AGAIN = 2
+
+
+def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
+    """Who is at work just now. That is as it should be: another replica stands by.
+
+    Not so in another namespace: what is running there is not found in ours, and the other way.
+    """
+    kinds = [(each, each.kind(table)) for each in held]
+    of_table = [(each, kind) for each, kind in kinds if kind is not None]
+    if others := [each for each, _ in of_table if each.namespace != namespace]:
+        where = ", ".join(f"{each.namespace!r} by {each.holder}" for each in others)
+        return _other_namespace(LEASE, table, where)
+    if not of_table:
+        return ok(LEASE, "free: neither a loop nor a backfill is at work")
+    told = [f"held by {each.holder} for a {kind or 'loop'}" for each, kind in of_table]
+    if any(not kind for _, kind in of_table):
+        told.append("another loop would stand by")
+    return ok(LEASE, "; ".join(told))
+
+
+def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: datetime) -> Finding:
+    """The passes of late, newest first: whether they work, and whether there are too many."""
+    of_table = [each for each in stored if each.table == table]
+    lately = [each for each in of_table if now - each.started_at <= LATELY]
+    others = {each.namespace: each.host for each in lately if each.namespace != namespace}
+    others.pop(None, None)
+    if others:
+        where = ", ".join(f"{name!r} on {host}" for name, host in others.items())
+        return _other_namespace(PASSES, table, where)
+    whole = [each for each in of_table if each.mode in WHOLE_MODES and each.namespace == namespace]
+    ended = next((each for each in whole if each.finished_at is not None), None)
+    if ended is None or ended.finished_at is None:
+        return ok(PASSES, "no pass over every row has come to its end yet")
+    last = f"the last pass ({ended.mode} on {ended.host}) ended {span(now - ended.finished_at)} ago"
+    if ended.outcome == "aborted":
+        text = f"{last}, aborted: {ended.error or 'it was stopped'}"
+        return refused(PASSES, text, "see its log", level=Level.WARNING)
+    if twice := _twice(each for each in whole if now - each.started_at <= RECENT):
+        return warning(
+            PASSES, f"{last}; {twice}: the same work is done twice", "use one, and stop the other"
+        )
+    return ok(PASSES, f"{last}, {ended.outcome}")
+
+
+def _other_namespace(check: str, table: str, where: str) -> Finding:
+    told = f"somebody passes over {table} in namespace {where}"
+    return warning(
+        check,
+        f"{told}: each finds the rows of the other missing",
+        "check TEMPORAL_NAMESPACE here and there; a table belongs to one namespace",
+    )
+
+
+def _twice(recent: Iterable[StoredPass]) -> str:
+    """Which timers do the same work; empty if no two do. Replicas of the loop share a lease."""
+    counts = Counter((each.mode, each.host) for each in recent)
+    often = [key for key, count in counts.items() if count >= AGAIN]
+    crons = sorted(host for mode, host in often if mode == "once")
+    loop = any(mode == "run" for mode, _ in often)
+    if crons and loop:
+        return f"in the last hour a loop and `once` on {', '.join(crons)}"
+    return f"in the last hour `once` on {', '.join(crons)}" if len(crons) > 1 else ""

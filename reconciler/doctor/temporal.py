@@ -1,0 +1,52 @@
+"""The checks of Temporal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from temporalio.runtime import Runtime
+
+from reconciler.doctor import judge
+from reconciler.doctor.checks import Checks
+from reconciler.doctor.findings import Finding, ok, refused
+from reconciler.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
+from reconciler.temporal.connect import connect
+from reconciler.temporal.namespace import Namespace
+from reconciler.temporal.rpc import Rpc
+from reconciler.temporal.server import server_version
+
+TEMPORAL = "temporal"
+MEND = "check TEMPORAL_ADDRESS"
+
+
+class TemporalChecks:
+    """All that can be said without the database."""
+
+    def __init__(self, config: Mapping[str, Any], max_rps: float, runtime: Runtime | None) -> None:
+        """`config` are arguments of `Client.connect`."""
+        self.checks = Checks("Temporal", MEND)
+        self.rpc: Rpc | None = None
+        self.namespace: Namespace | None = None
+        self._config, self._max_rps, self._runtime = config, max_rps, runtime
+
+    async def run(self) -> None:
+        """Make them all."""
+        await self.checks.check(TEMPORAL, self._connection, also=[judge.NAMESPACE], vital=True)
+
+    async def _connection(self) -> Sequence[Finding]:
+        """The connection and the namespace, which are made and checked in one at the start too."""
+        target = self._config["target_host"]
+        try:
+            self.rpc, self.namespace = await connect(self._config, self._max_rps, self._runtime)
+        except TemporalUnfit as error:
+            return [ok(TEMPORAL, f"{target} answers"), refused(judge.NAMESPACE, str(error), MEND)]
+        except ConfigurationError as error:  # found when it is used, not when it is read
+            raise TemporalUnusable(str(error)) from error
+        answer = await server_version(self.rpc.client)
+        told, round_trip = ("it does not say its version", None) if answer is None else answer
+        told = f"Temporal {told} at {target}"
+        return [
+            judge.connected(TEMPORAL, told, round_trip),
+            judge.namespace(self.namespace),
+        ]

@@ -1,0 +1,56 @@
+"""Temporal's server: its version, how far away it is; and when it says that workflows started."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from reconciler.core.model import RunRow
+from reconciler.temporal.codes import RowError
+from reconciler.temporal.probe import to_datetime
+from reconciler.temporal.rpc import RPC_TIMEOUT, Rpc
+
+#: The best of so many.
+TRIES = 3
+
+
+async def server_version(client: Client) -> tuple[str, timedelta] | None:
+    """The server's version and the round-trip time; None if it does not say.
+
+    By a call that is about no namespace, and costs none of them a part of its rate.
+    """
+    method, trips, version = client.workflow_service.get_system_info, [], ""
+    try:
+        for _ in range(TRIES):
+            started = time.perf_counter()
+            info = await method(GetSystemInfoRequest(), retry=False, timeout=RPC_TIMEOUT)
+            trips.append(timedelta(seconds=time.perf_counter() - started))
+            version = info.server_version
+    except RPCError:
+        return None
+    return version, min(trips)
+
+
+async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime]:
+    """When the chains of these rows began by Temporal's clock, of those where one call tells.
+
+    No call that only reads tells what time it is there (server 1.32, all responses seen): start
+    times are what shows of its clock. Raises `TemporalUnusable`.
+    """
+
+    async def started(row: RunRow) -> datetime | None:
+        try:
+            info = (await rpc.describe(row.workflow_id, row.run_id or "")).workflow_execution_info
+        except RowError:
+            return None
+        return to_datetime(info.start_time)
+
+    given = list(rows)
+    times = await asyncio.gather(*(started(row) for row in given))
+    return {row: time for row, time in zip(given, times, strict=True) if time is not None}

@@ -1,0 +1,66 @@
+"""The doctor over real servers, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from reconciler.doctor.examine import examine
+from reconciler.doctor.findings import Examination, Finding, Level
+from reconciler.settings.model import Settings
+from tests.conftest import Database, with_user
+
+Found = dict[str, Finding]
+
+
+@dataclass
+class Patient:
+    """A set-up that is healthy until the test breaks it."""
+
+    database: Database
+    temporal: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    #: By how much this host's clock is ahead.
+    ahead: timedelta = timedelta()
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    async def examine(self) -> Examination:
+        given: Mapping[str, Any] = {"database_url": self.database.url, **self.settings}
+        return await examine(Settings(**given), self.temporal, clock=self.clock)
+
+    async def findings(self, outcome: Level) -> Found:
+        """What is found, by check; the whole is as bad as `outcome`."""
+        examination = await self.examine()
+        found = {finding.check: finding for finding in examination.findings}
+        assert examination.outcome is outcome, found
+        return found
+
+
+@pytest.fixture
+def patient(
+    database: Database, temporal_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Patient:
+    for name in os.environ:
+        if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return Patient(database, {"target_host": temporal_address, "namespace": "default"})
+
+
+@pytest.fixture
+async def role(patient: Patient) -> AsyncIterator[str]:
+    """A role with no rights, by which the doctor connects."""
+    name = f"doctor_{uuid4().hex[:8]}"
+    await patient.database.execute(f"CREATE ROLE {name} LOGIN")
+    patient.settings["database_url"] = with_user(patient.database.url, name)
+    yield name
+    await patient.database.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")

@@ -1,0 +1,51 @@
+"""What `reconciler doctor` says with its exit code, and where it prints what."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from reconciler.cli.main import run
+from reconciler.doctor import examine
+from reconciler.doctor.findings import Examination, Finding, failure, not_checked, ok, warning
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch, restored_logs: None) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/app")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]], ids=["lines", "json"])
+@pytest.mark.parametrize(
+    ("finding", "code", "outcome"),
+    [
+        (ok("table", "fits"), 0, "ok"),
+        (not_checked("table", "no connection"), 0, "ok"),
+        (warning("table", "odd", "mend it"), 3, "warning"),
+        (failure("table", "gone", "mend it"), 4, "failure"),
+    ],
+    ids=["ok", "not checked", "warning", "failure"],
+)
+def test_the_exit_code_is_that_of_the_worst_finding(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    json_: list[str],
+    finding: Finding,
+    code: int,
+    outcome: str,
+) -> None:
+    async def examined(*_: Any) -> Examination:
+        return Examination([], [finding])
+
+    monkeypatch.setattr(examine, "examine", examined)
+
+    assert run(["doctor", *json_]) == code
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    if json_:
+        assert json.loads(printed.out)["outcome"] == outcome
+    else:
+        assert printed.out.splitlines()[-1].startswith(f"{outcome}: ")

@@ -1,0 +1,147 @@
+"""Measurements and what is said about them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, Unknown
+from reconciler.core.window import WindowCount
+from reconciler.doctor.findings import Level
+from reconciler.doctor.judge import connected, index, namespace, oldest_row
+from reconciler.doctor.words import span
+from reconciler.postgres.page_plan import IndexState, PagePlan, find_scans
+from reconciler.temporal.namespace import Namespace
+from tests.factories import NOW
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+def ended(before: timedelta) -> Closed:
+    return Closed(CloseStatus.FAILED, NOW - before, "run", "boom")
+
+
+@pytest.mark.parametrize(
+    ("age", "oldest", "level", "told"),
+    [
+        pytest.param(19 * HOUR, [], Level.OK, "the oldest 19 h old", id="young"),
+        pytest.param(19.2 * HOUR, [Open()], Level.OK, "1 of the oldest are open", id="open"),
+        pytest.param(
+            19.2 * HOUR, [ended(19 * HOUR)], Level.WARNING, "forgets how in 5 h", id="ended"
+        ),
+        pytest.param(
+            48 * HOUR, [ended(25 * HOUR)], Level.WARNING, "forgets how in 0 s", id="any moment"
+        ),
+        pytest.param(48 * HOUR, [Open(), Open()], Level.OK, "2 of the oldest 2", id="old and open"),
+        pytest.param(
+            48 * HOUR, [Missing(), Open()], Level.WARNING, "1 not in Temporal", id="missing"
+        ),
+        pytest.param(
+            48 * HOUR, [Unknown("odd")], Level.WARNING, "1 cannot be judged", id="unknown"
+        ),
+    ],
+)
+def test_old_rows_are_a_worry_unless_their_workflow_is_open(
+    age: timedelta, oldest: list[Observation], level: Level, told: str
+) -> None:
+    running = WindowCount(3, NOW - age, NOW)
+
+    finding = oldest_row(running, NOW, DAY, oldest)
+
+    assert finding.level is level
+    assert told in finding.message
+    assert bool(finding.mend) is (level is Level.WARNING)
+
+
+def test_every_worry_about_old_rows_is_told_at_once() -> None:
+    observations: list[Observation] = [ended(HOUR), ended(20 * HOUR), Missing(), Open()]
+
+    finding = oldest_row(WindowCount(4, NOW - 30 * DAY, NOW), NOW, DAY, observations)
+
+    assert finding.message == (
+        "4 running rows, the oldest 30 d old, retention 24 h; of the oldest 4, "
+        "2 ended, and Temporal forgets how in 4 h, "
+        "1 not in Temporal: never started, deleted or past the retention"
+    )
+    assert "reconciler once" in finding.mend
+    assert "reconciler backfill" in finding.mend
+
+
+def test_no_running_rows_are_no_worry() -> None:
+    assert oldest_row(WindowCount(), NOW, DAY, []).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("state", "served", "servable", "level", "mend"),
+    [
+        (IndexState.THERE, True, True, Level.OK, ""),
+        (IndexState.MISSING, True, True, Level.OK, ""),  # one of the application's own
+        (IndexState.THERE, False, True, Level.OK, ""),  # a small table
+        (IndexState.MISSING, False, False, Level.WARNING, "reconciler migrate"),
+        (IndexState.BROKEN, False, False, Level.WARNING, "anew"),
+        (IndexState.THERE, False, False, Level.WARNING, "CREATE INDEX"),
+    ],
+)
+def test_an_index_matters_where_no_plan_uses_one(
+    state: IndexState, served: bool, servable: bool, level: Level, mend: str
+) -> None:
+    plan = PagePlan(state, "Seq Scan", served, servable)
+
+    finding = index(plan, "ours", "CREATE INDEX …")
+
+    assert finding.level is level
+    assert mend in finding.mend
+
+
+def test_scans_are_found_wherever_they_are_in_a_plan() -> None:
+    bitmap = {
+        "Node Type": "Bitmap Heap Scan",
+        "Relation Name": "a",
+        "Plans": [{"Node Type": "Bitmap Index Scan", "Index Name": "i"}],
+    }
+    whole = {"Node Type": "Seq Scan", "Relation Name": "b"}
+    plan = {"Node Type": "Limit", "Plans": [{"Node Type": "Append", "Plans": [bitmap, whole]}]}
+
+    assert list(find_scans(plan)) == [("Bitmap Index Scan", "i"), ("Seq Scan", None)]
+
+
+@pytest.mark.parametrize(
+    ("retention", "archives", "level"),
+    [
+        (DAY, False, Level.OK),
+        (HOUR, False, Level.WARNING),
+        (HOUR, True, Level.OK),
+    ],
+)
+def test_a_retention_that_no_outage_may_last_is_a_worry(
+    retention: timedelta, archives: bool, level: Level
+) -> None:
+    found = Namespace("default", retention, frozenset(), archives)
+
+    assert namespace(found).level is level
+
+
+def test_servers_that_are_far_away_are_a_worry() -> None:
+    assert connected("database", "there", timedelta(seconds=1)).level is Level.OK
+    assert connected("database", "there", timedelta(seconds=1.1)).level is Level.WARNING
+    assert connected("temporal", "there", None).message == "there"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0 s"),
+        (0.0004, "0.4 ms"),
+        (0.25, "250 ms"),
+        (1.5, "1.5 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7200, "2 h"),
+        (86_400, "24 h"),
+        (-864_000, "10 d"),
+        (31_536_000 * 3, "1095 d"),
+    ],
+)
+def test_lengths_of_time_are_told_in_their_largest_unit(seconds: float, told: str) -> None:
+    assert span(timedelta(seconds=seconds)) == told

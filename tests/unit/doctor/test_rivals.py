@@ -1,0 +1,129 @@
+"""Who else passes over the table."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from reconciler.doctor import rivals
+from reconciler.doctor.findings import Finding, Level
+from reconciler.postgres.journal import StoredPass
+from reconciler.postgres.lease import HeldLease
+from tests.factories import NOW
+
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+
+
+def stored(
+    mode: str = "run", host: str = "web-1", ago: timedelta = SECOND, **of: Any
+) -> StoredPass:
+    given = {
+        "id": uuid4(),
+        "mode": mode,
+        "table": "orders",
+        "namespace": "default",
+        "started_at": NOW - ago,
+        "finished_at": NOW - ago,
+        "outcome": "ok",
+        "error": None,
+        "host": host,
+        "version": "1",
+        "asked": None,
+        "report": {},
+    }
+    return StoredPass(**{**given, **of})
+
+
+def passes(*given: StoredPass) -> Finding:
+    return rivals.passes(given, "orders", "default", NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "level", "told"),
+    [
+        ("orders", "default", Level.OK, "held by web-1/7/ab for a loop; another loop would"),
+        ("orders (backfill)", "default", Level.OK, "held by web-1/7/ab for a backfill"),
+        ("orders", "staging", Level.WARNING, "in namespace 'staging' by web-1/7/ab"),
+        ("orders_old", "staging", Level.OK, "free"),
+        ("orders_old (backfill)", "default", Level.OK, "free"),
+    ],
+)
+def test_who_holds_a_lease(name: str, namespace: str, level: Level, told: str) -> None:
+    finding = rivals.lease([HeldLease(name, namespace, "web-1/7/ab")], "orders", "default")
+
+    assert finding.level is level
+    assert told in finding.message
+
+
+def test_no_pass_yet_is_no_worry() -> None:
+    assert passes().level is Level.OK
+    assert passes(stored(finished_at=None, outcome=None)).message.startswith("no pass")
+    assert passes(stored("backfill")).message.startswith("no pass"), "not over every row"
+
+
+def test_the_last_pass_is_told() -> None:
+    finding = passes(stored(finished_at=None), stored(ago=5 * SECOND), stored(ago=HOUR))
+
+    assert finding.level is Level.OK
+    assert finding.message == "the last pass (run on web-1) ended 5 s ago, ok"
+
+
+def test_a_last_pass_that_failed_is_a_worry_with_its_reason() -> None:
+    error = "no table orders: set RECONCILER_TABLE"
+
+    finding = passes(stored(outcome="aborted", error=error), stored(ago=HOUR))
+
+    assert finding.level is Level.WARNING
+    assert finding.message.endswith("aborted: no table orders")
+    assert finding.mend == "set RECONCILER_TABLE"
+
+
+def test_a_failed_pass_is_no_worry_once_another_has_come_to_its_end() -> None:
+    assert passes(stored(), stored(outcome="aborted", error="away", ago=HOUR)).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("other", "level"),
+    [
+        (stored(namespace="staging", ago=HOUR), Level.WARNING),
+        (stored(namespace="staging", ago=2 * DAY), Level.OK),
+        (stored(namespace="staging", table="customers"), Level.OK),
+        (stored(namespace=None), Level.OK),
+    ],
+    ids=["lately", "long ago", "another table", "from before it was noted"],
+)
+def test_passes_over_the_table_in_another_namespace_are_a_worry(
+    other: StoredPass, level: Level
+) -> None:
+    assert passes(stored(), other).level is level
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ([stored("run"), stored("run", "web-2")] * 3, Level.OK),
+        ([stored("once", "cron")] * 3, Level.OK),
+        ([stored("run")] * 3 + [stored("once", "laptop")], Level.OK),
+        ([stored("run")] * 3 + [stored("once", "cron")] * 2, Level.WARNING),
+        ([stored("once", "cron-1")] * 2 + [stored("once", "cron-2")] * 2, Level.WARNING),
+        ([stored("once", f"cron-{n}") for n in range(9)], Level.OK),
+        ([stored("run")] * 3 + [stored("once", "cron", ago=2 * HOUR)] * 2, Level.OK),
+    ],
+    ids=[
+        "replicas of a loop",
+        "a timer",
+        "a loop, and somebody by hand",
+        "a loop and a timer",
+        "timers on two hosts",
+        "a CronJob, whose pods have names of their own",
+        "a timer that was",
+    ],
+)
+def test_the_same_work_done_twice_is_a_worry(given: list[StoredPass], level: Level) -> None:
+    finding = passes(*given)
+
+    assert finding.level is level
+    assert ("twice" in finding.message) is (level is Level.WARNING)
