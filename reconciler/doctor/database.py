@@ -146,8 +146,9 @@ class DatabaseChecks:
     @property
     def _scope(self) -> tuple[str, str] | None:
         """What passes are over, and in which namespace; None where the table cannot be read."""
-        table = self.table
-        return table and (table.scope, table.scope_namespace(self._namespace))
+        if self.table is None:
+            return None
+        return self.table.scope, self.table.scope_namespace(self._namespace)
 
     async def _index(self) -> Sequence[Finding]:
         if self.table is None:
