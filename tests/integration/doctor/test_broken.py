@@ -18,6 +18,7 @@ from reconciler.settings.model import Columns, Statuses
 from tests.integration.doctor.conftest import Found, Patient
 from tests.integration.postgres.past import pass_over
 from tests.silent import silent_server
+from tests.world import World
 
 SECRET = "s3cret"
 #: What is said of the database's side, and of Temporal's.
@@ -253,6 +254,20 @@ async def test_outcomes_that_are_lost(patient: Patient, workflow_id: str) -> Non
     )
 
 
+async def test_the_oldest_rows_are_looked_at_and_no_others(patient: Patient, world: World) -> None:
+    row = world.row(await world.start("wait"))
+    await patient.database.insert_many(15, row.workflow_id, row.run_id)
+    await patient.database.execute(
+        "UPDATE workflow_executions SET created_at = now() - interval '3 days'"
+    )
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    await patient.database.insert(f"{row.workflow_id}-gone", None, created_at=long_ago)
+
+    found = await patient.findings(Level.WARNING)
+
+    assert "of the oldest 10, 1 not in Temporal" in found["oldest row"].message
+
+
 @pytest.mark.parametrize(
     ("ahead", "level"),
     [(timedelta(seconds=30), Level.WARNING), (timedelta(minutes=10), Level.FAILURE)],
@@ -266,13 +281,16 @@ async def test_a_host_whose_clock_is_wrong(
     await assert_found(patient, "clock", level, "ahead of the database's", "NTP")
 
 
-async def test_the_age_of_rows_is_by_the_databases_clock(patient: Patient) -> None:
-    patient.ahead = timedelta(days=-400)
+async def test_ages_are_by_the_databases_clock(patient: Patient) -> None:
+    patient.ahead = timedelta(days=400)
     await patient.database.insert("wf", None)
+    await pass_over(patient.database)
 
-    found = await patient.findings(Level.WARNING)
+    found = await patient.findings(Level.FAILURE)
 
-    assert found["oldest row"].level is Level.OK
+    assert found["clock"].level is Level.FAILURE
+    assert levels(found, ("oldest row", "passes")) == {Level.OK}
+    assert " d ago" not in found["passes"].message
 
 
 async def test_a_temporal_whose_clock_is_ahead(

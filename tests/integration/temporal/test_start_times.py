@@ -1,0 +1,30 @@
+"""When the workflows of rows have started, by Temporal's clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.temporal.probe import to_datetime
+from reconciler.temporal.server import start_times
+from tests.world import World
+
+
+async def test_the_start_is_that_of_the_rows_own_run(world: World) -> None:
+    first = await world.start("wait")
+    await first.terminate("end")
+    second = await world.start("wait")
+    rows = [replace(world.row(handle), id=id_) for id_, handle in enumerate((first, second))]
+
+    times = await start_times(world.rpc, rows)
+
+    assert first.first_execution_run_id is not None
+    started = (await world.describe(first.first_execution_run_id)).workflow_execution_info
+    assert times[rows[0]] == to_datetime(started.start_time)
+    assert times[rows[0]] < times[rows[1]]
+
+
+async def test_what_temporal_does_not_know_is_left_out(world: World) -> None:
+    row = world.row(await world.start("wait"))
+    unknown, odd = replace(row, workflow_id="never existed"), replace(row, run_id="no run id")
+
+    assert list(await start_times(world.rpc, [unknown, row, odd])) == [row]
