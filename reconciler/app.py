@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO
 
@@ -30,6 +30,8 @@ from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config import load_config
 from reconciler.temporal.connect import connect
+from reconciler.temporal.decoders import make_decoder, using_decoder
+from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.namespaces import NamespacesProbe
 from reconciler.temporal.rpc import Rpc
@@ -61,7 +63,8 @@ class App:
     _pruning: Sequence[Observer]
     _engine: AsyncEngine
     _probe: NamespacesProbe
-    _pass_log: PassLog
+    _decoding: Decoding | None = None
+    _pass_log: PassLog = field(default_factory=PassLog)
 
     async def run_pass(
         self, mode: str, *, dry_run: bool, observers: Sequence[Observer] = ()
@@ -70,7 +73,7 @@ class App:
         return await run_pass(
             self.store(),
             self._probe,
-            [self.history, *self._pruning, *observers],
+            self._observers(observers),
             self.policy,
             self.settings.pass_options(mode, dry_run=dry_run),
             now=datetime.now(UTC),
@@ -88,7 +91,7 @@ class App:
         return await run_pass(
             self.store(window),
             self._probe,
-            [self.history, *self._pruning, *observers],
+            self._observers(observers),
             self.policy,
             options,
             now=datetime.now(UTC),
@@ -96,6 +99,10 @@ class App:
             pass_log=PassLog(each_row=not self.journals),
             report=report,
         )
+
+    def _observers(self, others: Sequence[Observer]) -> list[Observer]:
+        decoding = [self._decoding] if self._decoding else []
+        return [self.history, *self._pruning, *decoding, *others]
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""
@@ -135,6 +142,11 @@ class App:
         Raises `TemporalUnusable`.
         """
         return await describe_namespace(self.rpc.unlimited())
+
+    @property
+    def undecoded(self) -> int | None:
+        """Failures that could not be decoded so far; None if none is to be."""
+        return self._decoding.undecoded if self._decoding else None
 
     async def forget_connections(self) -> None:
         """Start anew with the database: what is pooled may be dead, or lead to a replica."""
@@ -179,7 +191,11 @@ async def open_app(
     `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
     """
     temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
-    async with using_engine(settings.dsn()) as engine:
+    decoder = make_decoder(*settings.decoder())
+    async with (
+        using_decoder(decoder, settings.codec_timeout.total_seconds()) as decoding,
+        using_engine(settings.dsn()) as engine,
+    ):
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []
         table = await map_table(engine, mapping, writing=writing, also=also)
@@ -201,9 +217,11 @@ async def open_app(
         over = table.scope, table.scope_namespace(namespace.name)
         history = books.history(*over, policy.statuses)
         pruning = books.pruning(*over, settings.journal_retention)
-        probe = NamespacesProbe(rpc, start_delay=settings.grace, ask_archive=ask_archive)
+        probe = NamespacesProbe(
+            rpc, start_delay=settings.grace, ask_archive=ask_archive, decoding=decoding
+        )
         kept = history, table, books, pruning
-        yield App(settings, namespace, policy, rpc, *kept, engine, probe, PassLog())
+        yield App(settings, namespace, policy, rpc, *kept, engine, probe, decoding)
 
 
 async def migrate(settings: Settings) -> list[str]:

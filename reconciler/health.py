@@ -98,6 +98,7 @@ class Health:
             retention=self.app.retention,
             rate=self.app.rpc.rate,
             calls=self.app.rpc.calls,
+            undecoded=self.app.undecoded,
         )
 
     async def _beat(self, app: App) -> str | None:

@@ -24,6 +24,8 @@ class State:
     rate: float | None = None
     #: Calls to Temporal so far, by kind and code.
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: Failures that could not be decoded so far; None if none is to be.
+    undecoded: int | None = None
 
 
 class StateCollector(Collector):
@@ -59,6 +61,12 @@ class StateCollector(Collector):
         for (method, code), count in sorted(state.calls.items()):
             calls.add_metric([method, code], count)
         yield calls
+        undecoded = CounterMetricFamily(
+            "reconciler_undecoded_failures", "Failures that could not be decoded."
+        )
+        if state.undecoded is not None:
+            undecoded.add_metric([], state.undecoded)
+        yield undecoded
 
 
 def _gauge(name: str, help_text: str, value: float | timedelta | None) -> GaugeMetricFamily:

@@ -1,15 +1,34 @@
-"""What becomes of the texts of failures: what is cut out of them."""
+"""What becomes of the texts of failures: how they are decoded, and what is cut out of them."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import NoDecode
 
 from reconciler.core.redaction import Redaction
+from reconciler.settings.values import MAX_PORT, Duration
+
+_IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e\t]*)")
+#: Headers that are ours to set.
+_OWN_HEADERS = {
+    "host", "content-type", "content-length", "transfer-encoding", "connection", "x-namespace",
+}  # fmt: skip
 
 
 def parse_expressions(value: object) -> object:
@@ -37,12 +56,94 @@ def _from_json(text: str) -> list[str]:
     return parsed if is_list else [text]
 
 
+def check_import(value: str) -> str:
+    """`module:attribute`, by its form."""
+    if not _IMPORT.fullmatch(value):
+        raise ValueError("must look like module:attribute, such as myapp.codec:data_converter")
+    return value
+
+
+def check_endpoint(value: str) -> str:
+    """A URL below which a codec server answers. Its errors never repeat it: it may hold secrets."""
+    try:
+        parts = urlsplit(value.replace("{namespace}", "x"))
+        port = parts.port or 0
+    except ValueError:
+        raise ValueError("must look like https://host:port/path") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not 0 <= port <= MAX_PORT:
+        raise ValueError("must look like https://host:port/path")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("has a user or a password in it: set RECONCILER_CODEC_HEADERS instead")
+    if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("must be a URL without query, fragment, or characters to be encoded")
+    return value
+
+
+def check_headers(value: SecretStr) -> SecretStr:
+    """Lines as HTTP has them, `Authorization: Bearer …`. Errors never repeat a value."""
+    for number, line in enumerate(_lines(value), start=1):
+        match = _HEADER.fullmatch(line)
+        if match is None:
+            raise ValueError(f"line {number} is not of the form Name: value")
+        if match[1].lower() in _OWN_HEADERS:
+            raise ValueError(f"{match[1]} is set by the reconciler itself")
+    return value
+
+
+def check_timeout(value: timedelta) -> timedelta:
+    """Long enough for an answer, and short enough not to hold a pass up."""
+    if not timedelta(milliseconds=100) <= value <= timedelta(seconds=60):
+        raise ValueError("must be at least 0.1s and at most 60s")
+    return value
+
+
+def _lines(headers: SecretStr) -> list[str]:
+    return [line.strip() for line in headers.get_secret_value().splitlines() if line.strip()]
+
+
 class FailureSettings(BaseModel):
     """The same for a pass and for the main path, so that both write the same text."""
 
+    data_converter: Annotated[str, AfterValidator(check_import)] | None = Field(
+        None, description="decodes encoded failures: module:attribute, a Temporal DataConverter"
+    )
+    codec_endpoint: Annotated[str, AfterValidator(check_endpoint)] | None = Field(
+        None, description="decodes them instead: the URL of a codec server, without /decode"
+    )
+    codec_headers: Annotated[SecretStr, AfterValidator(check_headers)] | None = Field(
+        None, description="what the codec server wants to see: Name: value, one a line"
+    )
+    codec_timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
+        timedelta(seconds=5), description="for decoding one failure, 0.1s to 60s"
+    )
     redact: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_expressions)] = Field(
         (), description="regular expressions; what matches is cut out of failures"
     )
+
+    @field_validator("codec_endpoint")
+    @classmethod
+    def _one_decoder(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("data_converter") is not None:
+            raise ValueError("set this or RECONCILER_DATA_CONVERTER, not both")
+        return value
+
+    @field_validator("codec_headers")
+    @classmethod
+    def _of_an_endpoint(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("codec_endpoint", "refused") is None:
+            raise ValueError("are for a codec server: set RECONCILER_CODEC_ENDPOINT too")
+        return value
+
+    @property
+    def decodes(self) -> bool:
+        """Whether rows are to say in clear what failures encode."""
+        return self.data_converter is not None or self.codec_endpoint is not None
+
+    def decoder(self) -> tuple[str | None, str | None, Sequence[tuple[str, str]]]:
+        """The data converter, or the codec server and its headers."""
+        lines = _lines(self.codec_headers) if self.codec_headers else []
+        headers = [(match[1], match[2]) for line in lines if (match := _HEADER.fullmatch(line))]
+        return self.data_converter, self.codec_endpoint, headers
 
     def redaction(self) -> Redaction:
         """What is cut out of failures."""

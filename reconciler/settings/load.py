@@ -115,7 +115,8 @@ def toml_paths() -> Iterator[tuple[str, ...]]:
 def _complaints(
     kind: type[TableSettings], error: ValidationError, overrides: Collection[str]
 ) -> Iterator[str]:
-    secret = {setting_name(kind, name) for name in secrets(kind)}
+    # An endpoint may have a password in it, if it has no business there.
+    secret = {setting_name(kind, name) for name in (*secrets(kind), "codec_endpoint")}
     for problem in error.errors(include_url=False):
         path = tuple(str(part) for part in problem["loc"])
         option = "--" + path[0].replace("_", "-")

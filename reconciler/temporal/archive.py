@@ -17,6 +17,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.temporal.close import describe_close, next_run_id
 from reconciler.temporal.codes import RowError
+from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.rpc import Rpc
 
 _CLOSE_STATUSES = {
@@ -30,7 +31,9 @@ _CLOSE_STATUSES = {
 _RESETTER = "history-resetter"
 
 
-async def archived_end(rpc: Rpc, workflow_id: str, run_id: str) -> Closed | str:
+async def archived_end(
+    rpc: Rpc, workflow_id: str, run_id: str, decoding: Decoding | None = None
+) -> Closed | str:
     """The end of the chain if this archived run is its last, or else the id of the run after it.
 
     Raises `NotFound` if the run is not archived, `RowError` if its archive makes no sense. A
@@ -54,6 +57,8 @@ async def archived_end(rpc: Rpc, workflow_id: str, run_id: str) -> Closed | str:
     if following := next_run_id(last):
         return following
     status = _close_status(last)
+    if decoding:
+        last = await decoding.event(last, rpc.namespace, workflow_id)
     failure = None if status is CloseStatus.COMPLETED else describe_close(last, cancel_cause)
     close_time = last.event_time.ToDatetime(tzinfo=UTC)
     return Closed(status, close_time, run_id, failure, workflow_type=workflow_type)

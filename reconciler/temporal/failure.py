@@ -37,7 +37,7 @@ def describe_failure(failure: Failure) -> str:
     Example: `child workflow ProvisionDns [t-42/dns] failed: activity create_zone failed (maximum
     attempts reached): QuotaExceeded: zone limit is 50`.
     """
-    return ": ".join(filter(None, map(_describe_one, _chain(failure)))) or "failed"
+    return ": ".join(filter(None, map(_describe_one, chain(failure)))) or "failed"
 
 
 def describe_cancellation(cause: str) -> str:
@@ -45,7 +45,8 @@ def describe_cancellation(cause: str) -> str:
     return f"canceled: {cause}" if cause else "canceled"
 
 
-def _chain(failure: Failure) -> Iterator[Failure]:
+def chain(failure: Failure) -> Iterator[Failure]:
+    """The failure and its causes, outermost first, as deep as they are looked at."""
     for _ in range(MAX_DEPTH):
         yield failure
         if not failure.HasField("cause"):

@@ -12,9 +12,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from reconciler.core.model import Missing, Observation, RunRow, Unknown
 from reconciler.temporal.codes import NamespaceUnusable
+from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.namespace import Namespace
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
@@ -27,10 +29,20 @@ class NamespacesProbe:
     retention judges its missing rows.
     """
 
-    def __init__(self, rpc: Rpc, start_delay: timedelta, *, ask_archive: bool = False) -> None:
+    def __init__(
+        self,
+        rpc: Rpc,
+        start_delay: timedelta,
+        *,
+        ask_archive: bool = False,
+        decoding: Decoding | None = None,
+    ) -> None:
         """As for `TemporalProbe`."""
-        self._rpc, self._start_delay, self._ask_archive = rpc, start_delay, ask_archive
-        self._own = TemporalProbe(rpc, start_delay, ask_archive=ask_archive)
+        self._rpc = rpc
+        self._probe = partial(
+            TemporalProbe, start_delay=start_delay, ask_archive=ask_archive, decoding=decoding
+        )
+        self._own = self._probe(rpc)
         self._others: dict[str, TemporalProbe | Unknown] = {}
         self._describing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -86,8 +98,7 @@ class NamespacesProbe:
     async def _described(self, name: str) -> TemporalProbe | Unknown:
         if name.strip() != name or not name.isprintable():
             return Unknown(f"the row's namespace {name!r} cannot be one")
-        rpc = self._rpc.of_row(name)
-        probe = TemporalProbe(rpc, self._start_delay, ask_archive=self._ask_archive)
+        probe = self._probe(self._rpc.of_row(name))
         try:
             await probe.retention()
         except NamespaceUnusable as error:

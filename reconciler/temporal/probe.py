@@ -28,6 +28,7 @@ from reconciler.core.model import (
 from reconciler.temporal.archive import archived_end
 from reconciler.temporal.close import describe_close, next_run_id
 from reconciler.temporal.codes import NotFound, RowError
+from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.rpc import Rpc
 
@@ -50,7 +51,14 @@ _CLOSE_STATUSES = {
 class TemporalProbe:
     """Answers `Probe.observe` with raw calls. Safe to share between concurrent observations."""
 
-    def __init__(self, rpc: Rpc, start_delay: timedelta, *, ask_archive: bool = False) -> None:
+    def __init__(
+        self,
+        rpc: Rpc,
+        start_delay: timedelta,
+        *,
+        ask_archive: bool = False,
+        decoding: Decoding | None = None,
+    ) -> None:
         """`start_delay`: how long after a row was created its workflow may start.
 
         Only used for rows without a run id, where nothing else tells one use of an id from
@@ -59,10 +67,13 @@ class TemporalProbe:
         `ask_archive`: whether the namespace's history archive, if it has one, is asked about runs
         that Temporal does not know. For a backfill and `explain`: a loop would read the same
         hopeless rows from the blob store in every pass.
+
+        `decoding`: how failures that are encoded are put in clear; by default they are not.
         """
         self._rpc = rpc
         self._start_delay = start_delay
         self._ask_archive = ask_archive
+        self._decoding = decoding
         #: As it was described last; None before.
         self.namespace: Namespace | None = None
 
@@ -144,6 +155,8 @@ class TemporalProbe:
             cause = ""
             if status is CloseStatus.CANCELED:
                 cause = await self._rpc.cancel_cause(workflow_id, run_id)
+            if self._decoding:
+                event = await self._decoding.event(event, self._rpc.namespace, workflow_id)
             failure = describe_close(event, cause)
         close_time = to_datetime(info.close_time)
         return Closed(status, close_time, run_id, failure, workflow_type=info.type.name)
@@ -189,7 +202,7 @@ class TemporalProbe:
             except NotFound:
                 if not await self._may_ask_archive():
                     raise
-                reached = await archived_end(self._rpc, workflow_id, run_id)
+                reached = await archived_end(self._rpc, workflow_id, run_id, self._decoding)
             if not isinstance(reached, str):
                 return reached
             run_id = reached

@@ -78,6 +78,7 @@ class Rpc:
         """
         self.client = client
         self._service = client.workflow_service
+        #: The namespace that the calls are about.
         self.namespace = row_namespace or client.namespace
         self._named_by = (
             "TEMPORAL_NAMESPACE" if row_namespace is None else "the right one in the row"

@@ -55,6 +55,7 @@ class StatusActivity:
         run_id: str | None = None,
         close_time: datetime | None = None,
         start_time: datetime | None = None,
+        decoded_message: str | None = None,
     ) -> bool:
         """Finish the row of a workflow, if it is still running; whether it was.
 
@@ -71,6 +72,8 @@ class StatusActivity:
                 Without a time zone it is taken as UTC.
             start_time: When the workflow started. A row without a run id that was made long after
                 that is not its own.
+            decoded_message: What to write instead of `error_message` where the settings say that
+                encoded failures are to be decoded. It is sent by workflows that encode them.
 
         Raises:
             ApplicationError: With the reason in one line; not retryable where trying again is of
@@ -84,11 +87,11 @@ class StatusActivity:
                     workflow_id,
                     run_id or await _first_run_id(workflow_id),
                     info.workflow_namespace,
-                    start_time,
+                    _time(start_time),
                 ),
                 writer.status_value(status),
-                error_message,
-                close_time or info.scheduled_time,
+                writer.chosen(error_message, decoded_message),
+                _time(close_time) or info.scheduled_time,
             )
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
@@ -126,6 +129,11 @@ def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitab
 
 #: The activity over `DATABASE_URL`.
 update_workflow_execution_status = StatusActivity().update_workflow_execution_status
+
+
+def _time(given: datetime | str | None) -> datetime | None:
+    """The time: the SDK knows types only where all arguments are given, else it leaves the text."""
+    return datetime.fromisoformat(given) if isinstance(given, str) else given
 
 
 async def _first_run_id(workflow_id: str) -> str:

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import (
     FailureConverter,
+    PayloadConverter,
     WithSerializationContext,
     WorkflowSerializationContext,
 )
 from temporalio.exceptions import CancelledError, is_cancelled_exception
 
 from reconciler.core.model import CloseStatus
+from reconciler.temporal.attributes import encoded_attributes, message_in, with_messages
 from reconciler.temporal.failure import describe_cancellation, describe_failure
 
 #: Bytes. A server refuses a result or a failure above its limit, by default 2 MB
@@ -36,6 +39,8 @@ class Ending:
     status: CloseStatus
     #: The failure as the reconciler would describe it, neither cut nor cleaned.
     error_message: str | None = None
+    #: The same with the messages that the failure converter has encoded, if there are any.
+    decoded_message: str | None = None
 
 
 def ending_of_result(result: Any) -> Ending | None:
@@ -73,7 +78,7 @@ def ending_of_error(error: BaseException, converter: type[FailureConverter]) -> 
         return None
     if failure.ByteSize() > LARGEST or _may_be_retried(failure, info):
         return None
-    return Ending(CloseStatus.FAILED, describe_failure(failure))
+    return Ending(CloseStatus.FAILED, describe_failure(failure), _decoded_text(failure))
 
 
 def _as_failure(error: BaseException, converter_type: type[FailureConverter]) -> Failure:
@@ -86,6 +91,24 @@ def _as_failure(error: BaseException, converter_type: type[FailureConverter]) ->
     failure = Failure()
     converter.to_failure(error, workflow.payload_converter(), failure)
     return failure
+
+
+def _decoded_text(failure: Failure) -> str | None:
+    """As the reconciler would describe it once it has decoded it; no codec has been at it yet."""
+    encoded = encoded_attributes(failure)
+    if not encoded:
+        return None
+    converter = workflow.payload_converter()
+    return describe_failure(
+        with_messages(failure, [_message(converter, payload) for payload in encoded])
+    )
+
+
+def _message(converter: PayloadConverter, payload: Payload) -> str | None:
+    try:
+        return message_in(converter.from_payloads([payload])[0])
+    except Exception:  # noqa: BLE001 - then it stays encoded
+        return None
 
 
 def _may_be_retried(failure: Failure, info: workflow.Info) -> bool:

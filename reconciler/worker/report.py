@@ -114,24 +114,27 @@ def _start_write(
     ending: Ending | None, hold: timedelta, task_queue: str | None
 ) -> workflow.ActivityHandle[object]:
     # None only in replay, where nothing of this is looked at but the activity's name.
-    status, text = (ending.status, ending.error_message) if ending else (CloseStatus.FAILED, None)
+    ending = ending or Ending(CloseStatus.FAILED)
     info = workflow.info()
+    # Only where there is one: an activity of an older version takes no more than the others.
+    decoded = [] if ending.decoded_message is None else [ending.decoded_message[:LONGEST_TEXT]]
     # No result type: what an activity of this name on another worker returns must not matter.
     return workflow.start_activity(
         ACTIVITY,
         args=[
             info.workflow_id,
-            status.value,
-            None if text is None else text[:LONGEST_TEXT],
+            ending.status.value,
+            None if ending.error_message is None else ending.error_message[:LONGEST_TEXT],
             info.first_execution_run_id,
             None,
             info.workflow_start_time,
+            *decoded,
         ],
         task_queue=task_queue,
         start_to_close_timeout=ATTEMPT,
         schedule_to_close_timeout=max(hold, SHORTEST_HOLD),
         retry_policy=RETRIES,
-        summary=f"end of the workflow: {status.value}",
+        summary=f"end of the workflow: {ending.status.value}",
     )
 
 

@@ -77,6 +77,10 @@ class RowWriter:
             )
         return status
 
+    def chosen(self, error_message: str | None, decoded: str | None) -> str | None:
+        """Which of the two is for the row: the same as a pass with these settings would write."""
+        return error_message if decoded is None or not self._settings.decodes else decoded
+
     async def finish(
         self,
         row: OwnRow,

@@ -44,6 +44,7 @@ class FakeApp:
     temporal: Exception | None = None
     retention: timedelta = timedelta(days=1)
     rpc: FakeRpc = field(default_factory=FakeRpc)
+    undecoded: int | None = None
 
     @property
     def history(self) -> FakeApp:

@@ -80,6 +80,15 @@ class TestWhatIsWritten:
 
         assert await row(database) == ("failed", None, NOON)
 
+    async def test_times_as_the_sdk_hands_them_over_where_not_all_arguments_are_given(
+        self, database: Database
+    ) -> None:
+        await database.insert("w", "r")
+
+        await run(database, "w", "failed", None, "r", "2026-01-01T12:00:00Z", "2026-01-01T11:59:00")
+
+        assert await row(database) == ("failed", None, NOON)
+
     async def test_nothing_but_the_table_is_needed(self, database: Database) -> None:
         await database.execute("DROP SCHEMA reconciler CASCADE")
         await database.insert("w", "r")

@@ -57,11 +57,11 @@ def completed(next_run: str = "", close_time: Timestamp | None = CLOSED_AT) -> H
     )
 
 
-def failed(next_run: str = "") -> HistoryEvent:
+def failed(next_run: str = "", failure: Failure | None = None) -> HistoryEvent:
     return HistoryEvent(
         event_time=CLOSED_AT,
         workflow_execution_failed_event_attributes=WorkflowExecutionFailedEventAttributes(
-            failure=Failure(message="boom"), new_execution_run_id=next_run
+            failure=failure or Failure(message="boom"), new_execution_run_id=next_run
         ),
     )
 
@@ -100,6 +100,8 @@ TASK_SCHEDULED = HistoryEvent(
 
 class StubRpc:
     """Runs that Temporal knows, by id ("" for the current one), and histories that are archived."""
+
+    namespace = "ns"
 
     def __init__(
         self,

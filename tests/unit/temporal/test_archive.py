@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -13,6 +15,7 @@ from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Ope
 from reconciler.errors import TemporalUnusable
 from reconciler.temporal import probe as probe_module
 from reconciler.temporal.codes import RowError
+from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.probe import TemporalProbe, to_datetime
 from tests.factories import row
 from tests.unit.temporal.archive_stub import (
@@ -29,12 +32,13 @@ from tests.unit.temporal.archive_stub import (
     started,
     terminated,
 )
+from tests.unit.temporal.failures import refused
 
 FAILED = Status.WORKFLOW_EXECUTION_STATUS_FAILED
 RUNNING = Status.WORKFLOW_EXECUTION_STATUS_RUNNING
 
 
-def probe(rpc: Any, **options: bool) -> TemporalProbe:
+def probe(rpc: Any, **options: Any) -> TemporalProbe:
     return TemporalProbe(rpc, timedelta(minutes=1), **options)
 
 
@@ -232,3 +236,17 @@ async def test_an_archived_chain_is_followed_for_a_bounded_number_of_runs() -> N
 
     assert observed == Unknown("the chain is longer than 50 runs")
     assert len(rpc.asked) == probe_module.MAX_HOPS
+
+
+async def test_an_archived_failure_is_decoded_as_any_other() -> None:
+    class Decoder:
+        async def decode(self, payloads: Sequence[Payload], *about: str) -> list[str]:
+            assert about == ("ns", "wf-1")
+            return ["no money"] * len(payloads)
+
+    rpc = StubRpc({"run-1": [started(), failed(failure=refused())]})
+    decoder: Any = Decoder()
+
+    observed = await probe(rpc, ask_archive=True, decoding=Decoding(decoder, 5)).observe(row(1))
+
+    assert observed == closed(CloseStatus.FAILED, "Refused: no money")

@@ -1,0 +1,45 @@
+"""Failures that could not be decoded or redacted as asked: refused before anything is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.main import run
+
+pytestmark = pytest.mark.usefixtures("restored_logs")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DATA_CONVERTER", "team_nowhere:x", "there is no module team_nowhere"),
+        ("DATA_CONVERTER", "json:dumps", "dumps needs arguments"),
+        ("CODEC_ENDPOINT", "codec.example", "must look like https://"),
+        ("REDACT", "(", "is no regular expression"),
+    ],
+)
+@pytest.mark.parametrize("command", [["once"], ["run"], ["explain", "wf"], ["backfill"]])
+def test_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: list[str],
+    name: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app@127.0.0.1:1/app")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RECONCILER_HTTP_PORT", "0")
+    monkeypatch.setenv(f"RECONCILER_{name}", value)
+
+    assert run(command) == 2
+
+    printed = capsys.readouterr()
+    (line,) = [line for line in printed.err.splitlines() if " listening " not in line]
+    assert line.startswith(f"reconciler: RECONCILER_{name}: ")
+    assert told in line
+    assert printed.out == ""
