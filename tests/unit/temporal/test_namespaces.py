@@ -114,7 +114,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc_module, "THROTTLED_PAUSES", (1e-9,) * 2)
 
 
-def probe(service: Service, **options: bool) -> NamespacesProbe:
+def probe(service: Service, **options: Any) -> NamespacesProbe:
     return NamespacesProbe(rpc(service), timedelta(minutes=1), **options)
 
 
