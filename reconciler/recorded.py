@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,13 +22,27 @@ async def recorded(report: PassReport, observers: Sequence[Observer]) -> AsyncIt
     started, seconds_before = time.monotonic(), report.duration_seconds
     try:
         with stopping(report):
-            for observer in observers:
-                await observer.on_start(report)
+            try:
+                await through(_tell_the_beginning(observers, report))
+            except asyncio.CancelledError:
+                _stop_at_the_next_step()  # it is on record, so its end has to be too
             yield
     except Unusable as error:
         report.error = str(error)
     report.duration_seconds = seconds_before + time.monotonic() - started
     await through(_tell_the_end(observers, report))
+
+
+def _stop_at_the_next_step() -> None:
+    """Put a request to stop off until the pass waits for something."""
+    if task := asyncio.current_task():
+        task.uncancel()
+        task.cancel()
+
+
+async def _tell_the_beginning(observers: Sequence[Observer], report: PassReport) -> None:
+    for observer in observers:
+        await observer.on_start(report)
 
 
 async def _tell_the_end(observers: Sequence[Observer], report: PassReport) -> None:

@@ -19,8 +19,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from reconciler.errors import ConfigurationError
-from reconciler.settings.model import DOTENV, PREFIX, TOML, Settings, TableSettings
+from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile, secrets, setting_name
+from reconciler.settings.table import DOTENV, PREFIX, TOML, TableSettings
 
 _TESTS = f"{PREFIX}TEST_"
 # What Kubernetes puts into every container of a namespace with a Service called reconciler, or

@@ -15,7 +15,8 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 
 from reconciler.settings.load import environment_name, toml_paths
-from reconciler.settings.model import DOTENV, TOML, Settings
+from reconciler.settings.model import Settings
+from reconciler.settings.table import DOTENV, TOML
 
 HIDDEN = "(hidden)"
 DEFAULT = "default"

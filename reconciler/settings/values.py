@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -10,7 +9,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from reconciler.postgres.tables import RowFilter
 from reconciler.settings.secret_files import SecretFromFile
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -91,34 +89,6 @@ def normal_database_url(url: str) -> str:
     return f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(known)}" if known else "")
 
 
-def none_if_empty(value: object) -> object:
-    """An empty name says that there is none."""
-    return None if value == "" else value
-
-
-def parse_values(value: object) -> object:
-    """`pending,running` as a tuple; a value with a comma in it is put in double quotes."""
-    if not isinstance(value, str):
-        return value
-    values = tuple(each.strip() for each in next(csv.reader([value], skipinitialspace=True), []))
-    if len(set(values)) < len(values):
-        raise ValueError("names a value twice")
-    return values
-
-
-def parse_where(value: object) -> object:
-    """`column=value,value` as the column and its values."""
-    if value == "":
-        return None
-    if not isinstance(value, str):
-        return value
-    column, equals, values = value.partition("=")
-    parsed = parse_values(values)
-    if not (equals and column.strip() and isinstance(parsed, tuple) and all(parsed)):
-        raise ValueError("must look like column=value or column=value,value")
-    return RowFilter(column.strip(), parsed)
-
-
 def parse_switch(value: object) -> object:
     """`on` or `off`, or a boolean of TOML."""
     known = {"on": True, "off": False}
@@ -166,10 +136,6 @@ def check_journal_retention(value: timedelta) -> timedelta:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
 ProxyUrl = Annotated[SecretStr, BeforeValidator(check_proxy_url)]
-Name = Annotated[str, Field(min_length=1, max_length=63)]
-OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
-Values = Annotated[tuple[Name, ...], BeforeValidator(parse_values), Field(min_length=1)]
-Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 Rate = Annotated[float, AfterValidator(check_rate)]
 Interval = Annotated[Duration, AfterValidator(check_interval)]
 JournalRetention = Annotated[Duration, AfterValidator(check_journal_retention)]

@@ -17,7 +17,8 @@ from reconciler.postgres.engine import open_engine, translated
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.write import own_row_write
 from reconciler.settings.load import load_settings
-from reconciler.settings.model import DatabaseSettings, TableSettings
+from reconciler.settings.model import DatabaseSettings
+from reconciler.settings.table import TableSettings
 from reconciler.worker.own_row import OwnRow
 
 if TYPE_CHECKING:

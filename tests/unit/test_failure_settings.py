@@ -11,7 +11,8 @@ import pytest
 
 from reconciler.errors import ConfigurationError
 from reconciler.settings.load import load_settings
-from reconciler.settings.model import Settings, TableSettings
+from reconciler.settings.model import Settings
+from reconciler.settings.table import TableSettings
 
 SECRET = "s3cret"
 

@@ -11,8 +11,9 @@ from pydantic import SecretStr, field_validator
 from reconciler.cli.main import run
 from reconciler.errors import ConfigurationError
 from reconciler.settings.load import load_settings
-from reconciler.settings.model import Settings, TableSettings
+from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SecretFile, secrets, setting_name
+from reconciler.settings.table import TableSettings
 
 URL = "postgresql://app:s3cret@db:5432/app"
 

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from reconciler.doctor.findings import Level
 from reconciler.keeper import LEASE_TIME
 from reconciler.postgres.lease import Lease
-from reconciler.settings.model import Columns, Statuses
+from reconciler.settings.table import Columns, Statuses
 from tests.integration.doctor.conftest import Found, Patient
 from tests.integration.postgres.past import pass_over
 from tests.silent import silent_server

@@ -43,6 +43,29 @@ async def test_the_observer_hears_of_it() -> None:
     assert recorder.ended == [await task]
 
 
+async def test_while_it_is_put_on_record_it_is_recorded_to_the_end_and_asks_nothing() -> None:
+    class Slowly(Recorder):
+        starting, may_go_on = asyncio.Event(), asyncio.Event()
+
+        async def on_start(self, report: PassReport) -> None:
+            self.starting.set()
+            await self.may_go_on.wait()
+            await super().on_start(report)
+
+    probe, slowly, recorder = scripted(closed()), Slowly(), Recorder()
+    task = asyncio.create_task(reconcile(MemoryStore(rows(1)), probe, observers=[slowly, recorder]))
+    await slowly.starting.wait()
+    task.cancel()
+    slowly.may_go_on.set()
+    report = await task
+
+    assert report.stopped
+    assert probe.asked == []
+    assert task.cancelling() == 0
+    for each in (slowly, recorder):
+        assert (each.started, each.ended) == ([report], [report])
+
+
 async def test_during_a_write_the_write_is_finished() -> None:
     class Store(MemoryStore):
         writing, may_end = asyncio.Event(), asyncio.Event()

@@ -1,0 +1,169 @@
+"""The settings about the application's table, and how their values are read."""
+
+from __future__ import annotations
+
+import csv
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres.tables import RowFilter, TableMapping, TableNames
+from reconciler.settings.failures import FailureSettings
+from reconciler.settings.secret_files import SecretFilesSource
+
+PREFIX = "RECONCILER_"
+DOTENV = ".env"
+TOML = "reconciler.toml"
+
+
+def none_if_empty(value: object) -> object:
+    """An empty name says that there is none."""
+    return None if value == "" else value
+
+
+def parse_values(value: object) -> object:
+    """`pending,running` as a tuple; a value with a comma in it is put in double quotes."""
+    if not isinstance(value, str):
+        return value
+    values = tuple(each.strip() for each in next(csv.reader([value], skipinitialspace=True), []))
+    if len(set(values)) < len(values):
+        raise ValueError("names a value twice")
+    return values
+
+
+def parse_where(value: object) -> object:
+    """`column=value,value` as the column and its values."""
+    if value == "":
+        return None
+    if not isinstance(value, str):
+        return value
+    column, equals, values = value.partition("=")
+    parsed = parse_values(values)
+    if not (equals and column.strip() and isinstance(parsed, tuple) and all(parsed)):
+        raise ValueError("must look like column=value or column=value,value")
+    return RowFilter(column.strip(), parsed)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=63)]
+OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
+Values = Annotated[tuple[Name, ...], BeforeValidator(parse_values), Field(min_length=1)]
+Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
+
+
+class Columns(BaseModel):
+    """The names of the columns that are read or written; no other column is touched.
+
+    Empty where the table has none. The descriptions say what is lost then.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Name = Field("id", description="primary key, of any orderable type")
+    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id")
+    run_id: OptionalName = Field("run_id", description="first run of the chain, may be null")
+    workflow_type: Name = Field(
+        "workflow_type", description="read by backfill --workflow-type alone, may not exist"
+    )
+    status: Name = Field("status", description="text, varchar or an enum")
+    created_at: OptionalName = Field("created_at", description="when the row was inserted")
+    completed_at: OptionalName = Field("completed_at", description="gets Temporal's close time")
+    error_message: OptionalName = Field("error_message", description="gets the failure in one line")
+    namespace: OptionalName = Field(
+        None, description="Temporal's namespace, where rows are of several; default: none"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Columns:
+        names = [name for name in self.model_dump().values() if name is not None]
+        if len(set(names)) < len(names):
+            raise ValueError("two columns have the same name")
+        if self.run_id is None and self.created_at is None:
+            raise ValueError(
+                "with neither run_id nor created_at nothing tells one use of a workflow id from "
+                "the next, and no row could be judged"
+            )
+        return self
+
+
+class Statuses(BaseModel):
+    """The values of the status column."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    running: Annotated[Values, NoDecode] = Field(
+        ("running",), description="rows with this value are looked at; several: pending,running"
+    )
+    completed: Name = Field("completed", description="written for COMPLETED")
+    failed: Name = Field("failed", description="written for FAILED")
+    canceled: Name | None = Field(None, description="written for CANCELED; default: failed")
+    terminated: Name | None = Field(None, description="written for TERMINATED; default: failed")
+    timed_out: Name | None = Field(None, description="written for TIMED_OUT; default: failed")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Statuses:
+        ends = (self.completed, self.failed, self.canceled, self.terminated, self.timed_out)
+        if set(self.running) & set(ends):
+            raise ValueError("a row that has ended cannot have the value of one that is running")
+        return self
+
+
+class TableSettings(FailureSettings, BaseSettings):
+    """The application's table: all that the main path needs where it is given an engine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=DOTENV,
+        toml_file=TOML,
+        extra="ignore",  # unknown names are found by settings.load, with a better message
+        populate_by_name=True,
+    )
+
+    table: Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")] = Field(
+        "workflow_executions", description="the application's table, schema.table if need be"
+    )
+    columns: Columns = Field(default_factory=Columns)
+    statuses: Statuses = Field(default_factory=Statuses)
+    where: Annotated[Where, NoDecode] = Field(
+        None, description="column=value,value: other rows are never looked at; default: all"
+    )
+    error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        2000, description="characters of error_message that are kept"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First wins: arguments, environment, .env, reconciler.toml. A secret has one place."""
+        files, toml = SecretFilesSource(settings_cls), TomlConfigSettingsSource(settings_cls)
+        return init_settings, files, env_settings, dotenv_settings, toml
+
+    def table_mapping(self) -> TableMapping:
+        """How the application's table is to be understood."""
+        schema, _, table = self.table.rpartition(".")
+        names = TableNames(table=table, schema=schema or None, **self.columns.model_dump())
+        return TableMapping(names, self.status_values(), self.where)
+
+    def status_values(self) -> StatusValues:
+        """The status column's values; what is not set counts as failed."""
+        values = self.statuses.model_dump()
+        return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
+
+    def message_limit(self, column_length: int | None) -> int:
+        """Characters of error_message that are kept, given the length of its column."""
+        limit = self.error_message_limit
+        return min(limit, column_length or limit)
