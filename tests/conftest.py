@@ -98,6 +98,7 @@ class Database:
 
     url: str
     engine: AsyncEngine
+    pool: asyncpg.Pool
 
     async def table(self, *of: Any, writing: bool = True) -> MappedTable:
         """The table as it is mapped by the parts of a `TableMapping`."""
@@ -107,18 +108,10 @@ class Database:
         return PassHistory(self.engine, "workflow_executions", "default", StatusValues())
 
     async def execute(self, sql: str, *arguments: object) -> None:
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute(sql, *arguments)
-        finally:
-            await connection.close()
+        await self.pool.execute(sql, *arguments)
 
     async def fetch(self, sql: str, *arguments: object) -> list[dict[str, object]]:
-        connection = await asyncpg.connect(self.url)
-        try:
-            return [dict(record) for record in await connection.fetch(sql, *arguments)]
-        finally:
-            await connection.close()
+        return [dict(record) for record in await self.pool.fetch(sql, *arguments)]
 
     async def insert(self, workflow_id: str, run_id: str | None = None, **columns: object) -> int:
         names = ["workflow_id", "run_id", *columns]
@@ -175,7 +168,9 @@ async def make_database(postgres_url: str, options: str) -> AsyncIterator[Databa
     url = with_database(postgres_url, name)
     engine = open_engine(url)
     try:
-        yield Database(url, engine)
+        # Connections are kept, and know nothing of what the schema was before.
+        async with asyncpg.create_pool(url, min_size=0, statement_cache_size=0) as pool:
+            yield Database(url, engine, pool)
         assert engine.pool.checkedout() == 0, "a connection was not given back"  # type: ignore[attr-defined]
     finally:
         await engine.dispose()

@@ -64,17 +64,28 @@ class Gate:
 
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(0)
-        self.waiting = 0
+        #: Steps that may be made and have not begun; and who waits for one.
+        self._opened = self._waiting = 0
+        self._news = asyncio.Event()
 
     async def step(self) -> None:
-        self.waiting += 1
+        self._waiting += 1
+        self._news.set()
         try:
             await self._permits.acquire()
+            self._opened -= 1
         finally:
-            self.waiting -= 1
+            self._waiting -= 1
 
     def open(self) -> None:
+        self._opened += 1
         self._permits.release()
+
+    async def reached(self) -> None:
+        """Wait until the pass has made its step, and stands at the next one."""
+        while self._opened or not self._waiting:
+            self._news.clear()
+            await self._news.wait()
 
 
 class GatedStore:
@@ -197,16 +208,24 @@ class World:
 
 async def settled(task: asyncio.Task[object], gate: Gate) -> None:
     """Wait until the pass stands at its next step, or has ended."""
+    next_step = asyncio.create_task(gate.reached())
     async with asyncio.timeout(10):
-        while not task.done() and not gate.waiting:
-            await asyncio.sleep(0)
+        await asyncio.wait({task, next_step}, return_when=asyncio.FIRST_COMPLETED)
+    next_step.cancel()
+
+
+@dataclass
+class Shared:
+    """One database for all the examples: each has a row of its own."""
+
+    database: Database
+    store: PostgresStore
 
 
 @pytest.fixture(scope="module")
-async def shared(postgres_url: str, template_database: str) -> AsyncIterator[Database]:
-    """One database for all the examples: each has a row of its own."""
+async def shared(postgres_url: str, template_database: str) -> AsyncIterator[Shared]:
     async for database in make_database(postgres_url, f"TEMPLATE {template_database}"):
-        yield database
+        yield Shared(database, PostgresStore(database.engine, await database.table()))
 
 
 @pytest.mark.timeout(180)
@@ -223,11 +242,15 @@ async def shared(postgres_url: str, template_database: str) -> AsyncIterator[Dat
 @example(steps=["workflow ends", *["pass A"] * 3, "starts again", *["pass A"] * 4])
 @example(steps=["workflow ends", *["pass A"] * 5, "starts again", *["pass A"] * 4])
 async def test_the_row_ends_as_temporal_says_and_is_written_once(
-    shared: Database, steps: list[str]
+    shared: Shared, steps: list[str]
 ) -> None:
-    await shared.execute("TRUNCATE workflow_executions, reconciler.changes, reconciler.passes")
-    row_id = await shared.insert("wf", "run-1", created_at=START - timedelta(hours=1))
-    world = World(shared, PostgresStore(shared.engine, await shared.table()), row_id)
+    database = shared.database
+    await database.execute(
+        "DELETE FROM workflow_executions; DELETE FROM reconciler.changes;"
+        " DELETE FROM reconciler.passes"
+    )
+    row_id = await database.insert("wf", "run-1", created_at=START - timedelta(hours=1))
+    world = World(database, shared.store, row_id)
     try:
         for step in steps:
             await world.act(step)
@@ -238,11 +261,11 @@ async def test_the_row_ends_as_temporal_says_and_is_written_once(
 
     end = world.truth.says(world.truth.run_id)
     assert isinstance(end, Closed)
-    row = await shared.row(row_id)
+    row = await database.row(row_id)
     assert row["status"] == ("failed" if end.failure else "completed")
     assert row["completed_at"] == end.close_time
     assert row["error_message"] == end.failure
-    await assert_written_once(shared, world)
+    await assert_written_once(database, world)
 
 
 async def assert_written_once(database: Database, world: World) -> None:

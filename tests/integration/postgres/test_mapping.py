@@ -265,4 +265,4 @@ class TestRefusedAtTheStart:
 
 def _as_role(database: Database, role: str) -> Database:
     url = with_user(database.url, role)
-    return Database(url, open_engine(url))
+    return Database(url, open_engine(url), database.pool)
