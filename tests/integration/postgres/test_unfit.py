@@ -162,7 +162,7 @@ async def as_worker(database: Database) -> AsyncIterator[Database]:
     url = with_user(database.url, role)
     engine = open_engine(url)
     try:
-        yield Database(url, engine)
+        yield Database(url, engine, database.pool)
     finally:
         await engine.dispose()
         await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
