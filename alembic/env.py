@@ -49,7 +49,8 @@ async def run_online(dsn: str) -> None:
 
 def run_offline() -> None:
     """Print the statements instead."""
-    configure(dialect_name="postgresql", literal_binds=True)
+    # With the dialect's own style of parameters every % would be doubled.
+    configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
     with context.begin_transaction():
         context.execute(sa.schema.CreateSchema(OWN_SCHEMA, if_not_exists=True))
         context.run_migrations()

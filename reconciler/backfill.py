@@ -58,6 +58,7 @@ class Request:
             "until": self.until,
             "workflow_type": self.window.workflow_type,
             "missing": settings.missing.value,
+            "mapping": settings.as_told(),
         }
 
     def options(self, settings: Settings) -> PassOptions:

@@ -109,7 +109,7 @@ def _check_journal(settings: Settings) -> None:
 
 def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> None:
     # A pass may have been over some of the rows of a table only.
-    if undone.table and undone.table.partition(" where ")[0] != table.identity:
+    if undone.table and not f"{undone.table} where ".startswith(f"{table.identity} where "):
         raise ConfigurationError(
             f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "
             f"{settings.table}: set it to {undone.table}, with its RECONCILER_COLUMNS__*"

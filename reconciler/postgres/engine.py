@@ -97,7 +97,11 @@ def open_engine(
         isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
     )
     _tell_dsn(engine, dsn)
-    limits = f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
+    # Constants are written for the second: without it a backslash in one would mean something.
+    limits = (
+        f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true),"
+        " set_config('standard_conforming_strings', 'on', true)"
+    )
     if statement_timeout is not None:
         limits += f", set_config('statement_timeout', '{statement_timeout}', true)"
 

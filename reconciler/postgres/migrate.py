@@ -67,7 +67,10 @@ async def migration_sql(
         output.write("-- nothing to do: up to date\n")
     else:
         offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
-        context = MigrationContext.configure(dialect_name="postgresql", opts=offline)
+        style = {"paramstyle": "named"}  # as in alembic/env.py
+        context = MigrationContext.configure(
+            dialect_name="postgresql", dialect_opts=style, opts=offline
+        )
         with context.begin_transaction():
             add_missing(Operations(context), mapping, missing)
 

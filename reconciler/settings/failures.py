@@ -38,6 +38,10 @@ def parse_expressions(value: object) -> object:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
         raise ValueError("must be a regular expression, or a list of them")
     for expression in value:
+        if any(character < " " for character in expression):
+            raise ValueError(
+                f"{expression!r} holds a control character: in JSON a backslash is written twice"
+            )
         try:
             matches_nothing = re.compile(expression).search("")
         except (re.error, RecursionError, OverflowError) as error:
@@ -48,12 +52,19 @@ def parse_expressions(value: object) -> object:
 
 
 def _from_json(text: str) -> list[str]:
+    if not (text.startswith("[") and text.endswith("]")):
+        return [text]
+    # It could be one expression, a set of characters; or a list with a slip in it, which as a set
+    # would cut nothing that it should.
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        return [text]
-    is_list = isinstance(parsed, list) and all(isinstance(each, str) for each in parsed)
-    return parsed if is_list else [text]
+        parsed = None
+    if not isinstance(parsed, list) or not all(isinstance(each, str) for each in parsed):
+        raise ValueError(
+            'in brackets must be a JSON array of expressions, such as ["[0-9]{16}", "\\\\d+"]'
+        )
+    return parsed
 
 
 def check_import(value: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,9 +21,25 @@ from reconciler.postgres.tables import RowFilter, TableMapping, TableNames
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.secret_files import SecretFilesSource
 
+_PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
+_TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 PREFIX = "RECONCILER_"
 DOTENV = ".env"
 TOML = "reconciler.toml"
+
+
+def split_name(text: str) -> list[str]:
+    """The parts of a table's name; one with a dot or a blank in it is in double quotes."""
+    return [plain or quoted.replace('""', '"') for quoted, plain in _PART.findall(text)]
+
+
+def check_table(text: str) -> str:
+    """A table's name, with that of its schema or without."""
+    if not _TABLE.fullmatch(text):
+        raise ValueError(
+            'must be table or schema.table; a name with a dot or a blank is quoted, "My App".jobs'
+        )
+    return text
 
 
 def none_if_empty(value: object) -> object:
@@ -127,7 +145,7 @@ class TableSettings(FailureSettings, BaseSettings):
         populate_by_name=True,
     )
 
-    table: Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)?$")] = Field(
+    table: Annotated[str, AfterValidator(check_table)] = Field(
         "workflow_executions", description="the application's table, schema.table if need be"
     )
     columns: Columns = Field(default_factory=Columns)
@@ -154,14 +172,24 @@ class TableSettings(FailureSettings, BaseSettings):
 
     def table_mapping(self) -> TableMapping:
         """How the application's table is to be understood."""
-        schema, _, table = self.table.rpartition(".")
-        names = TableNames(table=table, schema=schema or None, **self.columns.model_dump())
+        *schema, table = split_name(self.table)
+        names = TableNames(
+            table=table, schema=schema[0] if schema else None, **self.columns.model_dump()
+        )
         return TableMapping(names, self.status_values(), self.where)
 
     def status_values(self) -> StatusValues:
         """The status column's values; what is not set counts as failed."""
         values = self.statuses.model_dump()
         return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
+
+    def as_told(self) -> Mapping[str, Any]:
+        """The mapping as JSON: what was begun with another one is not gone on with."""
+        return {
+            "columns": self.columns.model_dump(),
+            "statuses": self.statuses.model_dump(mode="json"),
+            "where": self.where and str(self.where),
+        }
 
     def message_limit(self, column_length: int | None) -> int:
         """Characters of error_message that are kept, given the length of its column."""

@@ -75,7 +75,7 @@ def normal_database_url(url: str) -> str:
     # Whatever is split off at the wrong place could be part of a password, and end up in an error.
     parts = urlsplit(f"postgresql://{rest}")
     hosts = parts.netloc.rpartition("@")
-    if "@" in hosts[0] or parts.fragment or ("[" in hosts[0]):
+    if "@" in hosts[0] + parts.path or parts.fragment or ("[" in hosts[0]):
         raise ValueError("has special characters in user or password: percent-encode them")
     for host in hosts[2].split(","):
         port = host.rpartition("]")[2].partition(":")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class KeyFile:
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises `ConfigurationError` if there is no key in the file."""
-        self._path, self._clock = Path(path).expanduser(), clock
+        # As it is where there is no such home: it will not be found then.
+        self._path, self._clock = Path(os.path.expanduser(path)), clock  # noqa: PTH111
         self._key = self._read()
         self._looked_at = clock()
         self._in_trouble = False
@@ -68,7 +70,7 @@ class KeyFile:
     def _read(self) -> str:
         try:
             text = self._path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # no text, or no path
             why = getattr(error, "strerror", None) or "is no text"
             raise ConfigurationError(f"{API_KEY_FILE}: {self._path}: {why}") from None
         if not text.strip():

@@ -58,7 +58,7 @@ class CodecServer:
         """`headers`: what it wants to see, an authorization above all."""
         self._endpoint, self._headers, self._max_answer = endpoint, headers, max_answer
         # The certificates that the machine trusts, or those of SSL_CERT_FILE.
-        self._tls = ssl.create_default_context() if endpoint.startswith("https") else None
+        self._tls = ssl.create_default_context() if urlsplit(endpoint).scheme == "https" else None
 
     async def decode(
         self,

@@ -25,6 +25,7 @@ from reconciler.temporal.variables import API_KEY_FILE, check_variables
 _FILE = "TEMPORAL_CONFIG_FILE"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):\d{1,5}")
 _CERTIFICATE, _KEY = "CERTIFICATE", "PRIVATE KEY"
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PEM = {
     _CERTIFICATE: re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----"),
     _KEY: re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----"),
@@ -39,7 +40,7 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     """
     check_variables({k: v for k, v in environment.items() if k != "TEMPORAL_ADDRESS" or v})
     file = environment.get(_FILE)
-    if file is not None and not Path(file).is_file():
+    if file is not None and not _is_file(file):
         raise ConfigurationError(f"{_FILE}: there is no file {file}")
     key_file = None
     if path := environment.get(API_KEY_FILE):
@@ -62,6 +63,13 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     if proxy is not None:
         config["http_connect_proxy_config"] = proxy_config(proxy)
     return config if key_file is None else {**config, "key_file": key_file}
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
 
 
 def proxy_config(url: str) -> HttpConnectProxyConfig:
@@ -136,6 +144,6 @@ def _check_pem(name: str, source: Path | str | bytes, kind: str) -> None:
 
 
 def _without_excerpt(error: Exception) -> str:
-    """The message without the lines of the file it quotes: they may hold the API key."""
-    lines = [line for line in str(error).splitlines() if "|" not in line]
-    return one_line(" ".join(lines) or "cannot be read", 300)
+    """The message without what it quotes of the file, lines and values: it may be the API key."""
+    lines = " ".join(line for line in str(error).splitlines() if "|" not in line)
+    return one_line(_QUOTED.sub('"…"', lines) or "cannot be read", 300)

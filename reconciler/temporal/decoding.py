@@ -28,6 +28,8 @@ AT_ONCE = 4
 #: After so many calls in a row that found the codec away, it is not asked for `REST` seconds.
 MAX_AWAY = 3
 REST = 60.0
+#: Seconds. A codec that takes longer is as good as away: thousands of rows would wait for it.
+SLOW = 1.0
 #: Reasons that are told apart in one pass.
 MAX_REASONS = 20
 
@@ -123,6 +125,7 @@ class Decoding(Observer):
         async with self._places:
             if self._clock() < self._rests_until:
                 raise Undecodable("the codec was away just now, and was not asked")
+            began = self._clock()
             try:
                 async with asyncio.timeout(self._timeout):
                     answers = await self._decoder.decode(payloads, namespace, workflow_id)
@@ -135,7 +138,10 @@ class Decoding(Observer):
             except Undecodable:
                 self._away = 0
                 raise
-            self._away = 0
+            if self._clock() - began > SLOW:
+                self._is_away()
+            else:
+                self._away = 0
             return answers
 
     def _is_away(self) -> None:

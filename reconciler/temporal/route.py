@@ -82,6 +82,11 @@ class Route:
             return ConfigurationError(f"{_KEY}: no private key can be read from it")
         if "NoCertificatesPresented" in text or "CertificateParseError" in text:
             return ConfigurationError(f"{_CERTIFICATE}: no certificate can be read from it")
+        if "Invalid headers" in text or "Invalid metadata" in text:
+            return ConfigurationError(
+                "TEMPORAL_GRPC_META_*: holds characters that no header has (or grpc_meta does, "
+                "in temporal.toml)"
+            )
         if "InvalidUri" in text:
             named = f"TEMPORAL_ADDRESS ({self.target!r}) or {_NAME}"
             return ConfigurationError(f"{named} holds characters that no name has")

@@ -37,7 +37,9 @@ LATEST_ROW = timedelta(seconds=60)
 
 _LIMITS = sa.text(
     f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true),"
-    f" set_config('lock_timeout', '{LOCK_TIMEOUT}', true)"
+    f" set_config('lock_timeout', '{LOCK_TIMEOUT}', true),"
+    # What our constants are written for.
+    " set_config('standard_conforming_strings', 'on', true)"
 )
 
 

@@ -54,7 +54,6 @@ def test_by_default_nothing_is_decoded_and_nothing_cut_out(monkeypatch: pytest.M
     [
         pytest.param(r"\w+@\w+", [r"\w+@\w+"], id="one expression as it is"),
         pytest.param("[abc]+", ["[abc]+"], id="one that begins like JSON"),
-        pytest.param("[12]", ["[12]"], id="one that is JSON, but not of strings"),
         pytest.param(json.dumps([r"\d{4}", "x,y"]), [r"\d{4}", "x,y"], id="a JSON array"),
         pytest.param("[]", [], id="an empty one"),
     ],
@@ -84,6 +83,11 @@ def test_expressions_from_a_file(toml: str, expressions: list[str]) -> None:
         pytest.param('["a", "b{2,1}"]', "'b{2,1}' is no regular expression: ", id="one of two"),
         pytest.param("x*", "'x*' matches the empty string", id="matches everywhere"),
         pytest.param("", "'' matches the empty string", id="nothing"),
+        pytest.param("[abc]", "in brackets must be a JSON array", id="a set or a list"),
+        pytest.param('["ada",]', "in brackets must be a JSON array", id="a comma too many"),
+        pytest.param("['ada']", "in brackets must be a JSON array", id="quotes of Python's"),
+        pytest.param('["a", 3]', "in brackets must be a JSON array", id="not all of them texts"),
+        pytest.param(r'["\bada\b"]', r"'\x08ada\x08' holds a control character", id="one slash"),
     ],
 )
 def test_an_expression_that_cannot_be_meant(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.backfill import Request
 from reconciler.core.verdict import MissingPolicy, StatusValues
 from reconciler.errors import ConfigurationError
 from reconciler.postgres.tables import TableMapping, TableNames
@@ -164,7 +166,10 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_COLUMNS", "foo", "set its parts, as RECONCILER_COLUMNS__<NAME>"),
         ("RECONCILER_MISSING", "delete", "'leave' or 'fail'"),
         ("RECONCILER_MAX_MISSING_RATIO", "50", "less than or equal to 1"),
-        ("RECONCILER_TABLE", "a.b.c", "should match pattern"),
+        ("RECONCILER_TABLE", "a.b.c", "must be table or schema.table"),
+        ("RECONCILER_TABLE", "my jobs", "must be table or schema.table"),
+        ("RECONCILER_TABLE", '"a".', "must be table or schema.table"),
+        ("RECONCILER_TABLE", "", "must be table or schema.table"),
         ("RECONCILER_LOG_FORMAT", "xml", "'console' or 'json'"),
         ("RECONCILER_JOURNAL", "false", "must be on or off"),
         ("RECONCILER_COLUMNS__WORKFLOW_ID", "", "at least 1 character"),
@@ -361,3 +366,47 @@ def test_temporals_variables_come_from_the_environment_and_then_from_dotenv(
     assert environment["TEMPORAL_ADDRESS"] == "a:1"
     assert environment["TEMPORAL_NAMESPACE"] == "from-environment"
     assert environment["TEMPORAL_API_KEY_FILE"] == "key"
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "table"),
+    [
+        ("jobs", None, "jobs"),
+        ("Shop.Jobs", "Shop", "Jobs"),
+        ('"My App"."Jobs 1.0"', "My App", "Jobs 1.0"),
+        ('shop."a ""b"""', "shop", 'a "b"'),
+    ],
+)
+def test_a_table_may_have_any_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, schema: str | None, table: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/app")
+    monkeypatch.setenv("RECONCILER_TABLE", name)
+
+    names = load_settings(Settings).table_mapping().names
+
+    assert (names.schema, names.table) == (schema, table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"RECONCILER_WHERE": "tenant=7"},
+        {"RECONCILER_COLUMNS__ID": "number"},
+        {"RECONCILER_STATUSES__RUNNING": "pending,running"},
+        {"RECONCILER_STATUSES__FAILED": "broken"},
+    ],
+    ids=str,
+)
+def test_a_backfill_with_another_mapping_is_another_one(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://db/app")
+    before = Request().asked(load_settings(Settings))
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
+
+    asked = Request().asked(load_settings(Settings))
+
+    assert asked != before
+    assert json.loads(json.dumps(asked)) == asked, "compared with what was stored as JSON"

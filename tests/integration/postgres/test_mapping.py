@@ -171,6 +171,20 @@ async def test_a_time_that_python_cannot_hold_is_read_as_none(
     assert stored.row == row
 
 
+async def test_a_backslash_in_a_value_is_only_that_whatever_the_server_makes_of_it(
+    database: Database,
+) -> None:
+    name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
+    await database.execute(f'ALTER DATABASE "{name}" SET standard_conforming_strings = off')
+    await database.engine.dispose()
+    await database.insert("wf", "run-1", status="completed")
+    value = r"x\' OR true --"
+
+    table = await database.table(TableNames(), StatusValues(running=(value,)))
+
+    assert await PostgresStore(database.engine, table).last_running() is None
+
+
 class TestRefusedAtTheStart:
     @pytest.mark.parametrize(
         "definition",

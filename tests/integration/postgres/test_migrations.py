@@ -358,6 +358,14 @@ class TestSql:
 
         assert output.getvalue() == "-- nothing to do: up to date\n"
 
+    async def test_whatever_is_in_the_status_values(self, database: Database) -> None:
+        odd, output = running("100%", "%(x)s", ":y", "it's"), io.StringIO()
+
+        await migration_sql(database.url, odd, output)
+
+        await run_script(database, output.getvalue())
+        assert await up(database, odd) == []
+
     async def test_of_a_table_named_later(self, database: Database) -> None:
         await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, status text)")
         output = io.StringIO()

@@ -171,9 +171,10 @@ async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
             await task
 
 
-async def test_an_http_server_where_https_is_expected() -> None:
+@pytest.mark.parametrize("scheme", ["https:", "HTTPS:"])
+async def test_an_http_server_where_https_is_expected(scheme: str) -> None:
     async with Server().up() as server:
-        codec = CodecServer(server.url.replace("http:", "https:"))
+        codec = CodecServer(server.url.replace("http:", scheme))
         with pytest.raises(CodecAway, match="cannot be reached"):
             await codec.decode([refused().encoded_attributes], "ns", "wf")
 

@@ -101,6 +101,8 @@ def test_a_profile_is_taken_and_the_environment_wins(toml: Path, authority: Auth
         (f'[profile.default.tls]\nsever_name = "{SECRET}"', "unknown field `sever_name`"),
         (f'[profil.default]\napi_key = "{SECRET}"', "unknown field `profil`"),
         (f'[profile.default]\napi_key = ["{SECRET}"]', "invalid type: sequence"),
+        (f'[profile.default]\ngrpc_meta = "Bearer {SECRET}"', 'invalid type: string "…"'),
+        (f'[profile.default]\ntls = "a \\" {SECRET}"', 'invalid type: string "…"'),
         (f'[profile.default]\napi_key = "{SECRET}', "TOML parse error at line 2"),
         (f"[profile.default]\napi_key = {SECRET}", "TOML parse error at line 2"),
     ],
@@ -344,6 +346,11 @@ class TestApiKeyFile:
         assert refusal(given) == (
             "TEMPORAL_API_KEY and TEMPORAL_API_KEY_FILE are both set: remove one of them"
         )
+
+    @pytest.mark.parametrize("path", ["~nobody-at-all/key", "x" * 300, "a\0b"])
+    def test_a_path_that_is_none_is_refused(self, path: str) -> None:
+        assert refusal({"TEMPORAL_API_KEY_FILE": path}).startswith("TEMPORAL_API_KEY_FILE: ")
+        assert "there is no file" in refusal({"TEMPORAL_CONFIG_FILE": path})
 
     @pytest.mark.parametrize(
         ("content", "told"),

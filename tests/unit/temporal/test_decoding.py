@@ -17,6 +17,7 @@ from reconciler.temporal.decoding import (
     MAX_AWAY,
     MAX_REASONS,
     REST,
+    SLOW,
     CodecAway,
     Decoding,
     Undecodable,
@@ -197,6 +198,21 @@ async def test_a_codec_that_is_away_is_left_alone_for_a_while(away: Scripted) ->
         assert await text(decoding) == CLEAR
     assert decoding.undecoded == 12
     assert "the codec was away just now, and was not asked (8)" in told(decoding)[0]["why"]
+
+
+async def test_a_slow_codec_is_left_alone_too_but_its_answers_are_taken() -> None:
+    clock = Clock()
+
+    async def slowly() -> Answers:
+        clock.now += 1.5 * SLOW
+        return ["no money"]
+
+    decoder = Scripted(slowly)
+    decoding = Decoding(decoder, 5, clock)
+
+    texts = [await text(decoding) for _ in range(10)]
+
+    assert texts == [CLEAR] * MAX_AWAY + [ENCODED] * (10 - MAX_AWAY)
 
 
 @pytest.mark.parametrize(

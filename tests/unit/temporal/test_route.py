@@ -84,6 +84,10 @@ def test_a_client_certificate_that_has_expired_is_not_taken_for_the_servers() ->
         ),
         (CONNECT + "PrivateKeyParseError)", "TEMPORAL_TLS_CLIENT_KEY_PATH: no private key can be"),
         (CONNECT + "NoCertificatesPresented)", "TEMPORAL_TLS_CLIENT_CERT_PATH: no certificate can"),
+        (
+            "Invalid headers provided to client: invalid header value",
+            "TEMPORAL_GRPC_META_*: holds characters that no header has",
+        ),
         ("Failed client connect: Invalid URI: InvalidUri(InvalidUriChar)", "TEMPORAL_ADDRESS ('t:"),
     ],
 )
