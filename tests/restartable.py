@@ -146,12 +146,12 @@ class RestartablePostgres(Restartable):
 
     def __init__(self, folder: Path, max_connections: int) -> None:
         super().__init__(folder)
-        self._max_connections = max_connections
-        data = folder / "data"
-        data.mkdir()
+        self.max_connections = max_connections
+        self.data = folder / "data"
+        self.data.mkdir(exist_ok=True)
         # Its folders, its user if we are root, initdb: as for the server that all tests share.
         with PostgresServer._lock:
-            self._wheel = PostgresServer(data)
+            self._wheel = PostgresServer(self.data)
             self._wheel.ensure_pgdata_inited()
 
     @property
@@ -160,17 +160,20 @@ class RestartablePostgres(Restartable):
 
     def _program(self) -> tuple[str, Sequence[str], Mapping[str, str]]:
         user = self._wheel.system_user
-        settings = {
+        settings = self._settings().items()
+        flags = [part for name, value in settings for part in ("-c", f"{name}={value}")]
+        command = [str(self._wheel.bin_path / "postgres"), "-D", str(self._wheel.pgdata), *flags]
+        return str(pwd.getpwnam(user).pw_uid) if user else "", command, os.environ
+
+    def _settings(self) -> dict[str, object]:
+        return {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "max_connections": self._max_connections,
+            "max_connections": self.max_connections,
             "fsync": "off",
             "dynamic_shared_memory_type": "mmap",  # in the folder, so that a kill leaves nothing
         }
-        flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [str(self._wheel.bin_path / "postgres"), "-D", str(self._wheel.pgdata), *flags]
-        return str(pwd.getpwnam(user).pw_uid) if user else "", command, os.environ
 
     def close(self) -> None:
         super().close()
@@ -216,7 +219,7 @@ class RestartableTemporal(Restartable):
 @asynccontextmanager
 async def restartable_postgres(max_connections: int = 100) -> AsyncIterator[RestartablePostgres]:
     """A PostgreSQL of this test's own, started."""
-    with _folder() as folder, closing(RestartablePostgres(folder, max_connections)) as server:
+    with server_folder() as folder, closing(RestartablePostgres(folder, max_connections)) as server:
         await server.start()
         yield server
 
@@ -227,13 +230,17 @@ async def restartable_temporal(
 ) -> AsyncIterator[RestartableTemporal]:
     """A Temporal of this test's own, started; `dynamic_config` is a list of KEY=VALUE."""
     flags = [part for value in dynamic_config for part in ("--dynamic-config-value", value)]
-    with _folder() as folder, closing(RestartableTemporal(folder, [*extra_args, *flags])) as server:
+    with (
+        server_folder() as folder,
+        closing(RestartableTemporal(folder, [*extra_args, *flags])) as server,
+    ):
         await server.start()
         yield server
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def server_folder() -> Iterator[Path]:
+    """Where a server keeps all that it has; gone in the end."""
     folder = Path(tempfile.mkdtemp(prefix="reconciler-restartable-"))
     try:
         yield folder
