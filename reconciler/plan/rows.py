@@ -61,6 +61,8 @@ def _row_to_json(row: RunRow) -> dict[str, Any]:
         "workflow_id": row.workflow_id,
         "run_id": row.run_id,
         "created_at": _iso(row.created_at),
+        # Where rows are of several: what is written compares it.
+        **({} if row.namespace is None else {"namespace": row.namespace}),
     }
 
 
@@ -96,6 +98,7 @@ def row_from_json(line: Json, read_id: Callable[[int | str], RowId]) -> Verdict:
         workflow_id=take(line, "workflow_id", str),
         run_id=take(line, "run_id", str, NoneType),
         created_at=time(line, "created_at"),
+        namespace=take(line, "namespace", str) if "namespace" in line else None,
     )
     detail, reason = take(line, "detail", str, NoneType), _reason(line)
     take(line, "old", dict, NoneType)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from reconciler.postgres.relation import quoted_name
+from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.relation import look_up, quoted_name
 from reconciler.postgres.running_index import (
     statements_for_new_table,
     statements_to_build,
@@ -47,9 +48,15 @@ class Additions:
 
 
 def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
-    """Compare the database with what a pass needs. Reads only."""
+    """Compare the database with what a pass needs. Reads only.
+
+    Raises `DatabaseUnfit` on what is no table.
+    """
     names, inspector = mapping.names, sa.inspect(connection)
-    if not inspector.has_table(names.table, schema=names.schema):
+    relation = look_up(connection, names)
+    if relation is not None and (why_not := relation.why_no_table(names.full_name)):
+        raise DatabaseUnfit(why_not)
+    if relation is None:
         # A role that is called like our schema would create its tables in there.
         in_ours = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
         schema = "public" if in_ours and names.schema is None else names.schema

@@ -191,6 +191,18 @@ def refusal_of_a_row(error: BaseException | None) -> str | None:
     return one_line(str(error.orig), 300)
 
 
+def is_race(error: BaseException | None) -> bool:
+    """Whether a write failed because another one was at a row in just that moment.
+
+    PostgreSQL says so of a row that is moved to another partition, even in READ COMMITTED, and of
+    two that wait for one another.
+    """
+    return isinstance(error, DBAPIError) and sqlstate(error) in _RACES
+
+
+# Serialization failure and deadlock.
+_RACES = ("40001", "40P01")
+
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,
 # no such object or privilege, and PL/pgSQL's RAISE.
 _REFUSALS = ("22", "23", "28", "3D", "42", "P0")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -10,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.relation import Relation
-from reconciler.postgres.tables import TableMapping
+from reconciler.postgres.tables import TableMapping, TableNames
 from reconciler.postgres.types import is_text
 
 # The type as SQL writes it; the values of an enum; and the checks on this column alone.
@@ -24,13 +26,57 @@ _COLUMN = sa.text(
 )
 
 
+def setting_of(names: TableNames, column: str) -> str:
+    """The setting that names this column."""
+    for field in fields(names):
+        if field.name not in ("table", "schema") and getattr(names, field.name) == column:
+            return f"RECONCILER_COLUMNS__{field.name.upper()}"
+    return "RECONCILER_WHERE"
+
+
+def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
+    """A line for each column whose type would make every row fail, or read as something else."""
+    names = mapping.names
+    wanted = dict.fromkeys(mapping.read, _KNOWN)
+    wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
+    wanted |= {name: _TIME for name in (names.created_at, names.completed_at) if name}
+    wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
+    for name, (kinds, is_one) in wanted.items():
+        if (column := table.c.get(name)) is not None and not is_one(column):
+            told = f"is of type {str(column.type).lower()}, and " if _is_known(column) else ""
+            yield (
+                f"column {name} of {names.full_name} {told}must be {kinds}: "
+                f"set {setting_of(names, name)}"
+            )
+
+
+def _is_known(column: sa.Column[Any]) -> bool:
+    return not isinstance(column.type, sa.types.NullType)
+
+
+def _is_time(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.DateTime)
+
+
+def _is_run_id(column: sa.Column[Any]) -> bool:
+    return is_text(column) or isinstance(column.type, sa.Uuid)
+
+
+_Kind: TypeAlias = tuple[str, Callable[[sa.Column[Any]], bool]]
+_KNOWN: _Kind = ("a number, a text, an enum, a uuid or the like", _is_known)
+_TIME: _Kind = ("timestamp with or without time zone", _is_time)
+_RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
+_MESSAGE: _Kind = ("text or varchar", is_text)
+
+
 async def unfit_values(
     connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
 ) -> AsyncIterator[str]:
     """A line for each column that cannot hold a value the settings have for it."""
     given = {mapping.names.status: _settings_of(mapping.statuses)}
     if mapping.where:
-        given[mapping.where.column] = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
+        wanted = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
+        given[mapping.where.column] = {**wanted, **given.get(mapping.where.column, {})}
     for name in filter(table.c.__contains__, given):
         column = (await connection.execute(_COLUMN, {"oid": relation.oid, "column": name})).one()
         # What is looked for may be written in more ways than one, as a uuid or a number may.

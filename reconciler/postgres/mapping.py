@@ -105,16 +105,19 @@ class MappedTable:
         return None if column is None else getattr(column.type, "length", None)
 
     @property
-    def is_running(self) -> sa.ColumnElement[bool]:
-        """Whether a row is marked as running, and ours to look at."""
-        running, where = self.mapping.statuses.running, self.mapping.where
-        marked = is_running(self.status, running)
-        if where is None:
-            return marked
+    def is_ours(self) -> sa.ColumnElement[bool]:
+        """Whether a row is ours to look at, whatever its status."""
+        if (where := self.mapping.where) is None:
+            return sa.true()
         column = self.table.c[where.column]
         values = sa.literal(list(where.values), postgresql.ARRAY(sa.Text))
         wanted = values if is_text(column) else sa.cast(values, postgresql.ARRAY(column.type))
-        return sa.and_(marked, column == sa.any_(wanted))
+        return column == sa.any_(wanted)
+
+    @property
+    def is_running(self) -> sa.ColumnElement[bool]:
+        """Whether a row is marked as running, and ours to look at."""
+        return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_ours)
 
     def written(self) -> Mapping[str, sa.ColumnElement[Any]]:
         """What a write changes in a row, as it is, in the types of the journal."""

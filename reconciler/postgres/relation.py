@@ -37,10 +37,23 @@ class Relation:
     name: str
     kind: str
 
-    @property
-    def is_table(self) -> bool:
-        """Whether its rows are its own: they can be locked, written and found by a key."""
-        return self.kind in ("table", "partitioned table")
+    def why_no_table(self, full_name: str) -> str | None:
+        """Why its rows are not its own, to be locked, written and found by a key; None if so."""
+        if self.kind in ("table", "partitioned table"):
+            return None
+        return (
+            f"{full_name} is a {self.kind}, not a table: set RECONCILER_TABLE to the table itself"
+        )
+
+
+def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
+    """What the table's name stands for; None if for nothing."""
+    quoted = quoted_name(connection.dialect, names)
+    found = connection.execute(_FIND, {"name": quoted}).one_or_none()
+    if found is None:
+        return None
+    kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
+    return Relation(found.oid, found.nspname, found.relname, kind)
 
 
 async def find_relation(
@@ -48,15 +61,12 @@ async def find_relation(
 ) -> tuple[Relation, sa.Table]:
     """The relation, and those columns of it that are mapped. Raises `DatabaseUnfit`."""
     names = mapping.names
-    quoted = quoted_name(connection.dialect, names)
-    found = (await connection.execute(_FIND, {"name": quoted})).one_or_none()
-    if found is None:
+    relation = await connection.run_sync(look_up, names)
+    if relation is None:
         raise DatabaseUnfit(
             f"there is no table {names.full_name} in this database: "
             "set RECONCILER_TABLE, or create it with `reconciler migrate`"
         )
-    kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
-    relation = Relation(found.oid, found.nspname, found.relname, kind)
     columns = (*mapping.read, *names.written, names.workflow_type, *also)
 
     def reflect(sync: sa.Connection) -> sa.Table:

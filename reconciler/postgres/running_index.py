@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from reconciler.postgres.relation import quoted_name
 from reconciler.postgres.tables import TableMapping, index_name, is_running
 
-# The table and, if it is partitioned, its partitions at every depth, parents first; for each, our
-# index as far as it is there.
+# The table and, if it is partitioned, its partitions at every depth, parents first.
 _PARTS = sa.text(
     "WITH RECURSIVE tree AS (SELECT CAST(to_regclass(:table) AS oid) AS oid,"
     "  CAST(NULL AS oid) AS parent, 0 AS depth"
@@ -29,15 +29,27 @@ _PARTS = sa.text(
     " JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace"
     " ORDER BY depth, c.relname"
 )
+# Our index on one of them: that which is attached to the parent's, which has a name of PostgreSQL's
+# if the partition came after it; or else that of our name. Whether its predicate is on the status.
 _INDEX = sa.text(
-    "SELECT i.indisvalid AS valid, x.relispartition AS attached, a.attname AS key,"
-    " pg_get_expr(i.indpred, i.indrelid) AS predicate"
-    " FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid AND x.relname = :index"
+    "SELECT i.indexrelid AS oid, x.relname AS name, i.indisvalid AS valid,"
+    " coalesce(h.inhparent = :parent, false) AS attached, a.attname AS key,"
+    " pg_get_expr(i.indpred, i.indrelid) AS predicate,"
+    " EXISTS (SELECT FROM pg_depend d JOIN pg_attribute s ON s.attrelid = d.refobjid"
+    "  AND s.attnum = d.refobjsubid WHERE d.objid = i.indexrelid AND d.refobjid = i.indrelid"
+    "  AND s.attname = :status) AS on_status"
+    " FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
     " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-    " WHERE i.indrelid = :oid"
-)
+    " LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid"
+    " WHERE i.indrelid = :oid AND (x.relname = :index OR h.inhparent = :parent)"
+    " ORDER BY attached DESC LIMIT 1"
+).bindparams(sa.bindparam("parent", type_=postgresql.OID))
 _Quote: TypeAlias = Callable[[str], str]
-_CONSTANT = re.compile(r"'((?:[^']|'')*)'")
+# A constant as PostgreSQL writes it: quoted, or a number or a boolean that stands by itself. A
+# name in quotes is none, whatever is in it.
+_CONSTANT = re.compile(
+    r"""\"(?:[^"]|"")*"|'((?:[^']|'')*)'|(?:= |\[|, )(-?\d[\d.]*|true|false)\b"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +60,19 @@ class _Part:
     name: str
     partitioned: bool
     parent: _Part | None
-    #: There is one, and whether it is on this key and for these status values.
-    exists: bool
+    #: What it is called or, where there is none, is to be called.
+    index: str
+    #: There is one (PostgreSQL's number of it), and whether it is on this key and these values.
+    oid: int | None
     fits: bool
     #: A parent's becomes valid once those of all its partitions are attached; any other's is
     #: invalid if its concurrent build has failed, and then it costs and does not serve.
     valid: bool
     attached: bool
+
+    @property
+    def exists(self) -> bool:
+        return self.oid is not None
 
     @property
     def broken(self) -> bool:
@@ -71,7 +89,9 @@ def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> lis
     if any(part.exists and not part.fits for part in parts):
         # One that is attached goes with its parent's: all of them are built anew.
         statements = [_drop(part, quote) for part in parts]
-        parts = [replace(part, exists=False, fits=False, attached=False) for part in parts]
+        parts = [
+            replace(part, index=index_name(part.name), oid=None, attached=False) for part in parts
+        ]
     for part in parts:
         if part.broken:
             statements.append(_drop(part, quote))
@@ -79,11 +99,12 @@ def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> lis
             table, how = _qualified(quote, part.schema, part.name), "CONCURRENTLY "
             if part.partitioned:
                 table, how = f"ONLY {table}", ""
-            statements.append(_create(how, index_name(part.name), table, mapping, dialect))
+            statements.append(_create(how, part.index, table, mapping, dialect))
+    names = {(part.schema, part.name): part.index for part in parts}
     for part in reversed(parts):
         if part.parent is not None and not part.attached:
             of, to = (
-                _qualified(quote, each.schema, index_name(each.name))
+                _qualified(quote, each.schema, names[each.schema, each.name])
                 for each in (part, part.parent)
             )
             statements.append(f"ALTER INDEX {to} ATTACH PARTITION {of}")
@@ -115,7 +136,7 @@ def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa
 def _drop(part: _Part, quote: _Quote) -> str:
     # With a parent's go those of its partitions, which cannot be done concurrently.
     how = "" if part.partitioned else "CONCURRENTLY "
-    index = _qualified(quote, part.schema, index_name(part.name))
+    index = _qualified(quote, part.schema, part.index)
     return f"DROP INDEX {how}IF EXISTS {index}"
 
 
@@ -134,13 +155,23 @@ def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
     for oid, parent, kind, schema, name in connection.execute(_PARTS, {"table": table}).all():
         if kind not in ("r", "p"):
             continue
-        index = connection.execute(_INDEX, {"oid": oid, "index": index_name(name)}).one_or_none()
+        above = by_oid.get(parent)
+        index = connection.execute(
+            _INDEX,
+            {
+                "oid": oid,
+                "index": index_name(name),
+                "parent": above and above.oid,
+                "status": mapping.names.status,
+            },
+        ).one_or_none()
         by_oid[oid] = _Part(
             schema,
             name,
             partitioned=kind == "p",
-            parent=by_oid.get(parent),
-            exists=index is not None,
+            parent=above,
+            index=index_name(name) if index is None else index.name,
+            oid=None if index is None else index.oid,
             fits=index is not None and _fits(index, mapping),
             valid=index is not None and index.valid,
             attached=index is not None and index.attached,
@@ -149,5 +180,7 @@ def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
 
 
 def _fits(index: sa.Row[Any], mapping: TableMapping) -> bool:
-    constants = {text.replace("''", "'") for text in _CONSTANT.findall(index.predicate or "")}
-    return index.key == mapping.names.id and constants == set(mapping.statuses.running)
+    found = _CONSTANT.findall(index.predicate or "")
+    constants = {quoted.replace("''", "'") or bare for quoted, bare in found} - {""}
+    same_columns = index.key == mapping.names.id and index.on_status
+    return same_columns and constants == set(mapping.statuses.running)

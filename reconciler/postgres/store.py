@@ -18,7 +18,7 @@ from reconciler.core.model import Outcome, RowId, RunRow
 from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.ports import Written
-from reconciler.postgres.engine import refusal_of_a_row, translated
+from reconciler.postgres.engine import is_race, refusal_of_a_row, translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.write import guarded_write, unjournalled_write
 
@@ -109,11 +109,11 @@ class PostgresStore:
                     result = await connection.execute(self._write, _arrays(pass_id, outcomes))
                     return Written(frozenset(result.scalars()))
         except Exception as error:
-            refusal = refusal_of_a_row(error.__cause__)
-            if refusal is None:
+            refusal, lost = refusal_of_a_row(error.__cause__), is_race(error.__cause__)
+            if refusal is None and not lost:
                 raise
             if len(outcomes) == 1:
-                return Written(frozenset(), {outcomes[0].row.id: refusal})
+                return Written(frozenset(), {outcomes[0].row.id: refusal} if refusal else {})
             return await self._finish_in_halves(pass_id, outcomes)
 
     async def _finish_in_halves(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:

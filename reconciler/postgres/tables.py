@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,8 @@ from reconciler.core.verdict import StatusValues
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
 REVISION = "0004"
+#: The bytes of a name in PostgreSQL.
+MAX_NAME = 63
 OWN = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
@@ -80,7 +83,8 @@ class RowFilter:
     values: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.column} = {', '.join(self.values)}"
+        """The same for the same rows, whatever order the values were given in."""
+        return f"{self.column} = {', '.join(map(_quoted, sorted(self.values)))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,22 @@ class TableMapping:
         return (*self.names.read, self.where.column)
 
 
+def _quoted(value: str) -> str:
+    """A value that could be taken for several is put in quotes, as in the settings."""
+    return '"' + value.replace('"', '""') + '"' if set(value) & set(',"') else value
+
+
 def index_name(table: str) -> str:
-    """The name of our partial index over the running rows of a table, or of a partition."""
-    return f"reconciler_{table}_running"[:63]  # PostgreSQL's limit
+    """The name of our partial index over the running rows of a table, or of a partition.
+
+    PostgreSQL would cut a name that is longer than 63 bytes, and take two tables' for one.
+    """
+    name = f"reconciler_{table}_running"
+    if len(name.encode()) <= MAX_NAME:
+        return name
+    digest = sha256(table.encode()).hexdigest()[:8]
+    room = MAX_NAME - len(f"reconciler__{digest}_running")
+    return f"reconciler_{table.encode()[:room].decode(errors='ignore')}_{digest}_running"
 
 
 def is_good(outcome: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
-from reconciler.postgres.engine import refusal_of_a_row, translated
+from reconciler.postgres.engine import is_race, refusal_of_a_row, translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
 from reconciler.postgres.write import labelled
@@ -75,11 +75,11 @@ class PostgresUndo:
                     result = await connection.execute(self._write, given)
                     return Restored({row.change_id: row.new_status for row in result})
         except Exception as error:
-            refusal = refusal_of_a_row(error.__cause__)
-            if refusal is None:
+            refusal, lost = refusal_of_a_row(error.__cause__), is_race(error.__cause__)
+            if refusal is None and not lost:
                 raise
             if len(of) == 1:
-                return Restored({}, {of[0]: refusal})
+                return Restored({}, {of[0]: refusal} if refusal else {})
             return await self._restore_in_halves(pass_id, of)
 
     async def _restore_in_halves(self, pass_id: str, of: Sequence[int]) -> Restored:

@@ -7,14 +7,14 @@ read, and constants are cast: nothing here depends on the rows there are.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.fit import unfit_values
+from reconciler.postgres.fit import odd_types, setting_of, unfit_values
 from reconciler.postgres.relation import Relation
 from reconciler.postgres.tables import TableMapping, TableNames
 
@@ -78,10 +78,9 @@ async def find_mismatches(
     connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
 ) -> list[str]:
     """Everything that keeps the table from being used as it is mapped; empty if nothing does."""
-    if not relation.is_table:
-        name, kind = needs.mapping.names.full_name, relation.kind
-        return [f"{name} is a {kind}, not a table: set RECONCILER_TABLE to the table itself"]
-    found = [*_missing_columns(table, needs), *_odd_types(table, needs.mapping.names)]
+    if why_not := relation.why_no_table(needs.mapping.names.full_name):
+        return [why_not]
+    found = [*_missing_columns(table, needs), *odd_types(table, needs.mapping)]
     found += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
     found += [line async for line in _key(connection, relation, table, needs.mapping.names)]
     found += [line async for line in _hidden_rows(connection, relation, needs)]
@@ -94,7 +93,7 @@ def _missing_columns(table: sa.Table, needs: Needs) -> Iterator[str]:
     missing = [name for name in needs.columns if name not in table.c]
     if not missing:
         return
-    settings = dict.fromkeys(_setting(names, name) for name in missing)
+    settings = dict.fromkeys(setting_of(names, name) for name in missing)
     optional = (names.run_id, names.created_at, names.namespace, *names.filled)
     mend = f"set {', '.join(settings)}"
     if any(name in optional for name in missing):
@@ -102,28 +101,6 @@ def _missing_columns(table: sa.Table, needs: Needs) -> Iterator[str]:
     if any(name in names.filled for name in missing):
         mend += ", or run `reconciler migrate`"
     yield f"table {names.full_name} has no column {', '.join(missing)}: {mend}"
-
-
-def _setting(names: TableNames, column: str) -> str:
-    """The setting that names this column."""
-    for field in fields(names):
-        if field.name not in ("table", "schema") and getattr(names, field.name) == column:
-            return f"RECONCILER_COLUMNS__{field.name.upper()}"
-    return "RECONCILER_WHERE"
-
-
-def _odd_types(table: sa.Table, names: TableNames) -> Iterator[str]:
-    """Columns whose type would make every row fail, or be read as something else."""
-    times = (names.created_at, names.completed_at)
-    for name in filter(None, (*times, names.error_message)):
-        if (column := table.c.get(name)) is None:
-            continue
-        wanted = "timestamp with or without time zone" if name in times else "text or varchar"
-        if not isinstance(column.type, sa.DateTime if name in times else sa.String):
-            yield (
-                f"column {name} of {names.full_name} is of type {str(column.type).lower()}, "
-                f"and must be {wanted}: set {_setting(names, name)}"
-            )
 
 
 _UNIQUE_KEYS = sa.text(

@@ -69,8 +69,9 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
     """The main path's write: finish the row of this workflow's run, if it is still running.
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
-    row of the workflow id without a run id, made no later than `given_latest`. Never an older one
-    once that is finished: a write that is tried twice would otherwise finish a second row.
+    row of the workflow id without a run id, made no later than `given_latest`, and one that names
+    the workflow's namespace before one that names none. Never another one once that is finished: a
+    write that is tried twice would otherwise finish a second row.
 
     Waits for a row that another transaction has locked, as an application does that is storing
     the run id just now; the guard is then evaluated on the row's newest version.
@@ -80,8 +81,8 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
     own = (
         sa.select(table.id)
         .where(candidate)
-        .order_by(run_id.is_(sa.null()), table.created_at.desc().nulls_last())
-        .order_by(table.id.desc())
+        .order_by(run_id.is_(sa.null()), *_of_no_namespace(table))
+        .order_by(table.created_at.desc().nulls_last(), table.id.desc())
         .limit(1)
         .correlate(None)
         .scalar_subquery()
@@ -106,7 +107,7 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     made = table.created_at
     in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
     # The parameters are cast and not the columns, so that an index serves.
-    conditions = [table.workflow_id == as_stored(table.workflow_id, workflow_id)]
+    conditions = [table.is_ours, table.workflow_id == as_stored(table.workflow_id, workflow_id)]
     if table.run_id is None:
         conditions.append(in_time)
     else:
@@ -116,9 +117,16 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         conditions.append(sa.or_(same_run, sa.and_(table.run_id.is_(sa.null()), in_time)))
     if table.namespace is not None:
         namespace = sa.bindparam("given_namespace", type_=sa.Text)
-        of_row = sa.func.coalesce(sa.cast(table.namespace, sa.Text), "")
-        conditions.append(of_row.in_([namespace, sa.literal("")]))
+        of_row = sa.cast(table.namespace, sa.Text)
+        conditions.append(sa.or_(of_row == namespace, *_of_no_namespace(table)))
     return sa.and_(*conditions)
+
+
+def _of_no_namespace(table: MappedTable) -> list[sa.ColumnElement[bool]]:
+    """That a row names no namespace, where it could; the worker cannot tell if it is its own."""
+    if table.namespace is None:
+        return []
+    return [sa.func.coalesce(sa.cast(table.namespace, sa.Text), "") == ""]
 
 
 def labelled(

@@ -119,7 +119,8 @@ def _complaints(
     # An endpoint may have a password in it, if it has no business there.
     secret = {setting_name(kind, name) for name in (*secrets(kind), "codec_endpoint")}
     for problem in error.errors(include_url=False):
-        path = tuple(str(part) for part in problem["loc"])
+        # Without the place in a list, which has no name.
+        path = tuple(str(part) for part in problem["loc"] if not isinstance(part, int))
         option = "--" + path[0].replace("_", "-")
         name = option if path[0] in overrides else environment_name(path)
         if problem["type"] == "missing":

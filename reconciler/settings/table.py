@@ -51,7 +51,11 @@ def parse_values(value: object) -> object:
     """`pending,running` as a tuple; a value with a comma in it is put in double quotes."""
     if not isinstance(value, str):
         return value
-    values = tuple(each.strip() for each in next(csv.reader([value], skipinitialspace=True), []))
+    try:
+        read = next(csv.reader([value], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    values = tuple(each.strip() for each in read)
     if len(set(values)) < len(values):
         raise ValueError("names a value twice")
     return values
@@ -65,7 +69,7 @@ def parse_where(value: object) -> object:
         return value
     column, equals, values = value.partition("=")
     parsed = parse_values(values)
-    if not (equals and column.strip() and isinstance(parsed, tuple) and all(parsed)):
+    if not (equals and column.strip() and isinstance(parsed, tuple) and parsed and all(parsed)):
         raise ValueError("must look like column=value or column=value,value")
     return RowFilter(column.strip(), parsed)
 

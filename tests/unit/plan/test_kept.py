@@ -91,6 +91,7 @@ class TestTable:
             "final_run_id": "run-last",
             "close_time": "2026-11-23T11:59:58.123456+00:00",
             "workflow_type": "T",
+            "namespace": "",
         }
         assert {name: value for name, value in left.items() if value} == {
             "id": "2",

@@ -58,7 +58,7 @@ def there_and_back(verdict: Verdict, old: OldValues | None = OLD) -> Verdict:
     ],
 )
 def test_every_verdict_on_every_kind_of_row_comes_back_as_it_was(verdict: Any, id_: RowId) -> None:
-    for of in (row(id_), row(id_, run_id=None, age=None)):
+    for of in (row(id_), row(id_, run_id=None, age=None), row(id_, namespace="blue")):
         assert there_and_back(verdict(of)) == verdict(of)
 
 
