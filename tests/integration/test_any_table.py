@@ -1,0 +1,247 @@
+"""Everything that reads or writes rows, over tables that lack what others have, or hold more.
+
+The real passes, backfills, plans, undos and the main path, on a real Temporal; the tables are those
+where a rule about the mapping makes a difference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+
+from reconciler import journal
+from reconciler.app import open_app
+from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.core.model import Finish
+from reconciler.core.report import PassReport
+from reconciler.plan.model import from_line
+from reconciler.planned import run_plan
+from reconciler.ports import Observer
+from reconciler.postgres.migrate import migrate
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import Settings
+from reconciler.worker.own_row import OwnRow
+from reconciler.worker.writer import RowWriter
+from tests.acceptance.stage import Stage
+from tests.conftest import Database
+
+#: A row's columns, as they are made and as they are mapped.
+COLUMNS = {
+    "run_id": "text",
+    "created_at": "timestamptz DEFAULT clock_timestamp()",
+    "completed_at": "timestamptz",
+    "error_message": "varchar(60)",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, and how it is mapped."""
+
+    without: str = ""
+    #: As RECONCILER_TABLE has it, and as it is made.
+    table: str = "jobs"
+    made: str = "jobs"
+    settings: dict[str, Any] = field(default_factory=dict)
+    #: What is noted down as the thing that a pass is over.
+    scope: str = "jobs"
+    namespace: str = "default"
+    #: The tenants whose rows are to be finished.
+    tenants: tuple[int, ...] = (7, 9)
+
+
+CASES = {
+    **{f"no {name}": Case(name) for name in COLUMNS},
+    "some rows, several running values, quoted names": Case(
+        table="shop.Jobs",
+        made='shop."Jobs"',
+        settings={"where": "tenant=8,7", "statuses": {"running": "pending,running"}},
+        scope="shop.Jobs where tenant = 7, 8",
+        tenants=(8, 7),
+    ),
+    "its schema named, namespaces": Case(
+        table="public.jobs",
+        settings={
+            "columns": {"namespace": "space"},
+            "statuses": {"running": "pending,running"},
+        },
+        namespace="*",
+        tenants=(8, 7),
+    ),
+}
+
+
+class Desk:
+    """Agrees to everything."""
+
+    def agrees(self, outlook: Outlook) -> bool:
+        return True
+
+    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+        return nullcontext(Observer())
+
+
+@dataclass
+class Table:
+    """The table of a case, with the rows of three workflows in it, two of them closed."""
+
+    case: Case
+    database: Database
+    settings: Settings
+    handles: list[WorkflowHandle[Any, Any]]
+
+    async def rows(self) -> list[dict[str, object]]:
+        """Every row, with all its columns."""
+        return await self.database.fetch(f"SELECT * FROM {self.case.made} ORDER BY id")
+
+    async def noted(self, name: str) -> set[object]:
+        """What is in the column `table_name` of one of our tables."""
+        rows = await self.database.fetch(f"SELECT table_name AS it FROM reconciler.{name}")
+        return {row["it"] for row in rows}
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temporal_address: str) -> None:
+    """No settings but the test's own."""
+    for name in os.environ:
+        if name.upper().startswith(("RECONCILER_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    monkeypatch.chdir(tmp_path)
+    for module in ("backfill", "planned", "journal"):  # pytest has a handler of its own
+        monkeypatch.setattr(f"reconciler.{module}.interrupted_by_sigterm", nullcontext)
+
+
+@pytest.fixture(params=list(CASES.values()), ids=list(CASES))
+async def table(
+    request: pytest.FixtureRequest,
+    database: Database,
+    temporal: Client,
+    workflow_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Table]:
+    case: Case = request.param
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    if case.without:
+        monkeypatch.setenv(f"RECONCILER_COLUMNS__{case.without.upper()}", "")
+    settings = load_settings(Settings, table=case.table, grace="0s", **case.settings)
+    columns = [f"{name} {kind}" for name, kind in COLUMNS.items() if name != case.without]
+    stage = Stage(database, temporal, workflow_id)
+    handles = [await stage.closed("done"), await stage.closed("main"), await stage.start("open")]
+    await database.execute(
+        "CREATE SCHEMA shop;"
+        f"CREATE TABLE {case.made} (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant int,"
+        f" space text, workflow_id text, status text, note text, {', '.join(columns)})"
+    )
+    for tenant, space, status in ROWS:
+        for handle in handles:
+            run = {} if case.without == "run_id" else {"run_id": handle.first_execution_run_id}
+            names = ["tenant", "space", "workflow_id", "status", "note", *run]
+            marks = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+            await database.execute(
+                f"INSERT INTO {case.made} ({', '.join(names)}) VALUES ({marks})",
+                *(tenant, space, handle.id, status, "theirs", *run.values()),
+            )
+    await migrate(database.url, settings.table_mapping())
+    yield Table(case, database, settings, handles)
+    await stage.end()
+
+
+# Of the youngest, no reconciler may write one that keeps to tenants or namespaces.
+ROWS = [(8, "", "pending"), (7, "default", "running"), (9, "nowhere", "running")]
+
+
+def finished(table: Table, row: dict[str, object]) -> bool:
+    """Whether a row has all that a finished one has in the columns that there are."""
+    message, time = row.get("error_message"), row.get("completed_at")
+    return (
+        row["status"] == "failed"
+        and (table.case.without == "error_message" or str(message).startswith("terminated by "))
+        and (table.case.without == "completed_at" or time is not None)
+    )
+
+
+def others(rows: list[dict[str, object]], than: set[object]) -> list[dict[str, object]]:
+    return [row for row in rows if row["id"] not in than]
+
+
+async def test_every_way_to_finish_a_row_finishes_the_same_rows(
+    table: Table, tmp_path: Path
+) -> None:
+    before, closed = await table.rows(), [handle.id for handle in table.handles[:2]]
+    ours = {
+        row["id"]
+        for row in before
+        if row["tenant"] in table.case.tenants and row["workflow_id"] in closed
+    }
+    plan = tmp_path / "plan.jsonl"
+
+    assert await explained_as_finished(table) == {
+        row["id"]: row["id"] in ours for row in before if row["workflow_id"] == closed[0]
+    }
+    dry = await run_backfill(table.settings, Request(output=plan), Desk())
+    assert dry is not None
+    assert (dry.error, dry.changed, len(ours)) == (None, 4, 4)
+    assert await table.rows() == before
+    assert from_line(plan.read_bytes().splitlines()[0])["table"] == table.case.scope
+    ways = [
+        lambda: run_plan(table.settings, Request(apply=True), plan, Desk(), force=False),
+        lambda: once(table.settings),
+        lambda: run_backfill(table.settings, Request(apply=True), Desk()),
+    ]
+    for way in ways:
+        report = await way()
+        assert report is not None
+        assert (report.error, report.lost_races) == (None, 0)
+        after = await table.rows()
+        assert {row["id"] for row in after if finished(table, row)} == ours
+        assert others(after, ours) == others(before, ours)
+        undone = await journal.undo(table.settings, UUID(report.pass_id), dry_run=False)
+        assert (undone.error, undone.left) == (None, {})
+        assert await table.rows() == before
+
+    assert await table.noted("changes") == {table.case.scope.partition(" where ")[0]}
+    assert await table.noted("passes") == {table.case.scope}
+    assert await table.noted("lease") == {f"{table.case.scope} (backfill)"}
+    for name in ("passes", "lease"):
+        noted = await table.database.fetch(f"SELECT DISTINCT namespace FROM reconciler.{name}")
+        assert [row["namespace"] for row in noted] == [table.case.namespace]
+
+
+async def explained_as_finished(table: Table) -> dict[object, bool]:
+    """For each row of the first workflow, whether a pass looks at it and would finish it."""
+    async with open_app(table.settings, writing=False) as app:
+        found = await app.explain(table.handles[0].id)
+        return {
+            each.stored.row.id: each.stored.running and isinstance(each.verdict, Finish)
+            for each in found
+        }
+
+
+async def once(settings: Settings) -> PassReport:
+    async with open_app(settings, writing=True) as app:
+        return await app.run_pass("once", dry_run=False)
+
+
+async def test_the_main_path_finishes_its_own_row_and_no_other(table: Table) -> None:
+    before, handle = await table.rows(), table.handles[1]
+    assert handle.first_execution_run_id is not None
+    now = datetime.now(UTC)
+    own = OwnRow(handle.id, handle.first_execution_run_id, "default", now)
+    writer = RowWriter(table.database.engine, table.settings, owned=False)
+
+    assert await writer.finish(own, "failed", "terminated by hand\n" + "x" * 100, now)
+
+    after = await table.rows()
+    (done,) = (row for row in after if finished(table, row))
+    assert (done["workflow_id"], done["tenant"]) == (handle.id, table.case.tenants[-1])
+    assert others(after, {done["id"]}) == others(before, {done["id"]})
