@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -14,8 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 
+from reconciler.postgres.tables import RowFilter
 from reconciler.settings.load import environment_name, toml_paths
 from reconciler.settings.model import Settings
+from reconciler.settings.secret_files import SUFFIX, SecretFromFile
 from reconciler.settings.table import DOTENV, TOML
 
 HIDDEN = "(hidden)"
@@ -31,6 +33,7 @@ _HARMLESS = frozenset(
 )
 #: Shown whether they are set or not: they say where everything happens.
 _ALWAYS = ("DATABASE_URL", "RECONCILER_TABLE")
+_API_KEY = "TEMPORAL_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class ResolvedSetting:
 
     name: str
     value: str
-    #: Where it was found: "environment", ".env", "reconciler.toml", "default".
+    #: Where it was found: "environment", ".env", "reconciler.toml", "file PATH", "default".
     source: str
 
     def as_json(self) -> Mapping[str, Any]:
@@ -50,11 +53,14 @@ class ResolvedSetting:
 def resolved_settings(settings: Settings) -> list[ResolvedSetting]:
     """The database, the table, and whatever else is not as it is by default."""
     sources = _sources()
-    shown = {
-        name: ResolvedSetting(name, value, sources.get(name, DEFAULT))
-        for name, value, changed in _values(settings, ())
-        if changed or name in _ALWAYS
-    }
+    shown = {}
+    for path, value, changed in _values(settings, ()):
+        name = environment_name(path)
+        if changed or name in _ALWAYS:
+            source = sources.get(name, DEFAULT)
+            if isinstance(value, SecretFromFile):
+                source = f"file {value.file.path}"
+            shown[name] = ResolvedSetting(name, _shown(path, value), source)
     first = [shown.pop(name) for name in _ALWAYS]
     return [*first, *shown.values()]
 
@@ -69,8 +75,12 @@ def resolved_temporal(
     in_file = Path(environment.get("TEMPORAL_CONFIG_FILE", "temporal.toml")).name
     sources = dict.fromkeys(_names_in(environment), DOTENV)
     sources |= dict.fromkeys(_names_in(os.environ), "environment")
+    key = _API_KEY
+    if key_file := environment.get(_API_KEY + SUFFIX):
+        key += SUFFIX
+        sources = {_API_KEY: f"file {key_file}"} | sources
     if config.get("api_key"):  # turns it on by itself
-        sources.setdefault("TEMPORAL_TLS", "TEMPORAL_API_KEY")
+        sources.setdefault("TEMPORAL_TLS", key)
     if "namespace" not in config:
         sources["TEMPORAL_NAMESPACE"] = DEFAULT
     return [
@@ -84,12 +94,29 @@ def _temporal_values(config: Mapping[str, Any], profile: str | None) -> Iterator
     yield "TEMPORAL_NAMESPACE", str(config.get("namespace", "default"))
     if profile:
         yield "TEMPORAL_PROFILE", profile
-    if config.get("tls"):
-        yield "TEMPORAL_TLS", "on"
+    if tls := config.get("tls"):
+        yield "TEMPORAL_TLS", ", ".join(_shown_tls(tls))
     if config.get("api_key"):
-        yield "TEMPORAL_API_KEY", HIDDEN
+        yield _API_KEY, HIDDEN
     for name in config.get("rpc_metadata") or ():
         yield f"TEMPORAL_GRPC_META_{name.upper().replace('-', '_')}", HIDDEN
+
+
+def _shown_tls(tls: Any) -> Iterator[str]:
+    yield "on"
+    if getattr(tls, "client_cert", None):
+        yield "with a client certificate"
+    if getattr(tls, "server_root_ca_cert", None):
+        yield "with an authority of its own"
+    if domain := getattr(tls, "domain", None):
+        yield f"for {domain}"
+
+
+def shown_url(url: str) -> str:
+    """A URL without its user and password; some have a token for a user."""
+    parts = urlsplit(url)
+    _, at, place = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{HIDDEN}@{place}" if at else place).geturl()
 
 
 def shown_database_url(url: str) -> str:
@@ -102,31 +129,48 @@ def shown_database_url(url: str) -> str:
     return f"{user}{at}{hosts}{parts.path}" + (f"?{'&'.join(told)}" if told else "")
 
 
-def _values(model: BaseModel, path: tuple[str, ...]) -> Iterator[tuple[str, str, bool]]:
-    """The name of each setting, its value to be shown, and whether it differs from the default."""
+_SECRETS_SHOWN_IN_PART: Mapping[str, Callable[[str], str]] = {
+    "database_url": shown_database_url,
+    "temporal_proxy": shown_url,
+}
+
+
+def _values(
+    model: BaseModel, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], object, bool]]:
+    """The path of each setting, its value, and whether that differs from the default."""
     for field_name, field in type(model).model_fields.items():
         value, at = getattr(model, field_name), (*path, field_name)
         if isinstance(value, BaseModel):
             yield from _values(value, at)
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
-        yield environment_name(at), _shown(at, value), value != default
+        yield at, value, value != default
 
 
 def _shown(path: tuple[str, ...], value: object) -> str:
     if isinstance(value, SecretStr):
-        is_url = path == ("database_url",)
-        return shown_database_url(value.get_secret_value()) if is_url else HIDDEN
+        show = _SECRETS_SHOWN_IN_PART.get(path[-1])
+        return show(value.get_secret_value()) if show else HIDDEN
+    if path[-1] == "redact" and isinstance(value, tuple):
+        # Who wants a secret cut out may have written it down there.
+        return f"{len(value)} expression{'' if len(value) == 1 else 's'}"
+    if path[-1] == "codec_endpoint" and isinstance(value, str):
+        return shown_url(value)
     if isinstance(value, timedelta):
         return shown_duration(value)
     if isinstance(value, Enum):
         return str(value.value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, list | tuple):
         return ", ".join(_shown(path, each) for each in value)
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None:
+        return "none"
     # Of what else there may be one day, nobody has said yet that it is no secret.
-    return str(value) if isinstance(value, str | int | None) else HIDDEN
+    return str(value) if isinstance(value, str | int | RowFilter) else HIDDEN
 
 
 def shown_duration(duration: timedelta) -> str:

@@ -109,7 +109,7 @@ def check_proxy_url(value: object) -> object:
         raise ValueError("must look like http://[user:password@]host:port")
     if set(login) & set("@/?#[]") or not login.isascii() or not login.isprintable():
         raise ValueError("has special characters in user or password: percent-encode them")
-    return url
+    return SecretFromFile(url, value.file) if isinstance(value, SecretFromFile) else url
 
 
 def check_rate(value: float) -> float:
