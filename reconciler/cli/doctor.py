@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,5 +51,6 @@ async def _examine(settings: Settings, temporal: Mapping[str, Any]) -> Examinati
     from reconciler.doctor.examine import examine
     from reconciler.interrupt import interrupted_by_sigterm
 
-    with interrupted_by_sigterm():
+    # A data converter is the team's code, and may print what is none of our output.
+    with redirect_stdout(sys.stderr), interrupted_by_sigterm():
         return await examine(settings, temporal)

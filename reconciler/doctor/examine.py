@@ -13,6 +13,7 @@ from reconciler.doctor import judge
 from reconciler.doctor.both import check_oldest, check_temporal_clock
 from reconciler.doctor.checks import STATEMENT_TIMEOUT, Checks
 from reconciler.doctor.clocks import TEMPORAL as TEMPORAL_CLOCK
+from reconciler.doctor.codec import check_codec
 from reconciler.doctor.database import DatabaseChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
 from reconciler.doctor.temporal import TemporalChecks
@@ -43,12 +44,15 @@ async def examine(
         namespace = temporal.get("namespace", "default")
         database = DatabaseChecks(engine, settings, namespace, clock)
         server = TemporalChecks(temporal, settings.max_rps, runtime)
-        await asyncio.gather(database.run(), server.run())
+        # The codec first: while its code is imported, nobody else's round trip is measured.
+        codec, *_ = await asyncio.gather(
+            check_codec(settings, namespace), database.run(), server.run()
+        )
         both = await _check_both(database, server, settings, clock)
     finally:
         await engine.dispose()
     shown = [*resolved_settings(settings), *resolved_temporal(temporal, temporal_environment())]
-    findings = [*database.checks.findings, *server.checks.findings, *both]
+    findings = [*database.checks.findings, *server.checks.findings, codec, *both]
     return Examination(shown, findings)
 
 

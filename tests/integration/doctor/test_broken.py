@@ -324,6 +324,16 @@ async def test_a_last_pass_that_failed(patient: Patient) -> None:
     )
 
 
+async def test_a_data_converter_that_cannot_be_loaded(patient: Patient) -> None:
+    patient.settings["data_converter"] = "tests.nowhere:converter"
+
+    found = await assert_found(
+        patient, "codec", Level.FAILURE, "no module tests.nowhere", "RECONCILER_DATA_CONVERTER"
+    )
+
+    assert levels(found, (*DATABASE, *TEMPORAL)) == {Level.OK}, "they are checked all the same"
+
+
 @asynccontextmanager
 async def _refusing(code: str, message: str) -> AsyncIterator[int]:
     """A database server that lets nobody in; its port."""

@@ -21,7 +21,7 @@ from tests.world import World
 
 CHECKS = [
     *("database", "pooler", "clock", "table", "privileges", "index", "schema", "lease", "passes"),
-    *("temporal", "namespace", "oldest row", "temporal clock"),
+    *("temporal", "namespace", "codec", "oldest row", "temporal clock"),
 ]
 
 

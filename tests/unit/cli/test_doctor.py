@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -49,3 +50,18 @@ def test_the_exit_code_is_that_of_the_worst_finding(
         assert json.loads(printed.out)["outcome"] == outcome
     else:
         assert printed.out.splitlines()[-1].startswith(f"{outcome}: ")
+
+
+def test_what_the_teams_code_prints_is_none_of_our_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def examined(*_: Any) -> Examination:
+        sys.stdout.write("loading keys\n")  # as a data converter may, when it is imported
+        return Examination([], [])
+
+    monkeypatch.setattr(examine, "examine", examined)
+
+    assert run(["doctor", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["outcome"] == "ok"
+    assert printed.err == "loading keys\n"
