@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,23 +12,20 @@ from reconciler.doctor import judge, rivals
 from reconciler.doctor.checks import Checks
 from reconciler.doctor.clocks import HOST, host_clock
 from reconciler.doctor.findings import Finding, Level, not_checked, ok, refused
+from reconciler.doctor.table import PRIVILEGES, TABLE, check_table
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.journal import JournalReader
 from reconciler.postgres.lease import held_leases
-from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.page_plan import plan_page
 from reconciler.postgres.pooler import Pooling, find_route
 from reconciler.postgres.server import Server, look_at_server
-from reconciler.postgres.tables import OWN_SCHEMA, REVISION, TableMapping, is_running
-from reconciler.postgres.unfit import ReadOnly, TableUnfit
+from reconciler.postgres.tables import OWN_SCHEMA, REVISION, is_running
 from reconciler.settings.model import Settings
 
-DATABASE, POOLER, TABLE, PRIVILEGES = "database", "pooler", "table", "privileges"
-SCHEMA = "schema"
-MEND_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
-#: How mismatches begin that are the role's and not the table's.
-_OF_ROLE = ("role ", "row-level security ")
+DATABASE, POOLER, SCHEMA = "database", "pooler", "schema"
+_NO_TABLE = "the table cannot be read"
 #: Passes that are looked at.
 PASSES = 100
 #: Seconds that a second connection may take to come through a pooler.
@@ -51,6 +46,7 @@ class DatabaseChecks:
         self.checks = Checks("the database", "check DATABASE_URL")
         #: The table, as far as it can be read.
         self.table: MappedTable | None = None
+        self._named: MappedTable | None = None
         self._server: Server | None = None
         self._engine = engine.execution_options(postgresql_readonly=True)
         self._settings, self._namespace, self._clock = settings, namespace, clock
@@ -103,52 +99,16 @@ class DatabaseChecks:
         return [host_clock(ahead, uncertainty, self._settings.grace)]
 
     async def _mapping(self) -> Sequence[Finding]:
-        try:
-            self.table = await self._map(writing=True)
-        except TableUnfit as error:
-            return await self._as_far_as_readable(error.mismatches)
-        except ReadOnly as error:
-            self.table = await self._map(writing=False)
-            return [
-                refused(TABLE, str(error), ""),
-                not_checked(PRIVILEGES, "nothing can be written"),
-            ]
-        except DatabaseUnfit as error:
-            return [refused(TABLE, str(error), ""), not_checked(PRIVILEGES, "there is no table")]
-        table, limit = self.table, self._settings.message_limit(self.table.error_message_length)
-        told = f"{table.full_name} fits: {_kind(table.id)} (key), {_kind(table.status)}"
-        if limit < self._settings.error_message_limit:
-            told += f", messages are cut at {limit} characters"
-        return [ok(TABLE, told), ok(PRIVILEGES, "may read and write what a pass does")]
-
-    async def _as_far_as_readable(self, mismatches: Sequence[str]) -> Sequence[Finding]:
-        """A finding for each of them, and the table for the other checks if it can be read."""
-        with contextlib.suppress(DatabaseUnfit):
-            self.table = await self._map(writing=False)
-        found = [
-            refused(PRIVILEGES if each.startswith(_OF_ROLE) else TABLE, each, MEND_TABLE)
-            for each in mismatches
-        ]
-        checked = {each.check for each in found}
-        if TABLE not in checked:
-            found.insert(0, ok(TABLE, f"{self._mapping_of_table.names.full_name} fits"))
-        if PRIVILEGES not in checked:
-            found.append(not_checked(PRIVILEGES, "the table does not fit"))
-        return found
-
-    async def _map(self, *, writing: bool) -> MappedTable:
-        return await map_table(self._engine, self._mapping_of_table, writing=writing)
-
-    @property
-    def _mapping_of_table(self) -> TableMapping:
-        return self._settings.table_mapping()
+        found = await check_table(self._engine, self._settings)
+        self.table, self._named = found.table, found.named
+        return found.findings
 
     @property
     def _scope(self) -> tuple[str, str] | None:
-        """What passes are over, and in which namespace; None where the table cannot be read."""
-        if self.table is None:
+        """What passes are over, and in which namespace; None where there is no such table."""
+        if self._named is None:
             return None
-        return self.table.scope, self.table.scope_namespace(self._namespace)
+        return self._named.scope, self._named.scope_namespace(self._namespace)
 
     async def _index(self) -> Sequence[Finding]:
         if self.table is None:
@@ -173,14 +133,14 @@ class DatabaseChecks:
         if self._schema_level() is not Level.OK:
             return [not_checked(rivals.LEASE, f"schema {OWN_SCHEMA} cannot be used")]
         if self._scope is None:
-            return [not_checked(rivals.LEASE, "the table cannot be read")]
+            return [not_checked(rivals.LEASE, _NO_TABLE)]
         return [rivals.lease(await held_leases(self._engine), *self._scope)]
 
     async def _passes(self) -> Sequence[Finding]:
         if self._schema_level() not in (Level.OK, Level.WARNING):
             return [not_checked(rivals.PASSES, f"schema {OWN_SCHEMA} cannot be used")]
         if self._scope is None:
-            return [not_checked(rivals.PASSES, "the table cannot be read")]
+            return [not_checked(rivals.PASSES, _NO_TABLE)]
         stored = [
             each async for page in JournalReader(self._engine).passes(PASSES) for each in page
         ]
@@ -189,7 +149,3 @@ class DatabaseChecks:
     def _schema_level(self) -> Level:
         """How our schema was found: what is wrong with it has been told."""
         return next(each.level for each in self.checks.findings if each.check == SCHEMA)
-
-
-def _kind(column: sa.Column[Any]) -> str:
-    return f"{column.name} {str(column.type).lower()}"

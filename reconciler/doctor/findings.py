@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from reconciler.core.text import one_line
+from reconciler.core.text import flat, one_line
 from reconciler.settings.resolved import ResolvedSetting
 
-#: How our own errors begin what is to be done; what follows the last colon otherwise is not advice.
-_ADVICE = ("check ", "set ", "run ", "GRANT ", "lower ", "point ", "use ", "wait ", "allow ")
+# How our own errors begin what is to be done, after a colon; what follows others is no advice.
+_ADVICE = re.compile(
+    r"(.*): ((?:check|set|run|GRANT|CREATE POLICY|lower|point|use|wait|allow|connect|renew) .*)",
+    re.DOTALL,
+)
 #: Characters of a message that may quote a server's words.
 LIMIT = 600
 
@@ -70,11 +74,9 @@ def not_checked(check: str, why: str) -> Finding:
 
 def refused(check: str, text: str, mend: str, level: Level = Level.FAILURE) -> Finding:
     """What one of our own errors says, which ends with what to do; `mend` where it does not."""
-    text = one_line(text, LIMIT)
-    message, _, advice = text.rpartition(": ")
-    if message and advice.startswith(_ADVICE):
-        return Finding(check, level, message, advice)
-    return Finding(check, level, text, mend)
+    if advised := _ADVICE.fullmatch(text):
+        text, mend = advised[1], advised[2]
+    return Finding(check, level, one_line(text, LIMIT), flat(mend))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ STATEMENT_TIMEOUT = 30_000
 LOCK_TIMEOUT = 5_000
 #: PostgreSQL's code for a statement that has taken longer than it may.
 STATEMENT_TIMEDOUT = "57014"
+#: And for one that the role has no right to.
+FORBIDDEN = "42501"
 
 #: The URL; or what tells it for each new connection, where passwords are rotated.
 Dsn: TypeAlias = str | Callable[[], str]

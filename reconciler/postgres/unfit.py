@@ -21,12 +21,21 @@ from reconciler.postgres.tables import TableMapping, TableNames
 _TEXTS = postgresql.ARRAY(sa.Text)
 
 
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One thing that is wrong, in a line."""
+
+    text: str
+    #: Whether the table fits, and it is the role that may not use it.
+    of_role: bool = False
+
+
 class TableUnfit(DatabaseUnfit):
     """The table cannot be used as it is mapped."""
 
-    def __init__(self, mismatches: Sequence[str]) -> None:
-        super().__init__("; ".join(mismatches))
-        #: All of them, a line each.
+    def __init__(self, mismatches: Sequence[Mismatch]) -> None:
+        super().__init__("; ".join(each.text for each in mismatches))
+        #: All of them.
         self.mismatches = mismatches
 
 
@@ -76,16 +85,19 @@ async def check_primary(connection: AsyncConnection) -> None:
 
 async def find_mismatches(
     connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
-) -> list[str]:
-    """Everything that keeps the table from being used as it is mapped; empty if nothing does."""
+) -> list[Mismatch]:
+    """Everything that keeps the table from being used as it is mapped; empty if nothing does.
+
+    Raises `DatabaseUnfit` for what is no table, of which nothing else is worth saying.
+    """
     if why_not := relation.why_no_table(needs.mapping.names.full_name):
-        return [why_not]
-    found = [*_missing_columns(table, needs), *odd_types(table, needs.mapping)]
-    found += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
-    found += [line async for line in _key(connection, relation, table, needs.mapping.names)]
-    found += [line async for line in _hidden_rows(connection, relation, needs)]
-    found += [line async for line in _privileges(connection, relation, table, needs)]
-    return found
+        raise DatabaseUnfit(why_not)
+    of_table = [*_missing_columns(table, needs), *odd_types(table, needs.mapping)]
+    of_table += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
+    of_table += [line async for line in _key(connection, relation, table, needs.mapping.names)]
+    of_role = [line async for line in _hidden_rows(connection, relation, needs)]
+    of_role += [line async for line in _privileges(connection, relation, table, needs)]
+    return [*map(Mismatch, of_table), *(Mismatch(line, of_role=True) for line in of_role)]
 
 
 def _missing_columns(table: sa.Table, needs: Needs) -> Iterator[str]:

@@ -7,7 +7,7 @@ where a rule about the mapping makes a difference.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -193,7 +193,7 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
     assert (dry.error, dry.changed, len(ours)) == (None, 4, 4)
     assert await table.rows() == before
     assert from_line(plan.read_bytes().splitlines()[0])["table"] == table.case.scope
-    ways = [
+    ways: list[Callable[[], Awaitable[PassReport | None]]] = [
         lambda: run_plan(table.settings, Request(apply=True), plan, Desk(), force=False),
         lambda: once(table.settings),
         lambda: run_backfill(table.settings, Request(apply=True), Desk()),

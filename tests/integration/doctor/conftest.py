@@ -12,8 +12,10 @@ from uuid import uuid4
 
 import pytest
 
+from reconciler.app import open_app
 from reconciler.doctor.examine import examine
 from reconciler.doctor.findings import Examination, Finding, Level
+from reconciler.errors import ReconcilerError
 from reconciler.settings.model import Settings
 from tests.conftest import Database, with_user
 
@@ -33,9 +35,12 @@ class Patient:
     def clock(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
-    async def examine(self) -> Examination:
+    def _settings(self) -> Settings:
         given: Mapping[str, Any] = {"database_url": self.database.url, **self.settings}
-        return await examine(Settings(**given), self.temporal, clock=self.clock)
+        return Settings(**given)
+
+    async def examine(self) -> Examination:
+        return await examine(self._settings(), self.temporal, clock=self.clock)
 
     async def findings(self, outcome: Level) -> Found:
         """What is found, by check; the whole is as bad as `outcome`."""
@@ -43,6 +48,31 @@ class Patient:
         found = {finding.check: finding for finding in examination.findings}
         assert examination.outcome is outcome, found
         return found
+
+    async def refusal(self) -> str:
+        """What a loop is refused with at its start."""
+        with pytest.raises(ReconcilerError) as refused:
+            async with open_app(
+                self._settings(), writing=True, looping=True, temporal=self.temporal
+            ):
+                pass
+        return str(refused.value)
+
+    async def failures(self) -> list[Finding]:
+        """What is said to be a failure: in all, it is word for word what a start is refused with.
+
+        Advice that only the doctor gives aside.
+        """
+        findings = (await self.examine()).findings
+        failures = [each for each in findings if each.level is Level.FAILURE]
+        refusal = await self.refusal()
+        advised = (f"{each.message}: {each.mend}" for each in failures)
+        told = [
+            text if text in refusal else each.message
+            for text, each in zip(advised, failures, strict=True)
+        ]
+        assert "; ".join(told) == refusal
+        return failures
 
 
 @pytest.fixture

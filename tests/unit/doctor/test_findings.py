@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.doctor.findings import (
+    LIMIT,
     Examination,
     Finding,
     Level,
@@ -55,6 +56,10 @@ def test_the_json_has_everything() -> None:
         ("no table t: set RECONCILER_TABLE, or create it", "no table t", "set RECONCILER_TABLE"),
         ("role a may not: GRANT SELECT (id) ON t TO a", "role a may not", "GRANT SELECT (id)"),
         ("cannot read t: relation t does not exist", "cannot read t: relation t", "look there"),
+        ("no column a: set A (empty: there is none), or B", "no column a", "set A (empty: there"),
+        ("it says: use c: set A", "it says: use c", "set A"),
+        ("rows hidden from a: CREATE POLICY p ON t", "rows hidden from a", "CREATE POLICY p"),
+        (f"{'long ' * 200}: set A", "long long", "set A"),
         ("something else", "something else", "look there"),
         ("two\nlines: check it", "two lines", "check it"),
     ],
@@ -67,3 +72,4 @@ def test_an_errors_advice_is_told_apart_from_what_is_wrong(
     assert (finding.check, finding.level) == ("table", Level.FAILURE)
     assert finding.message.startswith(message)
     assert finding.mend.startswith(mend)
+    assert len(finding.message) <= LIMIT

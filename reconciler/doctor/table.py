@@ -1,0 +1,116 @@
+"""The application's table, checked by what a start checks it by; and what of it can be read if not.
+
+What a start refuses in one line is told here by what it is about: the table, or the role's rights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.doctor.findings import Finding, not_checked, ok, refused
+from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.engine import FORBIDDEN, sqlstate, translated
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.relation import find_relation
+from reconciler.postgres.unfit import Mismatch, ReadOnly, TableUnfit
+from reconciler.settings.model import Settings
+
+TABLE, PRIVILEGES = "table", "privileges"
+_MEND_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
+#: Where a mismatch names the setting, and it may as well be the column that is to be changed.
+_MEND_COLUMN = "set that otherwise, or change the column"
+
+
+@dataclass(slots=True)
+class TableFindings:
+    """What is said about the table, and what others can use of it."""
+
+    findings: list[Finding] = field(default_factory=list)
+    #: The table, if it can be read as it is mapped.
+    table: MappedTable | None = None
+    #: The same, or one that does not fit and is good for its name.
+    named: MappedTable | None = None
+
+
+async def check_table(engine: AsyncEngine, settings: Settings) -> TableFindings:
+    """Map the table as a pass does. Raises `DatabaseUnusable` if it cannot be asked."""
+    found = TableFindings()
+    try:
+        try:
+            found.table = await _map(engine, settings, writing=True)
+        except ReadOnly as error:  # what is there can be read all the same
+            found.findings.append(refused(PRIVILEGES, str(error), ""))
+            found.table = await _map(engine, settings, writing=False)
+    except TableUnfit as error:
+        found.findings += [_mismatch(each) for each in error.mismatches]
+        await _look_at_the_rest(found, engine, settings)
+    except DatabaseUnfit as error:
+        found.findings += _no_table(error, settings)
+    found.named = found.named or found.table
+    found.findings = _complete(found, settings)
+    return found
+
+
+async def _map(engine: AsyncEngine, settings: Settings, *, writing: bool) -> MappedTable:
+    return await map_table(engine, settings.table_mapping(), writing=writing)
+
+
+async def _look_at_the_rest(found: TableFindings, engine: AsyncEngine, settings: Settings) -> None:
+    """Of a table that does not fit: whether it can be read at least, and what it is called."""
+    with contextlib.suppress(DatabaseUnfit):
+        found.table = await _map(engine, settings, writing=False)
+        return
+    mapping = settings.table_mapping()
+    with contextlib.suppress(DatabaseUnfit), translated(f"read {mapping.names.full_name}"):
+        async with engine.connect() as connection:
+            relation, table = await find_relation(connection, mapping)
+            found.named = MappedTable(table, mapping, relation)
+
+
+def _mismatch(mismatch: Mismatch) -> Finding:
+    if mismatch.of_role:
+        return refused(PRIVILEGES, mismatch.text, "")
+    return refused(TABLE, mismatch.text, _MEND_COLUMN)
+
+
+def _no_table(error: DatabaseUnfit, settings: Settings) -> Sequence[Finding]:
+    """Nothing is there to be looked at: no table, another kind of relation, or a closed schema."""
+    if sqlstate(error.__cause__) == FORBIDDEN:
+        schema = settings.table.rpartition(".")[0]
+        mend = f"GRANT USAGE ON SCHEMA {schema} to the role of DATABASE_URL"
+        return [not_checked(TABLE, f"see {PRIVILEGES}"), refused(PRIVILEGES, str(error), mend)]
+    return [refused(TABLE, str(error), _MEND_TABLE), not_checked(PRIVILEGES, f"see {TABLE}")]
+
+
+def _complete(found: TableFindings, settings: Settings) -> list[Finding]:
+    """What was found, and a word about that of the two which is well."""
+    of_table, of_role = (
+        [each for each in found.findings if each.check == check] for check in (TABLE, PRIVILEGES)
+    )
+    rights = (
+        "may use the columns that are there" if of_table else "may read and write what a pass does"
+    )
+    return [
+        *(of_table or [ok(TABLE, _fit(found.table, settings))]),
+        *(of_role or [ok(PRIVILEGES, rights)]),
+    ]
+
+
+def _fit(table: MappedTable | None, settings: Settings) -> str:
+    if table is None:  # nothing is wrong with it but that it cannot be read
+        return f"{settings.table} fits"
+    told = f"{table.full_name} fits: {_kind(table.id)} (key), {_kind(table.status)}"
+    limit = settings.message_limit(table.error_message_length)
+    if limit < settings.error_message_limit:
+        told += f", messages are cut at {limit} characters"
+    return told
+
+
+def _kind(column: sa.Column[Any]) -> str:
+    return f"{column.name} {str(column.type).lower()}"

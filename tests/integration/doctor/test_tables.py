@@ -1,0 +1,220 @@
+"""Tables that do not fit, are closed to us or take no writes: told as a start tells it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from reconciler.doctor.findings import Level
+from reconciler.postgres.engine import using_engine
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import RowFilter, TableMapping
+from reconciler.settings.table import Columns
+from tests.conftest import Database
+from tests.integration.doctor.conftest import Patient
+from tests.standby import primary_and_replica
+
+#: What has nothing to do with the columns, and is looked at whatever is wrong with them.
+OTHERS = ("database", "pooler", "clock", "schema", "lease", "passes", "temporal", "namespace")
+GRANTS = (
+    "GRANT USAGE ON SCHEMA reconciler TO {role};"
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA reconciler TO {role};"
+    "GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO {role};"
+)
+
+
+async def assert_refused(patient: Patient, *expected: tuple[str, str, str]) -> None:
+    """Just these failures: check, a part of what is told, how the mend begins."""
+    failures = await patient.failures()
+
+    assert [each.check for each in failures] == [check for check, *_ in expected]
+    for finding, (_, told, mend) in zip(failures, expected, strict=True):
+        assert told in finding.message
+        assert finding.mend.startswith(mend), finding
+
+
+async def assert_others_are_checked(patient: Patient) -> None:
+    found = {each.check: each.level for each in (await patient.examine()).findings}
+    assert {check: found[check] for check in OTHERS} == dict.fromkeys(OTHERS, Level.OK)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("view", "CREATE VIEW jobs AS SELECT * FROM workflow_executions"),
+        (
+            "foreign table",
+            """
+            CREATE FOREIGN DATA WRAPPER far;
+            CREATE SERVER away FOREIGN DATA WRAPPER far;
+            CREATE FOREIGN TABLE jobs (id int, status text) SERVER away
+            """,
+        ),
+    ],
+)
+async def test_what_is_no_table(patient: Patient, kind: str, made: str) -> None:
+    await patient.database.execute(made)
+    patient.settings["table"] = "jobs"
+
+    await assert_refused(
+        patient, ("table", f"jobs is a {kind}, not a table", "set RECONCILER_TABLE to the table")
+    )
+
+    found = {each.check: each for each in (await patient.examine()).findings}
+    assert found["privileges"].message == "not checked: see table"
+    assert found["index"].message == "not checked: the table cannot be read"
+
+
+STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER status TYPE"
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "mend"),
+    [
+        (
+            f"""
+            DROP INDEX reconciler_workflow_executions_running;
+            CREATE TYPE state AS ENUM ('running', 'completed');
+            {STATUS} state USING 'running'
+            """,
+            "status of workflow_executions, state of running, completed, cannot hold 'failed' (REC",
+            "set that otherwise",
+        ),
+        (
+            f"{STATUS} varchar(8)",
+            "character varying(8), cannot hold 'completed' (RECONCILER_STATUSES__COMPLETED)",
+            "set that otherwise",
+        ),
+        (
+            "ALTER TABLE workflow_executions RENAME run_id TO first_run",
+            "table workflow_executions has no column run_id",
+            "set RECONCILER_COLUMNS__RUN_ID (empty: there is none)",
+        ),
+        (
+            "ALTER TABLE workflow_executions DROP error_message",
+            "table workflow_executions has no column error_message",
+            "set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none), or run `reconciler migr",
+        ),
+        (
+            """
+            ALTER TABLE workflow_executions DROP CONSTRAINT workflow_executions_pkey,
+            ADD PRIMARY KEY (workflow_id, id)
+            """,
+            "does not identify a row, its primary key is (workflow_id, id)",
+            "set RECONCILER_COLUMNS__ID to one that",
+        ),
+        (
+            """
+            ALTER TABLE workflow_executions ALTER created_at DROP DEFAULT,
+            ALTER created_at TYPE date
+            """,
+            "column created_at of workflow_executions is of type date",
+            "set RECONCILER_COLUMNS__CREATED_AT",
+        ),
+    ],
+    ids=["enum", "varchar", "column", "not migrated", "key", "type"],
+)
+async def test_a_column_that_does_not_fit(
+    patient: Patient, change: str, told: str, mend: str
+) -> None:
+    await patient.database.execute(change)
+
+    await assert_refused(patient, ("table", told, mend))
+    await assert_others_are_checked(patient)
+
+
+async def test_a_filter_by_what_its_column_cannot_hold(patient: Patient) -> None:
+    await patient.database.execute("ALTER TABLE workflow_executions ADD tenant int")
+    patient.settings["where"] = RowFilter("tenant", ("acme",))
+
+    await assert_refused(
+        patient, ("table", "cannot hold 'acme' (RECONCILER_WHERE)", "set that otherwise")
+    )
+    await assert_others_are_checked(patient)
+
+
+async def test_whatever_is_wrong_is_told_in_a_line_each(patient: Patient, role: str) -> None:
+    await patient.database.execute(
+        f"{GRANTS} REVOKE UPDATE ON workflow_executions FROM {{role}};{STATUS} varchar(8)".format(
+            role=role
+        )
+    )
+    patient.settings["columns"] = Columns(run_id="first_run")
+
+    await assert_refused(
+        patient,
+        ("table", "has no column first_run", "set RECONCILER_COLUMNS__RUN_ID"),
+        ("table", "cannot hold 'completed'", "set that otherwise"),
+        ("privileges", f"role {role} may not use table", "GRANT UPDATE (status)"),
+    )
+    await assert_others_are_checked(patient)
+
+
+async def test_rows_that_are_hidden_from_the_role(patient: Patient, role: str) -> None:
+    await patient.database.execute(
+        f"{GRANTS} ALTER TABLE workflow_executions ENABLE ROW LEVEL SECURITY".format(role=role)
+    )
+
+    await assert_refused(
+        patient,
+        ("privileges", "row-level security may hide rows", "CREATE POLICY reconciler ON workflow"),
+    )
+    await assert_others_are_checked(patient)
+
+    (hidden,) = await patient.failures()
+    await patient.database.execute(hidden.mend.partition(", or ")[0])
+    assert (await patient.findings(Level.OK))["table"].level is Level.OK
+
+
+async def test_a_schema_that_is_closed_to_the_role(patient: Patient, role: str) -> None:
+    await patient.database.execute(
+        f"{GRANTS} CREATE SCHEMA app; ALTER TABLE workflow_executions SET SCHEMA app".format(
+            role=role
+        )
+    )
+    patient.settings["table"] = "app.workflow_executions"
+
+    await assert_refused(
+        patient, ("privileges", "permission denied for schema app", "GRANT USAGE ON SCHEMA app ")
+    )
+
+
+async def test_a_database_that_is_read_only(patient: Patient) -> None:
+    name = (await patient.database.fetch("SELECT current_database() AS name"))[0]["name"]
+    await patient.database.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only=on')
+
+    await assert_refused(
+        patient, ("privileges", "default_transaction_read_only is on", "set it to off")
+    )
+    found = await patient.findings(Level.FAILURE)
+    assert found["table"].level is Level.OK
+    await assert_others_are_checked(patient)
+
+
+async def test_a_read_replica(patient: Patient) -> None:
+    async with primary_and_replica() as servers:
+        await migrate(servers.primary.url, TableMapping())
+        await servers.in_step()
+        async with using_engine(servers.replica.url) as engine:
+            patient = dataclasses.replace(
+                patient, database=Database(servers.replica.url, engine, patient.database.pool)
+            )
+
+            await assert_refused(
+                patient,
+                (
+                    "privileges",
+                    "this server is a read replica",
+                    "point DATABASE_URL at the primary",
+                ),
+            )
+            await assert_others_are_checked(patient)
+            found = await patient.findings(Level.FAILURE)
+            levels = {found[check].level for check in ("table", "index", "oldest row")}
+            assert levels == {Level.OK}, "what is there is read all the same"
+
+            patient.settings["columns"] = Columns(run_id="first_run")
+            findings = (await patient.examine()).findings
+            wrong = [each.check for each in findings if each.level is Level.FAILURE]
+            assert wrong == ["table", "privileges"], "the columns too, in one go"
