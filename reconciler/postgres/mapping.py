@@ -99,6 +99,11 @@ class MappedTable:
         return as_text(self._optional(self.mapping.names.workflow_type))
 
     @property
+    def is_partitioned(self) -> bool:
+        """Whether its key may be unique only together with what it is partitioned by."""
+        return self.relation.kind == "partitioned table"
+
+    @property
     def error_message_length(self) -> int | None:
         """The column's own limit in characters; None if it has none."""
         column = self._optional(self.mapping.names.error_message)

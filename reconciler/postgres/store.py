@@ -157,6 +157,7 @@ def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "given_workflow_id": [o.row.workflow_id for o in outcomes],
         "given_run_id": [o.row.run_id for o in outcomes],
         "given_namespace": [o.row.namespace for o in outcomes],
+        "given_created_at": [o.row.created_at for o in outcomes],
         "given_status": [o.status for o in outcomes],
         "given_message": [o.error_message for o in outcomes],
         "given_evidence": [o.temporal_status for o in outcomes],

@@ -131,20 +131,32 @@ _PARTITIONED_BY = sa.text(
 )
 
 
+_HEIRS = sa.text(
+    "SELECT h.inhrelid::regclass::text FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
+    " WHERE h.inhparent = :oid AND NOT c.relispartition ORDER BY 1"
+)
+
+
 async def _key(
     connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
 ) -> AsyncIterator[str]:
     """A write that finds its row by a column that is not unique would finish its namesakes too.
 
     On a partitioned table PostgreSQL allows no unique index without the columns it is partitioned
-    by. There the key is unique together with them: two rows of one key would still be told apart
-    by the workflow and the run that every write compares.
+    by. There the key may be unique together with its status or its creation time, which every
+    write compares too. Rows of tables that inherit from this one are unique in theirs alone.
     """
     if names.id not in table.c:
         return
     keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
+    if heirs := (await connection.scalars(_HEIRS, {"oid": relation.oid})).all():
+        yield (
+            f"the rows of {', '.join(heirs)}, which inherit from {names.full_name}, are not told "
+            f"apart by its key: set RECONCILER_TABLE to a table without heirs"
+        )
     by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
-    identifies = any(names.id in key.columns and {*key.columns} <= {names.id} | by for key in keys)
+    told_apart_by = {names.id} | (by & {names.status, names.created_at})
+    identifies = any(names.id in key.columns and {*key.columns} <= told_apart_by for key in keys)
     if identifies and not table.c[names.id].nullable:
         return
     primary = next((", ".join(key.columns) for key in keys if key.indisprimary), None)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
-from reconciler.postgres.types import as_stored
+from reconciler.postgres.types import as_stored, readable
 
 _TIME = sa.DateTime(timezone=True)
 
@@ -141,16 +141,17 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
     names = ["workflow_id", "run_id", "status", "message", "evidence", "final_run_id"]
     if table.namespace is not None:
         names.append("namespace")
+    times = ("close_time", "created_at") if table.is_partitioned else ("close_time",)
     # In an UPDATE, SQLAlchemy keeps parameters named like columns to itself: hence given_….
     arrays = [
         sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type)),
         *(sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(sa.Text)) for name in names),
-        sa.bindparam("given_close_time", type_=postgresql.ARRAY(_TIME)),
+        *(sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(_TIME)) for name in times),
     ]
     columns = [
         sa.column("id", table.id.type),
         *(sa.column(name, sa.Text) for name in names),
-        sa.column("close_time", _TIME),
+        *(sa.column(name, _TIME) for name in times),
     ]
     return sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
 
@@ -169,6 +170,9 @@ def _as_seen(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
     if table.namespace is not None:
         namespace = sa.cast(table.namespace, sa.Text)
         conditions.append(namespace.is_not_distinct_from(seen.c.namespace))
+    if table.is_partitioned:
+        made = readable(table.created_at)
+        conditions.append(made.is_not_distinct_from(seen.c.created_at))
     return sa.and_(*conditions)
 
 

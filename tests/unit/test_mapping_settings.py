@@ -105,7 +105,7 @@ def test_an_empty_name_says_that_there_is_no_such_column(
 
     names = load_settings(Settings).table_mapping().names
 
-    assert names == replace(TableNames(), **{name: None})
+    assert names == replace(TableNames(), **{name: None})  # type: ignore[arg-type]
     assert name not in (*names.read, *names.written)
 
 

@@ -229,7 +229,7 @@ def test_of_a_url_neither_user_nor_password_is_shown(url: str, shown: str) -> No
         ("COLUMNS__RUN_ID", "", "none"),
         ("COLUMNS__NAMESPACE", "space", "space"),
         ("STATUSES__RUNNING", "pending,running", "pending, running"),
-        ("WHERE", "tenant=7,08", "tenant = 7, 08"),
+        ("WHERE", "tenant=7,8", "tenant = 7, 8"),
         ("JOURNAL", "off", "off"),
         ("DATA_CONVERTER", "app.codec:converter", "app.codec:converter"),
         ("REDACT", '["s3cret", "\\\\d{16}"]', "2 expressions"),

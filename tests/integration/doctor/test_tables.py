@@ -197,9 +197,9 @@ async def test_a_read_replica(patient: Patient) -> None:
         await migrate(servers.primary.url, TableMapping())
         await servers.in_step()
         async with using_engine(servers.replica.url) as engine:
-            patient = dataclasses.replace(
-                patient, database=Database(servers.replica.url, engine, patient.database.pool)
-            )
+            pool = patient.database.pool  # of another server, and not used
+            replica = Database(servers.replica.url, engine, pool)
+            patient = dataclasses.replace(patient, database=replica)
 
             await assert_refused(
                 patient,

@@ -151,6 +151,35 @@ async def test_an_index_that_is_not_on_the_key_alone_does_not_identify_a_row(
     assert "column id of jobs does not identify a row:" in await refusal(database, JOBS)
 
 
+@pytest.mark.parametrize(
+    ("by", "identifies"),
+    [("created_at", True), ("status", True), ("status, created_at", True), ("run_id", False)],
+)
+async def test_a_partitioned_table_has_a_key_with_what_every_write_compares(
+    database: Database, by: str, identifies: bool
+) -> None:
+    columns = COLUMNS.replace("PRIMARY KEY", "NOT NULL")
+    await database.execute(
+        f"CREATE TABLE jobs ({columns}, PRIMARY KEY (id, {by})) PARTITION BY RANGE ({by})"
+    )
+
+    if identifies:
+        await database.table(JOBS)
+    else:
+        assert "does not identify a row, its primary key is (id, run_id)" in await refusal(
+            database, JOBS
+        )
+
+
+async def test_a_table_that_others_inherit_from(database: Database) -> None:
+    await database.execute(f"CREATE TABLE jobs ({COLUMNS}); CREATE TABLE heir () INHERITS (jobs)")
+
+    assert await refusal(database, JOBS) == (
+        "the rows of heir, which inherit from jobs, are not told apart by its key: "
+        "set RECONCILER_TABLE to a table without heirs"
+    )
+
+
 @pytest.fixture
 async def as_worker(database: Database) -> AsyncIterator[Database]:
     """As a role that may do all that it needs on `jobs`."""

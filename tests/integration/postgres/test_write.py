@@ -13,8 +13,9 @@ from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.store import PostgresStore
+from reconciler.postgres.tables import TableNames
 from tests.conftest import Database
-from tests.factories import CLOSE_TIME, outcome
+from tests.factories import CLOSE_TIME, NOW, outcome
 
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -258,3 +259,26 @@ async def test_history_that_cannot_be_written_aborts_the_pass(database: Database
     await history.on_pass(report)
 
     assert report.error is not None
+
+
+async def test_of_two_rows_with_one_key_in_two_partitions_only_the_one_that_was_seen(
+    database: Database,
+) -> None:
+    await database.execute(
+        "CREATE TABLE jobs (id int, workflow_id text, run_id text, status text,"
+        " created_at timestamptz, completed_at timestamptz, error_message text,"
+        " PRIMARY KEY (id, created_at)) PARTITION BY RANGE (created_at);"
+        "CREATE TABLE jobs_old PARTITION OF jobs FOR VALUES FROM (MINVALUE) TO ('2026-01-01');"
+        "CREATE TABLE jobs_new PARTITION OF jobs FOR VALUES FROM ('2026-01-01') TO (MAXVALUE);"
+        "INSERT INTO jobs VALUES (1, 'wf', NULL, 'running', '2025-06-01'),"
+        " (1, 'wf', NULL, 'running', '2026-06-01')"
+    )
+    store = PostgresStore(database.engine, await database.table(TableNames(table="jobs")))
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
+    await database.history().on_start(report)
+    old, _ = sorted(await store.scan_running(None, 1, 10), key=lambda row: str(row.created_at))
+
+    await store.finish_if_running(report.pass_id, [outcome(old)])
+
+    rows = await database.fetch("SELECT status FROM jobs ORDER BY created_at")
+    assert [row["status"] for row in rows] == ["completed", "running"]
