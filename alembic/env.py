@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import context
 
 from reconciler.postgres.engine import open_engine
+from reconciler.postgres.migrate import PRINTED
 from reconciler.postgres.tables import OWN, OWN_SCHEMA
 
 
@@ -49,8 +50,7 @@ async def run_online(dsn: str) -> None:
 
 def run_offline() -> None:
     """Print the statements instead."""
-    # With the dialect's own style of parameters every % would be doubled.
-    configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True)
+    configure(dialect_name="postgresql", dialect_opts=PRINTED, literal_binds=True)
     with context.begin_transaction():
         context.execute(sa.schema.CreateSchema(OWN_SCHEMA, if_not_exists=True))
         context.run_migrations()

@@ -24,6 +24,8 @@ from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
 _LOCK_POLL_SECONDS = 0.2
+#: For SQL that is printed: without it a percent sign would be doubled, for a driver.
+PRINTED = {"paramstyle": "named"}
 #: Seconds; less than poolers let their clients wait.
 SECOND_CONNECTION_TIMEOUT = 15
 
@@ -67,9 +69,8 @@ async def migration_sql(
         output.write("-- nothing to do: up to date\n")
     else:
         offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
-        style = {"paramstyle": "named"}  # as in alembic/env.py
         context = MigrationContext.configure(
-            dialect_name="postgresql", dialect_opts=style, opts=offline
+            dialect_name="postgresql", dialect_opts=PRINTED, opts=offline
         )
         with context.begin_transaction():
             add_missing(Operations(context), mapping, missing)
