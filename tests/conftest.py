@@ -33,6 +33,7 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
+from tests.lending import Lending, administer, with_database
 from tests.workflows import Scripted, charge
 from tests.world import World
 
@@ -142,30 +143,46 @@ class Database:
 async def template_database(postgres_url: str) -> AsyncIterator[str]:
     """The name of a migrated database to copy."""
     name = f"template_{uuid4().hex}"
-    await _administer(postgres_url, f"CREATE DATABASE {name}")
+    await administer(postgres_url, f"CREATE DATABASE {name}")
     await migrate(with_database(postgres_url, name), TableMapping())
     yield name
-    await _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+async def lending(postgres_url: str, template_database: str) -> AsyncIterator[Lending]:
+    async with Lending(postgres_url, template_database) as lending:
+        yield lending
 
 
 @pytest.fixture
-async def database(postgres_url: str, template_database: str) -> AsyncIterator[Database]:
+async def database(lending: Lending) -> AsyncIterator[Database]:
     """A migrated database; fails the test that leaves a connection checked out."""
-    async for database in make_database(postgres_url, f"TEMPLATE {template_database}"):
+    async with lending.lend() as url, opened(url) as database:
         yield database
 
 
 @pytest.fixture
 async def empty_database(postgres_url: str) -> AsyncIterator[Database]:
     """A database nothing has touched."""
-    async for database in make_database(postgres_url, ""):
+    async with made_database(postgres_url) as database:
         yield database
 
 
-async def make_database(postgres_url: str, options: str) -> AsyncIterator[Database]:
+@contextlib.asynccontextmanager
+async def made_database(server: str) -> AsyncIterator[Database]:
+    """A new database on the server with this URL."""
     name = f"test_{uuid4().hex}"
-    await _administer(postgres_url, f"CREATE DATABASE {name} {options}")
-    url = with_database(postgres_url, name)
+    await administer(server, f"CREATE DATABASE {name}")
+    try:
+        async with opened(with_database(server, name)) as database:
+            yield database
+    finally:
+        await administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
     engine = open_engine(url)
     try:
         # Connections are kept, and know nothing of what the schema was before.
@@ -174,19 +191,6 @@ async def make_database(postgres_url: str, options: str) -> AsyncIterator[Databa
         assert engine.pool.checkedout() == 0, "a connection was not given back"  # type: ignore[attr-defined]
     finally:
         await engine.dispose()
-        await _administer(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-async def _administer(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def with_database(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def with_user(url: str, name: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.acceptance.command import Command, Result
 from tests.certificates import Authority
-from tests.conftest import Database, with_database, with_user
+from tests.conftest import Database, with_user
+from tests.lending import with_database
 from tests.silent import silent_server
 from tests.tls import tls_proxy
 

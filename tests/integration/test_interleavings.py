@@ -22,8 +22,9 @@ from reconciler.core.model import Closed, CloseStatus, Observation, Open, Outcom
 from reconciler.ports import Written
 from reconciler.postgres.store import PostgresStore
 from reconciler.reconcile import PassOptions, run_pass
-from tests.conftest import Database, make_database
+from tests.conftest import Database, opened
 from tests.factories import RETENTION, policy
+from tests.lending import Lending
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 # A pass takes about six steps, so they are drawn by the handful.
@@ -223,8 +224,8 @@ class Shared:
 
 
 @pytest.fixture(scope="module")
-async def shared(postgres_url: str, template_database: str) -> AsyncIterator[Shared]:
-    async for database in make_database(postgres_url, f"TEMPLATE {template_database}"):
+async def shared(lending: Lending) -> AsyncIterator[Shared]:
+    async with lending.lend() as url, opened(url) as database:
         yield Shared(database, PostgresStore(database.engine, await database.table()))
 
 

@@ -16,8 +16,9 @@ from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.engine import forget_connections, open_engine, translated
 from reconciler.postgres.store import PostgresStore
-from tests.conftest import Database, with_database
+from tests.conftest import Database
 from tests.factories import outcome
+from tests.lending import with_database
 from tests.proxy import proxy
 from tests.restartable import restartable_postgres
 from tests.silent import silent_server

@@ -22,7 +22,7 @@ from reconciler.ports import Written
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
 from reconciler.postgres.undo import PostgresUndo
-from reconciler.settings.model import TableSettings
+from reconciler.settings.table import TableSettings
 from reconciler.undo import run_undo
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.writer import RowWriter

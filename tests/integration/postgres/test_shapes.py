@@ -20,7 +20,7 @@ from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.undo import PostgresUndo
 from reconciler.reconcile import PassOptions, run_pass
 from reconciler.undo import run_undo
-from tests.conftest import Database, make_database
+from tests.conftest import Database, made_database
 from tests.debian_postgres import INSTALLED, debian_postgres
 from tests.factories import CLOSE_TIME, closed, policy
 from tests.fakes import ScriptedProbe
@@ -66,7 +66,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 async def empty(server: str) -> AsyncIterator[Database]:
-    async for database in make_database(server, ""):
+    async with made_database(server) as database:
         yield database
 
 
