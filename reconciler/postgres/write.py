@@ -69,9 +69,9 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
     """The main path's write: finish the row of this workflow's run, if it is still running.
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
-    row of the workflow id without a run id, made no later than `given_latest`, and one that names
-    the workflow's namespace before one that names none. Never another one once that is finished: a
-    write that is tried twice would otherwise finish a second row.
+    row of the workflow id without a run id, made no later than `given_latest`, that names the
+    workflow's namespace if rows do. Never an older one once that is finished: a write that is
+    tried twice would otherwise finish a second row.
 
     Waits for a row that another transaction has locked, as an application does that is storing
     the run id just now; the guard is then evaluated on the row's newest version.
@@ -81,8 +81,8 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
     own = (
         sa.select(table.id)
         .where(candidate)
-        .order_by(run_id.is_(sa.null()), *_of_no_namespace(table))
-        .order_by(table.created_at.desc().nulls_last(), table.id.desc())
+        .order_by(run_id.is_(sa.null()), table.created_at.desc().nulls_last())
+        .order_by(table.id.desc())
         .limit(1)
         .correlate(None)
         .scalar_subquery()
@@ -101,32 +101,34 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
 
 
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
-    """That a row has this workflow's run id; or none, and was made in time to be its row."""
+    """That a row has this workflow's run id; or none, and was made in time to be its row.
+
+    Without a run id there must be a creation time to go by, and a namespace if rows have one: the
+    next use of the workflow id, or that of another namespace, would be taken for it.
+    """
     workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
-    latest = sa.bindparam("given_latest", type_=_TIME)
-    made = table.created_at
-    in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
     # The parameters are cast and not the columns, so that an index serves.
-    conditions = [table.is_ours, table.workflow_id == as_stored(table.workflow_id, workflow_id)]
-    if table.run_id is None:
-        conditions.append(in_time)
-    else:
-        same_run = table.run_id == as_stored(
-            table.run_id, sa.bindparam("given_run_id", type_=sa.Text)
-        )
-        conditions.append(sa.or_(same_run, sa.and_(table.run_id.is_(sa.null()), in_time)))
-    if table.namespace is not None:
-        namespace = sa.bindparam("given_namespace", type_=sa.Text)
-        of_row = sa.cast(table.namespace, sa.Text)
-        conditions.append(sa.or_(of_row == namespace, *_of_no_namespace(table)))
-    return sa.and_(*conditions)
+    same_workflow = table.workflow_id == as_stored(table.workflow_id, workflow_id)
+    ways, no_run = [], []
+    if table.run_id is not None:
+        run_id = sa.bindparam("given_run_id", type_=sa.Text)
+        same_run = table.run_id == as_stored(table.run_id, run_id)
+        ways.append(sa.and_(same_run, _names_namespace(table, or_none=True)))
+        no_run.append(table.run_id.is_(sa.null()))
+    if table.mapping.names.created_at is not None:
+        latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
+        in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
+        ways.append(sa.and_(*no_run, in_time, _names_namespace(table)))
+    return sa.and_(table.is_ours, same_workflow, sa.or_(*ways))
 
 
-def _of_no_namespace(table: MappedTable) -> list[sa.ColumnElement[bool]]:
-    """That a row names no namespace, where it could; the worker cannot tell if it is its own."""
+def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:
+    """That a row names the workflow's namespace, if rows name any."""
     if table.namespace is None:
-        return []
-    return [sa.func.coalesce(sa.cast(table.namespace, sa.Text), "") == ""]
+        return sa.true()
+    named = sa.func.coalesce(sa.cast(table.namespace, sa.Text), "")
+    given = sa.bindparam("given_namespace", type_=sa.Text)
+    return named.in_([given, sa.literal("")]) if or_none else named == given
 
 
 def labelled(

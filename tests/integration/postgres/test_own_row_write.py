@@ -214,3 +214,34 @@ async def test_the_index_that_migrate_makes_serves(database: Database, type_: st
 
     assert "ix_workflow_executions_workflow_id" in lines
     assert "Seq Scan" not in lines
+
+
+async def test_without_a_run_id_a_row_must_name_the_namespace(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD space text")
+    table = await database.table(TableNames(namespace="space"))
+    await database.insert("w", space="green")
+    await database.insert("w")
+    assert await finish(database, table) == [], "it may be of the reconciler's own namespace"
+
+    own = await database.insert("w", space="blue")
+    assert await finish(database, table) == [own]
+
+
+async def test_with_a_run_id_a_row_may_name_no_namespace_but_no_other(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD space text")
+    table = await database.table(TableNames(namespace="space"))
+    await database.insert("w", "ours", space="green")
+    own = await database.insert("w", "ours")
+
+    assert await finish(database, table) == [own]
+
+
+async def test_without_creation_times_a_row_is_known_by_its_run_id_alone(
+    database: Database,
+) -> None:
+    table = await database.table(TableNames(created_at=None))
+    await database.insert("w")
+    assert await finish(database, table) == [], "it may be for the next use of the id"
+
+    own = await database.insert("w", "ours")
+    assert await finish(database, table) == [own]
