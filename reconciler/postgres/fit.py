@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,11 +44,16 @@ def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
     for name, (kinds, is_one) in wanted.items():
         if (column := table.c.get(name)) is not None and not is_one(column):
-            told = f"is of type {str(column.type).lower()}, and " if _is_known(column) else ""
+            told = f"is of type {_told(column.type)}, and " if _is_known(column) else ""
             yield (
                 f"column {name} of {names.full_name} {told}must be {kinds}: "
                 f"set {setting_of(names, name)}"
             )
+
+
+def _told(kind: sa.types.TypeEngine[Any]) -> str:
+    told = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    return told if isinstance(kind, sa.Enum) else told.lower()
 
 
 def _is_known(column: sa.Column[Any]) -> bool:

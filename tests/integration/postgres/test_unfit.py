@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.engine import open_engine
-from reconciler.postgres.tables import RowFilter, TableNames
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import RowFilter, TableMapping, TableNames
 from tests.conftest import Database, with_user
 
 JOBS = TableNames(table="jobs")
@@ -73,10 +75,11 @@ async def test_everything_that_is_wrong_is_named_at_once(database: Database) -> 
 )
 async def test_what_is_no_table(database: Database, kind: str, made: str) -> None:
     await database.execute(made)
+    told = f"jobs is a {kind}, not a table: set RECONCILER_TABLE to the table itself"
 
-    assert await refusal(database, JOBS, writing=False) == (
-        f"jobs is a {kind}, not a table: set RECONCILER_TABLE to the table itself"
-    )
+    assert await refusal(database, JOBS, writing=False) == told
+    with pytest.raises(DatabaseUnfit, match=told):
+        await migrate(database.url, TableMapping(JOBS))
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,66 @@ async def test_a_status_that_the_column_cannot_hold(
     line = await refusal(database, JOBS, writing=False)
 
     assert line.startswith(f"column status of jobs, {told}, cannot hold 'completed' (REC")
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "told"),
+    [
+        ("run_id", "int", "is of type integer, and must be text, varchar or uuid"),
+        ("completed_at", "text", "is of type text, and must be timestamp with or without time"),
+        ("error_message", "jsonb", "is of type jsonb, and must be text or varchar"),
+        ("error_message", "state", "is of type state, and must be text or varchar"),
+        ("workflow_id", "pair", "must be a number, a text, an enum, a uuid or the like"),
+    ],
+)
+async def test_a_type_that_no_row_could_be_written_with(
+    database: Database, column: str, kind: str, told: str
+) -> None:
+    await database.execute("CREATE TYPE state AS ENUM ('x'); CREATE TYPE pair AS (a int, b int)")
+    table = COLUMNS.replace(f"{column} ", f"{column} {kind}, of_old_{column} ", 1)
+    await database.execute(f"CREATE TABLE jobs ({table})")
+
+    line = await refusal(database, JOBS)
+
+    assert line.startswith(f"column {column} of jobs {told}")
+    assert line.endswith(f": set RECONCILER_COLUMNS__{column.upper()}")
+
+
+async def test_a_check_that_says_neither_yes_nor_no_is_passed(database: Database) -> None:
+    """As PostgreSQL takes it: null is not false."""
+    await database.execute(
+        "ALTER TABLE workflow_executions ADD CHECK (nullif(status, 'completed') <> 'x'),"
+        " ADD CHECK (status <> 'failed' OR error_message IS NOT NULL)"
+    )
+
+    await database.table()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (("pending", "lost"), "cannot hold 'lost' (RECONCILER_STATUSES__RUNNING)"),
+        (("it's", "pending"), 'cannot hold "it\'s" (RECONCILER_STATUSES__RUNNING)'),
+    ],
+)
+async def test_each_of_several_running_values_must_fit(
+    database: Database, values: tuple[str, ...], told: str
+) -> None:
+    await database.execute("CREATE TYPE state AS ENUM ('pending', 'completed', 'failed')")
+    await database.execute(f"CREATE TABLE jobs ({COLUMNS.replace('status text', 'status state')})")
+
+    assert (await refusal(database, JOBS, StatusValues(values))).endswith(told)
+
+
+async def test_a_filter_by_the_status_does_not_keep_its_values_from_being_looked_at(
+    database: Database,
+) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER status TYPE varchar(8)")
+    where = RowFilter("status", ("running", "unheard of"))
+
+    line = await refusal(database, TableNames(), StatusValues(), where)
+
+    assert "cannot hold 'unheard of' (RECONCILER_WHERE), 'completed' (RECONCILER_STATUSES" in line
 
 
 async def test_a_status_that_is_longer_than_its_column_but_not_used_is_no_harm(
@@ -140,7 +203,10 @@ async def test_a_filter_by_a_column_that_is_not_there(database: Database) -> Non
     assert line == "table workflow_executions has no column tenant: set RECONCILER_WHERE"
 
 
-@pytest.mark.parametrize("on", ["(id, tenant)", "(id) WHERE tenant = 1", "(id, (tenant + 0))"])
+@pytest.mark.parametrize(
+    "on",
+    ["(id, tenant)", "(id) WHERE tenant = 1", "(id, (tenant + 0))", "(tenant) INCLUDE (id)"],
+)
 async def test_an_index_that_is_not_on_the_key_alone_does_not_identify_a_row(
     database: Database, on: str
 ) -> None:
@@ -180,13 +246,43 @@ async def test_a_table_that_others_inherit_from(database: Database) -> None:
     )
 
 
+async def test_a_unique_index_that_carries_more_than_the_key_identifies_a_row(
+    database: Database,
+) -> None:
+    columns = COLUMNS.replace("int PRIMARY KEY", "int NOT NULL")
+    await database.execute(f"CREATE TABLE jobs (tenant int, {columns})")
+    await database.execute("CREATE UNIQUE INDEX half ON jobs (id) INCLUDE (tenant)")
+    await database.table(JOBS)
+
+    await database.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass"
+    )
+    assert "column id of jobs does not identify a row:" in await refusal(database, JOBS)
+
+
+async def test_by_what_a_table_is_partitioned_does_not_identify_a_row(database: Database) -> None:
+    columns = COLUMNS.replace("int PRIMARY KEY", "int NOT NULL")
+    await database.execute(
+        f"CREATE TABLE jobs (tenant int, {columns}, UNIQUE (created_at))"
+        " PARTITION BY LIST (created_at)"
+    )
+    assert "column id of jobs does not identify a row:" in await refusal(database, JOBS)
+
+    await database.execute("ALTER TABLE jobs ADD UNIQUE (id, created_at, tenant)")
+    assert "column id of jobs does not identify a row:" in await refusal(database, JOBS)
+
+    await database.execute("ALTER TABLE jobs ADD UNIQUE (id, created_at)")
+    await database.table(JOBS)
+
+
 @pytest.fixture
 async def as_worker(database: Database) -> AsyncIterator[Database]:
     """As a role that may do all that it needs on `jobs`."""
     role = f"worker_{uuid4().hex[:8]}"
     await database.execute(
         f"CREATE ROLE {role} LOGIN; CREATE TABLE jobs ({COLUMNS});"
-        f"GRANT SELECT, UPDATE ON jobs TO {role}"
+        f"GRANT SELECT, UPDATE ON jobs TO {role};"
+        f"CREATE ROLE {role}_group; GRANT {role}_group TO {role}"
     )
     url = with_user(database.url, role)
     engine = open_engine(url)
@@ -194,7 +290,9 @@ async def as_worker(database: Database) -> AsyncIterator[Database]:
         yield Database(url, engine, database.pool)
     finally:
         await engine.dispose()
-        await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await database.execute(
+            f"DROP OWNED BY {role}, {role}_group; DROP ROLE {role}, {role}_group"
+        )
 
 
 @pytest.mark.parametrize(
@@ -204,6 +302,9 @@ async def as_worker(database: Database) -> AsyncIterator[Database]:
         (("FOR SELECT USING (true)",), True),
         (("USING (status = 'running')",), True),
         (("TO postgres USING (true)",), True),
+        (("TO {role} USING (true)",), False),
+        (("TO {group} USING (true)",), False),
+        (("USING (true) WITH CHECK (status = 'running')",), True),
         (("USING (true)", "AS RESTRICTIVE USING (status = 'running')"), True),
         (("USING (true)",), False),
         (("FOR SELECT USING (true)", "FOR UPDATE USING (true)"), False),
@@ -213,10 +314,12 @@ async def as_worker(database: Database) -> AsyncIterator[Database]:
 async def test_row_level_security_that_may_hide_rows(
     database: Database, as_worker: Database, policies: tuple[str, ...], hidden: bool
 ) -> None:
+    role = urlsplit(as_worker.url).username
     await database.execute("ALTER TABLE jobs ENABLE ROW LEVEL SECURITY")
     for number, policy in enumerate(policies):
         kind = "" if not policy.startswith("AS RESTRICTIVE") else "AS RESTRICTIVE "
         rest = policy.removeprefix("AS RESTRICTIVE ")
+        rest = rest.format(role=role, group=f"{role}_group")
         await database.execute(f"CREATE POLICY p{number} ON jobs {kind}{rest}")
 
     await database.table(JOBS)  # the tests' own role is not kept from anything

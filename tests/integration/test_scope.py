@@ -1,0 +1,160 @@
+"""What a pass is over: one table, however its name is typed; and two filters are two of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from reconciler import journal
+from reconciler.core.report import PassReport
+from reconciler.core.undo import UndoReport
+from reconciler.core.verdict import StatusValues
+from reconciler.errors import ConfigurationError
+from reconciler.postgres.bookkeeping import OwnSchema
+from reconciler.postgres.engine import using_engine
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.reconcile import PassOptions, run_pass
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import Settings
+from tests.conftest import Database
+from tests.factories import closed, policy
+from tests.fakes import ScriptedProbe
+
+MINUTE = timedelta(minutes=1)
+TABLE = "workflow_executions"
+
+
+@pytest.fixture(autouse=True)
+async def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: Database) -> None:
+    """No settings but the test's own; two rows of tenants."""
+    for name in os.environ:
+        if name.upper().startswith("RECONCILER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reconciler.journal.interrupted_by_sigterm", nullcontext)
+    await database.execute(f"ALTER TABLE {TABLE} ADD tenant text")
+    for tenant in ("x", "y"):
+        await database.insert("w", "r", tenant=tenant)
+
+
+@pytest.fixture(params=["public", "shop"])
+async def spellings(request: pytest.FixtureRequest, database: Database) -> list[str]:
+    """The names of one table, whose schema is in the search path."""
+    schema: str = request.param
+    if schema == "shop":
+        await database.execute(
+            f"CREATE SCHEMA shop; ALTER TABLE {TABLE} SET SCHEMA shop;"
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = shop, public',"
+            " current_database()); END $$"
+        )
+    return [TABLE, f"{schema}.{TABLE}"]
+
+
+def settings(table: str = TABLE, where: str = "") -> Settings:
+    return load_settings(Settings, table=table, where=where)
+
+
+@asynccontextmanager
+async def opened(of: Settings) -> AsyncIterator[tuple[MappedTable, OwnSchema]]:
+    async with using_engine(of.dsn()) as engine:
+        table = await map_table(engine, of.table_mapping(), writing=True)
+        yield table, OwnSchema(engine)
+
+
+async def passed(of: Settings) -> PassReport:
+    """A pass for which every workflow has ended."""
+    async with opened(of) as (table, books):
+        history = books.history(table.scope, "default", StatusValues())
+        probe = ScriptedProbe({}, closed())
+        rules, options = policy(), PassOptions("once")
+        return await run_pass(
+            books.store(table), probe, [history], rules, options, datetime.now(UTC)
+        )
+
+
+async def undone(of: Settings, report: PassReport) -> UndoReport:
+    return await journal.undo(of, UUID(report.pass_id), dry_run=False)
+
+
+async def claims(of: Settings, holder: str) -> bool:
+    async with opened(of) as (table, books):
+        lease = books.lease(table.scope, "default", holder)
+        return await lease.claim(MINUTE) is not None
+
+
+async def beats(of: Settings) -> bool:
+    """Whether there has been a pass that counts for it."""
+    async with opened(of) as (table, books):
+        history = books.history(table.scope, "default", StatusValues())
+        return await history.heartbeat() is not None
+
+
+async def test_a_table_has_one_lease_one_history_and_one_journal_however_it_is_typed(
+    spellings: list[str],
+) -> None:
+    for first, second in (spellings, reversed(spellings)):
+        assert await claims(settings(first), first)
+        assert not await claims(settings(second), second)
+        assert await claims(settings(second), first)
+
+        report = await passed(settings(first))
+        assert report.changed == 2
+        assert await beats(settings(second))
+        undo = await undone(settings(second), report)
+        assert (undo.error, dict(undo.written)) == (None, {"running": 2})
+        async with opened(settings(first)) as (table, books):
+            await books.lease(table.scope, "default", first).release()
+
+
+async def test_another_table_of_that_name_is_another_one(database: Database) -> None:
+    await database.execute(
+        f"CREATE SCHEMA shop; CREATE TABLE shop.{TABLE} (LIKE {TABLE} INCLUDING ALL)"
+    )
+    other = f"shop.{TABLE}"
+    report = await passed(settings())
+
+    assert await claims(settings(), "a")
+    assert await claims(settings(other), "b")
+    assert not await beats(settings(other))
+    with pytest.raises(ConfigurationError, match=f"was over table {TABLE}, and RECONCILER_TABLE"):
+        await undone(settings(other), report)
+    with pytest.raises(ConfigurationError, match=f"was over table {other}, and RECONCILER_TABLE"):
+        await undone(settings(), await passed(settings(other)))
+
+
+async def test_two_filters_have_two_leases_and_two_histories() -> None:
+    x, y, whole = (settings(where=where) for where in ("tenant=x", "tenant=y", ""))
+    for each in (x, y, whole):
+        assert await claims(each, repr(each.where))
+        assert not await beats(each)
+    report = await passed(x)
+
+    assert report.changed == 1
+    assert [await beats(each) for each in (x, y, whole)] == [True, False, False]
+    assert (await passed(y)).changed == 1
+
+
+@pytest.mark.parametrize(
+    ("of", "by", "count"), [("tenant=x", "", 1), ("", "tenant=x", 2), ("tenant=y", "tenant=x", 1)]
+)
+async def test_a_pass_can_be_undone_by_whoever_keeps_to_other_rows(
+    database: Database, of: str, by: str, count: int
+) -> None:
+    """All of it: an undo goes by the journal, and not by what is looked at today."""
+    report = await passed(settings(where=of))
+    assert report.changed == count
+
+    undo = await undone(settings(where=by), report)
+
+    assert (undo.error, dict(undo.written), dict(undo.left)) == (None, {"running": count}, {})
+    rows = await database.fetch(f"SELECT DISTINCT status FROM {TABLE}")
+    assert rows == [{"status": "running"}]
+    (noted,) = await database.fetch("SELECT table_name FROM reconciler.passes WHERE mode = 'undo'")
+    assert noted["table_name"] == (f"{TABLE} where {of.replace('=', ' = ')}" if of else TABLE)
