@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from reconciler.doctor.findings import Finding, Level, failure, ok, warning
+from reconciler.doctor.findings import Finding, failure, not_measurable, ok, warning
 from reconciler.doctor.words import span
 from reconciler.temporal.probe import CLOCK_SKEW
 
@@ -41,7 +41,7 @@ def temporal_clock(
     """
     if not after_insert:
         why = "Temporal tells its time to nobody, and there is no running row whose start it knows"
-        return Finding(TEMPORAL, Level.SKIPPED, f"not measurable: {why}")
+        return not_measurable(TEMPORAL, why)
     if future > CLOCK_SKEW:
         told = f"Temporal's clock is at least {span(future)} ahead of this host's"
         return warning(TEMPORAL, f"{told}: a workflow has started in the future", _BY_NTP)

@@ -10,18 +10,18 @@ from typing import Any
 from temporalio.runtime import Runtime
 
 from reconciler.doctor import judge
-from reconciler.doctor.both import check_oldest, check_temporal_clock
+from reconciler.doctor.both import BothSides
 from reconciler.doctor.checks import STATEMENT_TIMEOUT, Checks
 from reconciler.doctor.clocks import TEMPORAL as TEMPORAL_CLOCK
 from reconciler.doctor.codec import check_codec
 from reconciler.doctor.database import DatabaseChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
+from reconciler.doctor.namespaces import NAMESPACES
 from reconciler.doctor.temporal import TemporalChecks
 from reconciler.postgres.engine import open_engine
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.settings.resolved import resolved_settings, resolved_temporal
-from reconciler.temporal.probe import TemporalProbe
 
 
 def _host_clock() -> datetime:
@@ -65,16 +65,14 @@ async def _check_both(
     table, rpc, namespace = database.table, temporal.rpc, temporal.namespace
     if table is None or rpc is None or namespace is None:
         why = " and ".join(_lacking(database, temporal))
-        return [not_checked(name, why) for name in (judge.OLDEST, TEMPORAL_CLOCK)]
-    engine = database.engine
-    probe = TemporalProbe(rpc, start_delay=settings.grace)
+        names = [NAMESPACES] if settings.columns.namespace else []
+        return [not_checked(name, why) for name in (*names, judge.OLDEST, TEMPORAL_CLOCK)]
+    both = BothSides(database.engine, table, rpc, namespace, settings.grace, database.now, clock)
     checks = Checks("the other side", "run it again")
-    await checks.check(
-        judge.OLDEST, lambda: check_oldest(engine, table, namespace, probe, database.now())
-    )
-    await checks.check(
-        TEMPORAL_CLOCK, lambda: check_temporal_clock(engine, table, rpc, settings.grace, clock)
-    )
+    if both.names_namespaces:
+        await checks.check(NAMESPACES, both.check_namespaces)
+    await checks.check(judge.OLDEST, both.check_oldest)
+    await checks.check(TEMPORAL_CLOCK, both.check_clock)
     return checks.findings
 
 

@@ -13,7 +13,8 @@ from reconciler.settings.resolved import ResolvedSetting
 
 # How our own errors begin what is to be done, after a colon; what follows others is no advice.
 _ADVICE = re.compile(
-    r"(.*): ((?:check|set|run|GRANT|CREATE POLICY|lower|point|use|wait|allow|connect|renew) .*)",
+    r"(.*): ((?:check|set|run|GRANT|CREATE POLICY|lower|point|use|wait|allow|connect|renew|turn)"
+    r" .*)",
     re.DOTALL,
 )
 #: Characters of a message that may quote a server's words.
@@ -70,6 +71,11 @@ def failure(check: str, message: str, mend: str) -> Finding:
 def not_checked(check: str, why: str) -> Finding:
     """No second failure: that of another check is the reason."""
     return Finding(check, Level.SKIPPED, f"not checked: {why}")
+
+
+def not_measurable(check: str, why: str) -> Finding:
+    """Nothing is there that it could be told by, and that is as it should be."""
+    return Finding(check, Level.SKIPPED, f"not measurable: {why}")
 
 
 def refused(check: str, text: str, mend: str, level: Level = Level.FAILURE) -> Finding:

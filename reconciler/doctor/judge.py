@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from reconciler.core.model import Closed, Missing, Observation, Open
 from reconciler.core.window import WindowCount
 from reconciler.doctor.findings import Finding, ok, warning
-from reconciler.doctor.words import span
+from reconciler.doctor.words import rows, span
 from reconciler.postgres.page_plan import IndexState, PagePlan
 from reconciler.temporal.namespace import Namespace
 
@@ -64,36 +64,42 @@ def index(plan: PagePlan, name: str, statement: str) -> Finding:
 
 
 def oldest_row(
-    running: WindowCount, now: datetime, retention: timedelta, oldest: Sequence[Observation]
+    running: WindowCount,
+    now: datetime,
+    retention: timedelta | None,
+    near: Sequence[tuple[Observation, timedelta]],
 ) -> Finding:
     """Whether outcomes are about to be lost, or have been.
 
-    `oldest`: what Temporal says about the oldest running rows; need not be asked while the oldest
-    is younger than `NEAR` of the retention. A row's age alone loses nothing: the retention counts
-    from a workflow's end, and one may run for years.
+    `retention` is None where rows are of several namespaces. `near`: what Temporal says about
+    those of the oldest running rows that are older than `NEAR` of their namespace's retention, and
+    that retention. A row's age alone loses nothing: the retention counts from a workflow's end, and
+    one may run for years.
     """
     if running.oldest is None:
-        return ok(OLDEST, f"{_rows(running.rows)}, none of them with a creation time")
-    age = now - running.oldest
-    told = f"{_rows(running.rows)}, the oldest {span(age)} old, retention {span(retention)}"
-    if not is_near(age, retention):
+        none = ", none of them with a creation time" if running.rows else ""
+        return ok(OLDEST, f"{rows(running.rows)}{none}")
+    told = f"{rows(running.rows)}, the oldest {span(now - running.oldest)} old, "
+    told += "in several namespaces" if retention is None else f"retention {span(retention)}"
+    if not near:
         return ok(OLDEST, told)
-    still = f"of the oldest {len(oldest)}" if len(oldest) > 1 else "of the oldest"
-    if worries := list(_worries(oldest, now - retention)):
+    still = f"of the oldest {len(near)}" if len(near) > 1 else "of the oldest"
+    if worries := list(_worries(near, now)):
         whats, mends = zip(*worries, strict=True)
         return warning(OLDEST, f"{told}; {still}, {', '.join(whats)}", "; ".join(mends))
-    return ok(OLDEST, f"{told}; {len(oldest)} {still} are open in Temporal, and lose nothing")
+    return ok(OLDEST, f"{told}; {len(near)} {still} are open in Temporal, and lose nothing")
 
 
-def _worries(oldest: Sequence[Observation], forgotten: datetime) -> Iterator[tuple[str, str]]:
-    """What is wrong with old rows, and what to do; what closed before `forgotten` may be gone."""
-    ended = [each.close_time for each in oldest if isinstance(each, Closed)]
-    missing = sum(isinstance(each, Missing) for each in oldest)
-    unknown = len(oldest) - len(ended) - missing - sum(isinstance(each, Open) for each in oldest)
-    if ended:
-        left = max(min(ended) - forgotten, timedelta(0))
+def _worries(
+    near: Sequence[tuple[Observation, timedelta]], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with old rows, and what to do."""
+    left = [each.close_time + kept - now for each, kept in near if isinstance(each, Closed)]
+    missing = sum(isinstance(each, Missing) for each, _ in near)
+    unknown = len(near) - len(left) - missing - sum(isinstance(each, Open) for each, _ in near)
+    if left:
         yield (
-            f"{len(ended)} ended, and Temporal forgets how in {span(left)}",
+            f"{len(left)} ended, and Temporal forgets how in {span(max(min(left), timedelta(0)))}",
             "run `reconciler once`, and see in `reconciler passes` why no pass has done it",
         )
     if missing:
@@ -106,7 +112,3 @@ def _worries(oldest: Sequence[Observation], forgotten: datetime) -> Iterator[tup
 def is_near(age: timedelta, retention: timedelta) -> bool:
     """Whether a row is so old that Temporal may be about to forget how its workflow ended."""
     return age >= NEAR * retention
-
-
-def _rows(count: int) -> str:
-    return f"{count} running row{'' if count == 1 else 's'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.doctor.findings import Finding, Level, ok, refused, warning
@@ -11,6 +11,7 @@ from reconciler.doctor.words import span
 from reconciler.postgres.history import WHOLE_MODES
 from reconciler.postgres.journal import StoredPass
 from reconciler.postgres.lease import HeldLease
+from reconciler.postgres.mapping import ANY_NAMESPACE
 
 LEASE, PASSES = "lease", "passes"
 #: Passes of this time are looked at, and those of another namespace in a day.
@@ -27,8 +28,8 @@ def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
     kinds = [(each, each.kind(table)) for each in held]
     of_table = [(each, kind) for each, kind in kinds if kind is not None]
     if others := [each for each, _ in of_table if each.namespace != namespace]:
-        where = ", ".join(f"{each.namespace!r} by {each.holder}" for each in others)
-        return _other_namespace(LEASE, table, where)
+        where = {each.namespace: f"by {each.holder}" for each in others}
+        return _other_namespace(LEASE, table, where, namespace)
     if not of_table:
         return ok(LEASE, "free: neither a loop nor a backfill is at work")
     told = [f"held by {each.holder} for a {kind or 'loop'}" for each, kind in of_table]
@@ -41,11 +42,13 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     """The passes of late, newest first: whether they work, and whether there are too many."""
     of_table = [each for each in stored if each.table == table]
     lately = [each for each in of_table if now - each.started_at <= LATELY]
-    others = {each.namespace: each.host for each in lately if each.namespace != namespace}
-    others.pop(None, None)
-    if others:
-        where = ", ".join(f"{name!r} on {host}" for name, host in others.items())
-        return _other_namespace(PASSES, table, where)
+    where = {
+        each.namespace: f"on {each.host}"
+        for each in lately
+        if each.namespace is not None and each.namespace != namespace
+    }
+    if where:
+        return _other_namespace(PASSES, table, where, namespace)
     whole = [each for each in of_table if each.mode in WHOLE_MODES and each.namespace == namespace]
     ended = next((each for each in whole if each.finished_at is not None), None)
     if ended is None or ended.finished_at is None:
@@ -61,13 +64,23 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     return ok(PASSES, f"{last}, {ended.outcome}")
 
 
-def _other_namespace(check: str, table: str, where: str) -> Finding:
-    told = f"somebody passes over {table} in namespace {where}"
-    return warning(
-        check,
-        f"{told}: each finds the rows of the other missing",
-        "check TEMPORAL_NAMESPACE here and there; a table belongs to one namespace",
-    )
+def _other_namespace(check: str, table: str, where: Mapping[str, str], ours: str) -> Finding:
+    """Passes over the same rows that take them to be of other namespaces; `where`, and whose."""
+    kinds = {ANY_NAMESPACE: "each row's own namespace"}
+    named = (f"{kinds.get(name, f'namespace {name!r}')} {whose}" for name, whose in where.items())
+    told = f"somebody passes over {table} in {', '.join(named)}"
+    missing = "rows that name another are taken for missing"
+    if ours == ANY_NAMESPACE:
+        so, mend = f"there {missing}", "set RECONCILER_COLUMNS__NAMESPACE there as it is here"
+    elif ANY_NAMESPACE in where:
+        so, mend = f"here {missing}", "set RECONCILER_COLUMNS__NAMESPACE here as it is there"
+    else:
+        so = "each finds the rows of the other missing"
+        mend = (
+            "check TEMPORAL_NAMESPACE here and there; a table belongs to one namespace, "
+            "or has a column for it"
+        )
+    return warning(check, f"{told}: {so}", mend)
 
 
 def _twice(recent: Iterable[StoredPass]) -> str:

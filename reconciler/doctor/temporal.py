@@ -10,7 +10,8 @@ from temporalio.runtime import Runtime
 from reconciler.doctor import judge
 from reconciler.doctor.checks import Checks
 from reconciler.doctor.findings import Finding, ok, refused
-from reconciler.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
+from reconciler.errors import ConfigurationError, TemporalUnusable
+from reconciler.temporal.codes import NamespaceUnusable
 from reconciler.temporal.connect import connect
 from reconciler.temporal.namespace import Namespace
 from reconciler.temporal.rpc import Rpc
@@ -39,7 +40,7 @@ class TemporalChecks:
         target = self._config["target_host"]
         try:
             self.rpc, self.namespace = await connect(self._config, self._max_rps, self._runtime)
-        except TemporalUnfit as error:
+        except NamespaceUnusable as error:
             return [ok(TEMPORAL, f"{target} answers"), refused(judge.NAMESPACE, str(error), MEND)]
         except ConfigurationError as error:  # found when it is used, not when it is read
             raise TemporalUnusable(str(error)) from error

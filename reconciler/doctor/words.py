@@ -1,4 +1,4 @@
-"""How the doctor puts lengths of time."""
+"""How the doctor puts lengths of time, and numbers of rows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def span(duration: timedelta) -> str:
     if seconds >= 1 or not seconds:
         return f"{_number(seconds)} s"
     return f"{_number(seconds * 1000)} ms"
+
+
+def rows(count: int) -> str:
+    """So many running rows."""
+    return f"{count} running row{'' if count == 1 else 's'}"
 
 
 def _number(value: float) -> str:

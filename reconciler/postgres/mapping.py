@@ -32,6 +32,9 @@ from reconciler.postgres.types import (
 )
 from reconciler.postgres.unfit import Needs, TableUnfit, check_primary, find_mismatches
 
+#: The namespace of passes over rows that have each its own.
+ANY_NAMESPACE = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class MappedTable:
@@ -61,7 +64,7 @@ class MappedTable:
 
     def scope_namespace(self, of_connection: str) -> str:
         """The namespace a pass is over: the connection's, or `*` where each row has its own."""
-        return of_connection if self.mapping.names.namespace is None else "*"
+        return of_connection if self.mapping.names.namespace is None else ANY_NAMESPACE
 
     @property
     def id(self) -> sa.Column[Any]:

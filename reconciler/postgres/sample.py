@@ -1,8 +1,10 @@
-"""A few running rows, to ask Temporal about: the oldest, or the last."""
+"""A few running rows, to ask Temporal about: the oldest, or the last; and of which namespaces."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,11 +15,48 @@ from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
 
 
-async def oldest_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequence[RunRow]:
-    """The running rows that were created first; reads all of them. Raises `DatabaseUnusable`."""
+@dataclass(frozen=True, slots=True)
+class NamespaceRows:
+    """Running rows of one namespace."""
+
+    name: str
+    count: int
+    oldest: datetime | None
+
+
+async def rows_by_namespace(
+    engine: AsyncEngine, table: MappedTable, own: str, limit: int, among: int
+) -> Sequence[NamespaceRows]:
+    """The namespaces that most of the running rows are of; those that name none are of `own`.
+
+    Looks at the `among` rows with the lowest ids, and tells `limit` namespaces. Raises
+    `DatabaseUnusable`.
+    """
+    page = table.select_rows().where(table.is_running).order_by(table.id).limit(among).subquery()
+    name, count = _namespace(page.c.namespace, own).label("name"), sa.func.count().label("count")
+    query = sa.select(name, count, sa.func.min(page.c.created_at)).group_by(name)
+    query = query.order_by(count.desc(), name).limit(limit)
+    with translated(f"read {table.full_name}", engine):
+        async with engine.connect() as connection:
+            return [NamespaceRows(*row) for row in (await connection.execute(query)).all()]
+
+
+async def oldest_rows(
+    engine: AsyncEngine, table: MappedTable, limit: int, of: Sequence[str], own: str
+) -> Sequence[RunRow]:
+    """The running rows of some namespaces that were created first; reads all that are running.
+
+    `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
+    """
     query = table.select_rows().where(table.is_running)
-    made = query.selected_columns.created_at
-    return await _read(engine, table, query.where(made.is_not(None)).order_by(made).limit(limit))
+    made, namespace = query.selected_columns.created_at, query.selected_columns.namespace
+    query = query.where(made.is_not(None), _namespace(namespace, own).in_(of))
+    return await _read(engine, table, query.order_by(made).limit(limit))
+
+
+def _namespace(column: sa.ColumnElement[Any], own: str) -> sa.ColumnElement[str]:
+    """As a pass reads it."""
+    return sa.func.coalesce(sa.func.nullif(column, ""), own)
 
 
 async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequence[RunRow]:

@@ -89,6 +89,17 @@ class NamespacesProbe:
         """What Temporal says about the current run of an id in the connection's namespace."""
         return await self._own.observe_current(workflow_id)
 
+    async def describe(self, name: str) -> Namespace | Unknown:
+        """A namespace that rows name, as a pass finds it: one it cannot use makes them unknown.
+
+        Raises `TemporalUnusable` as `observe` does.
+        """
+        probe = await self._probe_of(name)
+        if isinstance(probe, Unknown):
+            return probe
+        assert probe.namespace is not None  # noqa: S101 - it was described when it was met
+        return probe.namespace
+
     async def _probe_of(self, name: str) -> TemporalProbe | Unknown:
         async with self._describing[name]:
             if name not in self._others:

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from reconciler.core.model import RunRow
-from reconciler.temporal.codes import RowError
+from reconciler.temporal.codes import NamespaceUnusable, RowError
 from reconciler.temporal.probe import to_datetime
 from reconciler.temporal.rpc import RPC_TIMEOUT, Rpc
 
@@ -41,15 +41,21 @@ async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime
     """When the chains of these rows began by Temporal's clock, of those where one call tells.
 
     No call that only reads tells what time it is there (server 1.32, all responses seen): start
-    times are what shows of its clock. Raises `TemporalUnusable`.
+    times are what shows of its clock. Raises `TemporalUnusable`, but not for a namespace that
+    only a row names.
     """
 
     async def started(row: RunRow) -> datetime | None:
+        there = rpc.of_row(row.namespace) if row.namespace else rpc
         try:
-            info = (await rpc.describe(row.workflow_id, row.run_id or "")).workflow_execution_info
+            described = await there.describe(row.workflow_id, row.run_id or "")
+        except NamespaceUnusable:
+            if there is rpc:
+                raise
+            return None
         except RowError:
             return None
-        return to_datetime(info.start_time)
+        return to_datetime(described.workflow_execution_info.start_time)
 
     given = list(rows)
     times = await asyncio.gather(*(started(row) for row in given))

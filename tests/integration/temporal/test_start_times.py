@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from reconciler.errors import TemporalUnusable
 from reconciler.temporal.probe import to_datetime
 from reconciler.temporal.server import start_times
 from tests.world import World
@@ -28,3 +31,17 @@ async def test_what_temporal_does_not_know_is_left_out(world: World) -> None:
     unknown, odd = replace(row, workflow_id="never existed"), replace(row, run_id="no run id")
 
     assert list(await start_times(world.rpc, [unknown, row, odd])) == [row]
+
+
+async def test_a_row_is_looked_for_in_the_namespace_that_it_names(world: World) -> None:
+    row = world.row(await world.start("wait"))
+    named = [replace(row, id=name, namespace=name) for name in ("default", "temporal-system", "no")]
+
+    assert list(await start_times(world.rpc, named)) == named[:1]
+
+
+async def test_without_the_connections_own_namespace_nothing_can_be_told(world: World) -> None:
+    row = world.row(await world.start("wait"))
+
+    with pytest.raises(TemporalUnusable, match="no namespace 'nowhere'"):
+        await start_times(world.rpc.of_row("nowhere"), [row])

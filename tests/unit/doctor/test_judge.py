@@ -47,7 +47,7 @@ def test_old_rows_are_a_worry_unless_their_workflow_is_open(
 ) -> None:
     running = WindowCount(3, NOW - age, NOW)
 
-    finding = oldest_row(running, NOW, DAY, oldest)
+    finding = oldest_row(running, NOW, DAY, [(each, DAY) for each in oldest])
 
     assert finding.level is level
     assert told in finding.message
@@ -57,7 +57,8 @@ def test_old_rows_are_a_worry_unless_their_workflow_is_open(
 def test_every_worry_about_old_rows_is_told_at_once() -> None:
     observations: list[Observation] = [ended(HOUR), ended(20 * HOUR), Missing(), Open()]
 
-    finding = oldest_row(WindowCount(4, NOW - 30 * DAY, NOW), NOW, DAY, observations)
+    near = [(each, DAY) for each in observations]
+    finding = oldest_row(WindowCount(4, NOW - 30 * DAY, NOW), NOW, DAY, near)
 
     assert finding.message == (
         "4 running rows, the oldest 30 d old, retention 24 h; of the oldest 4, "
@@ -66,6 +67,24 @@ def test_every_worry_about_old_rows_is_told_at_once() -> None:
     )
     assert "reconciler once" in finding.mend
     assert "reconciler backfill" in finding.mend
+
+
+def test_each_row_counts_by_the_retention_of_its_namespace() -> None:
+    near = [(ended(20 * HOUR), 2 * DAY), (ended(23 * HOUR), DAY), (ended(DAY), 9 * DAY)]
+
+    finding = oldest_row(WindowCount(4, NOW - 30 * DAY, NOW), NOW, None, near)
+
+    assert finding.message == (
+        "4 running rows, the oldest 30 d old, in several namespaces; of the oldest 3, "
+        "3 ended, and Temporal forgets how in 60 min"
+    )
+
+
+def test_rows_without_a_creation_time_are_told() -> None:
+    finding = oldest_row(WindowCount(2), NOW, DAY, [])
+
+    assert finding.level is Level.OK
+    assert finding.message == "2 running rows, none of them with a creation time"
 
 
 def test_no_running_rows_are_no_worry() -> None:

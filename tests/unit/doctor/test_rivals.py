@@ -58,6 +58,46 @@ def test_who_holds_a_lease(name: str, namespace: str, level: Level, told: str) -
     assert told in finding.message
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told", "mend"),
+    [
+        (
+            "*",
+            "default",
+            "in namespace 'default' by web-1: there rows that name another are",
+            "set RECONCILER_COLUMNS__NAMESPACE there",
+        ),
+        (
+            "default",
+            "*",
+            "in each row's own namespace by web-1: here rows that name another are",
+            "set RECONCILER_COLUMNS__NAMESPACE here",
+        ),
+        (
+            "default",
+            "staging",
+            "in namespace 'staging' by web-1: each finds the rows of the other missing",
+            "check TEMPORAL_NAMESPACE",
+        ),
+    ],
+)
+def test_who_takes_the_same_rows_to_be_of_other_namespaces_is_a_worry(
+    ours: str, theirs: str, told: str, mend: str
+) -> None:
+    finding = rivals.lease([HeldLease("orders", theirs, "web-1")], "orders", ours)
+
+    assert finding.level is Level.WARNING
+    assert told in finding.message
+    assert finding.mend.startswith(mend)
+    assert rivals.passes([stored(namespace=theirs)], "orders", ours, NOW).mend == finding.mend
+
+
+def test_who_goes_by_the_namespaces_of_rows_as_we_do_is_no_worry() -> None:
+    assert rivals.lease([HeldLease("orders", "*", "web-1")], "orders", "*").level is Level.OK
+    finding = rivals.passes([stored(namespace="*")], "orders", "*", NOW)
+    assert finding.message == "the last pass (run on web-1) ended 1 s ago, ok"
+
+
 def test_no_pass_yet_is_no_worry() -> None:
     assert passes().level is Level.OK
     assert passes(stored(finished_at=None, outcome=None)).message.startswith("no pass")

@@ -179,6 +179,21 @@ async def test_a_missing_row_is_judged_by_the_retention_of_its_namespace() -> No
     assert await probe(service).observe(of("other")) == Missing(retention=timedelta(days=30))
 
 
+async def test_a_namespace_is_told_as_rows_of_it_are_judged() -> None:
+    service = Service(other=RUNNING)
+    service.retention["other"] = timedelta(days=30)
+    asking = probe(service)
+
+    described = await asking.describe("other")
+
+    assert not isinstance(described, Unknown)
+    assert (described.name, described.retention) == ("other", timedelta(days=30))
+    await asking.observe(of("other"))
+    assert service.asked["namespace", "other"] == 1, "once for both"
+    for name in ("nowhere", " "):
+        assert await asking.describe(name) == await asking.observe(of(name))
+
+
 async def test_a_namespace_is_described_once_in_a_pass_and_anew_in_the_next() -> None:
     service = Service(other=NOT_FOUND)
     asking = probe(service)
