@@ -62,11 +62,11 @@ class TestDryRun:
     async def test_begins_with_what_lies_ahead(self, reconciler: Command, stage: Stage) -> None:
         await fill(stage)
 
-        result = await reconciler("backfill", "--max-rps", "5")
+        result = await reconciler("backfill", "--max-rps", "10")
 
         first, second, *_ = result.err.splitlines()
         assert first.startswith("10 rows of workflow_executions, marked running, created ")
-        assert second.startswith("10 rows at 5 calls/s: at least 2 s")
+        assert second.startswith("10 rows at 10 calls/s: at least 1 s")
 
     async def test_says_how_to_write_it(self, reconciler: Command, stage: Stage) -> None:
         await fill(stage)

@@ -7,6 +7,7 @@ import json
 import random
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from temporalio.client import Client
@@ -37,7 +38,7 @@ async def stage(database: Database, temporal: Client, workflow_id: str) -> Async
 @pytest.fixture
 def backfill(reconciler: Command) -> Command:
     settings = {"RECONCILER_BATCH_SIZE": "20", "RECONCILER_MAX_RPS": "0"}
-    return Command({**reconciler.environment, **settings}, reconciler.folder)
+    return replace(reconciler, environment={**reconciler.environment, **settings})
 
 
 async def everything_is_right(stage: Stage, passes: int = 1) -> None:
@@ -229,7 +230,8 @@ async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> No
         return bool(await stage.database.fetch("SELECT 1 FROM reconciler.lease"))
 
     await eventually(holds_the_lease)
-    second = await backfill(*APPLY)
+    # It waits longer than the lease of a dead one would last: see unit/test_exclusive.py.
+    second = await replace(backfill, limits={"reconciler.exclusive.PATIENCE": 1})(*APPLY)
     slow.send_signal(signal.SIGTERM)
     await asyncio.wait_for(slow.communicate(), 20)
 
@@ -276,7 +278,8 @@ async def test_after_an_undo_of_a_piece_the_same_command_begins_anew(
 async def test_a_suspended_one_whose_lease_is_gone_says_so_when_it_wakes_up(
     backfill: Command, stage: Stage
 ) -> None:
-    process = await backfill.start(*APPLY, "--max-rps", "20")
+    claiming = replace(backfill, limits={"reconciler.keeper.CLAIM_EVERY": 0.5})
+    process = await claiming.start(*APPLY, "--max-rps", "20")
 
     async def under_way() -> bool:
         return await stage.journalled() > 0

@@ -163,10 +163,19 @@ def belongs_to(process: psutil.Process, folder: Path) -> bool:
 
 
 class TestDemo:
-    async def test_ends_by_itself_and_leaves_nothing_behind(
+    async def test_ends_by_itself_whatever_is_set_around_it_and_leaves_nothing_behind(
         self, tmp_path: Path, temporary_folder: Path
     ) -> None:
-        result = await Command({"TMPDIR": str(temporary_folder)}, tmp_path, fresh=True)("demo")
+        # Nor do settings around it disturb it.
+        around = {
+            "DATABASE_URL": "postgresql://u@127.0.0.1:1/theirs",
+            "TEMPORAL_ADDRESS": "127.0.0.1:1",
+            "TEMPORAL_NAMESPACE": "theirs",
+            "RECONCILER_TABLE": "theirs",
+            "TMPDIR": str(temporary_folder),
+        }
+
+        result = await Command(around, tmp_path, fresh=True)("demo")
 
         assert result.code == 0, result.err
         assert result.err == ""
@@ -182,18 +191,6 @@ class TestDemo:
             assert text in " ".join(result.out.split())
         assert leftovers(temporary_folder) == set()
         assert list(tmp_path.iterdir()) == []
-
-    async def test_is_not_disturbed_by_settings_around_it(self, tmp_path: Path) -> None:
-        around = {
-            "DATABASE_URL": "postgresql://u@127.0.0.1:1/theirs",
-            "TEMPORAL_ADDRESS": "127.0.0.1:1",
-            "TEMPORAL_NAMESPACE": "theirs",
-            "RECONCILER_TABLE": "theirs",
-        }
-
-        result = await Command(around, tmp_path)("demo")
-
-        assert result.code == 0, result.err
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     async def test_keeps_the_servers_until_it_is_told_to_stop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from tests.silent import silent_server
 from tests.tls import tls_proxy
 
 SECRET = "s3cret"
+#: Of limits that `unit/test_time_limits.py` knows.
+IMPATIENT = {
+    "reconciler.postgres.engine.CONNECT_TIMEOUT": 1,
+    "reconciler.temporal.connect.CONNECT_TIMEOUT": 1,
+}
 
 
 def assert_refused(result: Result, code: int, *told: str) -> None:
@@ -165,7 +171,7 @@ async def test_a_silent_peer_does_not_hang_it(reconciler: Command, side: str) ->
         address = f"127.0.0.1:{silent.port}"
         url = f"postgresql://u:{SECRET}@{address}/db"
         value = address if side == "TEMPORAL_ADDRESS" else url
-        result = await reconciler("once", **{side: value})
+        result = await replace(reconciler, limits=IMPATIENT)("once", **{side: value})
 
     assert_refused(result, 4, "did not answer", side)
 

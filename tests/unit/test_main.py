@@ -1,0 +1,55 @@
+"""The entry point leaves with our exit code, and at once."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler import __main__
+from reconciler.cli import main as cli
+
+
+class Left(BaseException):
+    """In place of the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_it_leaves_without_the_interpreters_own_end(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """In which Python 3.11 may abort, once the Temporal client has been used."""
+    seen: list[object] = []
+    written = io.BytesIO()
+
+    def leave(code: int) -> None:
+        seen.append((code, written.getvalue()))
+        raise Left
+
+    def run(arguments: list[str]) -> int:
+        seen.append(arguments)
+        sys.stdout.write("the result\n")
+        return code
+
+    monkeypatch.setattr(sys, "argv", ["reconciler", "once"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written)))
+    monkeypatch.setattr(cli, "run", run)
+    monkeypatch.setattr(os, "_exit", leave)
+
+    with pytest.raises(Left):
+        __main__.main()
+
+    assert seen == [["once"], (code, b"the result\n")], "nothing is lost in a buffer"
