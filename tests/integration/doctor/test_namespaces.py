@@ -14,7 +14,7 @@ from reconciler.keeper import LEASE_TIME
 from reconciler.postgres.lease import Lease
 from reconciler.postgres.sample import NamespaceRows, rows_by_namespace
 from reconciler.postgres.tables import TableNames
-from reconciler.settings.model import Columns
+from reconciler.settings.table import Columns
 from tests.integration.doctor.conftest import Patient
 from tests.integration.postgres.past import pass_over
 from tests.world import World

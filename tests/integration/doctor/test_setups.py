@@ -9,7 +9,7 @@ import pytest
 from reconciler.doctor.findings import Level
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping, TableNames
-from reconciler.settings.model import Columns
+from reconciler.settings.table import Columns
 from tests.certificates import Authority
 from tests.integration.doctor.conftest import Patient
 from tests.integration.postgres.shapes import SHAPES
