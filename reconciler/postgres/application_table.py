@@ -16,14 +16,13 @@ from alembic.operations import Operations
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.relation import look_up, quoted_name
 from reconciler.postgres.running_index import (
+    MARK,
     statements_for_new_table,
     statements_to_build,
     statements_to_drop,
 )
 from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, default_columns
-
-#: The comment on a column that was added to a table of the application's.
-MARK = "added by reconciler migrate"
+from reconciler.postgres.unfit import missing_columns
 
 _MARKED_COLUMNS = sa.text(
     "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0"
@@ -50,7 +49,7 @@ class Additions:
 def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
     """Compare the database with what a pass needs. Reads only.
 
-    Raises `DatabaseUnfit` on what is no table.
+    Raises `DatabaseUnfit` on what is no table, or has not the columns that an index would be on.
     """
     names, inspector = mapping.names, sa.inspect(connection)
     relation = look_up(connection, names)
@@ -63,6 +62,8 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
         index = statements_for_new_table(connection.dialect, mapping, schema)
         return Additions(table=True, columns=(), index=tuple(index), schema=schema)
     present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
+    for wrong in missing_columns(names, (names.id, names.status), present):
+        raise DatabaseUnfit(wrong)
     return Additions(
         table=False,
         columns=tuple(name for name in names.filled if name not in present),

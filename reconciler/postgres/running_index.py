@@ -18,6 +18,9 @@ from sqlalchemy.dialects import postgresql
 from reconciler.postgres.relation import quoted_name
 from reconciler.postgres.tables import TableMapping, index_name, is_running
 
+#: The comment on what was added to a table of the application's.
+MARK = "added by reconciler migrate"
+
 # The table and, if it is partitioned, its partitions at every depth, parents first.
 _PARTS = sa.text(
     "WITH RECURSIVE tree AS (SELECT CAST(to_regclass(:table) AS oid) AS oid,"
@@ -34,6 +37,7 @@ _PARTS = sa.text(
 _INDEX = sa.text(
     "SELECT i.indexrelid AS oid, x.relname AS name, i.indisvalid AS valid,"
     " coalesce(h.inhparent = :parent, false) AS attached, a.attname AS key,"
+    " coalesce(obj_description(i.indexrelid, 'pg_class') = :mark, false) AS added,"
     " pg_get_expr(i.indpred, i.indrelid) AS predicate,"
     " EXISTS (SELECT FROM pg_depend d JOIN pg_attribute s ON s.attrelid = d.refobjid"
     "  AND s.attnum = d.refobjsubid WHERE d.objid = i.indexrelid AND d.refobjid = i.indrelid"
@@ -69,6 +73,8 @@ class _Part:
     #: invalid if its concurrent build has failed, and then it costs and does not serve.
     valid: bool
     attached: bool
+    #: By `migrate`, and not by the application.
+    added: bool
 
     @property
     def exists(self) -> bool:
@@ -108,7 +114,8 @@ def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> lis
                 for each in (part, part.parent)
             )
             statements.append(f"ALTER INDEX {to} ATTACH PARTITION {of}")
-    return statements
+    # Nothing to do is possible even so: a foreign partition has no index.
+    return [*statements, _mark(quote, parts[0].schema, parts[0].index)] if statements else []
 
 
 def statements_for_new_table(
@@ -117,13 +124,16 @@ def statements_for_new_table(
     """What builds the index on the table that `migrate` makes."""
     quote, names = _quote(dialect), mapping.names
     table = _qualified(quote, schema, names.table)
-    return [_create("CONCURRENTLY ", names.index, table, mapping, dialect)]
+    build = _create("CONCURRENTLY ", names.index, table, mapping, dialect)
+    return [build, _mark(quote, schema, names.index)]
 
 
 def statements_to_drop(connection: sa.Connection, mapping: TableMapping) -> list[str]:
-    """What takes the index out again, wherever it is."""
-    quote = _quote(connection.dialect)
-    return [_drop(part, quote) for part in _parts(connection, mapping)]
+    """What takes the index out again, if it is not the application's own."""
+    parts, quote = _parts(connection, mapping), _quote(connection.dialect)
+    # One that is not valid is ours as well: the mark comes last.
+    added = bool(parts) and (parts[0].added or not parts[0].valid)
+    return [_drop(part, quote) for part in parts] if added else []
 
 
 def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa.Dialect) -> str:
@@ -131,6 +141,10 @@ def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa
     running = is_running(sa.column(names.status), mapping.statuses.running)
     predicate = running.compile(dialect=dialect)
     return f"CREATE INDEX {how}{quote(index)} ON {table} ({quote(names.id)}) WHERE {predicate}"
+
+
+def _mark(quote: _Quote, schema: str | None, index: str) -> str:
+    return f"COMMENT ON INDEX {_qualified(quote, schema, index)} IS '{MARK}'"
 
 
 def _drop(part: _Part, quote: _Quote) -> str:
@@ -163,6 +177,7 @@ def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
                 "index": index_name(name),
                 "parent": above and above.oid,
                 "status": mapping.names.status,
+                "mark": MARK,
             },
         ).one_or_none()
         by_oid[oid] = _Part(
@@ -175,6 +190,7 @@ def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
             fits=index is not None and _fits(index, mapping),
             valid=index is not None and index.valid,
             attached=index is not None and index.attached,
+            added=index is not None and index.added,
         )
     return list(by_oid.values())
 

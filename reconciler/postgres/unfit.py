@@ -6,7 +6,7 @@ read, and constants are cast: nothing here depends on the rows there are.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.fit import odd_types, setting_of, unfit_values
-from reconciler.postgres.relation import Relation
+from reconciler.postgres.relation import Relation, quoted_name
 from reconciler.postgres.tables import TableMapping, TableNames
 
 _TEXTS = postgresql.ARRAY(sa.Text)
@@ -92,7 +92,9 @@ async def find_mismatches(
     """
     if why_not := relation.why_no_table(needs.mapping.names.full_name):
         raise DatabaseUnfit(why_not)
-    of_table = [*_missing_columns(table, needs), *odd_types(table, needs.mapping)]
+    names = needs.mapping.names
+    of_table = [*missing_columns(names, needs.columns, table.c.keys())]
+    of_table += odd_types(table, needs.mapping)
     of_table += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
     of_table += [line async for line in _key(connection, relation, table, needs.mapping.names)]
     of_role = [line async for line in _hidden_rows(connection, relation, needs)]
@@ -100,9 +102,11 @@ async def find_mismatches(
     return [*map(Mismatch, of_table), *(Mismatch(line, of_role=True) for line in of_role)]
 
 
-def _missing_columns(table: sa.Table, needs: Needs) -> Iterator[str]:
-    names = needs.mapping.names
-    missing = [name for name in needs.columns if name not in table.c]
+def missing_columns(
+    names: TableNames, needed: Iterable[str], present: Container[str]
+) -> Iterator[str]:
+    """A line that names the columns that are not there, if there are any."""
+    missing = [name for name in needed if name not in present]
     if not missing:
         return
     settings = dict.fromkeys(setting_of(names, name) for name in missing)
@@ -189,10 +193,11 @@ async def _hidden_rows(
     commands = ["r", "w"] if needs.writing else ["r"]
     given = {"oid": relation.oid, "commands": commands}
     if await connection.scalar(_HIDES_ROWS, given):
-        name, user = needs.mapping.names.full_name, await _role(connection)
+        names, user = needs.mapping.names, await _role(connection)
+        quoted = quoted_name(connection.dialect, names)
         yield (
-            f"row-level security may hide rows of {name} from role {user}, which would never be "
-            f"looked at: CREATE POLICY reconciler ON {name} TO {user} USING (true), "
+            f"row-level security may hide rows of {names.full_name} from role {user}, which would "
+            f"never be looked at: CREATE POLICY reconciler ON {quoted} TO {user} USING (true), "
             f"or ALTER ROLE {user} BYPASSRLS"
         )
 
@@ -206,14 +211,18 @@ async def _privileges(
     if not needed:
         return
     oid = sa.literal(relation.oid, postgresql.OID)
-    granted = sa.select(*(sa.func.has_column_privilege(oid, name, right) for right, name in needed))
-    row = (await connection.execute(granted)).one()
-    refused = [f"{right} ({name})" for (right, name), ok in zip(needed, row, strict=True) if not ok]
+    asked = sa.select(*(sa.func.has_column_privilege(oid, name, right) for right, name in needed))
+    row = (await connection.execute(asked)).one()
+    quote = connection.dialect.identifier_preparer.quote
+    refused = [
+        f"{right} ({quote(name)})"
+        for (right, name), granted in zip(needed, row, strict=True)
+        if not granted
+    ]
     if refused:
-        name, user = needs.mapping.names.full_name, await _role(connection)
-        yield (
-            f"role {user} may not use table {name}: GRANT {', '.join(refused)} ON {name} TO {user}"
-        )
+        names, user = needs.mapping.names, await _role(connection)
+        rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
+        yield (f"role {user} may not use table {names.full_name}: GRANT {rights} ON {on} TO {user}")
 
 
 async def _role(connection: AsyncConnection) -> str:

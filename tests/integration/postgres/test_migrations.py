@@ -320,6 +320,19 @@ async def test_an_index_on_partitions_for_other_values_is_built_anew(
     assert await up(partitioned, both) == []
 
 
+async def test_a_mapping_that_is_wrong_is_refused_before_anything_is_made(
+    empty_database: Database,
+) -> None:
+    await empty_database.execute("CREATE TABLE jobs (id int PRIMARY KEY, state text)")
+
+    with pytest.raises(DatabaseUnusable, match="no column status: set RECONCILER_COLUMNS__STATUS"):
+        await up(empty_database, JOBS)
+
+    columns = await empty_database.fetch(COLUMNS.replace("workflow_executions", "jobs"))
+    assert [column["column_name"] for column in columns] == ["id", "state"]
+    assert not await empty_database.fetch("SELECT FROM pg_namespace WHERE nspname = 'reconciler'")
+
+
 async def test_a_role_with_the_name_of_our_schema(empty_database: Database) -> None:
     await empty_database.execute("CREATE ROLE reconciler LOGIN SUPERUSER")
     try:

@@ -22,7 +22,7 @@ from own_models import __file__ as example
 from reconciler.core.verdict import StatusValues
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
 from reconciler.postgres.application_table import find_missing
-from reconciler.postgres.migrate import migrate
+from reconciler.postgres.migrate import alembic_config, migrate
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import REVISION, TableMapping, TableNames
 from tests.conftest import Database
@@ -154,3 +154,17 @@ async def test_whatever_a_model_makes_of_it_migrate_finds_nothing_missing(
         missing = await connection.run_sync(make)
 
     assert not any(missing), missing
+
+
+async def test_the_way_back_keeps_the_index_that_is_the_models(
+    empty_database: Database, alembic: Callable[..., Any]
+) -> None:
+    await alembic(command.revision, "tables", autogenerate=True)
+    await alembic(command.upgrade, "head")
+    index = await empty_database.fetch(INDEX)
+    await migrate(empty_database.url, TableMapping())
+
+    config = alembic_config(empty_database.url, TableMapping())
+    await asyncio.to_thread(command.downgrade, config, "base")
+
+    assert await empty_database.fetch(INDEX) == index

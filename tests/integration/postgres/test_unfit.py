@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import pytest
@@ -350,3 +351,28 @@ async def test_a_read_only_database_is_waited_for(database: Database) -> None:
 
     assert not isinstance(refused.value, DatabaseUnfit)
     await database.table(writing=False)
+
+
+_STATEMENT = re.compile(r'(?:CREATE POLICY|GRANT) [^;]* TO "[^"]*"(?: USING \(true\))?')
+
+
+async def test_what_is_to_be_granted_can_be_typed(database: Database) -> None:
+    role = f"odd {uuid4().hex[:8]}"
+    columns = COLUMNS.replace("workflow_id", '"Workflow"')
+    await database.execute(f'CREATE SCHEMA "My App"; CREATE TABLE "My App"."Jobs" ({columns})')
+    await database.execute(
+        f'CREATE ROLE "{role}" LOGIN; GRANT USAGE ON SCHEMA "My App" TO "{role}"'
+    )
+    await database.execute('ALTER TABLE "My App"."Jobs" ENABLE ROW LEVEL SECURITY')
+    engine = open_engine(with_user(database.url, quote(role)))
+    try:
+        as_role = Database(database.url, engine, database.pool)
+        names = TableNames("Jobs", "My App", workflow_id="Workflow")
+        line = await refusal(as_role, names)
+        for statement in _STATEMENT.findall(line):
+            await database.execute(statement)
+
+        await as_role.table(names)
+    finally:
+        await engine.dispose()
+        await database.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
