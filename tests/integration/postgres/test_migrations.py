@@ -19,6 +19,7 @@ from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
 from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableMapping, TableNames
 from tests.conftest import Database, with_user
+from tests.integration.postgres.scripts import run_script
 
 MAPPING = TableMapping()
 JOBS = TableMapping(TableNames(table="jobs"))
@@ -215,17 +216,6 @@ async def test_the_index_is_built_beside_a_writing_application(empty_database: D
         await application.close()
 
     assert len(await empty_database.fetch(INDEX)) == 1
-
-
-async def run_script(database: Database, script: str) -> None:
-    """What psql would do; no transaction may be left open."""
-    connection = await asyncpg.connect(database.url)
-    try:
-        for statement in filter(str.strip, script.split(";\n")):
-            await connection.execute(statement)
-        assert not connection.is_in_transaction()
-    finally:
-        await connection.close()
 
 
 async def building(database: Database) -> None:

@@ -6,7 +6,6 @@ import io
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
@@ -17,6 +16,7 @@ from reconciler.postgres.application_table import find_missing
 from reconciler.postgres.migrate import migrate, migration_sql
 from reconciler.postgres.tables import RowFilter, TableMapping, TableNames
 from tests.conftest import Database
+from tests.integration.postgres.scripts import run_script
 
 JOBS = TableMapping(TableNames(table="jobs"))
 BUILT = ["table jobs: built index reconciler_jobs_running"]
@@ -266,14 +266,3 @@ async def test_a_value_with_a_percent_sign_is_printed_as_it_is(
         await migration_sql(each.url, of(("100%", "a:b")), output)
 
         assert "WHERE status IN ('100%', 'a:b');" in output.getvalue()
-
-
-async def run_script(database: Database, script: str) -> None:
-    """What psql would do; no transaction may be left open."""
-    connection = await asyncpg.connect(database.url)
-    try:
-        for statement in filter(str.strip, script.split(";\n")):
-            await connection.execute(statement)
-        assert not connection.is_in_transaction()
-    finally:
-        await connection.close()

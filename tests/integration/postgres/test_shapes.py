@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,7 +16,7 @@ from reconciler.core.undo import UndoReport
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.lookup import StoredRow, find_rows
 from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.postgres.migrate import alembic_config, migrate
+from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.undo import PostgresUndo
 from reconciler.reconcile import PassOptions, run_pass
@@ -24,6 +25,7 @@ from tests.conftest import Database, made_database
 from tests.debian_postgres import INSTALLED, debian_postgres
 from tests.factories import CLOSE_TIME, closed, policy
 from tests.fakes import ScriptedProbe
+from tests.integration.postgres.scripts import run_script
 from tests.integration.postgres.shapes import (
     BROKEN,
     DONE,
@@ -107,6 +109,42 @@ async def test_a_table_is_fitted_reconciled_undone_and_left_as_it_was(
     assert await rows(empty, table) == before
     await asyncio.to_thread(command.downgrade, alembic_config(empty.url, shape.mapping), "base")
     assert await empty.fetch(DEFINITION) == definition
+
+
+#: Those that differ in what `migrate` has to do to them.
+PRINTED = [
+    "plain, without the columns that are written",
+    "quoted names, uuid key, enum, times without zone",
+    "text key, several running values, check, no message",
+    "integer key, status as numbers, no run id",
+    "partitioned by time",
+    "triggers and foreign keys",
+]
+
+
+@pytest.mark.parametrize("shape", [SHAPES[name] for name in PRINTED], ids=PRINTED)
+async def test_what_is_printed_does_the_same_and_it_can_go_up_and_down_and_up(
+    empty_database: Database, shape: Shape
+) -> None:
+    """`--sql`, run by hand as a DBA would; the rows are as they were throughout."""
+    await empty_database.execute(shape.sql)
+    definition = await empty_database.fetch(DEFINITION)
+    table = await map_table(empty_database.engine, shape.mapping, writing=False)
+    before = await rows(empty_database, table)
+    output = io.StringIO()
+
+    await migration_sql(empty_database.url, shape.mapping, output)
+    assert await empty_database.fetch(DEFINITION) == definition
+    await run_script(empty_database, output.getvalue())
+
+    assert await migrate(empty_database.url, shape.mapping) == []
+    fitted = await empty_database.fetch(DEFINITION)
+    config = alembic_config(empty_database.url, shape.mapping)
+    await asyncio.to_thread(command.downgrade, config, "base")
+    assert await empty_database.fetch(DEFINITION) == definition
+    assert len(await migrate(empty_database.url, shape.mapping)) == 1 + len(shape.added)
+    assert await empty_database.fetch(DEFINITION) == fitted
+    assert await rows(empty_database, table) == before
 
 
 async def rows(database: Database, table: MappedTable) -> dict[str, StoredRow]:

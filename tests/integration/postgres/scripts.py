@@ -1,0 +1,18 @@
+"""What `reconciler migrate --sql` prints, run as psql would run it."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from tests.conftest import Database
+
+
+async def run_script(database: Database, script: str) -> None:
+    """Statement by statement; no transaction may be left open."""
+    connection = await asyncpg.connect(database.url)
+    try:
+        for statement in filter(str.strip, script.split(";\n")):
+            await connection.execute(statement)
+        assert not connection.is_in_transaction()
+    finally:
+        await connection.close()
