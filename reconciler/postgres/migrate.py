@@ -20,6 +20,7 @@ from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.application_table import Additions, add_missing, find_missing
 from reconciler.postgres.engine import open_engine, translated
 from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
+from reconciler.postgres.unfit import check_primary
 
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
@@ -106,8 +107,11 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
 
     Building an index concurrently waits for every transaction that holds a snapshot, so neither
     those who wait for the lock nor its holder may hold one: tries are transactions of their own,
-    and the holder gets rid of the portal that its try has left open.
+    and the holder gets rid of the portal that its try has left open. Raises `ReadOnly` on a server
+    that takes no writes, be there anything to write or not.
     """
+    async with engine.connect() as connection:
+        await check_primary(connection)
     # The transaction is idle while the index is built, however long that takes.
     taken = sa.select(
         sa.func.pg_try_advisory_xact_lock(_LOCK),

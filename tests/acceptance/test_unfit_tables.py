@@ -1,0 +1,145 @@
+"""Tables and servers that cannot be used: one line, the right exit code, and nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import TableMapping
+from tests.acceptance.command import Command
+from tests.acceptance.daemon import HURRIED, daemon
+from tests.conftest import Database, with_user
+from tests.polling import eventually
+from tests.standby import primary_and_replica
+
+UNFIT = {
+    "a wrong column": (
+        "ALTER TABLE workflow_executions RENAME completed_at TO ended",
+        "has no column completed_at: set RECONCILER_COLUMNS__COMPLETED_AT (empty: there is none)",
+    ),
+    "a status that is too long": (
+        "ALTER TABLE workflow_executions ALTER status TYPE varchar(8)",
+        "character varying(8), cannot hold 'completed' (RECONCILER_STATUSES__COMPLETED)",
+    ),
+    "an enum without the value": (
+        """
+        CREATE TYPE state AS ENUM ('running', 'failed'); DROP INDEX {index};
+        ALTER TABLE workflow_executions ALTER status DROP DEFAULT,
+            ALTER status TYPE state USING status::state
+        """,
+        "state of running, failed, cannot hold 'completed' (RECONCILER_STATUSES__COMPLETED)",
+    ),
+    "a view": (
+        """
+        ALTER TABLE workflow_executions RENAME TO rows;
+        CREATE VIEW workflow_executions AS SELECT * FROM rows
+        """,
+        "workflow_executions is a view, not a table: set RECONCILER_TABLE to the table itself",
+    ),
+    "a foreign table": (
+        """
+        ALTER TABLE workflow_executions RENAME TO rows; CREATE FOREIGN DATA WRAPPER far;
+        CREATE SERVER away FOREIGN DATA WRAPPER far;
+        CREATE FOREIGN TABLE workflow_executions (id int, status text) SERVER away
+        """,
+        "workflow_executions is a foreign table, not a table: set RECONCILER_TABLE to the table",
+    ),
+    "rows that are hidden": (
+        "ALTER TABLE workflow_executions ENABLE ROW LEVEL SECURITY",
+        "row-level security may hide rows of workflow_executions from role {role}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "told"), UNFIT.values(), ids=UNFIT.keys())
+async def test_a_table_that_does_not_fit(
+    reconciler: Command, database: Database, made: str, told: str
+) -> None:
+    role = f"app_{uuid4().hex[:8]}"
+    await database.insert("wf", "r")
+    await database.execute(made.format(index="reconciler_workflow_executions_running"))
+    await database.execute(
+        f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA reconciler TO {role};"
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public, reconciler TO {role}"
+    )
+    try:
+        for arguments in (["once"], ["run"], ["backfill", "--apply", "--yes"]):
+            result = await reconciler(
+                *arguments,
+                DATABASE_URL=with_user(database.url, role),
+                RECONCILER_HTTP_PORT="0",
+                RECONCILER_LOG_LEVEL="error",
+            )
+            assert (result.code, result.out, result.err.count("\n")) == (4, "", 1), result.err
+            assert result.err.startswith("reconciler: ")
+            assert told.format(role=role) in result.err
+    finally:
+        await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert await database.fetch("SELECT FROM reconciler.passes") == []
+    if "FOREIGN" not in made:
+        rows = await database.fetch("SELECT status::text FROM workflow_executions")
+        assert rows == [{"status": "running"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "told"),
+    [
+        (
+            ["once"],
+            {"RECONCILER_COLUMNS__RUN_ID": "", "RECONCILER_COLUMNS__CREATED_AT": ""},
+            "RECONCILER_COLUMNS: with neither run_id nor created_at nothing tells one use",
+        ),
+        (
+            ["backfill", "--since", "90d"],
+            {"RECONCILER_COLUMNS__CREATED_AT": ""},
+            "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none",
+        ),
+        (
+            ["backfill", "--until", "2026-01-31"],
+            {"RECONCILER_COLUMNS__CREATED_AT": ""},
+            "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none",
+        ),
+        (["run"], {"RECONCILER_WHERE": "tenant="}, "RECONCILER_WHERE: must look like column=v"),
+    ],
+    ids=["neither run id nor creation time", "since", "until", "a filter that is empty"],
+)
+async def test_a_mapping_that_cannot_be(
+    reconciler: Command, arguments: list[str], variables: dict[str, str], told: str
+) -> None:
+    result = await reconciler(*arguments, **variables)
+
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result.err
+    assert told in result.err
+
+
+async def test_a_read_replica(reconciler: Command) -> None:
+    """Refused by what runs once, and waited for by the loop: after a failover it may be over."""
+    async with primary_and_replica() as pair:
+        await migrate(pair.primary.url, TableMapping())
+        await pair.in_step()
+        on_replica = {**reconciler.environment, "DATABASE_URL": pair.replica.url}
+        command = replace(reconciler, environment=on_replica, limits=HURRIED)
+        told = "this server is a read replica: point DATABASE_URL at the primary"
+        database = Database(pair.replica.url, None)  # type: ignore[arg-type]
+
+        for arguments in (["once"], ["migrate"], ["backfill", "--apply", "--yes"]):
+            refused = await command(*arguments)
+            assert (refused.code, refused.out, refused.err.count("\n")) == (4, "", 1)
+            assert told in refused.err
+        assert (await command("once", "--dry-run")).code == 0, "it may be read"
+        printed = await command("migrate", "--sql", RECONCILER_TABLE="jobs")
+        assert (printed.code, "CREATE TABLE jobs" in printed.out) == (0, True)
+
+        async with daemon(command) as running:
+            assert told in (await running.said("waiting"))["error"]
+            assert await database.fetch("SELECT FROM reconciler.passes") == []
+            await pair.promote()
+
+            async def has_passed() -> bool:
+                return bool(await database.fetch("SELECT FROM reconciler.passes"))
+
+            await eventually(has_passed)
+            assert await running.stop() == 0
