@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from alembic.operations import Operations
+from alembic.util import CommandError
 
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.relation import look_up, quoted_name
@@ -89,7 +90,12 @@ def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> No
 
 
 def remove_added(op: Operations, mapping: TableMapping) -> None:
-    """Take out what `add_missing` added. The table itself stays, whoever made it: it has rows."""
+    """Take out what `add_missing` added. The table itself stays, whoever made it: it has rows.
+
+    Raises `CommandError`, which is Alembic's, where there is no database to read that from.
+    """
+    if op.get_context().as_sql:
+        raise CommandError("what was added is read from the database: downgrade without --sql")
     connection, names = op.get_bind(), mapping.names
     table = quoted_name(connection.dialect, names)
     marked = connection.scalars(_MARKED_COLUMNS, {"table": table, "mark": MARK}).all()

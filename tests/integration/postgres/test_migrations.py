@@ -6,13 +6,16 @@ import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable
@@ -147,6 +150,32 @@ async def test_the_way_back_keeps_a_table_that_we_made(database: Database) -> No
     assert (await database.fetch("SELECT workflow_id FROM workflow_executions")) == [
         {"workflow_id": "wf"}
     ]
+
+
+async def test_the_way_back_by_alembics_own_command_goes_by_the_settings(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`alembic -c alembic/alembic.ini downgrade base`, as docs/tables.md has it."""
+    await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, status text)")
+    before = await database.fetch(INDEXES)
+    both = replace(JOBS, statuses=StatusValues(running=("pending", "running")))
+    assert len(await up(database, both)) == 3
+    for name in ("WHERE", "COLUMNS__RUN_ID", "STATUSES__COMPLETED"):
+        monkeypatch.delenv(f"RECONCILER_{name}", raising=False)
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    monkeypatch.setenv("RECONCILER_TABLE", "jobs")
+    monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", "pending,running")
+    monkeypatch.chdir(tmp_path)
+    config = Config(Path(__file__).parents[3] / "alembic" / "alembic.ini")
+
+    with pytest.raises(CommandError, match="is read from the database: downgrade without --sql"):
+        await asyncio.to_thread(command.downgrade, config, "head:base", sql=True)
+    await asyncio.to_thread(command.downgrade, config, "base")
+
+    assert await database.fetch(INDEXES) == before
+    columns = await database.fetch(COLUMNS.replace("workflow_executions", "jobs"))
+    assert [column["column_name"] for column in columns] == ["id", "status"]
+    assert len(await database.fetch(INDEX)) == 1, "that of a table of other settings stays"
 
 
 async def test_up_down_up(empty_database: Database) -> None:
