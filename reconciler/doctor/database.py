@@ -25,7 +25,7 @@ from reconciler.postgres.tables import OWN_SCHEMA, REVISION, is_running
 from reconciler.settings.model import Settings
 
 DATABASE, POOLER, SCHEMA = "database", "pooler", "schema"
-_NO_TABLE = "the table cannot be read"
+_NO_TABLE = "the table cannot be used"
 #: Passes that are looked at.
 PASSES = 100
 #: Seconds that a second connection may take to come through a pooler.
@@ -112,7 +112,7 @@ class DatabaseChecks:
 
     async def _index(self) -> Sequence[Finding]:
         if self.table is None:
-            return [not_checked(judge.INDEX, "the table cannot be read")]
+            return [not_checked(judge.INDEX, "the table cannot be used")]
         plan = await plan_page(self._engine, self.table, self._settings.batch_size)
         mapping = self.table.mapping
         names = mapping.names

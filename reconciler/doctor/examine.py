@@ -78,6 +78,6 @@ async def _check_both(
 
 def _lacking(database: DatabaseChecks, temporal: TemporalChecks) -> Iterator[str]:
     if database.table is None:
-        yield database.checks.gone or "the table cannot be read"
+        yield database.checks.gone or "the table cannot be used"
     if temporal.namespace is None:
         yield temporal.checks.gone or "the namespace cannot be used"

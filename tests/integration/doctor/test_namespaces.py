@@ -92,6 +92,7 @@ async def test_an_outcome_is_lost_behind_older_rows_that_lose_nothing(patient: P
     for _ in range(11):
         await insert(patient, OTHER, 3 * DAY)
     await insert(patient, None, 2 * DAY)
+    await insert(patient, None)  # its workflow may be about to start
 
     oldest = (await patient.findings(Level.WARNING))["oldest row"]
 

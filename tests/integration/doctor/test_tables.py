@@ -63,7 +63,7 @@ async def test_what_is_no_table(patient: Patient, kind: str, made: str) -> None:
 
     found = {each.check: each for each in (await patient.examine()).findings}
     assert found["privileges"].message == "not checked: see table"
-    assert found["index"].message == "not checked: the table cannot be read"
+    assert found["index"].message == "not checked: the table cannot be used"
 
 
 STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER status TYPE"
