@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from temporalio.api.workflowservice.v1 import (
     RegisterNamespaceRequest,
     UpdateNamespaceRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from reconciler.core.model import Missing
@@ -34,9 +35,8 @@ def _duration(of: timedelta) -> Duration:
     return Duration(seconds=int(of.total_seconds()))
 
 
-@pytest.fixture
-async def short_lived(temporal: Client) -> Client:
-    """A client of a namespace where closed workflows are gone after a second."""
+async def short_lived(temporal: Client) -> Stage:
+    """In a namespace of its own, where closed workflows are gone a second later, or two."""
     namespace = f"short-{uuid4().hex[:8]}"
     await temporal.workflow_service.register_namespace(
         RegisterNamespaceRequest(
@@ -45,38 +45,49 @@ async def short_lived(temporal: Client) -> Client:
         )
     )
     client = Client(temporal.service_client, namespace=namespace)
-    probe = Stage(database=None, client=client, prefix="probe")  # type: ignore[arg-type]
+    stage = Stage(database=None, client=client, prefix="case")  # type: ignore[arg-type]
 
     async def known() -> bool:
         try:
-            await probe.closed()
+            await stage.closed("probe")
         except RPCError:  # a new namespace takes a moment to be known everywhere
             return False
         return True
 
     await eventually(known, seconds=30)
-    return client
+    return stage
 
 
 @pytest.fixture
-async def stage(database: Database, short_lived: Client) -> AsyncIterator[Stage]:
+async def stage(database: Database, temporal: Client) -> AsyncIterator[Stage]:
     """A workflow that has expired; and after the retention was raised, one of each other kind."""
-    stage = Stage(database, short_lived, "case")
-    expired = await stage.closed("expired")
+    stage, control = await asyncio.gather(short_lived(temporal), short_lived(temporal))
+    stage = replace(stage, database=database)
+    expired = await _expired(stage)
     await stage.insert(expired, age=OLD)
     await stage.insert(expired, age=OLD + timedelta(minutes=5))
-    world = World(short_lived, "nobody", expired.id)
-
-    async def gone() -> bool:
-        return await world.observe(world.row(expired)) == Missing()
-
-    await eventually(gone, seconds=30)
-    await _raise_retention(short_lived)
+    await _raise_retention(stage.client)
+    closed = await _closed_for_longer(stage, control)
     await stage.insert_missing(age=YOUNG, started=False)
     await stage.insert(await stage.deleted(), age=YOUNG)
-    await stage.insert(await stage.closed("closed"), age=YOUNG)
+    await stage.insert(closed, age=YOUNG)
     yield stage
     await stage.end()
+
+
+async def _expired(stage: Stage) -> WorkflowHandle[object, object]:
+    handle = await stage.closed(f"expired-{uuid4().hex[:8]}")
+
+    async def gone() -> bool:
+        return await _is_gone(handle, stage.client)
+
+    await eventually(gone, seconds=30)
+    return handle
+
+
+async def _is_gone(handle: WorkflowHandle[object, object], client: Client) -> bool:
+    world = World(client, "nobody", handle.id)
+    return await world.observe(world.row(handle)) == Missing()
 
 
 async def _raise_retention(client: Client) -> None:
@@ -85,18 +96,33 @@ async def _raise_retention(client: Client) -> None:
     await client.workflow_service.update_namespace(
         UpdateNamespaceRequest(namespace=client.namespace, config=config)
     )
-    stage = Stage(database=None, client=client, prefix="probe")  # type: ignore[arg-type]
     world = World(client, "nobody", "")
 
     async def in_force() -> bool:
         return (await world.probe.retention()) == RETENTION
 
     await eventually(in_force, seconds=30)
-    # What starts a workflow may know of it later than what describes the namespace.
-    handle = await stage.closed(f"after-{uuid4().hex[:8]}")
-    await asyncio.wait_for(handle.describe(), 10)
 
 
+async def _closed_for_longer(stage: Stage, control: Stage) -> WorkflowHandle[object, object]:
+    """One that was closed when whatever closes workflows knew of the raised retention.
+
+    When it will go is settled when it closes, by a service that learns of a change later than the
+    one that describes the namespace. It has known if the workflow outlives two that were closed
+    after it, one after the other, where nothing was raised: a retention of one second is varied by
+    no more than another.
+    """
+    while True:
+        handle = await stage.closed(f"closed-{uuid4().hex[:8]}")
+        for _ in range(2):
+            await _expired(control)
+            if await _is_gone(handle, stage.client):
+                break
+        else:
+            return handle
+
+
+@pytest.mark.timeout(150)
 async def test_never_started_deleted_and_expired_are_told_apart(
     reconciler: Command, stage: Stage
 ) -> None:
