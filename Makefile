@@ -17,7 +17,7 @@ demo: $(STAMP) ## Run the whole thing on an embedded Temporal and PostgreSQL
 	@$(BIN)/reconciler demo
 
 test: $(STAMP) ## Run all tests, on real servers
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 	$(BIN)/pytest tests/unit

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from reconciler.core.report import PassOutcome, Report
 from reconciler.errors import ConfigurationError
-from reconciler.settings.model import Settings
+
+if TYPE_CHECKING:
+    from reconciler.settings.model import Settings
 
 OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
@@ -33,7 +35,7 @@ def load(**options: Any) -> Settings:
     """The settings, with options of the command line in place of some; logs are set up."""
     from reconciler.logs import configure_logs
     from reconciler.settings.load import load_settings
-    from reconciler.settings.model import LogFormat
+    from reconciler.settings.model import LogFormat, Settings
 
     settings = load_settings(Settings, **options)
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
@@ -30,7 +30,9 @@ from reconciler.cli.base import (
 )
 from reconciler.core.report import PassReport
 from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
-from reconciler.settings.model import Settings
+
+if TYPE_CHECKING:
+    from reconciler.settings.model import Settings
 
 __all__ = ["cli", "run"]
 

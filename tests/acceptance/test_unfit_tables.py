@@ -123,7 +123,7 @@ async def test_a_read_replica(reconciler: Command) -> None:
         on_replica = {**reconciler.environment, "DATABASE_URL": pair.replica.url}
         command = replace(reconciler, environment=on_replica, limits=HURRIED)
         told = "this server is a read replica: point DATABASE_URL at the primary"
-        database = Database(pair.replica.url, None)  # type: ignore[arg-type]
+        database = Database(pair.replica.url, None, None)  # type: ignore[arg-type]
 
         for arguments in (["once"], ["migrate"], ["backfill", "--apply", "--yes"]):
             refused = await command(*arguments)

@@ -93,6 +93,7 @@ def test_a_bug_shows_where_it_is(
         pytest.param("reconciler", ("sqlalchemy", "temporalio", "pydantic"), id="the package"),
         pytest.param("reconciler.temporal.failure", ("sqlalchemy", "asyncpg"), id="failure texts"),
         pytest.param("reconciler.reconcile", ("sqlalchemy", "temporalio.client"), id="the pass"),
+        pytest.param("reconciler.cli.main", ("sqlalchemy", "temporalio", "pydantic"), id="help"),
     ],
 )
 def test_imports_stay_light(module: str, unwanted: tuple[str, ...]) -> None:
