@@ -78,6 +78,22 @@ class Patient:
         return failures
 
 
+def levels(found: Found, checks: tuple[str, ...]) -> set[Level]:
+    return {found[check].level for check in checks}
+
+
+async def assert_found(patient: Patient, check: str, level: Level, told: str, mend: str) -> Found:
+    """One thing is wrong, and nothing else is said to be."""
+    found = await patient.findings(level)
+    finding = found[check]
+    assert finding.level is level, found
+    assert told in finding.message
+    assert mend in finding.mend
+    worse = {name for name, each in found.items() if each.level in (Level.WARNING, Level.FAILURE)}
+    assert worse == {check}
+    return found
+
+
 @pytest.fixture
 def patient(
     database: Database, temporal_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -52,6 +52,16 @@ async def test_without_run_ids_no_row_tells_temporals_clock(patient: Patient) ->
     assert "RECONCILER_COLUMNS__RUN_ID is empty" in found["temporal clock"].message
 
 
+async def test_a_column_that_is_too_short_for_whole_messages(patient: Patient) -> None:
+    await patient.database.execute(
+        "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(60)"
+    )
+
+    table = (await patient.findings(Level.OK))["table"]
+
+    assert table.message.endswith(", messages are cut at 60 characters")
+
+
 async def test_a_partitioned_table(patient: Patient) -> None:
     shape = SHAPES["partitioned by time"]
     await patient.database.execute(shape.sql)

@@ -122,6 +122,13 @@ async def test_a_column_that_does_not_fit(
 
     await assert_refused(patient, ("table", told, mend))
     await assert_others_are_checked(patient)
+    (privileges,) = [
+        each for each in (await patient.examine()).findings if each.check == "privileges"
+    ]
+    assert (privileges.level, privileges.message) == (
+        Level.OK,
+        "may use the columns that are there",
+    )
 
 
 async def test_a_filter_by_what_its_column_cannot_hold(patient: Patient) -> None:

@@ -1,0 +1,110 @@
+"""What works and will hurt: outcomes that get lost, clocks, and who else is at work."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.client import Client
+
+from reconciler.doctor.findings import Level
+from reconciler.keeper import LEASE_TIME
+from reconciler.postgres.lease import Lease
+from tests.integration.doctor.conftest import Patient, assert_found, levels
+from tests.integration.postgres.past import pass_over
+from tests.world import World
+
+
+async def test_an_outcome_that_is_about_to_be_lost(
+    patient: Patient, temporal: Client, workflow_id: str
+) -> None:
+    handle = await temporal.start_workflow("Scripted", id=workflow_id, task_queue="nobody")
+    await handle.terminate("end")
+    yesterday = datetime.now(UTC) - timedelta(hours=20)
+    run_id = handle.first_execution_run_id
+    await patient.database.insert(workflow_id, run_id, created_at=yesterday)
+
+    found = await patient.findings(Level.WARNING)
+
+    assert found["oldest row"].level is Level.WARNING
+    assert "1 ended, and Temporal forgets how in 24 h" in found["oldest row"].message
+    assert "reconciler once" in found["oldest row"].mend
+
+
+async def test_outcomes_that_are_lost(patient: Patient, workflow_id: str) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    await patient.database.insert(workflow_id, None, created_at=long_ago)
+
+    await assert_found(
+        patient, "oldest row", Level.WARNING, "1 not in Temporal", "reconciler backfill"
+    )
+
+
+async def test_the_oldest_rows_are_looked_at_and_no_others(patient: Patient, world: World) -> None:
+    row = world.row(await world.start("wait"))
+    await patient.database.insert_many(15, row.workflow_id, row.run_id)
+    await patient.database.execute(
+        "UPDATE workflow_executions SET created_at = now() - interval '3 days'"
+    )
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    await patient.database.insert(f"{row.workflow_id}-gone", None, created_at=long_ago)
+
+    found = await patient.findings(Level.WARNING)
+
+    assert "of the oldest 10, 1 not in Temporal" in found["oldest row"].message
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level"),
+    [(timedelta(seconds=30), Level.WARNING), (timedelta(minutes=10), Level.FAILURE)],
+    ids=["ahead", "ahead by more than the grace"],
+)
+async def test_a_host_whose_clock_is_wrong(
+    patient: Patient, ahead: timedelta, level: Level
+) -> None:
+    patient.ahead = ahead
+
+    await assert_found(patient, "clock", level, "ahead of the database's", "NTP")
+
+
+async def test_ages_are_by_the_databases_clock(patient: Patient) -> None:
+    patient.ahead = timedelta(days=400)
+    await patient.database.insert("wf", None)
+    await pass_over(patient.database)
+
+    found = await patient.findings(Level.FAILURE)
+
+    assert found["clock"].level is Level.FAILURE
+    assert levels(found, ("oldest row", "passes")) == {Level.OK}
+    assert " d ago" not in found["passes"].message
+
+
+async def test_a_temporal_whose_clock_is_ahead(
+    patient: Patient, temporal: Client, workflow_id: str
+) -> None:
+    handle = await temporal.start_workflow("Scripted", id=workflow_id, task_queue="nobody")
+    await patient.database.insert(workflow_id, handle.first_execution_run_id)
+    patient.ahead = timedelta(minutes=-5)
+
+    found = await patient.findings(Level.WARNING)
+
+    assert found["temporal clock"].level is Level.WARNING
+    assert "min ahead of this host's" in found["temporal clock"].message
+    await handle.terminate("end of test")
+
+
+async def test_a_loop_of_another_namespace_on_the_same_table(patient: Patient) -> None:
+    lease = Lease(patient.database.engine, "workflow_executions", "staging", "web-1/7/ab")
+    await lease.claim(LEASE_TIME)
+
+    await assert_found(
+        patient, "lease", Level.WARNING, "'staging' by web-1/7/ab", "check TEMPORAL_NAMESPACE"
+    )
+
+
+async def test_a_last_pass_that_failed(patient: Patient) -> None:
+    await pass_over(patient.database, error="Temporal is unreachable: check TEMPORAL_ADDRESS")
+
+    await assert_found(
+        patient, "passes", Level.WARNING, "aborted: Temporal is", "check TEMPORAL_ADDRESS"
+    )
