@@ -203,16 +203,7 @@ async def open_app(
         if writing:
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, runtime)
-        log.debug(
-            "connected",
-            temporal=temporal["target_host"],
-            namespace=namespace.name,
-            retention=str(namespace.retention),
-            capabilities=sorted(namespace.capabilities),
-            table=table.full_name,
-        )
-        if mapping.names.created_at is None:
-            log.info("no column for created_at: rows Temporal does not know are never judged")
+        _tell(temporal["target_host"], namespace, table)
         policy = settings.policy(namespace.retention, table.error_message_length)
         over = table.scope, table.scope_namespace(namespace.name)
         history = books.history(*over, policy.statuses)
@@ -222,6 +213,19 @@ async def open_app(
         )
         kept = history, table, books, pruning
         yield App(settings, namespace, policy, rpc, *kept, engine, probe, decoding)
+
+
+def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:
+    log.debug(
+        "connected",
+        temporal=target,
+        namespace=namespace.name,
+        retention=str(namespace.retention),
+        capabilities=sorted(namespace.capabilities),
+        table=table.full_name,
+    )
+    if table.mapping.names.created_at is None:
+        log.info("no column for created_at: rows Temporal does not know are never judged")
 
 
 async def migrate(settings: Settings) -> list[str]:

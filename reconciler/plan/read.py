@@ -15,14 +15,7 @@ from typing import BinaryIO
 from reconciler.core.model import Finish, RowId
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, Unusable
-from reconciler.plan.model import (
-    MAX_LINE,
-    VERSION,
-    Json,
-    PlanHeader,
-    Trailer,
-    from_line,
-)
+from reconciler.plan.model import MAX_LINE, VERSION, Json, PlanHeader, Trailer, from_line
 from reconciler.plan.rows import row_from_json
 
 _ReadId = Callable[[int | str], RowId]

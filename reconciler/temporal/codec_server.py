@@ -19,7 +19,7 @@ from temporalio.converter import DataConverter
 
 from reconciler.core.text import one_line
 from reconciler.temporal.attributes import message_in
-from reconciler.temporal.decoding import CodecAway, Undecodable
+from reconciler.temporal.decoding import SAMPLE, CodecAway, Undecodable
 
 #: Bytes of an answer. A failure has two megabytes at most where the server's limit was left alone.
 MAX_ANSWER = 4 * 1024 * 1024
@@ -30,8 +30,6 @@ _REFUSED = (401, 403)
 _NOT_OFFERED = (404, 405, 501)
 # The server is not well, or asks for fewer calls: no matter of what was to be decoded.
 _UNWELL = (429, *range(500, 600))
-
-SAMPLE = {"message": "a sample of the reconciler", "stack_trace": ""}
 
 
 class HttpStatus(Undecodable):

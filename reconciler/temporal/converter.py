@@ -24,12 +24,11 @@ from temporalio.converter import DataConverter, WorkflowSerializationContext
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError
 from reconciler.temporal.attributes import message_in
-from reconciler.temporal.decoding import CodecAway, Undecodable
+from reconciler.temporal.decoding import SAMPLE, CodecAway, Undecodable
 
 SETTING = "RECONCILER_DATA_CONVERTER"
 #: Seconds that a codec has to come to its end when everything is closed.
 CLOSE_TIMEOUT = 1.0
-SAMPLE = {"message": "a sample of the reconciler", "stack_trace": ""}
 
 # What code of others may raise, short of what ends a coroutine.
 _ANYTHING = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt)

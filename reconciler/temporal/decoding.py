@@ -33,6 +33,9 @@ SLOW = 1.0
 #: Reasons that are told apart in one pass.
 MAX_REASONS = 20
 
+#: What a decoder is tried with.
+SAMPLE = {"message": "a sample of the reconciler", "stack_trace": ""}
+
 log = structlog.get_logger(__name__)
 
 
