@@ -67,9 +67,9 @@ def parse_where(value: object) -> object:
         return None
     if not isinstance(value, str):
         return value
-    column, equals, values = value.partition("=")
+    column, _, values = value.partition("=")
     parsed = parse_values(values)
-    if not (equals and column.strip() and isinstance(parsed, tuple) and parsed and all(parsed)):
+    if not (column.strip() and isinstance(parsed, tuple) and parsed and all(parsed)):
         raise ValueError("must look like column=value or column=value,value")
     return RowFilter(column.strip(), parsed)
 

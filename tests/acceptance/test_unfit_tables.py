@@ -11,7 +11,7 @@ from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping
 from tests.acceptance.command import Command
 from tests.acceptance.daemon import HURRIED, daemon
-from tests.conftest import Database, with_user
+from tests.conftest import Database, opened, with_user
 from tests.polling import eventually
 from tests.standby import primary_and_replica
 
@@ -123,8 +123,6 @@ async def test_a_read_replica(reconciler: Command) -> None:
         on_replica = {**reconciler.environment, "DATABASE_URL": pair.replica.url}
         command = replace(reconciler, environment=on_replica, limits=HURRIED)
         told = "this server is a read replica: point DATABASE_URL at the primary"
-        database = Database(pair.replica.url, None, None)  # type: ignore[arg-type]
-
         for arguments in (["once"], ["migrate"], ["backfill", "--apply", "--yes"]):
             refused = await command(*arguments)
             assert (refused.code, refused.out, refused.err.count("\n")) == (4, "", 1)
@@ -133,7 +131,7 @@ async def test_a_read_replica(reconciler: Command) -> None:
         printed = await command("migrate", "--sql", RECONCILER_TABLE="jobs")
         assert (printed.code, "CREATE TABLE jobs" in printed.out) == (0, True)
 
-        async with daemon(command) as running:
+        async with opened(pair.replica.url) as database, daemon(command) as running:
             assert told in (await running.said("waiting"))["error"]
             assert await database.fetch("SELECT FROM reconciler.passes") == []
             await pair.promote()

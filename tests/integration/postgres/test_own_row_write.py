@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.tables import RowFilter, TableNames
 from reconciler.postgres.write import own_row_write
 from tests.conftest import Database
 from tests.polling import eventually
@@ -202,18 +202,22 @@ async def test_the_index_that_migrate_makes_serves(database: Database, type_: st
         "INSERT INTO workflow_executions (workflow_id, run_id)"
         f" SELECT md5(n::text)::{type_}, 'r' || n FROM generate_series(1, 5000) n"
     )
+    await database.execute("ALTER TABLE workflow_executions ADD space text, ADD tenant int")
     await database.execute("ANALYZE workflow_executions")
-    compiled = own_row_write(await database.table()).compile(dialect=database.engine.dialect)
-    values = {**compiled.params, **given("8f14e45fceea167a5a36dedd4bea2543")}  # md5 of 7
+    statuses, of_seven = StatusValues(("pending", "running")), RowFilter("tenant", ("7",))
+    for mapping in ((), (TableNames(namespace="space"), statuses, of_seven)):
+        table = await database.table(*mapping)
+        compiled = own_row_write(table).compile(dialect=database.engine.dialect)
+        values = {**compiled.params, **given("8f14e45fceea167a5a36dedd4bea2543")}  # md5 of 7
 
-    async with database.engine.connect() as connection:
-        plan = await connection.exec_driver_sql(
-            f"EXPLAIN {compiled}", tuple(values[name] for name in compiled.positiontup or ())
-        )
-        lines = "\n".join(plan.scalars())
+        async with database.engine.connect() as connection:
+            plan = await connection.exec_driver_sql(
+                f"EXPLAIN {compiled}", tuple(values[name] for name in compiled.positiontup or ())
+            )
+            lines = "\n".join(plan.scalars())
 
-    assert "ix_workflow_executions_workflow_id" in lines
-    assert "Seq Scan" not in lines
+        assert "ix_workflow_executions_workflow_id" in lines
+        assert "Seq Scan" not in lines
 
 
 async def test_without_a_run_id_a_row_must_name_the_namespace(database: Database) -> None:

@@ -13,14 +13,20 @@ from sqlalchemy.orm import DeclarativeBase
 from reconciler.core.verdict import StatusValues
 from reconciler.models import WorkflowExecutionMixin
 from reconciler.postgres.application_table import find_missing
+from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.migrate import migrate, migration_sql
+from reconciler.postgres.page_plan import plan_page
+from reconciler.postgres.relation import find_relation
 from reconciler.postgres.tables import RowFilter, TableMapping, TableNames
 from tests.conftest import Database
 from tests.integration.postgres.scripts import run_script
 
 JOBS = TableMapping(TableNames(table="jobs"))
 BUILT = ["table jobs: built index reconciler_jobs_running"]
-COLUMNS = "id int, workflow_id text, status text, completed_at timestamptz, error_message text"
+COLUMNS = (
+    "id int, workflow_id text, run_id text, status text, created_at timestamptz,"
+    " completed_at timestamptz, error_message text"
+)
 INDEXES = """
     SELECT c.relname AS name, i.indisvalid AS valid, pg_get_indexdef(i.indexrelid) AS definition
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
@@ -40,6 +46,14 @@ async def missing(database: Database, mapping: TableMapping) -> tuple[str, ...]:
     """The statements that `migrate` would run for the index."""
     async with database.engine.connect() as connection:
         return (await connection.run_sync(find_missing, mapping)).index
+
+
+async def serves(database: Database, mapping: TableMapping) -> bool:
+    """Whether PostgreSQL can read a page of running rows by it."""
+    async with database.engine.connect() as connection:
+        relation, table = await find_relation(connection, mapping)
+    plan = await plan_page(database.engine, MappedTable(table, mapping, relation), 10)
+    return plan.servable
 
 
 async def by_hand(database: Database, *statements: str) -> None:
@@ -77,8 +91,10 @@ class TestIsKnownAgain:
         await by_hand(database, *await missing(database, mapping))
 
         assert await missing(database, mapping) == ()
+        assert await serves(database, mapping)
         again = replace(mapping, statuses=StatusValues(tuple(reversed(running))))
         assert await missing(database, again) == (), "the order makes no difference"
+        assert await serves(database, again)
         drop, build, mark = await missing(database, other)
         assert (drop[:4], build[:6], mark[:7]) == ("DROP", "CREATE", "COMMENT")
 
@@ -101,7 +117,9 @@ class TestIsKnownAgain:
         await make(database, f"{COLUMNS}, tenant int")
         await by_hand(database, *await missing(database, JOBS))
 
-        assert await missing(database, replace(JOBS, where=RowFilter("tenant", ("7",)))) == ()
+        filtered = replace(JOBS, where=RowFilter("tenant", ("7",)))
+        assert await missing(database, filtered) == ()
+        assert await serves(database, filtered)
 
 
 def JOBS_WITH(**names: str) -> TableMapping:  # noqa: N802
