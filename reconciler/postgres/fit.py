@@ -51,6 +51,27 @@ def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
             )
 
 
+# Triggers before an update of a row may still put something there.
+_NEVER_NULL = sa.text(
+    "SELECT attnotnull AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid"
+    "  AND NOT tgisinternal AND tgtype & 19 = 19)"
+    " FROM pg_attribute WHERE attrelid = :oid AND attname = :column"
+)
+
+
+async def unfillable(
+    connection: AsyncConnection, relation: Relation, names: TableNames
+) -> AsyncIterator[str]:
+    """A line if no row that has completed could be written, which has no message."""
+    name, table = names.error_message, names.full_name
+    if await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
+        yield (
+            f"column {name} of {table} is NOT NULL, and what has completed has no message: "
+            f"ALTER TABLE {table} ALTER {name} DROP NOT NULL, "
+            "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
+        )
+
+
 def _told(kind: sa.types.TypeEngine[Any]) -> str:
     told = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     return told if isinstance(kind, sa.Enum) else told.lower()

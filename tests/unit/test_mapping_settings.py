@@ -94,6 +94,7 @@ def test_two_filters_that_mean_the_same_have_one_name_and_others_have_two() -> N
     assert str(RowFilter("tenant", ("8", "7"))) == str(RowFilter("tenant", ("7", "8")))
     assert str(RowFilter("tenant", ("a, b",))) != str(RowFilter("tenant", ("a", "b")))
     assert str(RowFilter("tenant", ('"a, b"',))) != str(RowFilter("tenant", ("a, b",)))
+    assert str(RowFilter("tenant", ('"a', 'b"'))) != str(RowFilter("tenant", ("a, b",)))
     assert str(RowFilter("tenant", ("7", "8"))) == "tenant = 7, 8"
 
 

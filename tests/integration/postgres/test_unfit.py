@@ -131,6 +131,28 @@ async def test_a_type_that_no_row_could_be_written_with(
     assert line.endswith(f": set RECONCILER_COLUMNS__{column.upper()}")
 
 
+async def test_a_message_that_may_not_be_null(database: Database) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER error_message SET DEFAULT '',"
+        " ALTER error_message SET NOT NULL"
+    )
+
+    assert await refusal(database) == (
+        "column error_message of workflow_executions is NOT NULL, and what has completed has no "
+        "message: ALTER TABLE workflow_executions ALTER error_message DROP NOT NULL, "
+        "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
+    )
+    await database.table(writing=False)
+    await database.table(TableNames(error_message=None))
+    await database.execute(
+        "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.error_message := coalesce(NEW.error_message, ''); RETURN NEW; END $$;"
+        "CREATE TRIGGER fill BEFORE UPDATE ON workflow_executions"
+        " FOR EACH ROW EXECUTE FUNCTION fill()"
+    )
+    await database.table()
+
+
 async def test_a_check_that_says_neither_yes_nor_no_is_passed(database: Database) -> None:
     """As PostgreSQL takes it: null is not false."""
     await database.execute(
