@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowHandle
 
 from reconciler import journal
@@ -199,9 +200,12 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
         lambda: run_backfill(table.settings, Request(apply=True), Desk()),
     ]
     for way in ways:
-        report = await way()
+        with capture_logs() as lines:
+            report = await way()
         assert report is not None
         assert (report.error, report.lost_races) == (None, 0)
+        told = {line["old"] for line in lines if line["event"] == "finished"}
+        assert told == {" or ".join(table.settings.statuses.running)}
         after = await table.rows()
         assert {row["id"] for row in after if finished(table, row)} == ours
         assert others(after, ours) == others(before, ours)

@@ -77,6 +77,23 @@ async def test_makes_the_default_table_where_there_is_none(empty_database: Datab
     assert any("USING btree (workflow_id)" in str(each["indexdef"]) for each in indexes)
 
 
+async def test_a_new_row_has_the_first_of_several_running_values(database: Database) -> None:
+    jobs = TableMapping(
+        TableNames(table="jobs", run_id=None, namespace="space"),
+        StatusValues(running=("pending", "running")),
+    )
+    await up(database, jobs)
+
+    await database.execute("INSERT INTO jobs (workflow_id) VALUES ('wf')")
+
+    (row,) = await database.fetch("SELECT * FROM jobs")
+    assert row["status"] == "pending"
+    assert row.keys() == {
+        *("id", "workflow_id", "workflow_type", "space", "status"),
+        *("created_at", "completed_at", "error_message"),
+    }
+
+
 async def test_our_tables_are_those_of_the_metadata(database: Database) -> None:
     def differences(connection: Any) -> list[Any]:
         options = {
