@@ -107,7 +107,7 @@ def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> lis
                 table, how = f"ONLY {table}", ""
             statements.append(_create(how, part.index, table, mapping, dialect))
     names = {(part.schema, part.name): part.index for part in parts}
-    for part in reversed(parts):
+    for part in parts:
         if part.parent is not None and not part.attached:
             of, to = (
                 _qualified(quote, each.schema, names[each.schema, each.name])
