@@ -324,7 +324,7 @@ async def as_worker(database: Database) -> AsyncIterator[Database]:
         ((), True),
         (("FOR SELECT USING (true)",), True),
         (("USING (status = 'running')",), True),
-        (("TO postgres USING (true)",), True),
+        (("TO pg_monitor USING (true)",), True),
         (("TO {role} USING (true)",), False),
         (("TO {group} USING (true)",), False),
         (("USING (true) WITH CHECK (status = 'running')",), True),
