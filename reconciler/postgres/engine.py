@@ -29,6 +29,8 @@ LOCK_TIMEOUT = 5_000
 STATEMENT_TIMEDOUT = "57014"
 #: And for one that the role has no right to.
 FORBIDDEN = "42501"
+#: And for one that came to a row at the same time as another.
+SERIALIZATION_FAILURE = "40001"
 
 #: The URL; or what tells it for each new connection, where passwords are rotated.
 Dsn: TypeAlias = str | Callable[[], str]
@@ -196,14 +198,10 @@ def refusal_of_a_row(error: BaseException | None) -> str | None:
 def is_race(error: BaseException | None) -> bool:
     """Whether a write failed because another one was at a row in just that moment.
 
-    PostgreSQL says so of a row that is moved to another partition, even in READ COMMITTED, and of
-    two that wait for one another.
+    PostgreSQL says so of a row that is moved to another partition, even in READ COMMITTED.
     """
-    return isinstance(error, DBAPIError) and sqlstate(error) in _RACES
+    return isinstance(error, DBAPIError) and sqlstate(error) == SERIALIZATION_FAILURE
 
-
-# Serialization failure and deadlock.
-_RACES = ("40001", "40P01")
 
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,
 # no such object or privilege, and PL/pgSQL's RAISE.

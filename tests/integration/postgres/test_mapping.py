@@ -110,6 +110,29 @@ async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]
     assert change["close_time"] == CLOSE_TIME, "as Temporal said"
 
 
+async def test_a_time_without_a_zone_is_utc_wherever_the_database_is(database: Database) -> None:
+    await database.execute(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = %L', current_database(),"
+        " 'Asia/Tokyo'); END $$;"
+        "ALTER TABLE workflow_executions ALTER created_at TYPE timestamp,"
+        " ALTER completed_at TYPE timestamp, ALTER created_at SET DEFAULT '2026-11-01 08:30'"
+    )
+    await database.insert("wf", "run-1")
+    await database.engine.dispose()
+    store = PostgresStore(database.engine, await database.table())
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await database.history().on_start(report)
+
+    (row,) = await store.scan_running(None, 9, 9)
+    await store.finish_if_running(report.pass_id, [outcome(row)])
+
+    assert row.created_at == CREATED
+    (stored,) = await database.fetch("SELECT completed_at FROM workflow_executions")
+    assert stored["completed_at"] == CLOSE_TIME.replace(tzinfo=None)
+    (change,) = await database.fetch("SELECT new_completed_at FROM reconciler.changes")
+    assert change["new_completed_at"] == CLOSE_TIME
+
+
 async def test_columns_that_are_not_ours_may_be_of_any_type(database: Database) -> None:
     await database.execute("CREATE DOMAIN odd AS int; CREATE TYPE pair AS (a int, b odd)")
     await database.execute(

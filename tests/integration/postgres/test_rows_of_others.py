@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
 from reconciler.core.model import RunRow
 from reconciler.core.progress import Span
@@ -18,6 +20,7 @@ from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import RowFilter, TableNames
 from reconciler.postgres.write import own_row_write
+from reconciler.worker import status_activity
 from tests.conftest import Database
 from tests.factories import outcome
 
@@ -226,6 +229,18 @@ class TestMainPath:
 
         latest = NOON + timedelta(seconds=1)
         assert await self.finish(shared, table, given_latest=latest) == [ours]
+
+    async def test_the_activity_knows_the_namespace_of_its_workflow(
+        self, shared: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RECONCILER_COLUMNS__NAMESPACE", "space")
+        ours = await shared.insert("w", "ours", space="blue")
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, workflow_namespace="blue")
+
+        activity = status_activity(shared.engine)
+        assert await environment.run(activity, "w", "completed", None, "ours", NOON)
+        assert (await shared.row(ours))["status"] == "completed"
 
 
 async def test_what_is_filtered_by_is_a_part_of_the_journal_in_no_way(shared: Database) -> None:

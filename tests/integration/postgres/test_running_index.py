@@ -283,6 +283,7 @@ async def test_a_value_with_a_percent_sign_is_printed_as_it_is(
         await make(each)
         output = io.StringIO()
 
-        await migration_sql(each.url, of(("100%", "a:b")), output)
+        await migration_sql(each.url, of(("100%", ":b")), output)
+        await migrate(each.url, of(("100%", ":b")))
 
-        assert "WHERE status IN ('100%', 'a:b');" in output.getvalue()
+        assert "WHERE status IN ('100%', ':b');" in output.getvalue()

@@ -274,6 +274,9 @@ async def test_a_unique_index_that_carries_more_than_the_key_identifies_a_row(
 ) -> None:
     columns = COLUMNS.replace("int PRIMARY KEY", "int NOT NULL")
     await database.execute(f"CREATE TABLE jobs (tenant int, {columns})")
+    await database.execute("CREATE INDEX ON jobs (id)")
+    assert "column id of jobs does not identify a row:" in await refusal(database, JOBS)
+
     await database.execute("CREATE UNIQUE INDEX half ON jobs (id) INCLUDE (tenant)")
     await database.table(JOBS)
 
