@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from reconciler.core.report import PassReport
-from reconciler.core.undo import UndoReport
+from reconciler.core.undo import Restored, UndoReport
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.ports import Written
 from reconciler.postgres.store import PostgresStore
@@ -131,6 +131,29 @@ async def test_an_undo_leaves_that_row_alone(
     assert report.error is None
     assert {reason.value: count for reason, count in report.left.items()} == {"changed": 1}
     assert await statuses(database) == {first: "running", other: "completed!"}
+
+
+async def test_a_row_that_is_moved_again_and_again_is_for_the_next_pass(
+    database: Database, store: PostgresStore
+) -> None:
+    """Not refused: nobody has to look after it."""
+    pass_id, write = await finish(database, store)
+    await database.execute(
+        "CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'moved' USING ERRCODE = '40001'; END $$"
+    )
+
+    assert await write == Written(frozenset())
+
+    await database.execute("ALTER TABLE jobs DISABLE TRIGGER wait")
+    seen = await store.scan_running(None, 2, 2)
+    await store.finish_if_running(pass_id, [outcome(row) for row in seen])
+    await database.execute("ALTER TABLE jobs ENABLE TRIGGER wait")
+    changes = await database.fetch("SELECT id FROM reconciler.changes")
+    journal = PostgresUndo(database.engine, await database.table(TableNames(table="jobs")))
+
+    ids = [int(str(change["id"])) for change in changes]
+    assert await journal.restore(pass_id, ids) == Restored({}, {})
 
 
 async def test_a_report_of_the_main_path_is_tried_again(

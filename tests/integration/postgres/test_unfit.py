@@ -115,6 +115,7 @@ async def test_a_status_that_the_column_cannot_hold(
         ("completed_at", "text", "is of type text, and must be timestamp with or without time"),
         ("error_message", "jsonb", "is of type jsonb, and must be text or varchar"),
         ("error_message", "state", "is of type state, and must be text or varchar"),
+        ("error_message", "uuid", "is of type uuid, and must be text or varchar"),
         ("workflow_id", "pair", "must be a number, a text, an enum, a uuid or the like"),
     ],
 )
