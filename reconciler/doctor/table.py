@@ -113,4 +113,6 @@ def _fit(table: MappedTable | None, settings: Settings) -> str:
 
 
 def _kind(column: sa.Column[Any]) -> str:
-    return f"{column.name} {str(column.type).lower()}"
+    # SQLAlchemy writes an enum as the varchar that others would have for it.
+    kind = column.type.name if isinstance(column.type, sa.Enum) else str(column.type).lower()
+    return f"{column.name} {kind}"

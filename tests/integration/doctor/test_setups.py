@@ -52,6 +52,20 @@ async def test_without_run_ids_no_row_tells_temporals_clock(patient: Patient) ->
     assert "RECONCILER_COLUMNS__RUN_ID is empty" in found["temporal clock"].message
 
 
+async def test_a_status_that_is_an_enum_is_called_so(patient: Patient) -> None:
+    await patient.database.execute(
+        "CREATE TYPE state AS ENUM ('running', 'completed', 'failed');"
+        "DROP INDEX reconciler_workflow_executions_running;"
+        "ALTER TABLE workflow_executions ALTER status DROP DEFAULT,"
+        " ALTER status TYPE state USING status::state"
+    )
+    await migrate(patient.database.url, TableMapping())
+
+    found = await patient.findings(Level.OK)
+
+    assert found["table"].message.endswith("id bigint (key), status state")
+
+
 async def test_a_column_that_is_too_short_for_whole_messages(patient: Patient) -> None:
     await patient.database.execute(
         "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(60)"
