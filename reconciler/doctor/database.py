@@ -20,6 +20,7 @@ from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.page_plan import plan_page
 from reconciler.postgres.pooler import Pooling, find_route
+from reconciler.postgres.relation import quoted_name
 from reconciler.postgres.server import Server, look_at_server
 from reconciler.postgres.tables import OWN_SCHEMA, REVISION, is_running
 from reconciler.settings.model import Settings
@@ -112,12 +113,12 @@ class DatabaseChecks:
 
     async def _index(self) -> Sequence[Finding]:
         if self.table is None:
-            return [not_checked(judge.INDEX, "the table cannot be used")]
+            return [not_checked(judge.INDEX, _NO_TABLE)]
         plan = await plan_page(self._engine, self.table, self._settings.batch_size)
-        mapping = self.table.mapping
-        names = mapping.names
-        predicate = is_running(sa.column(names.status), mapping.statuses.running)
-        statement = f"CREATE INDEX ON {names.full_name} ({names.id}) WHERE {predicate}"
+        names, dialect = self.table.mapping.names, self._engine.dialect
+        marked = is_running(sa.column(names.status), self.table.mapping.statuses.running)
+        table, key = quoted_name(dialect, names), dialect.identifier_preparer.quote(names.id)
+        statement = f"CREATE INDEX ON {table} ({key}) WHERE {marked.compile(dialect=dialect)}"
         return [judge.index(plan, names.index, statement)]
 
     async def _schema(self) -> Sequence[Finding]:

@@ -18,6 +18,7 @@ from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.engine import FORBIDDEN, sqlstate, translated
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.relation import find_relation
+from reconciler.postgres.types import in_words
 from reconciler.postgres.unfit import Mismatch, ReadOnly, TableUnfit
 from reconciler.settings.model import Settings
 
@@ -51,7 +52,7 @@ async def check_table(engine: AsyncEngine, settings: Settings) -> TableFindings:
         found.findings += [_mismatch(each) for each in error.mismatches]
         await _look_at_the_rest(found, engine, settings)
     except DatabaseUnfit as error:
-        found.findings += _no_table(error, settings)
+        found.findings += _no_table(error, engine.dialect, settings)
     found.named = found.named or found.table
     found.findings = _complete(found, settings)
     return found
@@ -79,10 +80,10 @@ def _mismatch(mismatch: Mismatch) -> Finding:
     return refused(TABLE, mismatch.text, _MEND_COLUMN)
 
 
-def _no_table(error: DatabaseUnfit, settings: Settings) -> Sequence[Finding]:
+def _no_table(error: DatabaseUnfit, dialect: sa.Dialect, settings: Settings) -> Sequence[Finding]:
     """Nothing is there to be looked at: no table, another kind of relation, or a closed schema."""
     if sqlstate(error.__cause__) == FORBIDDEN:
-        schema = settings.table.rpartition(".")[0]
+        schema = dialect.identifier_preparer.quote(settings.table_mapping().names.schema or "")
         mend = f"GRANT USAGE ON SCHEMA {schema} to the role of DATABASE_URL"
         return [not_checked(TABLE, f"see {PRIVILEGES}"), refused(PRIVILEGES, str(error), mend)]
     return [refused(TABLE, str(error), _MEND_TABLE), not_checked(PRIVILEGES, f"see {TABLE}")]
@@ -113,6 +114,4 @@ def _fit(table: MappedTable | None, settings: Settings) -> str:
 
 
 def _kind(column: sa.Column[Any]) -> str:
-    # SQLAlchemy writes an enum as the varchar that others would have for it.
-    kind = column.type.name if isinstance(column.type, sa.Enum) else str(column.type).lower()
-    return f"{column.name} {kind}"
+    return f"{column.name} {in_words(column.type)}"

@@ -7,14 +7,13 @@ from dataclasses import fields
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.relation import Relation
+from reconciler.postgres.relation import Relation, quoted_name
 from reconciler.postgres.tables import TableMapping, TableNames
-from reconciler.postgres.types import is_text
+from reconciler.postgres.types import in_words, is_text
 
 # The type as SQL writes it; the values of an enum; and the checks on this column alone.
 _COLUMN = sa.text(
@@ -44,7 +43,7 @@ def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
     for name, (kinds, is_one) in wanted.items():
         if (column := table.c.get(name)) is not None and not is_one(column):
-            told = f"is of type {_told(column.type)}, and " if _is_known(column) else ""
+            told = f"is of type {in_words(column.type)}, and " if _is_known(column) else ""
             yield (
                 f"column {name} of {names.full_name} {told}must be {kinds}: "
                 f"set {setting_of(names, name)}"
@@ -63,18 +62,14 @@ async def unfillable(
     connection: AsyncConnection, relation: Relation, names: TableNames
 ) -> AsyncIterator[str]:
     """A line if no row that has completed could be written, which has no message."""
-    name, table = names.error_message, names.full_name
-    if await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
+    name, dialect = names.error_message, connection.dialect
+    if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
+        table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
         yield (
-            f"column {name} of {table} is NOT NULL, and what has completed has no message: "
-            f"ALTER TABLE {table} ALTER {name} DROP NOT NULL, "
+            f"column {name} of {names.full_name} is NOT NULL, and what has completed has no "
+            f"message: ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
             "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
         )
-
-
-def _told(kind: sa.types.TypeEngine[Any]) -> str:
-    told = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    return told if isinstance(kind, sa.Enum) else told.lower()
 
 
 def _is_known(column: sa.Column[Any]) -> bool:

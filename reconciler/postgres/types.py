@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 _TIME = sa.DateTime(timezone=True)
 
@@ -23,6 +24,12 @@ def readable(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 def is_text(column: sa.Column[Any]) -> bool:
     """Whether the column takes text as it is."""
     return isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
+
+
+def in_words(kind: sa.types.TypeEngine[Any]) -> str:
+    """The type as people know it: an enum by its name, all others as SQL writes them."""
+    told = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    return told if isinstance(kind, sa.Enum) else told.lower()
 
 
 def as_text(column: sa.Column[Any] | None) -> sa.ColumnElement[Any]:
