@@ -137,11 +137,11 @@ class App:
         return (self._probe.namespace or self.namespace).retention
 
     async def check_temporal(self) -> Namespace:
-        """Ask Temporal for the namespace, past the rate limit that a pass keeps busy.
+        """Ask Temporal for the namespace, without waiting for the rate limit behind a busy pass.
 
         Raises `TemporalUnusable`.
         """
-        return await describe_namespace(self.rpc.unlimited())
+        return await describe_namespace(self.rpc.at_once())
 
     @property
     def undecoded(self) -> int | None:

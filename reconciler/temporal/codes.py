@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, ResourceExhaustedFailure
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -62,6 +62,12 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
         )
     if is_away(error):
         return route.trouble(f"{error.status.name.lower()}: {error.message}")
+    if is_overload(error):
+        return TemporalUnusable(
+            f"the whole Temporal server at {target} is overloaded, not namespace {namespace!r} "
+            f"alone ({text}): stopped so as not to add to it; nothing is lost: the next pass, or "
+            "the command run again, goes on"
+        )
     if is_rate_limit(error):
         return NamespaceUnusable(
             f"Temporal at {target} keeps throttling namespace {namespace!r} "
@@ -77,7 +83,7 @@ def is_away(error: RPCError) -> bool:
 
 
 def is_rate_limit(error: RPCError) -> bool:
-    """Whether the server asks for fewer calls.
+    """Whether the server asks for fewer calls, of this namespace or of everybody.
 
     BUSY_WORKFLOW is contention for one workflow's lock and an oversized message is one row's
     affair: slowing down would help neither.
@@ -88,6 +94,28 @@ def is_rate_limit(error: RPCError) -> bool:
     if detail is None:  # not from Temporal's limiters: gRPC's own message limit, or a proxy
         return "larger than max" not in error.message
     return detail.cause != ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW
+
+
+def is_overload(error: RPCError) -> bool:
+    """Whether a limit of the whole server is exceeded: then whoever can wait should go away.
+
+    Of what server 1.32 answers, seen on one with each of these limits set low:
+
+    - `frontend.rps` is of this scope. So is `frontend.persistenceMaxQPS`, and in its source the
+      persistence of every service, an overloaded Cassandra or Elasticsearch and a full cache;
+    - `frontend.namespaceRPS`, `.visibility` and the global ones, `history.rps`,
+      `history.persistenceMaxQPS` and `history.persistenceNamespaceMaxQPS` are the namespace's,
+      because their share of a namespace, or a shard, is exceeded first.
+
+    What lasts only for a moment the frontend has tried again itself, where another service said
+    it (common/util.go, IsServiceClientTransientError); CONCURRENT_LIMIT is the namespace's, and
+    CIRCUIT_BREAKER_OPEN never leaves the server. An answer without a scope is from an older one.
+    """
+    if not is_rate_limit(error):
+        return False
+    detail = _detail(error, ResourceExhaustedFailure())
+    system = ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM
+    return detail is not None and detail.scope == system
 
 
 _Detail = TypeVar("_Detail", bound=Message)

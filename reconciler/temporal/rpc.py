@@ -36,6 +36,7 @@ from reconciler.temporal.codes import (
     NotFound,
     RowError,
     is_away,
+    is_overload,
     is_rate_limit,
     meaning,
 )
@@ -85,7 +86,7 @@ class Rpc:
         )
         config = client.service_client.config
         self._route = Route(config.target_host, config.tls, config.http_connect_proxy_config)
-        self._limiter = limiter
+        self._limiter, self._waits = limiter, True
         self._key_file = key_file
         #: The calls that have ended, by kind and by gRPC's name of the code.
         self.calls: Counter[tuple[str, str]] = Counter()
@@ -96,9 +97,11 @@ class Rpc:
         other.calls = self.calls
         return other
 
-    def unlimited(self) -> Rpc:
-        """The same past the rate limit, and with counts of its own."""
-        return Rpc(self.client, RateLimiter(0), self._key_file)
+    def at_once(self) -> Rpc:
+        """The same in a slot taken without waiting, so that others wait; with its own counts."""
+        other = Rpc(self.client, self._limiter, self._key_file)
+        other._waits = False
+        return other
 
     @property
     def rate(self) -> float:
@@ -217,7 +220,7 @@ class Rpc:
     ) -> _Response:
         pauses, away, refused = iter(THROTTLED_PAUSES), False, False
         while True:
-            await self._limiter.acquire()
+            await self._limiter.acquire(wait=self._waits)
             key = None if self._key_file is None else self._key_file.renewed()
             code = RPCStatusCode.CANCELLED  # unless it is answered
             try:
@@ -226,8 +229,9 @@ class Rpc:
                 )
             except RPCError as error:
                 code = error.status
-                if is_rate_limit(error) and (pause := next(pauses, None)):
+                if limited := is_rate_limit(error):
                     self._limiter.throttled()
+                if limited and not is_overload(error) and (pause := next(pauses, None)):
                     await asyncio.sleep(pause)
                 elif is_away(error) and not away:
                     away = True

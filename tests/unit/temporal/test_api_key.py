@@ -157,13 +157,13 @@ async def test_a_call_is_tried_again_once_whatever_becomes_of_the_file(
     assert service.tries == 2
 
 
-async def test_what_goes_past_the_rate_limit_renews_the_key_too(
+async def test_what_does_not_wait_for_the_rate_limit_renews_the_key_too(
     path: Path, key_file: KeyFile
 ) -> None:
     path.write_text("new")
     service = Guarded("new", key_file, RPCStatusCode.UNAUTHENTICATED)
 
-    await service.rpc(key_file).unlimited().describe("wf")
+    await service.rpc(key_file).at_once().describe("wf")
 
     assert service.tries == 2
 

@@ -6,7 +6,14 @@ import math
 
 import pytest
 
-from reconciler.temporal.limiter import MIN_RPS, RECOVERY_PER_SECOND, RateLimiter
+from reconciler.temporal.limiter import (
+    HOLD_SECONDS,
+    MAX_HOLD_SECONDS,
+    MIN_RPS,
+    RECOVERY_PER_SECOND,
+    SETTLED_SECONDS,
+    RateLimiter,
+)
 
 
 class Clock:
@@ -92,17 +99,125 @@ async def test_the_rate_never_falls_to_a_standstill() -> None:
     assert limit.rate == MIN_RPS
 
 
-async def test_quiet_time_wins_the_rate_back_and_no_more() -> None:
+async def settled(limit: RateLimiter, clock: Clock) -> None:
+    """A rejection, and then none for long enough."""
+    limit.throttled()
+    clock.now += SETTLED_SECONDS
+    await limit.acquire()
+
+
+async def held(limit: RateLimiter, clock: Clock) -> float:
+    """Seconds from a rejection to the first rise of the rate."""
+    await settled(limit, clock)
+    began, low = clock.now, limit.rate
+    while limit.rate == low:
+        clock.now += 1
+        await limit.acquire()
+    return clock.now - began + SETTLED_SECONDS
+
+
+async def test_half_of_what_the_server_takes_is_left_to_others() -> None:
     limit, clock = limiter(100)
     limit.throttled()
+    clock.now += SETTLED_SECONDS / 2
+    await limit.acquire()
+    assert limit.rate == 50, "it may still be too much"
+
+    clock.now += SETTLED_SECONDS / 2
+    await limit.acquire()
+    assert limit.rate == 25
+
+
+async def test_the_rate_stays_low_for_a_while_and_is_then_won_back_and_no_more() -> None:
+    limit, clock = limiter(100)
+    await settled(limit, clock)
+
+    clock.now += HOLD_SECONDS - SETTLED_SECONDS
+    await limit.acquire()
+    assert limit.rate == 25
 
     clock.now += 2
     await limit.acquire()
-    assert limit.rate == pytest.approx(50 + 2 * 100 * RECOVERY_PER_SECOND)
+    assert limit.rate == pytest.approx(25 + 2 * 100 * RECOVERY_PER_SECOND)
 
     clock.now += 1000
     await limit.acquire()
     assert limit.rate == 100
+
+
+async def test_each_time_that_more_was_too_much_the_rate_stays_low_for_twice_as_long() -> None:
+    limit, clock = limiter(100)
+
+    holds = [await held(limit, clock) for _ in range(7)]
+
+    assert holds == pytest.approx([60, 120, 240, 480, 960, 960, 960], abs=1.1)
+    assert (HOLD_SECONDS, MAX_HOLD_SECONDS) == (60, 960)
+
+
+async def test_after_more_was_too_much_the_rate_is_what_it_was_before() -> None:
+    limit, clock = limiter(100)
+    await held(limit, clock)
+    clock.now += 5
+    await limit.acquire()
+    assert limit.rate > 50
+
+    limit.throttled()
+    assert limit.rate == 25
+    clock.now += SETTLED_SECONDS
+    await limit.acquire()
+    assert limit.rate == 25, "that was not too much before"
+
+
+async def test_when_even_that_is_too_much_the_rate_is_halved_again() -> None:
+    limit, clock = limiter(100)
+    await settled(limit, clock)
+
+    limit.throttled()
+
+    assert limit.rate == 12.5
+
+
+async def test_a_rejection_long_after_the_last_is_the_first_again() -> None:
+    limit, clock = limiter(100)
+    await held(limit, clock)
+    await held(limit, clock)
+
+    clock.now += 4 * HOLD_SECONDS
+    assert await held(limit, clock) == pytest.approx(HOLD_SECONDS, abs=1.1)
+
+
+async def test_rejections_on_the_way_down_do_not_make_it_stay_low_for_longer() -> None:
+    limit, clock = limiter(100)
+    limit.throttled()
+    clock.now += 1
+    limit.throttled()
+    clock.now += 1
+
+    assert await held(limit, clock) == pytest.approx(HOLD_SECONDS, abs=1.1)
+
+
+async def test_slots_that_are_given_away_are_not_given_again_at_a_rejection() -> None:
+    limit, clock = limiter(100)
+    for _ in range(16):
+        await limit.acquire(wait=False)
+    before = clock.now
+
+    limit.throttled()
+    await limit.acquire()
+
+    assert clock.now - before > 0.1
+
+
+async def test_who_does_not_wait_makes_the_others_wait_longer() -> None:
+    limit, clock = limiter(10)
+    await limit.acquire()
+    before = clock.now
+
+    await limit.acquire(wait=False)
+    assert clock.now == before
+
+    await limit.acquire()
+    assert clock.now - before == pytest.approx(0.2)
 
 
 async def test_without_a_limit_the_rate_that_was_refused_is_halved() -> None:

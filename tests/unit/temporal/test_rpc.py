@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import ResourceExhaustedCause as Cause
+from temporalio.api.enums.v1 import ResourceExhaustedScope as Scope
 from temporalio.api.errordetails.v1 import (
     NamespaceNotFoundFailure,
     NotFoundFailure,
@@ -18,15 +19,22 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.errors import TemporalUnfit, TemporalUnusable
 from reconciler.temporal import rpc as rpc_module
-from reconciler.temporal.codes import NotFound, RowError
+from reconciler.temporal.codes import NamespaceUnusable, NotFound, RowError
 from reconciler.temporal.limiter import RateLimiter
 from tests.unit.temporal.stubs import error, rpc
 
 ANSWER = DescribeWorkflowExecutionResponse()
 
 
-def throttling(cause: Cause.ValueType = Cause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT) -> RPCError:
-    return error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=ResourceExhaustedFailure(cause=cause))
+NAMESPACE, SYSTEM = Scope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE, Scope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM
+
+
+def throttling(
+    cause: Cause.ValueType = Cause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT,
+    scope: Scope.ValueType = NAMESPACE,
+) -> RPCError:
+    detail = ResourceExhaustedFailure(cause=cause, scope=scope)
+    return error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=detail)
 
 
 class Service:
@@ -65,6 +73,11 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(error(RPCStatusCode.DATA_LOSS), RowError, id="data loss"),
         pytest.param(
             throttling(Cause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW), RowError, id="busy workflow"
+        ),
+        pytest.param(
+            throttling(Cause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW, SYSTEM),
+            RowError,
+            id="busy workflow, whatever the scope",
         ),
         pytest.param(
             error(RPCStatusCode.RESOURCE_EXHAUSTED, "grpc: received message larger than max"),
@@ -111,6 +124,12 @@ async def test_concerns_this_row_only_and_is_not_tried_again(
         ),
         pytest.param(throttling(), "keeps throttling.*RECONCILER_MAX_RPS", 4, id="throttled"),
         pytest.param(
+            throttling(scope=Scope.RESOURCE_EXHAUSTED_SCOPE_UNSPECIFIED),
+            "keeps throttling",
+            4,
+            id="throttled by an older server",
+        ),
+        pytest.param(
             error(RPCStatusCode.RESOURCE_EXHAUSTED), "keeps throttling", 4, id="by a proxy"
         ),
     ],
@@ -135,6 +154,47 @@ async def test_throttling_slows_down_and_tries_again() -> None:
 
     assert await rpc(service, limiter).describe("wf") is ANSWER
     assert 50 <= limiter.rate < 51, "halved once, and hardly any time to recover"
+
+
+async def test_an_overloaded_server_is_left_alone_at_once() -> None:
+    service, limiter = Service(throttling(scope=SYSTEM), ANSWER), RateLimiter(100)
+
+    with pytest.raises(TemporalUnusable) as unusable:
+        await rpc(service, limiter).describe("wf")
+
+    assert str(unusable.value) == (
+        "the whole Temporal server at t:7233 is overloaded, not namespace 'ns' alone (text): "
+        "stopped so as not to add to it; nothing is lost: the next pass, or the command run again, "
+        "goes on"
+    )
+    assert not isinstance(unusable.value, NamespaceUnusable), "other namespaces would go on"
+    assert not isinstance(unusable.value, TemporalUnfit), "the loop would end"
+    assert len(service.calls) == 1
+    assert limiter.rate == 50, "the next pass begins slower"
+
+
+async def test_who_cannot_wait_takes_a_slot_of_the_same_limit() -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    calls = rpc(Service(ANSWER), RateLimiter(1, lambda: 1000, sleep))
+
+    for _ in range(3):
+        await calls.at_once().describe("wf")
+    assert waits == []
+    await calls.describe("wf")
+    assert waits == [3]
+    assert calls.counts == {"describe": 1}, "those are not the pass's"
+
+
+async def test_who_cannot_wait_slows_the_others_down_when_throttled() -> None:
+    limiter = RateLimiter(100)
+
+    await rpc(Service(throttling(), ANSWER), limiter).at_once().describe("wf")
+
+    assert limiter.rate == 50
 
 
 async def test_every_try_is_counted_limited_and_left_to_us() -> None:
