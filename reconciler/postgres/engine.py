@@ -8,16 +8,14 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres.dialect import PoolerSafeDialect, limits
 from reconciler.postgres.pooler_words import Refusal, known_refusal
 from reconciler.postgres.tables import OWN_SCHEMA
-from reconciler.postgres.tls import tls_trouble
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -36,45 +34,12 @@ SERIALIZATION_FAILURE = "40001"
 Dsn: TypeAlias = str | Callable[[], str]
 
 
-class PoolerSafeDialect(PGDialect_asyncpg):
-    """SQLAlchemy's asyncpg dialect, preparing each new connection inside transactions.
-
-    Setting up its JSON codecs takes several statements and switches `jit` off and on again.
-    Outside a transaction a transaction-mode pooler may change the server connection in between,
-    so that the set-up fails, or leaves somebody else's connection with `jit` off.
-    """
-
-    supports_statement_cache = True
-
-    def connect(self, *arguments: Any, **parameters: Any) -> Any:
-        """Connect; tell apart from a server that is away one that TLS will never get through to."""
-        try:
-            return super().connect(*arguments, **parameters)
-        except Exception as error:
-            if trouble := tls_trouble(error, parameters["dsn"]):
-                raise trouble from error
-            raise
-
-    def do_close(self, dbapi_connection: Any) -> None:
-        """Say goodbye, but not for longer than two seconds to a server that is silent."""
-        dbapi_connection.terminate()
-
-    async def setup_asyncpg_json_codec(self, conn: Any) -> None:
-        """Set up the codec of json in one transaction."""
-        async with conn.driver_connection.transaction():
-            await super().setup_asyncpg_json_codec(conn)  # type: ignore[no-untyped-call]
-
-    async def setup_asyncpg_jsonb_codec(self, conn: Any) -> None:
-        """Set up the codec of jsonb in one transaction."""
-        async with conn.driver_connection.transaction():
-            await super().setup_asyncpg_jsonb_codec(conn)  # type: ignore[no-untyped-call]
-
-
-registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
-
-
 def open_engine(
-    dsn: Dsn, *, statement_timeout: int | None = STATEMENT_TIMEOUT, pooled: bool = True
+    dsn: Dsn,
+    *,
+    statement_timeout: int | None = STATEMENT_TIMEOUT,
+    pooled: bool = True,
+    pinged: bool = True,
 ) -> AsyncEngine:
     """An engine that works behind a transaction-mode pooler.
 
@@ -84,6 +49,7 @@ def open_engine(
 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     `pooled=False` keeps no connection that is not in use: a pooler in session mode would lend it.
+    `pinged=False` is for whoever tries again himself where a connection turns out to be dead.
     """
     arguments: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
@@ -93,26 +59,15 @@ def open_engine(
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
-    pool: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 4}
+    pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": 4}
     engine = create_async_engine(
         "postgresql+reconciler://",
         connect_args=arguments,
         **(pool if pooled else {"poolclass": sa.NullPool}),
         isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
+        limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout),
     )
     _tell_dsn(engine, dsn)
-    # Constants are written for the second: without it a backslash in one would mean something.
-    limits = (
-        f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true),"
-        " set_config('standard_conforming_strings', 'on', true)"
-    )
-    if statement_timeout is not None:
-        limits += f", set_config('statement_timeout', '{statement_timeout}', true)"
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def set_limits(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(limits)
-
     return engine
 
 
@@ -188,11 +143,12 @@ def refusal_of_a_row(error: BaseException | None) -> str | None:
 
     None where our own tables refuse it, e.g. because the pass is no longer in the history.
     """
-    if not isinstance(error, DBAPIError) or not sqlstate(error).startswith(_ROW_ERRORS):
+    if error is None or not sqlstate(error).startswith(_ROW_ERRORS):
         return None
     if getattr(_origin(error), "schema_name", None) == OWN_SCHEMA:
         return None
-    return one_line(str(error.orig), 300)
+    # Without the details: they may have the whole of the row.
+    return one_line(str(_origin(error).args[0]), 300)
 
 
 def is_race(error: BaseException | None) -> bool:
@@ -200,7 +156,7 @@ def is_race(error: BaseException | None) -> bool:
 
     PostgreSQL says so of a row that is moved to another partition, even in READ COMMITTED.
     """
-    return isinstance(error, DBAPIError) and sqlstate(error) == SERIALIZATION_FAILURE
+    return sqlstate(error) == SERIALIZATION_FAILURE
 
 
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,

@@ -18,6 +18,7 @@ from reconciler.core.model import Outcome, RowId, RunRow
 from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.ports import Written
+from reconciler.postgres.driver import Statement, compiled, fetch
 from reconciler.postgres.engine import is_race, refusal_of_a_row, translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.write import guarded_write, unjournalled_write
@@ -42,9 +43,18 @@ class PostgresStore:
         self._in_window = _in_window(table, window)
 
     @cached_property
-    def _write(self) -> sa.Select[Any]:
+    def _write(self) -> Statement:
         # Made when it is first needed: a dry run works on a table that lacks what it writes.
-        return (guarded_write if self._journalled else unjournalled_write)(self._table)
+        write = guarded_write if self._journalled else unjournalled_write
+        return compiled(write(self._table), self._engine)
+
+    @cached_property
+    def _first_page(self) -> Statement:
+        return compiled(self._page(first=True), self._engine)
+
+    @cached_property
+    def _next_page(self) -> Statement:
+        return compiled(self._page(first=False), self._engine)
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
@@ -64,12 +74,18 @@ class PostgresStore:
         """
         rows: list[RunRow] = []
         while len(rows) < limit:
-            read = await self._read(self.page(after, until, limit))
-            rows += [RunRow(*row[:5]) for row in read if row.in_window]
+            read = await self._read_page(after, until, limit)
+            rows += [RunRow(a, b, c, d, e) for a, b, c, d, e, in_window in read if in_window]
             if len(read) < limit:
                 break
             after = read[-1][0]
         return rows[:limit]
+
+    async def _read_page(self, after: RowId | None, until: RowId, limit: int) -> Sequence[Any]:
+        page = self._first_page if after is None else self._next_page
+        given = {"after": after, "until": until, "rows": limit}
+        with translated(f"read {self._table.full_name}"):
+            return await fetch(self._engine, page, given, writing=False)
 
     async def count_running(self, span: Span) -> WindowCount:
         """How many rows a scan of the span would find; counted piece by piece, as it is read."""
@@ -83,12 +99,18 @@ class PostgresStore:
 
     def page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
         """The statement that reads a page of running rows, in the window or not."""
+        given = {"after": after, "until": until, "rows": limit}
+        page = self._page(first=after is None)
+        return page.params({name: value for name, value in given.items() if value is not None})
+
+    def _page(self, *, first: bool) -> sa.Select[Any]:
         table = self._table
+        kind = table.id.type
         query = table.select_rows().add_columns(self._in_window.label("in_window"))
-        query = query.where(table.is_running, table.id <= until)
-        if after is not None:
-            query = query.where(table.id > after)
-        return query.order_by(table.id).limit(limit)
+        query = query.where(table.is_running, table.id <= sa.bindparam("until", type_=kind))
+        if not first:
+            query = query.where(table.id > sa.bindparam("after", type_=kind))
+        return query.order_by(table.id).limit(sa.bindparam("rows", type_=sa.Integer))
 
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated(f"read {self._table.full_name}"):
@@ -105,9 +127,9 @@ class PostgresStore:
         """
         try:
             with translated(f"write {self._table.full_name}"):
-                async with self._engine.begin() as connection:
-                    result = await connection.execute(self._write, _arrays(pass_id, outcomes))
-                    return Written(frozenset(result.scalars()))
+                given = _arrays(pass_id, outcomes)
+                rows = await fetch(self._engine, self._write, given, writing=True)
+                return Written(frozenset(id_ for (id_,) in rows))
         except Exception as error:
             refusal, lost = refusal_of_a_row(error.__cause__), is_race(error.__cause__)
             if refusal is None and not lost:

@@ -32,7 +32,12 @@ class Reading(PostgresStore):
     reads: tuple[int, ...] = ()
 
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
-        rows = await super()._read(query)
+        return self._noted(await super()._read(query))
+
+    async def _read_page(self, *page: Any) -> Sequence[Any]:
+        return self._noted(await super()._read_page(*page))
+
+    def _noted(self, rows: Sequence[Any]) -> Sequence[Any]:
         self.reads += (len(rows),)
         return rows
 

@@ -1,0 +1,78 @@
+"""SQLAlchemy's asyncpg dialect, made safe for poolers and spared of round trips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+from reconciler.postgres.tls import tls_trouble
+
+
+class PoolerSafeDialect(PGDialect_asyncpg):
+    """SQLAlchemy's asyncpg dialect, preparing each new connection inside transactions.
+
+    Setting up its JSON codecs takes several statements and switches `jit` off and on again.
+    Outside a transaction a transaction-mode pooler may change the server connection in between,
+    so that the set-up fails, or leaves somebody else's connection with `jit` off.
+    """
+
+    supports_statement_cache = True
+
+    def __init__(self, limits: str = "", **options: Any) -> None:
+        """`limits`: the statement that every transaction begins with."""
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.limits = limits
+
+    def connect(self, *arguments: Any, **parameters: Any) -> Any:
+        """Connect; tell apart from a server that is away one that TLS will never get through to."""
+        try:
+            return super().connect(*arguments, **parameters)
+        except Exception as error:
+            if trouble := tls_trouble(error, parameters["dsn"]):
+                raise trouble from error
+            raise
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Limit the transaction that begins."""
+        if not dbapi_connection.autocommit:
+            dbapi_connection.cursor().execute(self.limits)
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Ask for nothing, in one round trip; SQLAlchemy makes a transaction of it."""
+        try:
+            dbapi_connection.run_async(lambda driver: driver.execute("SELECT"))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            dbapi_connection._handle_exception(error)  # noqa: SLF001 - as its own ping does
+        return True
+
+    def do_close(self, dbapi_connection: Any) -> None:
+        """Say goodbye, but not for longer than two seconds to a server that is silent."""
+        dbapi_connection.terminate()
+
+    async def setup_asyncpg_json_codec(self, conn: Any) -> None:
+        """Set up the codec of json in one transaction."""
+        async with conn.driver_connection.transaction():
+            await super().setup_asyncpg_json_codec(conn)  # type: ignore[no-untyped-call]
+
+    async def setup_asyncpg_jsonb_codec(self, conn: Any) -> None:
+        """Set up the codec of jsonb in one transaction."""
+        async with conn.driver_connection.transaction():
+            await super().setup_asyncpg_jsonb_codec(conn)  # type: ignore[no-untyped-call]
+
+
+registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
+
+
+def limits(*, lock: int, statement: int | None) -> str:
+    """What limits a transaction: milliseconds to wait for a lock, and for a statement to take."""
+    settings = {
+        "lock_timeout": lock,
+        # Constants are written for it: without it a backslash in one would mean something.
+        "standard_conforming_strings": "on",
+        "statement_timeout": statement,
+    }
+    given = [f"set_config('{n}', '{v}', true)" for n, v in settings.items() if v is not None]
+    return "SELECT " + ", ".join(given)

@@ -1,0 +1,82 @@
+"""The way past SQLAlchemy, for statements with hundreds of rows: it would cost more than it gives.
+
+It still writes the statement, once; and keeps the connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.postgres.dialect import PoolerSafeDialect
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement as the driver takes it."""
+
+    sql: str
+    #: The parameters in their order, and what those are that the statement has brought along.
+    names: Sequence[str]
+    constants: Mapping[str, Any]
+
+    def arguments(self, given: Mapping[str, Any]) -> Sequence[Any]:
+        """What stands for $1, $2 and so on."""
+        values = {**self.constants, **given}
+        return [values[name] for name in self.names]
+
+
+def compiled(statement: sa.Select[Any], engine: AsyncEngine) -> Statement:
+    """The statement for an engine of ours.
+
+    Its values go to asyncpg as they are: of the types that a mapped table can have, SQLAlchemy
+    changes none on the way.
+    """
+    made = statement.compile(dialect=engine.dialect)
+    return Statement(str(made), made.positiontup or (), made.params)
+
+
+async def fetch(
+    engine: AsyncEngine, statement: Statement, given: Mapping[str, Any], *, writing: bool
+) -> Sequence[asyncpg.Record]:
+    """Execute one statement in a transaction of its own; its rows as asyncpg makes them.
+
+    The statement has no name, and is parsed anew each time: of what a batch costs that is a
+    twentieth, and a named one would break behind a pooler.
+    """
+    async with _transaction(engine, "READ WRITE" if writing else "READ ONLY") as driver:
+        rows: Sequence[asyncpg.Record] = await driver.fetch(
+            statement.sql, *statement.arguments(given)
+        )
+        return rows
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine, access: str) -> AsyncIterator[Any]:
+    """Begun and limited in one round trip."""
+    limits = cast("PoolerSafeDialect", engine.dialect).limits
+    async with engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        try:
+            await driver.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED, {access}; {limits}")
+            yield driver
+            await driver.execute("COMMIT")
+        except BaseException as error:
+            # Where the server has not answered, nobody knows what has become of the connection.
+            if not (isinstance(error, asyncpg.PostgresError) and await _rolled_back(driver)):
+                await connection.invalidate()
+            raise
+
+
+async def _rolled_back(driver: Any) -> bool:
+    try:
+        await driver.execute("ROLLBACK")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return False
+    return True
