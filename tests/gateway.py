@@ -14,11 +14,12 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 @dataclass
 class Gateway:
-    """Lets calls with `key` through; `seen` are the keys that calls came with."""
+    """Lets calls with `key` through; `sent` is what calls came with, `seen` the keys of them."""
 
     key: str
     address: str = ""
     seen: list[str | None] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -31,7 +32,8 @@ async def gateway(target: str, key: str) -> AsyncIterator[Gateway]:
     class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # no types there
         def service(self, details: Any) -> Any:
             async def call(request: bytes, context: Any) -> bytes:
-                sent = dict(details.invocation_metadata).get("authorization")
+                gate.sent.append(dict(details.invocation_metadata))
+                sent = gate.sent[-1].get("authorization")
                 gate.seen.append(sent)
                 if sent != f"Bearer {gate.key}":
                     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Jwt is expired")

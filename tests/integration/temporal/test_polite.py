@@ -1,0 +1,196 @@
+"""Beside workers on a server whose limits are low: who gives way, and how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from reconciler.app import App, open_app
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.window import EVERY
+from reconciler.demo.servers import temporal_server
+from reconciler.errors import TemporalUnusable
+from reconciler.settings.model import Settings
+from reconciler.temporal.codes import NotFound
+from reconciler.temporal.config import load_config
+from reconciler.temporal.connect import connect
+from reconciler.temporal.limiter import RateLimiter
+from tests.conftest import Database
+from tests.gateway import gateway
+from tests.polling import eventually
+from tests.workflows import Scripted
+from tests.world import World
+
+#: Calls per second that the server takes in a namespace, and twice that at once.
+QUOTA = 20
+ROWS = 200
+QUEUE = "polite"
+
+
+def limited(**limits: int) -> list[str]:
+    return [
+        part
+        for name, rps in limits.items()
+        for part in ("--dynamic-config-value", f"frontend.{name}={rps}")
+    ]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    """Of a server with a worker, and a low quota for both of us."""
+    async with (
+        temporal_server(*limited(namespaceRPS=QUOTA)) as environment,
+        Worker(environment.client, task_queue=QUEUE, workflows=[Scripted]),
+    ):
+        yield environment.client
+
+
+@dataclass
+class Application:
+    """Starts a workflow a second, and polls as one more worker would, twice a second."""
+
+    client: Client
+    started: int = 0
+    polls: Counter[bool] = field(default_factory=Counter)
+
+    async def works(self) -> None:
+        pace = RateLimiter(1)
+        while True:
+            await pace.acquire()
+            await self.client.start_workflow(
+                "Scripted", args=["complete", ""], id=f"wf-{uuid4().hex}", task_queue=QUEUE
+            )
+            self.started += 1
+
+    async def polls_for_work(self) -> None:
+        pace = RateLimiter(2)
+        async with asyncio.TaskGroup() as polls:
+            while True:
+                await pace.acquire()
+                polls.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        request = PollActivityTaskQueueRequest(
+            namespace="default", task_queue=TaskQueue(name="idle"), identity="a worker"
+        )
+        rejected = False
+        try:
+            await self.client.workflow_service.poll_activity_task_queue(
+                request, timeout=timedelta(seconds=3)
+            )
+        except RPCError as error:
+            rejected = error.status == RPCStatusCode.RESOURCE_EXHAUSTED
+        self.polls[rejected] += 1
+
+    async def completed(self) -> int:
+        query = "WorkflowType = 'Scripted' AND ExecutionStatus = 'Completed'"
+        return (await self.client.count_workflows(query)).count
+
+
+async def backfill(app: App) -> PassReport:
+    options = app.settings.pass_options("backfill", dry_run=False)
+    return await app.run_backfill(EVERY, options, options.new_report(datetime.now(UTC)))
+
+
+@pytest.mark.timeout(150)
+async def test_workers_get_their_work_while_a_backfill_adapts(
+    client: Client, database: Database
+) -> None:
+    """At a rate that swings about the quota three of four polls are rejected, and more later."""
+    world = World(client, QUEUE, "stale")
+    ended = await world.ended(await world.start("complete"))
+    await database.insert_many(ROWS, ended.workflow_id, ended.run_id)
+    settings = Settings(database_url=SecretStr(database.url))
+    target = {"target_host": client.service_client.config.target_host, "namespace": "default"}
+    application = Application(client)
+
+    async with open_app(settings, writing=True, temporal=target) as app:
+        around = [
+            asyncio.create_task(application.works()),
+            asyncio.create_task(application.polls_for_work()),
+        ]
+        report = await backfill(app)
+        completed = await application.completed()
+        for task in around:
+            task.cancel()
+        await asyncio.gather(*around, return_exceptions=True)
+
+    assert (report.outcome, report.changed) == (PassOutcome.OK, ROWS)
+    rows = await database.fetch("SELECT DISTINCT status, completed_at FROM workflow_executions")
+    assert rows == [{"status": "completed", "completed_at": await world.close_time()}]
+    assert app.rpc.calls["describe", "RESOURCE_EXHAUSTED"] > 0
+    assert app.rpc.rate < QUOTA, "from 100"
+    assert application.started > 5
+    assert completed > application.started / 2
+    assert application.polls[True] < application.polls.total() / 2
+
+
+async def test_readiness_does_not_wait_behind_a_busy_pass(
+    database: Database, temporal_address: str
+) -> None:
+    await database.insert_many(40, "never-started", None)
+    settings = Settings(database_url=SecretStr(database.url), max_rps=1)
+
+    async with open_app(settings, writing=True, temporal={"target_host": temporal_address}) as app:
+
+        async def busy() -> bool:
+            return app.rpc.counts["describe"] > 0
+
+        under_way = asyncio.create_task(backfill(app))
+        await eventually(busy)
+        before = app.rpc.counts
+        await app.check_temporal()
+        meanwhile = app.rpc.counts - before
+        under_way.cancel()
+        await asyncio.gather(under_way, return_exceptions=True)
+
+    assert meanwhile["describe"] < 8, "sixteen rows were before it"
+    assert meanwhile["namespace"] == 0, "that is not the pass's"
+
+
+async def test_an_overloaded_server_gets_no_second_try() -> None:
+    async with temporal_server(*limited(rps=QUOTA)) as environment:
+        target = environment.client.service_client.config.target_host
+        rpc, _ = await connect({"target_host": target}, 0)
+
+        async def ask_for_ever() -> None:
+            while True:
+                with suppress(NotFound):
+                    await rpc.describe("never-started")
+
+        with pytest.raises(TemporalUnusable, match=r"the whole Temporal server at .* overloaded"):
+            await ask_for_ever()
+
+    assert rpc.calls["describe", "RESOURCE_EXHAUSTED"] == 1
+
+
+async def test_every_call_tells_the_server_that_others_come_first(
+    temporal_address: str, world: World
+) -> None:
+    of = await world.ended(await world.start("fail"))
+    assert of.run_id is not None
+    async with gateway(temporal_address, key="right") as gate:
+        variables = {"TEMPORAL_ADDRESS": gate.address, "TEMPORAL_TLS": "false"}
+        rpc, _ = await connect(load_config(variables | {"TEMPORAL_API_KEY": "right"}), 0)
+        await rpc.describe(of.workflow_id)
+        await rpc.close_event(of.workflow_id, of.run_id)
+        await rpc.cancel_cause(of.workflow_id, of.run_id)
+        await rpc.at_once().describe_namespace()
+        with suppress(TemporalUnusable):
+            await rpc.of_row("other").describe(of.workflow_id)
+
+    assert [call.get("caller-type") for call in gate.sent] == ["preemptable"] * len(gate.sent)
+    assert len(gate.sent) >= 6
