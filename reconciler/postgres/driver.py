@@ -57,6 +57,30 @@ async def fetch(
         return rows
 
 
+async def fetch_alone(
+    engine: AsyncEngine, statement: Statement, given: Mapping[str, Any]
+) -> Sequence[asyncpg.Record]:
+    """Execute one statement that is a transaction by itself, in one round trip.
+
+    What its parameters are, asyncpg asks once per connection, so their types must not depend on
+    the table. It is sent whole each time, to be parsed under no name: nothing of it is left on the
+    server, and no pooler can come between. Its array types would have to be looked up; it has none.
+    """
+    async with engine.connect() as connection:
+        lent: Any = await connection.get_raw_connection()
+        driver, known = lent.driver_connection, lent.info
+        try:
+            if statement.sql not in known:
+                known[statement.sql] = await driver.prepare(statement.sql, name="")
+            arguments = statement.arguments(given)
+            rows: Sequence[asyncpg.Record] = await known[statement.sql].fetch(*arguments)
+        except BaseException as error:
+            if driver.is_closed() or not isinstance(error, asyncpg.PostgresError):
+                await connection.invalidate()
+            raise
+        return rows
+
+
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine, access: str) -> AsyncIterator[Any]:
     """Begun and limited in one round trip."""

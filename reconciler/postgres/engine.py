@@ -159,6 +159,14 @@ def is_race(error: BaseException | None) -> bool:
     return sqlstate(error) == SERIALIZATION_FAILURE
 
 
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the connection was dead, or died meanwhile; a new one may do better."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    kinds = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError)
+    return isinstance(error, (*kinds, ConnectionResetError))
+
+
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,
 # no such object or privilege, and PL/pgSQL's RAISE.
 _REFUSALS = ("22", "23", "28", "3D", "42", "P0")

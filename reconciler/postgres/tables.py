@@ -231,7 +231,12 @@ def is_running(status: sa.ColumnElement[Any], running: Sequence[str]) -> sa.Colu
     The values are constants without a type: PostgreSQL gives them the column's, be that text or
     an enum, and recognises the predicate.
     """
-    constants: list[sa.ColumnElement[Any]] = [
-        sa.literal_column("'" + value.replace("'", "''") + "'") for value in running
-    ]
+    constants = [_constant(value) for value in running]
     return status == constants[0] if len(constants) == 1 else status.in_(constants)
+
+
+def _constant(value: str) -> sa.ColumnElement[Any]:
+    """The value as SQL, whatever the server takes a backslash in a plain constant for."""
+    quoted = "'" + value.replace("'", "''") + "'"
+    escaped = "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+    return sa.literal_column(escaped)

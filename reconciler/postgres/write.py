@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.tables import changes
+from reconciler.postgres.tables import changes, is_running
 from reconciler.postgres.types import as_stored, readable
 
 _TIME = sa.DateTime(timezone=True)
@@ -65,7 +65,7 @@ def finish_given(table: MappedTable) -> sa.CTE:
     )
 
 
-def own_row_write(table: MappedTable) -> sa.Select[Any]:
+def own_row_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
     """The main path's write: finish the row of this workflow's run, if it is still running.
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
@@ -74,7 +74,8 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
     tried twice would otherwise finish a second row.
 
     Waits for a row that another transaction has locked, as an application does that is storing
-    the run id just now; the guard is then evaluated on the row's newest version.
+    the run id just now; the guard is then evaluated on the row's newest version. `lock_timeout`
+    (milliseconds) limits that from within, for a statement that is a transaction by itself.
     """
     run_id = sa.null() if table.run_id is None else table.run_id
     candidate = _may_be_own(table)
@@ -92,12 +93,36 @@ def own_row_write(table: MappedTable) -> sa.Select[Any]:
     message = sa.bindparam("given_message", type_=sa.Text)
     finished = (
         table.update(status, close_time, message)
-        .where(table.id == own, table.is_running, candidate)
+        .where(table.id == own, _is_marked_running(table), candidate, *_limited(lock_timeout))
         .returning(table.id.label("id"))
         .cte("finished")
     )
     # As a query, which may be given parameters that it has no use for.
     return sa.select(finished.c.id)
+
+
+def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
+    """A condition without any row in it: it is evaluated before the first one is looked at."""
+    if lock_timeout is not None:
+        limit = sa.func.set_config("lock_timeout", str(lock_timeout), sa.true())
+        yield sa.select(limit).scalar_subquery().is_not(sa.null())
+
+
+def _is_ours(table: MappedTable) -> sa.ColumnElement[bool]:
+    """Whether a row is ours to look at, with a parameter for each value there is.
+
+    Before it can send an array, asyncpg asks for its type: in statements of their own, which
+    switch `jit` off and on, and outside a transaction may come to different servers.
+    """
+    if (where := table.mapping.where) is None:
+        return sa.true()
+    column = table.table.c[where.column]
+    values = (sa.literal(value, sa.Text) for value in where.values)
+    return sa.or_(*(column == as_stored(column, value) for value in values))
+
+
+def _is_marked_running(table: MappedTable) -> sa.ColumnElement[bool]:
+    return is_running(table.status, table.mapping.statuses.running)
 
 
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
@@ -119,7 +144,7 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
         in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
         ways.append(sa.and_(*no_run, in_time, _names_namespace(table)))
-    return sa.and_(table.is_ours, same_workflow, sa.or_(*ways))
+    return sa.and_(_is_ours(table), same_workflow, sa.or_(*ways))
 
 
 def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:

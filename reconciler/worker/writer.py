@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,7 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnusable
-from reconciler.postgres.engine import open_engine, translated
+from reconciler.postgres.dialect import PoolerSafeDialect
+from reconciler.postgres.driver import Statement, compiled, fetch_alone
+from reconciler.postgres.engine import (
+    forget_connections,
+    is_lost,
+    is_race,
+    open_engine,
+    translated,
+)
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.write import own_row_write
 from reconciler.settings.load import load_settings
@@ -27,20 +35,12 @@ if TYPE_CHECKING:
 #: Seconds for one write, all included. Less than the attempt it is part of, so that what went
 #: wrong can still be told: after it, SQLAlchemy takes up to two more to close a silent connection.
 WRITE_TIMEOUT = 5
-#: Milliseconds that the server may take for the statement, and in it for a lock.
-STATEMENT_TIMEOUT = 3_500
+#: Milliseconds that the server may wait for the row, while another transaction has it locked.
 LOCK_TIMEOUT = 3_000
 
 #: A row without a run id that was made this much later than the workflow started is for a later
 #: one. Wide, since database and Temporal have clocks of their own.
 LATEST_ROW = timedelta(seconds=60)
-
-_LIMITS = sa.text(
-    f"SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true),"
-    f" set_config('lock_timeout', '{LOCK_TIMEOUT}', true),"
-    # What our constants are written for.
-    " set_config('standard_conforming_strings', 'on', true)"
-)
 
 
 class RowWriter:
@@ -51,14 +51,15 @@ class RowWriter:
         self._settings = settings
         self._redaction = settings.redaction()
         self._owned = owned
-        self._table: MappedTable | None = None
+        self._is_ours = isinstance(engine.dialect, PoolerSafeDialect)
+        self._written: tuple[MappedTable, Statement | sa.Select[Any]] | None = None
 
     @classmethod
     def open(cls, engine: EngineSource | None) -> RowWriter:
         """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
         if engine is None:
             own = load_settings(DatabaseSettings)
-            return cls(open_engine(own.dsn()), own, owned=True)
+            return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
         settings = load_settings(TableSettings)
         made = engine if isinstance(engine, AsyncEngine) else engine()
         if not isinstance(made, AsyncEngine):
@@ -105,31 +106,57 @@ class RowWriter:
         }
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
-                table = await self._mapped()
-                limit = self._settings.message_limit(table.error_message_length)
-                given["given_message"] = error_message and self._redaction.line(
-                    error_message, limit
-                )
-                return await self._write(table, given)
+                try:
+                    return await self._write(given, error_message)
+                except DatabaseUnusable as error:
+                    if not await self._is_worth_another_try(error.__cause__):
+                        raise
+                # The write is a compare-and-set: tried twice, it is still written once.
+                return await self._write(given, error_message)
         except TimeoutError:
             raise DatabaseUnusable(
                 f"cannot write {self._settings.table}: no free connection, or no answer from the "
                 f"database, within {WRITE_TIMEOUT} s"
             ) from None
 
-    async def _write(self, table: MappedTable, given: Mapping[str, object]) -> bool:
-        with translated(f"write {self._settings.table}", self._engine):
-            async with self._engine.begin() as connection:
-                await connection.execute(_LIMITS)
-                result = await connection.execute(own_row_write(table), given)
-                return result.first() is not None
+    async def _is_worth_another_try(self, error: BaseException | None) -> bool:
+        """Whether a connection had died unnoticed; or, in a strict isolation, the row has changed.
 
-    async def _mapped(self) -> MappedTable:
+        To ask each connection first whether it lives would be as much again as the write.
+        """
+        lost = is_lost(error)
+        if lost and self._is_ours:
+            await forget_connections(self._engine)
+        return lost or is_race(error)
+
+    async def _write(self, given: Mapping[str, object], error_message: str | None) -> bool:
+        table, statement = await self._mapped()
+        limit = self._settings.message_limit(table.error_message_length)
+        message = error_message and self._redaction.line(error_message, limit)
+        given = {**given, "given_message": message}
+        with translated(f"write {self._settings.table}", self._engine):
+            if isinstance(statement, Statement):
+                ((found,),) = await fetch_alone(self._engine, statement, given)
+                return bool(found)
+            async with self._engine.connect() as connection:
+                # A transaction only for what the application may do at the beginning of each.
+                if not self._engine.sync_engine.dispatch.begin:
+                    await connection.execution_options(isolation_level="AUTOCOMMIT")
+                found = await connection.scalar(statement, given)
+                await connection.commit()
+                return bool(found)
+
+    async def _mapped(self) -> tuple[MappedTable, Statement | sa.Select[Any]]:
         # Kept once it was found to fit; what does not fit is looked at anew, it may be mended.
-        if self._table is None:
+        if self._written is None:
             mapping = self._settings.table_mapping()
-            self._table = await map_table(self._engine, mapping, writing=True)
-        return self._table
+            table = await map_table(self._engine, mapping, writing=True)
+            own = own_row_write(table, LOCK_TIMEOUT).subquery()
+            # A number, whatever the key is: asyncpg knows its type without asking.
+            statement = sa.select(sa.func.count()).select_from(own)
+            ours = compiled(statement, self._engine) if self._is_ours else None
+            self._written = table, ours or statement
+        return self._written
 
     async def close(self) -> None:
         """Close the engine if it is our own."""
