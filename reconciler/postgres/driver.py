@@ -64,7 +64,8 @@ async def fetch_alone(
 
     What its parameters are, asyncpg asks once per connection, so their types must not depend on
     the table. It is sent whole each time, to be parsed under no name: nothing of it is left on the
-    server, and no pooler can come between. Its array types would have to be looked up; it has none.
+    server, and no pooler can come between. Nor may it need types that asyncpg has to look up, such
+    as arrays of anything but text: that takes statements of its own.
     """
     async with engine.connect() as connection:
         lent: Any = await connection.get_raw_connection()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.tables import changes, is_running
+from reconciler.postgres.tables import changes
 from reconciler.postgres.types import as_stored, readable
 
 _TIME = sa.DateTime(timezone=True)
@@ -93,7 +93,7 @@ def own_row_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Sel
     message = sa.bindparam("given_message", type_=sa.Text)
     finished = (
         table.update(status, close_time, message)
-        .where(table.id == own, _is_marked_running(table), candidate, *_limited(lock_timeout))
+        .where(table.id == own, table.is_running, candidate, *_limited(lock_timeout))
         .returning(table.id.label("id"))
         .cte("finished")
     )
@@ -106,23 +106,6 @@ def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
     if lock_timeout is not None:
         limit = sa.func.set_config("lock_timeout", str(lock_timeout), sa.true())
         yield sa.select(limit).scalar_subquery().is_not(sa.null())
-
-
-def _is_ours(table: MappedTable) -> sa.ColumnElement[bool]:
-    """Whether a row is ours to look at, with a parameter for each value there is.
-
-    Before it can send an array, asyncpg asks for its type: in statements of their own, which
-    switch `jit` off and on, and outside a transaction may come to different servers.
-    """
-    if (where := table.mapping.where) is None:
-        return sa.true()
-    column = table.table.c[where.column]
-    values = (sa.literal(value, sa.Text) for value in where.values)
-    return sa.or_(*(column == as_stored(column, value) for value in values))
-
-
-def _is_marked_running(table: MappedTable) -> sa.ColumnElement[bool]:
-    return is_running(table.status, table.mapping.statuses.running)
 
 
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
@@ -144,7 +127,7 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
         in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
         ways.append(sa.and_(*no_run, in_time, _names_namespace(table)))
-    return sa.and_(_is_ours(table), same_workflow, sa.or_(*ways))
+    return sa.and_(table.is_ours, same_workflow, sa.or_(*ways))
 
 
 def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:

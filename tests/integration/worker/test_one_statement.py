@@ -81,9 +81,11 @@ async def test_it_has_neither_begin_nor_commit_nor_asks_for_types(
     queries: list[str] = []
     async with writing(database.url, whose, monkeypatch) as (opened, engine):
         assert await finish(opened, "v") is False
-        async with engine.connect() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            driver.add_query_logger(lambda each: queries.append(each.query))
+        await engine.dispose()
+
+        @sa.event.listens_for(engine.sync_engine, "connect")  # after what the dialect does there
+        def listen(connection: Any, _: object) -> None:
+            connection.driver_connection.add_query_logger(lambda each: queries.append(each.query))
 
         assert await finish(opened) is True
 
