@@ -10,6 +10,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from reconciler.postgres.tls import tls_trouble
 
+#: What asyncpg raises. The last where a server has said goodbye, but not yet hung up.
+DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 class PoolerSafeDialect(PGDialect_asyncpg):
     """SQLAlchemy's asyncpg dialect, preparing each new connection inside transactions.
@@ -44,8 +47,8 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         """Ask for nothing, in one round trip; SQLAlchemy makes a transaction of it."""
         try:
             dbapi_connection.run_async(lambda driver: driver.execute("SELECT"))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            dbapi_connection._handle_exception(error)  # noqa: SLF001 - as its own ping does
+        except DRIVERS_OWN:
+            return False
         return True
 
     def do_close(self, dbapi_connection: Any) -> None:

@@ -14,7 +14,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.postgres.dialect import PoolerSafeDialect
+from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,6 @@ async def _transaction(engine: AsyncEngine, access: str) -> AsyncIterator[Any]:
 async def _rolled_back(driver: Any) -> bool:
     try:
         await driver.execute("ROLLBACK")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except (*DRIVERS_OWN, OSError):
         return False
     return True

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.dialect import PoolerSafeDialect, limits
+from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect, limits
 from reconciler.postgres.pooler_words import Refusal, known_refusal
 from reconciler.postgres.tables import OWN_SCHEMA
 
@@ -113,7 +113,7 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
     source = "DATABASE_URL" if ours else "the application's engine"
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (SQLAlchemyError, *DRIVERS_OWN, OSError) as error:
         misconfigured = isinstance(_origin(error), asyncpg.ClientConfigurationError)
         turned_away = _by_pooler(error)
         lasts = turned_away is not None and turned_away.lasts
@@ -161,10 +161,11 @@ def is_race(error: BaseException | None) -> bool:
 
 def is_lost(error: BaseException | None) -> bool:
     """Whether the connection was dead, or died meanwhile; a new one may do better."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    kinds = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError)
-    return isinstance(error, (*kinds, ConnectionResetError))
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    kinds = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionResetError)
+    unsaid = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return error is not None and isinstance(_origin(error), (*kinds, *unsaid))
 
 
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnusable
-from reconciler.postgres.engine import forget_connections, open_engine, translated
+from reconciler.postgres.engine import forget_connections, is_lost, open_engine, translated
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database
 from tests.factories import outcome
@@ -83,6 +84,32 @@ async def test_a_connection_that_was_cut_is_replaced(database: Database) -> None
     await use(database.engine)
 
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_a_connection_whose_server_has_said_goodbye_is_replaced(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has hung up too, asyncpg says that something else is under way."""
+    await use(database.engine)
+    execute = asyncpg.Connection.execute
+
+    async def said_goodbye(self: Any, query: str, **options: Any) -> Any:
+        if query == "SELECT":
+            raise asyncpg.InternalClientError("another operation is in progress")
+        return await execute(self, query, **options)
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", said_goodbye)
+
+    await use(database.engine)
+
+
+def test_what_is_left_of_a_goodbye_is_told_as_what_it_is() -> None:
+    confused = asyncpg.InternalClientError("another operation is in progress")
+    told = pytest.raises(DatabaseUnusable, match="cannot read it: another operation")
+    with told as raised, translated("read it"):
+        raise confused
+
+    assert is_lost(raised.value.__cause__)
 
 
 async def test_every_transaction_is_limited_in_time(database: Database) -> None:

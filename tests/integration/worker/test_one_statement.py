@@ -142,8 +142,17 @@ async def test_a_connection_that_has_died_meanwhile_is_replaced(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        await eventually(lambda: is_alone(database))
 
         assert await finish(opened) is True
+
+
+async def is_alone(database: Database) -> bool:
+    others = await database.fetch(
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return not others
 
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
