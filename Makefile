@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.p
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-containers test-soak bench image lint format lock clean
+.PHONY: help demo test test-unit test-containers test-soak bench bench-quick image lint format lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,8 +29,11 @@ test-containers: $(STAMP) ## Run the integration tests on servers in containers
 test-soak: $(STAMP) ## Kill servers and daemons at random for some minutes (SECONDS=180)
 	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
 
-bench: $(STAMP) ## Measure memory and speed on many rows (minutes)
-	$(BIN)/python -m benchmarks.backfill
+bench: $(STAMP) ## Measure speed, calls and memory; write docs/benchmarks.md (ten minutes)
+	$(BIN)/python -m benchmarks --write
+
+bench-quick: $(STAMP) ## Measure less of it, and print it only (two minutes)
+	$(BIN)/python -m benchmarks --quick
 
 image: ## Build the container image
 	docker build --build-arg VERSION=$(VERSION) --tag reconciler:$(VERSION) .

@@ -1,0 +1,105 @@
+"""One pass over one table in a process of its own: what a process once had in memory it keeps.
+
+Run as a program, this is that process; `in_a_process` starts it and watches its connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+
+from benchmarks import passes
+from benchmarks.scripted import scripted_backfill
+from benchmarks.statements import Statement, watched
+from reconciler.core.report import RPC_KINDS
+
+_SAMPLED_EVERY = 0.2
+_CONNECTIONS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE application_name = 'reconciler' AND datname = current_database()"
+)
+
+
+@dataclass(slots=True)
+class Pass:
+    """What is known of a pass in a process of its own."""
+
+    seconds: float
+    calls: int
+    #: Resident memory at most, in MB.
+    peak_mb: float
+    #: By kind of statement, the longest and the median of its milliseconds.
+    statements: Mapping[str, tuple[float, float]]
+    #: Connections at most.
+    to_postgres: int = 0
+    to_temporal: int = 0
+
+
+async def in_a_process(way: str, url: str) -> Pass:
+    """A pass over the table of this database: `once`, or `scripted`."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.one_size", way, url, stdout=asyncio.subprocess.PIPE
+    )
+    most = {"to_postgres": 0, "to_temporal": 0}
+    watching = asyncio.create_task(_watch(url, psutil.Process(child.pid), most))
+    out, _ = await child.communicate()
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    return Pass(**(json.loads(out) | most))
+
+
+async def _watch(url: str, process: psutil.Process, most: dict[str, int]) -> None:
+    connection = await asyncpg.connect(url)
+    port = urlsplit(f"//{os.environ['TEMPORAL_ADDRESS']}").port
+    try:
+        while True:
+            postgres = await connection.fetchval(_CONNECTIONS)
+            most["to_postgres"] = max(most["to_postgres"], postgres)
+            with contextlib.suppress(psutil.Error):  # it has ended
+                temporal = sum(
+                    bool(each.raddr) and each.raddr.port == port
+                    for each in process.net_connections("tcp")
+                )
+                most["to_temporal"] = max(most["to_temporal"], temporal)
+            await asyncio.sleep(_SAMPLED_EVERY)
+    finally:
+        await connection.close()
+
+
+async def _pass(way: str, url: str) -> Mapping[str, Any]:
+    with watched() as statements, passes.logs_discarded():
+        if way == "scripted":
+            report = await scripted_backfill(url)
+        else:
+            async with passes.opened(url, max_rps=0) as app:
+                report = await passes.once(app)
+    return {
+        "seconds": report.duration_seconds,
+        "calls": sum(report.rpcs.get(kind, 0) for kind in RPC_KINDS),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "statements": _times(statements),
+    }
+
+
+def _times(statements: Sequence[Statement]) -> Mapping[str, tuple[float, float]]:
+    by_kind: dict[str, list[float]] = {}
+    for statement in statements:
+        by_kind.setdefault(statement.kind, []).append(statement.seconds * 1000)
+    return {kind: (max(times), median(times)) for kind, times in by_kind.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_pass(*sys.argv[1:]))))

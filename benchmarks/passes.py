@@ -1,0 +1,68 @@
+"""Passes as the commands make them, in this process: the wiring, the log lines, no start-up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.stage import settings_for
+from reconciler.app import App, open_app
+from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.console.progress import watching
+from reconciler.core.report import PassReport
+from reconciler.logs import configure_logs
+
+
+@contextmanager
+def logs_discarded() -> Iterator[None]:
+    """Log lines are made as by default, and written to where they do not disturb."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+        configure_logs("info", as_json=False)
+        try:
+            yield
+        finally:
+            configure_logs("error", as_json=False)  # those of the embedded servers too
+
+
+@asynccontextmanager
+async def opened(url: str, **settings: Any) -> AsyncIterator[App]:
+    """Both connections of a command with these settings."""
+    async with open_app(settings_for(url, **settings), writing=True) as app:
+        yield app
+
+
+async def once(app: App, mode: str = "once") -> PassReport:
+    """A pass; it must come to its end."""
+    with logs_discarded():
+        report = await app.run_pass(mode, dry_run=False)
+    return _ended(report)
+
+
+async def backfill(url: str, **settings: Any) -> PassReport:
+    """`reconciler backfill --apply --restart` over every row."""
+    request = Request(apply=True, restart=True)
+    with logs_discarded():
+        report = await run_backfill(settings_for(url, **settings), request, _Desk())
+    assert report is not None
+    return _ended(report)
+
+
+class _Desk:
+    """Somebody who wants it done, and watches the bar of a terminal that is nowhere."""
+
+    def agrees(self, outlook: Outlook) -> bool:
+        return outlook.rows > 0
+
+    def watch(self, outlook: Outlook) -> Any:
+        return watching(Console(file=sys.stderr), outlook.rows, dry_run=False)
+
+
+def _ended(report: PassReport) -> PassReport:
+    assert report.error is None, report.error
+    return report

@@ -1,0 +1,71 @@
+"""A Temporal that answers at once, so that what is measured is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
+from reconciler.pass_log import PassLog
+from reconciler.postgres.engine import using_engine
+from reconciler.postgres.history import PassHistory
+from reconciler.postgres.mapping import map_table
+from reconciler.postgres.store import PostgresStore
+from reconciler.postgres.tables import TableMapping
+from reconciler.reconcile import PassOptions, run_pass
+
+_NOW = datetime.now(UTC)
+_END = _NOW - timedelta(days=1)
+
+
+class ScriptedProbe:
+    """Of ten rows, four completed, two failed, one is open, three are missing."""
+
+    _ANSWERS: Sequence[Observation] = (
+        *[Closed(CloseStatus.COMPLETED, _END, "run", None, "Order")] * 4,
+        *[Closed(CloseStatus.FAILED, _END, "run", "OrderFailed: card declined", "Order")] * 2,
+        Open(),
+        *[Missing()] * 3,
+    )
+
+    async def retention(self) -> timedelta:
+        return timedelta(days=30)
+
+    async def observe(self, row: RunRow) -> Observation:
+        return self._ANSWERS[int(str(row.id)) % len(self._ANSWERS)]
+
+    def rpcs(self) -> Mapping[str, int]:
+        return {}
+
+
+async def fill_stale(url: str, rows: int) -> None:
+    """A table of nothing but stale rows, a year old."""
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO workflow_executions (workflow_id, run_id, created_at)"
+        " SELECT 'order-' || n, gen_random_uuid(), now() - interval '1 year'"
+        f" FROM generate_series(1, {rows}) n"
+    )
+    await connection.execute("VACUUM ANALYZE workflow_executions")
+    await connection.close()
+
+
+async def scripted_backfill(url: str) -> PassReport:
+    """The pass of a backfill that fails missing rows."""
+    async with using_engine(url) as engine:
+        table = await map_table(engine, TableMapping(), writing=True)
+        store = PostgresStore(engine, table)
+        names = table.mapping.names.full_name
+        history = PassHistory(engine, names, "default", StatusValues())
+        options = PassOptions("backfill")
+        report = options.new_report(_NOW)
+        report.asked = {}
+        policy = Policy(retention=timedelta(days=30), missing=MissingPolicy.FAIL)
+        log = PassLog(each_row=False)
+        await run_pass(store, ScriptedProbe(), [history], policy, options, _NOW, log, report)
+    assert report.error is None, report.error
+    return report

@@ -1,0 +1,50 @@
+"""How much is measured: in full, or quickly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many rows, and how often."""
+
+    #: How often each thing is measured, in turn with what it is compared with.
+    rounds: int
+    #: Rows whose workflows have ended, for `once` and the backfill; those of the naive loop.
+    closed: int
+    naive: int
+    #: Rows whose workflows are open, without the client's limits and with the default ones.
+    open: int
+    limited: int
+    #: Batches of 500 written.
+    batches: int
+    #: Rows finished by the main path, one at a time.
+    main_path: int
+    #: Tables that passes go over, on the real servers and with a scripted Temporal.
+    growth: tuple[int, ...]
+    scripted: tuple[int, int]
+
+
+FULL = Sizes(
+    rounds=5,
+    closed=2_000,
+    naive=300,
+    open=10_000,
+    limited=2_000,
+    batches=40,
+    main_path=500,
+    growth=(1_000, 10_000, 100_000),
+    scripted=(10_000, 1_000_000),
+)
+QUICK = Sizes(
+    rounds=3,
+    closed=800,
+    naive=100,
+    open=2_000,
+    limited=400,
+    batches=20,
+    main_path=200,
+    growth=(1_000, 5_000),
+    scripted=(10_000, 100_000),
+)

@@ -1,0 +1,147 @@
+"""The steady state: nearly every row's workflow is open, as in the pass before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+from benchmarks import passes
+from benchmarks.figures import Figure, Result, at_least, at_most
+from benchmarks.prepared import Prepared
+from benchmarks.sizes import Sizes
+from benchmarks.stage import Stage, fill, set_running
+from benchmarks.workflows import end, make_open
+from reconciler.app import App
+from reconciler.core.report import RPC_KINDS, PassReport
+
+#: The default of RECONCILER_FULL_SWEEP_INTERVAL, and what describes every row each time.
+SWEEP = timedelta(minutes=10)
+_EVERY = {"full_sweep_interval": timedelta(0)}
+_NO_LIMITS = {"max_rps": 0, "visibility_rps": 0}
+#: Shares of the rows whose workflows have ended since, in thousandths.
+SHARES = (0, 5, 50)
+
+_METHOD = (
+    "{rows:,} rows of open workflows, of which the share named has ended since the pass before, "
+    "one in four of these as failed. *Screened* is a pass within `RECONCILER_FULL_SWEEP_INTERVAL` "
+    "(10 min), *every row* one with 0, which describes each; without limits, in turn. *Allowed* "
+    "calls: a List per 500 rows, three per ended row, and the share of the full sweep that is due "
+    "by the time since the pass before. With the default limits (`MAX_RPS=100`, "
+    "`VISIBILITY_RPS=5`) there are {limited:,} rows, since describing each takes a hundredth of a "
+    "second per row by the limit alone."
+)
+
+
+@dataclass(slots=True)
+class _Measured:
+    """Passes of one kind."""
+
+    seconds: list[float] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    #: Calls that the goal allows for each.
+    allowed: list[float] = field(default_factory=list)
+
+    def add(self, report: PassReport, allowed: float = 0) -> None:
+        self.seconds.append(report.duration_seconds)
+        self.calls.append(sum(report.rpcs[kind] for kind in RPC_KINDS))
+        self.allowed.append(allowed)
+
+
+class _Passes:
+    """Passes of one app, each judged by the time since the one before."""
+
+    def __init__(self, app: App, url: str, rows: int) -> None:
+        self._app, self._url, self._rows = app, url, rows
+        self._began = 0.0
+
+    async def run(self, closed: int, into: _Measured | None = None) -> PassReport:
+        """One pass over rows of which so many have ended."""
+        await set_running(self._url)
+        # The share of the sweep goes by the time between the starts, as far as we can tell.
+        since = time.monotonic() - self._began
+        self._began = time.monotonic()
+        report = await passes.once(self._app, "run")
+        assert report.changed == closed, f"{report.changed} of {closed} rows were finished"
+        if into is not None:
+            into.add(report, self._rows / 500 + 3 * closed + self._sweep_share(since, report))
+        return report
+
+    def _sweep_share(self, since: float, report: PassReport) -> float:
+        elapsed = since + report.duration_seconds
+        interval = SWEEP.total_seconds()
+        return self._rows * min(1.0, elapsed / max(interval - elapsed, 1))
+
+
+async def measure(prepared: Prepared) -> Result:
+    """Calls and time of screened passes beside those that describe every row."""
+    stage, sizes = prepared.stage, prepared.sizes
+    figures = [*await _unlimited(stage, sizes), *await _limited(stage, sizes)]
+    method = _METHOD.format(rows=sizes.open, limited=sizes.limited)
+    return Result("Rows that are open: the steady state", method, figures)
+
+
+async def _unlimited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
+    url, rows = await stage.database("steady"), sizes.open
+    ending = [rows * share // 1000 for share in SHARES]
+    steps = [after - before for before, after in zip([0, *ending], ending, strict=False)]
+    runs = list(await make_open(stage.temporal, rows - ending[-1], "stays"))
+    for number, step in enumerate(steps):
+        runs += await make_open(stage.temporal, step, f"ends-{number}")
+    runs.sort(key=lambda run: run.workflow_id)  # they end here and there in the table
+    await fill(url, runs)
+    figures: list[Figure] = []
+    opened = passes.opened(url, **_NO_LIMITS), passes.opened(url, **_NO_LIMITS, **_EVERY)
+    async with opened[0] as screening, opened[1] as describing:
+        screened = _Passes(screening, url, rows)
+        every = _Passes(describing, url, rows)
+        await screened.run(0)  # the first of a scope describes every row
+        for number, (share, closed) in enumerate(zip(SHARES, ending, strict=True)):
+            await end(stage.temporal, f"ends-{number}", steps[number])
+            ours, reference = _Measured(), _Measured()
+            for _ in range(3 if share == 5 else 1):
+                await every.run(closed, reference)
+                await screened.run(closed)  # so that little of the sweep is due in the next
+                await screened.run(closed, ours)
+                await screened.run(closed, ours)
+            figures += _compared(f"{share / 10:g} % ended", ours, reference, goal=share == 5)
+    return figures
+
+
+async def _limited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
+    url, rows = await stage.database("limited"), sizes.limited
+    closed = rows * 5 // 1000
+    runs = list(await make_open(stage.temporal, rows - closed, "stays"))
+    await fill(url, [*runs, *await make_open(stage.temporal, closed, "ends-limited")])
+    ours, reference = _Measured(), _Measured()
+    async with passes.opened(url) as app:
+        screened = _Passes(app, url, rows)
+        await screened.run(0, reference)  # the first of a scope describes every row
+        await end(stage.temporal, "ends-limited", closed)
+        for _ in range(3):
+            await screened.run(closed, ours)
+    return _compared("0.5 % ended, default limits", ours, reference, goal=True)
+
+
+def _compared(name: str, ours: _Measured, reference: _Measured, *, goal: bool) -> Sequence[Figure]:
+    seconds, every = median(ours.seconds), median(reference.seconds)
+    calls, allowed = median(ours.calls), median(ours.allowed)
+    faster: dict[str, Any] = {"goal": at_least(10, "×")} if goal else {}
+    return [
+        Figure(f"{name}: every row", every, "s"),
+        Figure(
+            f"{name}: screened", seconds, "s", every / seconds, "faster than every row", **faster
+        ),
+        Figure(f"{name}: every row, calls", median(reference.calls), "calls"),
+        Figure(
+            f"{name}: screened, calls",
+            calls,
+            "calls",
+            calls / allowed,
+            f"of the {allowed:,.0f} allowed",
+            at_most(1, "×"),
+        ),
+    ]
