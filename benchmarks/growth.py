@@ -33,7 +33,8 @@ _SCRIPTED = (
     "A backfill that fails missing rows, each size in a process of its own, on a real PostgreSQL "
     "with a scripted Temporal that answers at once: what is measured is our own side. Of ten rows "
     "four have completed, two failed, one is open and three are missing; these are read twice. A "
-    "statement's time is the client's, so that its own turn is in it."
+    "statement's time is the client's, so that the turns of its event loop are in it; the pauses "
+    "of Python's garbage collector are not."
 )
 
 

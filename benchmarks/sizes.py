@@ -39,7 +39,7 @@ FULL = Sizes(
 )
 QUICK = Sizes(
     rounds=3,
-    closed=800,
+    closed=600,
     naive=100,
     open=2_000,
     limited=400,

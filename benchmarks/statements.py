@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,11 @@ from sqlalchemy.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement as the driver got it, and how long its answer took to come."""
+    """A statement as the driver got it, and how long its answer took to come.
+
+    Without the pauses of Python's garbage collector, which may take 100 ms: they are no
+    statement's.
+    """
 
     query: str
     arguments: tuple[Any, ...]
@@ -28,7 +33,7 @@ class Statement:
             return "a batch's write"
         if "reconciler.passes" in self.query:
             return "the history of passes"
-        if "LIMIT" in self.query and "ORDER BY" in self.query:
+        if "workflow_executions" in self.query and "LIMIT" in self.query:
             return "a page's read"
         return "COMMIT" if self.query.startswith("COMMIT") else "others"
 
@@ -41,29 +46,60 @@ def watched() -> Iterator[list[Statement]]:
     them a statement goes.
     """
     seen: list[Statement] = []
+    pauses = Pauses()
 
     def note(logged: Any) -> None:
-        seen.append(Statement(logged.query, tuple(logged.args or ()), logged.elapsed))
+        seconds = logged.elapsed - pauses.since(time.perf_counter() - logged.elapsed)
+        seen.append(Statement(logged.query, tuple(logged.args or ()), seconds))
 
     def watch(connection: Any, _: Any) -> None:
         connection.driver_connection.add_query_logger(note)
 
     fetch = PreparedStatement.fetch
     sa.event.listen(Pool, "connect", watch)
-    PreparedStatement.fetch = _noting(fetch, seen)
+    PreparedStatement.fetch = _noting(fetch, seen, pauses)
+    gc.callbacks.append(pauses.note)
     try:
         yield seen
     finally:
+        gc.callbacks.remove(pauses.note)
         PreparedStatement.fetch = fetch
         sa.event.remove(Pool, "connect", watch)
 
 
-def _noting(fetch: Callable[..., Any], seen: list[Statement]) -> Callable[..., Any]:
+class Pauses:
+    """When the garbage collector was at work, and everything else of this process was not."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        #: When each began, and how long it took.
+        self._taken: list[tuple[float, float]] = []
+        self._began = 0.0
+
+    def note(self, phase: str, _: Any) -> None:
+        """A callback of `gc`."""
+        now = self._clock()
+        if phase == "start":
+            self._began = now
+        else:
+            self._taken.append((self._began, now - self._began))
+
+    def since(self, moment: float) -> float:
+        """The seconds it took since then."""
+        total = 0.0
+        for began, seconds in reversed(self._taken):
+            if began < moment:
+                break
+            total += seconds
+        return total
+
+
+def _noting(fetch: Callable[..., Any], seen: list[Statement], pauses: Pauses) -> Callable[..., Any]:
     # The driver's logger is not told of statements that were prepared first.
     async def noted(prepared: Any, *arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
         answer = await fetch(prepared, *arguments, **options)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - pauses.since(started)
         seen.append(Statement(prepared.get_query(), arguments, seconds))
         return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,8 @@ class _Passes:
         report = await passes.once(self._app, "run")
         assert report.changed == closed, f"{report.changed} of {closed} rows were finished"
         if into is not None:
-            into.add(report, self._rows / 500 + 3 * closed + self._sweep_share(since, report))
+            lists = math.ceil(self._rows / 500)
+            into.add(report, lists + 3 * closed + self._sweep_share(since, report))
         return report
 
     def _sweep_share(self, since: float, report: PassReport) -> float:
