@@ -28,7 +28,7 @@ _METHOD = (
     "hand*: SELECT by SQLAlchemy's ORM, change the object, commit, on a pooled engine with its "
     "defaults. *The activity* runs with a connection of its own (`DATABASE_URL`), and with that "
     "same engine. All of them in the SDK's `ActivityEnvironment`, in turn, row by row. "
-    "*Statements* are those that the driver is asked, without BEGIN and COMMIT."
+    "*Statements* are what the driver is asked, without BEGIN, COMMIT and the pool's ping."
 )
 _FRAME = ("BEGIN", "COMMIT", "ROLLBACK", ";")
 

@@ -135,7 +135,7 @@ def _compared(name: str, ours: _Measured, reference: _Measured, *, goal: bool) -
     return [
         Figure(f"{name}: every row", every, "s"),
         Figure(
-            f"{name}: screened", seconds, "s", every / seconds, "faster than every row", **faster
+            f"{name}: screened", seconds, "s", every / seconds, "as fast as every row", **faster
         ),
         Figure(f"{name}: every row, calls", median(reference.calls), "calls"),
         Figure(

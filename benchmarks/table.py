@@ -27,7 +27,7 @@ def summary(results: Sequence[Result]) -> str:
     goals = [figure for result in results for figure in result.figures if figure.goal]
     missed = [figure.name for figure in goals if not figure.is_met]
     told = f"{len(goals) - len(missed)} of {len(goals)} goals are met"
-    return f"{told}; missed: {', '.join(missed)}" if missed else told
+    return f"{told}; missed: {'; '.join(missed)}" if missed else told
 
 
 def markdown(result: Result) -> str:

@@ -55,13 +55,13 @@ async def measure(prepared: Prepared) -> Result:
     await fill(url, [Run(f"order-{n}", str(uuid4())) for n in range(sizes.batches * BATCH)])
     figures: list[Figure] = []
     for journalled in (True, False):
-        name = "journalled" if journalled else "without a journal"
+        name = "journalled write" if journalled else "write without a journal"
         bare, ours = await _measure(url, sizes, journalled=journalled)
         ratio = paired(ours, bare)
         figures += [
-            Figure(f"bare asyncpg, {name}", median(bare), "rows/s"),
+            Figure(f"{name}, bare asyncpg", median(bare), "rows/s"),
             Figure(
-                f"ours, {name}",
+                f"{name}, ours",
                 median(ours),
                 "rows/s",
                 ratio,
@@ -71,7 +71,7 @@ async def measure(prepared: Prepared) -> Result:
         ]
     ours_rate = figures[1].value
     times = Figure(
-        "ours, journalled, and the describes",
+        "journalled write, and the describes",
         ours_rate,
         "rows/s",
         ours_rate / prepared.ceiling.per_second,
