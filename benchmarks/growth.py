@@ -13,7 +13,7 @@ from benchmarks.one_size import Pass, in_a_process
 from benchmarks.prepared import Prepared
 from benchmarks.scripted import fill_stale
 from benchmarks.stage import Stage, fill
-from benchmarks.statements import watched
+from benchmarks.statements import Statement, watched
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.mapping import map_table
 from reconciler.postgres.page_plan import find_scans
@@ -99,7 +99,8 @@ async def _pages(url: str, rows: int) -> Sequence[Figure]:
     connection = await asyncpg.connect(url)
     figures: list[Figure] = []
     async with using_engine(url) as engine:
-        with watched() as seen:
+        seen: list[Statement] = []
+        with watched(seen.append):
             table = await map_table(engine, TableMapping(), writing=True)
             store = PostgresStore(engine, table)
             for place, after in (("first", None), ("middle", rows // 2), ("last", rows - BATCH)):

@@ -16,7 +16,7 @@ from benchmarks.application import application_engine, hand_written_activity
 from benchmarks.figures import Figure, Result, at_least, at_most
 from benchmarks.prepared import Prepared
 from benchmarks.stage import fill, set_running
-from benchmarks.statements import Statement, watched
+from benchmarks.statements import FRAME, Statement, watched
 from benchmarks.workflows import Run
 from reconciler.worker.activity import StatusActivity
 
@@ -30,7 +30,7 @@ _METHOD = (
     "same engine. All of them in the SDK's `ActivityEnvironment`, in turn, row by row. "
     "*Statements* are what the driver is asked, without BEGIN, COMMIT and the pool's ping."
 )
-_FRAME = ("BEGIN", "COMMIT", "ROLLBACK", ";")
+_PING = ";"
 
 _Finish = Callable[[Run], Awaitable[object]]
 
@@ -73,8 +73,9 @@ def _finishing(environment: ActivityEnvironment, status: StatusActivity) -> _Fin
 
 async def _statements(ways: dict[str, _Finish], runs: Sequence[Run]) -> dict[str, float]:
     """What each asks for the last of these rows, when it has asked what it asks once."""
-    with watched() as seen:
-        counts: dict[str, float] = {}
+    seen: list[Statement] = []
+    counts: dict[str, float] = {}
+    with watched(seen.append):
         for name, finish in ways.items():
             for _ in range(2):
                 seen.clear()
@@ -85,7 +86,7 @@ async def _statements(ways: dict[str, _Finish], runs: Sequence[Run]) -> dict[str
 
 
 def _counts(statement: Statement) -> bool:
-    return not statement.query.startswith(_FRAME)
+    return not statement.query.startswith((*FRAME, _PING))
 
 
 async def _in_turn(

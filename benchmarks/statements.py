@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.pool import Pool
+
+#: What is around the statements of a transaction.
+FRAME = ("BEGIN", "COMMIT", "ROLLBACK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +39,31 @@ class Statement:
             return "the history of passes"
         if "workflow_executions" in self.query and "LIMIT" in self.query:
             return "a page's read"
-        return "COMMIT" if self.query.startswith("COMMIT") else "others"
+        return "BEGIN, COMMIT, ROLLBACK" if self.query.startswith(FRAME) else "others"
 
 
 @contextmanager
-def watched() -> Iterator[list[Statement]]:
-    """The statements of SQLAlchemy's connections that are opened meanwhile, as they come.
+def watched(tell: Callable[[Statement], None]) -> Iterator[None]:
+    """Tell of each statement of SQLAlchemy's connections that are opened meanwhile.
 
     Seen below SQLAlchemy, at the driver's two ways of asking: so it does not matter by which of
     them a statement goes.
     """
-    seen: list[Statement] = []
     pauses = Pauses()
 
     def note(logged: Any) -> None:
         seconds = logged.elapsed - pauses.since(time.perf_counter() - logged.elapsed)
-        seen.append(Statement(logged.query, tuple(logged.args or ()), seconds))
+        tell(Statement(logged.query, tuple(logged.args or ()), seconds))
 
     def watch(connection: Any, _: Any) -> None:
         connection.driver_connection.add_query_logger(note)
 
     fetch = PreparedStatement.fetch
     sa.event.listen(Pool, "connect", watch)
-    PreparedStatement.fetch = _noting(fetch, seen, pauses)
+    PreparedStatement.fetch = _noting(fetch, tell, pauses)
     gc.callbacks.append(pauses.note)
     try:
-        yield seen
+        yield
     finally:
         gc.callbacks.remove(pauses.note)
         PreparedStatement.fetch = fetch
@@ -72,8 +75,8 @@ class Pauses:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        #: When each began, and how long it took.
-        self._taken: list[tuple[float, float]] = []
+        #: When each began, and how long it took; the latest, more than come in one statement.
+        self._taken: deque[tuple[float, float]] = deque(maxlen=1000)
         self._began = 0.0
 
     def note(self, phase: str, _: Any) -> None:
@@ -94,13 +97,15 @@ class Pauses:
         return total
 
 
-def _noting(fetch: Callable[..., Any], seen: list[Statement], pauses: Pauses) -> Callable[..., Any]:
+def _noting(
+    fetch: Callable[..., Any], tell: Callable[[Statement], None], pauses: Pauses
+) -> Callable[..., Any]:
     # The driver's logger is not told of statements that were prepared first.
     async def noted(prepared: Any, *arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
         answer = await fetch(prepared, *arguments, **options)
         seconds = time.perf_counter() - started - pauses.since(started)
-        seen.append(Statement(prepared.get_query(), arguments, seconds))
+        tell(Statement(prepared.get_query(), arguments, seconds))
         return answer
 
     return noted

@@ -87,7 +87,8 @@ async def _measure(
     """Rows per second of the bare statement and of ours, in pairs."""
     await set_running(url)
     async with using_engine(url) as engine:
-        with watched() as statements:
+        statements: list[Statement] = []
+        with watched(statements.append):
             table = await map_table(engine, TableMapping(), writing=True)
             names = table.mapping.names.full_name
             history = PassHistory(engine, names, "default", StatusValues())

@@ -22,7 +22,7 @@ def test_a_pause_counts_from_where_a_statement_began() -> None:
         ("SELECT id FROM workflow_executions WHERE id > $1 ORDER BY id LIMIT $2", "a page's read"),
         ("WITH locked AS (SELECT … FROM unnest($1::bigint[]) …)", "a batch's write"),
         ("UPDATE reconciler.passes SET report = $1", "the history of passes"),
-        ("COMMIT;", "COMMIT"),
+        ("COMMIT;", "BEGIN, COMMIT, ROLLBACK"),
         ("SELECT … FROM pg_type ORDER BY oid LIMIT 1", "others"),
     ],
 )
