@@ -10,13 +10,14 @@ import asyncpg
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.mapping import map_table
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 
 _NOW = datetime.now(UTC)
 _END = _NOW - timedelta(days=1)
@@ -37,6 +38,9 @@ class ScriptedProbe:
 
     async def observe(self, row: RunRow) -> Observation:
         return self._ANSWERS[int(str(row.id)) % len(self._ANSWERS)]
+
+    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        return [None] * len(rows)
 
     def rpcs(self) -> Mapping[str, int]:
         return {}

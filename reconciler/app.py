@@ -17,6 +17,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy, decide
 from reconciler.core.window import EVERY, Window
 from reconciler.keeper import this_process
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.ports import Lease, Observer
 from reconciler.postgres.bookkeeping import Bookkeeping, History, bookkeeping
@@ -25,7 +26,7 @@ from reconciler.postgres.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config import load_config
@@ -202,7 +203,7 @@ async def open_app(
         books = bookkeeping(engine, journal=settings.journal)
         if writing:
             await books.check(looping=looping)
-        rpc, namespace = await connect(temporal, settings.max_rps, runtime)
+        rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
         _tell(temporal["target_host"], namespace, table)
         policy = settings.policy(namespace.retention, table.error_message_length)
         over = table.scope, table.scope_namespace(namespace.name)

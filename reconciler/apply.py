@@ -15,10 +15,10 @@ from dataclasses import replace
 from reconciler.core.model import Finish, Verdict
 from reconciler.core.progress import Progress, Span, is_missing, up_to
 from reconciler.core.report import PassReport
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.plan.read import Plan
 from reconciler.ports import Observer, Store
-from reconciler.reconcile import PassOptions
 from reconciler.recorded import recorded
 from reconciler.settle import Settler
 from reconciler.stopping import finished

@@ -25,12 +25,12 @@ from reconciler.core.report import PassReport
 from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.exclusive import exclusive
 from reconciler.interrupt import interrupted_by_sigterm
+from reconciler.options import PassOptions
 from reconciler.plan.model import PlanHeader
 from reconciler.plan.write import PlanWriter
 from reconciler.ports import Lease, Observer
 from reconciler.postgres.bookkeeping import History
 from reconciler.postgres.mapping import MappedTable
-from reconciler.reconcile import PassOptions
 from reconciler.settings.model import Settings
 
 MODE = "backfill"
@@ -68,6 +68,7 @@ class Request:
             dry_run=not self.apply,
             batch_size=settings.batch_size,
             concurrency=settings.concurrency,
+            full_sweep_interval=settings.full_sweep_interval,
             limit=self.limit,
             max_changes=self.max_changes,
             pauses=True,

@@ -15,7 +15,7 @@ from reconciler.app import App
 from reconciler.errors import Unusable
 from reconciler.keeper import Keeper
 from reconciler.metrics.state import State, StateCollector
-from reconciler.postgres.history import Heartbeat
+from reconciler.ports import Heartbeat
 from reconciler.schedule import Schedule
 
 #: Seconds without a turn of the loop after which it is taken for dead. A turn takes five, and

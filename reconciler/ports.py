@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.core.model import Observation, Outcome, RowId, RunRow, Verdict
@@ -22,6 +22,16 @@ class Written:
     ids: frozenset[RowId]
     #: Rows that the database itself refused (a trigger, a constraint), with its words.
     refused: Mapping[RowId, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The last pass over every row that came to its end, whichever process it was in."""
+
+    finished_at: datetime
+    duration: timedelta
+    #: By the same clock, the database's.
+    read_at: datetime
 
 
 class Store(Protocol):
@@ -41,7 +51,7 @@ class Store(Protocol):
 
 
 class Probe(Protocol):
-    """Temporal, asked about one row at a time."""
+    """Temporal, asked about rows one by one, or roughly about many."""
 
     async def retention(self) -> timedelta:
         """How long Temporal keeps what has closed; asked first, it proves that it can be used.
@@ -54,6 +64,15 @@ class Probe(Protocol):
         """What Temporal says about the row. What concerns only this row is `Unknown`.
 
         Raises `Unusable` if Temporal as a whole cannot be used.
+        """
+        ...
+
+    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        """Whether visibility shows the workflow of each row as open, asked about all at once.
+
+        True only where that is the row's own chain of runs. None where visibility cannot tell, or
+        could not be asked. It lags and may be wrong: good for leaving a row be for a while, never
+        for a write. Raises `Unusable` if Temporal as a whole cannot be used.
         """
         ...
 

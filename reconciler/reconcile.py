@@ -10,43 +10,25 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime
-from uuid import uuid4
+from functools import partial
+from math import ceil
 
-from reconciler.core.model import Finish, Observation, RowId, RunRow, Verdict
+from reconciler.core.model import Finish, RowId, Verdict
 from reconciler.core.progress import Progress, Span, is_missing, up_to
 from reconciler.core.report import PassReport
+from reconciler.core.sweep import next_sweep
 from reconciler.core.verdict import Policy, breaker_trips, decide
-from reconciler.feed import observe_all, read_ahead
+from reconciler.feed import PAGES, Feed, Feeding, Page, Screening
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.ports import Observer, Probe, Store
 from reconciler.recorded import recorded
+from reconciler.screening import VisibilityScreening, disagreements, screened
 from reconciler.settle import Settler
 from reconciler.stopping import finished, stopping
-
-
-@dataclass(frozen=True, slots=True)
-class PassOptions:
-    """What distinguishes one kind of pass from another."""
-
-    mode: str = "once"
-    dry_run: bool = False
-    #: Rows per page read and per statement written.
-    batch_size: int = 500
-    #: Rows asked about at the same time.
-    concurrency: int = 16
-    #: Rows looked at, and rows written, at the most; None for no limit.
-    limit: int | None = None
-    max_changes: int | None = None
-    #: Whether to leave the database alone for a moment after each write.
-    pauses: bool = False
-
-    def new_report(self, now: datetime) -> PassReport:
-        """The report of a pass that begins now."""
-        return PassReport(str(uuid4()), self.mode, self.dry_run, started_at=now)
 
 
 async def run_pass(
@@ -97,6 +79,8 @@ class _Pass:
         self.settler, self.probe, self.policy = settler, probe, policy
         self.options, self.now = options, now
         self.store, self.report = settler.store, settler.report
+        self.sweep = next_sweep(self.report.swept, now, options.full_sweep_interval)
+        self.report.sweep_end = self.sweep.end
         # Limits are those of this process, also where it goes on with what another has begun.
         self.rows_left = sys.maxsize if options.limit is None else options.limit
         self.changed_before = self.report.changed
@@ -130,43 +114,67 @@ class _Pass:
         return max(0, self.options.max_changes + self.changed_before - self.report.changed)
 
     async def _scan(self, progress: Progress) -> None:
-        """Judge and settle each page, but for missing rows that the policy would fail.
-
-        While Temporal is asked about one page, the next is read and the last is written.
-        """
-        settling: asyncio.Task[None] | None = None
-        try:
-            with stopping(self.report):
-                pages = read_ahead(self.store, progress.rest, self.options.batch_size)
-                async with aclosing(pages):
-                    async for page in pages:
-                        rows = page[: self.rows_left]
-                        verdicts = await self._judge(rows)
-                        if settling:
-                            await finished(self.report, settling)
-                        settling = asyncio.create_task(self._settle(progress, rows, verdicts))
-                        if self._may_fill_up(verdicts):
-                            await finished(self.report, settling)
-                        self.rows_left -= len(rows)
-                        if self.report.stopped or not (self.changes_left and self.rows_left):
-                            return
-        finally:
-            if settling:
-                await finished(self.report, settling)  # whatever ends the pass
-        if not self.report.stopped and self.changes_left:
+        """Judge and settle each page, but for missing rows that the policy would fail."""
+        if progress.rest is None:
+            return
+        screening = VisibilityScreening(self.probe, self.sweep)
+        settle = partial(self._settle, progress)
+        await self._go_through(progress.rest, self.rows_left, screening, settle)
+        if not self.report.stopped and self.changes_left and self.rows_left:
             progress.rest = None
 
-    def _may_fill_up(self, verdicts: Sequence[Verdict]) -> bool:
-        """Whether settling these may reach the limit: then the next page is not asked about."""
-        return sum(map(_is_closing, verdicts)) >= self.changes_left
-
-    async def _settle(
-        self, progress: Progress, rows: Sequence[RunRow], verdicts: Sequence[Verdict]
+    async def _go_through(
+        self,
+        span: Span,
+        rows: int,
+        screening: Screening,
+        settle: Callable[[Page, Sequence[Verdict]], Coroutine[None, None, None]],
     ) -> None:
-        complete = len(verdicts) == len(rows)  # unless the pass was stopped meanwhile
+        """Settle a span page by page, as far as the limits go; `rows` at the most.
+
+        While one page is settled, others are read and asked about. If the pass is stopped, or
+        Temporal becomes unusable, what has been answered is settled nevertheless.
+        """
+        feeding = Feeding(self.options.batch_size, self.options.concurrency, rows)
+        async with Feed(self.store, self.probe, span, feeding, screening) as feed:
+            while page := await self._next(feed):
+                verdicts = self._judge(page)
+                feed.allow(1 + self._pages_ahead(sum(map(_is_finish, verdicts))))
+                await finished(self.report, asyncio.create_task(settle(page, verdicts)))
+                if not self.changes_left:
+                    return
+
+    def _pages_ahead(self, changes: int = 0) -> int:
+        """How many pages may be asked about: none that the limit is sure to be reached before.
+
+        `changes` are those that are about to be made.
+        """
+        changes_left = max(0, self.changes_left - changes)
+        return min(PAGES - 1, ceil(changes_left / self.options.batch_size))
+
+    async def _next(self, feed: Feed) -> Page | None:
+        feed.allow(max(1, self._pages_ahead()))
+        if not self.report.stopped:
+            with stopping(self.report):
+                return await feed.next()
+        feed.stop()
+        return await feed.next()
+
+    def _judge(self, page: Page) -> list[Verdict]:
+        """A verdict on each row that was answered."""
+        self.report.add_screened(screened(page), disagreements(page))
+        return [
+            decide(row, observation, self.policy, self.now)
+            for row, observation in zip(page.rows, page.observations, strict=True)
+            if observation is not None
+        ]
+
+    async def _settle(self, progress: Progress, page: Page, verdicts: Sequence[Verdict]) -> None:
+        rows = page.rows
+        self.rows_left -= len(rows)
         # What could not be written leaves room below the limit for what comes after it.
         while piece := up_to(self.changes_left, _is_closing, verdicts):
-            last = rows[len(piece) - 1].id if complete else None
+            last = rows[len(piece) - 1].id if page.complete else None
             await self._settle_piece(progress, piece, last)
             rows, verdicts = rows[len(piece) :], verdicts[len(piece) :]
 
@@ -184,15 +192,6 @@ class _Pass:
             until = progress.rest.until
             progress.rest = None if last == until else Span(last, until)
             await self.settler.settled(verdicts)
-
-    async def _judge(self, rows: Sequence[RunRow]) -> list[Verdict]:
-        """A verdict on each row; if the pass is stopped meanwhile, on those that were answered."""
-        observed: dict[RunRow, Observation] = {}
-        with stopping(self.report):
-            await observe_all(self.probe, rows, self.options.concurrency, observed)
-        return [
-            decide(row, observed[row], self.policy, self.now) for row in rows if row in observed
-        ]
 
     def _breaker_trips(self, progress: Progress) -> bool:
         missing = sum(spread.rows for spread in self.report.missing.values())
@@ -213,31 +212,25 @@ class _Pass:
             progress.looks_again = True
             await self.settler.settled(())  # or what is written next would pass for the scan's
         while progress.again and self.changes_left and not self.report.stopped:
-            with stopping(self.report):
-                span = progress.again[0]
-                size = self.options.batch_size
-                rows = await self.store.scan_running(span.after, span.until, size)
-                verdicts = await self._judge(rows)
-                settling = asyncio.create_task(self._settle_again(progress, rows, verdicts))
-                await finished(self.report, settling)
-
-    async def _settle_again(
-        self, progress: Progress, rows: Sequence[RunRow], verdicts: Sequence[Verdict]
-    ) -> None:
-        span = progress.again[0]
-        complete = len(verdicts) == len(rows)
-        verdicts = up_to(self.changes_left, _is_finish, verdicts)
-        self.report.look_again(span, verdicts)
-        await self.settler.settle(verdicts)
-        if not complete:
-            return
-        if verdicts:
-            span.after = rows[len(verdicts) - 1].id
-        if not rows or span.after == span.until:
+            span = progress.again[0]
+            settle = partial(self._settle_again, span)
+            await self._go_through(span, sys.maxsize, Screening(), settle)
+            may_go_on = self.changes_left and not self.report.stopped
+            if not (may_go_on or span.after == span.until):
+                return
             self.report.end_span(span)
             del progress.again[0]
             progress.looks_again = bool(progress.again)
-        await self.settler.settled(())
+            await self.settler.settled(())
+
+    async def _settle_again(self, span: Span, page: Page, verdicts: Sequence[Verdict]) -> None:
+        verdicts = up_to(self.changes_left, _is_finish, verdicts)
+        self.report.look_again(span, verdicts)
+        await self.settler.settle(verdicts)
+        if page.complete and verdicts:
+            span.after = page.rows[len(verdicts) - 1].id
+            if span.after != span.until:
+                await self.settler.settled(())
 
 
 def _is_finish(verdict: Verdict) -> bool:

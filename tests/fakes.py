@@ -62,6 +62,8 @@ class ScriptedProbe:
     answers: Mapping[str, Answer]
     default: Observation = field(default_factory=Missing)
     asked: list[str] = field(default_factory=list)
+    visible: Mapping[str, bool | None] = field(default_factory=dict)
+    screened: list[str] = field(default_factory=list)
     most_at_once: int = 0
     _now: int = 0
 
@@ -75,6 +77,11 @@ class ScriptedProbe:
         if isinstance(answer, Exception):
             raise answer
         return answer(row) if callable(answer) else answer
+
+    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        await asyncio.sleep(0)
+        self.screened += [row.workflow_id for row in rows]
+        return [self.visible.get(row.workflow_id) for row in rows]
 
     async def retention(self) -> timedelta:
         return RETENTION

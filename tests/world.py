@@ -18,8 +18,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.model import Closed, Observation, RunRow
+from reconciler.temporal.info import to_datetime
 from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.probe import TemporalProbe, to_datetime
+from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
 from tests.polling import eventually
 

@@ -87,6 +87,8 @@ def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
             spread = report.missing.get(reason)
             created = f", created {_between(spread)}" if spread and spread.rows else ""
             why = WHY_LEFT[reason] + created
+            if reason is LeaveReason.OPEN and report.screened:
+                why += f", {report.screened} of them as visibility shows them"
             yield group, reason.value.replace("_", " "), report.left[reason], why
             group = ""
     if report.unknown:

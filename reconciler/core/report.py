@@ -20,6 +20,7 @@ from reconciler.core.model import (
     Verdict,
 )
 from reconciler.core.progress import Progress, Span, Taken, left_for
+from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import Spread
 
@@ -103,6 +104,13 @@ class PassReport(Report):
     held_back: int = 0
     #: When the oldest of the rows left as they are was created; None if there is none that says.
     oldest_left: datetime | None = None
+    #: Rows left because visibility shows their workflows as open.
+    screened: int = 0
+    #: How often visibility said other than the description, by what it said: open, not_open.
+    disagreements: Counter[str] = field(default_factory=Counter)
+    #: The last complete pass, as whoever keeps note of passes has told it; and this one's end.
+    swept: Swept | None = None
+    sweep_end: float = 0.0
     #: How far it has come; None before its beginning.
     progress: Progress | None = None
 
@@ -114,6 +122,11 @@ class PassReport(Report):
             if reason in self.missing:
                 row = verdict.row if isinstance(verdict, Leave) else verdict.outcome.row
                 self.missing[reason].add(row)
+
+    def add_screened(self, screened: int, disagreements: Mapping[str, int]) -> None:
+        """Count what visibility has saved, and where it was wrong."""
+        self.screened += screened
+        self.disagreements.update(disagreements)
 
     def add_left(self, verdicts: Iterable[Verdict]) -> None:
         """Count the rows these verdicts leave as they are."""
@@ -218,6 +231,7 @@ class PassReport(Report):
             "scanned": self.scanned,
             "written": ends | dict(self.written),
             "left": {reason.value: self.left[reason] for reason in reasons},
+            "screened": self.screened,
             "unknown": self.unknown,
             "lost_races": self.lost_races,
             "held_back": self.held_back,

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from reconciler.doctor.findings import Finding, failure, not_measurable, ok, warning
 from reconciler.doctor.words import span
-from reconciler.temporal.probe import CLOCK_SKEW
+from reconciler.temporal.visibility import CLOCK_SKEW
 
 HOST, TEMPORAL = "clock", "temporal clock"
 _BY_NTP = "set the clocks of both by NTP"

@@ -39,7 +39,9 @@ class TemporalChecks:
         """The connection and the namespace, which are made and checked in one at the start too."""
         target = self._config["target_host"]
         try:
-            self.rpc, self.namespace = await connect(self._config, self._max_rps, self._runtime)
+            self.rpc, self.namespace = await connect(
+                self._config, self._max_rps, runtime=self._runtime
+            )
         except NamespaceUnusable as error:
             return [ok(TEMPORAL, f"{target} answers"), refused(judge.NAMESPACE, str(error), MEND)]
         except ConfigurationError as error:  # found when it is used, not when it is read

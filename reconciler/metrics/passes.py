@@ -50,6 +50,10 @@ class PassMetrics(Observer):
         self._written = Counter("rows_written", written, ["status", "workflow_type"], **make)
         left = "Rows left as they were, again in each pass, by reason."
         self._left = Counter("rows_left", left, ["reason"], **make)
+        screened = "Rows left without a description, as visibility shows them open."
+        self._screened = Counter("rows_screened", screened, **make)
+        wrong = "Rows that visibility showed otherwise than their description, by what it showed."
+        self._disagreements = Counter("screening_disagreements", wrong, ["visibility"], **make)
         lost = "Rows that somebody else finished, or was writing, meanwhile."
         self._lost_races = Counter("lost_races", lost, **make)
         missed = "Rows that the main path should have written, by Temporal's close status."
@@ -65,6 +69,8 @@ class PassMetrics(Observer):
             self._passes.labels(mode, outcome.value)
         for reason in LeaveReason:
             self._left.labels(reason.value)
+        for shown in ("open", "not_open"):
+            self._disagreements.labels(shown)
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         """Rows were finished: by kind, and how late."""
@@ -84,6 +90,9 @@ class PassMetrics(Observer):
         self._duration.labels(report.mode).observe(report.duration_seconds)
         self._scanned.inc(report.scanned)
         self._lost_races.inc(report.lost_races)
+        self._screened.inc(report.screened)
+        for shown, count in report.disagreements.items():
+            self._disagreements.labels(shown).inc(count)
         for reason, count in report.left.items():
             self._left.labels(reason.value).inc(count)
         if report.outcome is not PassOutcome.ABORTED:

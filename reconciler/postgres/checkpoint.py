@@ -50,7 +50,7 @@ def restore_counts(report: PassReport, told: _Json, written: Mapping[str, int]) 
     report.left = _reasons(told["left"] | {LeaveReason.UNKNOWN: told["unknown"]})
     report.lost_races, report.held_back = told["lost_races"], told["held_back"]
     report.missing = {reason: _spread(told["missing"][reason]) for reason in MISSING_REASONS}
-    report.rpcs = Counter(told["rpcs"])
+    report.rpcs, report.screened = Counter(told["rpcs"]), told.get("screened", 0)
 
 
 def _span_to_json(span: Span) -> _Json:

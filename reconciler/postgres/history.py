@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -22,9 +21,10 @@ from reconciler import __version__
 from reconciler.core.model import Verdict
 from reconciler.core.progress import Progress
 from reconciler.core.report import PassOutcome, PassReport, Report
+from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable, Unusable
-from reconciler.ports import Observer
+from reconciler.ports import Heartbeat, Observer
 from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
@@ -34,16 +34,6 @@ from reconciler.postgres.tables import changes, is_good, passes
 WHOLE_MODES = ("once", "run")
 #: What is needed to go on with a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """The last pass over every row that came to its end, whichever process it was in."""
-
-    finished_at: datetime
-    duration: timedelta
-    #: By the same clock, the database's.
-    read_at: datetime
 
 
 class PassHistory(Observer):
@@ -63,8 +53,12 @@ class PassHistory(Observer):
         self._mark = str(uuid4())
 
     async def on_start(self, report: Report) -> None:
-        """Record that the pass began; its changes refer to this row."""
-        if report.dry_run or report.resumed:
+        """Record that the pass began, as its changes refer to it; tell how far the last swept."""
+        if report.dry_run:
+            return
+        if isinstance(report, PassReport):
+            report.swept = await self._last_sweep()
+        if report.resumed:
             return
         await self._execute(
             sa.insert(passes).values(
@@ -110,7 +104,7 @@ class PassHistory(Observer):
             .values(
                 finished_at=sa.func.clock_timestamp(),
                 outcome=report.outcome.value,
-                report=report.as_json(self._statuses),
+                report={**report.as_json(self._statuses), **_swept(report)},
                 error=report.error,
                 cursor=passes.c.cursor if report.more_left else sa.null(),
             )
@@ -128,15 +122,24 @@ class PassHistory(Observer):
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
         query = (
             sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp())
-            .where(*self._ours(), is_good(passes.c.outcome), passes.c.mode.in_(WHOLE_MODES))
+            .where(*self._good())
             .order_by(passes.c.finished_at.desc())
             .limit(1)
         )
+        row = await self._first(query)
+        return row and Heartbeat(row[0], timedelta(seconds=row[1]), read_at=row[2])
+
+    async def _last_sweep(self) -> Swept | None:
+        end = sa.cast(passes.c.report["sweep_end"].astext, sa.Float)
+        last = sa.select(passes.c.started_at, end).where(*self._good())
+        row = await self._first(last.order_by(passes.c.finished_at.desc()).limit(1))
+        return None if row is None or row[1] is None else Swept(*row)
+
+    async def _first(self, query: sa.Select[Any]) -> Any:
         with translated("read reconciler.passes"):
             async with self._engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
-                row = (await connection.execute(query)).first()
-                return row and Heartbeat(row[0], timedelta(seconds=row[1]), read_at=row[2])
+                return (await connection.execute(query)).first()
 
     async def unfinished(
         self, mode: str, asked: Mapping[str, Any], table: MappedTable
@@ -226,6 +229,10 @@ class PassHistory(Observer):
     def _ours(self) -> list[sa.ColumnElement[bool]]:
         return [passes.c[name] == value for name, value in self._of.items()]
 
+    def _good(self) -> list[sa.ColumnElement[bool]]:
+        whole = passes.c.mode.in_(WHOLE_MODES)
+        return [*self._ours(), is_good(passes.c.outcome), whole]
+
     def _by_us(self) -> sa.ColumnElement[bool]:
         """That we are at it: nobody has gone on with it, nor has it ended."""
         alone = sa.and_(passes.c.cursor.is_(None), passes.c.finished_at.is_(None))
@@ -235,3 +242,7 @@ class PassHistory(Observer):
         with translated("write reconciler.passes"):
             async with self._engine.begin() as connection:
                 return (await connection.execute(statement)).rowcount
+
+
+def _swept(report: Report) -> Mapping[str, Any]:
+    return {"sweep_end": report.sweep_end} if isinstance(report, PassReport) else {}

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.report import PassOutcome, PassReport
-from reconciler.ports import Observer
+from reconciler.core.sweep import Swept
+from reconciler.ports import Heartbeat, Observer
 from reconciler.postgres.engine import translated
-from reconciler.postgres.history import Heartbeat
 from reconciler.postgres.mapping import MappedTable
 
 
@@ -27,11 +27,17 @@ class NoHistory(Observer):
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock = engine, clock
         self._last_good: tuple[float, timedelta] | None = None
+        self._swept: Swept | None = None
+
+    async def on_start(self, report: PassReport) -> None:
+        """Say how far the last pass swept."""
+        report.swept = self._swept
 
     async def on_pass(self, report: PassReport) -> None:
         """Remember when a good pass ended."""
         if report.outcome is not PassOutcome.ABORTED:
             self._last_good = self._clock(), timedelta(seconds=report.duration_seconds)
+            self._swept = Swept(report.started_at, report.sweep_end)
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass of this process; None if there was none yet.

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field
 
 from reconciler.core.verdict import MissingPolicy, Policy
-from reconciler.reconcile import PassOptions
+from reconciler.options import PassOptions
 from reconciler.settings.secret_files import SecretFromFile
 from reconciler.settings.table import TableSettings
 from reconciler.settings.values import (
@@ -71,6 +71,13 @@ class Settings(DatabaseSettings):
         16, description="rows asked about at the same time"
     )
     max_rps: Rate = Field(100, description="calls to Temporal per second, 1 or more; 0 = no limit")
+    visibility_rps: Rate = Field(
+        5, description="of these, list calls per second, 1 or more; 0 = no limit of their own"
+    )
+    full_sweep_interval: Duration = Field(
+        timedelta(minutes=10),
+        description="each row is described so often whatever visibility says; 0 = in each pass",
+    )
     grace: Duration = Field(
         timedelta(seconds=60), description="rows younger than this may still be about to start"
     )
@@ -118,4 +125,10 @@ class Settings(DatabaseSettings):
 
     def pass_options(self, mode: str, *, dry_run: bool) -> PassOptions:
         """The options of a pass."""
-        return PassOptions(mode, dry_run, self.batch_size, self.concurrency)
+        return PassOptions(
+            mode,
+            dry_run,
+            self.batch_size,
+            self.concurrency,
+            full_sweep_interval=self.full_sweep_interval,
+        )

@@ -39,6 +39,10 @@ class NamespaceUnfit(NamespaceUnusable, TemporalUnfit):
     """There is no such namespace, or not for us."""
 
 
+class Overloaded(TemporalUnusable):
+    """The whole server has too much to do: whoever can wait should leave it alone."""
+
+
 def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exception:
     """What an error code that was not retried, or not with success, means to the pass.
 
@@ -63,7 +67,7 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
     if is_away(error):
         return route.trouble(f"{error.status.name.lower()}: {error.message}")
     if is_overload(error):
-        return TemporalUnusable(
+        return Overloaded(
             f"the whole Temporal server at {target} is overloaded, not namespace {namespace!r} "
             f"alone ({text}): stopped so as not to add to it; nothing is lost: the next pass, or "
             "the command run again, goes on"

@@ -26,11 +26,15 @@ CONNECT_TIMEOUT = timedelta(seconds=10)
 
 
 async def connect(
-    config: Mapping[str, Any], max_rps: float, runtime: Runtime | None = None
+    config: Mapping[str, Any],
+    max_rps: float,
+    visibility_rps: float = 0,
+    runtime: Runtime | None = None,
 ) -> tuple[Rpc, Namespace]:
     """Connect and describe the namespace, in ten seconds at most.
 
-    `config` is what `load_config` returns. Raises `TemporalUnusable`, or `ConfigurationError` for
+    `config` is what `load_config` returns; the rates are calls per second, 0 for no limit: of all
+    kinds, and of those that ask visibility. Raises `TemporalUnusable`, or `ConfigurationError` for
     settings that make no sense.
 
     Every call carries `caller-type: preemptable`, by which the server's history and persistence
@@ -49,7 +53,8 @@ async def connect(
             client = await Client.connect(**arguments, runtime=runtime or quiet_runtime())
             if key_file is not None:
                 key_file.on_change = client.service_client.update_api_key
-            rpc = Rpc(client, RateLimiter(max_rps), key_file)
+            lists = RateLimiter(visibility_rps)
+            rpc = Rpc(client, RateLimiter(max_rps), key_file, list_limiter=lists)
             return rpc, await describe_namespace(rpc)
     except TimeoutError as error:
         raise TemporalUnusable(

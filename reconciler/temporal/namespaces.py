@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.namespace import Namespace
 from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
+from reconciler.temporal.visibility import Visibility
 
 
 class NamespacesProbe:
@@ -39,8 +40,13 @@ class NamespacesProbe:
     ) -> None:
         """As for `TemporalProbe`."""
         self._rpc = rpc
+        self._visibility = Visibility(start_delay)
         self._probe = partial(
-            TemporalProbe, start_delay=start_delay, ask_archive=ask_archive, decoding=decoding
+            TemporalProbe,
+            start_delay=start_delay,
+            ask_archive=ask_archive,
+            decoding=decoding,
+            visibility=self._visibility,
         )
         self._own = self._probe(rpc)
         self._others: dict[str, TemporalProbe | Unknown] = {}
@@ -58,30 +64,48 @@ class NamespacesProbe:
         """
         self._others.clear()
         self._describing.clear()
+        self._visibility.begin()
         return await self._own.retention()
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind, to all namespaces."""
         return self._own.rpcs()
 
+    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        """Whether visibility shows each row's workflow as open; None where it cannot tell.
+
+        One call or more per namespace. Raises `TemporalUnusable` as `TemporalProbe` does.
+        """
+        by_namespace: defaultdict[str, list[int]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            by_namespace[row.namespace or self._rpc.namespace].append(index)
+        answers: list[bool | None] = [None] * len(rows)
+        for name, indexes in by_namespace.items():
+            probe = await self._probe_of(name)
+            if not isinstance(probe, Unknown):
+                some = await probe.screen([rows[index] for index in indexes])
+                for index, answer in zip(indexes, some, strict=True):
+                    answers[index] = answer
+        return answers
+
     async def observe(self, row: RunRow) -> Observation:
         """What Temporal says about the row, in the namespace that it names.
 
         Raises `TemporalUnusable` if it is neither about this row nor about such a namespace.
         """
-        name = row.namespace
-        if not name or name == self._rpc.namespace:
-            return await self._own.observe(row)
+        name = row.namespace or self._rpc.namespace
         probe = await self._probe_of(name)
         if isinstance(probe, Unknown):
             return probe
         try:
             observed = await probe.observe(row)
         except NamespaceUnusable as error:
+            if probe is self._own:
+                raise
             # From here on no row of it is asked about: it may take seconds each time to be refused.
             self._others[name] = unknown = Unknown(str(error))
             return unknown
-        if isinstance(observed, Missing) and probe.namespace is not None:
+        if isinstance(observed, Missing) and probe is not self._own and probe.namespace:
             return replace(observed, retention=probe.namespace.retention)
         return observed
 
@@ -101,6 +125,8 @@ class NamespacesProbe:
         return probe.namespace
 
     async def _probe_of(self, name: str) -> TemporalProbe | Unknown:
+        if name == self._rpc.namespace:
+            return self._own
         async with self._describing[name]:
             if name not in self._others:
                 self._others[name] = await self._described(name)

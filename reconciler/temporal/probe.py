@@ -8,11 +8,9 @@ ours (measured: 24 of 24 cases right on server 1.32).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
@@ -29,23 +27,20 @@ from reconciler.temporal.archive import archived_end
 from reconciler.temporal.close import describe_close, next_run_id
 from reconciler.temporal.codes import NotFound, RowError
 from reconciler.temporal.decoding import Decoding
+from reconciler.temporal.info import (
+    close_status,
+    is_continued,
+    is_open,
+    status_name,
+    to_datetime,
+)
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.rpc import Rpc
+from reconciler.temporal.visibility import CLOCK_SKEW, Visibility, starts_between
 
 #: Runs of a chain that are followed, at two calls each (and more for an archived one), when its
 #: workflow id does not lead to the last.
 MAX_HOPS = 50
-#: How much earlier than its row a workflow may seem to have started: rows are inserted before
-#: their workflow starts or right after, and database and Temporal have clocks of their own.
-CLOCK_SKEW = timedelta(seconds=2)
-
-_CLOSE_STATUSES = {
-    Status.WORKFLOW_EXECUTION_STATUS_COMPLETED: CloseStatus.COMPLETED,
-    Status.WORKFLOW_EXECUTION_STATUS_FAILED: CloseStatus.FAILED,
-    Status.WORKFLOW_EXECUTION_STATUS_CANCELED: CloseStatus.CANCELED,
-    Status.WORKFLOW_EXECUTION_STATUS_TERMINATED: CloseStatus.TERMINATED,
-    Status.WORKFLOW_EXECUTION_STATUS_TIMED_OUT: CloseStatus.TIMED_OUT,
-}
 
 
 class TemporalProbe:
@@ -58,6 +53,7 @@ class TemporalProbe:
         *,
         ask_archive: bool = False,
         decoding: Decoding | None = None,
+        visibility: Visibility | None = None,
     ) -> None:
         """`start_delay`: how long after a row was created its workflow may start.
 
@@ -69,11 +65,14 @@ class TemporalProbe:
         hopeless rows from the blob store in every pass.
 
         `decoding`: how failures that are encoded are put in clear; by default they are not.
+
+        `visibility`: what is shared with the probes of other namespaces.
         """
         self._rpc = rpc
         self._start_delay = start_delay
         self._ask_archive = ask_archive
         self._decoding = decoding
+        self._visibility = visibility or Visibility(start_delay)
         #: As it was described last; None before.
         self.namespace: Namespace | None = None
 
@@ -81,6 +80,13 @@ class TemporalProbe:
         """The namespace's retention as it is now. Raises `TemporalUnusable`."""
         self.namespace = await describe_namespace(self._rpc)
         return self.namespace.retention
+
+    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        """Whether visibility shows each row's workflow as open; None where it cannot tell.
+
+        Raises `TemporalUnusable` if the whole server is overloaded.
+        """
+        return await self._visibility.screen(self._rpc, rows)
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind."""
@@ -121,6 +127,8 @@ class TemporalProbe:
             return await self._resolve_by_start(row, info)
         # Servers before 1.32 hand out the current run's id where a start meets an open chain.
         if row.run_id in (info.first_run_id, info.execution.run_id):
+            if is_open(info):
+                self._visibility.note_open(row, info)
             return await self._head(info)
         try:
             return await self._follow(row.workflow_id, row.run_id, current=info)
@@ -132,11 +140,11 @@ class TemporalProbe:
 
     async def _head(self, info: WorkflowExecutionInfo) -> Observation:
         """The observation of a chain whose last run is `info`."""
-        if info.status == Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
+        if is_continued(info):
             return Unknown("between two runs of a chain")
-        status = _CLOSE_STATUSES.get(info.status)
+        status = close_status(info)
         if status is None:
-            return Open(_status_name(info.status))
+            return Open(status_name(info))
         if not info.HasField("close_time"):
             return Unknown("closed, but without a close time")
         try:
@@ -173,8 +181,8 @@ class TemporalProbe:
         if not earliest <= started <= row.created_at + self._start_delay:
             return Missing("workflow id reused", id_in_use=True)
         observation = await self._head(info)
-        if isinstance(observation, Closed) and await self._rpc.starts_between(
-            row.workflow_id, earliest, started
+        if isinstance(observation, Closed) and await starts_between(
+            self._rpc, row.workflow_id, earliest, started
         ):
             return Unknown("the row has no run id, and its workflow id was used twice in a row")
         return observation
@@ -216,8 +224,8 @@ class TemporalProbe:
         info = run.workflow_execution_info
         if current and info.first_run_id and info.first_run_id == current.first_run_id:
             return await self._head(current)  # the row holds a run from the chain's middle
-        if info.status not in _CLOSE_STATUSES and not _continued(info):
-            return Open(_status_name(info.status))
+        if is_open(info):
+            return Open(status_name(info))
         return await self._following(run) or await self._head(info)
 
     async def _may_ask_archive(self) -> bool:
@@ -232,19 +240,3 @@ class TemporalProbe:
             return reset
         execution = run.workflow_execution_info.execution
         return next_run_id(await self._rpc.close_event(execution.workflow_id, execution.run_id))
-
-
-def _continued(info: WorkflowExecutionInfo) -> bool:
-    return info.status == Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
-
-
-def _status_name(status: Status.ValueType) -> str:
-    """The status in words; a number where a newer server has one without a name here."""
-    if status not in Status.values():
-        return str(status)
-    return Status.Name(status).removeprefix("WORKFLOW_EXECUTION_STATUS_")
-
-
-def to_datetime(timestamp: Timestamp) -> datetime:
-    """Temporal's timestamp in UTC, to the microsecond that PostgreSQL stores."""
-    return timestamp.ToDatetime(tzinfo=UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
     ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
 )
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -72,8 +73,11 @@ class Rpc:
         limiter: RateLimiter,
         key_file: KeyFile | None = None,
         row_namespace: str | None = None,
+        list_limiter: RateLimiter | None = None,
     ) -> None:
-        """`key_file`: where the client's API key comes from, if it is from a file.
+        """`list_limiter`: a limit for list calls besides `limiter`, which is for all.
+
+        `key_file`: where the client's API key comes from, if it is from a file.
 
         `row_namespace`: the namespace that a row names; without it, that of the client.
         """
@@ -87,13 +91,14 @@ class Rpc:
         config = client.service_client.config
         self._route = Route(config.target_host, config.tls, config.http_connect_proxy_config)
         self._limiter, self._waits = limiter, True
+        self._list_limiter = list_limiter or RateLimiter(0)
         self._key_file = key_file
         #: The calls that have ended, by kind and by gRPC's name of the code.
         self.calls: Counter[tuple[str, str]] = Counter()
 
     def of_row(self, namespace: str) -> Rpc:
         """The same for the namespace that a row names; connection, limit and counts are shared."""
-        other = Rpc(self.client, self._limiter, self._key_file, namespace)
+        other = Rpc(self.client, self._limiter, self._key_file, namespace, self._list_limiter)
         other.calls = self.calls
         return other
 
@@ -196,20 +201,12 @@ class Rpc:
                 return event.workflow_execution_cancel_requested_event_attributes.cause
         return ""
 
-    async def starts_between(self, workflow_id: str, first: datetime, last: datetime) -> bool:
-        """Whether visibility knows a run of this id that started in [first, last).
-
-        Visibility lags and may be wrong: good for raising a doubt, never for settling one.
-        """
-        quoted = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
+    async def list(self, query: str, page_size: int) -> ListWorkflowExecutionsResponse:
+        """The workflows that visibility finds by a query, one page of them."""
         request = ListWorkflowExecutionsRequest(
-            namespace=self.namespace,
-            page_size=1,
-            query=f"WorkflowId = '{quoted}' AND StartTime >= '{first.isoformat()}'"
-            f" AND StartTime < '{last.isoformat()}'",
+            namespace=self.namespace, page_size=page_size, query=query
         )
-        response = await self._call("list", self._service.list_workflow_executions, request)
-        return bool(response.executions)
+        return await self._call("list", self._service.list_workflow_executions, request)
 
     async def _call(
         self,
@@ -219,7 +216,11 @@ class Rpc:
         metadata: Mapping[str, str | bytes] | None = None,
     ) -> _Response:
         pauses, away, refused = iter(THROTTLED_PAUSES), False, False
+        # Each quota of the server's has its limiter here, which alone gives way for it.
+        limiter = self._list_limiter if kind == "list" else self._limiter
         while True:
+            if kind == "list":
+                await self._list_limiter.acquire()
             await self._limiter.acquire(wait=self._waits)
             key = None if self._key_file is None else self._key_file.renewed()
             code = RPCStatusCode.CANCELLED  # unless it is answered
@@ -230,7 +231,7 @@ class Rpc:
             except RPCError as error:
                 code = error.status
                 if limited := is_rate_limit(error):
-                    self._limiter.throttled()
+                    limiter.throttled()
                 if limited and not is_overload(error) and (pause := next(pauses, None)):
                     await asyncio.sleep(pause)
                 elif is_away(error) and not away:

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from reconciler.core.model import RunRow
 from reconciler.temporal.codes import NamespaceUnusable, RowError
-from reconciler.temporal.probe import to_datetime
+from reconciler.temporal.info import to_datetime
 from reconciler.temporal.rpc import RPC_TIMEOUT, Rpc
 
 #: The best of so many.

@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.model import Closed, CloseStatus, Observation, Open, Outcome, RowId, RunRow
+from reconciler.options import PassOptions
 from reconciler.ports import Written
 from reconciler.postgres.store import PostgresStore
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from tests.conftest import Database, opened
 from tests.factories import RETENTION, policy
 from tests.lending import Lending
@@ -118,6 +119,9 @@ class GatedProbe:
         observation = self._truth.says(row.run_id)
         await self._gate.step()  # whatever happens now, the pass has its answer already
         return observation
+
+    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        return [None] * len(rows)
 
     async def retention(self) -> timedelta:
         return RETENTION

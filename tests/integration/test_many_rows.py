@@ -12,9 +12,10 @@ import structlog
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
 from reconciler.core.verdict import MissingPolicy
 from reconciler.core.window import Window
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.postgres.store import PostgresStore
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from tests.conftest import Database
 from tests.factories import RETENTION, policy
 from tests.fakes import ScriptedProbe

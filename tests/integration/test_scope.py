@@ -16,10 +16,11 @@ from reconciler.core.report import PassReport
 from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import ConfigurationError
+from reconciler.options import PassOptions
 from reconciler.postgres.bookkeeping import OwnSchema
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from tests.conftest import Database

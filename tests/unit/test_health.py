@@ -17,7 +17,7 @@ from reconciler.app import App
 from reconciler.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.health import Health
 from reconciler.keeper import Keeper
-from reconciler.postgres.history import Heartbeat
+from reconciler.ports import Heartbeat
 from reconciler.schedule import Every
 from tests.factories import NOW
 

@@ -12,10 +12,11 @@ import pytest
 from reconciler.core.model import Missing, Observation, Open, Outcome, RunRow
 from reconciler.core.report import PassReport
 from reconciler.errors import TemporalUnusable
+from reconciler.options import PassOptions
 from reconciler.ports import Observer
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.store import PostgresStore
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from tests.conftest import Database
 from tests.factories import NOW, closed
 from tests.fakes import Answer, ScriptedProbe

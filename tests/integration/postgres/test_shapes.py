@@ -13,13 +13,14 @@ from alembic import command
 
 from reconciler.core.model import CloseStatus, Open
 from reconciler.core.undo import UndoReport
+from reconciler.options import PassOptions
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.lookup import StoredRow, find_rows
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.undo import PostgresUndo
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from reconciler.undo import run_undo
 from tests.conftest import Database, made_database
 from tests.debian_postgres import INSTALLED, debian_postgres

@@ -14,7 +14,8 @@ from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Open, RunRow, Unknown
 from reconciler.temporal import probe as probe_module
-from reconciler.temporal.probe import TemporalProbe, to_datetime
+from reconciler.temporal.info import to_datetime
+from reconciler.temporal.probe import TemporalProbe
 from tests.polling import eventually
 from tests.world import World
 

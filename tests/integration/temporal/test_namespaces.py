@@ -15,7 +15,8 @@ from temporalio.service import RPCError
 from reconciler.core.model import LeaveReason, RunRow
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.options import PassOptions
+from reconciler.reconcile import run_pass
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.namespaces import NamespacesProbe
 from reconciler.temporal.rpc import Rpc

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import TemporalUnusable
-from reconciler.temporal.probe import to_datetime
+from reconciler.temporal.info import to_datetime
 from reconciler.temporal.server import start_times
 from tests.world import World
 

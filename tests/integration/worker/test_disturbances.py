@@ -20,7 +20,7 @@ from temporalio.worker import Interceptor as WorkerInterceptor
 
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.postgres.engine import open_engine
-from reconciler.temporal.probe import to_datetime
+from reconciler.temporal.info import to_datetime
 from reconciler.worker import ReconcilerPlugin, report, writer
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.polling import eventually

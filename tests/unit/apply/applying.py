@@ -9,9 +9,9 @@ from reconciler.apply import apply_plan
 from reconciler.core.model import RowId, Verdict
 from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.plan.read import Plan
-from reconciler.reconcile import PassOptions
 from tests.factories import NOW, row
 from tests.fakes import MemoryStore, Recorder
 

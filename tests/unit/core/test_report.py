@@ -103,6 +103,7 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
         "scanned": 4,
         "written": {"completed": 1, "failed": 0},
         "left": {"open": 1, "too_young": 0, "never_started": 0, "deleted": 0, "expired": 1},
+        "screened": 0,
         "unknown": 1,
         "lost_races": 0,
         "held_back": 0,

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.doctor.clocks import host_clock, temporal_clock
 from reconciler.doctor.findings import Level
-from reconciler.temporal.probe import CLOCK_SKEW
+from reconciler.temporal.visibility import CLOCK_SKEW
 
 GRACE, NONE = timedelta(seconds=60), timedelta(0)
 

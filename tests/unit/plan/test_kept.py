@@ -10,8 +10,9 @@ from pathlib import Path
 from reconciler.core.model import Leave, LeaveReason, Missing, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy
+from reconciler.options import PassOptions
 from reconciler.plan.write import PlanWriter
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from tests.factories import NOW, closed, finish, policy, row
 from tests.fakes import MemoryStore, ScriptedProbe
 from tests.unit.plan.files import HEADER, dry_run, finishes, leaves, lines, make_plan, still_running

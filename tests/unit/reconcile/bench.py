@@ -9,9 +9,10 @@ from typing import Any
 from reconciler.core.model import Observation, RunRow
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.ports import Observer, Probe, Store
-from reconciler.reconcile import PassOptions, run_pass
+from reconciler.reconcile import run_pass
 from tests.factories import NOW, policy, row
 from tests.fakes import Answer, ScriptedProbe
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.core.model import Missing, Observation, Open, Outcome, RowId, RunRow, Unknown
+from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome
 from reconciler.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.ports import Written
@@ -35,7 +36,7 @@ async def test_the_batch_size_bounds_a_page() -> None:
 
     await reconcile(store, scripted(Open()), batch_size=2)
 
-    assert store.pages == 4, "2 + 2 + 1, and the empty page that ends it"
+    assert store.pages == 3, "2 + 2 + 1"
 
 
 async def test_rows_inserted_during_the_pass_wait_for_the_next_one() -> None:
@@ -77,14 +78,15 @@ async def test_observation_is_concurrent_and_bounded() -> None:
 
 async def test_an_unusable_temporal_ends_the_pass_and_keeps_what_was_written() -> None:
     store = MemoryStore(rows(4))
-    probe = scripted(closed(), wf_3=TemporalUnusable("no such namespace"))
+    probe = scripted(closed(), wf_4=TemporalUnusable("no such namespace"))
 
-    report = await reconcile(store, probe, batch_size=2)
+    report = await reconcile(store, probe, batch_size=2, concurrency=1)
 
-    assert sorted(store.finished) == [1, 2]
+    assert sorted(store.finished) == [1, 2, 3], "what was answered before is settled"
     assert report.outcome is PassOutcome.ABORTED
     assert report.error == "no such namespace"
-    assert report.written == {"completed": 2}
+    assert report.written == {"completed": 3}
+    assert report.progress == Progress(Span(2, 4)), "the second page is not done"
 
 
 async def test_a_temporal_that_is_away_is_noticed_without_a_single_row() -> None:

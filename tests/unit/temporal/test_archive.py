@@ -16,7 +16,8 @@ from reconciler.errors import TemporalUnusable
 from reconciler.temporal import probe as probe_module
 from reconciler.temporal.codes import RowError
 from reconciler.temporal.decoding import Decoding
-from reconciler.temporal.probe import TemporalProbe, to_datetime
+from reconciler.temporal.info import to_datetime
+from reconciler.temporal.probe import TemporalProbe
 from tests.factories import row
 from tests.unit.temporal.archive_stub import (
     CANCELED,

@@ -17,7 +17,8 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from reconciler.core.model import Closed, CloseStatus, Observation, Open, Unknown
 from reconciler.temporal.codes import NotFound
-from reconciler.temporal.probe import TemporalProbe, to_datetime
+from reconciler.temporal.info import to_datetime
+from reconciler.temporal.probe import TemporalProbe
 from tests.factories import row
 
 CLOSED_AT = Timestamp(seconds=1_795_000_000, nanos=123_456_789)
