@@ -16,15 +16,16 @@ from benchmarks.stage import fill, set_running
 _ONCE = (
     "{rows:,} rows of workflows that have completed. *Bare describes* are raw calls and nothing "
     "else, at the concurrency that was fastest in this run ({concurrency}; tried: {tried}). "
-    "*`once`* is a pass by default settings but for `RECONCILER_MAX_RPS=0`: it reads the rows, "
-    "asks, decides, writes them and the journal and logs each. The *naive loop* describes "
-    "{naive:,} of the rows one after the other through the SDK's handle and commits each by the "
-    "ORM. Ratios are medians of {rounds} pairs, measured in turn."
+    "*`once`* is a pass by default settings but for `RECONCILER_MAX_RPS=0` and the same "
+    "concurrency: it reads the rows, asks, decides, writes them and the journal and logs each. "
+    "The *naive loop* describes {naive:,} of the rows one after the other through the SDK's handle "
+    "and commits each by the ORM. Ratios are medians of {rounds} pairs, measured in turn."
 )
 _BACKFILL = (
     "{rows:,} rows, every second of a workflow that failed, whose text is in its close event: a "
-    "second call. `backfill --apply --restart` with `RECONCILER_MAX_RPS=0`, which leaves the "
-    "database alone after each write for as long as that took, against the same calls bare."
+    "second call. `backfill --apply --restart` with `RECONCILER_MAX_RPS=0` and the same "
+    "concurrency ({concurrency}), which leaves the database alone after each write for as long as "
+    "that took, against the same calls bare."
 )
 
 
@@ -37,7 +38,10 @@ async def measure_once(prepared: Prepared) -> Result:
     bare: list[float] = []
     once: list[float] = []
     naive: list[float] = []
-    async with passes.opened(url, max_rps=0) as app, application_engine(url) as engine:
+    async with (
+        passes.opened(url, max_rps=0, concurrency=concurrency) as app,
+        application_engine(url) as engine,
+    ):
         await passes.once(app)  # what is done for the first time is not measured
         for _ in range(sizes.rounds):
             bare.append(len(runs) / await describe_all(stage.temporal, runs, concurrency))
@@ -86,14 +90,14 @@ async def measure_backfill(prepared: Prepared) -> Result:
     ours: list[float] = []
     for _ in range(prepared.sizes.rounds):
         bare.append(len(runs) / await describe_all(stage.temporal, runs, concurrency))
-        report = await passes.backfill(url, max_rps=0)
+        report = await passes.backfill(url, max_rps=0, concurrency=concurrency)
         assert report.changed == len(runs)
         ours.append(len(runs) / report.duration_seconds)
         await set_running(url)
     compared = "of bare calls"
     return Result(
         "Half of the rows failed: `backfill`",
-        _BACKFILL.format(rows=len(runs)),
+        _BACKFILL.format(rows=len(runs), concurrency=concurrency),
         [
             Figure("bare describes and close events", median(bare), "rows/s"),
             Figure(

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import passes
+from benchmarks.ceiling import list_all
 from benchmarks.figures import Figure, Result, at_least, at_most
 from benchmarks.prepared import Prepared
 from benchmarks.sizes import Sizes
@@ -33,7 +34,8 @@ _METHOD = (
     "calls: a List per 500 rows, three per ended row, and the share of the full sweep that is due "
     "by the time since the pass before. With the default limits (`MAX_RPS=100`, "
     "`VISIBILITY_RPS=5`) there are {limited:,} rows, since describing each takes a hundredth of a "
-    "second per row by the limit alone."
+    "second per row by the limit alone. *Bare lists* are the list calls and nothing else: what "
+    "the server takes for them is the least that a screened pass can take without limits."
 )
 
 
@@ -110,7 +112,10 @@ async def _unlimited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
                 await screened.run(closed, ours)
                 await screened.run(closed, ours)
             figures += _compared(f"{share / 10:g} % ended", ours, reference, goal=share == 5)
-    return figures
+        lists = median([await list_all(stage.temporal, runs) for _ in range(3)])
+        every_row = median(reference.seconds)
+        bare = Figure("bare lists", lists, "s", every_row / lists, "as fast as every row")
+    return [*figures, bare]
 
 
 async def _limited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:

@@ -1,23 +1,23 @@
-"""Log lines: structlog, on stderr, one pipe for our own lines and for those of the libraries."""
+"""Log lines: structlog, on stderr, our own lines and those of the libraries in the same shape."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from io import TextIOBase
+from typing import TextIO, cast
 
 import structlog
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
+class _Stderr(TextIOBase):
     """Writes to what stderr is at the time: a progress bar puts itself in its place."""
 
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def configure_logs(level: str, *, as_json: bool) -> None:
@@ -40,12 +40,15 @@ def configure_logs(level: str, *, as_json: bool) -> None:
             )
         ]
     )
+    stderr = cast("TextIO", _Stderr())
+    # Ours do not go through the standard library's logging, which would cost as much again: a pass
+    # writes a line for each row that it finishes.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(stderr),
     )
-    handler = _Stderr()
+    handler = logging.StreamHandler(stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
