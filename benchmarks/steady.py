@@ -98,6 +98,7 @@ async def _unlimited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
     runs.sort(key=lambda run: run.workflow_id)  # they end here and there in the table
     await fill(url, runs)
     figures: list[Figure] = []
+    reference = _Measured()
     opened = passes.opened(url, **_NO_LIMITS), passes.opened(url, **_NO_LIMITS, **_EVERY)
     async with opened[0] as screening, opened[1] as describing:
         screened = _Passes(screening, url, rows)
