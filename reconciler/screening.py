@@ -33,7 +33,7 @@ class VisibilityScreening(Screening):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._probe, self._sweep, self._clock = probe, sweep, clock
-        #: The share of open rows in the page that was answered last; before that, hope.
+        #: The share of open rows in the page that was asked about last; before that, hope.
         self._open = 1.0
 
     async def screen(self, page: Page) -> None:
@@ -43,6 +43,8 @@ class VisibilityScreening(Screening):
             return
         page.screened_at = self._clock()
         page.visible = await self._probe.screen(page.rows)
+        # Pages that follow at once need not wait for the descriptions to know.
+        self._open = 1 - page.visible.count(False) / len(page.rows)
         for index, (row, is_open) in enumerate(zip(page.rows, page.visible, strict=True)):
             if is_open and not self._sweep.is_due(row.id):
                 page.answer(index, BY_VISIBILITY)
