@@ -23,11 +23,15 @@ def error(code: RPCStatusCode, text: str = "text", detail: Message | None = None
     return RPCError(text, code, status.SerializeToString())
 
 
-def rpc(service: object, limiter: RateLimiter | None = None) -> Rpc:
+def rpc(
+    service: object,
+    limiter: RateLimiter | None = None,
+    list_limiter: RateLimiter | None = None,
+) -> Rpc:
     config = ConnectConfig(target_host="t:7233")
     client: Any = SimpleNamespace(
         workflow_service=service,
         namespace="ns",
         service_client=SimpleNamespace(config=config),
     )
-    return Rpc(client, limiter or RateLimiter(0))
+    return Rpc(client, limiter or RateLimiter(0), list_limiter=list_limiter)
