@@ -48,8 +48,6 @@ class VisibilityScreening(Screening):
         for index, (row, is_open) in enumerate(zip(page.rows, page.visible, strict=True)):
             if is_open and not self._sweep.is_due(row.id):
                 page.answer(index, BY_VISIBILITY)
-        if page.rows and not page.unanswered:
-            self.learn(page)
 
     def learn(self, page: Page) -> None:
         """Note how many rows are open. Told also by pages that were not screened."""

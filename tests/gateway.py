@@ -14,10 +14,14 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 @dataclass
 class Gateway:
-    """Lets calls with `key` through; `sent` is what calls came with, `seen` the keys of them."""
+    """Lets calls with `key` through; `sent` is what calls came with, `seen` the keys of them.
+
+    `unimplemented` is a method that this Temporal does not have.
+    """
 
     key: str
     address: str = ""
+    unimplemented: str = ""
     seen: list[str | None] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
 
@@ -37,6 +41,8 @@ async def gateway(target: str, key: str) -> AsyncIterator[Gateway]:
                 gate.seen.append(sent)
                 if sent != f"Bearer {gate.key}":
                     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Jwt is expired")
+                if gate.unimplemented and details.method.endswith(f"/{gate.unimplemented}"):
+                    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
                 try:
                     answer: bytes = await channel.unary_unary(details.method)(request)
                 except grpc.aio.AioRpcError as error:

@@ -186,19 +186,19 @@ class TestWorthwhile:
         assert len(probe.screened) == report.screened + 20, "and the first page in vain"
         assert report.screened >= 100
 
-    @pytest.mark.parametrize(("ended", "pages"), [(17, 10), (19, 1)])
+    @pytest.mark.parametrize(("ended", "pages"), [(89, 5), (91, 1)])
     async def test_one_saved_in_ten_is_worth_it(self, ended: int, pages: int) -> None:
         class Probe(ScriptedProbe):
             async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
                 self.screened += [row.workflow_id for row in rows]
-                return [int(str(row.id)) % 20 >= ended for row in rows]
+                return [int(str(row.id)) % 100 >= ended for row in rows]
 
             async def observe(self, asked_row: RunRow) -> Observation:
                 return closed()
 
-        first_id_is_a_multiple = rows(219)[19:]
+        first_id_is_a_multiple = rows(599)[99:]
         probe = Probe({})
 
-        await screened_pass(MemoryStore(first_id_is_a_multiple), probe, batch_size=20)
+        await screened_pass(MemoryStore(first_id_is_a_multiple), probe, batch_size=100)
 
-        assert len(probe.screened) == 20 * pages
+        assert len(probe.screened) == 100 * pages

@@ -202,6 +202,16 @@ class TestChains:
 
         assert await probe.screen([of("wf")]) == [None]
 
+    async def test_a_workflow_that_is_still_in_its_first_run_takes_no_room(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(visibility_module, "MAX_HEADS", 1)
+        probe, _ = self.probe(Service(run("a", "run-1"), run("b", "run-2", first="run-1")))
+        await probe.observe(of("a"))
+        await probe.observe(of("b"))
+
+        assert await probe.screen([of("b")]) == [True]
+
     async def test_no_more_than_so_many_are_remembered(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
