@@ -254,7 +254,7 @@ async def test_history_that_cannot_be_written_aborts_the_pass(database: Database
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
     await database.execute("DROP TABLE reconciler.changes, reconciler.passes")
 
-    with pytest.raises(DatabaseUnusable, match=r"cannot write reconciler\.passes"):
+    with pytest.raises(DatabaseUnusable, match=r"cannot read reconciler\.passes"):
         await history.on_start(report)
     await history.on_pass(report)
 

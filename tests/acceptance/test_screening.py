@@ -1,0 +1,148 @@
+"""Passes that leave what visibility shows as open: from one process to the next, and in a loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.acceptance.command import Command
+from tests.acceptance.daemon import daemon
+from tests.acceptance.stage import Stage
+from tests.conftest import Database
+from tests.polling import eventually
+from tests.world import World
+
+OPEN = 30
+
+
+@pytest.fixture
+async def stage(database: Database, world: World) -> AsyncIterator[Stage]:
+    """Thirty workflows that simply go on, a row of each, and a visibility that shows them."""
+    stage = Stage(database, world.client, world.workflow_id)
+    for number in range(OPEN):
+        await stage.insert(await stage.start(f"open {number}"))
+    await shown(stage, OPEN)
+    yield stage
+    await stage.end()
+
+
+async def shown(stage: Stage, count: int) -> None:
+    query = f"WorkflowId STARTS_WITH '{stage.prefix}/' AND ExecutionStatus = 'Running'"
+
+    async def listed() -> bool:
+        return (await stage.client.count_workflows(query)).count == count
+
+    await eventually(listed)
+
+
+async def once(reconciler: Command, *arguments: str, **variables: str) -> dict[str, Any]:
+    result = await reconciler("once", "--json", *arguments, **variables)
+    assert result.code == 0, result.err
+    return result.json
+
+
+def calls(report: dict[str, Any]) -> tuple[int, int]:
+    return report["rpcs"]["describe"], report["rpcs"]["list"]
+
+
+async def test_the_second_command_describes_only_what_may_have_ended(
+    reconciler: Command, stage: Stage
+) -> None:
+    first = await once(reconciler)
+    assert (first["screened"], calls(first)) == (0, (OPEN, 0))
+    await stage.handles[7].terminate("ticket 42")
+    await shown(stage, OPEN - 1)
+
+    second = await once(reconciler)
+
+    assert second["written"] == {"completed": 0, "failed": 1}
+    assert await stage.statuses() == {"running": OPEN - 1, "failed": 1}
+    described, listed = calls(second)
+    assert listed == 1
+    assert described == OPEN - second["screened"]
+    assert second["screened"] >= 25, "but for the one that ended, and whose turn it is"
+    assert second["left"]["open"] == OPEN - 1
+
+
+async def test_each_command_sweeps_on_from_where_the_last_one_ended(
+    reconciler: Command, stage: Stage
+) -> None:
+    for _ in range(3):
+        await once(reconciler)
+
+    passes = await stage.passes()
+    ends = [json.loads(str(each["report"]))["sweep_end"] for each in passes]
+    assert ends[0] == 0, "the first describes everything, all round the circle"
+    for number in (1, 2):
+        distance = _seconds(passes[number - 1]["started_at"], passes[number]["started_at"])
+        share = distance / (600 - 2 * distance)
+        assert 0 < share < 1
+        assert ends[number] - ends[number - 1] == pytest.approx(share)
+
+
+def _seconds(first: object, second: object) -> float:
+    assert isinstance(first, datetime)
+    assert isinstance(second, datetime)
+    return (second - first).total_seconds()
+
+
+async def test_passes_that_did_not_come_to_their_end_count_for_nothing(
+    reconciler: Command, stage: Stage
+) -> None:
+    await once(reconciler)
+    await stage.database.execute("UPDATE reconciler.passes SET outcome = 'aborted'")
+
+    assert calls(await once(reconciler)) == (OPEN, 0)
+
+
+async def test_a_dry_run_describes_every_row_and_sweeps_nothing(
+    reconciler: Command, stage: Stage
+) -> None:
+    await once(reconciler)
+    before = await stage.contents()
+
+    report = await once(reconciler, "--dry-run")
+
+    assert (report["screened"], calls(report)) == (0, (OPEN, 0))
+    assert await stage.contents() == before
+
+
+async def test_without_an_interval_every_row_is_described(
+    reconciler: Command, stage: Stage
+) -> None:
+    for _ in range(2):
+        report = await once(reconciler, RECONCILER_FULL_SWEEP_INTERVAL="0")
+
+        assert (report["screened"], calls(report)) == (0, (OPEN, 0))
+
+
+@pytest.mark.parametrize("journal", ["on", "off"])
+async def test_a_loop_says_what_is_saved_and_where_visibility_was_wrong(
+    reconciler: Command, stage: Stage, journal: str
+) -> None:
+    """Without our schema too, where a process knows of its own passes only."""
+    if journal == "off":
+        await stage.database.execute("DROP SCHEMA reconciler CASCADE")
+    async with daemon(reconciler, RECONCILER_JOURNAL=journal) as running:
+
+        async def screened() -> bool:
+            return (await running.metric("reconciler_rows_screened_total") or 0) >= OPEN
+
+        await eventually(screened)
+        for shown_as in ("open", "not_open"):
+            name = "reconciler_screening_disagreements_total"
+            assert await running.metric(name, visibility=shown_as) == 0
+        scanned = await running.metric("reconciler_rows_scanned_total") or 0
+        described = await running.metric("reconciler_rpcs_total", method="describe") or 0
+        await stage.handles[7].terminate("ticket 42")
+
+        async def repaired() -> bool:
+            return (await stage.statuses())["failed"] == 1
+
+        await eventually(repaired)
+    assert scanned >= 2 * OPEN
+    assert 0 < described < scanned
