@@ -5,6 +5,7 @@ import io
 from rich.console import Console
 
 from reconciler.console.report import print_report
+from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
 from tests.factories import NOW, finish, row
 
@@ -37,3 +38,12 @@ def test_what_was_held_back_is_told() -> None:
 
     assert "held back" in printed(folded)
     assert "unresolved" in printed(folded)
+
+
+def test_of_open_rows_it_is_told_how_many_were_not_described() -> None:
+    folded = report()
+    folded.left[LeaveReason.OPEN] = 30
+    assert "visibility" not in printed(folded)
+    folded.screened = 28
+
+    assert "28 of them as visibility shows them" in printed(folded)

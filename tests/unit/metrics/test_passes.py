@@ -142,3 +142,16 @@ async def test_overruns_are_counted(bench: Bench) -> None:
     bench.metrics.overrun()
 
     assert bench.value("pass_overruns_total") == 1
+
+
+async def test_what_visibility_saved_and_where_it_was_wrong(bench: Bench) -> None:
+    for shown in ("open", "not_open"):
+        assert bench.value("screening_disagreements_total", visibility=shown) == 0, "from the start"
+    for _ in range(2):
+        await bench.metrics.on_pass(
+            report(scanned=9, screened=4, disagreements=Counter(open=2, not_open=1))
+        )
+
+    assert bench.value("rows_screened_total") == 8
+    assert bench.value("screening_disagreements_total", visibility="open") == 4
+    assert bench.value("screening_disagreements_total", visibility="not_open") == 2
