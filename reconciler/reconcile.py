@@ -19,8 +19,8 @@ from math import ceil
 from reconciler.core.model import Finish, RowId, Verdict
 from reconciler.core.progress import Progress, Span, is_missing, up_to
 from reconciler.core.report import PassReport
-from reconciler.core.sweep import next_sweep
-from reconciler.core.verdict import Policy, breaker_trips, decide
+from reconciler.core.sweep import Sweep, next_sweep
+from reconciler.core.verdict import MissingPolicy, Policy, breaker_trips, decide
 from reconciler.feed import PAGES, Feed, Feeding, Page, Screening
 from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
@@ -80,6 +80,10 @@ class _Pass:
         self.options, self.now = options, now
         self.store, self.report = settler.store, settler.report
         self.sweep = next_sweep(self.report.swept, now, options.full_sweep_interval)
+        if policy.missing is MissingPolicy.FAIL:
+            # The breaker has to see every row: visibility has a store of its own, and goes on
+            # showing as open what the one behind descriptions has lost.
+            self.sweep = Sweep()
         self.report.sweep_end = self.sweep.end
         # Limits are those of this process, also where it goes on with what another has begun.
         self.rows_left = sys.maxsize if options.limit is None else options.limit
