@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +21,8 @@ from temporalio.common import RetryPolicy
 from reconciler.app import App, open_app
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.settings.model import Settings
+from reconciler.temporal import connect as connect_module
+from reconciler.temporal.limiter import RateLimiter
 from tests.conftest import Database
 from tests.gateway import gateway
 from tests.polling import eventually
@@ -223,3 +226,21 @@ async def test_a_server_that_cannot_list_is_asked_about_each_row(
     assert [report.rpcs["list"] for report in reports] == [1, 1], "asked once in each pass"
     told = "visibility cannot be asked, so every row is described"
     assert [line["log_level"] for line in lines if line["event"] == told] == ["warning", "debug"]
+
+
+async def test_lists_have_the_limit_that_is_set_for_them_and_count_in_that_of_all(
+    database: Database, temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquired: Counter[float] = Counter()
+
+    class Noted(RateLimiter):
+        async def acquire(self, *, wait: bool = True) -> None:
+            acquired[self.rate] += 1
+
+    monkeypatch.setattr(connect_module, "RateLimiter", Noted)
+    settings = Settings(database_url=SecretStr(database.url), max_rps=70, visibility_rps=7)
+    async with open_app(settings, writing=True, temporal={"target_host": temporal_address}) as app:
+        acquired.clear()
+        await app.rpc.list("WorkflowId = 'any'", 1)
+
+    assert acquired == {70: 1, 7: 1}

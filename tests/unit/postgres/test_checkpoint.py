@@ -81,6 +81,7 @@ def a_report() -> PassReport:
     report.add_written([finish(row(1)), finish(row(2))], written={1})
     report.held_back = 3
     report.rpcs = Counter(describe=5, history=1, list=2)
+    report.screened = 1
     report.missing[LeaveReason.EXPIRED] = Spread(2, NOW - timedelta(days=3), NOW)
     return report
 
