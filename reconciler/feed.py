@@ -102,15 +102,18 @@ class Feed:
 
     async def __aenter__(self) -> Self:
         self._work = asyncio.create_task(self._all_stages())
-        self._work.add_done_callback(lambda _: self._news.set())
+        self._work.add_done_callback(self._has_ended)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.stop()
         if not self._work.done():
             await asyncio.wait([self._work])
-        if not self._work.cancelled():
-            self._work.exception()  # told already, or of no interest any more
+
+    def _has_ended(self, work: asyncio.Task[None]) -> None:
+        if not work.cancelled():
+            work.exception()  # told by `next`, or of no interest any more
+        self._news.set()
 
     def allow(self, pages: int) -> None:
         """How many pages may be under way, the one that was handed out last included."""
@@ -175,7 +178,7 @@ class Feed:
 
     async def _screen(self) -> None:
         while page := await self._read_pages.get():
-            await self._screening.screen(page)
+            await _screen(self._screening, page)
             for index, observation in enumerate(page.observations):
                 if observation is None:
                     self._to_ask.put_nowait((page, index))
@@ -191,6 +194,15 @@ class Feed:
             if not page.unanswered:
                 self._screening.learn(page)
                 self._news.set()
+
+
+async def _screen(screening: Screening, page: Page) -> None:
+    try:
+        await screening.screen(page)
+    except Unusable:
+        raise
+    except Exception:
+        log.exception("could not screen a page: its rows are described")
 
 
 async def _observe(probe: Probe, row: RunRow) -> Observation:

@@ -166,7 +166,7 @@ class _Pass:
 
     def _judge(self, page: Page) -> list[Verdict]:
         """A verdict on each row that was answered."""
-        self.report.add_screened(screened(page), disagreements(page))
+        self.report.disagreements.update(disagreements(page))
         return [
             decide(row, observation, self.policy, self.now)
             for row, observation in zip(page.rows, page.observations, strict=True)
@@ -186,6 +186,7 @@ class _Pass:
         self, progress: Progress, verdicts: Sequence[Verdict], last: RowId | None
     ) -> None:
         self.report.add_scanned(verdicts)
+        self.report.screened += screened(verdicts)
         self.report.add_set_aside(verdicts)
         written = await self.settler.settle([v for v in verdicts if not is_missing(v)])
         if last is not None and progress.rest is not None:

@@ -8,10 +8,10 @@ turn in the sweep comes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from reconciler.core.model import Closed, Missing, Observation, Open
+from reconciler.core.model import Closed, Leave, Missing, Observation, Open, Verdict
 from reconciler.core.sweep import Sweep
 from reconciler.feed import Page, Screening
 from reconciler.ports import Probe
@@ -54,9 +54,10 @@ class VisibilityScreening(Screening):
         self._open = sum(isinstance(each, Open) for each in page.observations) / len(page.rows)
 
 
-def screened(page: Page) -> int:
-    """How many rows were left because of visibility alone."""
-    return sum(each is BY_VISIBILITY for each in page.observations)
+def screened(verdicts: Iterable[Verdict]) -> int:
+    """How many rows are left because of visibility alone."""
+    why = BY_VISIBILITY.status
+    return sum(isinstance(each, Leave) and each.detail == why for each in verdicts)
 
 
 def disagreements(page: Page) -> Counter[str]:

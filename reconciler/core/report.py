@@ -123,11 +123,6 @@ class PassReport(Report):
                 row = verdict.row if isinstance(verdict, Leave) else verdict.outcome.row
                 self.missing[reason].add(row)
 
-    def add_screened(self, screened: int, disagreements: Mapping[str, int]) -> None:
-        """Count what visibility has saved, and where it was wrong."""
-        self.screened += screened
-        self.disagreements.update(disagreements)
-
     def add_left(self, verdicts: Iterable[Verdict]) -> None:
         """Count the rows these verdicts leave as they are."""
         leaves = [verdict for verdict in verdicts if isinstance(verdict, Leave)]

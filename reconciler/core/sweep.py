@@ -1,8 +1,8 @@
 """Which rows a pass has Temporal describe whatever visibility says of them.
 
-Visibility may lag or be wrong for good. So every row is described at least once per interval, in
-the mean as many in each pass as time has gone by, and without a note of any row: each has its place
-on a circle, and passes go round it, each from where the last complete one ended.
+Visibility may lag or be wrong for good. So every row is described at least once per interval, as
+far as passes come; as many in each pass as time has gone by, and without a note of any row: each
+has its place on a circle, and passes go round it, each from where the last complete one ended.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from reconciler.core.model import RowId
+
+#: Of the interval, twice: what a pass may come late.
+LEEWAY = 0.1
 
 _PLACES = 2**32
 
@@ -53,16 +56,16 @@ class Sweep:
 def next_sweep(last: Swept | None, now: datetime, interval: timedelta) -> Sweep:
     """The part of a pass that begins now.
 
-    As long as passes come at even distances and none takes longer than that, no row has to wait
-    longer than `interval` from one description to the next: the last of a round that is begun
-    before the interval is over may come a pass too late, and be a pass's duration later in its
-    own; hence two distances less than the interval. Where nothing is known of a pass before, or
-    passes are rare, everything is due.
+    No row has to wait longer than `interval` from one description to the next, as long as passes
+    come at about even distances: the last of a round may come a pass too late, and be a pass's
+    duration later in its own; hence two distances less than the interval. A fifth less at least, so
+    that a pass that fails or comes late delays nobody beyond it. Where nothing is known of a pass
+    before, or passes are rare, everything is due.
     """
     if last is None:
         return Sweep()
     distance = now - last.began
-    round_trip = interval - 2 * distance
+    round_trip = interval - 2 * max(distance, interval * LEEWAY)
     if distance <= timedelta() or round_trip <= distance:
         return Sweep()
     return Sweep(last.end, distance / round_trip)

@@ -5,6 +5,7 @@ It still writes the statement, once; and keeps the connections.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -104,4 +105,7 @@ async def _rolled_back(driver: Any) -> bool:
         await driver.execute("ROLLBACK")
     except (*DRIVERS_OWN, OSError):
         return False
+    except asyncio.CancelledError:
+        driver.terminate()  # or it would go back to the pool with its transaction
+        raise
     return True

@@ -105,7 +105,7 @@ class Visibility:
         return earliest <= to_datetime(run.start_time) <= latest
 
     def _keep_head(self, first_run_id: str, run_id: str) -> None:
-        if len(self._heads) < MAX_HEADS:
+        if len(self._heads) < MAX_HEADS or first_run_id in self._heads:
             self._heads[first_run_id] = run_id
 
     def _refuse(self, namespace: str, why: str) -> None:

@@ -43,16 +43,30 @@ def test_no_row_waits_longer_than_the_interval(every: float, row: int, late: flo
 @pytest.mark.parametrize("ids", ROWS, ids=["numbers", "texts", "uuids"])
 def test_each_pass_has_its_even_share(ids: list[RowId]) -> None:
     sweeps, last = [], Swept(NOW, end=0.7)
-    for number in range(1, 19):
+    for number in range(1, 17):
         sweeps.append(next_sweep(last, NOW + number * timedelta(seconds=30), INTERVAL))
         last = Swept(NOW + number * timedelta(seconds=30), sweeps[-1].end)
 
     shares = [sum(map(sweep.is_due, ids)) / len(ids) for sweep in sweeps]
 
-    assert all(sweep.share == pytest.approx(30 / 540) for sweep in sweeps)
+    assert all(sweep.share == pytest.approx(30 / 480) for sweep in sweeps)
     assert sum(shares) == pytest.approx(1, abs=0.001), "a round, and nobody twice in it"
-    assert min(shares) > 0.5 * 30 / 540
-    assert max(shares) < 1.5 * 30 / 540
+    assert min(shares) > 0.5 * 30 / 480
+    assert max(shares) < 1.5 * 30 / 480
+
+
+def test_no_row_waits_longer_where_a_pass_is_late_now_and_then() -> None:
+    last, now, described = Swept(NOW, end=0.99), NOW, {row: [NOW] for row in range(200)}
+    while now < NOW + 4 * INTERVAL:
+        for distance in [*[10] * 58, 60]:
+            now += timedelta(seconds=distance)
+            sweep = next_sweep(last, now, INTERVAL)
+            last = Swept(now, sweep.end)
+            for row in filter(sweep.is_due, described):
+                described[row].append(now)
+
+    waits = [after - before for times in described.values() for before, after in pairwise(times)]
+    assert max(waits) <= INTERVAL
 
 
 def test_a_pass_after_one_that_failed_makes_up_for_it() -> None:
@@ -61,6 +75,7 @@ def test_a_pass_after_one_that_failed_makes_up_for_it() -> None:
     sweep = next_sweep(last, NOW + timedelta(seconds=60), INTERVAL)
 
     assert sweep == Sweep(start=0.2, share=60 / 480)
+    assert sweep.share == 2 * next_sweep(last, NOW + timedelta(seconds=30), INTERVAL).share
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,14 @@ async def test_the_report_says_what_was_saved() -> None:
     assert report.as_json(StatusValues())["screened"] == 3
 
 
+async def test_rows_that_a_limit_leaves_to_the_next_pass_are_for_that_one_to_count() -> None:
+    probe = seen(scripted(closed()), wf_2=True, wf_4=True)
+
+    report = await screened_pass(MemoryStore(rows(4)), probe, max_changes=1)
+
+    assert (report.scanned, report.screened, report.left) == (2, 1, {"open": 1})
+
+
 class TestWorthwhile:
     """It is not asked where that saves little."""
 

@@ -27,7 +27,7 @@ from tests.unit.reconcile.sweeping import (
 )
 
 AFTER_VISIBILITY_WAS_ASKED = Closed(CloseStatus.COMPLETED, datetime(9999, 1, 1, tzinfo=UTC), "run")
-SHARE = 30 / (600 - 2 * 30)
+SHARE = 30 / (600 - 2 * 60)
 
 
 class Convinced(ScriptedProbe):
@@ -107,9 +107,9 @@ async def test_every_row_is_repaired_in_time_though_visibility_is_wrong_for_ever
         repaired.append((await loop.pass_()).changed)
 
     assert store.running == {}, "within the interval"
-    assert repaired[18:] == [0] * (len(repaired) - 18), "two passes before its end"
+    assert repaired[16:] == [0] * (len(repaired) - 16), "a fifth before its end"
     share = 600 * SHARE
-    assert all(0.5 * share < count < 1.5 * share for count in repaired[:18]), "evenly"
+    assert all(0.5 * share < count < 1.5 * share for count in repaired[:16]), "evenly"
     wrong = sum((report.disagreements for report in loop.history.reports), start=Counter[str]())
     assert wrong == {"open": 600}
 
