@@ -17,6 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect
 
+# A plan for the arrays of this very batch takes longer to make, and to carry out, than one for any:
+# it counts on hundreds of rows where each is found by its key (PostgreSQL 18: a third of a write).
+_WRITING = "READ WRITE; SET LOCAL plan_cache_mode = force_generic_plan"
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -51,7 +55,7 @@ async def fetch(
     The statement has no name, and is parsed anew each time: of what a batch costs that is a
     twentieth, and a named one would break behind a pooler.
     """
-    async with _transaction(engine, "READ WRITE" if writing else "READ ONLY") as driver:
+    async with _transaction(engine, _WRITING if writing else "READ ONLY") as driver:
         rows: Sequence[asyncpg.Record] = await driver.fetch(
             statement.sql, *statement.arguments(given)
         )

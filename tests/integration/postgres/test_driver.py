@@ -74,6 +74,13 @@ async def test_limits_isolation_and_access_are_set_whatever_the_database_has(
     assert rows == [("5s", "30s", "on", "read committed", read_only)]
 
 
+async def test_a_write_is_planned_for_any_batch_and_a_page_for_itself(database: Database) -> None:
+    mode = bare("SELECT current_setting('plan_cache_mode')")
+
+    assert await read(database, mode, writing=True) == [("force_generic_plan",)]
+    assert await read(database, mode) == [("auto",)], "on the same connection"
+
+
 async def test_nothing_of_a_transaction_is_left_on_its_connection(database: Database) -> None:
     await pooled_process(database)
     async with database.engine.connect() as connection:
@@ -96,7 +103,7 @@ async def test_a_batch_is_begun_limited_and_written_in_as_many_queries_as_it_tak
 
     ping, begin, write, commit = queries
     assert ping == "SELECT"
-    assert begin.startswith("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SELECT set_config")
+    assert begin.startswith("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL")
     assert write.startswith("WITH locked AS")
     assert commit == "COMMIT"
 
