@@ -35,7 +35,10 @@ _METHOD = (
     "by the time since the pass before. With the default limits (`MAX_RPS=100`, "
     "`VISIBILITY_RPS=5`) there are {limited:,} rows, since describing each takes a hundredth of a "
     "second per row by the limit alone. *Bare lists* are the list calls and nothing else: what "
-    "the server takes for them is the least that a screened pass can take without limits."
+    "the server takes for them is the least that a screened pass can take without limits. It is "
+    "the server that bounds it: for each open workflow that a list returns it took 0.13 to 0.18 ms "
+    "here, for one that it looks for and does not return 0.01 to 0.04, for a describe 0.6 on both "
+    "cores."
 )
 
 
