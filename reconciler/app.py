@@ -103,7 +103,7 @@ class App:
 
     def _observers(self, others: Sequence[Observer]) -> list[Observer]:
         decoding = [self._decoding] if self._decoding else []
-        return [self.history, *self._pruning, *decoding, *others]
+        return [self.history, *others, *self._pruning, *decoding]
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""

@@ -133,7 +133,8 @@ class Loop:
         self._passing: asyncio.Task[None] | None = None
         self._cut_short = self._ending = False
         self._failures = 0
-        health.app, health.keeper, health.waiting_for = app, self._keeper, None
+        health.app, health.keeper, health.passes = app, self._keeper, metrics
+        health.waiting_for = None
 
     async def run(self) -> None:
         """Run until cancelled."""

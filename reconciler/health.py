@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from reconciler.app import App
 from reconciler.errors import Unusable
 from reconciler.keeper import Keeper
+from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.state import State, StateCollector
 from reconciler.ports import Heartbeat
 from reconciler.schedule import Schedule
@@ -39,6 +40,7 @@ class Health:
     waiting_for: str | None = "starting"
     app: App | None = None
     keeper: Keeper | None = None
+    passes: PassMetrics | None = None
     last_good: Heartbeat | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -102,9 +104,13 @@ class Health:
         )
 
     async def _beat(self, app: App) -> str | None:
-        """Read the heartbeat; why it cannot be read, if so."""
+        """Read the heartbeat; why it cannot be read, if so.
+
+        A pass of ours is in the database a moment before its metrics are: it counts from then on.
+        """
         beat, why = await _answer(app.history.heartbeat())
-        self.last_good = beat or self.last_good
+        if beat and not (self.passes and self.passes.under_way == beat.pass_id):
+            self.last_good = beat
         return why
 
     def _late(self) -> str | None:

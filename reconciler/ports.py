@@ -32,6 +32,7 @@ class Heartbeat:
     duration: timedelta
     #: By the same clock, the database's.
     read_at: datetime
+    pass_id: str
 
 
 class Store(Protocol):

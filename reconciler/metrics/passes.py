@@ -38,6 +38,8 @@ class PassMetrics(Observer):
     ) -> None:
         """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
         self._mode, self._clock = mode, clock
+        #: The id of a pass that has begun and is not counted yet: also while its end is recorded.
+        self.under_way: str | None = None
         self._types: set[str] = set()
         make: dict[str, Any] = {"namespace": "reconciler", "registry": registry}
         self._passes = Counter("passes", "Passes that ended.", ["mode", "outcome"], **make)
@@ -72,6 +74,10 @@ class PassMetrics(Observer):
         for shown in ("open", "not_open"):
             self._disagreements.labels(shown)
 
+    async def on_start(self, report: PassReport) -> None:
+        """A pass began."""
+        self.under_way = report.pass_id
+
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         """Rows were finished: by kind, and how late."""
         now = self._clock()
@@ -99,6 +105,7 @@ class PassMetrics(Observer):
             self._running.rows, self._running.oldest = report.left.total(), report.oldest_left
             for reason in MISSING_REASONS:
                 self._missing.labels(reason.value).set(report.left[reason])
+        self.under_way = None
 
     def overrun(self) -> None:
         """A pass took longer than the interval."""

@@ -121,13 +121,13 @@ class PassHistory(Observer):
         """
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
         query = (
-            sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp())
+            sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp(), passes.c.id)
             .where(*self._good())
             .order_by(passes.c.finished_at.desc())
             .limit(1)
         )
         row = await self._first(query)
-        return row and Heartbeat(row[0], timedelta(seconds=row[1]), read_at=row[2])
+        return row and Heartbeat(row[0], timedelta(seconds=row[1]), row[2], str(row[3]))
 
     async def _last_sweep(self) -> Swept | None:
         end = sa.cast(passes.c.report["sweep_end"].astext, sa.Float)

@@ -26,7 +26,7 @@ class NoHistory(Observer):
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock = engine, clock
-        self._last_good: tuple[float, timedelta] | None = None
+        self._last_good: tuple[float, timedelta, str] | None = None
         self._swept: Swept | None = None
 
     async def on_start(self, report: PassReport) -> None:
@@ -36,7 +36,8 @@ class NoHistory(Observer):
     async def on_pass(self, report: PassReport) -> None:
         """Remember when a good pass ended."""
         if report.outcome is not PassOutcome.ABORTED:
-            self._last_good = self._clock(), timedelta(seconds=report.duration_seconds)
+            duration = timedelta(seconds=report.duration_seconds)
+            self._last_good = self._clock(), duration, report.pass_id
             self._swept = Swept(report.started_at, report.sweep_end)
 
     async def heartbeat(self) -> Heartbeat | None:
@@ -50,9 +51,9 @@ class NoHistory(Observer):
                 now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
         if self._last_good is None or now is None:
             return None
-        ended_at, duration = self._last_good
+        ended_at, duration, pass_id = self._last_good
         age = timedelta(seconds=self._clock() - ended_at)
-        return Heartbeat(now - age, duration, read_at=now)
+        return Heartbeat(now - age, duration, now, pass_id)
 
     async def unfinished(
         self, mode: str, asked: Mapping[str, Any], table: MappedTable

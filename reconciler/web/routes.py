@@ -39,8 +39,14 @@ class Vitals(Protocol):
 
 def create_web(vitals: Vitals) -> Starlette:
     """The application."""
-    readiness = Cached(vitals.readiness, READINESS_AGE)
     scrape = Cached(vitals.scrape, METRICS_AGE)
+
+    async def make_readiness() -> tuple[bool, dict[str, Any]]:
+        answer = await vitals.readiness()
+        scrape.expire()  # or metrics could still lack the pass that made it ready
+        return answer
+
+    readiness = Cached(make_readiness, READINESS_AGE)
 
     async def livez(_: Request) -> Response:
         why = vitals.standstill()
@@ -73,12 +79,20 @@ class Cached(Generic[_T]):
     ) -> None:
         self._make, self._seconds, self._clock = make, seconds, clock
         self._last: tuple[float, _T] | None = None
+        self._none_before = float("-inf")
         self._making = asyncio.Lock()
 
     async def get(self) -> _T:
         """The answer; those who ask while it is made wait for the same one."""
         async with self._making:
-            if self._last is None or self._clock() - self._last[0] >= self._seconds:
-                answer = await self._make()
-                self._last = self._clock(), answer
+            if self._last is None or self._is_old(self._last[0]):
+                began = self._clock()
+                self._last = began, await self._make()
             return self._last[1]
+
+    def expire(self) -> None:
+        """Whoever asks from now on gets an answer made from now on."""
+        self._none_before = self._clock()
+
+    def _is_old(self, began: float) -> bool:
+        return began < self._none_before or self._clock() - began >= self._seconds

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.command import Command
@@ -37,3 +38,19 @@ async def test_a_real_scrape(reconciler: Command, database: Database, world: Wor
     }
     assert missing_from(scrape) == []
     assert families == documented
+
+
+async def test_a_replica_that_is_ready_has_the_metrics_of_its_pass(
+    reconciler: Command, database: Database
+) -> None:
+    """However long the history of older passes takes to prune once the end is recorded."""
+    async with (
+        asyncpg.create_pool(database.url, min_size=1, max_size=1) as pool,
+        pool.acquire() as other,
+        other.transaction(),
+    ):
+        await other.execute("LOCK TABLE reconciler.changes IN SHARE MODE")
+        async with daemon(reconciler) as running:
+            await eventually(running.ready)
+
+            assert await running.metric("reconciler_running_rows") == 0

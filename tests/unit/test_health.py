@@ -14,9 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from reconciler import health as module
 from reconciler.app import App
+from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.health import Health
 from reconciler.keeper import Keeper
+from reconciler.metrics.passes import PassMetrics
 from reconciler.ports import Heartbeat
 from reconciler.schedule import Every
 from tests.factories import NOW
@@ -61,7 +63,7 @@ class FakeApp:
 
 
 def beat(age: timedelta, duration: timedelta = timedelta(seconds=1)) -> Heartbeat:
-    return Heartbeat(NOW - age, duration, read_at=NOW)
+    return Heartbeat(NOW - age, duration, NOW, "p")
 
 
 def make(app: FakeApp | None = None, keeper: FakeKeeper | None = None) -> Health:
@@ -160,6 +162,31 @@ def test_a_loop_that_does_not_turn_is_dead(idle: float, dead: bool) -> None:
     health = make(FakeApp(), FakeKeeper(turned_at=time.monotonic() - idle))
 
     assert bool(health.standstill()) is dead
+
+
+async def test_a_pass_counts_once_its_metrics_are_there() -> None:
+    """Its end is in the database before: readiness and metrics must agree."""
+    health = make(FakeApp(beat=beat(timedelta(seconds=1))), FakeKeeper())
+    health.passes = metrics = PassMetrics(health.registry, "run", lambda: NOW)
+    report = PassReport("p", "run", dry_run=False, started_at=NOW)
+    await metrics.on_start(report)
+
+    ready, told = await health.readiness()
+    early = (await health.scrape()).decode()
+    await metrics.on_pass(report)
+
+    assert (ready, told["why"]) == (False, "no pass has come to its end yet")
+    assert "\nreconciler_last_good_pass_timestamp_seconds" not in early
+    assert (await health.readiness())[0]
+    assert "\nreconciler_running_rows 0" in (await health.scrape()).decode()
+
+
+async def test_a_pass_under_way_takes_nothing_from_the_one_before() -> None:
+    health = make(FakeApp(beat=beat(timedelta(seconds=1))), FakeKeeper())
+    health.passes = metrics = PassMetrics(health.registry, "run", lambda: NOW)
+    await metrics.on_start(PassReport("next", "run", dry_run=False, started_at=NOW))
+
+    assert (await health.readiness())[0]
 
 
 async def test_the_scrape_knows_the_last_good_pass_of_all_replicas() -> None:

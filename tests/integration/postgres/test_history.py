@@ -35,6 +35,7 @@ async def test_the_heartbeat_is_the_last_pass_that_came_to_its_end(database: Dat
     assert beat is not None
     assert beat.finished_at == await finished_at(database, good)
     assert beat.duration == timedelta(seconds=12.5)
+    assert beat.pass_id == good
 
 
 async def test_the_heartbeat_is_of_the_same_table_and_namespace(database: Database) -> None:

@@ -32,7 +32,8 @@ async def test_the_heartbeat_is_the_last_good_pass_by_the_databases_clock(
     now = 1000.0
     history = NoHistory(empty_database.engine, clock=lambda: now)
     assert await history.heartbeat() is None
-    await history.on_pass(ended())
+    last = ended()
+    await history.on_pass(last)
     now += 60
 
     beat = await history.heartbeat()
@@ -40,6 +41,7 @@ async def test_the_heartbeat_is_the_last_good_pass_by_the_databases_clock(
     assert beat is not None
     assert beat.read_at - beat.finished_at == timedelta(seconds=60)
     assert beat.duration == timedelta(seconds=2.5)
+    assert beat.pass_id == last.pass_id
 
 
 async def test_a_pass_that_has_not_come_to_its_end_is_no_heartbeat(

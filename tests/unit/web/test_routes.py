@@ -96,6 +96,28 @@ async def test_an_answer_is_made_anew_when_it_is_old() -> None:
     assert METRICS_AGE <= READINESS_AGE
 
 
+async def test_no_metrics_are_older_than_the_last_readiness() -> None:
+    class Vitals(FakeVitals):
+        scraping, go_on = asyncio.Event(), asyncio.Event()
+
+        async def scrape(self) -> bytes:
+            known = f"rows {self.ready:d}\n".encode()
+            self.scraping.set()
+            await self.go_on.wait()
+            return known
+
+    vitals = Vitals(ready=False)
+    async with client(vitals) as probe:
+        before = asyncio.create_task(probe.get("/metrics"))
+        await vitals.scraping.wait()
+        vitals.ready = True
+        assert (await probe.get("/readyz")).status_code == 200
+        vitals.go_on.set()
+
+        assert (await probe.get("/metrics")).text == "rows 1\n"
+        assert (await before).text == "rows 0\n"
+
+
 async def test_a_failure_is_not_kept() -> None:
     failing = True
 
