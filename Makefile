@@ -7,8 +7,10 @@ STAMP := $(VENV)/.installed
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.py)
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
+SUITE := $(BIN)/pytest -n 4 --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-containers test-soak bench bench-quick image lint format lock clean
+.PHONY: help demo test test-stress test-unit test-containers test-soak bench bench-quick image lint format lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +19,11 @@ demo: $(STAMP) ## Run the whole thing on an embedded Temporal and PostgreSQL
 	@$(BIN)/reconciler demo
 
 test: $(STAMP) ## Run all tests, on real servers
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(SUITE)
+
+# No test may depend on how fast the machine is.
+test-stress: $(STAMP) ## Run them next to a busy loop on each core
+	$(BIN)/python tests/busy.py $(SUITE)
 
 test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 	$(BIN)/pytest tests/unit
