@@ -26,7 +26,7 @@ from reconciler.metrics.sdk import SdkMetrics
 from reconciler.ports import Observer
 from reconciler.schedule import Cron, Every, retry_delay
 from tests.factories import NOW
-from tests.polling import eventually
+from tests.polling import deadline, eventually
 
 HOURLY = Every(timedelta(hours=1))
 Script = Callable[[PassReport], Awaitable[None]]
@@ -167,7 +167,7 @@ async def test_what_was_left_is_no_news_any_more_after_a_failure(bench: Bench) -
             await asyncio.Event().wait()
 
     bench.start(FakeApp(fail_later), Every(timedelta(milliseconds=20)))
-    async with asyncio.timeout(5):
+    async with deadline():
         await waiting.wait()
 
     assert bench.value("running_rows") is None
@@ -223,7 +223,7 @@ async def test_a_pass_that_does_not_stop_is_ended(
     running = bench.start(app)
     await times(app, 1)
     running.cancel()
-    async with asyncio.timeout(5):
+    async with deadline():
         await asyncio.wait([running])
 
     assert app.did == ["release"]
@@ -243,7 +243,7 @@ async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
     bench.start(app)
     await times(app, 1)
     app.epoch = None
-    async with asyncio.timeout(5):
+    async with deadline():
         await stopped.wait()
 
 
@@ -270,7 +270,7 @@ async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
     bench.start(app, HOURLY)
     await times(app, 1)
     app.epoch = 2  # somebody else has had it in between
-    async with asyncio.timeout(5):
+    async with deadline():
         await stopped.wait()
     if back == "later":
         await refused(app, 3)

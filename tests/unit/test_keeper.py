@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from reconciler import keeper as module
 from reconciler.errors import DatabaseUnusable
 from reconciler.keeper import LEASE_TIME, MARGIN, Keeper
+from tests.polling import deadline
 
 TRUSTED = LEASE_TIME.total_seconds() - MARGIN
 
@@ -238,7 +239,7 @@ async def test_a_silent_database_holds_up_neither_turn_nor_release(
     bench.lease.claim = silence  # type: ignore[method-assign, assignment]
     bench.lease.release = silence  # type: ignore[method-assign, assignment]
 
-    async with asyncio.timeout(5):
+    async with deadline():
         await bench.keeper.turn()
         await bench.keeper.release()
 
@@ -257,7 +258,7 @@ async def test_it_goes_on_claiming(bench: Bench, monkeypatch: pytest.MonkeyPatch
 
     bench.lease.during_claim = count
     keeping = asyncio.create_task(bench.keeper.keep())
-    async with asyncio.timeout(5):
+    async with deadline():
         await often.wait()
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -14,6 +14,7 @@ from reconciler.core.report import PassOutcome, PassReport
 from reconciler.ports import Written
 from tests.factories import closed, row
 from tests.fakes import MemoryStore
+from tests.polling import deadline
 from tests.unit.reconcile.bench import FAIL, accounted_for, in_turn, reconcile, rows, scripted
 
 
@@ -56,7 +57,7 @@ async def test_what_is_being_read_ahead_is_not_waited_for_when_the_limit_is_reac
             return await super().scan_running(after, until, limit)
 
     before = asyncio.all_tasks()
-    async with asyncio.timeout(5) as within:
+    async with deadline() as within:
         report = await reconcile(Store(rows(4)), scripted(Open()), limit=2, batch_size=2)
 
     assert not within.expired()
@@ -134,7 +135,7 @@ async def test_a_page_that_cannot_reach_the_limit_is_written_while_the_next_is_a
         return Open()
 
     probe = scripted(Open(), wf_1=closed(), wf_3=ask)
-    async with asyncio.timeout(5):
+    async with deadline():
         await reconcile(Store(rows(4)), probe, max_changes=2, batch_size=2)
 
     assert next_asked.is_set()

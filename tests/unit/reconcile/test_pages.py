@@ -15,6 +15,7 @@ from reconciler.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.ports import Written
 from tests.factories import closed, row
 from tests.fakes import MemoryStore, ScriptedProbe
+from tests.polling import deadline
 from tests.unit.reconcile.bench import reconcile, rows, scripted
 
 
@@ -23,7 +24,7 @@ async def test_the_cursor_moves_whatever_the_verdict(observation: Observation) -
     store = MemoryStore(rows(7))
     probe = scripted(observation, wf_7=closed())
 
-    async with asyncio.timeout(5):
+    async with deadline():
         report = await reconcile(store, probe, batch_size=2)
 
     assert report.scanned == 7
@@ -47,7 +48,7 @@ async def test_rows_inserted_during_the_pass_wait_for_the_next_one() -> None:
         store.running[number] = row(number)
         return Open()
 
-    async with asyncio.timeout(5):
+    async with deadline():
         report = await reconcile(
             store, ScriptedProbe({"wf-1": insert_another, "wf-2": insert_another}), batch_size=1
         )
@@ -132,7 +133,7 @@ async def test_the_next_page_is_read_while_this_one_is_observed() -> None:
             await read.wait()
             return Open()
 
-    async with asyncio.timeout(5):
+    async with deadline():
         report = await reconcile(Store(rows(2)), Probe({}), batch_size=1)
 
     assert report.scanned == 2
@@ -153,7 +154,7 @@ async def test_a_page_is_written_while_the_next_is_observed() -> None:
                 next_asked.set()
             return closed()
 
-    async with asyncio.timeout(5):
+    async with deadline():
         report = await reconcile(Store(rows(2)), Probe({}), batch_size=1)
 
     assert report.written == {"completed": 2}

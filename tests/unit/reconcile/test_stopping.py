@@ -14,7 +14,7 @@ from reconciler.core.report import PassOutcome, PassReport
 from reconciler.ports import Written
 from tests.factories import closed
 from tests.fakes import MemoryStore, Recorder, ScriptedProbe
-from tests.polling import eventually
+from tests.polling import deadline, eventually
 from tests.unit.reconcile.bench import FAIL, Slow, reconcile, rows, scripted
 
 
@@ -210,7 +210,7 @@ async def test_a_second_time_it_ends_at_once_also_if_it_was_reading_at_the_first
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(5):
+        async with deadline():
             await task
 
 

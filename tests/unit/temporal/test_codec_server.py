@@ -136,8 +136,8 @@ async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     assert told == "the codec server answers with more than 100000 bytes"
 
 
-async def test_nobody_there(unused_tcp_port: int) -> None:
-    described, told = await text(Server(port=unused_tcp_port))
+async def test_nobody_there() -> None:
+    described, told = await text(Server(port=1))
 
     assert described == ENCODED
     assert told.startswith("the codec server cannot be reached (Connect call failed")

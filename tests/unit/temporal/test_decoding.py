@@ -23,7 +23,7 @@ from reconciler.temporal.decoding import (
     Undecodable,
     try_sample,
 )
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.unit.temporal.failures import closing, in_activity, refused
 
 ENCODED = "Refused: Encoded failure"
@@ -241,14 +241,36 @@ async def test_what_it_cannot_decode_does_not_make_it_rest() -> None:
     assert decoder.asked == 20
 
 
-async def test_only_so_many_are_decoded_at_once_and_a_hang_holds_them_up_once() -> None:
+async def test_a_few_are_decoded_at_once_and_all_that_fail_together_hold_up_the_rest_once() -> None:
+    gone = asyncio.Event()
+
+    async def hang_up() -> Answers:
+        await gone.wait()
+        raise CodecAway("hung up")
+
+    decoder = Scripted(hang_up)
+    decoding = Decoding(decoder, PATIENCE)
+    texts = asyncio.gather(*(text(decoding) for _ in range(50)))
+
+    async def asked() -> bool:
+        return decoder.asked == AT_ONCE
+
+    await eventually(asked)
+    gone.set()
+
+    assert await texts == [ENCODED] * 50
+    assert decoder.asked == decoder.most_at_once == AT_ONCE
+
+
+async def test_a_hang_is_waited_for_by_no_more_than_were_asked_before_it_was_noticed() -> None:
+    """Each has a time limit of its own: a place may be taken again before the last one ends."""
     decoder = hanging()
     decoding = Decoding(decoder, 0.1)
 
     texts = await asyncio.gather(*(text(decoding) for _ in range(50)))
 
     assert texts == [ENCODED] * 50
-    assert decoder.asked == decoder.most_at_once == AT_ONCE
+    assert decoder.most_at_once == AT_ONCE <= decoder.asked < AT_ONCE + MAX_AWAY
 
 
 async def test_it_can_be_cancelled() -> None:
