@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.forked import Forked, fork
+from tests.polling import deadline
 
 RECONCILER = Path(sys.executable).parent / "reconciler"
 
@@ -73,7 +74,7 @@ class Command:
     async def result(process: Process) -> Result:
         """What became of it; kills it if it does not end."""
         try:
-            async with asyncio.timeout(50):
+            async with deadline():
                 out, err = await process.communicate()
         except BaseException:
             process.kill()

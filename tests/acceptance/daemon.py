@@ -15,18 +15,23 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.command import Command, Process
+from tests.polling import PATIENCE
 
 #: Probes and scrapes need not wait for an answer to grow old.
 LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
-#: For what is about servers and replicas that are away: a fraction of the true limits, which
+#: For what is about replicas that are away: a fraction of the true limits, which
 #: `unit/test_time_limits.py` holds to what is promised.
+SHORT_LEASE = {
+    "reconciler.keeper.LEASE_TIME": 6,
+    "reconciler.keeper.CLAIM_EVERY": 1,
+    "reconciler.keeper.CLAIM_AGAIN": 0.3,
+}
+#: And about servers that are silent.
 HURRIED = {
+    **SHORT_LEASE,
     "reconciler.daemon.DRAIN_TIMEOUT": 2,
     "reconciler.daemon.STOP_TIMEOUT": 3,
     "reconciler.health.CHECK_TIMEOUT": 1,
-    "reconciler.keeper.LEASE_TIME": 5,
-    "reconciler.keeper.CLAIM_EVERY": 1,
-    "reconciler.keeper.CLAIM_AGAIN": 0.3,
     "reconciler.keeper.CLAIM_TIMEOUT": 2,
     "reconciler.keeper.RELEASE_TIMEOUT": 0.7,
     "reconciler.postgres.engine.CONNECT_TIMEOUT": 2,
@@ -36,8 +41,6 @@ HURRIED = {
 }
 #: Without the certificates of the whole world, which take 10 ms of CPU to load.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-#: Seconds for anything that is not about an outage.
-PATIENCE = 20.0
 
 
 @dataclass
@@ -73,11 +76,23 @@ class Daemon:
 
     async def get(self, path: str) -> httpx.Response:
         port = (await self.said("listening"))["port"]
-        async with httpx.AsyncClient(timeout=10, verify=NO_TLS) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE, verify=NO_TLS) as client:
             return await client.get(f"http://127.0.0.1:{port}{path}")
 
     async def ready(self) -> bool:
         return (await self.get("/readyz")).status_code == 200
+
+    async def holds(self) -> bool:
+        """Whether it is ready as the one that passes."""
+        return await self._is("holder")
+
+    async def stands_by(self) -> bool:
+        """Whether it is ready as one that does not."""
+        return await self._is("standby")
+
+    async def _is(self, role: str) -> bool:
+        answer = await self.get("/readyz")
+        return answer.status_code == 200 and bool(answer.json()["role"] == role)
 
     async def metric(self, name: str, **labels: str) -> float | None:
         """One sample of a scrape; None if there is none."""

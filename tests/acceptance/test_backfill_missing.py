@@ -54,7 +54,7 @@ async def short_lived(temporal: Client) -> Stage:
             return False
         return True
 
-    await eventually(known, seconds=30)
+    await eventually(known)
     return stage
 
 
@@ -81,7 +81,7 @@ async def _expired(stage: Stage) -> WorkflowHandle[object, object]:
     async def gone() -> bool:
         return await _is_gone(handle, stage.client)
 
-    await eventually(gone, seconds=30)
+    await eventually(gone)
     return handle
 
 
@@ -101,7 +101,7 @@ async def _raise_retention(client: Client) -> None:
     async def in_force() -> bool:
         return (await world.probe.retention()) == RETENTION
 
-    await eventually(in_force, seconds=30)
+    await eventually(in_force)
 
 
 async def _closed_for_longer(stage: Stage, control: Stage) -> WorkflowHandle[object, object]:
@@ -122,7 +122,7 @@ async def _closed_for_longer(stage: Stage, control: Stage) -> WorkflowHandle[obj
             return handle
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 async def test_never_started_deleted_and_expired_are_told_apart(
     reconciler: Command, stage: Stage
 ) -> None:
@@ -145,7 +145,7 @@ async def test_never_started_deleted_and_expired_are_told_apart(
         datetime.fromisoformat(missing["expired"][end]) for end in ("oldest", "newest")
     )
     assert newest - oldest == pytest.approx(timedelta(minutes=5), abs=timedelta(seconds=30))
-    assert abs(datetime.now(UTC) - OLD - newest) < timedelta(minutes=2)
+    assert abs(datetime.now(UTC) - OLD - newest) < timedelta(minutes=10)
     rows = await stage.database.fetch(
         "SELECT workflow_id, status, error_message FROM workflow_executions ORDER BY id"
     )

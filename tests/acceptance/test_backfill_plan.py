@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.acceptance.command import Command
 from tests.acceptance.stage import Stage
 from tests.acceptance.test_backfill import APPLY, fill
 from tests.conftest import Database
-from tests.polling import eventually
+from tests.holding import PATIENT, held_up
 
 #: Nobody answers there: a plan is written without asking Temporal.
 NO_TEMPORAL = {"TEMPORAL_ADDRESS": "127.0.0.1:1"}
@@ -100,17 +101,20 @@ async def test_what_the_breaker_held_back_stays_held_back_unless_forced(
 
 async def test_killed_on_the_way_the_same_plan_goes_on(reconciler: Command, stage: Stage) -> None:
     await stage.insert(await stage.closed(), 300)
-    small = Command({**reconciler.environment, "RECONCILER_BATCH_SIZE": "10"}, reconciler.folder)
+    small = replace(
+        reconciler,
+        environment={**reconciler.environment, "RECONCILER_BATCH_SIZE": "10"},
+        limits=PATIENT,
+    )
     await small("backfill", "--output", "plan.jsonl", "--max-rps", "0")
     apply = (*APPLY, "--plan", "plan.jsonl")
-    process = await small.start(*apply, **NO_TEMPORAL)
-
-    async def under_way() -> bool:
-        return await stage.journalled() > 20
-
-    await eventually(under_way)
-    process.kill()
-    await process.communicate()
+    async with held_up(stage.database, 100) as hold:
+        process = await small.start(*apply, **NO_TEMPORAL)
+        await hold.reached()
+        process.kill()
+        await process.communicate()
+        await hold.cut_off()
+    assert 0 < await stage.journalled() < 300
     await stage.database.execute("DELETE FROM reconciler.lease")
 
     result = await small(*apply, "--json", **NO_TEMPORAL)

@@ -16,10 +16,12 @@ from tests.acceptance.command import Command, Process, Result
 from tests.acceptance.stage import Stage
 from tests.acceptance.test_backfill import APPLY
 from tests.conftest import Database
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.proxy import proxy
 
 ROWS = 300
+#: Calls per second of what is disturbed on its way: a second for a page, fifteen for all.
+SLOWLY = "20"
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ async def test_killed_at_any_point_the_same_command_does_the_rest(
 async def test_a_killed_one_is_gone_on_with_in_the_same_pass_and_not_from_the_start(
     backfill: Command, stage: Stage
 ) -> None:
-    process = await backfill.start(*APPLY, "--missing", "fail")
+    process = await backfill.start(*APPLY, "--missing", "fail", "--max-rps", SLOWLY)
 
     async def under_way() -> bool:
         rows = await stage.passes()
@@ -119,7 +121,7 @@ async def test_a_killed_one_is_gone_on_with_in_the_same_pass_and_not_from_the_st
 async def test_interrupted_it_finishes_its_batch_and_says_how_to_go_on(
     backfill: Command, stage: Stage, number: signal.Signals
 ) -> None:
-    process = await backfill.start(*APPLY, "--missing", "fail", "--max-rps", "100")
+    process = await backfill.start(*APPLY, "--missing", "fail", "--max-rps", SLOWLY)
 
     async def under_way() -> bool:
         return await stage.journalled() > 0
@@ -143,8 +145,9 @@ async def test_a_lost_connection_ends_it_and_the_same_command_goes_on(
 ) -> None:
     host, _, port = backfill.environment["TEMPORAL_ADDRESS"].rpartition(":")
     async with proxy(host, int(port)) as between:
+        away = f"127.0.0.1:{between.port}"
         process = await backfill.start(
-            *APPLY, "--missing", "fail", TEMPORAL_ADDRESS=f"127.0.0.1:{between.port}"
+            *APPLY, "--missing", "fail", "--max-rps", SLOWLY, TEMPORAL_ADDRESS=away
         )
 
         async def under_way() -> bool:
@@ -224,7 +227,7 @@ async def test_an_age_means_what_it_meant_when_the_pass_began(
 
 
 async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> None:
-    slow = await backfill.start(*APPLY, "--max-rps", "4")
+    slow = await backfill.start(*APPLY, "--max-rps", "1")
 
     async def holds_the_lease() -> bool:
         return bool(await stage.database.fetch("SELECT 1 FROM reconciler.lease"))
@@ -233,7 +236,7 @@ async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> No
     # It waits longer than the lease of a dead one would last: see unit/test_exclusive.py.
     second = await replace(backfill, limits={"reconciler.exclusive.PATIENCE": 1})(*APPLY)
     slow.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(slow.communicate(), 20)
+    await asyncio.wait_for(slow.communicate(), PATIENCE)
 
     assert second.code == 4
     assert "is already running elsewhere" in second.err
@@ -244,7 +247,7 @@ async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> No
 async def test_killed_before_its_first_page_is_done_it_is_gone_on_with_too(
     backfill: Command, stage: Stage
 ) -> None:
-    process = await backfill.start(*APPLY, "--max-rps", "5")
+    process = await backfill.start(*APPLY, "--max-rps", "1")
 
     async def begun() -> bool:
         return bool(await stage.passes())

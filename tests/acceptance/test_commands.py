@@ -19,7 +19,7 @@ import pytest
 
 from tests.acceptance.command import RECONCILER, Command
 from tests.conftest import Database, with_user
-from tests.polling import eventually
+from tests.polling import deadline, eventually
 from tests.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -217,7 +217,7 @@ class TestDemo:
             assert (once.code, once.json["left"]["open"]) == (0, 1)
             assert leftovers(temporary_folder)
             process.send_signal(number)
-            async with asyncio.timeout(20):
+            async with deadline():
                 assert await process.wait() == 130
         finally:
             if process.returncode is None:
@@ -233,7 +233,7 @@ async def _exports(process: asyncio.subprocess.Process) -> dict[str, str]:
     """The variables that the demo says to set."""
     assert process.stdout is not None
     exports: dict[str, str] = {}
-    async with asyncio.timeout(40):
+    async with deadline():
         while len(exports) < 2:
             line = (await process.stdout.readline()).decode().strip()
             if line.startswith("export "):
@@ -243,7 +243,7 @@ async def _exports(process: asyncio.subprocess.Process) -> dict[str, str]:
 
 
 class TestWheel:
-    @pytest.mark.timeout(180)
+    @pytest.mark.timeout(600)
     async def test_an_installed_wheel_migrates(
         self, empty_database: Database, tmp_path: Path
     ) -> None:

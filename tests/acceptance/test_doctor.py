@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from dataclasses import replace
 
 from tests.acceptance.command import Command
 from tests.conftest import Database
+from tests.polling import PATIENCE
 from tests.silent import silent_server
 
 SECRET = "s3cret"
+#: A server that is slow to answer would be a worry too.
+PATIENT = {"reconciler.doctor.judge.SLOW": 60}
 
 
 async def test_a_set_up_that_works(reconciler: Command) -> None:
-    result = await reconciler("doctor")
+    result = await replace(reconciler, limits=PATIENT)("doctor")
 
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -43,7 +48,7 @@ async def test_one_where_neither_server_is_there(reconciler: Command) -> None:
 async def test_a_worry_has_an_exit_code_of_its_own(reconciler: Command, database: Database) -> None:
     await database.execute("DROP INDEX reconciler_workflow_executions_running")
 
-    result = await reconciler("doctor", "--json")
+    result = await replace(reconciler, limits=PATIENT)("doctor", "--json")
 
     assert (result.code, result.err) == (3, "")
     assert result.json["outcome"] == "warning"
@@ -60,7 +65,7 @@ async def test_it_can_be_interrupted_while_a_server_is_silent(reconciler: Comman
     async with silent_server() as silent:
         url = f"postgresql://app@127.0.0.1:{silent.port}/app"
         process = await reconciler.start("doctor", DATABASE_URL=url)
-        await silent.connected.wait()
+        await asyncio.wait_for(silent.connected.wait(), PATIENCE)
         process.send_signal(signal.SIGINT)
         result = await reconciler.result(process)
 

@@ -6,12 +6,11 @@ import asyncio
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -20,8 +19,9 @@ from reconciler.settings.model import Settings
 from tests.acceptance.command import Command, Result
 from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database, with_user
+from tests.holding import PATIENT, held_up
 from tests.integration.postgres.past import change, pass_over
-from tests.polling import eventually
+from tests.polling import PATIENCE
 from tests.world import World
 
 ROWS = 3
@@ -220,7 +220,7 @@ class TestUndo:
     async def test_told_to_stop_it_ends_after_the_rows_under_way(
         self, offline: Command, database: Database, number: signal.Signals
     ) -> None:
-        rows, held_up = 20, 15
+        rows, last = 20, 15
         pass_id = await pass_over(database)
         await database.execute(
             "INSERT INTO workflow_executions (workflow_id, status)"
@@ -233,32 +233,18 @@ class TestUndo:
             " 'running', 'failed', 'FAILED' FROM workflow_executions ORDER BY id",
             UUID(pass_id),
         )
-        await database.execute(f"""
-            CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;
-            CREATE TRIGGER hold_up BEFORE UPDATE ON workflow_executions FOR EACH ROW
-            WHEN (OLD.id = {held_up}) EXECUTE FUNCTION hold_up()
-        """)
-
-        async def under_way() -> bool:
-            waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            return len(await database.fetch(waiting)) > 0
-
-        other = await asyncpg.connect(database.url)
-        try:
-            await other.execute("SELECT pg_advisory_lock(1)")
-            process = await offline.start("undo", pass_id, "--json", RECONCILER_BATCH_SIZE="1")
-            await eventually(under_way)
+        patient = replace(offline, limits=PATIENT)
+        async with held_up(database, last) as hold:
+            process = await patient.start("undo", pass_id, "--json", RECONCILER_BATCH_SIZE="1")
+            await hold.reached()
             process.send_signal(number)
-        finally:
-            await other.close()
         stopped = await offline.result(process)
         again = await offline("undo", pass_id, "--json")
 
         put_back = stopped.json["written"]["running"]
         assert stopped.code == 130
         assert stopped.err.splitlines()[-1] == "reconciler: interrupted"
-        assert rows - held_up < put_back < rows, "the row under way, and not all that follow"
+        assert rows - last < put_back < rows, "the row under way, and not all that follow"
         assert again.code == 0, again.err
         assert again.json["written"]["running"] == rows - put_back
         assert again.json["left"]["as_before"] == put_back
@@ -272,7 +258,7 @@ class TestUndo:
         )
         process = await journal.command.start("undo", journal.pass_id)
         assert process.stderr is not None
-        waits = await asyncio.wait_for(process.stderr.readline(), 20)
+        waits = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
         put_back_meanwhile = await journal.table() == journal.before
         await journal.database.execute("DELETE FROM reconciler.lease")
         result = await journal.command.result(process)

@@ -18,7 +18,7 @@ from temporalio.common import RetryPolicy
 
 from tests.acceptance.command import Command
 from tests.conftest import Database
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.silent import silent_server
 from tests.world import World
 
@@ -294,7 +294,7 @@ class TestStopped:
             process = await reconciler.start(
                 "once", DATABASE_URL=f"postgresql://u@127.0.0.1:{silent.port}/d"
             )
-            await asyncio.wait_for(silent.connected.wait(), 20)
+            await asyncio.wait_for(silent.connected.wait(), PATIENCE)
             process.send_signal(signal.SIGTERM)
             result = await reconciler.result(process)
 

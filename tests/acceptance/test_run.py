@@ -14,7 +14,8 @@ import pytest
 from tests.acceptance.command import Command
 from tests.acceptance.daemon import Daemon, daemon
 from tests.conftest import Database, with_user
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
+from tests.ports import free_port
 from tests.world import World
 
 
@@ -34,8 +35,7 @@ async def test_rows_are_written_told_and_counted(
     async with daemon(reconciler) as running:
         line = await running.said("finished")
         told = await running.said("pass")
-        await eventually(running.ready)
-        readyz = (await running.get("/readyz")).json()
+        await eventually(running.holds)
         missed = await running.metric(
             "reconciler_missed_writes_total", workflow_type="Scripted", status="FAILED"
         )
@@ -58,7 +58,6 @@ async def test_rows_are_written_told_and_counted(
     assert told.items() >= {"pass_id": line["pass_id"], "written": {"failed": 1}}.items()
     assert (first["mode"], first["outcome"], first["namespace"]) == ("run", "ok", "default")
     assert first["table_name"] == "workflow_executions"
-    assert (readyz["ready"], readyz["role"]) == (True, "holder")
     assert missed == 1
 
 
@@ -124,7 +123,7 @@ class TestStopping:
             await eventually(running.ready)
             running.send(number)
 
-            assert await running.ended(10) == 0
+            assert await running.ended() == 0
             assert await running.said("stopped")
         (lease,) = await database.fetch(
             "SELECT expires_at <= now() AS free, epoch FROM reconciler.lease"
@@ -141,7 +140,7 @@ class TestStopping:
             await running.said("finished")
             running.send(signal.SIGTERM)
 
-            assert await running.ended(10) == 0
+            assert await running.ended() == 0
 
         assert [line for line in running.lines if line["level"] not in ("info", "debug")] == []
         written = len(running.logged("finished"))
@@ -178,7 +177,7 @@ class TestStopping:
             await running.said("stopping")
             running.send(signal.SIGTERM)
 
-            assert await running.ended(5) == 128 + signal.SIGTERM
+            assert await running.ended() == 128 + signal.SIGTERM
             assert await running.said("told to stop a second time: ending at once")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -207,7 +206,7 @@ class TestStopping:
             await eventually(is_asked)
             running.send(signal.SIGTERM)
 
-            assert await running.ended(10) == 0
+            assert await running.ended() == 0
 
     async def test_before_it_has_begun(self, reconciler: Command) -> None:
         async with daemon(reconciler, TEMPORAL_ADDRESS="127.0.0.1:1") as running:
@@ -223,7 +222,7 @@ known = socket.getaddrinfo
 def getaddrinfo(host, *arguments, **options):
     if host == "silent.invalid":
         pathlib.Path({!r}).touch()
-        time.sleep(60)
+        time.sleep(1000)
     return known(host, *arguments, **options)
 socket.getaddrinfo = getaddrinfo
 """
@@ -277,7 +276,7 @@ async def throw(port: int, garbage: bytes) -> None:
     try:
         writer.write(garbage)
         writer.write_eof()
-        await asyncio.wait_for(reader.read(), 20)
+        await asyncio.wait_for(reader.read(), PATIENCE)
     except ConnectionError:
         pass
     finally:
@@ -429,7 +428,8 @@ def assert_one_line(running: Daemon, told: str) -> None:
 
 
 async def test_probes_of_a_dead_port_are_refused(reconciler: Command) -> None:
-    async with daemon(reconciler) as running:
+    port = str(free_port())  # one of those that nobody is given meanwhile
+    async with daemon(reconciler, RECONCILER_HTTP_PORT=port) as running:
         await eventually(running.ready)
         assert await running.stop() == 0
         with pytest.raises(httpx.ConnectError):
