@@ -45,7 +45,7 @@ async def temporal_container(*extra_arguments: str) -> AsyncIterator[str]:
         async def answers() -> bool:
             return await temporal_answers(address)
 
-        await eventually(answers, 50)
+        await eventually(answers)
         yield address
 
 

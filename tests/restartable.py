@@ -55,14 +55,14 @@ class Restartable(ABC):
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the tests
             )
-        await eventually(self._is_up, 40)
+        await eventually(self._is_up)
 
     async def stop(self) -> None:
         """As an administrator would: clients are told, data are in order."""
         assert self._process is not None, "it does not run"
         self.resume()
         self._process.send_signal(signal.SIGINT)
-        await eventually(self._has_ended, 40)
+        await eventually(self._has_ended)
         self._process = None
 
     async def kill(self) -> None:

@@ -75,7 +75,7 @@ class Api:
 
     async def ended(self, tenant: str) -> dict[str, Any]:
         """Wait until a tenant's row has an end."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (shown := await self.show(tenant))["status"] == "running":
                 await asyncio.sleep(0.05)
         return shown

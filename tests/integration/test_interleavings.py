@@ -26,6 +26,7 @@ from reconciler.reconcile import run_pass
 from tests.conftest import Database, opened
 from tests.factories import RETENTION, policy
 from tests.lending import Lending
+from tests.polling import deadline, eventually
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 # A pass takes about six steps, so they are drawn by the handful.
@@ -214,7 +215,7 @@ class World:
 async def settled(task: asyncio.Task[object], gate: Gate) -> None:
     """Wait until the pass stands at its next step, or has ended."""
     next_step = asyncio.create_task(gate.reached())
-    async with asyncio.timeout(10):
+    async with deadline():
         await asyncio.wait({task, next_step}, return_when=asyncio.FIRST_COMPLETED)
     next_step.cancel()
 
@@ -233,7 +234,7 @@ async def shared(lending: Lending) -> AsyncIterator[Shared]:
         yield Shared(database, PostgresStore(database.engine, await database.table()))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @settings(
     max_examples=150,
     deadline=None,
@@ -349,9 +350,11 @@ async def test_a_pass_that_is_killed_leaves_whole_batches(database: Database) ->
 
 
 async def _blocked(database: Database) -> None:
-    async with asyncio.timeout(10):
-        while not await database.fetch(
+    async def waits() -> bool:
+        waiting = (
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             " AND query LIKE '%locked%' AND pid <> pg_backend_pid()"
-        ):
-            await asyncio.sleep(0.02)
+        )
+        return bool(await database.fetch(waiting))
+
+    await eventually(waits)

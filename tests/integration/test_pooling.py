@@ -68,7 +68,7 @@ class TestInTransactionMode:
         self, database: Database, kind: str
     ) -> None:
         async with (
-            pooler(database.url, kind=kind, size=1, patience=0.2) as here,
+            pooler(database.url, kind=kind, size=1, patience=2) as here,
             client(here) as one,
             client(here) as two,
         ):

@@ -18,6 +18,7 @@ from reconciler.doctor.findings import Examination, Finding, Level
 from reconciler.errors import ReconcilerError
 from reconciler.settings.model import Settings
 from tests.conftest import Database, with_user
+from tests.polling import PATIENCE
 
 Found = dict[str, Finding]
 CONNECT = "cannot connect to the database: "
@@ -102,6 +103,9 @@ def patient(
         if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    # How fast the servers answer is not what is wrong with them.
+    monkeypatch.setattr("reconciler.doctor.judge.SLOW", timedelta(minutes=1))
+    monkeypatch.setattr("reconciler.doctor.database.POOLER_PATIENCE", PATIENCE)
     return Patient(database, {"target_host": temporal_address, "namespace": "default"})
 
 

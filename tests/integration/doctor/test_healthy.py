@@ -9,7 +9,6 @@ import pytest
 from reconciler.doctor.database import DatabaseChecks
 from reconciler.doctor.findings import Level
 from reconciler.errors import DatabaseUnusable
-from reconciler.keeper import LEASE_TIME
 from reconciler.postgres.engine import translated
 from reconciler.postgres.lease import Lease
 from reconciler.postgres.page_plan import IndexState, plan_page
@@ -71,7 +70,7 @@ async def test_the_settings_are_told(patient: Patient, temporal_address: str) ->
 
 async def test_a_loop_at_work_is_named_and_no_worry(patient: Patient) -> None:
     lease = Lease(patient.database.engine, "workflow_executions", "default", "web-1/7/ab")
-    await lease.claim(LEASE_TIME)
+    await lease.claim(timedelta(hours=1))
 
     assert "web-1/7/ab" in (await patient.findings(Level.OK))["lease"].message
 

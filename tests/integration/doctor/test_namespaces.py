@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.doctor.findings import Finding, Level
-from reconciler.keeper import LEASE_TIME
 from reconciler.postgres.lease import Lease
 from reconciler.postgres.sample import NamespaceRows, rows_by_namespace
 from reconciler.postgres.tables import TableNames
@@ -112,7 +111,7 @@ async def test_temporals_clock_is_told_where_a_row_is(patient: Patient, world: W
 
 async def test_passes_and_leases_are_those_of_any_namespace(patient: Patient) -> None:
     lease = Lease(patient.database.engine, "workflow_executions", "*", "web-1/7/ab")
-    await lease.claim(LEASE_TIME)
+    await lease.claim(timedelta(hours=1))
     await pass_over(patient.database, of=("workflow_executions", "*"))
 
     found = await patient.findings(Level.OK)

@@ -8,7 +8,6 @@ import pytest
 from temporalio.client import Client
 
 from reconciler.doctor.findings import Level
-from reconciler.keeper import LEASE_TIME
 from reconciler.postgres.lease import Lease
 from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.integration.postgres.past import pass_over
@@ -95,7 +94,7 @@ async def test_a_temporal_whose_clock_is_ahead(
 
 async def test_a_loop_of_another_namespace_on_the_same_table(patient: Patient) -> None:
     lease = Lease(patient.database.engine, "workflow_executions", "staging", "web-1/7/ab")
-    await lease.claim(LEASE_TIME)
+    await lease.claim(timedelta(hours=1))
 
     await assert_found(
         patient, "lease", Level.WARNING, "'staging' by web-1/7/ab", "check TEMPORAL_NAMESPACE"

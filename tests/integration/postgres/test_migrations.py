@@ -23,6 +23,7 @@ from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
 from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableMapping, TableNames
 from tests.conftest import Database, with_user
 from tests.integration.postgres.scripts import run_script
+from tests.polling import deadline, eventually
 
 MAPPING = TableMapping()
 JOBS = TableMapping(TableNames(table="jobs"))
@@ -112,7 +113,7 @@ async def test_is_safe_to_repeat(database: Database) -> None:
 
 
 async def test_several_at_once_do_not_get_in_each_others_way(empty_database: Database) -> None:
-    async with asyncio.timeout(30):
+    async with deadline():
         done = await asyncio.gather(*(up(empty_database) for _ in range(3)))
 
     assert len(await empty_database.fetch(INDEX)) == 1
@@ -265,9 +266,10 @@ async def test_the_index_is_built_beside_a_writing_application(empty_database: D
 
 
 async def building(database: Database) -> None:
-    async with asyncio.timeout(20):
-        while not await database.fetch("SELECT 1 FROM pg_stat_progress_create_index"):
-            await asyncio.sleep(0.02)
+    async def under_way() -> bool:
+        return bool(await database.fetch("SELECT 1 FROM pg_stat_progress_create_index"))
+
+    await eventually(under_way)
 
 
 async def test_an_index_for_another_status_value_is_built_anew(database: Database) -> None:

@@ -14,6 +14,7 @@ from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.engine import open_engine, translated
 from reconciler.postgres.pooler import Pooling, Route, find_route
 from tests.conftest import Database
+from tests.polling import PATIENCE
 from tests.pooler import KINDS, pooler
 from tests.proxy import proxy
 from tests.restartable import restartable_postgres
@@ -39,17 +40,19 @@ class TestRoute:
     async def test_by_a_unix_socket_or_whatever_way_without_a_pooler(
         self, database: Database
     ) -> None:
-        assert (await find_route(database.engine)).pooling is Pooling.NONE
+        assert (await find_route(database.engine, PATIENCE)).pooling is Pooling.NONE
 
     async def test_over_tcp_with_nobody_or_with_a_mere_proxy_in_between(self) -> None:
         async with restartable_postgres() as postgres:
             async with proxy("127.0.0.1", postgres.port) as between:
                 relayed = postgres.url.replace(f":{postgres.port}/", f":{between.port}/")
                 async with engine_of(postgres.url) as one, engine_of(relayed) as other:
-                    assert await find_route(one) == Route(Pooling.NONE, relayed=False)
-                    assert await find_route(other) == Route(Pooling.NONE, relayed=True)
+                    assert await find_route(one, PATIENCE) == Route(Pooling.NONE, relayed=False)
+                    assert await find_route(other, PATIENCE) == Route(Pooling.NONE, relayed=True)
             async with pooler(postgres.url) as here, engine_of(here.url) as engine:
-                assert await find_route(engine) == Route(Pooling.TRANSACTION, relayed=True)
+                assert await find_route(engine, PATIENCE) == Route(
+                    Pooling.TRANSACTION, relayed=True
+                )
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ class TestRoute:
     ) -> None:
         to = pooler(database.url, mode=mode, size=size, kind=kind)
         async with to as here, engine_of(here.url) as engine:
-            assert (await find_route(engine)).pooling is found
+            assert (await find_route(engine, PATIENCE)).pooling is found
 
     async def test_through_a_pooler_that_has_no_second_connection(self, database: Database) -> None:
         to = pooler(database.url, mode="session", size=1)
@@ -77,14 +80,14 @@ class TestRoute:
             other = await asyncpg.connect(here.url, statement_cache_size=0)
             async with other.transaction():
                 await other.execute("SELECT 1")
-                assert (await find_route(engine)).pooling is Pooling.TRANSACTION
+                assert (await find_route(engine, PATIENCE)).pooling is Pooling.TRANSACTION
             await other.close()
 
     async def test_nothing_is_left_on_the_server_connection(self, database: Database) -> None:
         async with pooler(database.url, size=1) as here:
             before = await here.traces()
             async with engine_of(here.url) as engine:
-                await find_route(engine)
+                await find_route(engine, PATIENCE)
 
             assert await here.traces() == before
 
@@ -109,13 +112,13 @@ class TestRefusals:
         to = pooler(database.url, mode="statement", kind=kind)
         async with to as here, engine_of(here.url) as engine:
             with pytest.raises(DatabaseUnfit, match="pool_mode to transaction or session"):
-                await find_route(engine)
+                await find_route(engine, PATIENCE)
 
     @pytest.mark.parametrize("kind", KINDS)
     async def test_a_pool_that_is_exhausted_is_worth_another_try(
         self, database: Database, kind: str
     ) -> None:
-        async with pooler(database.url, size=1, patience=0.2, kind=kind) as here:
+        async with pooler(database.url, size=1, patience=2, kind=kind) as here:
             other = await asyncpg.connect(here.url, statement_cache_size=0)
             async with engine_of(here.url) as engine:
                 async with other.transaction():
@@ -131,7 +134,7 @@ class TestRefusals:
     async def test_one_that_is_paused_is_not_waited_for_without_end(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("reconciler.postgres.engine.COMMAND_TIMEOUT", 0.2)
+        monkeypatch.setattr("reconciler.postgres.engine.COMMAND_TIMEOUT", 2)
         async with pooler(database.url) as here, engine_of(here.url) as engine:
             await use(engine)
             here.process.pause()

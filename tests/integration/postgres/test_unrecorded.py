@@ -53,8 +53,8 @@ async def test_a_pass_that_has_not_come_to_its_end_is_no_heartbeat(
     assert await history.heartbeat() is None
 
 
-async def test_a_database_that_is_away_is_told(unused_tcp_port: int) -> None:
-    async with using_engine(f"postgresql://nobody@127.0.0.1:{unused_tcp_port}/app") as engine:
+async def test_a_database_that_is_away_is_told() -> None:
+    async with using_engine("postgresql://nobody@127.0.0.1:1/app") as engine:
         history = NoHistory(engine)
         await history.on_pass(ended())
 

@@ -12,10 +12,12 @@ import pytest
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.engine import open_engine
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
 from tests.conftest import Database
 from tests.factories import CLOSE_TIME, NOW, outcome
+from tests.polling import deadline
 
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -98,19 +100,25 @@ async def test_a_write_that_fails_leaves_neither_row_nor_journal(database: Datab
     assert (await database.row(int(str(row.id))))["status"] == "running"
 
 
-async def test_does_not_wait_for_a_row_that_someone_is_writing(database: Database) -> None:
+async def test_does_not_wait_for_a_row_that_someone_is_writing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     locked, free = await insert(database), await insert(database)
-    store, pass_id = await store_of(database), await begin_pass(database)
+    # Nor for as long as a statement may wait for a lock.
+    monkeypatch.setattr("reconciler.postgres.engine.LOCK_TIMEOUT", 0)
+    engine = open_engine(database.url, statement_timeout=0)
+    store, pass_id = PostgresStore(engine, await database.table()), await begin_pass(database)
     other = await asyncpg.connect(database.url)
     try:
         async with other.transaction():
             await other.execute(
                 "UPDATE workflow_executions SET status = 'completed' WHERE id = $1", locked.id
             )
-            async with asyncio.timeout(4):
+            async with deadline():
                 written = await store.finish_if_running(pass_id, [failed(locked), failed(free)])
     finally:
         await other.close()
+        await engine.dispose()
 
     assert written.ids == {free.id}
     assert (await database.row(int(str(locked.id))))["status"] == "completed"

@@ -144,8 +144,8 @@ async def test_with_a_codec_server_that_cannot(
     assert why in passes.why
 
 
-async def test_with_a_codec_server_that_is_down(passes: Passes, unused_tcp_port: int) -> None:
-    url = f"http://127.0.0.1:{unused_tcp_port}"
+async def test_with_a_codec_server_that_is_down(passes: Passes) -> None:
+    url = "http://127.0.0.1:1"
 
     assert await passes.text(codec_endpoint=url) == passes.encoded
     assert "cannot be reached" in passes.why
@@ -158,13 +158,11 @@ async def test_what_is_redacted_is_found_in_what_was_decoded(passes: Passes) -> 
 
 
 async def test_explaining_tells_what_could_not_be_decoded(
-    passes: Passes, database: Database, world: World, unused_tcp_port: int
+    passes: Passes, database: Database, world: World
 ) -> None:
     row = await world.ended(await world.start("fail", "no money"))
     await database.insert(world.workflow_id, row.run_id)
-    settings = Settings(
-        database_url=SecretStr(database.url), codec_endpoint=f"http://127.0.0.1:{unused_tcp_port}"
-    )
+    settings = Settings(database_url=SecretStr(database.url), codec_endpoint="http://127.0.0.1:1")
     temporal = {"target_host": world.client.service_client.config.target_host}
     with capture_logs() as lines:
         async with open_app(settings, writing=False, temporal=temporal) as app:

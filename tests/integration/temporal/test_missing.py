@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -115,16 +115,19 @@ async def test_expired_by_retention(temporal: Client, task_queue: str, workflow_
     async def expired() -> bool:
         return await world.observe(of) == Missing()
 
-    await eventually(expired, seconds=30)
+    await eventually(expired)
 
 
 async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                return await world.start("wait")
-            except RPCError:  # a new namespace takes a moment to be known everywhere
-                await asyncio.sleep(0.1)
+    started: list[WorkflowHandle[Any, Any]] = []
+
+    async def is_registered() -> bool:
+        with suppress(RPCError):  # a new namespace takes a moment to be known everywhere
+            started.append(await world.start("wait"))
+        return bool(started)
+
+    await eventually(is_registered)
+    return started[0]
 
 
 async def test_an_absent_namespace_is_not_a_missing_workflow(temporal: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from reconciler.temporal.namespaces import NamespacesProbe
 from reconciler.temporal.rpc import Rpc
 from tests.factories import policy
 from tests.fakes import MemoryStore
+from tests.polling import eventually
 
 #: Past the retention of the default namespace, and within that of the other.
 AGE = timedelta(days=10)
@@ -38,14 +38,16 @@ async def other(temporal: Client) -> Client:
         )
     )
     client = Client(temporal.service_client, namespace=name)
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                await terminated(client, "first")
-            except RPCError:  # a new namespace takes a moment to be known everywhere
-                await asyncio.sleep(0.1)
-            else:
-                return client
+
+    async def is_registered() -> bool:
+        try:
+            await terminated(client, "first")
+        except RPCError:  # a new namespace takes a moment to be known everywhere
+            return False
+        return True
+
+    await eventually(is_registered)
+    return client
 
 
 async def terminated(client: Client, workflow_id: str) -> WorkflowHandle[object, object]:

@@ -105,7 +105,7 @@ async def backfill(app: App) -> PassReport:
     return await app.run_backfill(EVERY, options, options.new_report(datetime.now(UTC)))
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(600)
 async def test_workers_get_their_work_while_a_backfill_adapts(
     client: Client, database: Database
 ) -> None:

@@ -89,7 +89,10 @@ async def table(world: World, database: Database) -> AsyncIterator[Table]:
 
 @asynccontextmanager
 async def app_of(database: Database, address: str, **temporal: Any) -> AsyncIterator[App]:
-    settings = Settings(database_url=SecretStr(database.url), max_rps=0)
+    # Between two passes nobody's turn comes.
+    settings = Settings(
+        database_url=SecretStr(database.url), max_rps=0, full_sweep_interval=timedelta(days=1)
+    )
     target = {"target_host": address, **temporal}
     async with open_app(settings, writing=True, temporal=target) as app:
         yield app

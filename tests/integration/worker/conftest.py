@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, RunRow
-from reconciler.worker import ReconcilerPlugin
+from reconciler.worker import ReconcilerPlugin, report, writer
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
 from tests.polling import eventually
@@ -126,6 +127,15 @@ async def site(temporal: Client, database: Database, workflow_id: str) -> AsyncI
     yield site
     with contextlib.suppress(RPCError):
         await temporal.get_workflow_handle(workflow_id).terminate("end of test")
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write may wait for as long as the test has its row locked."""
+    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(minutes=5))
+    monkeypatch.setattr(report, "ATTEMPT", timedelta(minutes=5))
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 300)
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 300_000)
 
 
 @asynccontextmanager

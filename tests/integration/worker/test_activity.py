@@ -214,12 +214,8 @@ class TestRefusals:
         assert error.message.startswith("cannot write workflow_executions: ")
         assert "DATABASE_URL" not in error.message
 
-    async def test_an_unreachable_database_is_worth_another_try(
-        self, database: Database, unused_tcp_port: int
-    ) -> None:
-        engine = create_async_engine(
-            f"postgresql+asyncpg://app:secret@127.0.0.1:{unused_tcp_port}/app"
-        )
+    async def test_an_unreachable_database_is_worth_another_try(self, database: Database) -> None:
+        engine = create_async_engine("postgresql+asyncpg://app:secret@127.0.0.1:1/app")
 
         error = await refusal(
             database, "w", "completed", None, "r", activity=status_activity(engine)

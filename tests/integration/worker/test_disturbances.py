@@ -23,7 +23,7 @@ from reconciler.postgres.engine import open_engine
 from reconciler.temporal.info import to_datetime
 from reconciler.worker import ReconcilerPlugin, report, writer
 from tests.integration.worker.conftest import Site, locked_rows, waiting
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 
 ENDS = [
     pytest.param("complete", CloseStatus.COMPLETED, id="completed"),
@@ -38,10 +38,8 @@ async def held(site: Site, closed: Closed) -> timedelta:
 
 
 @pytest.mark.parametrize(("script", "status"), ENDS)
-async def test_a_database_that_is_down(
-    site: Site, unused_tcp_port: int, script: str, status: CloseStatus
-) -> None:
-    engine = open_engine(f"postgresql://app@127.0.0.1:{unused_tcp_port}/app")
+async def test_a_database_that_is_down(site: Site, script: str, status: CloseStatus) -> None:
+    engine = open_engine("postgresql://app@127.0.0.1:1/app")
     async with site.worker(ReconcilerPlugin(engine)):
         closed = await site.closed(await site.start(script))
 
@@ -99,6 +97,7 @@ def test_what_goes_wrong_in_an_attempt_is_told_before_its_time_is_up() -> None:
     assert writer.LOCK_TIMEOUT < writer.WRITE_TIMEOUT * 1000
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("cache", [1000, 0])
 @pytest.mark.parametrize(("script", "status"), ENDS)
 async def test_a_cancellation_during_the_write_does_not_lose_it(
@@ -133,6 +132,7 @@ class Counting(ClientInterceptor, WorkerInterceptor):
         return Inbound
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_cancellation_during_the_write_is_dealt_with(site: Site) -> None:
     # If not, a timeout in what lies around the plugin would take it for its own.
     config = site.client.config()
@@ -156,6 +156,7 @@ async def cancellation_was_seen(site: Site) -> bool:
     return requested in names and completed in names[names.index(requested) :]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_worker_that_stops_during_the_write(site: Site) -> None:
     handle = await site.start("complete")
     async with locked_rows(site.database), site.worker():
@@ -175,12 +176,13 @@ async def test_a_row_that_comes_after_the_end(site: Site) -> None:
             id=site.workflow_id,
             task_queue=site.task_queue,
         )
-        assert await asyncio.wait_for(handle.result(), 20) == "text"
+        assert await asyncio.wait_for(handle.result(), PATIENCE) == "text"
 
     await site.database.insert(site.workflow_id)
     assert await site.outcome() == ("running", None)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_signal_during_the_write_is_still_handled(site: Site) -> None:
     handle = await site.start("complete")
     async with site.worker():
@@ -194,6 +196,7 @@ async def test_a_signal_during_the_write_is_still_handled(site: Site) -> None:
     assert await site.outcome() == ("completed", None)
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("cache", [1000, 0])
 @pytest.mark.parametrize("signal", ["fail", "start_over"])
 async def test_a_signal_during_the_write_does_not_decide_the_end(
@@ -217,16 +220,19 @@ class TestTimeoutsOfTheWorkflow:
 
     @pytest.mark.parametrize("timeout", ["run_timeout", "execution_timeout"])
     async def test_a_write_that_nobody_takes(self, site: Site, timeout: str) -> None:
-        options: dict[str, Any] = {timeout: timedelta(seconds=4)}
+        options: dict[str, Any] = {timeout: timedelta(seconds=12)}
         async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody")):
             closed = await site.closed(await site.start("complete", **options))
 
         assert closed.status is CloseStatus.COMPLETED
         assert await site.reports() == 1
 
-    async def test_no_report_where_there_is_no_time(self, site: Site) -> None:
+    async def test_no_report_where_there_is_no_time(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(report, "SHORTEST_HOLD", timedelta(minutes=1))
         async with site.worker():
-            handle = await site.start("complete", run_timeout=timedelta(seconds=2))
+            handle = await site.start("complete", run_timeout=timedelta(minutes=2))
             closed = await site.closed(handle)
 
         assert closed.status is CloseStatus.COMPLETED

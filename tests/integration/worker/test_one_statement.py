@@ -117,7 +117,7 @@ async def test_the_server_gives_up_too_behind_a_pooler(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     await database.insert("w", "r")
-    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 1_000)  # should the pooler pass on no cancellation
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 10_000)  # should the pooler pass on no cancellation
     async with (
         pooler(database.url) as here,
         writing(here.url, whose, monkeypatch, **AS_DOCUMENTED) as (opened, _),

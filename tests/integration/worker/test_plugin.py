@@ -214,9 +214,9 @@ class TestPuttingItIn:
 
     @pytest.mark.parametrize("failures", [[], [Exception]])
     async def test_with_a_failure_converter_of_other_errors(
-        self, site: Site, failures: list[type[Exception]], unused_tcp_port: int
+        self, site: Site, failures: list[type[Exception]]
     ) -> None:
-        down = open_engine(f"postgresql://app@127.0.0.1:{unused_tcp_port}/app")
+        down = open_engine("postgresql://app@127.0.0.1:1/app")
         async with with_converter(
             site,
             ReconcilerPlugin(down),

@@ -94,6 +94,7 @@ async def test_a_workflow_in_flight_at_the_deploy_reports_its_end(site: Site) ->
     assert await site.outcome() == ("completed", None)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_write_in_flight_when_reporting_is_turned_off_is_finished(site: Site) -> None:
     handle = await site.start("complete")
     async with locked_rows(site.database), site.worker():
