@@ -33,6 +33,7 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
+from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
 from tests.workflows import Scripted, charge
 from tests.world import World
@@ -78,7 +79,14 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
+def no_leftovers() -> Iterator[None]:
+    """For whatever starts servers that all tests share."""
+    with ended_with_us():
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_url(pytestconfig: pytest.Config, no_leftovers: None) -> Iterator[str]:
     """A server to create databases on."""
     if given := os.environ.get("RECONCILER_TEST_DATABASE_URL"):
         yield given
@@ -201,7 +209,7 @@ def with_user(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-async def temporal(pytestconfig: pytest.Config) -> AsyncIterator[Client]:
+async def temporal(pytestconfig: pytest.Config, no_leftovers: None) -> AsyncIterator[Client]:
     """A client of a real Temporal server."""
     if address := os.environ.get("RECONCILER_TEST_TEMPORAL_ADDRESS"):
         yield await Client.connect(address, runtime=quiet_runtime())

@@ -36,7 +36,7 @@ from reconciler.postgres.engine import open_engine
 from reconciler.settings.model import Settings
 
 #: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
-PATIENCE = timedelta(seconds=40)
+PATIENCE = timedelta(minutes=2)
 
 
 class DemoSettings(Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from temporalio.client import Client
 
 from reconciler.temporal.runtime import quiet_runtime
 from tests.polling import eventually
+from tests.ports import free_port
 from tests.restartable import (
     RestartablePostgres,
     has_ended,
@@ -137,6 +139,42 @@ class TestTemporal:
             assert (await answer).count == 0
 
 
+SHARED = """
+import asyncio
+from reconciler.demo.servers import postgres_server, temporal_server
+from tests.leftovers import ended_with_us
+
+async def main():
+    with ended_with_us(), postgres_server() as url:
+        async with temporal_server() as environment:
+            print(url, environment.client.service_client.config.target_host, flush=True)
+            await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_the_servers_that_tests_share_do_not_outlive_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    owner = await asyncio.create_subprocess_exec(sys.executable, "-c", SHARED, stdout=PIPE)
+    try:
+        assert owner.stdout is not None
+        url, address = (await owner.stdout.readline()).decode().split()
+    finally:
+        owner.kill()
+        await owner.wait()
+
+    async def is_gone() -> bool:
+        with suppress(OSError):
+            await (await asyncpg.connect(url)).close()
+            return False
+        return await is_refused(int(address.rpartition(":")[2]))
+
+    await eventually(is_gone)
+
+
 OWNER = """
 import asyncio
 from tests.restartable import restartable_{0}
@@ -172,3 +210,14 @@ async def test_a_server_does_not_outlive_its_owner(name: str, number: signal.Sig
             server.kill()
         release_shared_memory(Path(folder))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by a name that only Linux has")
+def test_a_port_is_given_once_though_nobody_listens_there_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offered = iter([free_port(), free_port()])
+    monkeypatch.setattr(random.SystemRandom, "randrange", lambda *_: next(offered))
+
+    with pytest.raises(StopIteration):
+        free_port()

@@ -100,7 +100,7 @@ class ByHand:
         changed: bool = await workflow.execute_activity(
             ACTIVITY if how == "by name" else update_workflow_execution_status,
             args=arguments,
-            start_to_close_timeout=timedelta(seconds=5),
+            start_to_close_timeout=timedelta(minutes=1),
             retry_policy=RetryPolicy(maximum_attempts=1),
         )
         return changed

@@ -1,0 +1,60 @@
+"""What a test process starts ends with it, also if it is killed: servers outlive their owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import uuid4
+
+import psutil
+
+#: In the environment of all that is to end.
+MARK = "RECONCILER_TEST_OWNER"
+#: Seconds to shut down in order.
+GRACE = 10
+
+
+@contextmanager
+def ended_with_us() -> Iterator[None]:
+    """What is started meanwhile, directly or not, ends with the context or with this process."""
+    mark = uuid4().hex
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", __file__, mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # whoever kills our group does not kill it
+    )
+    assert watcher.stdin is not None
+    os.environ[MARK] = mark
+    try:
+        yield
+    finally:
+        del os.environ[MARK]
+        watcher.stdin.close()
+        watcher.wait()
+
+
+def end_all(mark: str) -> None:
+    """End every process with this mark."""
+    ours = [each for each in psutil.process_iter() if _is_marked(each, mark)]
+    for number in (signal.SIGINT, signal.SIGKILL):  # PostgreSQL takes the first for "fast"
+        for each in ours:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+        _, ours = psutil.wait_procs(ours, GRACE)
+
+
+def _is_marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(MARK) == mark
+    except psutil.Error:  # it has ended, or is somebody else's
+        return False
+
+
+if __name__ == "__main__":
+    sys.stdin.read()  # until the owner closes it, or is gone
+    end_all(sys.argv[1])
