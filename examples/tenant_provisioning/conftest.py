@@ -8,6 +8,14 @@ import pytest
 from temporalio.client import Client
 
 from reconciler.demo.servers import postgres_server, temporal_server
+from tests.leftovers import ended_with_us
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftovers() -> Iterator[None]:
+    """The servers end with the tests, even with those that are killed."""
+    with ended_with_us():
+        yield
 
 
 @pytest.fixture(scope="session")
