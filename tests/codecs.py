@@ -108,9 +108,10 @@ class Server:
             yield self
         finally:
             server.close()
-            for connection in connections:
+            ending = list(connections)
+            for connection in ending:
                 connection.cancel()
-            await asyncio.sleep(0)
+            await asyncio.gather(*ending, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._now += 1

@@ -13,23 +13,28 @@ from uuid import uuid4
 import psutil
 
 #: In the environment of all that is to end.
-MARK = "RECONCILER_TEST_OWNER"
+MARK = "OWNER_OF_TESTS"
 #: Seconds to shut down in order.
 GRACE = 10
+
+
+def mark() -> dict[str, str]:
+    """For the environment of what is started with one of its own."""
+    return {MARK: os.environ[MARK]} if MARK in os.environ else {}
 
 
 @contextmanager
 def ended_with_us() -> Iterator[None]:
     """What is started meanwhile, directly or not, ends with the context or with this process."""
-    mark = uuid4().hex
+    own = uuid4().hex
     watcher = subprocess.Popen(
-        [sys.executable, "-I", __file__, mark],
+        [sys.executable, "-I", __file__, own],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # whoever kills our group does not kill it
     )
     assert watcher.stdin is not None
-    os.environ[MARK] = mark
+    os.environ[MARK] = own
     try:
         yield
     finally:
@@ -38,9 +43,9 @@ def ended_with_us() -> Iterator[None]:
         watcher.wait()
 
 
-def end_all(mark: str) -> None:
+def end_all(owner: str) -> None:
     """End every process with this mark."""
-    ours = [each for each in psutil.process_iter() if _is_marked(each, mark)]
+    ours = [each for each in psutil.process_iter() if _is_marked(each, owner)]
     for number in (signal.SIGINT, signal.SIGKILL):  # PostgreSQL takes the first for "fast"
         for each in ours:
             with suppress(psutil.NoSuchProcess):
@@ -48,9 +53,9 @@ def end_all(mark: str) -> None:
         _, ours = psutil.wait_procs(ours, GRACE)
 
 
-def _is_marked(process: psutil.Process, mark: str) -> bool:
+def _is_marked(process: psutil.Process, owner: str) -> bool:
     try:
-        return process.environ().get(MARK) == mark
+        return process.environ().get(MARK) == owner
     except psutil.Error:  # it has ended, or is somebody else's
         return False
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 #: Seconds until what has not happened never will. Only a test that fails waits that long, so this
 #: is far more than anything takes on a machine with too much to do.
-PATIENCE = 60.0
+PATIENCE = 120
 
 
 def deadline() -> asyncio.Timeout:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.forked import Forked, fork
+from tests.leftovers import mark
 from tests.polling import deadline
 
 RECONCILER = Path(sys.executable).parent / "reconciler"
@@ -56,6 +57,7 @@ class Command:
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "COLUMNS": "120",
+            **mark(),
             **self.environment,
             **variables,
         }
@@ -78,6 +80,9 @@ class Command:
                 out, err = await process.communicate()
         except BaseException:
             process.kill()
+            if not isinstance(process, Forked):
+                # A server of its own may outlive it, and the end of its streams with it.
+                process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
             raise
         assert process.returncode is not None

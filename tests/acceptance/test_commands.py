@@ -19,6 +19,7 @@ import pytest
 
 from tests.acceptance.command import RECONCILER, Command
 from tests.conftest import Database, with_user
+from tests.leftovers import mark
 from tests.polling import deadline, eventually
 from tests.world import World
 
@@ -162,6 +163,7 @@ def belongs_to(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
+@pytest.mark.timeout(900)  # it takes its time, and more where others have the processor
 class TestDemo:
     async def test_ends_by_itself_whatever_is_set_around_it_and_leaves_nothing_behind(
         self, tmp_path: Path, temporary_folder: Path
@@ -205,6 +207,7 @@ class TestDemo:
                 "PATH": os.environ["PATH"],
                 "PYTHONUNBUFFERED": "1",
                 "TMPDIR": str(temporary_folder),
+                **mark(),
             },
             stdout=asyncio.subprocess.PIPE,
         )

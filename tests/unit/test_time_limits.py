@@ -15,6 +15,7 @@ from reconciler.keeper import (
 )
 from reconciler.postgres import engine
 from reconciler.temporal import connect, rpc
+from reconciler.worker import report, writer
 
 
 def test_another_replica_takes_over_within_thirty_seconds_of_a_death() -> None:
@@ -40,3 +41,10 @@ def test_everything_that_waits_for_a_server_has_the_limit_that_is_documented() -
     assert engine.CONNECT_TIMEOUT == 10
     assert engine.STATEMENT_TIMEOUT == 30_000
     assert engine.COMMAND_TIMEOUT == 60
+
+
+def test_what_goes_wrong_in_an_attempt_is_told_before_its_time_is_up() -> None:
+    closing = timedelta(seconds=2)  # what SQLAlchemy grants a connection that does not answer
+
+    assert timedelta(seconds=writer.WRITE_TIMEOUT) + closing < report.ATTEMPT
+    assert writer.LOCK_TIMEOUT < writer.WRITE_TIMEOUT * 1000

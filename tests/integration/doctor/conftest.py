@@ -104,6 +104,8 @@ def patient(
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     # How fast the servers answer is not what is wrong with them.
+    monkeypatch.setattr("reconciler.doctor.checks.CHECK_TIMEOUT", PATIENCE)
+    monkeypatch.setattr("reconciler.doctor.examine.STATEMENT_TIMEOUT", 1000 * PATIENCE)
     monkeypatch.setattr("reconciler.doctor.judge.SLOW", timedelta(minutes=1))
     monkeypatch.setattr("reconciler.doctor.database.POOLER_PATIENCE", PATIENCE)
     return Patient(database, {"target_host": temporal_address, "namespace": "default"})

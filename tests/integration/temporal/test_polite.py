@@ -28,7 +28,7 @@ from reconciler.temporal.codes import NotFound
 from reconciler.temporal.config import load_config
 from reconciler.temporal.connect import connect
 from reconciler.temporal.limiter import RateLimiter
-from tests.conftest import Database
+from tests.conftest import NEVER_BUSY, Database
 from tests.gateway import gateway
 from tests.polling import eventually
 from tests.workflows import Scripted
@@ -41,11 +41,8 @@ QUEUE = "polite"
 
 
 def limited(**limits: int) -> list[str]:
-    return [
-        part
-        for name, rps in limits.items()
-        for part in ("--dynamic-config-value", f"frontend.{name}={rps}")
-    ]
+    values = [NEVER_BUSY, *(f"frontend.{name}={rps}" for name, rps in limits.items())]
+    return [part for value in values for part in ("--dynamic-config-value", value)]
 
 
 @pytest.fixture

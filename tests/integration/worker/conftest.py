@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -18,10 +17,10 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, RunRow
-from reconciler.worker import ReconcilerPlugin, report, writer
+from reconciler.worker import ReconcilerPlugin, writer
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.workflows import Scripted, Typed, charge
 from tests.world import World
 
@@ -132,10 +131,7 @@ async def site(temporal: Client, database: Database, workflow_id: str) -> AsyncI
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write may wait for as long as the test has its row locked."""
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(minutes=5))
-    monkeypatch.setattr(report, "ATTEMPT", timedelta(minutes=5))
-    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 300)
-    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 300_000)
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 1000 * PATIENCE)
 
 
 @asynccontextmanager

@@ -90,13 +90,6 @@ async def test_a_write_that_nobody_takes(site: Site, monkeypatch: pytest.MonkeyP
     assert await site.outcome() == ("running", None)
 
 
-def test_what_goes_wrong_in_an_attempt_is_told_before_its_time_is_up() -> None:
-    closing = timedelta(seconds=2)  # what SQLAlchemy grants a connection that does not answer
-
-    assert timedelta(seconds=writer.WRITE_TIMEOUT) + closing < report.ATTEMPT
-    assert writer.LOCK_TIMEOUT < writer.WRITE_TIMEOUT * 1000
-
-
 @pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("cache", [1000, 0])
 @pytest.mark.parametrize(("script", "status"), ENDS)

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reconciler.worker import report, writer
+from tests.polling import PATIENCE
+
+
+@pytest.fixture(autouse=True)
+def time_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The main path's write may take as long as it likes, where a test does not limit it."""
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(report, "ATTEMPT", timedelta(seconds=2 * PATIENCE))
+    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(seconds=4 * PATIENCE))
