@@ -33,24 +33,11 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
+from tests.dynamic_config import DYNAMIC_CONFIG
 from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
 from tests.workflows import Scripted, charge
 from tests.world import World
-
-#: The server tells whoever gives way, as we do, that a workflow is busy after half a second.
-NEVER_BUSY = 'history.cacheNonUserContextLockTimeout="1m"'
-#: What the dev server needs so that every case can be made in seconds.
-DYNAMIC_CONFIG = (
-    'system.namespaceMinRetentionLocal="1s"',
-    'history.retentionTimerJitterDuration="1s"',
-    'history.workflowIdReuseMinimalInterval="0s"',
-    "frontend.WorkflowPauseEnabled=true",
-    # A deletion waits until the queues have noted down how far they are.
-    'history.transferProcessorUpdateAckInterval="1s"',
-    'history.visibilityProcessorUpdateAckInterval="1s"',
-    NEVER_BUSY,
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

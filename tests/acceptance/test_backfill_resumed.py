@@ -291,7 +291,7 @@ async def test_a_suspended_one_whose_lease_is_gone_says_so_when_it_wakes_up(
     process.send_signal(signal.SIGSTOP)
     await stage.database.execute(
         "UPDATE reconciler.lease SET holder = 'another', epoch = epoch + 1,"
-        " expires_at = now() + interval '1 minute'"
+        " expires_at = now() + interval '1 hour'"
     )
     process.send_signal(signal.SIGCONT)
     awake = await backfill.result(process)

@@ -27,7 +27,7 @@ from reconciler.temporal.probe import TemporalProbe
 from reconciler.temporal.rpc import Rpc
 from reconciler.temporal.runtime import quiet_runtime
 from tests.acceptance.command import Command
-from tests.conftest import DYNAMIC_CONFIG
+from tests.dynamic_config import DYNAMIC_CONFIG
 from tests.polling import eventually
 from tests.restartable import restartable_postgres, restartable_temporal
 from tests.soak.application import OWN_MARK, Application

@@ -28,7 +28,8 @@ from reconciler.temporal.codes import NotFound
 from reconciler.temporal.config import load_config
 from reconciler.temporal.connect import connect
 from reconciler.temporal.limiter import RateLimiter
-from tests.conftest import NEVER_BUSY, Database
+from tests.conftest import Database
+from tests.dynamic_config import NEVER_BUSY
 from tests.gateway import gateway
 from tests.polling import eventually
 from tests.workflows import Scripted
