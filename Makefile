@@ -30,7 +30,7 @@ test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 
 # Each worker has containers of its own. The first run also pulls the images.
 test-containers: $(STAMP) ## Run the integration tests on servers in containers
-	$(BIN)/pytest --servers=containers --timeout=300 -n 2 --dist worksteal tests/contract tests/integration
+	$(BIN)/pytest --servers=containers -n 2 --dist worksteal tests/contract tests/integration
 
 test-soak: $(STAMP) ## Kill servers and daemons at random for some minutes (SECONDS=180)
 	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
