@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TextIO
 
 import structlog
@@ -21,12 +21,14 @@ from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.ports import Lease, Observer
 from reconciler.postgres.bookkeeping import Bookkeeping, History, bookkeeping
+from reconciler.postgres.clock import DatabaseClock
 from reconciler.postgres.engine import forget_connections, using_engine
 from reconciler.postgres.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
 from reconciler.reconcile import run_pass
+from reconciler.recorded import reading_clock
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config import load_config
@@ -60,6 +62,7 @@ class App:
     rpc: Rpc
     history: History
     table: MappedTable
+    clock: DatabaseClock
     _books: Bookkeeping
     _pruning: Sequence[Observer]
     _engine: AsyncEngine
@@ -71,15 +74,9 @@ class App:
         self, mode: str, *, dry_run: bool, observers: Sequence[Observer] = ()
     ) -> PassReport:
         """One pass over every running row."""
-        return await run_pass(
-            self.store(),
-            self._probe,
-            self._observers(observers),
-            self.policy,
-            self.settings.pass_options(mode, dry_run=dry_run),
-            now=datetime.now(UTC),
-            pass_log=self._pass_log,
-        )
+        options = self.settings.pass_options(mode, dry_run=dry_run)
+        report = options.new_report(self.clock.now())
+        return await self._run(self.store(), options, self._pass_log, observers, report)
 
     async def run_backfill(
         self,
@@ -89,21 +86,24 @@ class App:
         observers: Sequence[Observer] = (),
     ) -> PassReport:
         """A pass over a window of the running rows; goes on with `report` if that has begun."""
-        return await run_pass(
-            self.store(window),
-            self._probe,
-            self._observers(observers),
-            self.policy,
-            options,
-            now=datetime.now(UTC),
-            # A line for each of a million rows helps nobody if the journal has them.
-            pass_log=PassLog(each_row=not self.journals),
-            report=report,
-        )
+        # A line for each of a million rows helps nobody if the journal has them.
+        pass_log = PassLog(each_row=not self.journals)
+        return await self._run(self.store(window), options, pass_log, observers, report)
 
-    def _observers(self, others: Sequence[Observer]) -> list[Observer]:
-        decoding = [self._decoding] if self._decoding else []
-        return [self.history, *others, *self._pruning, *decoding]
+    async def _run(
+        self,
+        store: PostgresStore,
+        options: PassOptions,
+        pass_log: PassLog,
+        others: Sequence[Observer],
+        report: PassReport,
+    ) -> PassReport:
+        now = await reading_clock(report, others, self.clock.read)
+        if now is None:
+            return report
+        ours = [*self._pruning, *filter(None, [self._decoding])]
+        what = self.policy, options, now, pass_log, report
+        return await run_pass(store, self._probe, [self.history, *others, *ours], *what)
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""
@@ -155,7 +155,7 @@ class App:
 
     async def explain(self, workflow_id: str) -> list[Explanation]:
         """Every row of this workflow id, whatever its status. Writes nothing."""
-        now = datetime.now(UTC)
+        now = await self.clock.read()
         return [
             Explanation(
                 stored=replace(stored, error_message=self._hidden(stored.error_message)),
@@ -212,7 +212,7 @@ async def open_app(
         probe = NamespacesProbe(
             rpc, start_delay=settings.grace, ask_archive=ask_archive, decoding=decoding
         )
-        kept = history, table, books, pruning
+        kept = history, table, DatabaseClock(engine), books, pruning
         yield App(settings, namespace, policy, rpc, *kept, engine, probe, decoding)
 
 

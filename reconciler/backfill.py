@@ -15,14 +15,15 @@ from contextlib import (
     contextmanager,
 )
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from reconciler.app import App, open_app
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.core.window import EVERY, Moment, Window, WindowCount
+from reconciler.errors import ConfigurationError
 from reconciler.exclusive import exclusive
 from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.options import PassOptions
@@ -40,10 +41,9 @@ MODE = "backfill"
 class Request:
     """What was asked for, beside the settings."""
 
-    window: Window = EVERY
-    #: The bounds as they were given: an age is another time in each run, and the same command.
-    since: str | None = None
-    until: str | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    workflow_type: str | None = None
     apply: bool = False
     restart: bool = False
     limit: int | None = None
@@ -51,12 +51,25 @@ class Request:
     #: Where a dry run is kept.
     output: Path | None = None
 
+    def window(self, now: datetime) -> Window:
+        """What is looked at, if it is `now`. Raises `ConfigurationError` if that is nothing."""
+        window = Window(
+            self.since.by(now) if self.since else None,
+            self.until.by(now) if self.until else None,
+            self.workflow_type,
+        )
+        if window.since and window.until and window.since >= window.until:
+            given = f"--since {self.since} is not before --until {self.until}"
+            raise ConfigurationError(f"{given}: no row could be in that window")
+        return window
+
     def asked(self, settings: Settings) -> Mapping[str, Any]:
         """What makes two commands the same: what they look at, and what they would write."""
+        # The bounds as they were given: an age is another time in each run, and the same command.
         return {
-            "since": self.since,
-            "until": self.until,
-            "workflow_type": self.window.workflow_type,
+            "since": self.since and str(self.since),
+            "until": self.until and str(self.until),
+            "workflow_type": self.workflow_type,
             "missing": settings.missing.value,
             "mapping": settings.as_told(),
         }
@@ -74,9 +87,9 @@ class Request:
             pauses=True,
         )
 
-    def new_report(self, settings: Settings, asked: Mapping[str, Any]) -> PassReport:
+    def new_report(self, settings: Settings, asked: Mapping[str, Any], now: datetime) -> PassReport:
         """The report of a pass that begins now."""
-        report = self.options(settings).new_report(datetime.now(UTC))
+        report = self.options(settings).new_report(now)
         report.asked = asked
         return report
 
@@ -125,26 +138,30 @@ async def run_backfill(settings: Settings, request: Request, desk: Desk) -> Pass
 async def _dry_run(settings: Settings, request: Request, desk: Desk) -> PassReport:
     async with _opened(settings, request) as app:
         asked, options = request.asked(settings), request.options(settings)
-        with _kept(app, request, asked) as keeping:
-            outlook, _ = await _look_ahead(app, request, None)
+        now = await app.clock.read()
+        window = request.window(now)
+        with _kept(app, request, asked, now) as keeping:
+            outlook, _ = await _look_ahead(app, request, window, None)
             desk.agrees(outlook)
             with desk.watch(outlook) as watching:
-                report = request.new_report(settings, asked)
+                report = request.new_report(settings, asked, now)
                 observers = [*keeping, watching]
-                return await app.run_backfill(request.window, options, report, observers)
+                return await app.run_backfill(window, options, report, observers)
 
 
 async def _apply(settings: Settings, request: Request, desk: Desk) -> PassReport | None:
     async with _opened(settings, request) as app:
         app.table.check_noted_key()
         asked, options = request.asked(settings), request.options(settings)
+        now = await app.clock.read()
+        window = request.window(now)
         goes_on = not request.restart
         begun = await app.history.unfinished(MODE, asked, app.table) if goes_on else None
-        outlook, progress = await _look_ahead(app, request, begun)
+        outlook, progress = await _look_ahead(app, request, window, begun)
         if not desk.agrees(outlook):
             return None
         with interrupted_by_sigterm(), desk.watch(outlook) as watching:
-            new = request.new_report(settings, {**asked, **_bounds(request.window)})
+            new = request.new_report(settings, {**asked, **_bounds(window)}, now)
             new.progress = None if begun else progress
             going_on = alone(app.history, app.lease(MODE), app.table, new, request)
             async with going_on as report:
@@ -157,7 +174,7 @@ def _opened(settings: Settings, request: Request) -> AbstractAsyncContextManager
         settings,
         writing=request.apply,
         looping=request.apply,  # for the lease
-        by_type=request.window.workflow_type is not None,
+        by_type=request.workflow_type is not None,
         ask_archive=True,
     )
 
@@ -176,7 +193,9 @@ async def alone(
 
 
 @contextmanager
-def _kept(app: App, request: Request, asked: Mapping[str, Any]) -> Iterator[list[Observer]]:
+def _kept(
+    app: App, request: Request, asked: Mapping[str, Any], now: datetime
+) -> Iterator[list[Observer]]:
     """What writes down a dry run that is to be kept."""
     if request.output is None:
         yield []
@@ -185,7 +204,7 @@ def _kept(app: App, request: Request, asked: Mapping[str, Any]) -> Iterator[list
         table=app.table.scope,
         namespace=app.scope_namespace,
         running=app.table.mapping.statuses.running,
-        made_at=datetime.now(UTC),
+        made_at=now,
         window=asked,
     )
     with PlanWriter(request.output, header, app.old_values) as writer:
@@ -193,9 +212,9 @@ def _kept(app: App, request: Request, asked: Mapping[str, Any]) -> Iterator[list
 
 
 async def _look_ahead(
-    app: App, request: Request, begun: PassReport | None
+    app: App, request: Request, window: Window, begun: PassReport | None
 ) -> tuple[Outlook, Progress]:
-    window = request.window if begun is None else _window(request, begun)
+    window = window if begun is None else _window(request, begun)
     store = app.store(window)
     progress = begun.progress if begun else None
     if progress is None:
@@ -228,4 +247,4 @@ def _window(request: Request, begun: PassReport) -> Window:
     """The window as it was when the pass began: an age must not move it from piece to piece."""
     bounds = [(begun.asked or {}).get(name) for name in _BOUNDS]
     since, until = (bound and datetime.fromisoformat(bound) for bound in bounds)
-    return Window(since, until, request.window.workflow_type)
+    return Window(since, until, request.workflow_type)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +17,7 @@ from reconciler.errors import ConfigurationError, Unusable
 from reconciler.exclusive import exclusive
 from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.keeper import this_process
+from reconciler.postgres.clock import DatabaseClock, host_time
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.journal import JournalReader, StoredPass
@@ -50,7 +51,7 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
     What makes the database unusable is in the report, before the undo has begun too.
     """
     _check_journal(settings)
-    report = UndoReport(str(uuid4()), MODE, dry_run, started_at=datetime.now(UTC))
+    report = UndoReport(str(uuid4()), MODE, dry_run, started_at=host_time())
     report.undone = str(pass_id)
     report.asked = {MODE: report.undone}
     try:
@@ -67,6 +68,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
         await check_readable(engine)
     else:
         await check_own_schema(engine, looping=True)  # for the lease
+    report.started_at = await DatabaseClock(engine).read()
     undone = await find_pass(JournalReader(engine), UUID(report.undone), settings)
     mapping = settings.table_mapping()
     table = await map_table(engine, mapping, writing=not report.dry_run, also=mapping.names.written)

@@ -20,6 +20,7 @@ from reconciler.keeper import this_process
 from reconciler.pass_log import PassLog
 from reconciler.plan.read import Plan, open_plan
 from reconciler.postgres.bookkeeping import bookkeeping
+from reconciler.postgres.clock import DatabaseClock
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.mapping import map_table
 from reconciler.settings.model import Settings
@@ -50,7 +51,7 @@ async def run_plan(
         if not desk.agrees(outlook):
             return None
         lease = books.lease(table.scope, namespace, this_process(), MODE)
-        new = request.new_report(settings, asked)
+        new = request.new_report(settings, asked, await DatabaseClock(engine).read())
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
         with interrupted_by_sigterm(), desk.watch(outlook) as watching:
             async with alone(history, lease, table, new, request) as report:

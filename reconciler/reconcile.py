@@ -121,7 +121,7 @@ class _Pass:
         """Judge and settle each page, but for missing rows that the policy would fail."""
         if progress.rest is None:
             return
-        screening = VisibilityScreening(self.probe, self.sweep)
+        screening = VisibilityScreening(self.probe, self.sweep, self.now)
         settle = partial(self._settle, progress)
         await self._go_through(progress.rest, self.rows_left, screening, settle)
         if not self.report.stopped and self.changes_left and self.rows_left:

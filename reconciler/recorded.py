@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from reconciler.core.report import PassReport
 from reconciler.errors import Unusable
@@ -31,6 +32,28 @@ async def recorded(report: PassReport, observers: Sequence[Observer]) -> AsyncIt
         report.error = str(error)
     report.duration_seconds = seconds_before + time.monotonic() - started
     await through(_tell_the_end(observers, report))
+
+
+async def reading_clock(
+    report: PassReport, observers: Sequence[Observer], read: Callable[[], Awaitable[datetime]]
+) -> datetime | None:
+    """The time a pass goes by, read before it begins; None if that failed or was stopped.
+
+    Then the pass has ended, and the report says why. These observers are called as for any end; the
+    history need not be among them, because it has no record of this pass.
+    """
+    started, seconds_before = time.monotonic(), report.duration_seconds
+    try:
+        with stopping(report):
+            now = await read()
+            if not report.resumed:
+                report.started_at = now
+            return now
+    except Unusable as error:
+        report.error = str(error)
+    report.duration_seconds = seconds_before + time.monotonic() - started
+    await through(_tell_the_end(observers, report))
+    return None
 
 
 def _stop_at_the_next_step() -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 from reconciler.core.model import Closed, Leave, Missing, Observation, Open, Verdict
 from reconciler.core.sweep import Sweep
 from reconciler.feed import Page, Screening
 from reconciler.ports import Probe
+from reconciler.steady import steady
 
 #: What is known of a row that was not described.
 BY_VISIBILITY = Open("open in visibility")
@@ -30,9 +31,12 @@ class VisibilityScreening(Screening):
         self,
         probe: Probe,
         sweep: Sweep,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: datetime,
+        elapsed: Callable[[], float] = steady,
     ) -> None:
-        self._probe, self._sweep, self._clock = probe, sweep, clock
+        """`now` is the pass's; what time it is later is counted from it."""
+        self._probe, self._sweep, self._elapsed = probe, sweep, elapsed
+        self._began = now - timedelta(seconds=elapsed())
         #: The share of open rows in the page that was asked about last; before that, hope.
         self._open = 1.0
 
@@ -41,7 +45,7 @@ class VisibilityScreening(Screening):
         saved = len(page.rows) * self._open * (1 - self._sweep.share)
         if saved <= 1 or saved < WORTHWHILE * len(page.rows):
             return
-        page.screened_at = self._clock()
+        page.screened_at = self._began + timedelta(seconds=self._elapsed())
         page.visible = await self._probe.screen(page.rows)
         # Pages that follow at once need not wait for the descriptions to know.
         self._open = 1 - page.visible.count(False) / len(page.rows)

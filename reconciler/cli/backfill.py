@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +19,11 @@ from rich.console import Console
 from reconciler.cli.base import OK, cli, exit_code, load, readable, refuse
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy
-from reconciler.core.window import Window
 from reconciler.errors import ConfigurationError, Unusable
 
 if TYPE_CHECKING:
     from reconciler.backfill import Outlook, Request
+    from reconciler.core.window import Moment
     from reconciler.ports import Observer
     from reconciler.settings.model import Settings
 
@@ -113,18 +113,27 @@ def backfill(
     )
     if apply and not yes and not (sys.stdin and sys.stdin.isatty()):
         raise ConfigurationError("--apply needs --yes where there is no terminal to ask on")
-    window = _window(since, until, readable("--workflow-type", workflow_type))
+    from reconciler.backfill import Request
+
+    request = Request(
+        since=_moment("--since", since),
+        until=_moment("--until", until),
+        workflow_type=readable("--workflow-type", workflow_type),
+        apply=apply,
+        restart=restart,
+        limit=limit,
+        max_changes=max_changes,
+        output=output,
+    )
+    _check_bounds(request)
     if force:
         judging["max_missing_ratio"] = 1.0
     settings = load(**{name: value for name, value in judging.items() if value is not None})
-    if (window.since or window.until) and settings.columns.created_at is None:
+    if (since or until) and settings.columns.created_at is None:
         raise ConfigurationError(
             "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none"
         )
     _check_missing(settings, force=force and plan is None, partly=bool(limit and output))
-    from reconciler.backfill import Request
-
-    request = Request(window, since, until, apply, restart, limit, max_changes, output)
     terminal = _Terminal(asks=apply and not yes)
     report = asyncio.run(_backfill(settings, request, plan, terminal, force=force))
     if report is None:
@@ -225,20 +234,17 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _window(since: str | None, until: str | None, workflow_type: str | None) -> Window:
-    now = datetime.now(UTC)
-    window = Window(_moment("--since", since, now), _moment("--until", until, now), workflow_type)
-    if window.since and window.until and window.since >= window.until:
-        raise ConfigurationError(
-            f"--since {since} is not before --until {until}: no row could be in that window"
-        )
-    return window
+def _check_bounds(request: Request) -> None:
+    """Refuse at once what is an empty window by any clock."""
+    bounds = [bound.at for bound in (request.since, request.until) if bound is not None]
+    if len({isinstance(at, timedelta) for at in bounds}) == 1:
+        request.window(datetime.now(UTC))
 
 
-def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
+def _moment(option: str, text: str | None) -> Moment | None:
     from reconciler.settings.values import parse_moment
 
     try:
-        return None if text is None else parse_moment(text, now)
+        return None if text is None else parse_moment(text)
     except ValueError as error:
         raise ConfigurationError(f"{option} {error} (it is {text!r})") from None

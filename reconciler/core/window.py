@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.core.model import RunRow
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time as it was given: a timestamp, or an age that depends on when it is asked."""
+
+    text: str
+    at: datetime | timedelta
+
+    def __str__(self) -> str:
+        return self.text
+
+    def by(self, now: datetime) -> datetime:
+        """The timestamp it stands for."""
+        return now - self.at if isinstance(self.at, timedelta) else self.at
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from reconciler.doctor.findings import Finding, failure, not_measurable, ok, warning
 from reconciler.doctor.words import span
+from reconciler.postgres.clock import TOLERANCE
 from reconciler.temporal.visibility import CLOCK_SKEW
 
 HOST, TEMPORAL = "clock", "temporal clock"
@@ -14,19 +15,19 @@ _BY_NTP = "set the clocks of both by NTP"
 
 
 def host_clock(ahead: timedelta, uncertainty: timedelta, grace: timedelta) -> Finding:
-    """This host's clock, by which rows are taken for old, against the database's.
+    """This host's clock against the database's, which is the one that passes go by.
 
-    A host that is ahead takes rows for old that have only just been inserted: from `grace` on,
-    rows whose workflow is about to start would count as never started.
+    An application on such a host may date its rows itself. If it is ahead by `grace` or more, its
+    rows stay too young for at least twice as long as they should.
     """
     least = abs(ahead) - uncertainty
-    if least <= CLOCK_SKEW:
+    if least <= TOLERANCE:
         bound = max(abs(ahead) + uncertainty, timedelta(milliseconds=1))
         return ok(HOST, f"this host and the database differ by {span(bound)} at most")
     which = "ahead of" if ahead > timedelta(0) else "behind"
     told = f"this host's clock is {span(least)} {which} the database's"
     if ahead > timedelta(0) and least >= grace:
-        so = f"rows are past RECONCILER_GRACE ({span(grace)}) as soon as they are inserted"
+        so = "passes go by the database's, but rows dated by this host's are in the future"
         return failure(HOST, f"{told}: {so}", _BY_NTP)
     return warning(HOST, told, _BY_NTP)
 

@@ -55,7 +55,7 @@ async def fetch(
     The statement has no name, and is parsed anew each time: of what a batch costs that is a
     twentieth, and a named one would break behind a pooler.
     """
-    async with _transaction(engine, _WRITING if writing else "READ ONLY") as driver:
+    async with transaction(engine, _WRITING if writing else "READ ONLY") as driver:
         rows: Sequence[asyncpg.Record] = await driver.fetch(
             statement.sql, *statement.arguments(given)
         )
@@ -88,8 +88,8 @@ async def fetch_alone(
 
 
 @asynccontextmanager
-async def _transaction(engine: AsyncEngine, access: str) -> AsyncIterator[Any]:
-    """Begun and limited in one round trip."""
+async def transaction(engine: AsyncEngine, access: str) -> AsyncIterator[Any]:
+    """A transaction, begun and limited in one round trip; yields asyncpg's connection."""
     limits = cast("PoolerSafeDialect", engine.dialect).limits
     async with engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection

@@ -231,7 +231,9 @@ class PassHistory(Observer):
 
     def _good(self) -> list[sa.ColumnElement[bool]]:
         whole = passes.c.mode.in_(WHOLE_MODES)
-        return [*self._ours(), is_good(passes.c.outcome), whole]
+        # One from the future, before the database's clock was set back, would hide all that follow.
+        past = passes.c.finished_at <= sa.func.clock_timestamp()
+        return [*self._ours(), is_good(passes.c.outcome), whole, past]
 
     def _by_us(self) -> sa.ColumnElement[bool]:
         """That we are at it: nobody has gone on with it, nor has it ended."""

@@ -19,6 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.postgres.engine import translated
 from reconciler.postgres.tables import lease
 
+#: Of another version's claims: they may last longer than ours, but not that many times.
+FAR = 4
+
 
 def lease_name(table_name: str, of: str = "") -> str:
     """What a lease is on: a table, for the loop; or `of` another kind of pass over it."""
@@ -38,9 +41,11 @@ class Lease:
         """Take the lease if it is free, or keep it; None while another replica holds it.
 
         Returns the epoch, which changes whenever another holder has been in between. Raises
-        `DatabaseUnusable`.
+        `DatabaseUnusable`. A lease that lasts far longer than one can be claimed for is free: it
+        dates from before the database's clock was set back.
         """
-        expires_at = sa.func.clock_timestamp() + duration
+        now = sa.func.clock_timestamp()
+        expires_at = now + duration
         taking = postgresql.insert(lease).values(
             **self._key, holder=self._holder, epoch=1, expires_at=expires_at
         )
@@ -54,7 +59,10 @@ class Lease:
             },
             where=sa.or_(
                 lease.c.holder == taking.excluded.holder,
-                lease.c.expires_at <= sa.func.clock_timestamp(),
+                lease.c.expires_at <= now,
+                sa.and_(
+                    lease.c.expires_at > now + FAR * duration, sa.func.isfinite(lease.c.expires_at)
+                ),
             ),
         ).returning(lease.c.epoch)
         with translated("use reconciler.lease"):

@@ -90,8 +90,7 @@ class Pruning(Observer):
 def _older_than(age: timedelta) -> sa.ColumnElement[bool]:
     """Whether the last sign of life of a pass is that old.
 
-    The start is by the clock of its host, which may be days off; and a backfill may be at it
-    right now that was begun long ago.
+    A backfill may be at it right now that was begun long ago.
     """
     last_seen = sa.func.greatest(passes.c.started_at, passes.c.finished_at, noted_at())
     return last_seen < sa.func.now() - age

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.postgres.clock import read_clock
 from reconciler.postgres.engine import translated
 
 #: The best of so many: what disturbs one of them is not the way.
@@ -42,10 +43,12 @@ async def look_at_server(engine: AsyncEngine, clock: Callable[[], datetime]) -> 
             version, role, database = (await connection.execute(_WHO)).one()
             driver: Any = (await connection.get_raw_connection()).driver_connection
             trips = [await _round_trip(driver) for _ in range(TRIES)]
-            times = [await _compare(driver, clock) for _ in range(TRIES)]
-    ahead, uncertainty = min(times, key=lambda measured: measured[1])
+            readings = [await read_clock(driver, clock) for _ in range(TRIES)]
+    best = min(readings, key=lambda reading: reading.uncertainty)
     # What distributions add to the version is of no interest.
-    return Server(version.partition(" ")[0], role, database, min(trips), ahead, uncertainty)
+    return Server(
+        version.partition(" ")[0], role, database, min(trips), best.ahead, best.uncertainty
+    )
 
 
 async def _round_trip(driver: Any) -> timedelta:
@@ -53,11 +56,3 @@ async def _round_trip(driver: Any) -> timedelta:
     started = time.perf_counter()
     await driver.execute("SELECT 1")
     return timedelta(seconds=time.perf_counter() - started)
-
-
-async def _compare(driver: Any, clock: Callable[[], datetime]) -> tuple[timedelta, timedelta]:
-    """By how much our clock is ahead, if the server has read its own halfway; and what if not."""
-    before = clock()
-    theirs: datetime = await driver.fetchval("SELECT clock_timestamp()")
-    half = (clock() - before) / 2
-    return before + half - theirs, half

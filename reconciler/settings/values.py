@@ -9,11 +9,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from reconciler.core.window import Moment
 from reconciler.settings.secret_files import SecretFromFile
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _AGE_UNITS = _UNITS | {"w": 7 * 86400}
 MAX_PORT = 65535
 _HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
@@ -36,7 +38,7 @@ def parse_duration(value: object) -> object:
         raise ValueError("is too long a duration") from None
 
 
-def parse_moment(text: str, now: datetime) -> datetime:
+def parse_moment(text: str) -> Moment:
     """A point in time: a timestamp, UTC if it names no zone, or an age such as `90d`.
 
     Raises `ValueError` with what would do.
@@ -44,10 +46,12 @@ def parse_moment(text: str, now: datetime) -> datetime:
     age = _AGE.fullmatch(text.strip().lower())
     try:
         if age is not None:
-            return now - timedelta(seconds=float(age[1]) * _AGE_UNITS[age[2]])
+            length = timedelta(seconds=float(age[1]) * _AGE_UNITS[age[2]])
+            Moment(text, length).by(_ANY_TIME)  # the calendar has a first year
+            return Moment(text, length)
         moment = datetime.fromisoformat(text.strip())
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)
+        return Moment(text, moment.astimezone(UTC))
     except (KeyError, ValueError, OverflowError):
         raise ValueError(
             "must be a timestamp such as 2026-01-31T12:00:00Z or 2026-01-31, "

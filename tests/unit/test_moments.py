@@ -25,10 +25,11 @@ from tests.factories import NOW
     ],
 )
 def test_a_timestamp_or_an_age(text: str, expected: datetime) -> None:
-    moment = parse_moment(text, NOW)
+    moment = parse_moment(text)
 
-    assert moment == expected
-    assert moment.utcoffset() == timedelta()
+    assert moment.by(NOW) == expected
+    assert moment.by(NOW).utcoffset() == timedelta()
+    assert str(moment) == text
 
 
 @pytest.mark.parametrize(
@@ -36,4 +37,4 @@ def test_a_timestamp_or_an_age(text: str, expected: datetime) -> None:
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a timestamp"):
-        parse_moment(text, NOW)
+        parse_moment(text)

@@ -61,6 +61,19 @@ async def test_the_heartbeat_is_the_last_one_by_the_databases_clock(database: Da
     assert timedelta() <= beat.read_at - beat.finished_at < timedelta(minutes=1)
 
 
+async def test_a_pass_from_before_the_databases_clock_was_set_back_is_no_heartbeat(
+    database: Database,
+) -> None:
+    await pass_over(database, age=-5 * DAY)
+    assert await database.history().heartbeat() is None
+
+    last = await pass_over(database)
+    beat = await database.history().heartbeat()
+
+    assert beat is not None
+    assert beat.finished_at == await finished_at(database, last)
+
+
 async def test_the_heartbeat_is_found_by_its_index(database: Database) -> None:
     await database.execute(
         "INSERT INTO reconciler.passes (id, mode, started_at, finished_at, outcome, report, host,"

@@ -54,6 +54,20 @@ async def test_what_has_run_out_goes_to_the_next(database: Database) -> None:
     assert await first.claim(LONG) is None
 
 
+async def test_one_from_before_the_databases_clock_was_set_back_is_free(
+    database: Database,
+) -> None:
+    first, second = lease(database), lease(database)
+    await first.claim(LONG)
+    await database.execute("UPDATE reconciler.lease SET expires_at = now() + interval '5 hours'")
+
+    assert await second.claim(LONG) == 2
+    (row,) = await database.fetch(
+        "SELECT expires_at <= now() + interval '5 minutes' AS set FROM reconciler.lease"
+    )
+    assert row["set"]
+
+
 async def test_what_has_run_out_and_nobody_took_is_kept(database: Database) -> None:
     first = lease(database)
     await first.claim(SHORT)
