@@ -1,4 +1,4 @@
-"""`reconciler run`: passes on a schedule, for months. The only module that knows APScheduler.
+"""`reconciler run`: passes on a schedule, for months.
 
 One loop does everything: the keeper claims the lease, the scheduler starts a pass when one is due
 and the lease is ours, uvicorn answers. A pass that fails is tried again after a while that grows,
@@ -13,13 +13,10 @@ import contextlib
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import (
     CollectorRegistry,
     PlatformCollector,
@@ -35,8 +32,10 @@ from reconciler.interrupt import stop_on_signals
 from reconciler.keeper import Keeper
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
-from reconciler.schedule import Cron, Every, Schedule, retry_delay
+from reconciler.schedule import MAX_JITTER, Schedule, jitter, retry_delay
+from reconciler.scheduler import Scheduler
 from reconciler.settings.model import Settings
+from reconciler.steady import steady
 from reconciler.temporal.runtime import observed_runtime
 from reconciler.web.routes import create_web
 from reconciler.web.server import serving
@@ -46,8 +45,6 @@ MODE = "run"
 DRAIN_TIMEOUT = 6.0
 #: Seconds for everything between the request to stop and the end of the process.
 STOP_TIMEOUT = 9.0
-#: The schedule is varied by a tenth of the interval, by this at the most.
-MAX_JITTER = timedelta(seconds=1)
 SDK_METRICS_EVERY = timedelta(seconds=2)
 
 log = structlog.get_logger(__name__)
@@ -92,7 +89,7 @@ async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, An
         web = create_web(health)
         await stack.enter_async_context(serving(web, settings.http_host, settings.http_port))
         app = await _opened(stack, settings, temporal, runtime, health)
-        await Loop(app, schedule, PassMetrics(registry, MODE), sdk, health).run()
+        await Loop(app, schedule, PassMetrics(registry, MODE, app.clock.now), sdk, health).run()
 
 
 async def _opened(
@@ -127,10 +124,16 @@ class Loop:
     ) -> None:
         self._app, self._schedule, self._metrics, self._sdk = app, schedule, metrics, sdk
         self._keeper = Keeper(
-            app.lease(), self._pass_at_once, self._stand_by, app.forget_connections
+            app.lease(),
+            self._pass_at_once,
+            self._stand_by,
+            app.forget_connections,
+            is_overdue=self._is_overdue,
         )
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._scheduler = Scheduler()
         self._passing: asyncio.Task[None] | None = None
+        #: When a pass has to have started, by the steady clock; the scheduler does not know of it.
+        self._due_by = float("inf")
         self._cut_short = self._ending = False
         self._failures = 0
         health.app, health.keeper, health.passes = app, self._keeper, metrics
@@ -138,11 +141,10 @@ class Loop:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        once_at_a_time = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(self._tick, _trigger(self._schedule), id=MODE, **once_at_a_time)
-        self._scheduler.add_job(
-            self._drain_sdk, IntervalTrigger(seconds=int(SDK_METRICS_EVERY.total_seconds()))
-        )
+        with contextlib.suppress(Unusable):  # the first pass finds out
+            await self._app.clock.read()  # cron times go by it
+        self._scheduler.add(MODE, self._tick, self._wait)
+        self._scheduler.add("sdk", self._drain_sdk, lambda _: SDK_METRICS_EVERY)
         self._scheduler.start()
         log.info(
             "running",
@@ -159,12 +161,26 @@ class Loop:
             await self._keeper.keep()
         finally:
             self._ending = True
-            self._scheduler.shutdown(wait=False)
+            self._scheduler.stop()
             await self._drain()
             await self._keeper.release()
 
     def _pass_at_once(self) -> None:
-        self._scheduler.modify_job(MODE, next_run_time=datetime.now(UTC))
+        self._due_by = self._from_now(timedelta())
+        self._scheduler.at_once(MODE)
+
+    def _wait(self, since: timedelta | None) -> timedelta:
+        """Until the next pass. Cron times are the database's, by which readiness is judged too."""
+        return self._schedule.wait(self._app.clock.now(), since) + jitter(self._schedule)
+
+    @staticmethod
+    def _from_now(wait: timedelta) -> float:
+        return steady() + (wait + MAX_JITTER).total_seconds()
+
+    def _is_overdue(self) -> bool:
+        """Whether a pass should have started by now; not while one runs."""
+        busy = self._ending or (self._passing is not None and not self._passing.done())
+        return not busy and steady() > self._due_by
 
     def _stand_by(self) -> None:
         self._metrics.forget()
@@ -176,14 +192,16 @@ class Loop:
         """Pass, if the lease is ours; once more, if it was lost meanwhile and has come back."""
         self._cut_short = True
         while self._cut_short and self._keeper.holds and not self._ending:
-            self._cut_short = False
+            self._cut_short, self._keeper.gave_up_at = False, None
+            self._due_by = self._from_now(self._wait(None))
             # A task of its own: the scheduler would cut it short when it is shut down.
             self._passing = asyncio.create_task(self._pass())
             with contextlib.suppress(asyncio.CancelledError):  # or it would be told as a failure
                 await asyncio.wait({self._passing})
+            self._due_by = max(self._due_by, self._from_now(self._wait(None)))
 
     async def _pass(self) -> None:
-        began = datetime.now(UTC)
+        next_due = steady() + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
             report = await self._app.run_pass(MODE, dry_run=False, observers=[self._metrics])
         except Exception:
@@ -197,7 +215,7 @@ class Loop:
             await self._back_off(report.error)
             return
         self._failures = 0
-        if datetime.now(UTC) > self._schedule.due_after(began, 1):
+        if steady() > next_due:
             self._metrics.overrun()
             log.warning(
                 "the pass took longer than the interval; the next one follows when it is due",
@@ -214,7 +232,7 @@ class Loop:
         await self._app.forget_connections()
 
     async def _drain_sdk(self) -> None:
-        self._sdk.drain()  # async, or the scheduler would do it in a thread
+        self._sdk.drain()
 
     async def _drain(self) -> None:
         """Let the pass write what has been decided."""
@@ -226,19 +244,3 @@ class Loop:
         if not passing.done():
             passing.cancel()
             await asyncio.wait({passing})
-
-
-def _trigger(schedule: Schedule) -> BaseTrigger:
-    if isinstance(schedule, Every):
-        jitter = min(schedule.interval / 10, MAX_JITTER).total_seconds()
-        seconds = schedule.interval.total_seconds()
-        return IntervalTrigger(seconds=seconds, jitter=jitter, timezone=UTC)
-    return _CronTrigger(schedule)
-
-
-class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # no types there
-    def __init__(self, cron: Cron) -> None:
-        self._cron = cron
-
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        return self._cron.due_after(previous or now, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -13,6 +12,7 @@ import structlog
 from reconciler.errors import Unusable
 from reconciler.keeper import CLAIM_AGAIN, LEASE_TIME, Keeper
 from reconciler.ports import Lease
+from reconciler.steady import steady
 
 #: Seconds after which whoever has the lease is known to be alive: that of the dead has run out.
 PATIENCE = LEASE_TIME.total_seconds() + 1
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 async def exclusive(
     lease: Lease,
     what: str,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = steady,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[None]:
     """Hold the lease; if it is lost on the way, the current task is cancelled, once.

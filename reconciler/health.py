@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,6 +16,7 @@ from reconciler.keeper import Keeper
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.state import State, StateCollector
 from reconciler.ports import Heartbeat
+from reconciler.postgres.clock import host_time
 from reconciler.schedule import Schedule
 
 #: Seconds without a turn of the loop after which it is taken for dead. A turn takes five, and
@@ -24,6 +24,7 @@ from reconciler.schedule import Schedule
 STANDSTILL = 60.0
 #: Scheduled passes that may go by without a good one before the replica is not ready.
 READY_PASSES = 3
+NOT_STARTED = "a pass was due, and none was started"
 #: Seconds that Temporal and the database have to answer a probe.
 CHECK_TIMEOUT = 3.0
 
@@ -42,7 +43,6 @@ class Health:
     keeper: Keeper | None = None
     passes: PassMetrics | None = None
     last_good: Heartbeat | None = None
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
         self.registry.register(StateCollector(self.state))
@@ -52,7 +52,11 @@ class Health:
         if self.keeper is None:
             return None
         idle = time.monotonic() - self.keeper.turned_at
-        return f"the loop stands still since {idle:.0f} s" if idle > STANDSTILL else None
+        if idle > STANDSTILL:
+            return f"the loop stands still since {idle:.0f} s"
+        gave_up_at = self.keeper.gave_up_at
+        stalled = gave_up_at is not None and time.monotonic() - gave_up_at > STANDSTILL
+        return NOT_STARTED if stalled else None
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Ready: both sides answer, and the replica that passes does so in time.
@@ -65,7 +69,8 @@ class Health:
         database, (_, temporal) = await asyncio.gather(
             self._beat(self.app), _answer(self.app.check_temporal())
         )
-        why = database or temporal or self.keeper.trouble
+        stalled = None if self.keeper.gave_up_at is None else NOT_STARTED
+        why = database or temporal or self.keeper.trouble or stalled
         if why is None and not self.keeper.stands_by:
             why = self._late()
         return why is None, {
@@ -83,12 +88,12 @@ class Health:
     async def scrape(self) -> bytes:
         """All metrics; the time of the last good pass is that of all replicas together."""
         if self.app is not None:
-            await self._beat(self.app)
+            await asyncio.gather(self._beat(self.app), _answer(self.app.clock.read()))
         return generate_latest(self.registry)
 
     def state(self) -> State:
         """For the gauges."""
-        now = self.clock()
+        now = host_time() if self.app is None else self.app.clock.now()
         due = self.schedule.due_after(now, 1)
         interval = self.schedule.due_after(due, 1) - due
         if self.app is None or self.keeper is None:
@@ -101,6 +106,7 @@ class Health:
             rate=self.app.rpc.rate,
             calls=self.app.rpc.calls,
             undecoded=self.app.undecoded,
+            clock_skew=self.app.clock.ahead,
         )
 
     async def _beat(self, app: App) -> str | None:

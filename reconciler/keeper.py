@@ -15,6 +15,7 @@ import structlog
 
 from reconciler.errors import Unusable
 from reconciler.ports import Lease
+from reconciler.steady import steady
 
 #: How long a claim lasts. A killed holder is succeeded after that and one turn of another's.
 LEASE_TIME = timedelta(seconds=15)
@@ -26,6 +27,8 @@ CLAIM_TIMEOUT = 5.0
 RELEASE_TIMEOUT = 2.0
 #: Seconds between two log lines about claims that fail, however long that goes on.
 TELL_EVERY = 60.0
+#: Seconds for another replica to take a lease that was given up because no pass was started.
+STAND_BACK = LEASE_TIME.total_seconds()
 #: Seconds before its end, by our own clock, in which a lease is not relied upon any more.
 MARGIN = 1.0
 
@@ -46,9 +49,11 @@ class Keeper:
         on_taken: Callable[[], None],
         on_lost: Callable[[], None],
         on_failed: Callable[[], Awaitable[None]],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = steady,
+        is_overdue: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._lease = lease
+        """`is_overdue`: whether a pass is due that nobody has started."""
+        self._lease, self._is_overdue = lease, is_overdue
         self._on_taken, self._on_lost, self._on_failed = on_taken, on_lost, on_failed
         self._clock = clock
         self._epoch: int | None = None
@@ -58,8 +63,12 @@ class Keeper:
         self._told_at = float("-inf")
         #: Whether another replica had it when we last asked: this one has nothing to do then.
         self.stands_by = False
-        #: When the last turn began: that this goes on is what "the loop turns" means.
-        self.turned_at = clock()
+        #: When the last turn began: that this goes on is what "the loop turns" means. By the clock
+        #: of the event loop, which stands still as the loop does while the machine is suspended.
+        self.turned_at = time.monotonic()
+        self._was_overdue = False
+        #: When the lease was given up because no pass was started; None once one has been.
+        self.gave_up_at: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -77,7 +86,11 @@ class Keeper:
 
     async def turn(self) -> None:
         """Claim once, unless standing back."""
-        self.turned_at = started = self._clock()
+        self.turned_at, started = time.monotonic(), self._clock()
+        if self._stalls():
+            log.error("giving up the lease: a pass is due, and none was started")
+            self.gave_up_at = self.gave_up_at or self.turned_at
+            await self.stand_back(STAND_BACK)
         if started < self._back_at:
             return
         try:
@@ -101,6 +114,11 @@ class Keeper:
             if lapsed:
                 log.debug("holding the lease", epoch=epoch)
                 self._on_taken()
+
+    def _stalls(self) -> bool:
+        """Whether a pass is overdue as it was at the last turn: the loop had time to start it."""
+        before, self._was_overdue = self._was_overdue, self.holds and self._is_overdue()
+        return before and self._was_overdue
 
     async def stand_back(self, seconds: float) -> None:
         """Let another replica try, and claim again only after a while."""

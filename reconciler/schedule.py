@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeAlias
 
@@ -15,7 +15,13 @@ from reconciler.errors import ConfigurationError
 #: Seconds before the first new try, and at most before any; each is varied by half.
 FIRST_RETRY, LAST_RETRY = 5.0, 60.0
 
+#: The schedule is varied by a tenth of the interval, by this at the most.
+MAX_JITTER = timedelta(seconds=1)
+
 _CRON_FIELDS = 5
+#: A due time this close behind the last one is the same, by a clock that has been corrected since.
+_SAME = timedelta(seconds=2)
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,15 @@ class Every:
         """The time of the `count`-th pass that is due after `start`."""
         return start + count * self.interval
 
+    def wait(self, now: datetime, since: timedelta | None) -> timedelta:  # noqa: ARG002
+        """From now until a pass is due, if one was last due `since` ago.
+
+        What was missed is not made up for: then it is an interval from now.
+        """
+        if since is None or since >= self.interval:
+            return self.interval
+        return self.interval - since
+
 
 @dataclass(frozen=True, slots=True)
 class Cron:
@@ -45,11 +60,16 @@ class Cron:
         """The time of the `count`-th pass that is due after `start`, in its time zone."""
         return next(islice(CronSim(self.expression, start), count - 1, None))
 
+    def wait(self, now: datetime, since: timedelta | None) -> timedelta:
+        """From `now`, which is UTC, until a pass is due, if one was last due `since` ago."""
+        after = now if since is None else max(now, now - since + _SAME)
+        return self.due_after(after, 1) - now
+
 
 Schedule: TypeAlias = Every | Cron
 
 
-def parse_cron(expression: str, now: datetime) -> Cron:
+def parse_cron(expression: str) -> Cron:
     """Five fields. Raises `ConfigurationError` if they make no sense, or never come about."""
     if len(expression.split()) != _CRON_FIELDS:
         raise ConfigurationError(
@@ -57,13 +77,20 @@ def parse_cron(expression: str, now: datetime) -> Cron:
         )
     cron = Cron(expression)
     try:
-        cron.due_after(now, 1)
+        cron.due_after(_ANY_TIME, 1)
     except CronSimError as error:
         reason = str(error)[:1].lower() + str(error)[1:]
         raise ConfigurationError(f"--cron {expression!r}: {reason}") from None
     except StopIteration:
         raise ConfigurationError(f"--cron {expression!r}: this day never comes") from None
     return cron
+
+
+def jitter(schedule: Schedule) -> timedelta:
+    """What a pass may come late, so that loops that started together do not stay in step."""
+    if isinstance(schedule, Cron):
+        return timedelta()
+    return min(schedule.interval / 10, MAX_JITTER) * random.random()  # noqa: S311 - as below
 
 
 def retry_delay(failures: int) -> float:

@@ -145,7 +145,7 @@ def run_loop(
     from reconciler.temporal.config import load_config
 
     settings = load()
-    schedule = Every(settings.interval) if cron is None else parse_cron(cron, datetime.now(UTC))
+    schedule = Every(settings.interval) if cron is None else parse_cron(cron)
     temporal = load_config(temporal_environment(), settings.proxy_url)
     asyncio.run(run_daemon(settings, schedule, temporal))
 

@@ -26,6 +26,8 @@ class State:
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
     #: Failures that could not be decoded so far; None if none is to be.
     undecoded: int | None = None
+    #: How far this host's clock is ahead of the database's.
+    clock_skew: timedelta | None = None
 
 
 class StateCollector(Collector):
@@ -54,6 +56,11 @@ class StateCollector(Collector):
         )
         yield _gauge(
             "reconciler_rate_limit_rps", "Calls to Temporal per second in force.", state.rate
+        )
+        yield _gauge(
+            "reconciler_clock_skew_seconds",
+            "How far this host's clock is ahead of the database's; negative if it is behind.",
+            state.clock_skew,
         )
         calls = CounterMetricFamily(
             "reconciler_rpcs", "Calls to Temporal.", labels=["method", "code"]

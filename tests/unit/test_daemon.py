@@ -19,17 +19,28 @@ from reconciler import keeper as keeper_module
 from reconciler import schedule as schedule_module
 from reconciler.app import App
 from reconciler.core.report import PassReport
-from reconciler.daemon import MAX_JITTER, MODE, Loop
+from reconciler.daemon import MODE, Loop
 from reconciler.health import Health
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
 from reconciler.ports import Observer
 from reconciler.schedule import Cron, Every, retry_delay
-from tests.factories import NOW
 from tests.polling import deadline, eventually
 
 HOURLY = Every(timedelta(hours=1))
 Script = Callable[[PassReport], Awaitable[None]]
+
+
+class FakeClock:
+    """The database's."""
+
+    ahead = timedelta()
+
+    async def read(self) -> datetime:
+        return self.now()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
 
 @dataclass
@@ -44,6 +55,7 @@ class FakeApp:
     journals: bool = True
     namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
     settings: Any = field(default_factory=lambda: SimpleNamespace(table="workflow_executions"))
+    clock: FakeClock = field(default_factory=FakeClock)
 
     async def run_pass(
         self, mode: str, *, dry_run: bool, observers: Sequence[Observer]
@@ -330,20 +342,74 @@ def test_retries_grow_apart_up_to_a_bound_and_are_varied(
     assert max(delays) > 1.5 * min(delays), "replicas must not try in step"
 
 
-@pytest.mark.parametrize("interval", [1, 30, 3600])
-def test_the_jitter_keeps_the_promise_of_interval_and_two_seconds(interval: int) -> None:
-    every = Every(timedelta(seconds=interval))
-    trigger = module._trigger(every)
-    gaps = [trigger.get_next_fire_time(NOW, NOW) - NOW for _ in range(200)]
+class TestOverdue:
+    """A holder that does not start a pass when one is due lets another replica have the lease."""
 
-    assert max(gaps) <= every.interval + MAX_JITTER
-    assert min(gaps) < max(gaps)
-    assert min(gaps) > every.interval * 0.8
+    @pytest.fixture
+    def steady(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The steady clock of the loop; the scheduler and the keeper have the true one."""
+        now = [1000.0]
+        monkeypatch.setattr(module, "steady", lambda: now[0])
+        return now
 
+    async def test_gives_the_lease_up_and_tries_again(
+        self, bench: Bench, steady: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper_module, "STAND_BACK", 0.05)
+        app = FakeApp(well)
+        with capture_logs() as lines:
+            bench.start(app, HOURLY)
+            await times(app, 1)
+            await refused(app, 3)
+            assert app.did == [], "none is due"
 
-def test_cron_times_follow_one_another() -> None:
-    trigger = module._trigger(Cron("*/5 * * * *"))
-    first = trigger.get_next_fire_time(None, NOW)
-    second = trigger.get_next_fire_time(first, NOW)
+            steady[0] += 3600 + 5
+            await times(app, 2)
 
-    assert (first - NOW, second - first) == (timedelta(minutes=5), timedelta(minutes=5))
+        told = [line["event"] for line in lines if line["log_level"] == "error"]
+        assert told == ["giving up the lease: a pass is due, and none was started"]
+        assert app.did == ["release"]
+
+    async def test_a_pass_that_runs_is_not_overdue(self, bench: Bench, steady: list[float]) -> None:
+        async def for_long(report: PassReport) -> None:
+            await asyncio.Event().wait()
+
+        app = FakeApp(for_long)
+        bench.start(app, HOURLY)
+        await times(app, 1)
+        steady[0] += 10 * 3600
+        await refused(app, 5)
+
+        assert app.did == []
+
+    async def test_the_end_of_a_long_pass_is_not_overdue(
+        self, bench: Bench, steady: list[float]
+    ) -> None:
+        async def for_long(report: PassReport) -> None:
+            steady[0] += 10 * 3600
+
+        app = FakeApp(for_long)
+        bench.start(app, HOURLY)
+        await times(app, 1)
+        await refused(app, 5)
+
+        assert app.did == []
+
+    async def test_a_back_off_is_not_overdue(
+        self, bench: Bench, steady: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(schedule_module, "FIRST_RETRY", 0.5)
+
+        async def fail_once(report: PassReport) -> None:
+            if report.pass_id == "0":
+                report.error = "Temporal is away"
+                steady[0] += 10 * 3600
+
+        app = FakeApp(fail_once)
+        with capture_logs() as lines:
+            bench.start(app, HOURLY)
+            await times(app, 2)
+            await refused(app, 3)
+
+        assert [line for line in lines if line["log_level"] == "error"] == []
+        assert app.did == ["release", "forget connections"]

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 import pytest
@@ -32,6 +32,23 @@ class FakeKeeper:
     stands_by: bool = False
     trouble: str | None = None
     turned_at: float = field(default_factory=time.monotonic)
+    gave_up_at: float | None = None
+
+
+@dataclass
+class FakeClock:
+    time: datetime = NOW
+    ahead: timedelta | None = None
+    trouble: Exception | None = None
+
+    async def read(self) -> datetime:
+        if self.trouble:
+            raise self.trouble
+        self.ahead = timedelta(seconds=-90)
+        return self.time
+
+    def now(self) -> datetime:
+        return self.time
 
 
 @dataclass
@@ -47,6 +64,7 @@ class FakeApp:
     retention: timedelta = timedelta(days=1)
     rpc: FakeRpc = field(default_factory=FakeRpc)
     undecoded: int | None = None
+    clock: FakeClock = field(default_factory=FakeClock)
 
     @property
     def history(self) -> FakeApp:
@@ -67,7 +85,7 @@ def beat(age: timedelta, duration: timedelta = timedelta(seconds=1)) -> Heartbea
 
 
 def make(app: FakeApp | None = None, keeper: FakeKeeper | None = None) -> Health:
-    health = Health(Every(INTERVAL), CollectorRegistry(), clock=lambda: NOW)
+    health = Health(Every(INTERVAL), CollectorRegistry())
     health.app, health.keeper = cast("App | None", app), cast("Keeper | None", keeper)
     return health
 
@@ -126,10 +144,10 @@ async def test_who_cannot_claim_the_lease_is_not_ready(stands_by: bool) -> None:
 
 
 async def test_lateness_is_by_the_databases_clock_alone() -> None:
-    health = make(FakeApp(beat(timedelta(seconds=1))), FakeKeeper())
-    health.clock = lambda: NOW + timedelta(days=1)
+    app = FakeApp(beat(timedelta(seconds=1)))
+    app.clock.time = NOW + timedelta(days=1)
 
-    assert (await health.readiness())[0]
+    assert (await make(app, FakeKeeper()).readiness())[0]
 
 
 async def test_a_side_that_does_not_answer_is_not_waited_for(
@@ -155,6 +173,21 @@ async def test_before_both_sides_are_connected_it_says_what_it_waits_for() -> No
         {"role": "starting", "why": "the database is unreachable"},
     )
     assert health.standstill() is None, "waiting is no standstill"
+
+
+@pytest.mark.parametrize("stands_by", [True, False])
+async def test_who_failed_to_start_a_pass_is_not_ready_and_in_the_end_dead(
+    stands_by: bool,
+) -> None:
+    keeper = FakeKeeper(holds=False, stands_by=stands_by, gave_up_at=time.monotonic() - 50)
+    health = make(FakeApp(beat(timedelta(seconds=1))), keeper)
+
+    ready, told = await health.readiness()
+    assert (ready, told["why"]) == (False, "a pass was due, and none was started")
+    assert health.standstill() is None
+
+    keeper.gave_up_at = time.monotonic() - 70
+    assert health.standstill() == "a pass was due, and none was started"
 
 
 @pytest.mark.parametrize(("idle", "dead"), [(50, False), (70, True)])
@@ -201,6 +234,7 @@ async def test_the_scrape_knows_the_last_good_pass_of_all_replicas() -> None:
     assert sample("reconciler_interval_seconds") == 30
     assert sample("reconciler_retention_seconds") == 86400
     assert sample("reconciler_rate_limit_rps") == 100
+    assert sample("reconciler_clock_skew_seconds") == -90, "also on one that stands by"
     assert 'reconciler_rpcs_total{code="OK",method="describe"} 3.0' in text
 
 
@@ -208,7 +242,7 @@ async def test_a_database_that_is_away_does_not_keep_metrics_from_being_read() -
     app = FakeApp(beat=beat(timedelta(seconds=10)))
     health = make(app, FakeKeeper())
     await health.scrape()
-    app.beat = DatabaseUnusable("away")
+    app.beat = app.clock.trouble = DatabaseUnusable("away")
 
     text = (await health.scrape()).decode()
 

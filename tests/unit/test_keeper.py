@@ -54,7 +54,9 @@ class Bench:
             on_lost=lambda: self.heard.append("lost"),
             on_failed=self.forget,
             clock=lambda: self.now,
+            is_overdue=lambda: self.overdue,
         )
+        self.overdue = False
 
 
 @pytest.fixture
@@ -194,9 +196,10 @@ async def test_who_stands_back_gives_it_up_and_does_not_claim_for_a_while(bench:
     assert bench.lease.released == 1
 
     bench.now += 29
+    before = bench.keeper.turned_at
     await bench.keeper.turn()
     assert len(bench.lease.claims) == 1
-    assert bench.keeper.turned_at == bench.now, "it turns all the same"
+    assert bench.keeper.turned_at > before, "it turns all the same"
 
     bench.now += 1
     await bench.keeper.turn()
@@ -224,6 +227,47 @@ async def test_a_claim_under_way_does_not_undo_standing_back(bench: Bench) -> No
     assert not bench.keeper.holds
     assert bench.heard == []
     assert bench.lease.released == 2, "what was claimed in between is given up as well"
+
+
+async def test_a_holder_that_starts_no_pass_when_one_is_due_gives_the_lease_up(
+    bench: Bench,
+) -> None:
+    await bench.keeper.turn()
+    bench.overdue = True
+    await bench.keeper.turn()
+    assert bench.keeper.holds, "the loop may be about to start it"
+
+    with capture_logs() as lines:
+        await bench.keeper.turn()
+    assert not bench.keeper.holds
+    assert bench.lease.released == 1
+    assert bench.keeper.gave_up_at is not None
+    assert [line["log_level"] for line in lines] == ["error"]
+
+    bench.now += LEASE_TIME.total_seconds() - 1
+    await bench.keeper.turn()
+    assert len(bench.lease.claims) == 2, "another replica has the time to take it"
+    bench.now += 1
+    await bench.keeper.turn()
+    assert bench.heard == ["taken", "taken"], "if there is none, it tries again"
+
+
+async def test_a_pass_that_is_late_and_then_starts_is_no_reason(bench: Bench) -> None:
+    await bench.keeper.turn()
+    for overdue in (True, False, True, False):
+        bench.overdue = overdue
+        await bench.keeper.turn()
+
+    assert bench.keeper.holds
+    assert bench.keeper.gave_up_at is None
+
+
+async def test_who_does_not_hold_the_lease_owes_no_pass(bench: Bench) -> None:
+    bench.lease.answer, bench.overdue = None, True
+    for _ in range(3):
+        await bench.keeper.turn()
+
+    assert bench.lease.released == 0
 
 
 async def test_a_silent_database_holds_up_neither_turn_nor_release(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.errors import ConfigurationError
-from reconciler.schedule import Cron, Every, parse_cron
+from reconciler.schedule import MAX_JITTER, Cron, Every, jitter, parse_cron
 from tests.factories import NOW
 
 
@@ -47,7 +47,54 @@ def test_cron_means_what_it_means_to_cron(expression: str, count: int, due: date
 )
 def test_nonsense_is_refused(expression: str, told: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        parse_cron(expression, NOW)
+        parse_cron(expression)
 
     assert str(refused.value).startswith(f"--cron {expression!r}: ")
     assert told in str(refused.value)
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+@pytest.mark.parametrize(
+    ("since", "wait"),
+    [
+        pytest.param(None, 30, id="the first"),
+        pytest.param(0, 30, id="the last was in time"),
+        pytest.param(2, 28, id="the last was late: the distance is from start to start"),
+        pytest.param(30, 30, id="one was missed"),
+        pytest.param(86_400, 30, id="a day was missed"),
+    ],
+)
+def test_missed_intervals_are_not_made_up_for(since: float | None, wait: float) -> None:
+    ago = None if since is None else seconds(since)
+
+    assert Every(seconds(30)).wait(NOW, ago) == seconds(wait)
+
+
+@pytest.mark.parametrize(
+    ("now", "since", "due"),
+    [
+        pytest.param(november(25, 12), None, november(25, 12, 5), id="the first"),
+        pytest.param(november(25, 12), 0, november(25, 12, 5), id="in time"),
+        pytest.param(november(25, 12) - seconds(1), 0, november(25, 12, 5), id="a second early"),
+        pytest.param(november(25, 12, 4), 240, november(25, 12, 5), id="late"),
+        pytest.param(november(26, 12), 86_400, november(26, 12, 5), id="a day was missed"),
+        pytest.param(november(20, 12), 0, november(20, 12, 5), id="the clock was set back"),
+    ],
+)
+def test_missed_cron_times_are_not_made_up_for(
+    now: datetime, since: float | None, due: datetime
+) -> None:
+    ago = None if since is None else seconds(since)
+
+    assert now + Cron("*/5 * * * *").wait(now, ago) == due
+
+
+@pytest.mark.parametrize("interval", [1, 30, 3600])
+def test_the_jitter_keeps_the_promise_of_interval_and_two_seconds(interval: int) -> None:
+    late = [jitter(Every(seconds(interval))) for _ in range(200)]
+
+    assert seconds(0) <= min(late) < max(late) <= min(MAX_JITTER, seconds(interval) / 10)
+    assert jitter(Cron("* * * * *")) == seconds(0)

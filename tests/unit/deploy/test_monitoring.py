@@ -169,7 +169,9 @@ async def test_the_document_has_each_metric_as_it_is() -> None:
     moment = timedelta(seconds=1)
     calls = {("describe", "OK"): 1}
     registry.register(
-        StateCollector(lambda: State(True, moment, NOW, moment, 1.0, calls, undecoded=0))
+        StateCollector(
+            lambda: State(True, moment, NOW, moment, 1.0, calls, undecoded=0, clock_skew=moment)
+        )
     )
 
     shown = {as_shown(family) for family in registry.collect()}
