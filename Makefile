@@ -32,7 +32,7 @@ test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 test-containers: $(STAMP) ## Run the integration tests on servers in containers
 	$(BIN)/pytest --servers=containers -n 2 --dist worksteal tests/contract tests/integration
 
-test-soak: $(STAMP) ## Kill servers and daemons at random for some minutes (SECONDS=180)
+test-soak: $(STAMP) ## Kill servers and daemons, set clocks, refuse writes at random (SECONDS=180)
 	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
 
 bench: $(STAMP) ## Measure speed, calls and memory; write docs/benchmarks.md (ten minutes)

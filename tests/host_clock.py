@@ -53,8 +53,8 @@ class HostClock:
         return replace(command, environment=environment, fresh=True)
 
 
-def host_clock(folder: Path, ahead: timedelta = timedelta()) -> HostClock:
+def host_clock(folder: Path, ahead: timedelta = timedelta(), name: str = "clock") -> HostClock:
     """A clock that is this far ahead."""
-    clock = HostClock(folder / "clock")
+    clock = HostClock(folder / name)
     clock.set(ahead)
     return clock

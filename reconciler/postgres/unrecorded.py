@@ -6,7 +6,6 @@ is what others could have known of it, in other processes and later.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -19,12 +18,13 @@ from reconciler.core.sweep import Swept
 from reconciler.ports import Heartbeat, Observer
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
+from reconciler.steady import steady
 
 
 class NoHistory(Observer):
     """Knows of the last good pass of its own process, and of nothing else."""
 
-    def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
         self._engine, self._clock = engine, clock
         self._last_good: tuple[float, timedelta, str] | None = None
         self._swept: Swept | None = None

@@ -1,4 +1,4 @@
-"""What happens to everybody during the soak: killed, stopped, suspended, in no order at all."""
+"""What happens to everybody during the soak: killed, stopped, suspended, and their clocks set."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import psutil
 
 from tests.acceptance.command import Command
 from tests.acceptance.daemon import Daemon, daemon
+from tests.host_clock import HostClock
 from tests.restartable import RestartablePostgres, RestartableTemporal
 
 #: Seconds between two blows, and that a server stays away.
 PAUSE = (2.0, 6.0)
 AWAY = (0.5, 8.0)
+#: What a host's clock is set to, off the true time: a little, an hour, years, and right.
+CLOCKS = [timedelta(seconds=s) for s in (-70, 70, -3600, 5 * 3600, -20 * 31536000, 20 * 31536000)]
+CLOCKS += [timedelta()] * 2
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Replica:
     """`reconciler run`, started again whenever it has ended, as a container is."""
 
     command: Command
+    clock: HostClock
     now: Daemon | None = None
     #: Log lines of all its lives.
     lines: list[dict[str, object]] = field(default_factory=list)
@@ -71,6 +77,7 @@ class Chaos:
         while time.monotonic() < end:
             name, blow = self.random.choice(self._blows())
             self.blows[name] += 1
+            self._set_a_clock()
             await blow()
             await asyncio.sleep(self.random.uniform(*PAUSE))
 
@@ -109,6 +116,10 @@ class Chaos:
         replica.send(signal.SIGTERM)
         assert await life.ended(20) == 0
         self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
+
+    def _set_a_clock(self) -> None:
+        self.blows["clock set"] += 1
+        self.random.choice(self.replicas).clock.set(self.random.choice(CLOCKS))
 
     async def _replica_suspended(self) -> None:
         replica = self.random.choice(self.replicas)

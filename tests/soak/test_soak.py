@@ -1,5 +1,6 @@
 """Minutes of random kills of both servers and of the daemon's replicas: `make test-soak`.
 
+The replicas' clocks are set meanwhile, and a trigger refuses some of what they write.
 RECONCILER_TEST_SOAK_SECONDS says how long (180), RECONCILER_TEST_SOAK_SEED which random kills.
 """
 
@@ -28,10 +29,12 @@ from reconciler.temporal.rpc import Rpc
 from reconciler.temporal.runtime import quiet_runtime
 from tests.acceptance.command import Command
 from tests.dynamic_config import DYNAMIC_CONFIG
+from tests.host_clock import host_clock, needs_faketime
 from tests.polling import eventually
 from tests.restartable import restartable_postgres, restartable_temporal
 from tests.soak.application import OWN_MARK, Application
 from tests.soak.chaos import Chaos, Replica
+from tests.soak.triggers import CAUSE, INSTALL, is_refused
 from tests.workflows import Scripted, charge
 
 SECONDS = float(os.environ.get("RECONCILER_TEST_SOAK_SECONDS", "180"))
@@ -42,6 +45,7 @@ SETTLED = 120.0
 
 
 @pytest.mark.soak
+@needs_faketime
 @pytest.mark.timeout(SECONDS + 420)
 async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
     async with (
@@ -49,9 +53,12 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
         restartable_temporal(dynamic_config=DYNAMIC_CONFIG) as temporal,
     ):
         await migrate(postgres.url, TableMapping())
+        await execute(postgres.url, INSTALL)
         client = await Client.connect(temporal.address, runtime=quiet_runtime())
         environment = {"DATABASE_URL": postgres.url, "TEMPORAL_ADDRESS": temporal.address}
-        replicas = [Replica(Command(environment, tmp_path, fresh=True)) for _ in range(REPLICAS)]
+        command = Command(environment, tmp_path, fresh=True)
+        clocks = [host_clock(tmp_path, name=f"clock {number}") for number in range(REPLICAS)]
+        replicas = [Replica(clock.on(command), clock) for clock in clocks]
         chaos = Chaos(postgres, temporal, replicas, random.Random(SEED))
         queue = f"soak-{uuid4()}"
         application = Application(postgres.url, client, queue, random.Random(SEED))
@@ -77,7 +84,11 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
                 for life in lives:
                     life.cancel()
                 await asyncio.wait(lives)
-        report(chaos, await verified(postgres.url, truth))
+        counts = await verified(postgres.url, truth)
+        last = await command("once", "--json")
+        assert (last.code, last.json["unknown"]) == (3, counts["refused"]), last.err
+        assert CAUSE in last.err
+        report(chaos, counts)
 
 
 async def fetch(url: str, sql: str) -> Sequence[asyncpg.Record]:
@@ -88,11 +99,24 @@ async def fetch(url: str, sql: str) -> Sequence[asyncpg.Record]:
         await connection.close()
 
 
+async def execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
 async def settled(url: str, truth: TemporalProbe) -> bool:
-    """Whether everything that says running is running."""
+    """Whether everything that says running is running, or must not be written."""
     rows = await fetch(url, "SELECT * FROM workflow_executions WHERE status = 'running'")
     await asyncio.sleep(0.5)
-    return all([isinstance(await truth.observe(as_row(row)), Open) for row in rows])
+    return all(
+        [
+            is_refused(row["id"]) or isinstance(await truth.observe(as_row(row)), Open)
+            for row in rows
+        ]
+    )
 
 
 def as_row(row: asyncpg.Record) -> RunRow:
@@ -111,6 +135,9 @@ async def verified(url: str, truth: TemporalProbe) -> Counter[str]:
         if row["error_message"] == OWN_MARK:
             assert row["id"] not in journal, "a row that was no longer running was overwritten"
             counts["written by the application"] += 1
+        elif isinstance(observed, Closed) and is_refused(row["id"]):
+            assert (row["status"], row["id"] in journal) == ("running", False), row
+            counts["refused"] += 1
         elif isinstance(observed, Closed):
             completed = observed.status is CloseStatus.COMPLETED
             assert row["status"] == ("completed" if completed else "failed"), row
@@ -148,3 +175,4 @@ def report(chaos: Chaos, counts: Counter[str]) -> None:
     assert chaos.slowest_stop < 10
     assert set(codes) <= {0, -9}, "it ends when told to or killed, and at no other time"
     assert counts["written as COMPLETED"], "there was traffic"
+    assert counts["refused"], "and a trigger"
