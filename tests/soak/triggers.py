@@ -10,16 +10,22 @@ CAUSE = "refused by a trigger of the soak"
 #: an extension, a right that is missing, a corrupted page.
 CODES = (
     *("22001", "23514", "P0001", "P0004", "45000", "TI001", "0A000", "38000", "39000", "42501"),
-    *("42883", "54000", "55000", "55P03", "40001", "40P01", "57014", "XX000", "XX001"),
+    *("42883", "54000", "55000", "XX000", "XX001"),
 )
+#: Those that say of themselves that they pass: a row that gets one of them may also be a lost race.
+PASSING = ("40001", "40P01", "55P03", "57014")
 
 INSTALL = f"""
     CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE codes text[] := '{{{",".join(CODES)}}}';
     BEGIN
-        IF current_setting('application_name') = 'reconciler'
-            AND (old.id % {REFUSED} = 0 OR random() < 0.05)
-        THEN
+        IF current_setting('application_name') <> 'reconciler' THEN
+            RETURN new;
+        END IF;
+        IF old.id % {REFUSED} <> 0 THEN
+            codes := codes || '{{{",".join(PASSING)}}}'::text[];
+        END IF;
+        IF old.id % {REFUSED} = 0 OR random() < 0.05 THEN
             RAISE EXCEPTION '{CAUSE}'
                 USING ERRCODE = codes[1 + floor(random() * cardinality(codes))];
         END IF;
