@@ -85,9 +85,10 @@ class FakeApp:
 class Bench:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     running: list[asyncio.Task[None]] = field(default_factory=list)
+    health: Health = field(init=False)
 
     def start(self, app: FakeApp, schedule: Every | Cron = HOURLY) -> asyncio.Task[None]:
-        health = Health(schedule, CollectorRegistry())
+        health = self.health = Health(schedule, CollectorRegistry())
         metrics = PassMetrics(self.registry, MODE)
         loop = Loop(cast("App", app), schedule, metrics, SdkMetrics(list), health)
         self.running.append(asyncio.create_task(loop.run()))
@@ -369,6 +370,8 @@ class TestOverdue:
         told = [line["event"] for line in lines if line["log_level"] == "error"]
         assert told == ["giving up the lease: a pass is due, and none was started"]
         assert app.did == ["release"]
+        assert bench.health.keeper is not None
+        assert bench.health.keeper.gave_up_at is None, "one has been started since"
 
     async def test_a_pass_that_runs_is_not_overdue(self, bench: Bench, steady: list[float]) -> None:
         async def for_long(report: PassReport) -> None:
