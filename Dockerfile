@@ -13,7 +13,9 @@ RUN /opt/build/bin/python -m pip install --no-cache-dir --disable-pip-version-ch
 RUN cd /opt/reconciler/lib/python3*/site-packages \
     && find . -name '*.so*' -exec strip --strip-unneeded {} + \
     && find . -type f -regex '.*\.\(c\|cpp\|h\|hpp\|pxd\|pyi\|pyx\|rs\)' -delete \
-    && rm -rf temporalio/bridge/sdk-core alembic/testing mako/testing sqlalchemy/testing greenlet/tests
+    && rm -rf temporalio/bridge/sdk-core alembic/testing mako/testing sqlalchemy/testing greenlet/tests \
+        regex/tests \
+    && find pygments/lexers -name '[a-z]*.py' ! -name python.py -delete
 COPY pyproject.toml README.md LICENSE ./
 COPY reconciler reconciler
 COPY alembic alembic

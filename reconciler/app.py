@@ -29,6 +29,7 @@ from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
 from reconciler.reconcile import run_pass
 from reconciler.recorded import reading_clock
+from reconciler.redactor import Redactor
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config import load_config
@@ -67,6 +68,7 @@ class App:
     _pruning: Sequence[Observer]
     _engine: AsyncEngine
     _probe: NamespacesProbe
+    _redactor: Redactor
     _decoding: Decoding | None = None
     _pass_log: PassLog = field(default_factory=PassLog)
 
@@ -101,7 +103,7 @@ class App:
         now = await reading_clock(report, others, self.clock.read)
         if now is None:
             return report
-        ours = [*self._pruning, *filter(None, [self._decoding])]
+        ours = [*self._pruning, *filter(None, [self._decoding]), self._redactor]
         what = self.policy, options, now, pass_log, report
         return await run_pass(store, self._probe, [self.history, *others, *ours], *what)
 
@@ -128,7 +130,7 @@ class App:
         """What the rows with these ids say by now, for people to read."""
         found = await old_values(self._engine, self.table, ids)
         return {
-            id_: replace(old, error_message=self._hidden(old.error_message))
+            id_: replace(old, error_message=await self._hidden(old.error_message))
             for id_, old in found.items()
         }
 
@@ -158,19 +160,19 @@ class App:
         now = await self.clock.read()
         return [
             Explanation(
-                stored=replace(stored, error_message=self._hidden(stored.error_message)),
-                observation=self.policy.shown(observation := await self._probe.observe(stored.row)),
+                stored=replace(stored, error_message=await self._hidden(stored.error_message)),
+                observation=(observation := await self._probe.observe(stored.row)),
                 verdict=decide(stored.row, observation, self.policy, now),
             )
             for stored in await find_rows(self._engine, self.table, workflow_id)
         ]
 
-    def _hidden(self, message: str | None) -> str | None:
-        return message and self.policy.redaction.hide(message)
+    async def _hidden(self, message: str | None) -> str | None:
+        return message and await self._redactor.hide(message)
 
     async def observe_id(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of a workflow id, with no row to match."""
-        return self.policy.shown(await self._probe.observe_current(workflow_id))
+        return await self._probe.observe_current(workflow_id)
 
 
 @asynccontextmanager
@@ -209,11 +211,16 @@ async def open_app(
         over = table.scope, table.scope_namespace(namespace.name)
         history = books.history(*over, policy.statuses)
         pruning = books.pruning(*over, settings.journal_retention)
+        redactor = Redactor(settings.redaction(), policy.error_message_limit)
         probe = NamespacesProbe(
-            rpc, start_delay=settings.grace, ask_archive=ask_archive, decoding=decoding
+            rpc,
+            start_delay=settings.grace,
+            ask_archive=ask_archive,
+            decoding=decoding,
+            redactor=redactor,
         )
         kept = history, table, DatabaseClock(engine), books, pruning
-        yield App(settings, namespace, policy, rpc, *kept, engine, probe, decoding)
+        yield App(settings, namespace, policy, rpc, *kept, engine, probe, redactor, decoding)
 
 
 def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import TypeAlias
 
 from reconciler.core.model import Finish, Verdict
 from reconciler.core.progress import Progress, Span, is_missing, up_to
@@ -23,6 +24,9 @@ from reconciler.recorded import recorded
 from reconciler.settle import Settler
 from reconciler.stopping import finished
 
+#: What takes out of a message what must not be kept.
+Redact: TypeAlias = Callable[[str], Awaitable[str]]
+
 
 async def apply_plan(
     store: Store,
@@ -34,7 +38,7 @@ async def apply_plan(
     report: PassReport,
     *,
     force: bool,
-    redact: Callable[[str], str] | None = None,
+    redact: Redact | None = None,
 ) -> PassReport:
     """Finish the rows that the plan says are to be finished, if they are still running.
 
@@ -59,7 +63,7 @@ class _Application:
         settler: Settler,
         plan: Plan,
         options: PassOptions,
-        redact: Callable[[str], str] | None,
+        redact: Redact | None,
         *,
         force: bool,
     ) -> None:
@@ -104,7 +108,7 @@ class _Application:
     async def _go_through(self, progress: Progress, batch: Sequence[tuple[int, Finish]]) -> None:
         """A batch, in as many pieces as the limits ask for."""
         while batch and self._may_go_on:
-            verdicts = [self._redacted(finish) for _, finish in batch[: self.lines_left]]
+            verdicts = [await self._redacted(finish) for _, finish in batch[: self.lines_left]]
             piece = up_to(self._changes_left, self._is_to_be_written, verdicts)
             last, _ = batch[len(piece) - 1]
             settling = asyncio.create_task(self._settle(progress, piece, last))
@@ -112,11 +116,12 @@ class _Application:
             self.lines_left -= len(piece)
             batch = batch[len(piece) :]
 
-    def _redacted(self, finish: Finish) -> Finish:
+    async def _redacted(self, finish: Finish) -> Finish:
         message = finish.outcome.error_message
         if message is None or self.redact is None:
             return finish
-        return replace(finish, outcome=replace(finish.outcome, error_message=self.redact(message)))
+        message = await self.redact(message)
+        return replace(finish, outcome=replace(finish.outcome, error_message=message))
 
     async def _settle(self, progress: Progress, verdicts: Sequence[Verdict], last: int) -> None:
         held_back = [v for v in verdicts if not self._is_to_be_written(v)]

@@ -6,8 +6,6 @@ Resumable as a backfill of a window is: the same plan again goes on at the line 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from reconciler.apply import apply_plan
@@ -23,6 +21,7 @@ from reconciler.postgres.bookkeeping import bookkeeping
 from reconciler.postgres.clock import DatabaseClock
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.mapping import map_table
+from reconciler.redactor import Redactor
 from reconciler.settings.model import Settings
 
 
@@ -50,6 +49,8 @@ async def run_plan(
         outlook = _outlook(plan, request, begun)
         if not desk.agrees(outlook):
             return None
+        limit = settings.message_limit(table.error_message_length)
+        redactor = Redactor(settings.redaction(), limit)
         lease = books.lease(table.scope, namespace, this_process(), MODE)
         new = request.new_report(settings, asked, await DatabaseClock(engine).read())
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
@@ -58,19 +59,14 @@ async def run_plan(
                 return await apply_plan(
                     books.store(table),
                     plan,
-                    [history, watching],
+                    [history, redactor, watching],
                     " or ".join(running),
                     request.options(settings),
                     PassLog(each_row=not books.journals),
                     report,
                     force=force,
-                    redact=_redact(settings, table.error_message_length),
+                    redact=redactor.line if settings.redact else None,
                 )
-
-
-def _redact(settings: Settings, column_length: int | None) -> Callable[[str], str] | None:
-    redaction, limit = settings.redaction(), settings.message_limit(column_length)
-    return partial(redaction.line, limit=limit) if redaction.patterns else None
 
 
 def _outlook(plan: Plan, request: Request, begun: PassReport | None) -> Outlook:

@@ -6,7 +6,7 @@ returns. The rules are those of docs/architecture.md, "From an observation to a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
@@ -25,7 +25,6 @@ from reconciler.core.model import (
     Unknown,
     Verdict,
 )
-from reconciler.core.redaction import Redaction
 from reconciler.core.text import one_line
 
 #: Below this many rows the share of missing ones says nothing about the set-up.
@@ -83,18 +82,10 @@ class Policy:
     #: Characters of error_message that are kept.
     error_message_limit: int = 2000
     statuses: StatusValues = field(default_factory=StatusValues)
-    #: What of a failure must not be kept.
-    redaction: Redaction = field(default_factory=Redaction)
 
     def message(self, failure: str) -> str:
-        """What is kept of a failure: one line without what must not be, cut to the limit."""
-        return self.redaction.line(failure, self.error_message_limit)
-
-    def shown(self, observation: Observation) -> Observation:
-        """What people may be shown of an observation."""
-        if not isinstance(observation, Closed) or observation.failure is None:
-            return observation
-        return replace(observation, failure=self.redaction.hide(observation.failure))
+        """What is kept of a failure: one line, cut to the limit."""
+        return one_line(failure, self.error_message_limit)
 
 
 def decide(row: RunRow, observation: Observation, policy: Policy, now: datetime) -> Verdict:

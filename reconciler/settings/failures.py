@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import regex
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from reconciler.core.redaction import Redaction
+from reconciler.core.redaction import SECONDS, Redaction
 from reconciler.settings.values import MAX_PORT, Duration
 
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -43,8 +44,8 @@ def parse_expressions(value: object) -> object:
                 f"{expression!r} holds a control character: in JSON a backslash is written twice"
             )
         try:
-            matches_nothing = re.compile(expression).search("")
-        except (re.error, RecursionError, OverflowError) as error:
+            matches_nothing = regex.compile(expression).search("", timeout=SECONDS)
+        except (regex.error, RecursionError, OverflowError, TimeoutError) as error:
             raise ValueError(f"{expression!r} is no regular expression: {error}") from None
         if matches_nothing:
             raise ValueError(f"{expression!r} matches the empty string, so it would match anything")
@@ -158,4 +159,4 @@ class FailureSettings(BaseModel):
 
     def redaction(self) -> Redaction:
         """What is cut out of failures."""
-        return Redaction(tuple(map(re.compile, self.redact)))
+        return Redaction(tuple(map(regex.compile, self.redact)))

@@ -120,7 +120,6 @@ class Settings(DatabaseSettings):
             max_missing_ratio=self.max_missing_ratio,
             error_message_limit=self.message_limit(column_length),
             statuses=self.status_values(),
-            redaction=self.redaction(),
         )
 
     def pass_options(self, mode: str, *, dry_run: bool) -> PassOptions:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from reconciler.core.model import Missing, Observation, RunRow, Unknown
+from reconciler.core.model import Closed, Missing, Observation, RunRow, Unknown
+from reconciler.redactor import Redactor
 from reconciler.temporal.codes import NamespaceUnusable
 from reconciler.temporal.decoding import Decoding
 from reconciler.temporal.namespace import Namespace
@@ -37,9 +38,11 @@ class NamespacesProbe:
         *,
         ask_archive: bool = False,
         decoding: Decoding | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
-        """As for `TemporalProbe`."""
+        """As for `TemporalProbe`. `redactor`: nothing else sees a failure before it has."""
         self._rpc = rpc
+        self._redactor = redactor
         self._visibility = Visibility(start_delay)
         self._probe = partial(
             TemporalProbe,
@@ -98,7 +101,7 @@ class NamespacesProbe:
         if isinstance(probe, Unknown):
             return probe
         try:
-            observed = await probe.observe(row)
+            observed = await self._redacted(await probe.observe(row))
         except NamespaceUnusable as error:
             if probe is self._own:
                 raise
@@ -111,7 +114,12 @@ class NamespacesProbe:
 
     async def observe_current(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of an id in the connection's namespace."""
-        return await self._own.observe_current(workflow_id)
+        return await self._redacted(await self._own.observe_current(workflow_id))
+
+    async def _redacted(self, observed: Observation) -> Observation:
+        if self._redactor and isinstance(observed, Closed) and observed.failure is not None:
+            return replace(observed, failure=await self._redactor.hide(observed.failure))
+        return observed
 
     async def describe(self, name: str) -> Namespace | Unknown:
         """A namespace that rows name, as a pass finds it: one it cannot use makes them unknown.

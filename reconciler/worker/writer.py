@@ -24,6 +24,7 @@ from reconciler.postgres.engine import (
 )
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.write import own_row_write
+from reconciler.redactor import Redactor
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 WRITE_TIMEOUT = 5
 #: Milliseconds that the server may wait for the row, while another transaction has it locked.
 LOCK_TIMEOUT = 3_000
+#: Seconds of `WRITE_TIMEOUT` for redaction: beyond it, the text is replaced as a whole.
+REDACTION_TIMEOUT = 1.0
 
 #: A row without a run id that was made this much later than the workflow started is for a later
 #: one. Wide, since database and Temporal have clocks of their own.
@@ -49,7 +52,7 @@ class RowWriter:
     def __init__(self, engine: AsyncEngine, settings: TableSettings, *, owned: bool) -> None:
         self._engine = engine
         self._settings = settings
-        self._redaction = settings.redaction()
+        self._redactor: Redactor | None = None
         self._owned = owned
         self._is_ours = isinstance(engine.dialect, PoolerSafeDialect)
         self._written: tuple[MappedTable, Statement | sa.Select[Any]] | None = None
@@ -131,8 +134,7 @@ class RowWriter:
 
     async def _write(self, given: Mapping[str, object], error_message: str | None) -> bool:
         table, statement = await self._mapped()
-        limit = self._settings.message_limit(table.error_message_length)
-        message = error_message and self._redaction.line(error_message, limit)
+        message = error_message and await self._message(table, error_message)
         given = {**given, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
             if isinstance(statement, Statement):
@@ -145,6 +147,12 @@ class RowWriter:
                 found = await connection.scalar(statement, given)
                 await connection.commit()
                 return bool(found)
+
+    async def _message(self, table: MappedTable, text: str) -> str:
+        if self._redactor is None:
+            limit = self._settings.message_limit(table.error_message_length)
+            self._redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
+        return await self._redactor.line(text)
 
     async def _mapped(self) -> tuple[MappedTable, Statement | sa.Select[Any]]:
         # Kept once it was found to fit; what does not fit is looked at anew, it may be mended.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from reconciler.apply import apply_plan
+from reconciler.apply import Redact, apply_plan
 from reconciler.core.model import RowId, Verdict
 from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
@@ -46,7 +46,7 @@ async def apply(
     *,
     report: PassReport | None = None,
     force: bool = False,
-    redact: Callable[[str], str] | None = None,
+    redact: Redact | None = None,
     **options: int,
 ) -> PassReport:
     return await apply_plan(

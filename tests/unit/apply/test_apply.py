@@ -110,7 +110,10 @@ async def test_a_plan_made_before_there_was_anything_to_redact_is_redacted(tmp_p
     plan = read_plan(await make_plan(tmp_path / "plan.jsonl", [verdict, *finishes(3)]))
     store = table(2, 3)
 
-    await apply(store, plan, redact=lambda text: text.replace("ada@x.org", "[redacted]"))
+    async def redact(text: str) -> str:
+        return text.replace("ada@x.org", "[redacted]")
+
+    await apply(store, plan, redact=redact)
 
     assert store.finished[2].error_message == "Refused: [redacted]"
     assert store.finished[3].error_message is None

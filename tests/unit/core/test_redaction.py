@@ -3,20 +3,18 @@ from __future__ import annotations
 import re
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.model import CloseStatus, Finish, Unknown
 from reconciler.core.redaction import MARGIN, Redaction
 from reconciler.core.text import LONGEST, one_line
-from reconciler.core.verdict import decide
-from tests.factories import NOW, closed, policy, row
 
 MAIL = r"[\w.]+@[\w.]+"
 
 
 def redaction(*expressions: str) -> Redaction:
-    return Redaction(tuple(map(re.compile, expressions)))
+    return Redaction(tuple(map(regex.compile, expressions)))
 
 
 @pytest.mark.parametrize(
@@ -82,21 +80,32 @@ def test_no_digit_is_left(text: str, limit: int) -> None:
     assert len(line) <= limit
 
 
-def test_a_verdict_holds_no_more_than_may_be_kept() -> None:
-    hiding = policy(redaction=redaction(MAIL))
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("(a+)+$", "a" * 50_000 + "!"),
+        ("(a|aa)+$", "a" * 50_000 + "!"),
+        (r"(\w+\s?)*!$", "a" * 50_000 + "!x"),
+        (r"(.*a){20}$", "ab" * 25_000),
+        (r"(.+?)\1+$", "a" * 50_000 + "!"),
+        ("KEY-.*?-END", "KEY-" * 25_000),
+    ],
+)
+def test_an_expression_that_backtracks_without_end_is_given_up(expression: str, text: str) -> None:
+    with pytest.raises(TimeoutError):
+        redaction(expression).hide(text, LONGEST)
 
-    verdict = decide(row(), closed(CloseStatus.FAILED, "Refused: ada@x.org"), hiding, NOW)
 
-    assert isinstance(verdict, Finish)
-    assert verdict.outcome.error_message == "Refused: [redacted]"
+def test_a_text_is_searched_a_margin_beyond_what_is_kept_and_no_further() -> None:
+    for before in range(0, 60_000, 3_000):
+        text = "-" * before + "x" * (MARGIN - 1) + "END" + "-" * 200_000
+        line = redaction("x{5000,}END").line(text, 2000)
+        assert "x" not in line
+        assert len(line) <= 2000
+    assert len(redaction("q").hide("-" * 90_000, 2000)) < 10_000
 
 
-def test_people_are_shown_no_more_than_may_be_kept() -> None:
-    hiding = policy(redaction=redaction(MAIL))
+def test_blanks_that_are_dropped_do_not_count_as_searched() -> None:
+    text = "one  word " * 5_000
 
-    shown = hiding.shown(closed(CloseStatus.CANCELED, "canceled: ada@x.org"))
-
-    assert shown == closed(CloseStatus.CANCELED, "canceled: [redacted]")
-    assert hiding.shown(closed()) == closed()
-    # What the server says about itself is not the workflow's data.
-    assert hiding.shown(Unknown("internal: ada@x.org")) == Unknown("internal: ada@x.org")
+    assert redaction("q").line(text, 2000) == one_line(text, 2000)
