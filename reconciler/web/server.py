@@ -8,21 +8,18 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from functools import partial
 
 import h11
 import structlog
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reconciler.errors import ConfigurationError
+from reconciler.web.connections import IDLE_TIME, Connection, Crowd, Door, connection_limit
 
-#: Seconds that a connection may live: Prometheus and probes come again, and who sends half a
-#: request and waits must not keep others out for as long as a probe may fail.
-CONNECTION_TIME = 10.0
-#: Connections at a time; more are told so (503).
-CONNECTIONS = 256
+#: Connections that the system keeps until they are accepted.
+BACKLOG = 1024
 
 log = structlog.get_logger(__name__)
 
@@ -33,24 +30,28 @@ async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
     listening = _bind(host, port)
     config = uvicorn.Config(
         web,
-        http=_ShortLived,
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
         log_level="error",
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=2 * int(IDLE_TIME),  # a connection ends itself before
         timeout_graceful_shutdown=1,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listening]))
+    config.load()
+    server, crowd = _Server(config), Crowd(connection_limit())
+    door = Door(listening, crowd, partial(Connection, crowd, config, server.server_state, {}))
+    task = asyncio.create_task(server.serve(sockets=[]))
     bound_host, bound_port = listening.getsockname()[:2]
+    door.open()
     log.info("listening", host=bound_host, port=bound_port)
     try:
         yield
     finally:
+        door.close()
         server.should_exit = True
         await task
 
@@ -60,8 +61,8 @@ def _bind(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # :: is everybody, as 0.0.0.0 is; a check from inside asks 127.0.0.1.
         everybody = address[0] == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(
-            address[:2], family=family, backlog=CONNECTIONS, dualstack_ipv6=everybody
+        listening = socket.create_server(
+            address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=everybody
         )
     except OSError as error:
         # asyncio's and Python's own words repeat the address.
@@ -71,6 +72,8 @@ def _bind(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}, port {port} ({reason}): "
             "set RECONCILER_HTTP_HOST and RECONCILER_HTTP_PORT"
         ) from None
+    listening.settimeout(0)
+    return listening
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
@@ -85,15 +88,3 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _ShortLived(H11Protocol):
-    """Hangs up after a while, whatever the peer does or leaves undone."""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._end = self.loop.call_later(CONNECTION_TIME, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end.cancel()
-        super().connection_lost(exc)
