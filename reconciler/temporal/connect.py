@@ -14,7 +14,7 @@ from temporalio.runtime import Runtime
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, TemporalUnusable
 from reconciler.temporal.api_key import KeyFile
-from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.limiter import LIST_FLOOR_RPS, RateLimiter
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.route import Route
 from reconciler.temporal.rpc import Rpc
@@ -53,7 +53,7 @@ async def connect(
             client = await Client.connect(**arguments, runtime=runtime or quiet_runtime())
             if key_file is not None:
                 key_file.on_change = client.service_client.update_api_key
-            lists = RateLimiter(visibility_rps)
+            lists = RateLimiter(visibility_rps, floor=LIST_FLOOR_RPS)
             rpc = Rpc(client, RateLimiter(max_rps), key_file, list_limiter=lists)
             return rpc, await describe_namespace(rpc)
     except TimeoutError as error:

@@ -27,6 +27,14 @@ HOLD_SECONDS, MAX_HOLD_SECONDS = 60.0, 960.0
 RECOVERY_PER_SECOND = 0.05
 #: Slots that passed unused may be made up for, but in no burst that could be felt.
 CATCH_UP_SECONDS = 0.05
+#: Without a limit, what a rejection halves and recovery is measured by is the busiest second of the
+#: last one to two times this: not the present one, which may hold a probe and nothing else.
+TRAFFIC_SECONDS = 60.0
+#: And this at the least, calls per second: a rejection after little traffic says nothing about how
+#: much would be too much. The default limit, which is harmless on every server.
+FLOOR_RPS = 100.0
+#: The same for lists, which have a quota of their own.
+LIST_FLOOR_RPS = 5.0
 
 
 class RateLimiter:
@@ -37,17 +45,22 @@ class RateLimiter:
         max_rps: float,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        floor: float = FLOOR_RPS,
     ) -> None:
+        """`floor`: see `FLOOR_RPS`."""
         self._clock, self._sleep = clock, sleep
         self._ceiling = max_rps or math.inf
-        #: What recovery is measured by: the ceiling, or without one the rate first rejected.
+        self._floor = floor
+        #: What recovery is measured by: the ceiling, or without one the traffic when rejected.
         self._full_rate = self._rate = self._ceiling
         now = clock()
-        self._next_slot = self._raised_at = self._second_began = now
+        self._next_slot = self._raised_at = self._second_began = self._period_began = now
         self._lowered_at, self._settled, self._hold = -math.inf, True, HOLD_SECONDS
         #: What the server takes and leaves something to others; from here we probe for more.
         self._held = self._ceiling
-        self._calls_this_second = self._calls_last_second = 0
+        self._calls_this_second = 0
+        #: The most calls in one second, of this period and the one before.
+        self._busiest = self._busiest_before = 0
 
     @property
     def rate(self) -> float:
@@ -72,17 +85,19 @@ class RateLimiter:
     def throttled(self) -> None:
         """The server answered RESOURCE_EXHAUSTED: halve the rate, at most once a second.
 
+        Halved is what was really sent, if that is less than the rate in force.
         If it was on its way up again, go back to where it came from, and stay there for longer.
         """
         now = self._clock()
         quiet = now - self._lowered_at
         if quiet < ONE_SIGNAL_SECONDS:
             return
-        if math.isinf(self._rate):
-            self._rate = self._full_rate = max(self._calls_this_second, self._calls_last_second)
+        traffic = max(self._busiest, self._busiest_before, self._floor)
+        if math.isinf(self._ceiling):
+            self._full_rate = traffic
         probed = self._settled and quiet < 2 * self._hold and self._rate > self._held
         self._hold = min(2 * self._hold, MAX_HOLD_SECONDS) if probed else HOLD_SECONDS
-        self._rate = self._held if probed else max(self._rate / 2, MIN_RPS)
+        self._rate = self._held if probed else max(min(self._rate, traffic) / 2, MIN_RPS)
         self._settled = probed
         self._lowered_at, self._raised_at = now, now + self._hold
         self._next_slot = max(self._next_slot, now)
@@ -100,6 +115,9 @@ class RateLimiter:
 
     def _count(self, now: float) -> None:
         if now - self._second_began >= 1:
-            self._calls_last_second = self._calls_this_second
             self._calls_this_second, self._second_began = 0, now
+        if (passed := now - self._period_began) >= TRAFFIC_SECONDS:
+            self._busiest_before = self._busiest if passed < 2 * TRAFFIC_SECONDS else 0
+            self._busiest, self._period_began = 0, now
         self._calls_this_second += 1
+        self._busiest = max(self._busiest, self._calls_this_second)

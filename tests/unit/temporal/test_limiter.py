@@ -6,12 +6,16 @@ import math
 
 import pytest
 
+from reconciler.settings.model import Settings
 from reconciler.temporal.limiter import (
+    FLOOR_RPS,
     HOLD_SECONDS,
+    LIST_FLOOR_RPS,
     MAX_HOLD_SECONDS,
     MIN_RPS,
     RECOVERY_PER_SECOND,
     SETTLED_SECONDS,
+    TRAFFIC_SECONDS,
     RateLimiter,
 )
 
@@ -29,9 +33,25 @@ class Clock:
         self.now += seconds
 
 
-def limiter(max_rps: float) -> tuple[RateLimiter, Clock]:
+def limiter(max_rps: float, floor: float = FLOOR_RPS) -> tuple[RateLimiter, Clock]:
     clock = Clock()
-    return RateLimiter(max_rps, clock, clock.sleep), clock
+    return RateLimiter(max_rps, clock, clock.sleep, floor), clock
+
+
+async def traffic(limit: RateLimiter, clock: Clock, rps: int, seconds: int) -> None:
+    """Calls that the server answers at this pace."""
+    for _ in range(rps * seconds):
+        await limit.acquire()
+        clock.now += 1 / rps
+
+
+async def seconds_until(rate: float, limit: RateLimiter, clock: Clock) -> float:
+    """How long it takes for the rate to rise, with a call now and then."""
+    began = clock.now
+    while limit.rate < rate:
+        clock.now += 0.5
+        await limit.acquire(wait=False)
+    return clock.now - began
 
 
 async def calls_in(seconds: float, limit: RateLimiter, clock: Clock) -> int:
@@ -229,3 +249,124 @@ async def test_without_a_limit_the_rate_that_was_refused_is_halved() -> None:
     limit.throttled()
 
     assert limit.rate == pytest.approx(100, rel=0.05)
+
+
+class TestWithoutALimit:
+    """Of a rejection, the first thing that is known of how much is too much."""
+
+    async def test_a_first_call_that_is_rejected(self) -> None:
+        limit, clock = limiter(0)
+        await limit.acquire()
+
+        limit.throttled()
+
+        assert limit.rate == FLOOR_RPS / 2
+        assert await seconds_until(FLOOR_RPS, limit, clock) < 2 * HOLD_SECONDS
+
+    async def test_a_rejection_before_any_call_is_counted(self) -> None:
+        limit, _ = limiter(0)
+
+        limit.throttled()
+
+        assert limit.rate == FLOOR_RPS / 2
+
+    async def test_probes_between_two_passes_do_not_hide_what_the_server_took(self) -> None:
+        limit, clock = limiter(0)
+        await traffic(limit, clock, 800, 3)
+        for _ in range(6):
+            clock.now += 8
+            await limit.acquire(wait=False)
+        await limit.acquire()
+
+        limit.throttled()
+
+        assert limit.rate == pytest.approx(400, rel=0.01)
+        assert await seconds_until(800, limit, clock) < 2 * HOLD_SECONDS
+
+    async def test_what_it_took_long_ago_counts_for_nothing(self) -> None:
+        limit, clock = limiter(0)
+        await traffic(limit, clock, 800, 3)
+        for _ in range(3):
+            clock.now += TRAFFIC_SECONDS
+            await limit.acquire(wait=False)
+
+        limit.throttled()
+
+        assert limit.rate == FLOOR_RPS / 2
+
+    async def test_a_long_silence_counts_for_nothing_either(self) -> None:
+        limit, clock = limiter(0)
+        await traffic(limit, clock, 800, 3)
+        clock.now += 10 * TRAFFIC_SECONDS
+        await limit.acquire()
+
+        limit.throttled()
+
+        assert limit.rate == FLOOR_RPS / 2
+
+    async def test_a_clock_that_stands_still_within_a_burst(self) -> None:
+        limit, _ = limiter(0)
+        for _ in range(500):
+            await limit.acquire()
+
+        limit.throttled()
+
+        assert limit.rate == 250
+
+    async def test_a_clock_that_ticks_in_seconds(self) -> None:
+        limit, clock = limiter(0)
+        for _ in range(5):
+            for _ in range(300):
+                await limit.acquire()
+            clock.now += 1
+
+        limit.throttled()
+
+        assert limit.rate == 150
+
+    async def test_a_rate_that_has_risen_beyond_the_traffic_gives_way_at_once(self) -> None:
+        limit, clock = limiter(0)
+        await settled(limit, clock)
+        await seconds_until(5_000, limit, clock)
+        await traffic(limit, clock, 400, 3)
+
+        limit.throttled()
+
+        assert limit.rate == pytest.approx(200, rel=0.05)
+
+    async def test_lists_have_a_floor_of_their_own(self) -> None:
+        limit, clock = limiter(0, LIST_FLOOR_RPS)
+        await limit.acquire()
+
+        limit.throttled()
+
+        assert limit.rate == LIST_FLOOR_RPS / 2
+        assert await seconds_until(LIST_FLOOR_RPS, limit, clock) < 2 * HOLD_SECONDS
+
+
+async def test_what_was_sent_is_halved_where_it_is_less_than_the_limit() -> None:
+    limit, clock = limiter(1_000)
+    await traffic(limit, clock, 300, 3)
+
+    limit.throttled()
+
+    assert limit.rate == pytest.approx(150, rel=0.01)
+
+
+@pytest.mark.parametrize("max_rps", [2, 50, 100])
+async def test_the_floor_raises_no_rate(max_rps: float) -> None:
+    limit, clock = limiter(max_rps)
+
+    limit.throttled()
+    assert limit.rate == max(max_rps / 2, MIN_RPS)
+
+    clock.now += 1
+    limit.throttled()
+    assert limit.rate == max(max_rps / 4, MIN_RPS)
+
+
+def test_the_floors_are_the_limits_that_are_set_by_default() -> None:
+    fields = Settings.model_fields
+
+    assert fields["max_rps"].default == FLOOR_RPS
+    assert fields["visibility_rps"].default == LIST_FLOOR_RPS
