@@ -13,12 +13,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
-
-import structlog
 
 from reconciler.core.model import Observation, RunRow, Unknown
 from reconciler.core.progress import Span
@@ -27,8 +25,6 @@ from reconciler.ports import Probe, Store
 
 #: Pages between being read and being settled, at the most.
 PAGES = 4
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +71,8 @@ class Feeding:
     #: Rows per page, and rows asked about at the same time.
     size: int
     concurrency: int
+    #: Hears of bugs of ours that end nothing: the event, the error, and the row it was about.
+    on_bug: Callable[[str, Exception, RunRow | None], None]
     #: Rows at the most.
     rows: int = sys.maxsize
 
@@ -178,7 +176,7 @@ class Feed:
 
     async def _screen(self) -> None:
         while page := await self._read_pages.get():
-            await _screen(self._screening, page)
+            await self._try_to_screen(page)
             for index, observation in enumerate(page.observations):
                 if observation is None:
                     self._to_ask.put_nowait((page, index))
@@ -190,27 +188,25 @@ class Feed:
     async def _ask(self) -> None:
         while asked := await self._to_ask.get():
             page, index = asked
-            page.answer(index, await _observe(self._probe, page.rows[index]))
+            page.answer(index, await self._observe(page.rows[index]))
             if not page.unanswered:
                 self._screening.learn(page)
                 self._news.set()
 
+    async def _try_to_screen(self, page: Page) -> None:
+        try:
+            await self._screening.screen(page)
+        except Unusable:
+            raise
+        except Exception as error:
+            self._feeding.on_bug("could not screen a page: its rows are described", error, None)
 
-async def _screen(screening: Screening, page: Page) -> None:
-    try:
-        await screening.screen(page)
-    except Unusable:
-        raise
-    except Exception:
-        log.exception("could not screen a page: its rows are described")
-
-
-async def _observe(probe: Probe, row: RunRow) -> Observation:
-    try:
-        return await probe.observe(row)
-    except Unusable:
-        raise
-    except Exception as error:
-        # A row that trips over a bug of ours must not keep the others from being repaired.
-        log.exception("could not judge a row", workflow_id=row.workflow_id, row_id=str(row.id))
-        return Unknown(f"internal error: {error!r}")
+    async def _observe(self, row: RunRow) -> Observation:
+        try:
+            return await self._probe.observe(row)
+        except Unusable:
+            raise
+        except Exception as error:
+            # A row that trips over a bug of ours must not keep the others from being repaired.
+            self._feeding.on_bug("could not judge a row", error, row)
+            return Unknown(f"internal error: {error!r}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import structlog
 
-from reconciler.core.model import Finish, Leave, LeaveReason, RowId
+from reconciler.core.causes import Causes, in_words
+from reconciler.core.model import Finish, Leave, LeaveReason, RunRow
 from reconciler.core.report import PassReport
 from reconciler.ports import Written
-
-#: Rows whose trouble is remembered as told; beyond that it is told again.
-MAX_TOLD = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -19,22 +18,23 @@ log = structlog.get_logger(__name__)
 class PassLog:
     """The lines of one pass after the other.
 
-    What is wrong is a warning when it is new, and not again in every pass: a loop would fill the
-    log with rows that nobody has come round to mend.
+    What is wrong is a warning when it is new, and not again in every pass. Of each cause only the
+    first few rows have a line; how many more there are is in one line at the end of the pass.
     """
 
     def __init__(self, *, each_row: bool = True) -> None:
         """`each_row`: whether a row that is finished is worth a line, or the journal will do."""
         self._each_row = each_row
-        self._told: dict[RowId | None, str] = {}
+        self._causes, self._bugs = Causes(), Causes()
 
     def left(self, leave: Leave) -> None:
         """A row that stays as it is: worth a line only if nobody could tell why."""
         if leave.reason is LeaveReason.OPEN:
-            self._told.pop(leave.row.id, None)
             return
         unknown = leave.reason is LeaveReason.UNKNOWN
-        self._level(leave.row.id, leave.detail or "", wrong=unknown)(
+        news = unknown and self._causes.is_news(leave.detail or "", leave.row.id)
+        level = log.warning if news else log.debug
+        level(
             "left",
             workflow_id=leave.row.workflow_id,
             run_id=leave.row.run_id,
@@ -55,7 +55,7 @@ class PassLog:
             "pass_id": report.pass_id,
         }
         if cause := written.refused.get(outcome.row.id):
-            level = self._level(outcome.row.id, cause, wrong=True)
+            level = log.warning if self._causes.is_news(cause, outcome.row.id) else log.debug
             level("refused by the database", **told, cause=cause)
         elif outcome.row.id not in written.ids:
             log.debug("lost race: no longer running", **told)
@@ -65,15 +65,26 @@ class PassLog:
 
     def breaker(self, missing: int, scanned: int, held_back: int) -> None:
         """Most rows are missing."""
-        self._level(None, "most", wrong=True)(
+        level = log.warning if self._causes.is_news("most rows are missing") else log.debug
+        level(
             "most rows are unknown to Temporal: is this the right cluster and namespace?",
             missing=missing,
             scanned=scanned,
             held_back=held_back,
         )
 
+    def bug(self, event: str, error: Exception, row: RunRow | None = None) -> None:
+        """A bug of ours that ended nothing: one traceback for each place that it comes from."""
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        where = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in place)
+        if not self._bugs.is_news(f"{type(error).__name__} at {where}"):
+            return
+        of = {} if row is None else {"workflow_id": row.workflow_id, "row_id": str(row.id)}
+        log.error(event, **of, exc_info=error)
+
     def end(self, report: PassReport) -> None:
         """One line for a pass that changed something; a quiet one would only fill the log."""
+        self._sum_up(report)
         level = log.info if report.changed and not report.dry_run else log.debug
         level(
             "pass",
@@ -87,14 +98,13 @@ class PassLog:
             seconds=round(report.duration_seconds, 3),
         )
 
-    def _level(self, of: RowId | None, why: str, *, wrong: bool) -> Any:
-        """A warning if something is wrong with this row that was not told in the last pass."""
-        if not wrong:
-            self._told.pop(of, None)
-            return log.debug
-        if self._told.get(of) == why:
-            return log.debug
-        if len(self._told) >= MAX_TOLD:
-            self._told.clear()
-        self._told[of] = why
-        return log.warning
+    def _sum_up(self, report: PassReport) -> None:
+        if report.error is not None and not report.scanned:
+            return  # it has looked at nothing, so that what was wrong before still is
+        if beyond := self._causes.end_round():
+            log.warning(
+                "more rows were left or refused for these causes",
+                rows=sum(beyond.values()),
+                why=in_words(beyond),
+                pass_id=report.pass_id,
+            )

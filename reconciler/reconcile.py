@@ -139,7 +139,8 @@ class _Pass:
         While one page is settled, others are read and asked about. If the pass is stopped, or
         Temporal becomes unusable, what has been answered is settled nevertheless.
         """
-        feeding = Feeding(self.options.batch_size, self.options.concurrency, rows)
+        size, concurrency = self.options.batch_size, self.options.concurrency
+        feeding = Feeding(size, concurrency, self.settler.log.bug, rows)
         async with Feed(self.store, self.probe, span, feeding, screening) as feed:
             while page := await self._next(feed):
                 verdicts = self._judge(page)

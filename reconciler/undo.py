@@ -13,14 +13,15 @@ from typing import Protocol
 
 import structlog
 
+from reconciler.core.causes import Causes, in_words
 from reconciler.core.report import Report
 from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport, why_kept
 from reconciler.errors import Unusable
 from reconciler.settle import then_pause
 from reconciler.stopping import finished, stopping, through
 
-#: Rows not put back that get a line in the log each; the others are only counted.
-MAX_TOLD = 100
+#: Rows not put back that get a line in the log each, per cause; the others are only counted.
+MAX_LINES = 20
 
 log = structlog.get_logger(__name__)
 
@@ -63,23 +64,24 @@ async def run_undo(
 
     Cancelled, it stops after the statement under way; cancelled again, it ends at once.
     """
-    started = time.monotonic()
+    started, causes = time.monotonic(), Causes(MAX_LINES)
     try:
         with stopping(report):
             await history.on_start(report)
-            await _Undo(journal, report).run(batch_size)
+            await _Undo(journal, report, causes).run(batch_size)
     except Unusable as error:
         report.error = str(error)
     report.duration_seconds = time.monotonic() - started
     await through(history.on_pass(report))
+    if beyond := causes.end_round():
+        log.warning("more rows are left alone", rows=sum(beyond.values()), why=in_words(beyond))
     _tell_the_end(report)
     return report
 
 
 class _Undo:
-    def __init__(self, journal: Journal, report: UndoReport) -> None:
-        self.journal, self.report = journal, report
-        self.told = 0
+    def __init__(self, journal: Journal, report: UndoReport, causes: Causes) -> None:
+        self.journal, self.report, self.causes = journal, report, causes
 
     async def run(self, batch_size: int) -> None:
         """Every change of the pass, a page at a time."""
@@ -136,12 +138,10 @@ class _Undo:
         self.report.left[reason] += 1
         if reason is Kept.AS_BEFORE:
             return
-        self.told += 1
         why = {"reason": reason.value, "cause": cause} if cause else {"reason": reason.value}
-        level = log.warning if self.told <= MAX_TOLD else log.debug
+        news = self.causes.is_news(": ".join(why.values()), change.id)
+        level = log.warning if news else log.debug
         level("left alone", **_row(change), **why)
-        if self.told == MAX_TOLD + 1:
-            log.warning("more rows are left alone: they are counted, and told at the level debug")
 
 
 def _row(change: Change) -> Mapping[str, str | None]:

@@ -19,6 +19,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
+from reconciler.core.causes import MAX_CAUSES, OTHER, in_words
 from reconciler.core.report import PassReport
 from reconciler.ports import Observer
 from reconciler.temporal.attributes import encoded_attributes, with_messages
@@ -30,8 +31,6 @@ MAX_AWAY = 3
 REST = 60.0
 #: Seconds. A codec that takes longer is as good as away: thousands of rows would wait for it.
 SLOW = 1.0
-#: Reasons that are told apart in one pass.
-MAX_REASONS = 20
 
 #: What a decoder is tried with.
 SAMPLE = {"message": "a sample of the reconciler", "stack_trace": ""}
@@ -118,7 +117,7 @@ class Decoding(Observer):
         log.warning(
             "some failures could not be decoded, their text is that of the encoded failure",
             failures=self._untold.total(),
-            why="; ".join(f"{why} ({count})" for why, count in self._untold.most_common(3)),
+            why=in_words(dict(self._untold.most_common(3))),
         )
         self._untold.clear()
 
@@ -155,8 +154,8 @@ class Decoding(Observer):
     def _note(self, error: Exception) -> None:
         # The text of an unknown error may hold anything, also what is not to be seen.
         why = str(error) if isinstance(error, Undecodable) else type(error).__name__
-        if why not in self._untold and len(self._untold) >= MAX_REASONS:
-            why = "other reasons"
+        if why not in self._untold and len(self._untold) >= MAX_CAUSES:
+            why = OTHER
         self._untold[why] += 1
         self.undecoded += 1
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import structlog
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
+from reconciler.core.causes import Causes, in_words
 from reconciler.core.model import RunRow
 from reconciler.errors import TemporalUnusable
 from reconciler.temporal.codes import Overloaded, RowError
@@ -53,12 +54,18 @@ class Visibility:
         self._heads: dict[str, str] = {}
         self._heads_before: Mapping[str, str] = {}
         self._refused: set[str] = set()
-        self._told: dict[str, str] = {}
+        self._causes = Causes()
 
     def begin(self) -> None:
         """A pass begins: who refused to be asked may have changed their mind."""
         self._heads, self._heads_before = {}, self._heads
         self._refused.clear()
+        if beyond := self._causes.end_round():
+            log.warning(
+                "visibility could not be asked in more namespaces",
+                namespaces=sum(beyond.values()),
+                why=in_words(beyond),
+            )
 
     def note_open(self, row: RunRow, info: WorkflowExecutionInfo) -> None:
         """A description shows that the row's chain goes on, as this run."""
@@ -110,9 +117,8 @@ class Visibility:
 
     def _refuse(self, namespace: str, why: str) -> None:
         self._refused.add(namespace)
-        level = log.debug if self._told.get(namespace) == why else log.warning
+        level = log.warning if self._causes.is_news(why, namespace) else log.debug
         level("visibility cannot be asked, so every row is described", why=why, namespace=namespace)
-        self._told[namespace] = why
 
 
 async def _open_runs(

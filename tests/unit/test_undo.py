@@ -13,7 +13,7 @@ from reconciler import undo as module
 from reconciler.core.report import PassOutcome, Report
 from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport
 from reconciler.errors import DatabaseUnusable
-from reconciler.undo import MAX_TOLD, run_undo
+from reconciler.undo import MAX_LINES, run_undo
 from tests.factories import NOW
 
 AS_LEFT = Standing(exists=True, same_run=True, has_old=False, has_new=True)
@@ -122,15 +122,16 @@ async def test_which_rows_are_left_alone_and_why_is_told() -> None:
 
 @pytest.mark.parametrize("more", [0, 1, 50])
 async def test_of_very_many_the_first_are_told_and_that_there_are_more(more: int) -> None:
-    rows = MAX_TOLD + more
+    rows = MAX_LINES + more
     journal = FakeJournal(rows, now=dict.fromkeys(range(1, rows + 1), CHANGED))
     with capture_logs() as lines:
         await undo(journal, batch_size=7)
 
-    told = [line["event"] for line in lines if line["log_level"] == "warning"]
-    assert told[:MAX_TOLD] == ["left alone"] * MAX_TOLD
-    assert len(told) == MAX_TOLD + min(more, 1)
-    assert more == 0 or told[-1].startswith("more rows are left alone")
+    told = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in told[:MAX_LINES]] == ["left alone"] * MAX_LINES
+    assert [(line["event"], line["rows"], line["why"]) for line in told[MAX_LINES:]] == [
+        ("more rows are left alone", more, f"changed ({more})")
+    ] * min(more, 1)
 
 
 async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None:

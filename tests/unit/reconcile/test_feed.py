@@ -13,6 +13,7 @@ from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome
 from reconciler.errors import DatabaseUnusable, TemporalUnusable, Unusable
 from reconciler.feed import PAGES, Feed, Feeding, Page, Screening
+from reconciler.pass_log import PassLog
 from reconciler.ports import Probe
 from tests.factories import closed
 from tests.fakes import MemoryStore, ScriptedProbe
@@ -55,7 +56,7 @@ def feed(
     store: MemoryStore, probe: Probe, screening: Screening | None = None, **feeding: int
 ) -> Feed:
     span = Span(None, max(int(str(id_)) for id_ in store.running))
-    given = Feeding(**{"size": 2, "concurrency": 4, **feeding})
+    given = Feeding(**{"size": 2, "concurrency": 4, **feeding}, on_bug=PassLog().bug)
     return Feed(store, probe, span, given, screening or Screening())
 
 

@@ -11,11 +11,11 @@ from structlog.typing import EventDict
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
 
+from reconciler.core.causes import MAX_CAUSES
 from reconciler.temporal.close import describe_close
 from reconciler.temporal.decoding import (
     AT_ONCE,
     MAX_AWAY,
-    MAX_REASONS,
     REST,
     SLOW,
     CodecAway,
@@ -162,13 +162,13 @@ async def test_one_line_for_a_pass_with_the_reasons_by_number() -> None:
 async def test_reasons_without_end_do_not_fill_the_memory() -> None:
     decoder = raising(Undecodable("0"))
     decoding = Decoding(decoder, 5)
-    for number in range(MAX_REASONS + 10):
+    for number in range(MAX_CAUSES + 10):
         decoder.do = raising(Undecodable(str(number))).do
         await text(decoding)
 
     (line,) = told(decoding)
-    assert line["failures"] == MAX_REASONS + 10
-    assert line["why"].startswith("other reasons (10); ")
+    assert line["failures"] == MAX_CAUSES + 10
+    assert line["why"].startswith("other causes (10); ")
 
 
 async def test_a_codec_that_hangs_is_given_up() -> None:

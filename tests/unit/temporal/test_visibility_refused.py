@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import ResourceExhaustedScope as Scope
 from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.service import RPCError, RPCStatusCode
 
+from reconciler.core.causes import MAX_LINES
 from reconciler.core.model import RunRow
 from reconciler.temporal import rpc as rpc_module
 from reconciler.temporal.codes import Overloaded
@@ -221,3 +222,20 @@ class TestNamespaces:
         await probe.observe(of("a", "x"))
 
         assert await probe.screen([of("a", "x")]) == [True]
+
+
+async def test_many_namespaces_that_cannot_be_asked_are_a_few_lines() -> None:
+    service, visibility = Service(), Visibility(START_DELAY)
+    names = [f"ns-{number}" for number in range(250)]
+    for name in names:
+        service.refusals[name] = [error(RPCStatusCode.UNIMPLEMENTED, "no list")] * 3
+    calls, told = rpc(service), []
+    for _ in range(3):
+        with capture_logs() as lines:
+            visibility.begin()
+            for name in names:
+                await visibility.screen(calls.of_row(name), [of(namespace=name)])
+        told.append([line["event"] for line in lines if line["log_level"] == "warning"])
+
+    more = "visibility could not be asked in more namespaces"
+    assert told == [[TOLD] * MAX_LINES, [more], []]
