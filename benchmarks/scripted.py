@@ -39,7 +39,11 @@ class ScriptedProbe:
     async def observe(self, row: RunRow) -> Observation:
         return self._ANSWERS[int(str(row.id)) % len(self._ANSWERS)]
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(
+        self,
+        rows: Sequence[RunRow],
+        saving: float = 1.0,  # noqa: ARG002
+    ) -> Sequence[bool | None]:
         return [None] * len(rows)
 
     def rpcs(self) -> Mapping[str, int]:

@@ -68,8 +68,11 @@ class Probe(Protocol):
         """
         ...
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         """Whether visibility shows the workflow of each row as open, asked about all at once.
+
+        `saving`: the share of the rows that is expected not to be described because of it. Rows
+        for which that would not save what it costs are not asked about.
 
         True only where that is the row's own chain of runs. None where visibility cannot tell, or
         could not be asked. It lags and may be wrong: good for leaving a row be for a while, never

@@ -25,7 +25,10 @@ WORTHWHILE = 0.1
 
 
 class VisibilityScreening(Screening):
-    """Asks visibility page by page, as long as that saves something."""
+    """Asks visibility page by page, as long as that saves something.
+
+    What the calls cost is the probe's to know: that depends on limits and on namespaces.
+    """
 
     def __init__(
         self,
@@ -42,11 +45,11 @@ class VisibilityScreening(Screening):
 
     async def screen(self, page: Page) -> None:
         """Answer rows that visibility shows as open, unless it is their turn to be described."""
-        saved = len(page.rows) * self._open * (1 - self._sweep.share)
-        if saved <= 1 or saved < WORTHWHILE * len(page.rows):
+        saving = self._open * (1 - self._sweep.share)
+        if len(page.rows) * saving <= 1 or saving < WORTHWHILE:
             return
         page.screened_at = self._began + timedelta(seconds=self._elapsed())
-        page.visible = await self._probe.screen(page.rows)
+        page.visible = await self._probe.screen(page.rows, saving)
         # Pages that follow at once need not wait for the descriptions to know.
         self._open = 1 - page.visible.count(False) / len(page.rows)
         for index, (row, is_open) in enumerate(zip(page.rows, page.visible, strict=True)):

@@ -78,7 +78,7 @@ class ScriptedProbe:
             raise answer
         return answer(row) if callable(answer) else answer
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         await asyncio.sleep(0)
         self.screened += [row.workflow_id for row in rows]
         return [self.visible.get(row.workflow_id) for row in rows]

@@ -67,6 +67,11 @@ class RateLimiter:
         """Calls per second in force now; infinite if there is no limit."""
         return self._rate
 
+    @property
+    def wait(self) -> float:
+        """Seconds until the next slot is free."""
+        return 0.0 if math.isinf(self._rate) else max(self._next_slot - self._clock(), 0.0)
+
     async def acquire(self, *, wait: bool = True) -> None:
         """Wait for the next slot. Slots are handed out in the order of asking.
 

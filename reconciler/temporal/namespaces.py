@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import repeat
 
 from reconciler.core.model import Closed, Missing, Observation, RunRow, Unknown
 from reconciler.redactor import Redactor
@@ -74,22 +75,35 @@ class NamespacesProbe:
         """The calls made so far, by kind, to all namespaces."""
         return self._own.rpcs()
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         """Whether visibility shows each row's workflow as open; None where it cannot tell.
 
-        One call or more per namespace. Raises `TemporalUnusable` as `TemporalProbe` does.
+        One call or more per namespace, as many at once as the limits allow; none where describing
+        the rows takes less. Raises `TemporalUnusable` as `TemporalProbe` does.
         """
-        by_namespace: defaultdict[str, list[int]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            by_namespace[row.namespace or self._rpc.namespace].append(index)
-        answers: list[bool | None] = [None] * len(rows)
-        for name, indexes in by_namespace.items():
-            probe = await self._probe_of(name)
-            if not isinstance(probe, Unknown):
-                some = await probe.screen([rows[index] for index in indexes])
-                for index, answer in zip(indexes, some, strict=True):
-                    answers[index] = answer
-        return answers
+        by_namespace: defaultdict[str, list[RunRow]] = defaultdict(list)
+        for row in rows:
+            by_namespace[row.namespace or self._rpc.namespace].append(row)
+        names = self._visibility.worth_asking(self._rpc, by_namespace, saving)
+        asking = [
+            asyncio.create_task(self._screen(name, by_namespace[name], len(rows))) for name in names
+        ]
+        try:
+            answers = await asyncio.gather(*asking)
+        finally:
+            for task in asking:
+                task.cancel()
+        found = {name: iter(each) for name, each in zip(names, answers, strict=True)}
+        nothing: Iterator[bool | None] = repeat(None)
+        return [next(found.get(row.namespace or self._rpc.namespace, nothing)) for row in rows]
+
+    async def _screen(
+        self, name: str, rows: Sequence[RunRow], page_size: int
+    ) -> Sequence[bool | None]:
+        probe = await self._probe_of(name)
+        if isinstance(probe, Unknown):
+            return [None] * len(rows)
+        return await probe.screen(rows, page_size)
 
     async def observe(self, row: RunRow) -> Observation:
         """What Temporal says about the row, in the namespace that it names.

@@ -36,7 +36,7 @@ from reconciler.temporal.info import (
 )
 from reconciler.temporal.namespace import Namespace, describe_namespace
 from reconciler.temporal.rpc import Rpc
-from reconciler.temporal.visibility import CLOCK_SKEW, Visibility, starts_between
+from reconciler.temporal.visibility import CLOCK_SKEW, MAX_IDS, Visibility, starts_between
 
 #: Runs of a chain that are followed, at two calls each (and more for an archived one), when its
 #: workflow id does not lead to the last.
@@ -81,12 +81,15 @@ class TemporalProbe:
         self.namespace = await describe_namespace(self._rpc)
         return self.namespace.retention
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(
+        self, rows: Sequence[RunRow], page_size: int = MAX_IDS
+    ) -> Sequence[bool | None]:
         """Whether visibility shows each row's workflow as open; None where it cannot tell.
 
+        `page_size`: how many rows are asked about at the same time, in all namespaces.
         Raises `TemporalUnusable` if the whole server is overloaded.
         """
-        return await self._visibility.screen(self._rpc, rows)
+        return await self._visibility.screen(self._rpc, rows, page_size)
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind."""

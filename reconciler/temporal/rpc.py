@@ -114,6 +114,16 @@ class Rpc:
         return self._limiter.rate
 
     @property
+    def list_rate(self) -> float:
+        """The same for list calls, which have a limit of their own besides."""
+        return min(self._list_limiter.rate, self._limiter.rate)
+
+    @property
+    def list_wait(self) -> float:
+        """Seconds until the limit of lists lets the next one through."""
+        return self._list_limiter.wait
+
+    @property
     def counts(self) -> Counter[str]:
         """The calls that have ended, by kind alone."""
         counts: Counter[str] = Counter()

@@ -6,6 +6,7 @@ quota of its own, far smaller than the others (server 1.32: 10 calls a second an
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,12 @@ from reconciler.temporal.rpc import Rpc
 MAX_IDS = 1000
 #: Bytes of ids in one call; gRPC takes 4 MB.
 MAX_BYTES = 512 * 1024
+#: Seconds that a call takes at least, whatever the limits are (server 1.32: 1.1 ms and more).
+CALL_SECONDS = 0.001
+#: Seconds that may be lost to a store that does not answer, once per pass and namespace, beyond
+#: what it takes to describe a page; and calls that may be waiting for the rate limit already.
+PATIENCE = 5.0
+QUEUE = 64
 #: Chains whose current run is remembered.
 MAX_HEADS = 50_000
 #: How much earlier than its row a workflow may seem to have started: rows are inserted before
@@ -72,17 +79,43 @@ class Visibility:
         if row.run_id and row.run_id != info.execution.run_id:
             self._keep_head(row.run_id, info.execution.run_id)
 
-    async def screen(self, rpc: Rpc, rows: Sequence[RunRow]) -> list[bool | None]:
+    def worth_asking(
+        self, rpc: Rpc, by_namespace: Mapping[str, Sequence[RunRow]], saving: float
+    ) -> list[str]:
+        """The namespaces in which lists take no longer than the descriptions that they save.
+
+        `saving`: the share of the rows that is expected to be saved. A list is about one namespace,
+        and waits for its slot in the limit of lists.
+        """
+        names: list[str] = []
+        asked, waited = 0, 0.0
+        for name, rows in sorted(by_namespace.items(), key=lambda each: -len(each[1])):
+            plain = [row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)]
+            lists = sum(1 for _ in _in_pieces(set(plain)))
+            call = max(1 / rpc.rate, CALL_SECONDS)
+            wait = rpc.list_wait + (asked + lists - 1) / rpc.list_rate
+            if plain and max(wait - waited, lists * call) <= len(plain) * saving * call:
+                names, asked, waited = [*names, name], asked + lists, wait
+        return names
+
+    async def screen(
+        self, rpc: Rpc, rows: Sequence[RunRow], page_size: int = MAX_IDS
+    ) -> list[bool | None]:
         """Whether each row's workflow is open; None where that cannot be told.
 
-        A namespace that refuses to be asked, or cannot be, is left alone until the next pass.
-        Raises `Overloaded`.
+        A namespace that refuses to be asked, or does not answer in about the time that it takes to
+        describe a page, is left alone until the next pass. Raises `Overloaded`.
         """
         if rpc.namespace in self._refused:
             return [None] * len(rows)
         ids = {row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)}
+        patience = PATIENCE + (page_size + QUEUE) / rpc.rate
         try:
-            found, absent = await _open_runs(rpc, ids)
+            async with asyncio.timeout(patience):
+                found, absent = await _open_runs(rpc, ids)
+        except TimeoutError:
+            self._refuse(rpc.namespace, f"no answer within {patience:.0f} s")
+            return [None] * len(rows)
         except Overloaded:
             raise
         except (RowError, TemporalUnusable) as error:

@@ -121,7 +121,7 @@ class GatedProbe:
         await self._gate.step()  # whatever happens now, the pass has its answer already
         return observation
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         return [None] * len(rows)
 
     async def retention(self) -> timedelta:

@@ -89,9 +89,13 @@ async def table(world: World, database: Database) -> AsyncIterator[Table]:
 
 @asynccontextmanager
 async def app_of(database: Database, address: str, **temporal: Any) -> AsyncIterator[App]:
-    # Between two passes nobody's turn comes.
+    # Between two passes nobody's turn comes. They follow at once, so that with a limit for lists
+    # descriptions would be the faster way.
     settings = Settings(
-        database_url=SecretStr(database.url), max_rps=0, full_sweep_interval=timedelta(days=1)
+        database_url=SecretStr(database.url),
+        max_rps=0,
+        visibility_rps=0,
+        full_sweep_interval=timedelta(days=1),
     )
     target = {"target_host": address, **temporal}
     async with open_app(settings, writing=True, temporal=target) as app:

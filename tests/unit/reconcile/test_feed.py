@@ -80,7 +80,9 @@ class TestOverlap:
 
     async def test_the_next_page_is_screened_while_this_one_is_described(self) -> None:
         class Probe(Gated):
-            async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+            async def screen(
+                self, rows: Sequence[RunRow], saving: float = 1.0
+            ) -> Sequence[bool | None]:
                 if rows[0].id == 3:
                     self.gates[1].set()
                 return await super().screen(rows)
@@ -95,7 +97,9 @@ class TestOverlap:
         asked = asyncio.Event()
 
         class Probe(ScriptedProbe):
-            async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+            async def screen(
+                self, rows: Sequence[RunRow], saving: float = 1.0
+            ) -> Sequence[bool | None]:
                 if rows[0].id == 3:
                     await asked.wait()
                 return await super().screen(rows)

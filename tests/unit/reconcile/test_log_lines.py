@@ -100,7 +100,7 @@ class Buggy(ScriptedProbe):
     async def observe(self, asked_row: RunRow) -> Observation:
         raise ZeroDivisionError(asked_row.workflow_id)
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         raise ZeroDivisionError
 
 

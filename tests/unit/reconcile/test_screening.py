@@ -120,7 +120,9 @@ async def test_where_missing_rows_are_to_be_failed_the_breaker_sees_every_row() 
 
 async def test_an_overloaded_server_ends_the_pass() -> None:
     class Probe(ScriptedProbe):
-        async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        async def screen(
+            self, rows: Sequence[RunRow], saving: float = 1.0
+        ) -> Sequence[bool | None]:
             raise TemporalUnusable("overloaded")
 
     probe = Probe({})
@@ -158,7 +160,9 @@ class TestWorthwhile:
             await super().observe(asked_row)
             return closed() if int(str(asked_row.id)) <= self.ended else Open()
 
-        async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+        async def screen(
+            self, rows: Sequence[RunRow], saving: float = 1.0
+        ) -> Sequence[bool | None]:
             await super().screen(rows)
             return [int(str(row.id)) > self.ended for row in rows]
 
@@ -186,7 +190,9 @@ class TestWorthwhile:
     @pytest.mark.parametrize(("ended", "pages"), [(89, 5), (91, 1)])
     async def test_one_saved_in_ten_is_worth_it(self, ended: int, pages: int) -> None:
         class Probe(ScriptedProbe):
-            async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+            async def screen(
+                self, rows: Sequence[RunRow], saving: float = 1.0
+            ) -> Sequence[bool | None]:
                 self.screened += [row.workflow_id for row in rows]
                 return [int(str(row.id)) % 100 >= ended for row in rows]
 

@@ -36,7 +36,7 @@ class Convinced(ScriptedProbe):
 
     shown: bool | None = True
 
-    async def screen(self, rows: Sequence[RunRow]) -> Sequence[bool | None]:
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         await super().screen(rows)
         return [self.shown] * len(rows)
 
