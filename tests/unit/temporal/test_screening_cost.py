@@ -241,3 +241,13 @@ async def test_one_that_refuses_leaves_the_others_their_answers() -> None:
     answers = await bench.probe.screen(bench.rows)
 
     assert list(answers) == [None if n % 3 == 1 else True for n in range(90)]
+
+
+async def test_a_list_is_a_call_too() -> None:
+    bench = Bench(page(1, 3), 100, 5)
+
+    await bench.probe.screen(bench.rows, 0.3)
+    assert bench.listed == 0
+
+    await bench.probe.screen(bench.rows, 0.4)
+    assert bench.listed == 1
