@@ -7,6 +7,7 @@ finishes the one row of a workflow that reports its own end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,12 @@ from reconciler.postgres.tables import changes
 from reconciler.postgres.types import as_stored, readable
 
 _TIME = sa.DateTime(timezone=True)
+
+#: How far apart the clocks of database and Temporal may be, for a row without a run id to be that
+#: of a workflow.
+SLACK = timedelta(seconds=60)
+_SLACK = sa.literal_column(f"interval '{SLACK.total_seconds():.0f} seconds'", sa.Interval)
+_STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
 
 
 def guarded_write(table: MappedTable) -> sa.Select[Any]:
@@ -69,36 +76,72 @@ def own_row_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Sel
     """The main path's write: finish the row of this workflow's run, if it is still running.
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
-    row of the workflow id without a run id, made no later than `given_latest`, that names the
-    workflow's namespace if rows do. Never an older one once that is finished: a write that is
-    tried twice would otherwise finish a second row.
+    row of the workflow id without a run id, made no later than `given_latest` (`SLACK` after the
+    workflow started), that names the workflow's namespace if rows do. Never an older one once that
+    is finished: a write that is tried twice would otherwise finish a second row. None where another
+    fits as well: made at most `SLACK` before it or the start, not known to have ended by then.
 
     Waits for a row that another transaction has locked, as an application does that is storing
     the run id just now; the guard is then evaluated on the row's newest version. `lock_timeout`
     (milliseconds) limits that from within, for a statement that is a transaction by itself.
     """
-    run_id = sa.null() if table.run_id is None else table.run_id
-    candidate = _may_be_own(table)
-    own = (
-        sa.select(table.id)
-        .where(candidate)
-        .order_by(run_id.is_(sa.null()), table.created_at.desc().nulls_last())
-        .order_by(table.id.desc())
-        .limit(1)
-        .correlate(None)
-        .scalar_subquery()
-    )
+    # As a query, which may be given parameters that it has no use for.
+    return sa.select(_own_row_finished(table, lock_timeout)[0].c.id)
+
+
+def counted_own_row_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
+    """The same, as numbers: of rows that were finished, and of rows that left it in doubt."""
+    finished, doubt = _own_row_finished(table, lock_timeout)
+    count = sa.select(sa.func.count()).select_from(finished)
+    return sa.select(count.scalar_subquery(), sa.select(doubt.c.rivals).scalar_subquery())
+
+
+def _own_row_finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.CTE]:
+    candidates = _candidates(table)
+    order = candidates.c.is_unnamed, candidates.c.made.desc().nulls_last(), candidates.c.id.desc()
+    own = sa.select(candidates).order_by(*order).limit(1).cte("own")
+    both = sa.join(own, candidates, _is_rival(candidates, own))
+    doubt = sa.select(sa.func.count().label("rivals")).select_from(both).cte("doubt")
     status = sa.bindparam("given_status", type_=sa.Text)
     close_time = sa.bindparam("given_close_time", type_=_TIME)
     message = sa.bindparam("given_message", type_=sa.Text)
+    is_clear = sa.select(doubt.c.rivals).scalar_subquery() == 0
+    chosen = sa.select(own.c.id).where(is_clear).correlate(None).scalar_subquery()
     finished = (
         table.update(status, close_time, message)
-        .where(table.id == own, table.is_running, candidate, *_limited(lock_timeout))
+        .where(table.id == chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
         .returning(table.id.label("id"))
         .cte("finished")
     )
-    # As a query, which may be given parameters that it has no use for.
-    return sa.select(finished.c.id)
+    return finished, doubt
+
+
+def _candidates(table: MappedTable) -> sa.CTE:
+    """The rows that may be the workflow's own, whatever their status."""
+    run_id = sa.null() if table.run_id is None else table.run_id
+    ended = table.written()["completed_at"]
+    return (
+        sa.select(
+            table.id.label("id"),
+            run_id.is_(sa.null()).label("is_unnamed"),
+            table.created_at.label("made"),
+            # A row whose end is known to be before the workflow's start is of an earlier one.
+            sa.and_(sa.not_(table.is_running), ended < _STARTED).label("is_past"),
+        )
+        .where(_may_be_own(table))
+        .cte("candidates")
+    )
+
+
+def _is_rival(candidates: sa.CTE, own: sa.CTE) -> sa.ColumnElement[bool]:
+    """That a row without a run id fits the workflow as well as the youngest one does."""
+    since = sa.func.least(own.c.made, _STARTED) - _SLACK
+    return sa.and_(
+        own.c.is_unnamed,
+        candidates.c.id != own.c.id,
+        candidates.c.is_past.is_not(sa.true()),
+        sa.or_(candidates.c.made >= since, own.c.made.is_(sa.null())),
+    )
 
 
 def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:

@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
+from reconciler.worker.argument import Argument
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.report import ACTIVITY
 
@@ -50,7 +51,7 @@ class StatusActivity:
     async def update_workflow_execution_status(
         self,
         workflow_id: str,
-        status: str,
+        status: str | None = None,
         error_message: str | None = None,
         run_id: str | None = None,
         close_time: datetime | None = None,
@@ -62,7 +63,8 @@ class StatusActivity:
         A row that does not exist yet, or is not running any more, is no error: the answer is no.
 
         Args:
-            workflow_id: Temporal's workflow id.
+            workflow_id: Temporal's workflow id. Alone, it is the report of a workflow that the
+                plugin or the decorator watches over, with all of the below in it.
             status: One of the end values of the status column, or a close status by Temporal's
                 name, such as `TIMED_OUT`, which is mapped to the column's value.
             error_message: Becomes one line, and is cut to the configured limit.
@@ -79,19 +81,28 @@ class StatusActivity:
             ApplicationError: With the reason in one line; not retryable where trying again is of
                 no use: a status that does not exist, a table without the columns.
         """
+        if status is None:
+            said = _report(workflow_id)
+        else:
+            said = Argument(
+                workflow_id, status, run_id, _text(start_time), error_message, decoded_message
+            )
+        return await self._finish(said, _time(close_time))
+
+    async def _finish(self, said: Argument, close_time: datetime | None) -> bool:
         info = activity.info()
         try:
             writer = self._opened()
             changed = await writer.finish(
                 OwnRow(
-                    workflow_id,
-                    run_id or await _first_run_id(workflow_id),
+                    said.workflow_id,
+                    said.run_id or await _first_run_id(said.workflow_id),
                     info.workflow_namespace,
-                    _time(start_time),
+                    _time(said.start_time),
                 ),
-                writer.status_value(status),
-                writer.chosen(error_message, decoded_message),
-                _time(close_time) or info.scheduled_time,
+                writer.status_value(said.status),
+                writer.chosen(said.error_message, said.decoded_message),
+                close_time or info.scheduled_time,
             )
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
@@ -99,7 +110,7 @@ class StatusActivity:
                 str(error), type=type(error).__name__, non_retryable=permanent
             ) from None
         if not changed:
-            activity.logger.info("workflow %s has no row that is still running", workflow_id)
+            activity.logger.info("workflow %s has no row that is still running", said.workflow_id)
         return changed
 
     def _opened(self) -> RowWriter:
@@ -129,6 +140,19 @@ def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitab
 
 #: The activity over `DATABASE_URL`.
 update_workflow_execution_status = StatusActivity().update_workflow_execution_status
+
+
+def _report(text: str) -> Argument:
+    try:
+        return Argument.unpacked(text)
+    except ValueError:
+        raise ApplicationError(
+            "status is missing: pass workflow_id and status", type="Incomplete", non_retryable=True
+        ) from None
+
+
+def _text(given: datetime | str | None) -> str | None:
+    return given.isoformat() if isinstance(given, datetime) else given
 
 
 def _time(given: datetime | str | None) -> datetime | None:

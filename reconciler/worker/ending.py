@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import (
-    FailureConverter,
-    PayloadConverter,
-    WithSerializationContext,
-    WorkflowSerializationContext,
-)
-from temporalio.exceptions import CancelledError, is_cancelled_exception
+from temporalio.converter import PayloadConverter
+from temporalio.exceptions import is_cancelled_exception
 
 from reconciler.core.model import CloseStatus
 from reconciler.temporal.attributes import encoded_attributes, message_in, with_messages
 from reconciler.temporal.failure import describe_cancellation, describe_failure
+from reconciler.worker.kept import KeptError, KeptResult
 
-#: Bytes. A server refuses a result or a failure above its limit, by default 2 MB
-#: (`limit.blobSize.error`), and terminates the workflow instead (measured on server 1.32); a
-#: payload codec may add to the size. What comes near is left to the reconciler.
+#: Bytes. The server accepts no result and no failure above its limit, by default twice this
+#: (`limit.blobSize.error`), and the workflow then stays open or is terminated (SDK 1.35, server
+#: 1.32). A payload codec may add to the size. What is larger is left to the reconciler.
 LARGEST = 1_000_000
+#: Causes of causes. One that is 97 deep does not reach the server: the SDK reads back what it is to
+#: send, and protobuf gives up at 100 levels (SDK 1.35).
+DEEPEST = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,54 +41,47 @@ class Ending:
     decoded_message: str | None = None
 
 
-def ending_of_result(result: Any) -> Ending | None:
-    """The end of a run that returns `result`; None if its chain goes on, or it may.
+def ending_of_result(kept: KeptResult, largest: int) -> Ending | None:
+    """The end of a run that returns this; None if its chain goes on, or it may.
 
-    Raises what the SDK would raise next if the result cannot be serialised: that is a failure of
-    the workflow task, after which the workflow still runs.
+    `largest` is what the server surely takes, in bytes.
     """
-    payloads = workflow.payload_converter().to_payloads([result])
-    if len(payloads) != 1 or payloads[0].ByteSize() > LARGEST:
+    if len(kept.payloads) != 1 or kept.payloads[0].ByteSize() > largest:
         return None  # the SDK refuses the first, the server the second
+    if not kept.is_kept:
+        return None  # by the time the row is written it may be another result
     if workflow.info().cron_schedule:
         return None  # the next tick follows in the same chain
     return Ending(CloseStatus.COMPLETED)
 
 
-def ending_of_error(error: BaseException, converter: type[FailureConverter]) -> Ending | None:
-    """The end of a run that raises `error`; None if its chain goes on, or it may.
+def ending_of_error(kept: KeptError, largest: int) -> Ending | None:
+    """The end of a run that raises this; None if its chain goes on, or it may.
 
-    `converter` must be the one that the worker uses: its text is what Temporal will know.
+    May raise anything: the error's own text and the failure converter are other people's code.
     """
-    if isinstance(error, asyncio.CancelledError):
-        error = CancelledError(str(error))  # as the SDK does
+    error = kept.error
     info = workflow.info()
     if info.cron_schedule:
         return None
     reason = workflow.cancellation_reason()
     if reason is not None and is_cancelled_exception(error):
         return Ending(CloseStatus.CANCELED, describe_cancellation(reason))
-    if not workflow.is_failure_exception(error):
+    # Any cancellation is raised as one of Temporal's errors by the SDK.
+    if not isinstance(error, asyncio.CancelledError) and not workflow.is_failure_exception(error):
         return None  # fails the workflow task; the workflow still runs
-    try:
-        failure = _as_failure(error, converter)
-    except Exception:  # noqa: BLE001 - the SDK is about to meet it too
-        return None
-    if failure.ByteSize() > LARGEST or _may_be_retried(failure, info):
+    failure = kept.convert()
+    if failure.ByteSize() > largest or _is_too_deep(failure) or _may_be_retried(failure, info):
         return None
     return Ending(CloseStatus.FAILED, describe_failure(failure), _decoded_text(failure))
 
 
-def _as_failure(error: BaseException, converter_type: type[FailureConverter]) -> Failure:
-    converter = converter_type()
-    if isinstance(converter, WithSerializationContext):
-        info = workflow.info()
-        converter = converter.with_context(
-            WorkflowSerializationContext(namespace=info.namespace, workflow_id=info.workflow_id)
-        )
-    failure = Failure()
-    converter.to_failure(error, workflow.payload_converter(), failure)
-    return failure
+def _is_too_deep(failure: Failure) -> bool:
+    for _ in range(DEEPEST):
+        if not failure.HasField("cause"):
+            return False
+        failure = failure.cause
+    return True
 
 
 def _decoded_text(failure: Failure) -> str | None:

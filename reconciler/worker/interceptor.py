@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import workflow
 from temporalio.converter import FailureConverter
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleSignalInput,
+    HandleUpdateInput,
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
 
 from reconciler.worker.decorator import leave_to_plugin, reports_itself
+from reconciler.worker.ending import LARGEST
 from reconciler.worker.report import Report, run_and_report
+from reconciler.worker.seal import ENDED, has_handlers, log_late_signal, overrules_history, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class Selection:
     skip: frozenset[str] = frozenset()
     #: Whether child workflows do.
     children: bool = False
+    #: Whether workflows that take signals or updates do.
+    handlers: bool = True
 
     def includes(self, info: workflow.Info) -> bool:
         """Whether this workflow is to report its end."""
@@ -35,7 +42,17 @@ class Selection:
             return False
         if self.only is not None and info.workflow_type not in self.only:
             return False
-        return info.workflow_type not in self.skip
+        if info.workflow_type in self.skip:
+            return False
+        return self.handlers or not has_handlers()
+
+
+@dataclass(slots=True)
+class Limits:
+    """What the worker's namespace takes, once that is known."""
+
+    #: Bytes.
+    largest: int = LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,7 @@ class MainPathInterceptor(Interceptor):
     #: The failure converter of the worker.
     failure_converter: type[FailureConverter]
     task_queue: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
     def workflow_interceptor_class(
         self,
@@ -56,8 +74,14 @@ class MainPathInterceptor(Interceptor):
 
         class ReportingInbound(_ReportingInbound):
             def new_report(self) -> Report:
-                wanted = interceptor.selection.includes(workflow.info())
-                return Report(wanted, interceptor.failure_converter, interceptor.task_queue)
+                return Report(
+                    wanted=interceptor.selection.includes(workflow.info()),
+                    failure_converter=interceptor.failure_converter,
+                    task_queue=interceptor.task_queue,
+                    handlers=interceptor.selection.handlers,
+                    largest=interceptor.limits.largest,
+                    guarded=True,
+                )
 
         return ReportingInbound
 
@@ -87,8 +111,36 @@ class _ReportingInbound(WorkflowInboundInterceptor):
         try:
             await self.next.handle_signal(input)
         except (Exception, workflow.ContinueAsNewError) as error:
-            if self._report is None or not self._report.settled:
+            if not self._is_settled():
                 raise
-            workflow.logger.warning(
-                "signal %s came after the end of this workflow: %r", input.signal, error
-            )
+            log_late_signal(input.signal, error)
+        except asyncio.CancelledError as error:
+            # Once it did decide: earlier versions have let it.
+            if not (self._is_settled() and overrules_history()):
+                raise
+            log_late_signal(input.signal, error)
+
+    def handle_update_validator(self, input: HandleUpdateInput) -> None:  # noqa: A002
+        """Refuse an update once the end is settled, without a trace in the history."""
+        if self._is_settled():
+            raise refusal()
+        self.next.handle_update_validator(input)
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:  # noqa: A002
+        """The same where there is no validator: it fails at once.
+
+        An update that is still running then ends as it likes, but does not fail the workflow task.
+        """
+        if self._is_settled() and overrules_history():
+            raise refusal()
+        try:
+            return await self.next.handle_update_handler(input)
+        except (Exception, workflow.ContinueAsNewError) as error:
+            if not self._is_settled() or workflow.is_failure_exception(error):
+                raise
+            raise ApplicationError(
+                f"failed after this workflow had ended: {type(error).__name__}", type=ENDED
+            ) from error
+
+    def _is_settled(self) -> bool:
+        return self._report is not None and self._report.settled

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, WorkerConfig
+from temporalio.worker import ReplayerConfig, Worker, WorkerConfig
 
 from reconciler.worker.activity import StatusActivity
+from reconciler.worker.ending import LARGEST
 from reconciler.worker.interceptor import MainPathInterceptor, Selection
 
 if TYPE_CHECKING:
     from reconciler.worker.activity import EngineSource
+
+
+#: For asking the server for its limits, when a worker starts.
+DESCRIBED_WITHIN = timedelta(seconds=5)
+
+_Run: TypeAlias = Callable[[Worker], Awaitable[None]]
 
 
 class ReconcilerPlugin(SimplePlugin):
@@ -25,8 +35,10 @@ class ReconcilerPlugin(SimplePlugin):
     or on the client, for all of its workers; then it must not be given to a worker again. Give it
     to `Replayer` too: histories that it took part in cannot be replayed without it.
 
-    A workflow stays open while its end is written, some milliseconds as a rule, and at most 20
-    seconds: signals are still taken then, though its function has returned.
+    A workflow stays open while its end is being written: some milliseconds as a rule, 20 seconds at
+    most. Until then its id is taken, updates are refused, and signals are lost: they are accepted,
+    but its function has returned. `handlers=False` leaves workflows with signal or update handlers
+    to the reconciler.
 
     The table is described by the same `RECONCILER_*` settings as for the reconciler itself.
     """
@@ -38,6 +50,7 @@ class ReconcilerPlugin(SimplePlugin):
         only: Collection[str] | None = None,
         skip: Collection[str] = (),
         children: bool = False,
+        handlers: bool = True,
         task_queue: str | None = None,
     ) -> None:
         """Say where the rows are, and which workflows have one.
@@ -49,6 +62,9 @@ class ReconcilerPlugin(SimplePlugin):
                 when this or any other of these changes: what a history holds is replayed.
             skip: Workflow types that do not report.
             children: Whether child workflows report. They have rows of their own more seldom.
+            handlers: Whether workflows that take signals or updates report. While the end is being
+                written, their workflow id is taken, signals are lost and updates refused; with
+                False they are left to the reconciler.
             task_queue: Where the activity runs, if not on this worker: another worker, of that
                 queue, must have it. For workers whose activity slots are long taken, too: a
                 report waits for one.
@@ -61,6 +77,7 @@ class ReconcilerPlugin(SimplePlugin):
             only=None if only is None else _names("only", only),
             skip=_names("skip", skip),
             children=children,
+            handlers=handlers,
         )
         self._task_queue = task_queue
         self._workers = 0
@@ -105,6 +122,13 @@ class ReconcilerPlugin(SimplePlugin):
             self._selection, converter.failure_converter_class, self._task_queue
         )
 
+    async def run_worker(self, worker: Worker, next: _Run) -> None:  # noqa: A002 - the SDK's name
+        """Run the worker, by the limits of its namespace."""
+        for each in worker.config(active_config=True).get("interceptors") or ():
+            if isinstance(each, MainPathInterceptor):
+                each.limits.largest = await _largest(worker.client)
+        await super().run_worker(worker, next)
+
     @asynccontextmanager
     async def _closing(self) -> AsyncIterator[None]:
         self._workers += 1
@@ -114,6 +138,17 @@ class ReconcilerPlugin(SimplePlugin):
             self._workers -= 1
             if not self._workers:
                 await self._activity.close()
+
+
+async def _largest(client: Client) -> int:
+    """How many bytes a payload may surely have: half of what the server says, for the codec."""
+    request = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        answer = await client.workflow_service.describe_namespace(request, timeout=DESCRIBED_WITHIN)
+    except Exception:  # noqa: BLE001 - an old server, or no right to ask; the SDK asks on its own
+        return LARGEST
+    limit = answer.namespace_info.limits.blob_size_limit_error
+    return min(LARGEST, limit // 2) if limit else LARGEST
 
 
 def _names(option: str, types: Collection[str]) -> frozenset[str]:

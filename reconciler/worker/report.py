@@ -7,10 +7,10 @@ change how a workflow ends, and must not hold it longer than `LONGEST_HOLD`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -19,7 +19,10 @@ from temporalio.exceptions import FailureError
 
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import LONGEST
-from reconciler.worker.ending import Ending, ending_of_error, ending_of_result
+from reconciler.worker.argument import Argument
+from reconciler.worker.ending import LARGEST, Ending, ending_of_error, ending_of_result
+from reconciler.worker.kept import KeptError, KeptResult
+from reconciler.worker.seal import has_handlers, seal_by_hand
 
 #: The activity's name. Part of every history that has a report in it: never to be changed.
 ACTIVITY = "update_workflow_execution_status"
@@ -52,6 +55,12 @@ class Report:
     failure_converter: type[FailureConverter] = DefaultFailureConverter
     #: Where the activity runs; None: on the workflow's own task queue.
     task_queue: str | None = None
+    #: Whether it reports although it takes signals or updates.
+    handlers: bool = True
+    #: Bytes of a result, a failure or a report that the server surely takes.
+    largest: int = LARGEST
+    #: Whether an interceptor watches over signals and updates once the end is settled.
+    guarded: bool = False
     #: The end is settled and being written: nothing may change it any more.
     settled: bool = field(default=False, init=False)
 
@@ -63,39 +72,85 @@ async def run_and_report(run: Awaitable[_T], report: Report) -> _T:
     """
     try:
         result = await run
-        ending = ending_of_result(result)
     except (Exception, asyncio.CancelledError) as error:
-        await _report(ending_of_error(error, report.failure_converter), report)
+        await _report_error(error, report)
         raise
-    await _report(ending, report)
-    return result
+    try:
+        kept = KeptResult(result)
+    except Exception as error:
+        # The SDK is about to meet it too, unless an interceptor further out returns something else.
+        await _report_error(error, report)
+        if report.settled:
+            raise
+        return result
+    await _report(lambda: ending_of_result(kept, report.largest), report)
+    return cast("_T", kept.value()) if report.settled else result
 
 
-async def _report(ending: Ending | None, report: Report) -> None:
+async def _report_error(error: BaseException, report: Report) -> None:
+    """Report that this was raised; raises what it was by then, should it have changed."""
+    kept = KeptError(error, report.failure_converter)
+    await _report(lambda: ending_of_error(kept, report.largest), report)
+    if report.settled and (other := _replacement(kept)) is not None:
+        raise other from error
+
+
+def _replacement(kept: KeptError) -> BaseException | None:
+    try:
+        return kept.replacement()
+    except Exception:  # noqa: BLE001 - other people's converter
+        return None
+
+
+async def _report(find: Callable[[], Ending | None], report: Report) -> None:
+    ending = _found(find)
     try:
         hold = _longest_hold()
-        if not _is_due(ending, hold, report):
+        argument = _argument(ending or Ending(CloseStatus.FAILED))
+        if not _is_due(ending, argument, hold, report):
             return
         report.settled = True
-        write = _start_write(ending, hold, report.task_queue)
+        if not report.guarded:
+            seal_by_hand()
+        write = _start_write(argument, hold, report.task_queue)
         while not write.done():
             await _wait(write)
         write.result()
     except Exception as error:  # noqa: BLE001 - nothing in here may change how the workflow ends
-        workflow.logger.warning(
-            "the end of this workflow could not be written into its row, "
-            "the reconciler will do it: %s",
-            error.cause if isinstance(error, FailureError) and error.cause else error,
-        )
+        _log_unwritten(error.cause if isinstance(error, FailureError) and error.cause else error)
 
 
-def _is_due(ending: Ending | None, hold: timedelta, report: Report) -> bool:
+def _found(find: Callable[[], Ending | None]) -> Ending | None:
+    # Apart: in replay the report follows although the end cannot be found this time.
+    try:
+        return find()
+    except Exception as error:  # noqa: BLE001 - the error's own text, or other people's converter
+        _log_unwritten(error)
+        return None
+
+
+def _log_unwritten(error: BaseException) -> None:
+    # By its type if its own text is what fails.
+    try:
+        text = str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001
+        text = type(error).__name__
+    workflow.logger.warning(
+        "the end of this workflow could not be written into its row, the reconciler will do it: %s",
+        text,
+    )
+
+
+def _is_due(ending: Ending | None, argument: Argument, hold: timedelta, report: Report) -> bool:
     # In replay neither what is configured nor the rules of this version decide: a history with a
     # report in it is replayed with its report, and one without stays without.
     if workflow.unsafe.is_replaying():
         return workflow.patched(PATCH)
-    due = ending is not None and report.wanted and hold >= SHORTEST_HOLD
-    return due and workflow.patched(PATCH)
+    if ending is None or not report.wanted or hold < SHORTEST_HOLD:
+        return False
+    if not report.handlers and has_handlers():
+        return False
+    return argument.size() <= report.largest and workflow.patched(PATCH)
 
 
 def _longest_hold() -> timedelta:
@@ -110,31 +165,30 @@ def _longest_hold() -> timedelta:
     return min(LONGEST_HOLD, (info.workflow_start_time + info.run_timeout - workflow.now()) / 2)
 
 
-def _start_write(
-    ending: Ending | None, hold: timedelta, task_queue: str | None
-) -> workflow.ActivityHandle[object]:
-    # None only in replay, where nothing of this is looked at but the activity's name.
-    ending = ending or Ending(CloseStatus.FAILED)
+def _argument(ending: Ending) -> Argument:
     info = workflow.info()
-    # Only where there is one: an activity of an older version takes no more than the others.
-    decoded = [] if ending.decoded_message is None else [ending.decoded_message[:LONGEST_TEXT]]
+    return Argument(
+        info.workflow_id,
+        ending.status.value,
+        info.first_execution_run_id,
+        info.workflow_start_time.isoformat(),
+        ending.error_message and ending.error_message[:LONGEST_TEXT],
+        ending.decoded_message and ending.decoded_message[:LONGEST_TEXT],
+    )
+
+
+def _start_write(
+    argument: Argument, hold: timedelta, task_queue: str | None
+) -> workflow.ActivityHandle[object]:
     # No result type: what an activity of this name on another worker returns must not matter.
     return workflow.start_activity(
         ACTIVITY,
-        args=[
-            info.workflow_id,
-            ending.status.value,
-            None if ending.error_message is None else ending.error_message[:LONGEST_TEXT],
-            info.first_execution_run_id,
-            None,
-            info.workflow_start_time,
-            *decoded,
-        ],
+        argument.packed(),
         task_queue=task_queue,
         start_to_close_timeout=ATTEMPT,
         schedule_to_close_timeout=max(hold, SHORTEST_HOLD),
         retry_policy=RETRIES,
-        summary=f"end of the workflow: {ending.status.value}",
+        summary=f"end of the workflow: {argument.status}",
     )
 
 

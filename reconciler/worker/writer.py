@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
 
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
-from reconciler.errors import ConfigurationError, DatabaseUnusable
+from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.dialect import PoolerSafeDialect
 from reconciler.postgres.driver import Statement, compiled, fetch_alone
 from reconciler.postgres.engine import (
@@ -20,10 +21,11 @@ from reconciler.postgres.engine import (
     is_lost,
     is_race,
     open_engine,
+    sqlstate,
     translated,
 )
 from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.postgres.write import own_row_write
+from reconciler.postgres.write import SLACK, counted_own_row_write
 from reconciler.redactor import Redactor
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import DatabaseSettings
@@ -36,14 +38,17 @@ if TYPE_CHECKING:
 #: Seconds for one write, all included. Less than the attempt it is part of, so that what went
 #: wrong can still be told: after it, SQLAlchemy takes up to two more to close a silent connection.
 WRITE_TIMEOUT = 5
+#: PostgreSQL's code for a statement that was prepared for the table as it was.
+ALTERED = "0A000"
 #: Milliseconds that the server may wait for the row, while another transaction has it locked.
 LOCK_TIMEOUT = 3_000
 #: Seconds of `WRITE_TIMEOUT` for redaction: beyond it, the text is replaced as a whole.
 REDACTION_TIMEOUT = 1.0
 
-#: A row without a run id that was made this much later than the workflow started is for a later
-#: one. Wide, since database and Temporal have clocks of their own.
-LATEST_ROW = timedelta(seconds=60)
+IN_DOUBT = (
+    "no row of %s is written: %d rows of this workflow id have no run id and fit this workflow "
+    "equally well; the reconciler will look at them"
+)
 
 
 class RowWriter:
@@ -105,14 +110,14 @@ class RowWriter:
             "given_namespace": row.namespace,
             "given_status": status,
             "given_close_time": _as_utc(close_time),
-            "given_latest": row.start_time and _as_utc(row.start_time) + LATEST_ROW,
+            "given_latest": row.start_time and _as_utc(row.start_time) + SLACK,
         }
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 try:
                     return await self._write(given, error_message)
                 except DatabaseUnusable as error:
-                    if not await self._is_worth_another_try(error.__cause__):
+                    if not await self._is_worth_another_try(error):
                         raise
                 # The write is a compare-and-set: tried twice, it is still written once.
                 return await self._write(given, error_message)
@@ -122,15 +127,19 @@ class RowWriter:
                 f"database, within {WRITE_TIMEOUT} s"
             ) from None
 
-    async def _is_worth_another_try(self, error: BaseException | None) -> bool:
-        """Whether a connection had died unnoticed; or, in a strict isolation, the row has changed.
+    async def _is_worth_another_try(self, error: DatabaseUnusable) -> bool:
+        """Whether a connection had died unnoticed; or the row, or the table, has changed.
 
         To ask each connection first whether it lives would be as much again as the write.
         """
-        lost = is_lost(error)
+        lost = is_lost(error.__cause__)
         if lost and self._is_ours:
             await forget_connections(self._engine)
-        return lost or is_race(error)
+        # Whatever the database has refused: the table may have been altered since it was mapped.
+        was_known = self._written is not None
+        self._written = self._redactor = None
+        refused = isinstance(error, DatabaseUnfit) or sqlstate(error.__cause__) == ALTERED
+        return lost or is_race(error.__cause__) or (refused and was_known)
 
     async def _write(self, given: Mapping[str, object], error_message: str | None) -> bool:
         table, statement = await self._mapped()
@@ -138,15 +147,23 @@ class RowWriter:
         given = {**given, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
             if isinstance(statement, Statement):
-                ((found,),) = await fetch_alone(self._engine, statement, given)
-                return bool(found)
-            async with self._engine.connect() as connection:
-                # A transaction only for what the application may do at the beginning of each.
-                if not self._engine.sync_engine.dispatch.begin:
-                    await connection.execution_options(isolation_level="AUTOCOMMIT")
-                found = await connection.scalar(statement, given)
-                await connection.commit()
-                return bool(found)
+                ((finished, rivals),) = await fetch_alone(self._engine, statement, given)
+            else:
+                finished, rivals = await self._fetch(statement, given)
+        if rivals:
+            activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
+        return bool(finished)
+
+    async def _fetch(
+        self, statement: sa.Select[Any], given: Mapping[str, object]
+    ) -> tuple[int, int]:
+        async with self._engine.connect() as connection:
+            # A transaction only for what the application may do at the beginning of each.
+            if not self._engine.sync_engine.dispatch.begin:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+            finished, rivals = (await connection.execute(statement, given)).one()
+            await connection.commit()
+            return finished, rivals
 
     async def _message(self, table: MappedTable, text: str) -> str:
         if self._redactor is None:
@@ -155,13 +172,12 @@ class RowWriter:
         return await self._redactor.line(text)
 
     async def _mapped(self) -> tuple[MappedTable, Statement | sa.Select[Any]]:
-        # Kept once it was found to fit; what does not fit is looked at anew, it may be mended.
+        # Kept as long as it serves: what the database refuses is mapped again.
         if self._written is None:
             mapping = self._settings.table_mapping()
             table = await map_table(self._engine, mapping, writing=True)
-            own = own_row_write(table, LOCK_TIMEOUT).subquery()
-            # A number, whatever the key is: asyncpg knows its type without asking.
-            statement = sa.select(sa.func.count()).select_from(own)
+            # Numbers, whatever the key is: asyncpg knows their type without asking.
+            statement = counted_own_row_write(table, LOCK_TIMEOUT)
             ours = compiled(statement, self._engine) if self._is_ours else None
             self._written = table, ours or statement
         return self._written

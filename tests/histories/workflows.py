@@ -40,6 +40,7 @@ class Order:
     def __init__(self) -> None:
         self.items: list[Any] = []
         self.done = False
+        self.may_go_on = False
 
     @workflow.signal
     def add(self, item: str) -> None:
@@ -59,7 +60,17 @@ class Order:
             workflow.continue_as_new(args=["return items", ""])
         if how == "cancel":
             raise asyncio.CancelledError
+        if how == "plainly":
+            raise RuntimeError(how)
         raise ApplicationError(how, type="SignalFailed")
+
+    @workflow.signal
+    def add_rubbish(self, _: str) -> None:
+        self.items.append(object())
+
+    @workflow.signal
+    def go_on(self) -> None:
+        self.may_go_on = self.done = True
 
     @workflow.signal(dynamic=True)
     def anything(self, name: str, args: Sequence[RawValue]) -> None:
@@ -79,7 +90,7 @@ class Order:
 
     @workflow.update
     async def put_packed(self, item: str) -> str:
-        packed = await workflow.execute_activity(pack, item, **TIMES)
+        packed: str = await workflow.execute_activity(pack, item, **TIMES)
         self.items.append(packed)
         return packed
 
@@ -94,6 +105,12 @@ class Order:
         self.items.append(item)
         self.done = True
         return self.items
+
+    @workflow.update
+    async def finish_and_break_down(self, how: str) -> None:
+        await workflow.wait_condition(lambda: self.may_go_on)
+        await asyncio.sleep(0.01)
+        self.break_down(how)
 
     @workflow.update(dynamic=True)
     def any_update(self, name: str, args: Sequence[RawValue]) -> str:

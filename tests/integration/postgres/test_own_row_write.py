@@ -12,7 +12,7 @@ import pytest
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import RowFilter, TableNames
-from reconciler.postgres.write import own_row_write
+from reconciler.postgres.write import SLACK, counted_own_row_write, own_row_write
 from tests.conftest import Database
 from tests.polling import eventually
 
@@ -95,11 +95,101 @@ async def test_with_a_run_id_it_may_be_made_late(database: Database) -> None:
     assert await finish(database, given_latest=NOON - timedelta(days=1)) == [ours]
 
 
-async def test_of_equal_age_the_one_inserted_last(database: Database) -> None:
-    await database.insert("w", created_at=NOON)
-    last = await database.insert("w", created_at=NOON)
+#: For a workflow that started at noon.
+STARTED: dict[str, Any] = {"given_latest": NOON + SLACK}
 
-    assert await finish(database) == [last]
+
+class TestInDoubt:
+    """Without a run id nothing is written where two rows fit the workflow equally well."""
+
+    @pytest.mark.parametrize(
+        ("others", "youngest"),
+        [
+            pytest.param([0], 0, id="of the same time"),
+            pytest.param([-1], 2, id="the next use's, made before this one ended"),
+            pytest.param([-30], -1, id="both within the slack"),
+            pytest.param([-60], 60, id="at the edges of the slack"),
+            pytest.param([-3600], -3590, id="both long before"),
+            pytest.param([-2, -1], 0, id="three"),
+        ],
+    )
+    async def test_none_is_written(
+        self, database: Database, others: list[int], youngest: int
+    ) -> None:
+        for seconds in (*others, youngest):
+            await database.insert("w", created_at=NOON + timedelta(seconds=seconds))
+
+        assert await finish(database, **STARTED) == []
+        assert await self.rivals(database) == len(others)
+        assert set(await statuses(database)) == {"running"}
+
+    @pytest.mark.parametrize("other", [-61, -3600, 61, 3600])
+    async def test_one_beyond_the_slack_is_no_rival(self, database: Database, other: int) -> None:
+        await database.insert("w", created_at=NOON + timedelta(seconds=other))
+        ours = await database.insert("w", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    async def test_nor_one_that_had_ended_before(self, database: Database) -> None:
+        before = NOON - timedelta(seconds=1)
+        await database.insert("w", status="failed", created_at=before, completed_at=before)
+        ours = await database.insert("w", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    @pytest.mark.parametrize("ended", [None, NOON, NOON + timedelta(seconds=1)])
+    async def test_one_that_has_ended_since_may_have_been_it(
+        self, database: Database, ended: datetime | None
+    ) -> None:
+        # By an attempt of this very report, before the next use's row was made.
+        await database.insert("w", status="completed", created_at=NOON, completed_at=ended)
+        await database.insert("w", created_at=NOON + timedelta(seconds=2))
+
+        assert await finish(database, **STARTED) == []
+
+    async def test_without_times_there_is_nothing_to_tell_them_apart(
+        self, database: Database
+    ) -> None:
+        await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
+        await database.insert("w", created_at=None)
+        await database.insert("w", created_at=None)
+
+        assert await finish(database) == []
+
+    async def test_the_row_of_the_run_is_in_no_doubt(self, database: Database) -> None:
+        ours = await database.insert("w", "ours", created_at=NOON)
+        await database.insert("w", created_at=NOON)
+        await database.insert("w", "theirs", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    async def test_a_row_of_another_run_is_no_rival(self, database: Database) -> None:
+        await database.insert("w", "theirs", created_at=NOON)
+        ours = await database.insert("w", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    async def test_in_a_table_without_run_ids(self, database: Database) -> None:
+        table = await database.table(TableNames(run_id=None))
+        await database.insert("w", "theirs", created_at=NOON)
+        assert len(await finish(database, table, **STARTED)) == 1
+
+        await database.insert("w", "ours", created_at=NOON + timedelta(seconds=2))
+        assert await finish(database, table, **STARTED) == []
+
+    async def test_where_no_column_says_when_a_row_ended(self, database: Database) -> None:
+        table = await database.table(TableNames(completed_at=None))
+        await database.insert("w", status="completed", created_at=NOON - timedelta(seconds=9))
+        await database.insert("w", created_at=NOON)
+
+        assert await finish(database, table, **STARTED) == []
+
+    async def rivals(self, database: Database) -> int:
+        statement = counted_own_row_write(await database.table())
+        async with database.engine.begin() as connection:
+            counts = (await connection.execute(statement, given("w", **STARTED))).one()
+            assert counts[0] == 0
+            return int(counts[1])
 
 
 async def test_a_row_without_a_time_is_older_than_any(database: Database) -> None:

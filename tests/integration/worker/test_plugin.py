@@ -300,7 +300,7 @@ class Picky(DefaultPayloadConverter):
     """Takes everything but what the plugin sends."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
-        if "COMPLETED" in values:
+        if any('"status"' in str(each) for each in values):
             raise TypeError("no reports, please")
         return super().to_payloads(values)
 

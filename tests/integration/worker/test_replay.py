@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from reconciler.core.model import CloseStatus
-from reconciler.worker import ReconcilerPlugin, ending, report
+from reconciler.worker import ReconcilerPlugin, ending, kept, report
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.polling import eventually
 from tests.workflows import Scripted, Typed
@@ -59,7 +59,8 @@ async def test_a_history_with_the_plugin_under_other_rules(
 ) -> None:
     # A later version may report less than this one.
     history = await record(site, script, [ReconcilerPlugin(site.database.engine)])
-    monkeypatch.setattr(ending, "LARGEST", 0)
+    monkeypatch.setattr(ending, "DEEPEST", 0)
+    monkeypatch.setattr(kept.KeptResult, "is_kept", False)
 
     await replay(history, ReconcilerPlugin())
 

@@ -36,7 +36,10 @@ async def failures_of(
     chosen = {name: history for name, history in HISTORIES.items() if wanted(name)}
     assert chosen
     replayer = Replayer(
-        workflows=WORKFLOWS, plugins=plugins, workflow_runner=runner or SandboxedWorkflowRunner()
+        workflows=WORKFLOWS,
+        plugins=plugins,
+        workflow_runner=runner or SandboxedWorkflowRunner(),
+        debug_mode=True,  # or a busy machine is taken for a deadlock
     )
     found = {}
     for name, history in chosen.items():
