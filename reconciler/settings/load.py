@@ -7,6 +7,7 @@ typo must not be a silent default.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -31,6 +32,10 @@ _SERVICE_LINK = re.compile(
 )
 
 
+_log = logging.getLogger("reconciler.worker")
+#: What has been logged by this process.
+_logged: set[str] = set()
+
 _S = TypeVar("_S", bound=TableSettings)
 
 
@@ -40,8 +45,25 @@ def load_settings(kind: type[_S], **overrides: Any) -> _S:
     `overrides` are what options of the command line say instead. Raises `ConfigurationError`: one
     line, no secrets.
     """
+    return _loaded(kind, [complaint for complaint, _ in _unknown_names()], overrides)
+
+
+def load_guest_settings(kind: type[_S]) -> _S:
+    """The settings of a process that is not ours, such as a worker of the application.
+
+    There, names with our prefix may be other people's: those that are like none of ours are
+    logged, once, and left alone. What looks like a typo is refused here too.
+    """
+    unknown = list(_unknown_names())
+    for complaint in sorted({complaint for complaint, is_typo in unknown if not is_typo} - _logged):
+        _logged.add(complaint)
+        _log.warning("%s, so it is ignored", complaint)
+    return _loaded(kind, [complaint for complaint, is_typo in unknown if is_typo], {})
+
+
+def _loaded(kind: type[_S], unknown: Collection[str], overrides: Mapping[str, Any]) -> _S:
     try:
-        if unknown := list(_unknown_names()):
+        if unknown:
             raise ConfigurationError("; ".join(unknown))
         return kind(**overrides)
     except ValidationError as error:
@@ -70,8 +92,8 @@ def environment_name(path: tuple[str, ...]) -> str:
     return PREFIX + "__".join(path).upper()
 
 
-def _unknown_names() -> Iterator[str]:
-    """One complaint per setting that does not exist."""
+def _unknown_names() -> Iterator[tuple[str, bool]]:
+    """One complaint per setting that does not exist, and whether it looks like a typo of one."""
     known = set(_known_names())
     given = dict.fromkeys(os.environ, "environment")
     given |= dict.fromkeys(dotenv_values(DOTENV), DOTENV)
@@ -86,7 +108,7 @@ def _unknown_names() -> Iterator[str]:
         if upper not in known:
             near = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
             hint = f", did you mean {near[0]}?" if near else ""
-            yield f"{name} ({source}): there is no such setting{hint}"
+            yield f"{name} ({source}): there is no such setting{hint}", bool(near)
 
 
 def _known_names() -> Iterator[str]:

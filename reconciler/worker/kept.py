@@ -63,7 +63,8 @@ class KeptResult:
 
     def _raw(self) -> Any:
         """The payload itself: the SDK's converters hand it on, others may not know it."""
-        (payload,) = self.payloads
+        payload = Payload()
+        payload.CopyFrom(self.payloads[0])  # the converter may write into it
         return RawValue(payload)
 
     def _decoded(self) -> Any:

@@ -27,7 +27,7 @@ from reconciler.postgres.engine import (
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.write import SLACK, counted_own_row_write
 from reconciler.redactor import Redactor
-from reconciler.settings.load import load_settings
+from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
 from reconciler.worker.own_row import OwnRow
@@ -66,9 +66,9 @@ class RowWriter:
     def open(cls, engine: EngineSource | None) -> RowWriter:
         """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
         if engine is None:
-            own = load_settings(DatabaseSettings)
+            own = load_guest_settings(DatabaseSettings)
             return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
-        settings = load_settings(TableSettings)
+        settings = load_guest_settings(TableSettings)
         made = engine if isinstance(engine, AsyncEngine) else engine()
         if not isinstance(made, AsyncEngine):
             raise ConfigurationError(

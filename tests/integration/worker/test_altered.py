@@ -1,0 +1,104 @@
+"""A table that is altered under a running worker: the next write is made for it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from reconciler.errors import DatabaseUnfit
+from reconciler.worker.own_row import OwnRow
+from reconciler.worker.writer import RowWriter
+from tests.conftest import Database
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OWN, APPLICATIONS = "own", "the application's"
+pytestmark = pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
+
+
+@asynccontextmanager
+async def written_before(
+    database: Database, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RowWriter]:
+    """A writer that has written a row and knows the table."""
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    application = create_async_engine(
+        make_url(database.url).set(drivername="postgresql+asyncpg"), pool_size=1
+    )
+    opened = RowWriter.open(None if whose == OWN else application)
+    await database.insert("v", "r")
+    assert await finish(opened, "v") is True
+    await database.insert("w", "r")
+    try:
+        yield opened
+    finally:
+        await opened.close()
+        await application.dispose()
+
+
+async def finish(opened: RowWriter, workflow_id: str = "w") -> bool:
+    return await opened.finish(OwnRow(workflow_id, "r", None, NOON), "failed", "x" * 99, NOON)
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        (
+            "ALTER TABLE workflow_executions ALTER status DROP DEFAULT;"
+            "CREATE TYPE state AS ENUM ('running', 'completed', 'failed');"
+            "DROP INDEX IF EXISTS reconciler_running;"
+            "ALTER TABLE workflow_executions ALTER status TYPE state USING status::state"
+        ),
+        (
+            "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(9)"
+            " USING left(error_message, 9)"
+        ),
+        (
+            "ALTER TABLE workflow_executions ALTER completed_at TYPE timestamp"
+            " USING completed_at AT TIME ZONE 'UTC'"
+        ),
+        "ALTER TABLE workflow_executions ALTER workflow_id TYPE varchar(200)",
+        "ALTER TABLE workflow_executions ADD tenant text",
+        (
+            "ALTER TABLE workflow_executions DROP run_id;"
+            "ALTER TABLE workflow_executions ADD run_id varchar(40);"
+            "UPDATE workflow_executions SET run_id = 'r'"
+        ),
+        (
+            "ALTER TABLE workflow_executions RENAME TO old;"
+            "CREATE TABLE workflow_executions (LIKE old INCLUDING ALL);"
+            "INSERT INTO workflow_executions OVERRIDING SYSTEM VALUE SELECT * FROM old"
+        ),
+    ],
+    ids=["enum", "shorter", "without zone", "varchar", "added", "other run id", "swapped"],
+)
+async def test_it_is_written_all_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch, whose: str, alter: str
+) -> None:
+    async with written_before(database, whose, monkeypatch) as opened:
+        indexes = await database.fetch(
+            "SELECT indexrelid::regclass::text AS name FROM pg_index"
+            " WHERE indrelid = 'workflow_executions'::regclass AND indpred IS NOT NULL"
+        )
+        for index in indexes:
+            await database.execute(f"DROP INDEX {index['name']}")
+        await database.execute(alter)
+
+        assert await finish(opened) is True
+
+
+async def test_a_column_that_is_gone_is_named_and_may_come_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    rename = "ALTER TABLE workflow_executions RENAME {} TO {}".format
+    async with written_before(database, whose, monkeypatch) as opened:
+        await database.execute(rename("error_message", "reason"))
+        with pytest.raises(DatabaseUnfit, match="no column error_message"):
+            await finish(opened)
+        await database.execute(rename("reason", "error_message"))
+
+        assert await finish(opened) is True
