@@ -8,6 +8,8 @@ import signal
 import sys
 from types import FrameType
 
+from reconciler.streams import open_standard_streams
+
 
 def main() -> None:
     """Run the command and leave at once with its exit code.
@@ -15,6 +17,7 @@ def main() -> None:
     On Python 3.11 a process that used the Temporal client can abort while the interpreter shuts
     down, with exit code 134 in place of ours (sdk-python issue 300); cron must never see that.
     """
+    open_standard_streams()  # before anything could open a file or a socket of its own
     # While modules are loaded too: the first process of a container has no default for signals.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
@@ -24,9 +27,8 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed by the caller
-            with contextlib.suppress(BrokenPipeError):  # the reader went away, e.g. `| head`
-                stream.flush()
+        with contextlib.suppress(OSError):  # `run` has said so
+            stream.flush()
     os._exit(code)
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from reconciler.cli.base import OK, cli, exit_code, load, readable, refuse
+from reconciler.console.screen import screen
 from reconciler.core.report import PassReport
+from reconciler.core.text import visible
 from reconciler.core.verdict import MissingPolicy
 from reconciler.errors import ConfigurationError, Unusable
 
@@ -173,7 +174,7 @@ def _print(report: PassReport, output: Path | None, settings: Settings) -> None:
     from reconciler.console.outlook import print_what_next
     from reconciler.console.report import print_report
 
-    console = Console()
+    console = screen()
     if report.progress is not None:  # unless it was aborted before its beginning
         print_report(report, console)
     print_what_next(report, sys.argv[1:], output, console, journal=settings.journal)
@@ -205,7 +206,7 @@ class _Terminal:
 
     def __init__(self, *, asks: bool) -> None:
         self._asks = asks
-        self._console = Console(stderr=True)
+        self._console = screen(stderr=True)
 
     def agrees(self, outlook: Outlook) -> bool:
         """Tell what lies ahead, and ask if that was not answered beforehand."""
@@ -215,7 +216,7 @@ class _Terminal:
         if not self._asks or not outlook.rows:
             return True
         with _interruptible():
-            return typer.confirm(f"Write into {outlook.table}?", err=True)
+            return typer.confirm(f"Write into {visible(outlook.table)}?", err=True)
 
     def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
         """A bar, or lines where there is no terminal."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import typer
 
 from reconciler.core.report import PassOutcome, Report
+from reconciler.core.text import visible
 from reconciler.errors import ConfigurationError
+from reconciler.streams import Stderr, is_text
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
@@ -51,14 +52,26 @@ def exit_code(report: Report) -> int:
     return _EXIT_CODES[report.outcome]
 
 
+@overload
+def readable(option: str, text: str) -> str: ...
+
+
+@overload
+def readable(option: str, text: str | None) -> str | None: ...
+
+
 def readable(option: str, text: str | None) -> str | None:
     """The text of an option; refused if it holds bytes that are no text."""
-    try:
-        return text if text is None else text.encode().decode()
-    except UnicodeEncodeError:
-        raise ConfigurationError(f"{option} is not UTF-8") from None
+    if text is not None and not is_text(text):
+        raise ConfigurationError(f"{option} is not UTF-8")
+    return text
 
 
 def refuse(text: str) -> None:
-    """One line on stderr."""
-    print(f"reconciler: {' '.join(text.split())}", file=sys.stderr)
+    """One line on stderr: why the command did not do what was asked."""
+    say(f"reconciler: {' '.join(text.split())}")
+
+
+def say(line: str) -> None:
+    """A line on stderr, whatever is in it; dropped if stderr takes none."""
+    Stderr().write(f"{visible(line)}\n")

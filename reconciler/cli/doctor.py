@@ -10,9 +10,9 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from reconciler.cli.base import ABORTED, OK, UNRESOLVED, cli, load
+from reconciler.console.screen import screen
 
 if TYPE_CHECKING:
     from reconciler.doctor.findings import Examination
@@ -43,7 +43,7 @@ def doctor(
     if as_json:
         print(json.dumps(examination.as_json()))
     else:
-        print_examination(examination, Console())
+        print_examination(examination, screen())
     return _EXIT_CODES[examination.outcome.value]
 
 

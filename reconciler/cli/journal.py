@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
 from reconciler.cli.base import OK, cli, exit_code, load, readable
+from reconciler.console.screen import screen
 from reconciler.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def undo(
     if as_json:
         print(json.dumps(report.as_json(settings.status_values())))
     elif report.scanned or report.error is None:
-        print_undo(report, settings.statuses.running, Console())
+        print_undo(report, settings.statuses.running, screen())
     return exit_code(report)
 
 
@@ -66,7 +66,7 @@ async def _passes(settings: Settings, limit: int, *, as_json: bool) -> None:
     from reconciler.console.journal import PassTable
     from reconciler.journal import open_journal
 
-    table = PassTable(Console(), limit)
+    table = PassTable(screen(), limit)
     asked = limit if as_json else limit + 1  # to know whether there are more
     async with open_journal(settings) as journal, aclosing(journal.passes(asked)) as pages:
         async for page in pages:
@@ -113,7 +113,7 @@ async def _changes(
     from reconciler.journal import find_pass, open_journal
 
     shown = limit or CHANGES
-    table = ChangeTable(Console(), shown)
+    table = ChangeTable(screen(), shown)
     async with open_journal(settings) as journal:
         if pass_id is not None:
             await find_pass(journal, pass_id, settings)

@@ -8,11 +8,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import StringIO
 from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
-from rich.console import Console
 
 from reconciler import __version__
 from reconciler.cli.base import (
@@ -26,10 +26,15 @@ from reconciler.cli.base import (
     cli,
     exit_code,
     load,
+    readable,
     refuse,
+    say,
 )
+from reconciler.console.screen import screen
 from reconciler.core.report import PassReport
+from reconciler.core.text import visible
 from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
+from reconciler.streams import StdoutLost, decoded
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
@@ -43,9 +48,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; nothing escapes."""
     try:
-        code = int(cli(args=list(arguments), standalone_mode=False) or OK)
-        if code == INTERRUPTED:  # a pass that was stopped, or Typer's KeyboardInterrupt
-            refuse("interrupted")
+        return _run(arguments)
     except ReconcilerError as error:
         refuse(str(error))
         return USAGE if isinstance(error, ConfigurationError) else ABORTED
@@ -58,12 +61,30 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
         refuse("interrupted")
         return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+            say(line)
         refuse("this is a bug; please report it with the lines above")
         return BUG
-    else:
-        return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    code = OK
+    try:
+        code = int(cli(args=[decoded(each) for each in arguments], standalone_mode=False) or OK)
+        if code == INTERRUPTED:  # a pass that was stopped, or Typer's KeyboardInterrupt
+            refuse("interrupted")
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader went away, e.g. `| head`, before it was flushed
+        return BROKEN_PIPE
+    except StdoutLost as error:
+        refuse(
+            f"cannot write to stdout ({error.strerror}): what the command did is done, only what "
+            "it prints is lost"
+        )
+        return code if code == INTERRUPTED else ABORTED
+    return code
 
 
 @cli.callback()
@@ -90,10 +111,24 @@ def migrate(
 
     settings = load()
     if sql:
-        asyncio.run(app.migration_sql(settings, sys.stdout))
+        statements = StringIO()
+        asyncio.run(app.migration_sql(settings, statements))
+        print(_exact(statements.getvalue()), end="")
         return
     for line in asyncio.run(app.migrate(settings)) or ["nothing to do: up to date"]:
-        print(line)
+        print(visible(line))
+
+
+def _exact(text: str) -> str:
+    """The text, if stdout takes it as it is: a statement with an escape in it is another one."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"the statements have characters that are not in {encoding}: set PYTHONIOENCODING=utf-8"
+        ) from None
+    return text
 
 
 @cli.command()
@@ -113,7 +148,7 @@ def once(
     if as_json:
         print(json.dumps(report.as_json(settings.status_values())))
     elif report.error is None:
-        print_report(report, Console())
+        print_report(report, screen())
     return exit_code(report)
 
 
@@ -155,7 +190,7 @@ def explain(
     workflow_id: Annotated[str, typer.Argument(help="The workflow id of the row.")],
 ) -> int:
     """What Temporal says about a row, what would be written and why. Writes nothing."""
-    return asyncio.run(_explain(load(), workflow_id))
+    return asyncio.run(_explain(load(), readable("WORKFLOW_ID", workflow_id)))
 
 
 async def _explain(settings: Settings, workflow_id: str) -> int:
@@ -165,7 +200,7 @@ async def _explain(settings: Settings, workflow_id: str) -> int:
 
     async with open_app(settings, writing=False, ask_archive=True) as app:
         explanations = await app.explain(workflow_id)
-        print_explanations(explanations, Console())
+        print_explanations(explanations, screen())
         if not explanations:
             answer = describe_observation(await app.observe_id(workflow_id))
             refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")

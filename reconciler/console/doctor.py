@@ -5,6 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from reconciler.console.screen import shown
+from reconciler.core.text import visible
 from reconciler.doctor.findings import Examination, Finding, Level
 
 _COLOURS = {
@@ -18,12 +20,13 @@ _COLOURS = {
 def print_examination(examination: Examination, console: Console) -> None:
     """Settings, findings, and how many there are of each kind. A line each, however long."""
     name, value = (
-        max((len(getattr(setting, part)) for setting in examination.settings), default=0)
+        max((len(visible(getattr(setting, part))) for setting in examination.settings), default=0)
         for part in ("name", "value")
     )
     for setting in examination.settings:
         source = (setting.source, "dim")
-        line = Text.assemble(f"{setting.name:{name}}  {setting.value:{value}}  ", source)
+        told = f"{visible(setting.name):{name}}  {visible(setting.value):{value}}  "
+        line = shown(told, source)
         console.print(line, soft_wrap=True)
     console.print()
     width = max((len(finding.check) for finding in examination.findings), default=0)
@@ -32,13 +35,13 @@ def print_examination(examination: Examination, console: Console) -> None:
     console.print()
     counts = [(level, examination.count(level)) for level in Level]
     told = ", ".join(_counted(*each) for each in counts if each != (Level.SKIPPED, 0))
-    console.print(Text.assemble(_coloured(examination.outcome), f": {told}"), soft_wrap=True)
+    console.print(shown(_coloured(examination.outcome), f": {told}"), soft_wrap=True)
 
 
 def _line(finding: Finding, width: int) -> Text:
     mend = f" → {finding.mend}" if finding.mend else ""
     level = _coloured(finding.level, len(Level.WARNING.value))
-    return Text.assemble(level, f"  {finding.check:{width}}  {finding.message}", (mend, "bold"))
+    return shown(level, f"  {finding.check:{width}}  {finding.message}", (mend, "bold"))
 
 
 def _coloured(level: Level, width: int = 0) -> tuple[str, str]:

@@ -7,10 +7,10 @@ from typing import assert_never
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from reconciler.app import Explanation
 from reconciler.console.report import WHY_LEFT
+from reconciler.console.screen import shown
 from reconciler.core.model import (
     Closed,
     Finish,
@@ -29,7 +29,7 @@ def print_explanations(explanations: Sequence[Explanation], console: Console) ->
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for name, text in _explain(explanation):
-            table.add_row(name, Text(text))
+            table.add_row(name, shown(text))
         console.print(table)
         console.print()
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
 
 from reconciler.console.report import COLOURS, print_counts
-from reconciler.core.text import one_line
+from reconciler.console.screen import shown
+from reconciler.core.text import one_line, visible
 from reconciler.core.undo import Kept, UndoReport
 from reconciler.postgres.journal import StoredChange, StoredPass
 
@@ -52,26 +52,26 @@ class _Listing:
     def end(self, command: Sequence[str]) -> None:
         """Say if there are more, and what shows them; or that there are none."""
         if not self._widths:
-            self._console.print(Text(f"no {command[0]}"))
+            self._console.print(shown(f"no {command[0]}"))
         elif self._more:
             told = shlex.join(["reconciler", *command])
-            text = Text(f"there are more: {told} --limit N, or --json", style="dim")
+            text = shown(f"there are more: {told} --limit N, or --json", style="dim")
             self._console.print(text, soft_wrap=True)
 
     def _print(self, entries: Sequence[Sequence[str]]) -> None:
-        shown = entries[: self._left]
-        self._left -= len(shown)
-        self._more = self._more or len(shown) < len(entries)
-        lines = list(shown)
-        if not self._widths and shown:
-            columns = enumerate(zip(*shown, strict=True))
+        taken = [[visible(cell) for cell in entry] for entry in entries[: self._left]]
+        self._left -= len(taken)
+        self._more = self._more or len(taken) < len(entries)
+        lines: list[Sequence[str]] = list(taken)
+        if not self._widths and taken:
+            columns = enumerate(zip(*taken, strict=True))
             self._widths = {number: 0 for number, cells in columns if any(cells)}
             lines.insert(0, self._heads)
         for number, width in self._widths.items():
             self._widths[number] = max(width, *(cell_len(line[number]) for line in lines), 0)
         for line in lines:
             style = "bold" if line is self._heads else ""
-            self._console.print(Text(self._joined(line), style=style), soft_wrap=True)
+            self._console.print(shown(self._joined(line), style=style), soft_wrap=True)
 
     def _joined(self, line: Sequence[str]) -> str:
         cells = []
@@ -145,12 +145,12 @@ class ChangeTable(_Listing):
 def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
     """The counts of an undo, reasons included, and what to know of the rows that run again."""
     if report.scanned == report.expected == 0 and report.error is None:
-        console.print(Text(f"pass {report.undone} changed nothing"), soft_wrap=True)
+        console.print(shown(f"pass {report.undone} changed nothing"), soft_wrap=True)
         return
     print_counts(_lines(report), console)
     changes = f"{report.scanned} change{'' if report.scanned == 1 else 's'}"
     console.print(
-        Text.assemble(
+        shown(
             (report.outcome.value, COLOURS[report.outcome]),
             f": {changes} of pass {report.undone} in {report.duration_seconds:.2f} s",
             ", nothing was written" if report.dry_run else f", pass {report.pass_id}",
@@ -158,7 +158,7 @@ def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> 
         soft_wrap=True,
     )
     for line in _next(report, running):
-        console.print(Text(line, style="dim"), soft_wrap=True)
+        console.print(shown(line, style="dim"), soft_wrap=True)
 
 
 def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:

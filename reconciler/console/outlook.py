@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from reconciler.backfill import Outlook
+from reconciler.console.screen import shown
 from reconciler.core.report import PassReport
 
 
 def print_outlook(outlook: Outlook, console: Console) -> None:
     """How many rows, how long it will take, and what is gone on with."""
     for line in _lines(outlook):
-        console.print(Text(line), soft_wrap=True)
+        console.print(shown(line), soft_wrap=True)
 
 
 def _lines(outlook: Outlook) -> Iterator[str]:
@@ -86,7 +86,7 @@ def print_what_next(
     else:
         steps = _next(report, given, journal=journal)
     for line in steps:
-        console.print(Text(line, style="dim"), soft_wrap=True)
+        console.print(shown(line, style="dim"), soft_wrap=True)
 
 
 def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Iterator[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from reconciler.console.screen import shown
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
 from reconciler.core.window import Spread
@@ -37,7 +37,7 @@ def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -
     table.add_column(justify="right")
     table.add_column(style="dim")
     for group, name, count, why in lines:
-        table.add_row(group, Text(name), str(count), why)
+        table.add_row(group, shown(name), str(count), shown(why))
     console.print(table)
 
 
@@ -48,7 +48,7 @@ def print_report(report: PassReport, console: Console) -> None:
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
     console.print(
-        Text.assemble(
+        shown(
             (report.outcome.value, COLOURS[report.outcome]),
             f": {rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}",
             (f", pass {report.pass_id}" if not report.dry_run else ", nothing was written"),

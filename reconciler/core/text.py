@@ -1,8 +1,15 @@
-"""One rule for every text that is stored or logged: a single line of bounded length."""
+"""Two rules for text: `one_line` for what is stored, `visible` for what people see.
+
+Anyone who can choose a workflow id or an error message must not be able to clear a terminal, forge
+a log line or reverse the order of words.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
+from collections.abc import Callable
 
 # Everything a terminal, a log line or PostgreSQL (which refuses NUL) could trip over: runs of
 # white space, C0 and C1 controls, the Unicode line and paragraph separators, and halves of
@@ -28,3 +35,34 @@ def one_line(text: str, limit: int) -> str:
 def flat(text: str) -> str:
     """All of `text` as one line."""
     return _BREAKS.sub(" ", text).strip()
+
+
+# What `str.isprintable` takes for printable, and what shows nothing nevertheless: fillers, the
+# joiner of graphemes and vowels that are never shown (Default_Ignorable_Code_Point of Unicode).
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0]")
+
+
+def visible(text: str) -> str:
+    r"""`text` with an escape, such as `\x1b` or `\u202e`, for every character that shows nothing.
+
+    These are control characters, line breaks among them, bidi overrides and isolates, characters
+    without width, tags, and halves of surrogate pairs. Idempotent.
+    """
+    return _escaped(text, lambda character: character.encode("unicode_escape").decode())
+
+
+def visible_json(value: object) -> str:
+    """`value` as one line of JSON that people can read: the same rule, in the escapes of JSON."""
+    return _escaped(json.dumps(value, ensure_ascii=False), lambda each: json.dumps(each)[1:-1])
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    return "".join(each if _is_seen(each) else escape(each) for each in text)
+
+
+def _is_seen(character: str) -> bool:
+    if character.isprintable():
+        return not _UNSEEN.match(character)
+    return unicodedata.category(character) == "Zs"  # blanks of other widths harm nobody

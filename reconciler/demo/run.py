@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 
 from reconciler.app import migrate, open_app
 from reconciler.console.report import print_report
+from reconciler.console.screen import screen, shown
 from reconciler.core.report import PassOutcome
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.demo.workflows import (
@@ -41,8 +42,6 @@ PATIENCE = timedelta(minutes=2)
 
 class DemoSettings(Settings):
     """Settings that nothing around the demo can change."""
-
-    model_config = SettingsConfigDict(toml_file=None)
 
     @classmethod
     def settings_customise_sources(
@@ -84,8 +83,8 @@ async def run_demo(*, keep: bool) -> int:
     configure_logs("warning", as_json=False)
     # Its workers would log each of the failures that are part of the story.
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
-    console = Console()
-    console.print("[bold]1.[/] Starting PostgreSQL and Temporal …")
+    console = screen()
+    console.print(_step(1, "Starting PostgreSQL and Temporal …"))
     with interrupted_by_sigterm(), postgres_server() as url:
         async with temporal_server() as environment:
             client = environment.client
@@ -98,15 +97,18 @@ async def run_demo(*, keep: bool) -> int:
 async def _tell(
     console: Console, settings: Settings, client: Client, engine: AsyncEngine, *, keep: bool
 ) -> int:
-    console.print(
-        f"[bold]2.[/] An application provisions {len(TENANTS)} tenants: a workflow and a row each. "
+    story = (
+        f"An application provisions {len(TENANTS)} tenants: a workflow and a row each. "
         "Not one of its workflows gets to write its end into its row."
     )
+    console.print(_step(2, story))
     await _provision(client, engine)
     console.print("\nThe table now, beside what really happened:\n")
     await _print_rows(console, engine, with_story=True)
 
-    console.print("\n[bold]3.[/] One pass of the reconciler:\n")
+    console.print()
+    console.print(_step(3, "One pass of the reconciler:"))
+    console.print()
     temporal = {
         "target_host": client.service_client.config.target_host,
         "namespace": client.namespace,
@@ -177,13 +179,17 @@ async def _print_rows(console: Console, engine: AsyncEngine, *, with_story: bool
     table.add_column("what happened" if with_story else "error_message", overflow="fold")
     for workflow_id, status, completed_at, error in rows:
         last = stories[workflow_id] if with_story else error or ""
-        table.add_row(workflow_id, _coloured(status), _time(completed_at), Text(last))
+        table.add_row(shown(workflow_id), _coloured(status), _time(completed_at), shown(last))
     console.print(table)
+
+
+def _step(number: int, story: str) -> Text:
+    return shown((f"{number}.", "bold"), f" {story}")
 
 
 def _coloured(status: str) -> Text:
     colours = {"running": "yellow", "completed": "green", "failed": "red"}
-    return Text(status, style=colours.get(status, ""))
+    return shown(status, style=colours.get(status, ""))
 
 
 def _time(value: datetime | None) -> str:
@@ -192,7 +198,9 @@ def _time(value: datetime | None) -> str:
 
 async def _keep(console: Console, settings: Settings, address: str) -> None:
     url = settings.database_url.get_secret_value()
-    console.print("\n[bold]4.[/] The servers stay up until Ctrl-C. In another terminal:\n")
+    console.print()
+    console.print(_step(4, "The servers stay up until Ctrl-C. In another terminal:"))
+    console.print()
     for line in (
         f"export DATABASE_URL='{url}'",
         f"export TEMPORAL_ADDRESS={address}",
@@ -200,7 +208,7 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
         f"reconciler explain tenant-{RUNS_ON}",
         'psql "$DATABASE_URL" -c "TABLE reconciler.changes"',
     ):
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(shown(f"  {line}"), soft_wrap=True)
     await asyncio.Event().wait()
 
 

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.text import visible
 from reconciler.ports import Observer
 
 #: Workflow types with series of their own; an application that makes up types as it goes must
@@ -121,7 +122,7 @@ class PassMetrics(Observer):
         self._missing.clear()
 
     def _bounded(self, workflow_type: str) -> str:
-        name = workflow_type or "unknown"
+        name = visible(workflow_type) or "unknown"
         if name not in self._types:
             if len(self._types) >= MAX_WORKFLOW_TYPES:
                 return OTHER_TYPES

@@ -10,8 +10,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from reconciler.core.text import visible_json
 
 #: Seconds an answer is good for: a storm of probes costs one reading.
 READINESS_AGE = 5.0
@@ -54,7 +56,8 @@ def create_web(vitals: Vitals) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         ready, told = await readiness.get()
-        return JSONResponse({"ready": ready, **told}, 200 if ready else 503, _NO_STORE)
+        content = visible_json({"ready": ready, **told})  # people look at it in a terminal
+        return Response(content, 200 if ready else 503, _NO_STORE, "application/json")
 
     async def metrics(_: Request) -> Response:
         return Response(await scrape.get(), media_type=CONTENT_TYPE_LATEST)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.text import one_line
+from reconciler.core.text import one_line, visible, visible_json
+from tests.hostile import HOSTILE, unseen
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,46 @@ def test_any_text_becomes_one_storable_line(text: str, limit: int) -> None:
 
 def test_a_megabyte_is_cut() -> None:
     assert one_line("x" * 1_000_000, 2000) == "x" * 1999 + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param(
+            "größer → ≥ 日本 🙂 \u3000\u00a0", "größer → ≥ 日本 🙂 \u3000\u00a0", id="letters"
+        ),
+        pytest.param("a\\b", "a\\b", id="a backslash is one"),
+        pytest.param("\x1b[31m", "\\x1b[31m", id="escape"),
+        pytest.param("a\r\n\tb\x00\x08\x7f", "a\\r\\n\\tb\\x00\\x08\\x7f", id="C0 and DEL"),
+        pytest.param("\x85\x9b", "\\x85\\x9b", id="C1"),
+        pytest.param("\u202a\u202e\u2066\u2069", "\\u202a\\u202e\\u2066\\u2069", id="bidi"),
+        pytest.param("\u200e\u200f\u061c", "\\u200e\\u200f\\u061c", id="marks of direction"),
+        pytest.param("\u200b\u200d\u2060\ufeff", "\\u200b\\u200d\\u2060\\ufeff", id="no width"),
+        pytest.param("\u2028\u2029", "\\u2028\\u2029", id="line and paragraph"),
+        pytest.param("\u3164\u115f\u034f", "\\u3164\\u115f\\u034f", id="fillers"),
+        pytest.param("\U000e0041", "\\U000e0041", id="tags"),
+        pytest.param("\udcff\ud800", "\\udcff\\ud800", id="halves of pairs"),
+        pytest.param("\ue000\uffff", "\\ue000\\uffff", id="no characters"),
+    ],
+)
+def test_what_shows_nothing_is_made_visible(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+@given(st.text(alphabet=st.characters()) | st.just(HOSTILE))
+def test_visible_text_is_only_shown(text: str) -> None:
+    shown = visible(text)
+
+    assert unseen(shown) <= {each for each in shown if each.isspace()}
+    assert "\n" not in shown
+    assert visible(shown) == shown
+    shown.encode()
+
+
+@given(st.text(alphabet=st.characters()) | st.just(HOSTILE))
+def test_visible_json_is_the_same_json(text: str) -> None:
+    line = visible_json({"text": text})
+
+    assert json.loads(line) == {"text": text}
+    assert unseen(line) <= {each for each in text if each.isspace()}
+    assert len(line.splitlines()) == 1

@@ -6,12 +6,13 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
 from reconciler.metrics.passes import MAX_WORKFLOW_TYPES, PassMetrics
 from tests.factories import CLOSE_TIME, NOW, outcome, row
+from tests.hostile import HOSTILE, unseen
 
 
 class Bench:
@@ -155,3 +156,9 @@ async def test_what_visibility_saved_and_where_it_was_wrong(bench: Bench) -> Non
     assert bench.value("rows_screened_total") == 8
     assert bench.value("screening_disagreements_total", visibility="open") == 4
     assert bench.value("screening_disagreements_total", visibility="not_open") == 2
+
+
+async def test_a_label_can_be_looked_at_in_a_terminal(bench: Bench) -> None:
+    await bench.metrics.on_written([outcome(row(), workflow_type=HOSTILE)])
+
+    assert unseen(generate_latest(bench.registry).decode()) == set()

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from reconciler.web.routes import METRICS_AGE, READINESS_AGE, Cached, create_web
+from tests.hostile import HOSTILE, unseen
 
 
 @dataclass
@@ -52,6 +53,19 @@ async def test_readyz(ready: bool, status: int) -> None:
 
     assert answer.status_code == status
     assert answer.json() == {"ready": ready, "role": "holder", "why": None if ready else "away"}
+
+
+async def test_readyz_can_be_looked_at_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    vitals = FakeVitals()
+
+    async def readiness() -> tuple[bool, dict[str, Any]]:
+        return False, {"why": HOSTILE}
+
+    monkeypatch.setattr(vitals, "readiness", readiness)
+    answer = await client(vitals).get("/readyz")
+
+    assert unseen(answer.text) == set()
+    assert answer.json() == {"ready": False, "why": HOSTILE}
 
 
 async def test_metrics() -> None:

@@ -1,0 +1,81 @@
+"""Files that operators name: settings, secrets, certificates, plans.
+
+Only regular files are read, and links to them, as Kubernetes mounts secrets. A pipe would be waited
+for without end, and a device has no end: a loop that reads a key again must not hang on either.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+#: Bytes of a file that is read as a whole.
+MAX_BYTES = 1024 * 1024
+
+_KINDS = (
+    (stat.S_ISDIR, "is a directory"),
+    (stat.S_ISFIFO, "is a pipe"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+class UnfitFile(OSError):
+    """It is there, and is no regular file, or too large; `strerror` says which."""
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """Open a regular file to be read. Raises `OSError`, whose `strerror` says why not."""
+    try:
+        check_file(path)  # opening it may have an effect already, on a device or a writer
+        # Without waiting, whatever has taken its place since.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except ValueError:  # a NUL, or half a surrogate pair
+        raise FileNotFoundError(errno.ENOENT, "is not a path") from None
+    file = os.fdopen(descriptor, "rb")
+    try:
+        _check_kind(os.fstat(descriptor))
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def read_file(path: str | Path) -> bytes:
+    """All of a small regular file. Raises `OSError`, whose `strerror` says why not."""
+    with open_file(path) as file:
+        content = file.read(MAX_BYTES + 1)
+    if content is None:  # a file of the kernel's that would wait for something to happen
+        raise UnfitFile(errno.EAGAIN, "has no content to read yet")
+    _check_size(len(content), MAX_BYTES)
+    return content
+
+
+def check_file(path: str | Path, limit: int | None = None) -> None:
+    """Raise `OSError` unless this is a regular file.
+
+    With a `limit`, for code that reads it in its own way: one of 1 to so many bytes. Files of the
+    kernel's claim to be empty, and some would be waited for.
+    """
+    found = os.stat(path)  # noqa: PTH116 - a path may be text with a NUL in it
+    _check_kind(found)
+    if limit is not None:
+        _check_size(found.st_size, limit)
+        if not found.st_size:
+            raise UnfitFile(errno.ENODATA, "is empty")
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise UnfitFile(errno.EFBIG, f"is larger than {limit // 1024:,} KiB")
+
+
+def _check_kind(found: os.stat_result) -> None:
+    if stat.S_ISREG(found.st_mode):
+        return
+    what = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "is no file")
+    raise UnfitFile(errno.EINVAL, f"{what}, not a file")
