@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reconciler.core.model import Finish, RowId
-from reconciler.core.text import one_line
+from reconciler.core.text import one_line, visible
 from reconciler.errors import ConfigurationError, Unusable
+from reconciler.files import open_file
 from reconciler.plan.model import MAX_LINE, VERSION, Json, PlanHeader, Trailer, from_line
 from reconciler.plan.rows import row_from_json
 
@@ -51,7 +52,7 @@ class Plan:
         Raises `Unusable` if the file is no longer the one that was checked.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 for batch in self._batches(file, after_line, size):
                     if _identity(file) != self._identity:
                         raise Unusable(_of(self.path, "was changed while it was being applied"))
@@ -96,10 +97,8 @@ def open_plan(
         raise _refused(path, "a .csv is for reading only: make a plan with --output plan.jsonl")
     if path.suffix.lower() != ".jsonl":
         raise _refused(path, "is not a plan: the name of a plan ends in .jsonl")
-    if path.is_fifo():
-        raise _refused(path, "is a pipe, and a plan has to be read twice")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             check = _Check(path, file, read_id)
             check.header_is_of(table, running, namespace)
             return check.plan()
@@ -247,4 +246,4 @@ def _cannot(error: OSError) -> str:
 
 
 def _of(path: Path, what: str) -> str:
-    return one_line(f"--plan {path}: {what}", 1000)
+    return one_line(visible(f"--plan {path}: {what}"), 1000)

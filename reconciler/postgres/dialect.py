@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from reconciler.postgres.tls import tls_trouble
+from reconciler.postgres.tls import check_files, tls_trouble
 
 #: What asyncpg raises. The last where a server has said goodbye, but not yet hung up.
 DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -31,6 +31,7 @@ class PoolerSafeDialect(PGDialect_asyncpg):
 
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
         """Connect; tell apart from a server that is away one that TLS will never get through to."""
+        check_files(parameters["dsn"])
         try:
             return super().connect(*arguments, **parameters)
         except Exception as error:

@@ -10,16 +10,26 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 
 from reconciler.core.text import one_line
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.files import UnfitFile, check_file, open_file
 
 #: From these on, the server's certificate is looked at if there is a root.
 _STRICT = ("require", "verify-ca", "verify-full")
+#: The files that the driver reads, and where it looks for those that are not named.
+_FILES = {
+    "sslrootcert": "~/.postgresql/root.crt",
+    "sslcrl": "~/.postgresql/root.crl",
+    "sslcert": "~/.postgresql/postgresql.crt",
+    "sslkey": "~/.postgresql/postgresql.key",
+    "servicefile": "~/.pg_service.conf",
+}
+#: Bytes of one of them: lists of revoked certificates are long.
+_LARGEST = 64 * 1024 * 1024
 #: Why OpenSSL does not accept a certificate that is otherwise good: it is for another host.
 _MISMATCHES = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -38,6 +48,15 @@ def tls_trouble(error: BaseException, dsn: str) -> DatabaseUnusable | None:
             f"{parameters.called('sslcert')}, and sslkey"
         )
     return None
+
+
+def check_files(dsn: str) -> None:
+    """Check that the files of a connection can be read without waiting for anybody.
+
+    Raises `DatabaseUnfit`. Files that are missing are the driver's to find: it may not need them.
+    """
+    if fault := _Parameters(dsn).unfit_file():
+        raise DatabaseUnfit(f"cannot connect to the database: {fault}")
 
 
 def _fault(cause: BaseException, parameters: _Parameters) -> str | None:
@@ -79,6 +98,18 @@ class _Parameters:
             return f"{name} in DATABASE_URL"
         return variable
 
+    def unfit_file(self) -> str | None:
+        """Which of the files that would be read is none."""
+        for name, default in _FILES.items():
+            path = self[name] or os.path.expanduser(default)  # noqa: PTH111 - there may be no home
+            try:
+                check_file(path, _LARGEST)
+            except UnfitFile as error:
+                return f"cannot read {path} ({error.strerror}): check {self.called(name)}"
+            except (OSError, ValueError):
+                continue
+        return None
+
     def faulty_file(self) -> str | None:
         """Which of the files that they name is not what it should be."""
         strict = self["sslmode"] in _STRICT
@@ -92,7 +123,7 @@ class _Parameters:
     def _unreadable(self, name: str) -> str | None:
         try:
             if self[name]:
-                Path(self[name]).read_bytes()
+                open_file(self[name]).close()
         except OSError as error:
             return f"cannot read {self[name]} ({error.strerror}): check {self.called(name)}"
         return None

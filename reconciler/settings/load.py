@@ -10,19 +10,17 @@ import difflib
 import logging
 import os
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from reconciler.errors import ConfigurationError
 from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile, secrets, setting_name
-from reconciler.settings.table import DOTENV, PREFIX, TOML, TableSettings
+from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml
+from reconciler.settings.table import PREFIX, TableSettings
 
 _TESTS = f"{PREFIX}TEST_"
 # What Kubernetes puts into every container of a namespace with a Service called reconciler, or
@@ -72,16 +70,17 @@ def _loaded(kind: type[_S], unknown: Collection[str], overrides: Mapping[str, An
         group = re.search(r'field "(\w+)"', str(error))
         name = environment_name((group[1],)) if group else f"{PREFIX}*"
         raise ConfigurationError(f"{name}: set its parts, as {name}__<NAME>=…") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{DOTENV} or {TOML} cannot be read: {error}") from None
 
 
 def temporal_environment() -> Mapping[str, str]:
-    """The variables Temporal's own configuration is read from: environment first, then .env."""
+    """The variables Temporal's own configuration is read from: environment first, then .env.
+
+    None but its own: Temporal's code takes only text, which others need not be.
+    """
     return {
         name: value
-        for name, value in (dotenv_values(DOTENV) | dict(os.environ)).items()
-        if value is not None
+        for name, value in {**read_dotenv(), **read_environment()}.items()
+        if value is not None and name.startswith("TEMPORAL_")
     }
 
 
@@ -96,7 +95,7 @@ def _unknown_names() -> Iterator[tuple[str, bool]]:
     """One complaint per setting that does not exist, and whether it looks like a typo of one."""
     known = set(_known_names())
     given = dict.fromkeys(os.environ, "environment")
-    given |= dict.fromkeys(dotenv_values(DOTENV), DOTENV)
+    given |= dict.fromkeys(read_dotenv(), DOTENV)
     given |= {environment_name(path): TOML for path in toml_paths()}
     for name, source in given.items():
         # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
@@ -122,13 +121,7 @@ def _known_names() -> Iterator[str]:
 
 def toml_paths() -> Iterator[tuple[str, ...]]:
     """The settings that are in `reconciler.toml`. Raises `ConfigurationError` if it is no TOML."""
-    if not Path(TOML).exists():
-        return
-    try:
-        content = tomllib.loads(Path(TOML).read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{TOML}: {error}") from None
-    for key, value in content.items():
+    for key, value in read_toml().items():
         if isinstance(value, dict):
             yield from ((key, inner) for inner in value)
         else:

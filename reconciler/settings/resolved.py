@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr
 
 from reconciler.postgres.tables import RowFilter
 from reconciler.settings.load import environment_name, toml_paths
 from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile
-from reconciler.settings.table import DOTENV, TOML
+from reconciler.settings.sources import DOTENV, TOML, read_dotenv
 
 HIDDEN = "(hidden)"
 DEFAULT = "default"
@@ -185,7 +184,7 @@ def shown_duration(duration: timedelta) -> str:
 def _sources() -> Mapping[str, str]:
     """Where each variable was found; the first of them wins, as in the settings themselves."""
     sources = {environment_name(path).upper(): TOML for path in toml_paths()}
-    sources |= dict.fromkeys(_names_in(dotenv_values(DOTENV)), DOTENV)
+    sources |= dict.fromkeys(_names_in(read_dotenv()), DOTENV)
     return sources | dict.fromkeys(_names_in(os.environ), "environment")
 
 

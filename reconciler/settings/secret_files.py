@@ -6,23 +6,18 @@ stand wherever NAME can: in the environment, `.env`, `reconciler.toml`.
 
 from __future__ import annotations
 
-import os
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from dotenv import dotenv_values
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from reconciler.errors import ConfigurationError
+from reconciler.files import read_file
+from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml
 
 SUFFIX = "_FILE"
 
@@ -42,12 +37,13 @@ class SecretFile:
         if not self.path:
             raise ConfigurationError(f"{self.name} is empty: it must be the path of a file")
         try:
-            text = Path(self.path).read_bytes().decode("utf-8-sig")
+            text = read_file(self.path).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise ConfigurationError(f"{self.name}: {self.path} is not UTF-8") from None
-        except (OSError, ValueError) as error:  # a path with a null byte is no path
-            why = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"{self.name}: cannot read {self.path}: {why}") from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.name}: cannot read {self.path}: {error.strerror}"
+            ) from None
         if not (secret := text.rstrip("\r\n")):
             raise ConfigurationError(f"{self.name}: {self.path} is empty")
         return secret
@@ -78,14 +74,7 @@ class SecretFilesSource(PydanticBaseSettingsSource):
 
     def _given(self) -> Mapping[str, Mapping[str, Any]]:
         """What is set, by where it stands; the first place wins, as for other settings."""
-        dotenv = self.config.get("env_file")
-        return {
-            "environment": os.environ,
-            str(dotenv): dotenv_values(dotenv),  # type: ignore[arg-type]
-            str(self.config.get("toml_file")): TomlConfigSettingsSource(
-                self.settings_cls
-            ).toml_data,
-        }
+        return {"environment": read_environment(), DOTENV: read_dotenv(), TOML: read_toml()}
 
 
 def secrets(kind: type[BaseSettings]) -> Iterator[str]:

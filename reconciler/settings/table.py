@@ -10,22 +10,21 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.tables import RowFilter, TableMapping, TableNames
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.secret_files import SecretFilesSource
+from reconciler.settings.sources import DOTENV, DotenvSource, EnvironmentSource, read_toml
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
 _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 PREFIX = "RECONCILER_"
-DOTENV = ".env"
-TOML = "reconciler.toml"
 
 
 def split_name(text: str) -> list[str]:
@@ -143,8 +142,6 @@ class TableSettings(FailureSettings, BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_file=DOTENV,
-        toml_file=TOML,
         extra="ignore",  # unknown names are found by settings.load, with a better message
         populate_by_name=True,
     )
@@ -166,13 +163,15 @@ class TableSettings(FailureSettings, BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """First wins: arguments, environment, .env, reconciler.toml. A secret has one place."""
-        files, toml = SecretFilesSource(settings_cls), TomlConfigSettingsSource(settings_cls)
-        return init_settings, files, env_settings, dotenv_settings, toml
+        files, environment = SecretFilesSource(settings_cls), EnvironmentSource(settings_cls)
+        dotenv = DotenvSource(settings_cls, DOTENV)
+        toml = InitSettingsSource(settings_cls, read_toml())
+        return init_settings, files, environment, dotenv, toml
 
     def table_mapping(self) -> TableMapping:
         """How the application's table is to be understood."""

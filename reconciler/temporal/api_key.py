@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.errors import ConfigurationError
+from reconciler.files import read_file
 from reconciler.temporal.variables import API_KEY_FILE
 
 #: Seconds between two looks into the file, while calls are made.
@@ -69,9 +70,9 @@ class KeyFile:
 
     def _read(self) -> str:
         try:
-            text = self._path.read_text()
-        except (OSError, ValueError) as error:  # no text, or no path
-            why = getattr(error, "strerror", None) or "is no text"
+            text = read_file(self._path).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "is not UTF-8"
             raise ConfigurationError(f"{API_KEY_FILE}: {self._path}: {why}") from None
         if not text.strip():
             raise ConfigurationError(f"{API_KEY_FILE}: {self._path} is empty")

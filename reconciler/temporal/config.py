@@ -7,18 +7,21 @@ variable that does not exist, a certificate that is none.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS
+from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS, DataSource
 from temporalio.service import HttpConnectProxyConfig
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError
+from reconciler.files import read_file
 from reconciler.temporal.api_key import KeyFile, check_key
 from reconciler.temporal.variables import API_KEY_FILE, check_variables
 
@@ -39,9 +42,6 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     address: a daemon that guesses localhost in production would find every workflow missing.
     """
     check_variables({k: v for k, v in environment.items() if k != "TEMPORAL_ADDRESS" or v})
-    file = environment.get(_FILE)
-    if file is not None and not _is_file(file):
-        raise ConfigurationError(f"{_FILE}: there is no file {file}")
     key_file = None
     if path := environment.get(API_KEY_FILE):
         key_file = KeyFile(path)
@@ -58,18 +58,33 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     if profile.api_key is not None:
         check_key("TEMPORAL_API_KEY", profile.api_key)
     if profile.tls is not None and not profile.tls.disabled:
-        _check_tls(profile.tls, environment)
+        profile = replace(profile, tls=_checked_tls(profile.tls, environment))
     config = dict(profile.to_client_connect_config())
     if proxy is not None:
         config["http_connect_proxy_config"] = proxy_config(proxy)
     return config if key_file is None else {**config, "key_file": key_file}
 
 
-def _is_file(path: str) -> bool:
+def _read_config_file(environment: Mapping[str, str]) -> bytes | None:
+    """The content of `temporal.toml`, for Temporal's own code: it would wait for a pipe."""
+    named = environment.get(_FILE)
+    path = Path(named) if named is not None else _default_file()
     try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # too long, or with a null byte
-        return False
+        return read_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if named is None:
+            return None
+        raise ConfigurationError(f"{_FILE}: there is no file {path}") from None
+    except OSError as error:
+        name = f"{_FILE}: " if named is not None else ""
+        raise ConfigurationError(f"{name}cannot read {path}: {error.strerror}") from None
+
+
+def _default_file() -> Path:
+    """Where Temporal's own code looks, on Linux: the user's configuration folder."""
+    given = os.environ.get("XDG_CONFIG_HOME", "")
+    folder = given if os.path.isabs(given) else os.path.expanduser("~/.config")  # noqa: PTH111, PTH117
+    return Path(folder, "temporalio", "temporal.toml")
 
 
 def proxy_config(url: str) -> HttpConnectProxyConfig:
@@ -84,7 +99,9 @@ def proxy_config(url: str) -> HttpConnectProxyConfig:
 def _load_profile(environment: Mapping[str, str]) -> ClientConfigProfile:
     try:
         return ClientConfigProfile.load(
-            config_file_strict=True, override_env_vars=dict(environment)
+            config_source=_read_config_file(environment),
+            config_file_strict=True,
+            override_env_vars=dict(environment),
         )
     except (RuntimeError, ValueError, OSError) as error:
         text = _without_excerpt(error)
@@ -98,19 +115,22 @@ def _load_profile(environment: Mapping[str, str]) -> ClientConfigProfile:
     )
 
 
-def _check_tls(tls: ClientConfigTLS, environment: Mapping[str, str]) -> None:
-    """Refuse what could not make a connection, before one is tried. Never repeats a key."""
+def _checked_tls(tls: ClientConfigTLS, environment: Mapping[str, str]) -> ClientConfigTLS:
+    """With the content of its files. Refuses what could not make a connection, before one is tried.
+
+    Never repeats a key.
+    """
 
     def named(part: str) -> str:
         names = (f"TEMPORAL_TLS_{part}_{kind}" for kind in ("PATH", "DATA"))
         return next((n for n in names if n in environment), f"{part.lower()}_path (temporal.toml)")
 
-    if tls.server_root_ca_cert is not None:
-        _check_pem(named("SERVER_CA_CERT"), tls.server_root_ca_cert, _CERTIFICATE)
-    if tls.client_cert is not None:
-        _check_pem(named("CLIENT_CERT"), tls.client_cert, _CERTIFICATE)
-    if tls.client_private_key is not None:
-        _check_pem(named("CLIENT_KEY"), tls.client_private_key, _KEY)
+    read = replace(
+        tls,
+        server_root_ca_cert=_pem(named("SERVER_CA_CERT"), tls.server_root_ca_cert, _CERTIFICATE),
+        client_cert=_pem(named("CLIENT_CERT"), tls.client_cert, _CERTIFICATE),
+        client_private_key=_pem(named("CLIENT_KEY"), tls.client_private_key, _KEY),
+    )
     if (tls.client_cert is None) != (tls.client_private_key is None):
         there, other = "CLIENT_CERT", "CLIENT_KEY"
         if tls.client_cert is None:
@@ -119,12 +139,15 @@ def _check_tls(tls: ClientConfigTLS, environment: Mapping[str, str]) -> None:
             f"{named(there)} is set, and TEMPORAL_TLS_{other}_PATH is not: a client certificate "
             "needs both"
         )
+    return read
 
 
-def _check_pem(name: str, source: Path | str | bytes, kind: str) -> None:
+def _pem(name: str, source: DataSource | None, kind: str) -> bytes | None:
+    if source is None:
+        return None
     where = f"{name}: {source}" if isinstance(source, Path) else name
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source
+        content = read_file(source) if isinstance(source, Path) else source
         text = content.decode() if isinstance(content, bytes) else content
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
@@ -141,6 +164,7 @@ def _check_pem(name: str, source: Path | str | bytes, kind: str) -> None:
             context.load_verify_locations(cadata="\n".join(blocks))
         except (ssl.SSLError, ValueError):
             raise ConfigurationError(f"{where}: holds a certificate that cannot be read") from None
+    return text.encode()
 
 
 def _without_excerpt(error: Exception) -> str:

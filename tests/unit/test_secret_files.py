@@ -133,7 +133,7 @@ def test_a_file_without_the_secret_is_named(
     ("path", "told"),
     [
         ("", "DATABASE_URL_FILE is empty: it must be the path of a file"),
-        ("/", "DATABASE_URL_FILE: cannot read /: Is a directory"),
+        ("/", "DATABASE_URL_FILE: cannot read /: is a directory, not a file"),
     ],
 )
 def test_a_path_that_is_none_of_a_file(

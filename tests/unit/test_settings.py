@@ -121,7 +121,7 @@ def test_the_parameters_of_other_tools_urls(
 def test_a_dotenv_of_another_encoding() -> None:
     Path(".env").write_bytes(b"NAME=\xff\xfe\n")
 
-    assert refusal().startswith(".env or reconciler.toml cannot be read: ")
+    assert refusal() == ".env cannot be read: is not UTF-8"
 
 
 def test_a_missing_database_url(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ REFUSED: Mapping[str, tuple[Url, str]] = {
     ),
     "folder for a root": (
         lambda s: s.server.url(sslmode="verify-full", sslrootcert=s.missing.parent),
-        r"cannot read .* \(Is a directory\): check sslrootcert in DATABASE_URL",
+        r"cannot read .* \(is a directory, not a file\): check sslrootcert in DATABASE_URL",
     ),
     "root that is none": (
         lambda s: s.server.url(sslmode="verify-full", sslrootcert=s.junk),

@@ -197,7 +197,7 @@ class TestFile:
     def test_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "plan.jsonl").mkdir()
 
-        assert refused(tmp_path / "plan.jsonl") == "cannot be read: Is a directory"
+        assert refused(tmp_path / "plan.jsonl") == "cannot be read: is a directory, not a file"
 
 
 async def test_a_header_that_is_of_another_plan_is_refused(tmp_path: Path, path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Where settings come from: the environment, and `.env` and `reconciler.toml` in this folder.
+
+Both files may be missing. Whatever else is wrong with one is a `ConfigurationError` of one line.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
+from pydantic_settings.sources.utils import parse_env_vars
+
+from reconciler.errors import ConfigurationError
+from reconciler.files import read_file
+from reconciler.streams import decoded, is_text
+
+DOTENV = ".env"
+TOML = "reconciler.toml"
+_OURS = ("RECONCILER_", "DATABASE_URL", "TEMPORAL_")
+
+
+def read_environment() -> Mapping[str, str]:
+    """The environment of this process, whatever its locale; ours has to be text."""
+    environment = {name: decoded(value) for name, value in os.environ.items()}
+    for name, value in environment.items():
+        if name.upper().startswith(_OURS) and not is_text(value):
+            raise ConfigurationError(f"{name} is not UTF-8")
+    return environment
+
+
+def read_dotenv() -> Mapping[str, str | None]:
+    """The variables in `.env`."""
+    return dotenv_values(stream=StringIO(_text(DOTENV)))
+
+
+def read_toml() -> dict[str, Any]:
+    """What `reconciler.toml` holds."""
+    text = _text(TOML)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigurationError(f"{TOML}: is nested too deeply") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{TOML}: {error}") from None
+
+
+class EnvironmentSource(EnvSettingsSource):
+    """The environment for pydantic-settings."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(read_environment(), self.case_sensitive, self.env_ignore_empty)
+
+
+class DotenvSource(DotEnvSettingsSource):
+    """`.env` for pydantic-settings, which by itself would wait for a pipe."""
+
+    def _read_env_files(self) -> Mapping[str, str | None]:
+        return parse_env_vars(read_dotenv(), self.case_sensitive, self.env_ignore_empty)
+
+
+def _text(name: str) -> str:
+    try:
+        return read_file(name).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        if os.path.islink(name):  # noqa: PTH114 - a mount that failed is no missing file
+            raise _unreadable(name, error.strerror) from None
+        return ""
+    except UnicodeDecodeError:
+        raise _unreadable(name, "is not UTF-8") from None
+    except OSError as error:
+        raise _unreadable(name, error.strerror) from None
+
+
+def _unreadable(name: str, why: str | None) -> ConfigurationError:
+    return ConfigurationError(f"{name} cannot be read: {why}")
