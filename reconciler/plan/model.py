@@ -19,12 +19,13 @@ from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 from reconciler import __version__
+from reconciler.core.text import visible_json
 
 #: Of the format. A reader takes no other.
 VERSION = 1
 #: Bytes of a line. The longest has an error message of a million characters, which is the most
-#: that can be set to be kept, of four bytes each.
-MAX_LINE = 5_000_000
+#: that can be set to be kept, as escapes of twelve bytes each.
+MAX_LINE = 13_000_000
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -99,9 +100,8 @@ class Trailer:
 
 
 def to_line(value: Json) -> bytes:
-    """A line of the file: JSON that people can read."""
-    # Half a surrogate pair, from an argument that is no text, becomes an escape, as JSON has it.
-    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+    """A line of the file: JSON that people can read, and look at in a terminal."""
+    return visible_json(value).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Json:

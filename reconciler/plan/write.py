@@ -10,6 +10,7 @@ import contextlib
 import csv
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -20,7 +21,7 @@ from typing import Protocol, Self
 from reconciler.core.model import Finish, OldValues, RowId, Verdict
 from reconciler.core.progress import is_missing
 from reconciler.core.report import PassReport
-from reconciler.core.text import one_line
+from reconciler.core.text import one_line, visible
 from reconciler.errors import ConfigurationError, Unusable
 from reconciler.plan.model import Json, PlanHeader, Trailer, to_line
 from reconciler.plan.rows import row_of, row_to_json
@@ -148,6 +149,13 @@ _COLUMNS = (
 )
 
 
+# A formula begins with =, +, - or @, of any width.
+_FORMULA = re.compile(
+    r"""(^|;)(?=[\s"]*[=+\-@\u2212\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20])"""
+)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+
+
 class _Csv:
     """For people: the same columns side by side, and no header or trailer to stumble over."""
 
@@ -163,8 +171,20 @@ class _Csv:
     @staticmethod
     def _table(rows: Iterable[Json]) -> bytes:
         text = StringIO()
-        csv.DictWriter(text, _COLUMNS, lineterminator="\n").writerows(rows)
-        return text.getvalue().encode(errors="backslashreplace")
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        return text.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    """A value as a spreadsheet can only show it.
+
+    What such a program would take for a formula gets an apostrophe before it; a number, such as a
+    negative key, is none. Where semicolons separate cells, what follows one is another cell: see
+    OWASP, "CSV injection".
+    """
+    text = "" if value is None else str(value)
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", visible(text))
 
 
 def _flat(row: Json) -> Json:
@@ -200,4 +220,4 @@ def _cannot(error: OSError) -> str:
 
 
 def _of(path: Path, what: str) -> str:
-    return one_line(f"--output {path}: {what}", 1000)
+    return one_line(visible(f"--output {path}: {what}"), 1000)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+
+import pytest
 
 from reconciler.core.model import Leave, LeaveReason, Missing, Verdict
 from reconciler.core.report import PassReport
@@ -15,7 +18,17 @@ from reconciler.plan.write import PlanWriter
 from reconciler.reconcile import run_pass
 from tests.factories import NOW, closed, finish, policy, row
 from tests.fakes import MemoryStore, ScriptedProbe
-from tests.unit.plan.files import HEADER, dry_run, finishes, leaves, lines, make_plan, still_running
+from tests.hostile import HOSTILE, unseen
+from tests.unit.plan.files import (
+    HEADER,
+    dry_run,
+    finishes,
+    leaves,
+    lines,
+    make_plan,
+    read_plan,
+    still_running,
+)
 
 
 class TestPlan:
@@ -87,7 +100,7 @@ class TestTable:
             "old_error_message": "",
             "new_status": "failed",
             "new_completed_at": "2026-11-23T11:59:58.123456+00:00",
-            "new_error_message": 'say "no"\nor',
+            "new_error_message": r'say "no"\nor',
             "temporal_status": "COMPLETED",
             "final_run_id": "run-last",
             "close_time": "2026-11-23T11:59:58.123456+00:00",
@@ -99,7 +112,7 @@ class TestTable:
             "workflow_id": "wf-2",
             "verdict": "leave",
             "reason": "expired",
-            "detail": "größer\n",
+            "detail": r"größer\n",
             "old_status": "running",
         }
 
@@ -162,3 +175,53 @@ class TestDryRun:
 
         assert report.more_left
         assert lines(tmp_path / "plan.jsonl")[-1]["rows"] == 15
+
+
+FORMULAS = [
+    *("=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '"=1', "\u200b=1"),
+    *("\uff1d1", "\uff0b1", "\uff0d1", "\uff20a", "\u2212a", "\ufe661"),
+    *("a;=1", 'a; "=1"', "a;\"=cmd|'/C calc'!A0\";b", "a;-1", "-1;=2", "'=1"),
+]
+
+
+class TestSpreadsheet:
+    """A table for people is opened by programs that run formulas."""
+
+    @pytest.mark.parametrize("text", FORMULAS)
+    @pytest.mark.parametrize("separator", [",", ";"], ids=["comma", "semicolon"])
+    async def test_no_cell_is_a_formula(self, tmp_path: Path, text: str, separator: str) -> None:
+        of = row(text, workflow_id=text, run_id=text)
+        verdicts: list[Verdict] = [
+            finish(of, status=text, error_message=text, workflow_type=text, final_run_id=text),
+            Leave(of, LeaveReason.UNKNOWN, text),
+        ]
+        path = await make_plan(tmp_path / "plan.csv", verdicts)
+
+        with path.open(newline="", encoding="utf-8") as file:
+            cells = [cell for line in csv.reader(file, delimiter=separator) for cell in line]
+
+        begins = {unicodedata.normalize("NFKC", cell.strip(' "'))[:1] for cell in cells}
+        assert begins.isdisjoint("=+-@\u2212")
+
+    async def test_a_negative_number_is_none(self, tmp_path: Path) -> None:
+        verdicts = [finish(row(-5, workflow_id="-17")), finish(row("-2.50", workflow_id="-x"))]
+        path = await make_plan(tmp_path / "plan.csv", verdicts)
+
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = [(line["id"], line["workflow_id"]) for line in csv.DictReader(file)]
+        assert lines == [("-5", "-17"), ("-2.50", "'-x")]
+
+
+@pytest.mark.parametrize("name", ["plan.csv", "plan.jsonl"])
+async def test_a_file_can_be_looked_at_in_a_terminal(tmp_path: Path, name: str) -> None:
+    of = row(HOSTILE, workflow_id=HOSTILE, run_id=HOSTILE)
+    path = await make_plan(tmp_path / name, [finish(of, status=HOSTILE, error_message=HOSTILE)])
+
+    content = path.read_text(encoding="utf-8")
+
+    assert unseen(content) == set()
+    assert "FORGED" not in "".join(line[:20] for line in content.splitlines())
+    if name.endswith(".jsonl"):
+        ((_, read),) = next(read_plan(path).batches(0, 10))
+        assert read.outcome.row == of, "read as it was written"
+        assert read.outcome.error_message == HOSTILE
