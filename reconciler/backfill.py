@@ -32,6 +32,7 @@ from reconciler.plan.write import PlanWriter
 from reconciler.ports import Lease, Observer
 from reconciler.postgres.bookkeeping import History
 from reconciler.postgres.mapping import MappedTable
+from reconciler.recorded import Bystander
 from reconciler.settings.model import Settings
 
 MODE = "backfill"
@@ -137,6 +138,8 @@ async def run_backfill(settings: Settings, request: Request, desk: Desk) -> Pass
 
 async def _dry_run(settings: Settings, request: Request, desk: Desk) -> PassReport:
     async with _opened(settings, request) as app:
+        if request.output is not None and request.output.suffix.lower() != ".csv":
+            app.table.check_noted_key()
         asked, options = request.asked(settings), request.options(settings)
         now = await app.clock.read()
         window = request.window(now)
@@ -145,7 +148,7 @@ async def _dry_run(settings: Settings, request: Request, desk: Desk) -> PassRepo
             desk.agrees(outlook)
             with desk.watch(outlook) as watching:
                 report = request.new_report(settings, asked, now)
-                observers = [*keeping, watching]
+                observers = [*keeping, Bystander(watching)]
                 return await app.run_backfill(window, options, report, observers)
 
 
@@ -166,7 +169,7 @@ async def _apply(settings: Settings, request: Request, desk: Desk) -> PassReport
             going_on = alone(app.history, app.lease(MODE), app.table, new, request)
             async with going_on as report:
                 window = _window(request, report)
-                return await app.run_backfill(window, options, report, [watching])
+                return await app.run_backfill(window, options, report, [Bystander(watching)])
 
 
 def _opened(settings: Settings, request: Request) -> AbstractAsyncContextManager[App]:

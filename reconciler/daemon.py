@@ -32,6 +32,7 @@ from reconciler.interrupt import stop_on_signals
 from reconciler.keeper import Keeper
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
+from reconciler.recorded import Bystander
 from reconciler.schedule import MAX_JITTER, Schedule, jitter, retry_delay
 from reconciler.scheduler import Scheduler
 from reconciler.settings.model import Settings
@@ -123,6 +124,7 @@ class Loop:
         self, app: App, schedule: Schedule, metrics: PassMetrics, sdk: SdkMetrics, health: Health
     ) -> None:
         self._app, self._schedule, self._metrics, self._sdk = app, schedule, metrics, sdk
+        self._observing = Bystander(metrics)
         self._keeper = Keeper(
             app.lease(),
             self._pass_at_once,
@@ -203,7 +205,7 @@ class Loop:
     async def _pass(self) -> None:
         next_due = steady() + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
-            report = await self._app.run_pass(MODE, dry_run=False, observers=[self._metrics])
+            report = await self._app.run_pass(MODE, dry_run=False, observers=[self._observing])
         except Exception:
             log.exception("a pass failed by a bug, please report it")
             self._metrics.crash()

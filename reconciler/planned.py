@@ -21,6 +21,7 @@ from reconciler.postgres.bookkeeping import bookkeeping
 from reconciler.postgres.clock import DatabaseClock
 from reconciler.postgres.engine import using_engine
 from reconciler.postgres.mapping import map_table
+from reconciler.recorded import Bystander
 from reconciler.redactor import Redactor
 from reconciler.settings.model import Settings
 
@@ -59,7 +60,7 @@ async def run_plan(
                 return await apply_plan(
                     books.store(table),
                     plan,
-                    [history, redactor, watching],
+                    [history, redactor, Bystander(watching)],
                     " or ".join(running),
                     request.options(settings),
                     PassLog(each_row=not books.journals),

@@ -8,10 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import structlog
+
+from reconciler.core.model import Outcome, Verdict
 from reconciler.core.report import PassReport
 from reconciler.errors import Unusable
 from reconciler.ports import Observer
 from reconciler.stopping import stopping, through
+
+log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -54,6 +59,40 @@ async def reading_clock(
     report.duration_seconds = seconds_before + time.monotonic() - started
     await through(_tell_the_end(observers, report))
     return None
+class Bystander(Observer):
+    """An observer whose own trouble is no reason to end a pass: a progress bar, metrics.
+
+    It is logged once per pass.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._logged = False
+
+    async def on_start(self, report: PassReport) -> None:
+        """Pass it on."""
+        self._logged = False
+        await self._unless_it_fails(self._observer.on_start(report))
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        """Pass it on."""
+        await self._unless_it_fails(self._observer.on_written(outcomes))
+
+    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+        """Pass it on."""
+        await self._unless_it_fails(self._observer.on_page(report, verdicts))
+
+    async def on_pass(self, report: PassReport) -> None:
+        """Pass it on."""
+        await self._unless_it_fails(self._observer.on_pass(report))
+
+    async def _unless_it_fails(self, observing: Awaitable[None]) -> None:
+        try:
+            await observing
+        except Exception:
+            if not self._logged:
+                log.exception("an observer failed by a bug, please report it")
+            self._logged = True
 
 
 def _stop_at_the_next_step() -> None:
