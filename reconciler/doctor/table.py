@@ -110,6 +110,8 @@ def _fit(table: MappedTable | None, settings: Settings) -> str:
     limit = settings.message_limit(table.error_message_length)
     if limit < settings.error_message_limit:
         told += f", messages are cut at {limit} characters"
+    if not table.notes_keys:
+        told += "; backfill --apply and plans need a key of type bigint, integer, uuid or text"
     return told
 
 

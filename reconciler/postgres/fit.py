@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.relation import Relation, quoted_name
 from reconciler.postgres.tables import TableMapping, TableNames
-from reconciler.postgres.types import in_words, is_text
+from reconciler.postgres.types import KEYS, in_words, is_text
 
 # The type as SQL writes it; the values of an enum; and the checks on this column alone.
 _COLUMN = sa.text(
@@ -38,6 +38,7 @@ def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
     """A line for each column whose type would make every row fail, or read as something else."""
     names = mapping.names
     wanted = dict.fromkeys(mapping.read, _KNOWN)
+    wanted |= {names.id: _KEY}
     wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
     wanted |= {name: _TIME for name in (names.created_at, names.completed_at) if name}
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
@@ -84,8 +85,13 @@ def _is_run_id(column: sa.Column[Any]) -> bool:
     return is_text(column) or isinstance(column.type, sa.Uuid)
 
 
+def _is_key(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, KEYS)
+
+
 _Kind: TypeAlias = tuple[str, Callable[[sa.Column[Any]], bool]]
 _KNOWN: _Kind = ("a number, a text, an enum, a uuid or the like", _is_known)
+_KEY: _Kind = ("a number, a text, an enum, a uuid, a timestamp or the like", _is_key)
 _TIME: _Kind = ("timestamp with or without time zone", _is_time)
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
 _MESSAGE: _Kind = ("text or varchar", is_text)

@@ -22,10 +22,12 @@ from reconciler.postgres.engine import translated
 from reconciler.postgres.relation import Relation, find_relation
 from reconciler.postgres.tables import TableMapping, is_running
 from reconciler.postgres.types import (
+    NOTABLE_KEYS,
     as_stored,
     as_text,
     as_utc,
     has_zone,
+    in_words,
     is_text,
     readable,
     without_zone,
@@ -162,11 +164,16 @@ class MappedTable:
 
     def check_noted_key(self) -> None:
         """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
-        if not isinstance(self.id.type, sa.Uuid | sa.Integer | sa.String):
+        if not self.notes_keys:
             raise DatabaseUnfit(
-                f"column {self.id.name} of {self.full_name} is of type {self.id.type}: "
-                "a backfill needs a key of type bigint, integer, uuid or text"
+                f"column {self.id.name} of {self.full_name} is of type {in_words(self.id.type)}: "
+                "backfill --apply and plans need a key of type bigint, integer, uuid or text"
             )
+
+    @property
+    def notes_keys(self) -> bool:
+        """Whether ids can be written down and read again."""
+        return isinstance(self.id.type, NOTABLE_KEYS)
 
     def select_rows(self) -> sa.Select[Any]:
         """The columns of `RunRow`, in its order."""

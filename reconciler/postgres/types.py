@@ -9,6 +9,16 @@ from sqlalchemy.dialects import postgresql
 
 _TIME = sa.DateTime(timezone=True)
 
+#: Of keys that can be written down, in a plan or beside a backfill's counts, and read again.
+NOTABLE_KEYS = (sa.Uuid, sa.Integer, sa.String)
+#: Of keys that come out of the database, and go back into it, as the same value. Not so intervals
+#: (a year becomes 365 days), times (24:00), bit strings, documents, arrays and ranges.
+KEYS = (
+    *NOTABLE_KEYS,
+    *(sa.Numeric, sa.Float, sa.Boolean, sa.DateTime, sa.Date, sa.LargeBinary),
+    *(postgresql.INET, postgresql.CIDR, postgresql.MACADDR, postgresql.MACADDR8, postgresql.OID),
+)
+
 
 def as_stored(column: sa.Column[Any], text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Text as the column takes it. A cast to varchar(n) would cut it without a word."""

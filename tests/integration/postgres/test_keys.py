@@ -43,7 +43,9 @@ async def test_a_key_that_could_not_be_noted_down_is_refused(database: Database)
     await retyped(database, "numeric", "id::numeric")
     table = await database.table()
 
-    with pytest.raises(DatabaseUnfit, match="column id of workflow_executions is of type NUMERIC"):
+    with pytest.raises(
+        DatabaseUnfit, match="column id of workflow_executions is of type numeric: "
+    ):
         table.check_noted_key()
 
 

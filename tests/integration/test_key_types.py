@@ -1,0 +1,169 @@
+"""Tables whose key is of any type: it works in everything, or is refused before the work starts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from temporalio.client import Client
+
+from reconciler import journal
+from reconciler.app import open_app
+from reconciler.backfill import Request, run_backfill
+from reconciler.core.report import PassReport
+from reconciler.errors import DatabaseUnfit
+from reconciler.planned import run_plan
+from reconciler.postgres.migrate import migrate
+from reconciler.postgres.tables import TableNames
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import Settings
+from tests.acceptance.stage import Stage
+from tests.conftest import Database
+from tests.integration.test_any_table import Desk, once
+
+#: Types whose keys can be written down, and keys at the edges of each.
+NOTED = {
+    "bigint": ("-9223372036854775808", "-5", "9223372036854775807"),
+    "smallint": ("-1", "0"),
+    "uuid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd", "00000000-0000-0000-0000-000000000000"),
+    "text": ("", "=1+1", "\x1b[2J\u202e\n'\"\\", "\U000e0041"),
+    "char(5)": ("a", "ab", "abcde"),
+    "mood": ("sad", "happy"),
+    "uid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd",),
+}
+#: Types whose keys a pass can use, and a plan cannot.
+UNNOTED = {
+    "numeric": ("-1.50", "2", "1e30", "Infinity", "-Infinity"),
+    "float8": ("-1.5", "0.1", "Infinity"),
+    "real": ("-1.5", "0.1"),
+    "boolean": ("true", "false"),
+    "timestamptz": ("2026-01-01Z", "infinity", "-infinity"),
+    "timestamp": ("2026-01-01", "infinity"),
+    "date": ("2026-01-01", "infinity"),
+    "bytea": ("\\x00ff", "\\x"),
+    "inet": ("10.0.0.1", "10.0.0.0/8", "::1"),
+    "cidr": ("10.0.0.0/8",),
+    "macaddr": ("08:00:2b:01:02:03",),
+    "oid": ("7", "4294967295"),
+}
+#: Types whose keys would not be the same again, or cannot be given back to the database at all.
+UNFIT = (
+    *("interval", "time", "timetz", "bit(4)", "bit varying", "money", "tsvector", "jsonb"),
+    *("int[]", "int4range", "pair", "pg_lsn"),
+)
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A table with a row of a closed workflow per key."""
+
+    database: Database
+    settings: Settings
+    rows: int
+
+    async def running(self) -> int:
+        rows = await self.database.fetch("SELECT FROM keyed WHERE status = 'running'")
+        return len(rows)
+
+
+@pytest.fixture
+async def keyed(
+    kind: str,
+    database: Database,
+    temporal: Client,
+    temporal_address: str,
+    workflow_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Keyed:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    for module in ("backfill", "planned", "journal"):  # pytest has a handler of its own
+        monkeypatch.setattr(f"reconciler.{module}.interrupted_by_sigterm", nullcontext)
+    # Pages of one row: each is read from where the one before has ended.
+    settings = load_settings(Settings, table="keyed", grace="0s", batch_size=1)
+    await make_table(database, kind)
+    stage = Stage(database, temporal, workflow_id)
+    handle = await stage.closed()
+    keys = (NOTED | UNNOTED)[kind]
+    for key in keys:
+        quoted = key.replace("'", "''")
+        await database.execute(
+            f"INSERT INTO keyed (id, workflow_id, run_id) VALUES ('{quoted}', $1, $2)",
+            handle.id,
+            handle.first_execution_run_id,
+        )
+    await migrate(database.url, settings.table_mapping())
+    return Keyed(database, settings, len(keys))
+
+
+async def make_table(database: Database, kind: str) -> None:
+    await database.execute(
+        "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN uid AS uuid;"
+        "CREATE TYPE pair AS (a int, b int);"
+        f"CREATE TABLE keyed (id {kind} PRIMARY KEY, workflow_id text, run_id text,"
+        " status text DEFAULT 'running', created_at timestamptz DEFAULT now(),"
+        " completed_at timestamptz, error_message text)"
+    )
+
+
+async def finishes_and_undoes(keyed: Keyed, report: PassReport | None) -> None:
+    assert report is not None
+    assert (report.error, report.changed, report.lost_races) == (None, keyed.rows, 0)
+    assert await keyed.running() == 0
+    undone = await journal.undo(keyed.settings, UUID(report.pass_id), dry_run=False)
+    assert (undone.error, undone.left) == (None, {})
+    assert await keyed.running() == keyed.rows
+
+
+@pytest.mark.parametrize("kind", NOTED)
+async def test_a_key_that_can_be_written_down_works_in_everything(
+    keyed: Keyed, tmp_path: Path
+) -> None:
+    plan, settings = tmp_path / "plan.jsonl", keyed.settings
+
+    await finishes_and_undoes(keyed, await once(settings))
+    dry = await run_backfill(settings, Request(output=plan), Desk())
+    assert dry is not None
+    assert (dry.error, dry.changed) == (None, keyed.rows)
+    apply = Request(apply=True)
+    await finishes_and_undoes(keyed, await run_backfill(settings, apply, Desk()))
+    await finishes_and_undoes(keyed, await run_plan(settings, apply, plan, Desk(), force=False))
+
+
+@pytest.mark.parametrize("kind", UNNOTED)
+async def test_another_key_works_in_a_pass_and_is_refused_before_a_plan_begins(
+    keyed: Keyed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await finishes_and_undoes(keyed, await once(keyed.settings))
+    async with open_app(keyed.settings, writing=False) as app:
+        rows = await keyed.database.fetch("SELECT workflow_id FROM keyed LIMIT 1")
+        assert len(await app.explain(str(rows[0]["workflow_id"]))) == keyed.rows
+
+    table = tmp_path / "table.csv"
+    dry = await run_backfill(keyed.settings, Request(output=table), Desk())
+    assert dry is not None
+    assert (dry.error, dry.changed) == (None, keyed.rows)
+    assert len(table.read_text().splitlines()) == 1 + keyed.rows
+
+    told = "backfill --apply and plans need a key of type bigint, integer, uuid or text"
+    for request in (Request(output=tmp_path / "plan.jsonl"), Request(apply=True)):
+        with pytest.raises(DatabaseUnfit, match=told):
+            await run_backfill(keyed.settings, request, Desk())
+    assert list(tmp_path.iterdir()) == [table]
+    assert await keyed.running() == keyed.rows
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+async def test_a_key_that_would_not_be_the_same_again_is_refused(
+    kind: str, database: Database
+) -> None:
+    await make_table(database, kind)
+    names = TableNames(table="keyed")
+
+    with pytest.raises(DatabaseUnfit, match=r"column id of keyed .*must be a number, a text"):
+        await database.table(names)
