@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.base import OK, cli, exit_code, load, readable, refuse
+from reconciler.cli.base import OK, cli, conclude, load, readable, refuse
 from reconciler.console.screen import screen
 from reconciler.core.report import PassReport
 from reconciler.core.text import visible
@@ -140,11 +141,7 @@ def backfill(
     if report is None:
         refuse("nothing was written")
         return OK
-    if as_json:
-        print(json.dumps(report.as_json(settings.status_values())))
-    else:
-        _print(report, output, settings)
-    return exit_code(report)
+    return conclude(report, partial(_print, report, output, settings, as_json=as_json))
 
 
 def _check_options(options: Mapping[str, object], flags: Mapping[str, bool]) -> None:
@@ -170,7 +167,10 @@ def _check_missing(settings: Settings, *, force: bool, partly: bool) -> None:
         )
 
 
-def _print(report: PassReport, output: Path | None, settings: Settings) -> None:
+def _print(report: PassReport, output: Path | None, settings: Settings, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report.as_json(settings.status_values())))
+        return
     from reconciler.console.outlook import print_what_next
     from reconciler.console.report import print_report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
 import typer
@@ -41,6 +42,15 @@ def load(**options: Any) -> Settings:
     settings = load_settings(Settings, **options)
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     return settings
+
+
+def conclude(report: Report, show: Callable[[], None]) -> int:
+    """Print a report; the exit code. What ended the pass is said even where stdout is lost."""
+    try:
+        show()
+    finally:
+        code = exit_code(report)
+    return code
 
 
 def exit_code(report: Report) -> int:

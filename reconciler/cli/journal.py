@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from reconciler.cli.base import OK, cli, exit_code, load, readable
+from reconciler.cli.base import OK, cli, conclude, load, readable
 from reconciler.console.screen import screen
 from reconciler.errors import ConfigurationError
 
@@ -43,11 +43,14 @@ def undo(
     undone = _pass_id(pass_id)
     settings = load()
     report = asyncio.run(journal.undo(settings, undone, dry_run=dry_run))
-    if as_json:
-        print(json.dumps(report.as_json(settings.status_values())))
-    elif report.scanned or report.error is None:
-        print_undo(report, settings.statuses.running, screen())
-    return exit_code(report)
+
+    def show() -> None:
+        if as_json:
+            print(json.dumps(report.as_json(settings.status_values())))
+        elif report.scanned or report.error is None:
+            print_undo(report, settings.statuses.running, screen())
+
+    return conclude(report, show)
 
 
 @cli.command()

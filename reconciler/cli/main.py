@@ -24,7 +24,7 @@ from reconciler.cli.base import (
     UNRESOLVED,
     USAGE,
     cli,
-    exit_code,
+    conclude,
     load,
     readable,
     refuse,
@@ -145,11 +145,14 @@ def once(
 
     settings = load()
     report = asyncio.run(_once(settings, dry_run=dry_run))
-    if as_json:
-        print(json.dumps(report.as_json(settings.status_values())))
-    elif report.error is None:
-        print_report(report, screen())
-    return exit_code(report)
+
+    def show() -> None:
+        if as_json:
+            print(json.dumps(report.as_json(settings.status_values())))
+        elif report.error is None:
+            print_report(report, screen())
+
+    return conclude(report, show)
 
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:

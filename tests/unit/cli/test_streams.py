@@ -1,0 +1,83 @@
+"""What a command says, where it can say it."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from reconciler.cli import main
+from reconciler.cli.base import ABORTED, INTERRUPTED, conclude, refuse
+from reconciler.cli.main import run
+from reconciler.core.report import PassReport
+from reconciler.streams import StdoutLost
+from tests.factories import NOW
+from tests.hostile import HOSTILE, unseen
+
+LOST = StdoutLost(28, "No space left on device")
+
+
+def lose() -> None:
+    raise LOST
+
+
+class Lost(io.StringIO):
+    def flush(self) -> None:
+        raise LOST
+
+
+def test_a_refusal_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    refuse(HOSTILE)
+
+    printed = capsys.readouterr().err
+    assert printed.startswith("reconciler: a\\x1b[2J")
+    assert unseen(printed) == set()
+    assert printed.count("\n") == 1
+
+
+def test_a_bug_is_shown_and_only_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ValueError(HOSTILE)
+
+    monkeypatch.setattr(main, "load", fail)
+
+    assert run(["once"]) == 1
+    printed = capsys.readouterr().err
+    assert unseen(printed) == set()
+    assert "ValueError: a\\x1b[2J" in printed
+
+
+def test_what_ended_a_pass_is_said_though_its_report_is_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = PassReport("id", "once", dry_run=False, started_at=NOW)
+    report.error = "Temporal is away"
+
+    with pytest.raises(StdoutLost):
+        conclude(report, lose)
+
+    assert capsys.readouterr().err == "reconciler: Temporal is away\n"
+
+
+@pytest.mark.parametrize(("code", "left_with"), [(0, ABORTED), (3, ABORTED), (130, INTERRUPTED)])
+def test_output_that_is_lost_when_it_is_flushed(
+    code: int,
+    left_with: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(main, "cli", lambda **_: code)
+    monkeypatch.setattr(sys, "stdout", Lost())
+
+    assert run(["once"]) == left_with
+    assert "cannot write to stdout (No space left on device)" in capsys.readouterr().err
+
+
+def test_without_any_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+
+    assert run(["nothing"]) == 2
