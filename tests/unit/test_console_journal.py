@@ -224,3 +224,13 @@ def test_a_dry_run_of_an_undo_says_so() -> None:
 
 def test_a_pass_without_changes_is_told_in_a_line() -> None:
     assert printed(undone()) == "pass p-1 changed nothing\n"
+
+
+def test_columns_are_as_wide_as_what_is_shown_in_them() -> None:
+    console, output = paper()
+
+    ChangeTable(console, 2).add([a_change(workflow_id="\u202ex"), a_change(workflow_id="y")])
+
+    _, escaped, plain = output.getvalue().splitlines()
+    assert "\\u202ex" in escaped
+    assert escaped.index(" → ") == plain.index(" → ")

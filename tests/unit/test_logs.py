@@ -101,6 +101,7 @@ def test_whatever_is_logged_a_line_is_one_line_and_only_shown(
 
     printed = capsys.readouterr().err
     assert printed.count("\n") == 2
+    assert printed.count("FORGED") == (3 if where in ("nested", "event") else 2), "none was dropped"
     assert unseen(printed) == set()
     if not as_json:
         assert "\\x1b[2J" in printed
