@@ -59,6 +59,8 @@ async def reading_clock(
     report.duration_seconds = seconds_before + time.monotonic() - started
     await through(_tell_the_end(observers, report))
     return None
+
+
 class Bystander(Observer):
     """An observer whose own trouble is no reason to end a pass: a progress bar, metrics.
 

@@ -22,7 +22,7 @@ from reconciler.screening import VisibilityScreening
 from reconciler.temporal import visibility as visibility_module
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.namespaces import NamespacesProbe
-from tests.factories import row
+from tests.factories import NOW, row
 from tests.polling import eventually
 from tests.unit.temporal.stubs import error, rpc
 from tests.unit.temporal.visibility_stub import Service, run
@@ -148,11 +148,11 @@ async def test_what_is_not_saved_does_not_count(saving: float, lists: int) -> No
 async def test_rows_whose_turn_it_is_save_nothing() -> None:
     bench = await Bench(page(1, 100), 100, 5).busy()
 
-    await VisibilityScreening(bench.probe, Sweep(0.0, 0.85)).screen(Page(bench.rows))
+    await VisibilityScreening(bench.probe, Sweep(0.0, 0.85), NOW).screen(Page(bench.rows))
     assert bench.listed == 0
 
     bench.clock.now += 0.01  # or it would be a matter of rounding
-    await VisibilityScreening(bench.probe, Sweep(0.0, 0.75)).screen(Page(bench.rows))
+    await VisibilityScreening(bench.probe, Sweep(0.0, 0.75), NOW).screen(Page(bench.rows))
     assert bench.listed == 1
 
 
