@@ -61,7 +61,7 @@ class DatabaseClock:
     async def read(self) -> datetime:
         """The time now: one short read-only transaction. Raises `DatabaseUnusable`."""
         with translated("read the database's clock"):
-            async with transaction(self._engine, "READ ONLY") as driver:
+            async with transaction(self._engine, writing=False) as driver:
                 reading = await read_clock(driver, self._host)
                 self._last = reading.time, self._elapsed()
         self._compare(reading)

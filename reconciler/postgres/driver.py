@@ -55,7 +55,7 @@ async def fetch(
     The statement has no name, and is parsed anew each time: of what a batch costs that is a
     twentieth, and a named one would break behind a pooler.
     """
-    async with transaction(engine, _WRITING if writing else "READ ONLY") as driver:
+    async with transaction(engine, writing=writing) as driver:
         rows: Sequence[asyncpg.Record] = await driver.fetch(
             statement.sql, *statement.arguments(given)
         )
@@ -88,8 +88,9 @@ async def fetch_alone(
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine, access: str) -> AsyncIterator[Any]:
+async def transaction(engine: AsyncEngine, *, writing: bool) -> AsyncIterator[Any]:
     """A transaction, begun and limited in one round trip; yields asyncpg's connection."""
+    access = _WRITING if writing else "READ ONLY"
     limits = cast("PoolerSafeDialect", engine.dialect).limits
     async with engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
