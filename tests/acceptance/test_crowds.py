@@ -69,6 +69,7 @@ async def test_a_crowd_holds_nothing_up(poor: Command, database: Database, world
             assert process.num_fds() < DESCRIPTORS - 40, "there is room for others"
         assert await running.stop() == 0
 
-    events = {line["event"] for line in running.lines}
-    assert events == {"listening", "running", "finished", "pass", "stopping", "stopped"}
-    assert len(running.lines) < 20
+    # A machine that is busy may make passes late, which is logged too.
+    lines = [line["event"] for line in running.lines if not line["event"].startswith("the pass")]
+    assert set(lines) == {"listening", "running", "finished", "pass", "stopping", "stopped"}
+    assert len(lines) < 20
