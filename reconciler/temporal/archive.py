@@ -10,25 +10,14 @@ complete before. Such a run counts with the end that it had itself.
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from temporalio.api.history.v1 import HistoryEvent
 
 from reconciler.core.model import Closed, CloseStatus
-from reconciler.temporal.close import describe_close, next_run_id
+from reconciler.temporal.close import describe_close, is_reset, next_run_id, status_of
 from reconciler.temporal.codes import RowError
 from reconciler.temporal.decoding import Decoding
+from reconciler.temporal.info import to_datetime
 from reconciler.temporal.rpc import Rpc
-
-_CLOSE_STATUSES = {
-    "workflow_execution_completed_event_attributes": CloseStatus.COMPLETED,
-    "workflow_execution_failed_event_attributes": CloseStatus.FAILED,
-    "workflow_execution_canceled_event_attributes": CloseStatus.CANCELED,
-    "workflow_execution_terminated_event_attributes": CloseStatus.TERMINATED,
-    "workflow_execution_timed_out_event_attributes": CloseStatus.TIMED_OUT,
-}
-# Who terminates a run that is reset while it is open (server 1.32, consts/const.go).
-_RESETTER = "history-resetter"
 
 
 async def archived_end(
@@ -60,17 +49,20 @@ async def archived_end(
     if decoding:
         last = await decoding.event(last, rpc.namespace, workflow_id)
     failure = None if status is CloseStatus.COMPLETED else describe_close(last, cancel_cause)
-    close_time = last.event_time.ToDatetime(tzinfo=UTC)
-    return Closed(status, close_time, run_id, failure, workflow_type=workflow_type)
+    return Closed(
+        status,
+        to_datetime(last.event_time, "close time"),
+        run_id,
+        failure,
+        workflow_type=workflow_type,
+    )
 
 
 def _close_status(last: HistoryEvent) -> CloseStatus:
-    status = _CLOSE_STATUSES.get(last.WhichOneof("attributes") or "")
+    status = status_of(last)
     if status is None:
         raise RowError("the archived history does not end with a close event")
-    if not last.HasField("event_time"):
-        raise RowError("the archived history ends without a close time")
-    if last.workflow_execution_terminated_event_attributes.identity == _RESETTER:
+    if is_reset(last):
         # The run that was started instead is in the description only, which is gone.
         raise RowError("the run was reset, and its archive does not say what came of that")
     return status

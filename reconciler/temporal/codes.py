@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -22,6 +23,9 @@ _AWAY = (
     RPCStatusCode.CANCELLED,
 )
 
+# The SDK's words for an answer that is no message: what is wrong is after a path of field names.
+_UNDECODED = re.compile(r"failed to decode Protobuf message: (?:[\w.]+: )*(.+)", re.DOTALL)
+
 
 class RowError(Exception):
     """Temporal's answer makes sense for this row only; the text says what it was."""
@@ -29,6 +33,10 @@ class RowError(Exception):
 
 class NotFound(RowError):
     """Temporal does not know this workflow or run."""
+
+
+class NotNow(RowError):
+    """Temporal could not tell now, and may later: nothing about the row is settled by it."""
 
 
 class NamespaceUnusable(TemporalUnusable):
@@ -65,7 +73,9 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
             f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
         )
     if is_away(error):
-        return route.trouble(f"{error.status.name.lower()}: {error.message}")
+        trouble = route.trouble(f"{error.status.name.lower()}: {error.message}")
+        # The connection was made with these settings: now they are no error of the command line.
+        return trouble if isinstance(trouble, TemporalUnusable) else TemporalUnfit(str(trouble))
     if is_overload(error):
         return Overloaded(
             f"the whole Temporal server at {target} is overloaded, not namespace {namespace!r} "
@@ -77,7 +87,10 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
             f"Temporal at {target} keeps throttling namespace {namespace!r} "
             f"({text}): lower RECONCILER_MAX_RPS"
         )
-    return RowError(f"{error.status.name.lower()}: {text}")
+    if error.status == RPCStatusCode.INTERNAL and (undecoded := _UNDECODED.match(error.message)):
+        return RowError(f"Temporal's answer cannot be decoded: {one_line(undecoded[1], 300)}")
+    kind = NotNow if error.status == RPCStatusCode.ABORTED or _is_busy(error) else RowError
+    return kind(f"{error.status.name.lower()}: {text}")
 
 
 def is_away(error: RPCError) -> bool:
@@ -94,10 +107,14 @@ def is_rate_limit(error: RPCError) -> bool:
     """
     if error.status != RPCStatusCode.RESOURCE_EXHAUSTED:
         return False
+    # Without a detail it is not from Temporal's limiters: gRPC's own message limit, or a proxy.
+    return not _is_busy(error) and "larger than max" not in error.message
+
+
+def _is_busy(error: RPCError) -> bool:
     detail = _detail(error, ResourceExhaustedFailure())
-    if detail is None:  # not from Temporal's limiters: gRPC's own message limit, or a proxy
-        return "larger than max" not in error.message
-    return detail.cause != ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW
+    busy = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW
+    return detail is not None and detail.cause == busy
 
 
 def is_overload(error: RPCError) -> bool:

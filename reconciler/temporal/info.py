@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
 from reconciler.core.model import CloseStatus
+from reconciler.temporal.codes import NotNow
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 _CLOSE_STATUSES = {
     Status.WORKFLOW_EXECUTION_STATUS_COMPLETED: CloseStatus.COMPLETED,
@@ -41,6 +44,17 @@ def status_name(info: WorkflowExecutionInfo) -> str:
     return Status.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_")
 
 
-def to_datetime(timestamp: Timestamp) -> datetime:
-    """Temporal's timestamp in UTC, to the microsecond that PostgreSQL stores."""
-    return timestamp.ToDatetime(tzinfo=UTC)
+def to_datetime(timestamp: Timestamp, what: str = "time") -> datetime:
+    """Temporal's timestamp in UTC, to the microsecond that PostgreSQL stores.
+
+    Raises `NotNow`, naming `what` is not there, for a timestamp that was never set (1970 in
+    protobuf, year 1 in Go) or does not exist. So do the first and the last year: asyncpg stores
+    their ends as infinite times, and with a time zone they leave the calendar.
+    """
+    try:
+        moment = timestamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise NotNow(f"Temporal gives an impossible {what}") from None
+    if moment == _EPOCH or not MINYEAR < moment.year < MAXYEAR:
+        raise NotNow(f"Temporal gives no {what}, or one that cannot be stored")
+    return moment

@@ -69,6 +69,7 @@ class NamespacesProbe:
         self._others.clear()
         self._describing.clear()
         self._visibility.begin()
+        self._rpc.begin()
         return await self._own.retention()
 
     def rpcs(self) -> Mapping[str, int]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from reconciler.core.model import (
     Closed,
@@ -24,9 +23,9 @@ from reconciler.core.model import (
     Unknown,
 )
 from reconciler.temporal.archive import archived_end
-from reconciler.temporal.close import describe_close, next_run_id
 from reconciler.temporal.codes import NotFound, RowError
 from reconciler.temporal.decoding import Decoding
+from reconciler.temporal.history import following_run, why_closed
 from reconciler.temporal.info import (
     close_status,
     is_continued,
@@ -129,7 +128,8 @@ class TemporalProbe:
         if not row.run_id:  # an empty one would be answered with the current run
             return await self._resolve_by_start(row, info)
         # Servers before 1.32 hand out the current run's id where a start meets an open chain.
-        if row.run_id in (info.first_run_id, info.execution.run_id):
+        ours = info.first_run_id, info.execution.run_id
+        if row.run_id in ours or row.run_id.lower() in ours:
             if is_open(info):
                 self._visibility.note_open(row, info)
             return await self._head(info)
@@ -137,8 +137,11 @@ class TemporalProbe:
             return await self._follow(row.workflow_id, row.run_id, current=info)
         except NotFound:
             # Servers before 1.32 may have handed out a run from the middle of a chain; once that
-            # run is past its retention, the chain can be the current one and still go on.
-            after = row.created_at is None or await self._chain_start(info) > row.created_at
+            # run is past its retention, the chain can be the current one and still go on. Servers
+            # before 1.25 do not tell where the current chain began.
+            if not info.first_run_id or row.created_at is None:
+                return Missing("run not found, id in use", id_in_use=True)
+            after = await self._chain_start(info) - row.created_at > CLOCK_SKEW
             return Missing() if after else Missing("run not found, id in use", id_in_use=True)
 
     async def _head(self, info: WorkflowExecutionInfo) -> Observation:
@@ -148,28 +151,11 @@ class TemporalProbe:
         status = close_status(info)
         if status is None:
             return Open(status_name(info))
-        if not info.HasField("close_time"):
-            return Unknown("closed, but without a close time")
-        try:
-            return await self._closed(info, status)
-        except NotFound:
-            # Temporal has just described it, so it is not missing; the next pass will see.
-            return Unknown("closed, but its history is gone")
-
-    async def _closed(self, info: WorkflowExecutionInfo, status: CloseStatus) -> Observation:
-        workflow_id, run_id = info.execution.workflow_id, info.execution.run_id
+        close_time = to_datetime(info.close_time, "close time")
         failure = None
         if status is not CloseStatus.COMPLETED:
-            event = await self._rpc.close_event(workflow_id, run_id)
-            if next_run_id(event):
-                return Unknown("between two runs of a chain")
-            cause = ""
-            if status is CloseStatus.CANCELED:
-                cause = await self._rpc.cancel_cause(workflow_id, run_id)
-            if self._decoding:
-                event = await self._decoding.event(event, self._rpc.namespace, workflow_id)
-            failure = describe_close(event, cause)
-        close_time = to_datetime(info.close_time)
+            failure = await why_closed(self._rpc, info, status, self._decoding)
+        run_id = info.execution.run_id
         return Closed(status, close_time, run_id, failure, workflow_type=info.type.name)
 
     async def _resolve_by_start(self, row: RunRow, info: WorkflowExecutionInfo) -> Observation:
@@ -180,13 +166,15 @@ class TemporalProbe:
         if row.created_at is None:
             return Unknown("the row has neither a run id nor a creation time")
         started = await self._chain_start(info)
-        earliest = row.created_at - CLOCK_SKEW
-        if not earliest <= started <= row.created_at + self._start_delay:
+        if not -CLOCK_SKEW <= started - row.created_at <= self._start_delay:
             return Missing("workflow id reused", id_in_use=True)
         observation = await self._head(info)
-        if isinstance(observation, Closed) and await starts_between(
-            self._rpc, row.workflow_id, earliest, started
-        ):
+        if not isinstance(observation, Closed):
+            return observation
+        if not info.first_run_id:
+            return Unknown("the row has no run id, and the server does not say where chains begin")
+        earliest = row.created_at - CLOCK_SKEW
+        if await starts_between(self._rpc, row.workflow_id, earliest, started):
             return Unknown("the row has no run id, and its workflow id was used twice in a row")
         return observation
 
@@ -197,7 +185,7 @@ class TemporalProbe:
             except NotFound as error:
                 raise RowError("the first run of the current chain is gone") from error
             info = first.workflow_execution_info
-        return to_datetime(info.start_time)
+        return to_datetime(info.start_time, "start time")
 
     async def _follow(
         self, workflow_id: str, run_id: str, current: WorkflowExecutionInfo | None
@@ -214,6 +202,8 @@ class TemporalProbe:
                 if not await self._may_ask_archive():
                     raise
                 reached = await archived_end(self._rpc, workflow_id, run_id, self._decoding)
+            if isinstance(reached, Closed) and current and _may_go_on(current, run_id):
+                return Unknown("the server does not say which chain the id's current run is of")
             if not isinstance(reached, str):
                 return reached
             run_id = reached
@@ -229,7 +219,7 @@ class TemporalProbe:
             return await self._head(current)  # the row holds a run from the chain's middle
         if is_open(info):
             return Open(status_name(info))
-        return await self._following(run) or await self._head(info)
+        return await following_run(self._rpc, run) or await self._head(info)
 
     async def _may_ask_archive(self) -> bool:
         if not self._ask_archive:
@@ -238,8 +228,11 @@ class TemporalProbe:
             self.namespace = await describe_namespace(self._rpc)
         return self.namespace.archives_history
 
-    async def _following(self, run: DescribeWorkflowExecutionResponse) -> str:
-        if reset := run.workflow_extended_info.reset_run_id:
-            return reset
-        execution = run.workflow_execution_info.execution
-        return next_run_id(await self._rpc.close_event(execution.workflow_id, execution.run_id))
+
+def _may_go_on(current: WorkflowExecutionInfo, run_id: str) -> bool:
+    """Whether the chain of a run that has ended may go on as the id's current run.
+
+    A run that is reset after its end shows it in its description since server 1.28, in the first
+    run id of the new run since 1.25, and nowhere before.
+    """
+    return not current.first_run_id and current.execution.run_id.lower() != run_id.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -12,12 +13,16 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from reconciler.core.model import RunRow
+from reconciler.temporal.calls import RPC_TIMEOUT
 from reconciler.temporal.codes import NamespaceUnusable, RowError
 from reconciler.temporal.info import to_datetime
-from reconciler.temporal.rpc import RPC_TIMEOUT, Rpc
+from reconciler.temporal.rpc import Rpc
 
 #: The best of so many.
 TRIES = 3
+#: The lowest supported version. A description has `first_run_id` since 1.25 and `reset_run_id`
+#: since 1.28 (service/history/api/describeworkflow/api.go of these tags).
+LOWEST = (1, 28)
 
 
 async def server_version(client: Client) -> tuple[str, timedelta] | None:
@@ -37,6 +42,12 @@ async def server_version(client: Client) -> tuple[str, timedelta] | None:
     return version, min(trips)
 
 
+def is_too_old(version: str) -> bool:
+    """Whether the version is lower than `LOWEST`; one that cannot be read is not known to be."""
+    found = re.match(r"v?(\d{1,9})\.(\d{1,9})", version.strip(), re.ASCII)
+    return found is not None and (int(found[1]), int(found[2])) < LOWEST
+
+
 async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime]:
     """When the chains of these rows began by Temporal's clock, of those where one call tells.
 
@@ -49,13 +60,13 @@ async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime
         there = rpc.of_row(row.namespace) if row.namespace else rpc
         try:
             described = await there.describe(row.workflow_id, row.run_id or "")
+            return to_datetime(described.workflow_execution_info.start_time)
         except NamespaceUnusable:
             if there is rpc:
                 raise
             return None
         except RowError:
             return None
-        return to_datetime(described.workflow_execution_info.start_time)
 
     given = list(rows)
     times = await asyncio.gather(*(started(row) for row in given))

@@ -141,8 +141,11 @@ class Visibility:
             return head == run_id
         if row.created_at is None:
             return False
-        earliest, latest = row.created_at - CLOCK_SKEW, row.created_at + self._start_delay
-        return earliest <= to_datetime(run.start_time) <= latest
+        try:
+            after = to_datetime(run.start_time) - row.created_at
+        except RowError:
+            return False
+        return -CLOCK_SKEW <= after <= self._start_delay
 
     def _keep_head(self, first_run_id: str, run_id: str) -> None:
         if len(self._heads) < MAX_HEADS or first_run_id in self._heads:

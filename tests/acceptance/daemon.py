@@ -37,7 +37,7 @@ HURRIED = {
     "reconciler.postgres.engine.CONNECT_TIMEOUT": 2,
     "reconciler.schedule.FIRST_RETRY": 0.5,
     "reconciler.temporal.connect.CONNECT_TIMEOUT": 2,
-    "reconciler.temporal.rpc.RPC_TIMEOUT": 2,
+    "reconciler.temporal.calls.RPC_TIMEOUT": 2,
 }
 #: Without the certificates of the whole world, which take 10 ms of CPU to load.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

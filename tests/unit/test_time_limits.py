@@ -14,7 +14,7 @@ from reconciler.keeper import (
     RELEASE_TIMEOUT,
 )
 from reconciler.postgres import engine
-from reconciler.temporal import connect, rpc
+from reconciler.temporal import calls, connect
 from reconciler.worker import report, writer
 
 
@@ -37,7 +37,7 @@ def test_it_stops_within_ten_seconds_and_has_the_time_to_write_and_to_give_the_l
 
 def test_everything_that_waits_for_a_server_has_the_limit_that_is_documented() -> None:
     assert CLAIM_TIMEOUT == 5
-    assert rpc.RPC_TIMEOUT == connect.CONNECT_TIMEOUT == timedelta(seconds=10)
+    assert calls.RPC_TIMEOUT == connect.CONNECT_TIMEOUT == timedelta(seconds=10)
     assert engine.CONNECT_TIMEOUT == 10
     assert engine.STATEMENT_TIMEOUT == 30_000
     assert engine.COMMAND_TIMEOUT == 60

@@ -7,7 +7,15 @@ from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import GrpcStatus
+from temporalio.api.common.v1 import GrpcStatus, WorkflowExecution
+from temporalio.api.namespace.v1 import NamespaceInfo
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeNamespaceResponse,
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
 from temporalio.service import ConnectConfig, RPCError, RPCStatusCode
 
 from reconciler.temporal.limiter import RateLimiter
@@ -35,3 +43,25 @@ def rpc(
         service_client=SimpleNamespace(config=config),
     )
     return Rpc(client, limiter or RateLimiter(0), list_limiter=list_limiter)
+
+
+def as_asked(request: DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse:
+    """A description of nothing but the run that was asked about."""
+    asked = request.execution
+    execution = WorkflowExecution(workflow_id=asked.workflow_id, run_id=asked.run_id or "run-1")
+    return DescribeWorkflowExecutionResponse(
+        workflow_execution_info=WorkflowExecutionInfo(execution=execution)
+    )
+
+
+class Namespaces:
+    """A service that knows every namespace, unless `silence` is what it says instead."""
+
+    silence: RPCError | None = None
+
+    async def describe_namespace(
+        self, request: DescribeNamespaceRequest, **_: Any
+    ) -> DescribeNamespaceResponse:
+        if self.silence is not None:
+            raise self.silence
+        return DescribeNamespaceResponse(namespace_info=NamespaceInfo(name=request.namespace))

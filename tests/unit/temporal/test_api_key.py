@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 import structlog
-from google.protobuf.message import Message
 from structlog.typing import EventDict
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+)
 from temporalio.service import RPCStatusCode
 
 from reconciler.errors import TemporalUnfit
 from reconciler.temporal.api_key import KeyFile
 from reconciler.temporal.rpc import Rpc
-from tests.unit.temporal.stubs import error, rpc
+from tests.unit.temporal.stubs import Namespaces, as_asked, error, rpc
 
 
 class Clock:
@@ -93,7 +95,7 @@ def test_trouble_with_the_file_is_told_again_once_it_was_over(
     assert "new" not in [value for line in logged for value in line.values()], "no key in the log"
 
 
-class Guarded:
+class Guarded(Namespaces):
     """A service that takes one key; `key` is what the client sends."""
 
     def __init__(self, takes: str, key_file: KeyFile, refusal: RPCStatusCode) -> None:
@@ -101,16 +103,16 @@ class Guarded:
         key_file.on_change = lambda key: setattr(self, "key", key)
 
     async def describe_workflow_execution(
-        self, request: Message, **options: Any
+        self, request: DescribeWorkflowExecutionRequest, **options: Any
     ) -> DescribeWorkflowExecutionResponse:
         self.tries += 1
         if self.key != self.takes:
             raise error(self._refusal)
-        return DescribeWorkflowExecutionResponse()
+        return as_asked(request)
 
     def rpc(self, key_file: KeyFile) -> Rpc:
         plain = rpc(self)
-        return Rpc(plain.client, plain._limiter, key_file)
+        return Rpc(plain.client, plain._calls.limiter, key_file)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ async def test_a_call_is_tried_again_once_whatever_becomes_of_the_file(
 ) -> None:
     class Restless(Guarded):
         async def describe_workflow_execution(
-            self, request: Message, **options: Any
+            self, request: DescribeWorkflowExecutionRequest, **options: Any
         ) -> DescribeWorkflowExecutionResponse:
             path.write_text(f"new-{self.tries}")
             assert self.tries < 2, "once is enough"
@@ -173,7 +175,7 @@ async def test_a_refused_call_profits_from_what_another_has_noticed(
 ) -> None:
     class Overtaken(Guarded):
         async def describe_workflow_execution(
-            self, request: Message, **options: Any
+            self, request: DescribeWorkflowExecutionRequest, **options: Any
         ) -> DescribeWorkflowExecutionResponse:
             with_key = self.key
             if with_key == "old":  # another call sees the new key while this one is under way
@@ -182,7 +184,7 @@ async def test_a_refused_call_profits_from_what_another_has_noticed(
             self.tries += 1
             if with_key != self.takes:
                 raise error(self._refusal)
-            return DescribeWorkflowExecutionResponse()
+            return as_asked(request)
 
     service = Overtaken("new", key_file, RPCStatusCode.UNAUTHENTICATED)
 

@@ -202,7 +202,7 @@ async def test_a_row_without_a_run_id_is_not_asked_about(run_id: str | None) -> 
             "does not end with a close event",
             id="something after the close event",
         ),
-        pytest.param([started(), completed(close_time=None)], "without a close time", id="no time"),
+        pytest.param([started(), completed(close_time=None)], "gives no close time", id="no time"),
         pytest.param(
             [started(), terminated("history-resetter")],
             "the run was reset, and its archive does not say",

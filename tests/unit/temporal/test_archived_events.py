@@ -16,13 +16,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.errors import TemporalUnusable
 from reconciler.temporal import rpc as rpc_module
-from reconciler.temporal.codes import NotFound, RowError
-from tests.unit.temporal.stubs import error, rpc
+from reconciler.temporal.codes import NotFound, NotNow, RowError
+from tests.unit.temporal.stubs import Namespaces, error, rpc
 
 NOT_FOUND = error(RPCStatusCode.NOT_FOUND, detail=NotFoundFailure())
 
 
-class Archive:
+class Archive(Namespaces):
     """Gives these pages in turn; the number of the next one is the token."""
 
     def __init__(
@@ -140,7 +140,7 @@ async def test_the_longest_history_that_a_server_allows_is_read_to_its_end() -> 
     [
         pytest.param(error(RPCStatusCode.INTERNAL), RowError, id="internal"),
         pytest.param(error(RPCStatusCode.INVALID_ARGUMENT), RowError, id="invalid argument"),
-        pytest.param(error(RPCStatusCode.UNAVAILABLE), TemporalUnusable, id="unavailable"),
+        pytest.param(error(RPCStatusCode.UNAVAILABLE), NotNow, id="a blob store that is away"),
         pytest.param(
             error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure(namespace="ns")),
             TemporalUnusable,

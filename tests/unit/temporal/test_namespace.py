@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import ArchivalState
-from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.namespace.v1 import NamespaceConfig, NamespaceInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from reconciler.temporal.namespace import describe_namespace
@@ -29,6 +29,6 @@ async def test_a_namespace_archives_histories_where_that_is_enabled(
                 history_archival_state=state,
                 visibility_archival_state=ArchivalState.ARCHIVAL_STATE_ENABLED,
             )
-            return DescribeNamespaceResponse(config=config)
+            return DescribeNamespaceResponse(namespace_info=NamespaceInfo(name="ns"), config=config)
 
     assert (await describe_namespace(rpc(Service()))).archives_history is archives

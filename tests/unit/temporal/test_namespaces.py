@@ -34,7 +34,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.model import Closed, Missing, Observation, Open, RunRow, Unknown
 from reconciler.errors import TemporalUnfit, TemporalUnusable
-from reconciler.temporal import rpc as rpc_module
+from reconciler.temporal import calls as calls_module
+from reconciler.temporal.codes import NamespaceUnusable
 from reconciler.temporal.namespaces import NamespacesProbe
 from tests.factories import NOW, row
 from tests.unit.temporal.stubs import error, rpc
@@ -58,6 +59,7 @@ class Service:
         self.answers = answers
         self.retention: dict[str, timedelta] = {}
         self.described: dict[str, RPCError] = {}
+        self.misnamed: dict[str, str] = {}
         self.archives = False
         self.asked: Counter[tuple[str, str]] = Counter()
 
@@ -75,7 +77,7 @@ class Service:
         kept.FromTimedelta(self.retention.get(name, timedelta(days=1)))
         states = ArchivalState.ARCHIVAL_STATE_DISABLED, ArchivalState.ARCHIVAL_STATE_ENABLED
         return DescribeNamespaceResponse(
-            namespace_info=NamespaceInfo(name=name),
+            namespace_info=NamespaceInfo(name=self.misnamed.get(name, name)),
             config=NamespaceConfig(
                 workflow_execution_retention_ttl=kept, history_archival_state=states[self.archives]
             ),
@@ -111,7 +113,7 @@ class Service:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "THROTTLED_PAUSES", (1e-9,) * 2)
+    monkeypatch.setattr(calls_module, "THROTTLED_PAUSES", (1e-9,) * 2)
 
 
 def probe(service: Service, **options: Any) -> NamespacesProbe:
@@ -257,18 +259,81 @@ async def test_a_namespace_that_cannot_be_used_any_more_is_not_asked_about_every
     assert service.asked["describe", "other"] == (3 if refusal is THROTTLED else 1)
 
 
-async def test_a_server_that_is_away_ends_the_pass_whatever_the_row_names() -> None:
-    service = Service(other=AWAY)
+WRONG_CERTIFICATE = error(RPCStatusCode.UNAVAILABLE, "invalid peer certificate: UnknownIssuer")
 
-    with pytest.raises(TemporalUnusable, match="unreachable"):
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [(AWAY, "unreachable"), (WRONG_CERTIFICATE, "no TLS.*vouches for its certificate")],
+    ids=["away", "not trusted"],
+)
+async def test_a_server_that_is_away_ends_the_pass_whatever_the_row_names(
+    trouble: RPCError, told: str
+) -> None:
+    service = Service(other=trouble)
+    service.described = {"ns": trouble, "other": trouble}
+
+    with pytest.raises(TemporalUnusable, match=told) as unusable:
         await probe(service).observe(of("other"))
 
+    assert not isinstance(unusable.value, NamespaceUnusable)
+    assert isinstance(unusable.value, TemporalUnfit) is (trouble is WRONG_CERTIFICATE)
 
-async def test_a_server_whose_certificate_is_wrong_ends_the_pass_whatever_the_row_names() -> None:
-    wrong = error(RPCStatusCode.UNAVAILABLE, "invalid peer certificate: UnknownIssuer")
 
-    with pytest.raises(TemporalUnfit, match="no TLS"):
-        await probe(Service(other=wrong)).observe(of("other"))
+@pytest.mark.parametrize("trouble", [AWAY, WRONG_CERTIFICATE], ids=["away", "not trusted"])
+async def test_a_namespace_that_is_away_while_others_are_not_makes_its_rows_unknown(
+    trouble: RPCError,
+) -> None:
+    service = Service(ns=RUNNING, other=RUNNING)
+    service.described["other"] = trouble
+    asking = probe(service)
+
+    observed = await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
+
+    assert all(isinstance(each, Unknown) for each in observed)
+    assert set(service.asked) <= {("namespace", "other"), ("namespace", "ns")}
+    assert service.asked["namespace", "ns"] == 1
+    assert await asking.observe(of(None)) == Open(), "the others are not affected"
+
+
+async def test_a_namespace_that_goes_away_during_a_pass_is_not_asked_about_every_row() -> None:
+    service = Service(ns=RUNNING, other=RUNNING)
+    asking = probe(service)
+    assert await asking.observe(of("other")) == Open()
+    service.answers["other"] = service.described["other"] = AWAY
+
+    await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
+    asked = service.asked["describe", "other"]
+    observed = await asking.observe(of("other"))
+
+    assert isinstance(observed, Unknown)
+    assert "cannot describe namespace 'other': unavailable: tcp connect error" in observed.cause
+    assert service.asked["describe", "other"] == asked
+
+
+async def test_a_workflow_that_gets_no_answer_is_unknown_in_its_own_namespace_only() -> None:
+    service = Service(ns=RUNNING, other=AWAY)
+
+    observed = await probe(service).observe(of("other"))
+
+    assert isinstance(observed, Unknown)
+    assert observed.cause.startswith("unavailable: tcp connect error")
+    assert ("namespace", "ns") not in service.asked, "its own namespace was asked about"
+
+
+@pytest.mark.parametrize("named", ["ns", "other"])
+async def test_an_answer_about_another_namespace_is_none(named: str) -> None:
+    service = Service(ns=RUNNING, other=RUNNING)
+    service.misnamed[named] = "elsewhere"
+    told = f"asked about namespace '{named}', and answered about 'elsewhere'"
+
+    if named == "ns":
+        with pytest.raises(TemporalUnusable, match=told):
+            await probe(service).retention()
+    else:
+        observed = await probe(service).observe(of("other"))
+        assert isinstance(observed, Unknown)
+        assert told in observed.cause
 
 
 @pytest.mark.parametrize("refusal", [ABSENT, DENIED, THROTTLED])

@@ -16,7 +16,6 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from reconciler.core.model import Closed, CloseStatus, Observation, Open, Unknown
-from reconciler.temporal.codes import NotFound
 from reconciler.temporal.info import to_datetime
 from reconciler.temporal.probe import TemporalProbe
 from tests.factories import row
@@ -68,18 +67,6 @@ async def test_a_failed_run_that_has_a_successor_by_now_is_not() -> None:
     observed = await observe(run(Status.WORKFLOW_EXECUTION_STATUS_FAILED), next_run="run-2")
 
     assert observed == Unknown("between two runs of a chain")
-
-
-async def test_a_closed_run_whose_history_is_gone_is_not_taken_for_missing() -> None:
-    class Gone(StubRpc):
-        async def close_event(self, *_: str) -> HistoryEvent:
-            raise NotFound("no history")
-
-    rpc: Any = Gone(run(Status.WORKFLOW_EXECUTION_STATUS_FAILED))
-
-    observed = await TemporalProbe(rpc, start_delay=timedelta(minutes=1)).observe(row(1))
-
-    assert observed == Unknown("closed, but its history is gone")
 
 
 async def test_a_run_that_continued_as_new_is_not() -> None:

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.causes import MAX_LINES
 from reconciler.core.model import RunRow
-from reconciler.temporal import rpc as rpc_module
+from reconciler.temporal import calls as calls_module
 from reconciler.temporal.codes import Overloaded
 from reconciler.temporal.limiter import RateLimiter
 from reconciler.temporal.namespaces import NamespacesProbe
@@ -48,7 +48,7 @@ REFUSALS = [
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_module, "THROTTLED_PAUSES", (1e-9,) * 2)
+    monkeypatch.setattr(calls_module, "THROTTLED_PAUSES", (1e-9,) * 2)
 
 
 def of(workflow_id: str = "wf", namespace: str | None = None) -> RunRow:

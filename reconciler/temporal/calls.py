@@ -1,0 +1,151 @@
+"""One call to Temporal: rate limits, time limit, retries, count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError
+from temporalio.service import RPCError, RPCStatusCode
+
+from reconciler.temporal.answers import Answers
+from reconciler.temporal.api_key import KeyFile
+from reconciler.temporal.codes import (
+    NO_ACCESS,
+    RowError,
+    is_away,
+    is_overload,
+    is_rate_limit,
+)
+from reconciler.temporal.limiter import RateLimiter
+
+#: Per attempt. A describe takes milliseconds; a server that needs longer is in trouble.
+RPC_TIMEOUT = timedelta(seconds=10)
+#: Per first attempt, once a pass is wary (see `Answers.wary`).
+BRIEF_TIMEOUT = timedelta(seconds=1)
+#: Seconds between the tries of a throttled call (about 16 in all); then the pass gives way.
+THROTTLED_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
+
+_Response = TypeVar("_Response")
+
+
+class Refused(Exception):
+    """An error that is not to be retried, or was retried without success."""
+
+    def __init__(self, error: RPCError, began: float, tried: float) -> None:
+        """`began`, `tried`: when the call began, and its last attempt, by `Answers.clock`."""
+        super().__init__(error.message)
+        self.error, self.began, self.tried = error, began, tried
+
+
+class Calls:
+    """Makes the calls of one connection; counts them, and notes which were answered."""
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        list_limiter: RateLimiter,
+        key_file: KeyFile | None,
+        *,
+        waits: bool = True,
+    ) -> None:
+        """`waits`: whether a call waits for its slot, or takes it so that others wait."""
+        self.limiter, self.list_limiter = limiter, list_limiter
+        self.key_file, self._waits = key_file, waits
+        self.answers = Answers()
+        #: The calls that have ended, by kind and by gRPC's name of the code.
+        self.ended: Counter[tuple[str, str]] = Counter()
+
+    def at_once(self) -> Calls:
+        """The same limits, without waiting for a slot; with its own counts."""
+        return Calls(self.limiter, self.list_limiter, self.key_file, waits=False)
+
+    async def call(
+        self,
+        kind: str,
+        method: Callable[..., Awaitable[_Response]],
+        request: Any,
+        metadata: Mapping[str, str | bytes] | None = None,
+        *,
+        patient: bool = False,
+    ) -> _Response:
+        """Make a call; `patient`: with its full time in any case.
+
+        Raises `Refused`, or `RowError` for an answer that cannot be decoded.
+        """
+        retries = _Retries(self, kind, request.namespace, patient=patient)
+        while True:
+            if kind == "list":
+                await self.list_limiter.acquire()
+            await self.limiter.acquire(wait=self._waits)
+            code = RPCStatusCode.CANCELLED  # unless it is answered
+            try:
+                answer = await method(
+                    request, retry=False, metadata=metadata or {}, timeout=retries.attempt()
+                )
+            except RPCError as error:
+                code = error.status
+                if not await retries.again(error):
+                    raise Refused(error, retries.began, retries.tried) from error
+            except DecodeError as error:
+                code = RPCStatusCode.DATA_LOSS
+                self.answers.answered(kind, request.namespace)
+                raise RowError(f"Temporal's answer cannot be decoded: {error}") from error
+            else:
+                code = RPCStatusCode.OK
+                self.answers.answered(kind, request.namespace)
+                return answer
+            finally:
+                self.ended[kind, code.name] += 1
+
+
+class _Retries:
+    """What one call is tried again for: once each for silence and access, longer if throttled."""
+
+    def __init__(self, calls: Calls, kind: str, namespace: str, *, patient: bool) -> None:
+        self._calls, self._kind, self._namespace = calls, kind, namespace
+        self._patient = patient
+        self._pauses = iter(THROTTLED_PAUSES)
+        self._away = self._renewed = False
+        self._key: str | None = None
+        self.began = self.tried = calls.answers.clock()
+
+    def attempt(self) -> timedelta:
+        """An attempt begins; how long it may take."""
+        if self._calls.key_file is not None:
+            self._key = self._calls.key_file.renewed()
+        self.tried = self._calls.answers.clock()
+        brief = self._calls.answers.wary(self._kind) and not (self._patient or self._away)
+        return min(BRIEF_TIMEOUT, RPC_TIMEOUT) if brief else RPC_TIMEOUT
+
+    async def again(self, error: RPCError) -> bool:
+        """Whether to try again, after a pause where one is due."""
+        if limited := is_rate_limit(error):
+            # Each of the server's quotas has its limiter here, which alone gives way for it.
+            lists = self._kind == "list"
+            (self._calls.list_limiter if lists else self._calls.limiter).throttled()
+        if limited and not is_overload(error) and (pause := next(self._pauses, None)):
+            await asyncio.sleep(pause)
+            return True
+        if is_away(error) and not self._away and not self._is_stuck():
+            self._away = True
+            return True
+        if error.status in NO_ACCESS and not self._renewed and self._key_has_changed():
+            self._renewed = True
+            return True
+        return False
+
+    def _is_stuck(self) -> bool:
+        """Whether the attempt hung in a way that a second one is not worth its time."""
+        answers = self._calls.answers
+        if answers.clock() - self.tried < BRIEF_TIMEOUT.total_seconds() / 2:
+            return False
+        others_answered = answers.answered_since(self.tried, self._namespace)
+        return self._kind == "namespace" or (answers.wary(self._kind) and others_answered)
+
+    def _key_has_changed(self) -> bool:
+        key_file = self._calls.key_file
+        return key_file is not None and key_file.renewed(at_once=True) != self._key
