@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Closed, Missing, Observation, Open
+from reconciler.core.text import one_line
 from reconciler.core.window import WindowCount
 from reconciler.doctor.findings import Finding, ok, warning
 from reconciler.doctor.words import rows, span
 from reconciler.postgres.page_plan import IndexState, PagePlan
 from reconciler.temporal.namespace import Namespace
+from reconciler.temporal.server import LOWEST, is_too_old
 
 #: A server that is farther away makes every pass slow.
 SLOW = timedelta(seconds=1)
@@ -19,7 +21,7 @@ NEAR = 0.8
 #: With less, a weekend without the reconciler loses outcomes.
 SHORT_RETENTION = timedelta(days=1)
 
-INDEX, NAMESPACE, OLDEST = "index", "namespace", "oldest row"
+INDEX, NAMESPACE, OLDEST, TEMPORAL = "index", "namespace", "oldest row", "temporal"
 
 
 def connected(check: str, message: str, round_trip: timedelta | None) -> Finding:
@@ -30,6 +32,18 @@ def connected(check: str, message: str, round_trip: timedelta | None) -> Finding
     if round_trip > SLOW:
         return warning(check, told, "run the reconciler near its servers: every call takes as long")
     return ok(check, told)
+
+
+def temporal(target: str, version: str | None, round_trip: timedelta | None) -> Finding:
+    """The connection to Temporal's server, and its version if it says one."""
+    if not version:
+        return connected(TEMPORAL, f"Temporal at {target} does not say its version", round_trip)
+    told = f"Temporal {one_line(version, 40)} at {target}"
+    if not is_too_old(version):
+        return connected(TEMPORAL, told, round_trip)
+    lowest = ".".join(map(str, LOWEST))
+    told += f" is older than {lowest}, and does not say all that a pass needs to know"
+    return warning(TEMPORAL, told, f"upgrade Temporal to {lowest} or newer (docs/temporal.md)")
 
 
 def namespace(found: Namespace) -> Finding:
@@ -94,7 +108,7 @@ def _worries(
     near: Sequence[tuple[Observation, timedelta]], now: datetime
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with old rows, and what to do."""
-    left = [each.close_time + kept - now for each, kept in near if isinstance(each, Closed)]
+    left = [kept - (now - each.close_time) for each, kept in near if isinstance(each, Closed)]
     missing = sum(isinstance(each, Missing) for each, _ in near)
     unknown = len(near) - len(left) - missing - sum(isinstance(each, Open) for each, _ in near)
     if left:

@@ -17,7 +17,6 @@ from reconciler.temporal.namespace import Namespace
 from reconciler.temporal.rpc import Rpc
 from reconciler.temporal.server import server_version
 
-TEMPORAL = "temporal"
 MEND = "check TEMPORAL_ADDRESS"
 
 
@@ -33,7 +32,9 @@ class TemporalChecks:
 
     async def run(self) -> None:
         """Make them all."""
-        await self.checks.check(TEMPORAL, self._connection, also=[judge.NAMESPACE], vital=True)
+        await self.checks.check(
+            judge.TEMPORAL, self._connection, also=[judge.NAMESPACE], vital=True
+        )
 
     async def _connection(self) -> Sequence[Finding]:
         """The connection and the namespace, which are made and checked in one at the start too."""
@@ -43,13 +44,14 @@ class TemporalChecks:
                 self._config, self._max_rps, runtime=self._runtime
             )
         except NamespaceUnusable as error:
-            return [ok(TEMPORAL, f"{target} answers"), refused(judge.NAMESPACE, str(error), MEND)]
+            return [
+                ok(judge.TEMPORAL, f"{target} answers"),
+                refused(judge.NAMESPACE, str(error), MEND),
+            ]
         except ConfigurationError as error:  # found when it is used, not when it is read
             raise TemporalUnusable(str(error)) from error
-        answer = await server_version(self.rpc.client)
-        told, round_trip = ("it does not say its version", None) if answer is None else answer
-        told = f"Temporal {told} at {target}"
+        version, round_trip = await server_version(self.rpc.client) or (None, None)
         return [
-            judge.connected(TEMPORAL, told, round_trip),
+            judge.temporal(target, version, round_trip),
             judge.namespace(self.namespace),
         ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
 from temporalio.client import Client
 
 from reconciler.doctor.findings import Level
 from reconciler.postgres.lease import Lease
+from tests.frontend import frontend
 from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.integration.postgres.past import pass_over
 from tests.world import World
@@ -107,3 +109,18 @@ async def test_a_last_pass_that_failed(patient: Patient) -> None:
     await assert_found(
         patient, "passes", Level.WARNING, "aborted: Temporal is", "check TEMPORAL_ADDRESS"
     )
+
+
+async def test_a_server_that_is_too_old(patient: Patient) -> None:
+    async with frontend() as old:
+        old.answers["GetSystemInfo"] = lambda _: GetSystemInfoResponse(server_version="1.24.2")
+        patient.temporal = {"target_host": old.address, "namespace": "default"}
+
+        found = await patient.findings(Level.WARNING)
+
+    assert found["temporal"].level is Level.WARNING
+    assert found["temporal"].message == (
+        f"Temporal 1.24.2 at {old.address} is older than 1.28, and does not say all that a pass "
+        "needs to know"
+    )
+    assert found["temporal"].mend == "upgrade Temporal to 1.28 or newer (docs/temporal.md)"

@@ -9,7 +9,7 @@ import pytest
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, Unknown
 from reconciler.core.window import WindowCount
 from reconciler.doctor.findings import Level
-from reconciler.doctor.judge import connected, index, namespace, oldest_row
+from reconciler.doctor.judge import connected, index, namespace, oldest_row, temporal
 from reconciler.doctor.words import span
 from reconciler.postgres.page_plan import IndexState, PagePlan, find_scans
 from reconciler.temporal.namespace import Namespace
@@ -164,3 +164,35 @@ def test_servers_that_are_far_away_are_a_worry() -> None:
 )
 def test_lengths_of_time_are_told_in_their_largest_unit(seconds: float, told: str) -> None:
     assert span(timedelta(seconds=seconds)) == told
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("1.32.0", Level.OK),
+        ("1.28.0", Level.OK),
+        ("1.28.0-rc.1", Level.OK),
+        ("v1.31.2", Level.OK),
+        ("2.0", Level.OK),
+        ("1.27.2", Level.WARNING),
+        ("v1.24.2-cloud.7", Level.WARNING),
+        ("0.29", Level.WARNING),
+        *((odd, Level.OK) for odd in ("", "1", "cloud", "1.", "١.٢", "1.\n", "9" * 6000, "-1.2")),
+        (None, Level.OK),
+    ],
+)
+def test_a_server_that_is_too_old_is_told(version: str | None, level: Level) -> None:
+    finding = temporal("t:7233", version, None)
+
+    assert (finding.check, finding.level) == ("temporal", level)
+    assert "t:7233" in finding.message
+    assert "\n" not in finding.message
+    if level is Level.WARNING:
+        assert "is older than 1.28" in finding.message
+        assert finding.mend.startswith("upgrade Temporal to 1.28 or newer")
+
+
+def test_how_long_an_outcome_is_kept_needs_no_end_of_the_calendar() -> None:
+    near: list[tuple[Observation, timedelta]] = [(ended(HOUR), 3_000_000 * DAY)]
+
+    assert "1 ended" in oldest_row(WindowCount(1, NOW - DAY, NOW), NOW, DAY, near).message
