@@ -40,7 +40,7 @@ def message_in(attributes: object) -> str | None:
     if not isinstance(message, str):
         return None
     # JSON may hold half a surrogate pair, which no proto takes.
-    return message.encode(errors="replace").decode()
+    return str.encode(message, errors="replace").decode()
 
 
 def _is_encoded(failure: Failure) -> bool:

@@ -30,9 +30,6 @@ SETTING = "RECONCILER_DATA_CONVERTER"
 #: Seconds that a codec has to come to its end when everything is closed.
 CLOSE_TIMEOUT = 1.0
 
-# What code of others may raise, short of what ends a coroutine.
-_ANYTHING = (Exception, asyncio.CancelledError, SystemExit, KeyboardInterrupt)
-
 _T = TypeVar("_T")
 
 
@@ -46,7 +43,9 @@ def load_converter(name: str) -> DataConverter:
     _append_current_folder()
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it runs the team's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it runs the team's code
         # The name of a module is no secret; one that it imports itself may be what is missing.
         if isinstance(error, ModuleNotFoundError) and error.name:
             why = f"there is no module {error.name}: is it installed, or in PYTHONPATH?"
@@ -69,7 +68,9 @@ def _made(name: str, path: str, make: Any) -> DataConverter:
         raise _refused(name, f"{path} needs arguments, and gets none")
     try:
         made = make()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the team's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - it is the team's code
         raise _refused(name, f"calling {path}() failed: {_type_and_place(error)}") from None
     if inspect.iscoroutine(made):
         made.close()
@@ -153,7 +154,7 @@ class ConverterDecoder:
             )
             values = await converter.decode([payload])
             message = message_in(values[0]) if len(values) == 1 else None
-        except _ANYTHING as error:
+        except BaseException as error:  # noqa: BLE001 - code of others may raise anything
             return _whatever(error, "decoding")
         if message is None:
             return Undecodable("the data converter makes something else of it than a message")
@@ -165,7 +166,7 @@ class ConverterDecoder:
                 WorkflowSerializationContext(namespace=namespace, workflow_id="reconciler-sample")
             )
             (payload,) = await converter.encode([SAMPLE])
-        except _ANYTHING as error:
+        except BaseException as error:  # noqa: BLE001 - code of others may raise anything
             return _whatever(error, "encoding")
         answer = await self._message(payload, namespace, "reconciler-sample")
         if isinstance(answer, str) and answer != SAMPLE["message"]:
@@ -184,6 +185,8 @@ def _whatever(error: BaseException, doing: str) -> Undecodable:
 
     That would be taken for one of ours on the other side; ours is raised again.
     """
+    if isinstance(error, GeneratorExit):  # nobody waits for it any more
+        raise error
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         raise error
@@ -200,7 +203,11 @@ class _Thread:
         self._thread.start()
 
     def _turn(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+        # Code of others may end the loop in any way, which `run` reports to those who wait.
+        with (
+            contextlib.suppress(BaseException),
+            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
+        ):
             runner.run(self._wait())
 
     async def _wait(self) -> None:
@@ -213,7 +220,13 @@ class _Thread:
         except RuntimeError:  # somebody's code has ended the loop
             work.close()
             raise CodecAway("the data converter has ended its event loop") from None
-        return await asyncio.wrap_future(there)
+        try:
+            return await asyncio.wrap_future(there)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise CodecAway("the data converter has ended its event loop") from None
 
     async def stop(self) -> None:
         """Cancel what runs there, and wait a moment for it; what blocks is left behind."""

@@ -29,8 +29,6 @@ AT_ONCE = 4
 #: After so many calls in a row that found the codec away, it is not asked for `REST` seconds.
 MAX_AWAY = 3
 REST = 60.0
-#: Seconds. A codec that takes longer is as good as away: thousands of rows would wait for it.
-SLOW = 1.0
 
 #: What a decoder is tried with.
 SAMPLE = {"message": "a sample of the reconciler", "stack_trace": ""}
@@ -43,7 +41,7 @@ class Undecodable(Exception):
 
 
 class CodecAway(Undecodable):
-    """The codec could not be asked at all, or took too long: not a matter of what it was given."""
+    """The codec could not be asked, or did not answer in time, whatever it was given."""
 
 
 class Decoder(Protocol):
@@ -99,7 +97,9 @@ class Decoding(Observer):
             answers = await self._ask(payloads, namespace, workflow_id)
             messages = [None if isinstance(each, Undecodable) else each for each in answers]
             clear = with_messages(failure, messages)
-        except Exception as error:  # noqa: BLE001 - the row matters more than its text
+        except BaseException as error:
+            if _is_our_end(error):
+                raise
             self._note(error)
             return failure
         if wrong := [each for each in answers if isinstance(each, Undecodable)]:
@@ -127,7 +127,6 @@ class Decoding(Observer):
         async with self._places:
             if self._clock() < self._rests_until:
                 raise Undecodable("the codec was away just now, and was not asked")
-            began = self._clock()
             try:
                 async with asyncio.timeout(self._timeout):
                     answers = await self._decoder.decode(payloads, namespace, workflow_id)
@@ -140,10 +139,7 @@ class Decoding(Observer):
             except Undecodable:
                 self._away = 0
                 raise
-            if self._clock() - began > SLOW:
-                self._is_away()
-            else:
-                self._away = 0
+            self._away = 0
             return answers
 
     def _is_away(self) -> None:
@@ -151,13 +147,21 @@ class Decoding(Observer):
         if self._away >= MAX_AWAY:
             self._rests_until = self._clock() + REST
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: BaseException) -> None:
         # The text of an unknown error may hold anything, also what is not to be seen.
         why = str(error) if isinstance(error, Undecodable) else type(error).__name__
         if why not in self._untold and len(self._untold) >= MAX_CAUSES:
             why = OTHER
         self._untold[why] += 1
         self.undecoded += 1
+
+
+def _is_our_end(error: BaseException) -> bool:
+    """Whether somebody cancels us or ends the program, and not the codec itself."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,9 @@ def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None
             f"import os\nos.environ['{SECRET}']", "team_codec:x", "team_codec.py, line 2", id="key"
         ),
         pytest.param("import sys; sys.exit()", "team_codec:x", "SystemExit in ", id="exits"),
+        pytest.param(
+            "class Odd(BaseException): ...\nraise Odd", "team_codec:x", "Odd in ", id="odd"
+        ),
         pytest.param("x = (", "team_codec:x", "SyntaxError in {folder}/team_codec.py", id="syntax"),
         pytest.param("", "team_codec:x", "team_codec has no x", id="no attribute"),
         pytest.param("x = None", "team_codec:x.y", "team_codec has no x.y", id="nor inside"),

@@ -17,7 +17,6 @@ from reconciler.temporal.decoding import (
     AT_ONCE,
     MAX_AWAY,
     REST,
-    SLOW,
     CodecAway,
     Decoding,
     Undecodable,
@@ -66,6 +65,10 @@ def raising(error: BaseException) -> Scripted:
         raise error
 
     return Scripted(fail)
+
+
+class Odd(BaseException):
+    """No `Exception`."""
 
 
 def hanging() -> Scripted:
@@ -122,6 +125,8 @@ async def test_nobody_is_asked_about_what_is_not_encoded() -> None:
         pytest.param(raising(KeyError("s3cret")), "KeyError", id="has a bug"),
         pytest.param(raising(RecursionError()), "RecursionError", id="has a bug of another kind"),
         pytest.param(answering(Undecodable("wrong key")), "wrong key", id="cannot this one"),
+        pytest.param(raising(Odd("s3cret")), "Odd", id="raises what nobody catches"),
+        pytest.param(raising(asyncio.CancelledError()), "CancelledError", id="cancels itself"),
         pytest.param(answering(), "ValueError", id="too few answers"),
         pytest.param(answering("a", "b"), "ValueError", id="too many answers"),
         pytest.param(answering("\ud800"), "UnicodeEncodeError", id="what no proto takes"),
@@ -200,19 +205,17 @@ async def test_a_codec_that_is_away_is_left_alone_for_a_while(away: Scripted) ->
     assert "the codec was away just now, and was not asked (8)" in told(decoding)[0]["why"]
 
 
-async def test_a_slow_codec_is_left_alone_too_but_its_answers_are_taken() -> None:
+async def test_a_codec_is_not_away_that_answers_within_its_time() -> None:
     clock = Clock()
 
     async def slowly() -> Answers:
-        clock.now += 1.5 * SLOW
+        clock.now += 29
         return ["no money"]
 
-    decoder = Scripted(slowly)
-    decoding = Decoding(decoder, 5, clock)
+    decoding = Decoding(Scripted(slowly), 30, clock)
 
-    texts = [await text(decoding) for _ in range(10)]
-
-    assert texts == [CLEAR] * MAX_AWAY + [ENCODED] * (10 - MAX_AWAY)
+    assert [await text(decoding) for _ in range(40)] == [CLEAR] * 40
+    assert decoding.undecoded == 0
 
 
 @pytest.mark.parametrize(
