@@ -72,7 +72,7 @@ class Feeding:
     size: int
     concurrency: int
     #: Hears of bugs of ours that end nothing: the event, the error, and the row it was about.
-    on_bug: Callable[[str, Exception, RunRow | None], None]
+    on_bug: Callable[[str, BaseException, RunRow | None], None]
     #: Rows at the most.
     rows: int = sys.maxsize
 
@@ -152,8 +152,8 @@ class Feed:
                 group.create_task(self._screen())
                 for _ in range(self._feeding.concurrency):
                     group.create_task(self._ask())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            raise _first_told(errors) from (None if len(errors.exceptions) == 1 else errors)
 
     async def _read(self) -> None:
         after, rows_left = self._span.after, self._feeding.rows
@@ -176,7 +176,10 @@ class Feed:
 
     async def _screen(self) -> None:
         while page := await self._read_pages.get():
-            await self._try_to_screen(page)
+            try:
+                await self._screening.screen(page)
+            except _BUGS as error:
+                self._survive("could not screen a page: its rows are described", error)
             for index, observation in enumerate(page.observations):
                 if observation is None:
                     self._to_ask.put_nowait((page, index))
@@ -190,23 +193,36 @@ class Feed:
             page, index = asked
             page.answer(index, await self._observe(page.rows[index]))
             if not page.unanswered:
-                self._screening.learn(page)
                 self._news.set()
-
-    async def _try_to_screen(self, page: Page) -> None:
-        try:
-            await self._screening.screen(page)
-        except Unusable:
-            raise
-        except Exception as error:
-            self._feeding.on_bug("could not screen a page: its rows are described", error, None)
+                try:
+                    self._screening.learn(page)
+                except _BUGS as error:
+                    self._survive("could not learn from a page", error)
 
     async def _observe(self, row: RunRow) -> Observation:
         try:
             return await self._probe.observe(row)
-        except Unusable:
-            raise
-        except Exception as error:
+        except _BUGS as error:
             # A row that trips over a bug of ours must not keep the others from being repaired.
-            self._feeding.on_bug("could not judge a row", error, row)
+            self._survive("could not judge a row", error, row)
             return Unknown(f"internal error: {error!r}")
+
+    def _survive(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
+        """Log a bug that ends nothing. `Unusable` and our own cancellation are raised again."""
+        task = asyncio.current_task()
+        cancelled = task is not None and task.cancelling() > 0
+        if isinstance(error, Unusable) or (cancelled and isinstance(error, asyncio.CancelledError)):
+            raise error
+        self._feeding.on_bug(event, error, row)
+        if cancelled:  # the bug came instead
+            raise asyncio.CancelledError from error
+
+
+# Somebody's code may raise a cancellation of its own: taken for ours, the row would be left out.
+_BUGS = (Exception, asyncio.CancelledError)
+
+
+def _first_told(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of several errors at the same time a bug, which an unusable server must not hide."""
+    bugs = (each for each in errors.exceptions if not isinstance(each, Unusable))
+    return next(bugs, errors.exceptions[0])

@@ -73,7 +73,7 @@ class PassLog:
             held_back=held_back,
         )
 
-    def bug(self, event: str, error: Exception, row: RunRow | None = None) -> None:
+    def bug(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
         """A bug of ours that ended nothing: one traceback for each place that it comes from."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in place)

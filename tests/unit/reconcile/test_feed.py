@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler.core.model import Observation, Open, RowId, RunRow
 from reconciler.core.progress import Progress, Span
@@ -249,6 +250,93 @@ class TestEnds:
             page = await feeding.next()
             assert page and page.observations == [Open()]  # noqa: PT018
             assert await feeding.next() is None
+
+    @pytest.mark.parametrize("bug_first", [True, False])
+    async def test_of_a_bug_and_an_unusable_server_at_once_neither_is_lost(
+        self, bug_first: bool
+    ) -> None:
+        bug, away = KeyError("a bug"), Unusable("away")
+        one, other = (bug, away) if bug_first else (away, bug)
+        asked = asyncio.Event()
+
+        class Store(MemoryStore):
+            async def scan_running(
+                self, after: RowId | None, until: RowId, limit: int
+            ) -> Sequence[RunRow]:
+                if after is None:
+                    return await super().scan_running(after, until, limit)
+                await asked.wait()
+                raise one
+
+        class Failing(Screening):
+            async def screen(self, page: Page) -> None:
+                asked.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    raise other
+
+        with capture_logs() as lines:
+            async with feed(Store(rows(4)), scripted(Open()), Failing()) as feeding:
+                await feeding.next()
+                with pytest.raises((KeyError, Unusable)) as raised:
+                    await feeding.next()
+
+        if bug_first:
+            assert raised.value is bug
+            assert isinstance(bug.__cause__, BaseExceptionGroup), "nor is the other lost"
+        else:  # a screening with a bug ends nothing
+            assert raised.value is away
+            assert [line["log_level"] for line in lines] == ["error"]
+
+    @pytest.mark.parametrize("error", [ValueError("odd"), asyncio.CancelledError()], ids=repr)
+    async def test_a_bug_concerns_its_row_alone(self, error: BaseException) -> None:
+        class Odd(ScriptedProbe):
+            async def observe(self, asked_row: RunRow) -> Observation:
+                await asyncio.sleep(0)
+                if asked_row.id in {2, 3}:
+                    raise error
+                return closed()
+
+        store = MemoryStore(rows(6))
+        with capture_logs() as lines:
+            report = await reconcile(store, Odd({}), batch_size=2, concurrency=2)
+
+        assert sorted(store.finished) == [1, 4, 5, 6]
+        assert (report.outcome, report.unknown) == (PassOutcome.UNRESOLVED, 2)
+        told = [line for line in lines if line["event"] == "could not judge a row"]
+        assert [line["log_level"] for line in told] == ["error"], "one traceback"
+
+    async def test_a_bug_while_it_is_stopped_does_not_keep_it_going(self) -> None:
+        class Odd(ScriptedProbe):
+            async def observe(self, asked_row: RunRow) -> Observation:
+                self.asked.append(asked_row.workflow_id)
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    raise ValueError("odd")
+                return Open()
+
+        probe = Odd({})
+        async with feed(MemoryStore(rows(8)), probe, concurrency=2) as feeding:
+            await at_rest()
+            feeding.stop()
+            with capture_logs() as lines:
+                pages = [await feeding.next() for _ in range(5)]
+
+        assert pages[-1] is None
+        assert len(probe.asked) == 2
+        assert [line["log_level"] for line in lines] == ["error"]
+
+    async def test_a_screening_that_learns_badly_ends_nothing(self) -> None:
+        class Failing(Screening):
+            def learn(self, page: Page) -> None:
+                raise ZeroDivisionError
+
+        async with feed(MemoryStore(rows(4)), scripted(Open()), Failing()) as feeding:
+            with capture_logs() as lines:
+                assert [ids(await feeding.next()) for _ in range(3)] == [[1, 2], [3, 4], []]
+        assert [line["log_level"] for line in lines] == ["error"]
 
     async def test_twice_while_it_ends_nothing_is_lost(self) -> None:
         unwinding = asyncio.Event()
