@@ -15,10 +15,10 @@ from reconciler.temporal.answers import Answers
 from reconciler.temporal.api_key import KeyFile
 from reconciler.temporal.codes import (
     NO_ACCESS,
-    RowError,
     is_away,
     is_overload,
     is_rate_limit,
+    undecoded,
 )
 from reconciler.temporal.limiter import RateLimiter
 
@@ -72,31 +72,32 @@ class Calls:
         *,
         patient: bool = False,
     ) -> _Response:
-        """Make a call; `patient`: with its full time in any case.
-
-        Raises `Refused`, or `RowError` for an answer that cannot be decoded.
-        """
-        retries = _Retries(self, kind, request.namespace, patient=patient)
+        """Make a call; `patient`: with its full time in any case. Raises `Refused`."""
+        retries: _Retries | None = None  # made when needed: most calls are answered at once
+        answers, namespace = self.answers, request.namespace
+        in_haste = answers.wary(kind) and not patient
+        timeout = min(BRIEF_TIMEOUT, RPC_TIMEOUT) if in_haste else RPC_TIMEOUT
+        began = answers.clock()
         while True:
             if kind == "list":
                 await self.list_limiter.acquire()
             await self.limiter.acquire(wait=self._waits)
-            code = RPCStatusCode.CANCELLED  # unless it is answered
+            key = None if self.key_file is None else self.key_file.renewed()
+            code, tried = RPCStatusCode.CANCELLED, answers.clock()  # unless it is answered
             try:
                 answer = await method(
-                    request, retry=False, metadata=metadata or {}, timeout=retries.attempt()
+                    request, retry=False, metadata=metadata or {}, timeout=timeout
                 )
-            except RPCError as error:
+            except (RPCError, DecodeError) as caught:
+                error = caught if isinstance(caught, RPCError) else undecoded(caught)
                 code = error.status
-                if not await retries.again(error):
-                    raise Refused(error, retries.began, retries.tried) from error
-            except DecodeError as error:
-                code = RPCStatusCode.DATA_LOSS
-                self.answers.answered(kind, request.namespace)
-                raise RowError(f"Temporal's answer cannot be decoded: {error}") from error
+                retries = retries or _Retries(self, kind, namespace)
+                if not await retries.again(error, tried, key):
+                    raise Refused(error, began, tried) from caught
+                timeout = RPC_TIMEOUT if retries.away else timeout
             else:
                 code = RPCStatusCode.OK
-                self.answers.answered(kind, request.namespace)
+                answers.answered(kind, namespace)
                 return answer
             finally:
                 self.ended[kind, code.name] += 1
@@ -105,24 +106,18 @@ class Calls:
 class _Retries:
     """What one call is tried again for: once each for silence and access, longer if throttled."""
 
-    def __init__(self, calls: Calls, kind: str, namespace: str, *, patient: bool) -> None:
+    def __init__(self, calls: Calls, kind: str, namespace: str) -> None:
         self._calls, self._kind, self._namespace = calls, kind, namespace
-        self._patient = patient
         self._pauses = iter(THROTTLED_PAUSES)
-        self._away = self._renewed = False
-        self._key: str | None = None
-        self.began = self.tried = calls.answers.clock()
+        #: Whether it is tried again because there was no answer.
+        self.away = False
+        self._renewed = False
 
-    def attempt(self) -> timedelta:
-        """An attempt begins; how long it may take."""
-        if self._calls.key_file is not None:
-            self._key = self._calls.key_file.renewed()
-        self.tried = self._calls.answers.clock()
-        brief = self._calls.answers.wary(self._kind) and not (self._patient or self._away)
-        return min(BRIEF_TIMEOUT, RPC_TIMEOUT) if brief else RPC_TIMEOUT
+    async def again(self, error: RPCError, tried: float, key: str | None) -> bool:
+        """Whether to try again, after a pause where one is due.
 
-    async def again(self, error: RPCError) -> bool:
-        """Whether to try again, after a pause where one is due."""
+        `tried` is when the attempt began, `key` the API key that it was made with.
+        """
         if limited := is_rate_limit(error):
             # Each of the server's quotas has its limiter here, which alone gives way for it.
             lists = self._kind == "list"
@@ -130,22 +125,22 @@ class _Retries:
         if limited and not is_overload(error) and (pause := next(self._pauses, None)):
             await asyncio.sleep(pause)
             return True
-        if is_away(error) and not self._away and not self._is_stuck():
-            self._away = True
+        if is_away(error) and not self.away and not self._is_stuck(tried):
+            self.away = True
             return True
-        if error.status in NO_ACCESS and not self._renewed and self._key_has_changed():
+        if error.status in NO_ACCESS and not self._renewed and self._key_has_changed(key):
             self._renewed = True
             return True
         return False
 
-    def _is_stuck(self) -> bool:
+    def _is_stuck(self, tried: float) -> bool:
         """Whether the attempt hung in a way that a second one is not worth its time."""
         answers = self._calls.answers
-        if answers.clock() - self.tried < BRIEF_TIMEOUT.total_seconds() / 2:
+        if answers.clock() - tried < BRIEF_TIMEOUT.total_seconds() / 2:
             return False
-        others_answered = answers.answered_since(self.tried, self._namespace)
+        others_answered = answers.answered_since(tried, self._namespace)
         return self._kind == "namespace" or (answers.wary(self._kind) and others_answered)
 
-    def _key_has_changed(self) -> bool:
+    def _key_has_changed(self, key: str | None) -> bool:
         key_file = self._calls.key_file
-        return key_file is not None and key_file.renewed(at_once=True) != self._key
+        return key_file is not None and key_file.renewed(at_once=True) != key

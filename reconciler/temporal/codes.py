@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure, ResourceExhaustedFailure
 from temporalio.service import RPCError, RPCStatusCode
@@ -91,6 +91,11 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
         return RowError(f"Temporal's answer cannot be decoded: {one_line(undecoded[1], 300)}")
     kind = NotNow if error.status == RPCStatusCode.ABORTED or _is_busy(error) else RowError
     return kind(f"{error.status.name.lower()}: {text}")
+
+
+def undecoded(error: DecodeError) -> RPCError:
+    """What Python cannot decode, as the SDK reports what it cannot decode itself."""
+    return RPCError(f"failed to decode Protobuf message: {error}", RPCStatusCode.INTERNAL, b"")
 
 
 def is_away(error: RPCError) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import ArchivalState
 
+from reconciler.temporal.codes import NamespaceUnusable
 from reconciler.temporal.rpc import Rpc
 
 
@@ -27,9 +30,10 @@ async def describe_namespace(rpc: Rpc) -> Namespace:
     """The namespace as it is now; proves that Temporal can be used. Raises `TemporalUnusable`."""
     described = await rpc.describe_namespace()
     info = described.namespace_info
+    kept = described.config.workflow_execution_retention_ttl
     return Namespace(
         name=info.name,
-        retention=described.config.workflow_execution_retention_ttl.ToTimedelta(),
+        retention=_retention(info.name, kept),
         capabilities=frozenset(
             field.name for field, value in info.capabilities.ListFields() if value is True
         ),
@@ -37,3 +41,10 @@ async def describe_namespace(rpc: Rpc) -> Namespace:
             described.config.history_archival_state == ArchivalState.ARCHIVAL_STATE_ENABLED
         ),
     )
+
+
+def _retention(name: str, kept: Duration) -> timedelta:
+    with suppress(ValueError, OverflowError):
+        if (retention := kept.ToTimedelta()) >= timedelta(0):
+            return retention
+    raise NamespaceUnusable(f"Temporal gives namespace {name!r} an impossible retention")

@@ -121,7 +121,7 @@ class NamespaceCalls:
 
     def _without_answer(self, kind: str, refused: Refused, error: Exception) -> Exception:
         if not self._calls.answers.unanswered(kind):
-            return NotNow(f"{_words(refused)} (about this workflow; Temporal answers otherwise)")
+            return NotNow(f"{_words(refused)} (Temporal answers other calls)")
         if not is_away(refused.error):
             return error
         return TemporalUnusable(

@@ -190,7 +190,7 @@ async def test_a_row_without_an_answer_is_unknown_and_the_others_are_not(
 
     assert [type(each) for each in observed] == [Open, Unknown, Open]
     assert isinstance(observed[1], Unknown)
-    assert "Temporal answers otherwise" in observed[1].cause
+    assert "Temporal answers other calls" in observed[1].cause
     assert service.limits == [RPC_TIMEOUT] * 2, "it had its retry"
 
 
