@@ -51,6 +51,23 @@ async def test_stores_temporals_close_time_to_the_microsecond(database: Database
     assert stored["error_message"] == "boom"
 
 
+@pytest.mark.parametrize("column", ["timestamptz", "timestamp", "timestamptz(0)"])
+@pytest.mark.parametrize("year", [2, 1969, 9998])
+async def test_stores_an_unusual_close_time_as_it_is(
+    database: Database, column: str, year: int
+) -> None:
+    """The first and the last that an observation may have are no infinite times."""
+    await database.execute(f"ALTER TABLE workflow_executions ALTER completed_at TYPE {column}")
+    row = await insert(database)
+    last = datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC)
+    ended = outcome(row, completed_at=last)
+
+    await (await store_of(database)).finish_if_running(await begin_pass(database), [ended])
+
+    stored = await database.row(int(str(row.id)))
+    assert stored["completed_at"].replace(tzinfo=UTC) == last  # type: ignore[attr-defined]
+
+
 async def test_journals_old_values_new_values_and_evidence(database: Database) -> None:
     row = await insert(database)
     await database.execute("UPDATE workflow_executions SET error_message = 'stale'")

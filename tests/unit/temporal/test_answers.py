@@ -265,12 +265,28 @@ async def test_a_key_that_is_refused_now_ends_the_pass_whoever_was_answered_befo
 
 
 async def test_an_overloaded_server_is_left_alone_whoever_it_answered() -> None:
-    service = Sick(**{"wf-1": OVERLOADED})
-    probe = service.probe()
-    await probe.observe(row(2))
+    class Refusing(Sick):
+        async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
+            if request.execution.workflow_id == "wf-1":
+                self.clock.now += 1
+                await probe.observe(row(2))
+            return await super().describe_workflow_execution(request, **options)
+
+    probe = Refusing(**{"wf-1": OVERLOADED}).probe()
 
     with pytest.raises(Overloaded):
         await probe.observe(row(1))
+
+
+async def test_a_check_says_nothing_of_what_comes_after_it() -> None:
+    service = Sick(**{"wf-1": UNAVAILABLE, "wf-2": UNAVAILABLE})
+    probe = service.probe()
+    assert isinstance(await probe.observe(row(1)), Unknown)
+    service.silence = UNAVAILABLE
+    service.clock.now += 1
+
+    with pytest.raises(TemporalUnusable, match="unreachable"):
+        await probe.observe(row(2))
 
 
 # --- Many rows -------------------------------------------------------------------------------
@@ -332,6 +348,14 @@ async def test_lists_and_namespaces_are_no_answers_about_workflows() -> None:
 
     with pytest.raises(TemporalUnusable, match="not about workflows"):
         await go_through()
+
+
+async def test_lists_that_are_not_answered_are_no_rows() -> None:
+    calls = rpc(Always(UNAVAILABLE))
+
+    for _ in range(MAX_UNANSWERED + 1):
+        with pytest.raises(NotNow):
+            await calls.list("WorkflowId = 'wf'", 1)
 
 
 async def test_rows_of_all_namespaces_are_counted_together() -> None:
@@ -398,8 +422,17 @@ async def test_where_nobody_is_answered_the_retry_has_its_full_time() -> None:
 
 
 async def test_a_hiccup_of_the_connection_is_retried_also_then() -> None:
-    service = Sick(**{f"wf-{n}": UNAVAILABLE for n in range(1, 20)})
-    await observe(service.probe(), *range(1, WARY + 2))
+
+    class Meanwhile(Sick):
+        async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
+            if request.execution.workflow_id in self.trouble:
+                self.clock.now += 0.01
+                await probe.observe(row(1000))
+            return await super().describe_workflow_execution(request, **options)
+
+    service = Meanwhile(**{f"wf-{n}": UNAVAILABLE for n in range(1, 20)})
+    probe = service.probe()
+    await observe(probe, *range(1, WARY + 2))
 
     assert len(service.limits) == 2 * (WARY + 1)
 

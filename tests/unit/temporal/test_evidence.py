@@ -189,6 +189,10 @@ async def test_a_run_of_a_walked_chain_is_its_last_only_if_its_history_says_so(
     assert isinstance(await observe(Server(runs, {"run-1": event})), Unknown)
 
 
+async def test_a_run_that_is_described_is_not_missing_for_want_of_its_history() -> None:
+    assert isinstance(await observe(Server({"run-1": run()}, {"run-1": GONE})), Unknown)
+
+
 async def test_a_run_that_was_reset_is_not_an_end_where_the_server_hides_the_new_one() -> None:
     """Before 1.28 a description does not say which run a reset has led to."""
     runs = {"": run("run-9", RUNNING, first="run-8"), "run-1": run(status=TERMINATED)}
