@@ -89,12 +89,12 @@ class Rpc(NamespaceCalls):
     @property
     def list_rate(self) -> float:
         """The same for list calls, which have a limit of their own besides."""
-        return min(self._list_limiter.rate, self._limiter.rate)
+        return min(self._calls.list_limiter.rate, self._calls.limiter.rate)
 
     @property
     def list_wait(self) -> float:
         """Seconds until the limit of lists lets the next one through."""
-        return self._list_limiter.wait
+        return self._calls.list_limiter.wait
 
     @property
     def counts(self) -> Counter[str]:
