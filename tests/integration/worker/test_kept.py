@@ -35,6 +35,8 @@ from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.integration.worker.results import Results
 from tests.polling import eventually
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 KINDS = ["list", "dict", "dataclass", "nested", "bytes", "nothing", "text", "raw", "model"]
 
 
