@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 SUITE := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stress test-unit test-containers test-soak bench bench-quick image lint format lock clean
+.PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image lint format lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-containers: $(STAMP) ## Run the integration tests on servers in containers
 
 test-soak: $(STAMP) ## Kill servers and daemons, set clocks, refuse writes at random (SECONDS=180)
 	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
+
+test-properties: $(STAMP) ## Run the property tests on many random examples (TIMES=100 those of make test)
+	HYPOTHESIS_PROFILE=long RECONCILER_TEST_TIMES=$(or $(TIMES),100) $(BIN)/pytest -m hypothesis --timeout=0 -n 4 --dist worksteal
 
 bench: $(STAMP) ## Measure speed, calls and memory; write docs/benchmarks.md (ten minutes)
 	$(BIN)/python -m benchmarks --write

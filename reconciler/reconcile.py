@@ -105,8 +105,8 @@ class _Pass:
             self.report.hold_back(progress.again)
             progress.again.clear()
         elif self.options.dry_run:
-            self.report.would_fail(progress.again, self.policy.statuses.failed, self.changes_left)
-            if self.changes_left:
+            failed = self.policy.statuses.failed
+            if self.report.would_fail(progress.again, failed, self.changes_left):
                 progress.again.clear()
         else:
             await self._look_again(progress)
@@ -230,13 +230,16 @@ class _Pass:
             await self.settler.settled(())
 
     async def _settle_again(self, span: Span, page: Page, verdicts: Sequence[Verdict]) -> None:
-        verdicts = up_to(self.changes_left, _is_finish, verdicts)
-        self.report.look_again(span, verdicts)
-        await self.settler.settle(verdicts)
-        if page.complete and verdicts:
-            span.after = page.rows[len(verdicts) - 1].id
-            if span.after != span.until:
-                await self.settler.settled(())
+        rows = page.rows
+        # As in the scan: what could not be written leaves room below the limit.
+        while piece := up_to(self.changes_left, _is_finish, verdicts):
+            self.report.look_again(span, piece)
+            await self.settler.settle(piece)
+            if page.complete:
+                span.after = rows[len(piece) - 1].id
+                if span.after != span.until:
+                    await self.settler.settled(())
+            rows, verdicts = rows[len(piece) :], verdicts[len(piece) :]
 
 
 def _is_finish(verdict: Verdict) -> bool:

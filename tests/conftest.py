@@ -36,6 +36,7 @@ from reconciler.temporal.runtime import quiet_runtime
 from tests.dynamic_config import DYNAMIC_CONFIG
 from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
+from tests.properties import load_profile
 from tests.workflows import Scripted, charge
 from tests.world import World
 
@@ -47,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="wheels",
         help="where PostgreSQL and Temporal come from; containers need a Docker engine",
     )
+
+
+load_profile()  # before the tests are imported, which settings go by
 
 
 def pytest_configure() -> None:

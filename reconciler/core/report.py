@@ -171,14 +171,19 @@ class PassReport(Report):
         self.lost_races -= taken.lost
         self.scanned += taken.new
 
-    def would_fail(self, spans: Iterable[Span], status: str, limit: int) -> None:
-        """Count, in a dry run, missing rows that the policy would fail, up to so many."""
-        for span in spans:
-            for reason, count in span.failing.items():
-                failed = min(count, limit)
-                limit -= failed
-                self.left[reason] -= failed
-                self.written[status] += failed
+    def would_fail(self, spans: Iterable[Span], status: str, limit: int) -> bool:
+        """Count, in a dry run, missing rows that the policy would fail, up to a limit.
+
+        Whether these are all of them.
+        """
+        failing = [each for span in spans for each in span.failing.items()]
+        are_all = sum(count for _, count in failing) <= limit
+        for reason, count in failing:
+            failed = min(count, limit)
+            limit -= failed
+            self.left[reason] -= failed
+            self.written[status] += failed
+        return are_all
 
     def hold_back(self, spans: Collection[Span]) -> None:
         """Count missing rows that the breaker keeps from being finished."""

@@ -27,6 +27,7 @@ from tests.conftest import Database, opened
 from tests.factories import RETENTION, policy
 from tests.lending import Lending
 from tests.polling import deadline, eventually
+from tests.properties import examples
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 # A pass takes about six steps, so they are drawn by the handful.
@@ -236,11 +237,10 @@ async def shared(lending: Lending) -> AsyncIterator[Shared]:
 
 @pytest.mark.timeout(600)
 @settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),  # shrinking would take minutes, and say little more
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    examples(150),
+    # Shrinking would take minutes, and say little more.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
 # Observed and about to be written, when somebody else finishes the row, or starts it again.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -27,6 +27,7 @@ from reconciler.metrics.passes import PassMetrics
 from reconciler.ports import Observer, Written
 from tests.factories import closed, row
 from tests.fakes import MemoryStore, ScriptedProbe
+from tests.properties import examples
 from tests.unit.reconcile.bench import FAIL, accounted_for, in_turn, reconcile, rows, scripted
 
 
@@ -114,7 +115,7 @@ class Balance(Observer):
 ANSWERS = st.sampled_from([Open(), closed(), Missing(), Unknown("busy")])
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200)
 @given(
     looks=st.lists(st.tuples(ANSWERS, ANSWERS | st.none()), max_size=12),
     refused=st.sets(st.integers(1, 12), max_size=3),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -24,6 +24,7 @@ from reconciler.ports import Observer, Written
 from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
 from tests.factories import NOW, policy
 from tests.fakes import MemoryStore, ScriptedProbe
+from tests.properties import examples
 from tests.unit.reconcile.bench import accounted_for, reconcile
 from tests.unit.reconcile.test_pieces import KINDS, Table
 
@@ -121,7 +122,7 @@ class Probe(ScriptedProbe):
         return await super().observe(row)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200)
 @given(
     kinds=st.lists(st.sampled_from(list(KINDS)), max_size=14),
     batch_size=st.integers(1, 5),

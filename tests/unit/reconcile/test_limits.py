@@ -205,6 +205,62 @@ async def test_no_row_is_looked_at_again_when_the_limit_was_reached_before() -> 
     assert len(probe.asked) == 5
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+@pytest.mark.parametrize("why", ["refused", "locked", "finished by somebody else"])
+async def test_rows_that_cannot_be_failed_leave_room_for_those_after_them(
+    why: str, batch_size: int
+) -> None:
+    """Of ten missing rows with a limit of five: the first two fail, so the next five are failed."""
+
+    class Store(MemoryStore):
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            tried.update(outcome.row.id for outcome in outcomes)
+            if why == "locked":
+                outcomes = [outcome for outcome in outcomes if outcome.row.id not in (1, 2)]
+            return await super().finish_if_running(pass_id, outcomes)
+
+    def second_look(asked: RunRow) -> Observation:
+        if why == "finished by somebody else" and probe.asked.count(asked.workflow_id) == 2:
+            del store.running[asked.id]
+        return Missing()
+
+    tried: set[RowId] = set()
+    store, probe = Store(rows(10)), scripted(Missing(), wf_1=second_look, wf_2=second_look)
+    store.refused = {1: "trigger says no", 2: "trigger says no"} if why == "refused" else {}
+
+    report = await reconcile(store, probe, FAIL, max_changes=5, batch_size=batch_size)
+
+    assert sorted(store.finished) == [3, 4, 5, 6, 7]
+    assert tried == {1, 2, 3, 4, 5, 6, 7}, "each row in its turn, and none beyond the limit"
+    assert (report.unknown, report.lost_races) == ((2, 0) if why == "refused" else (0, 2))
+    assert report.left["deleted"] == 3
+    assert (report.more_left, report.outcome) == (True, PassOutcome.UNRESOLVED)
+    assert report.progress is not None
+    assert [(span.after, span.until) for span in report.progress.again] == [(7, 10)]
+    assert report.scanned == accounted_for(report) == 10
+
+
+async def test_more_is_left_only_while_there_is_more_to_fail() -> None:
+    """The last five of seven, two of which were refused, are exactly the limit."""
+    store = MemoryStore(rows(7))
+    store.refused = {1: "trigger says no", 2: "trigger says no"}
+
+    report = await reconcile(store, scripted(Missing()), FAIL, max_changes=5, batch_size=3)
+
+    assert (report.changed, report.unknown, report.more_left) == (5, 2, False)
+
+
+@pytest.mark.parametrize(("max_changes", "more_left"), [(4, True), (5, False), (6, False)])
+async def test_a_dry_run_says_that_more_is_left_only_where_it_is(
+    max_changes: int, more_left: bool
+) -> None:
+    report = await reconcile(
+        MemoryStore(rows(5)), scripted(Missing()), FAIL, max_changes=max_changes, dry_run=True
+    )
+
+    assert (report.changed, report.more_left) == (min(max_changes, 5), more_left)
+
+
 async def test_a_dry_run_counts_no_more_missing_rows_than_the_limit() -> None:
     store = MemoryStore([*rows(4), row(5, age=timedelta(days=2))])
 
@@ -214,12 +270,3 @@ async def test_a_dry_run_counts_no_more_missing_rows_than_the_limit() -> None:
 
     assert report.written == {"completed": 1, "failed": 2}
     assert report.scanned == accounted_for(report) == 5
-
-
-async def test_a_dry_run_that_ends_at_the_limit_says_that_more_is_left() -> None:
-    report = await reconcile(
-        MemoryStore(rows(5)), scripted(Missing()), FAIL, max_changes=3, dry_run=True
-    )
-
-    assert report.changed == 3
-    assert report.more_left

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -23,6 +23,7 @@ from reconciler.ports import Written
 from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
 from tests.factories import closed, policy, row
 from tests.fakes import MemoryStore, ScriptedProbe
+from tests.properties import examples
 from tests.unit.reconcile.bench import accounted_for, reconcile
 
 #: What there is in a table: how old a row is, and what Temporal says about it.
@@ -103,7 +104,7 @@ async def in_pieces(table: Table, rules: Policy, **limits: Any) -> PassReport:
     raise AssertionError("it does not come to an end")
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(200)
 @given(
     kinds=TABLES,
     batch_size=st.integers(1, 7),
@@ -114,6 +115,9 @@ async def in_pieces(table: Table, rules: Policy, **limits: Any) -> PassReport:
 @example(["missing"] * 24, 5, 8, None, MissingPolicy.FAIL)  # too few in a piece to trip the breaker
 @example(["missing"] * 18 + ["open"] * 18, 4, 20, 3, MissingPolicy.FAIL)  # too many in the first
 @example(["refused", "completed", "completed"], 3, None, 1, MissingPolicy.LEAVE)  # room is left
+@example(
+    ["refused when missing", "missing", "missing"], 3, None, 1, MissingPolicy.FAIL
+)  # there too
 async def test_a_pass_in_pieces_ends_as_one_in_one_go(
     kinds: Sequence[str],
     batch_size: int,
