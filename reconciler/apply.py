@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import TypeAlias
@@ -18,11 +19,11 @@ from reconciler.core.progress import Progress, Span, is_missing, up_to
 from reconciler.core.report import PassReport
 from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
-from reconciler.plan.read import Plan
+from reconciler.plan.read import Batch, Plan
 from reconciler.ports import Observer, Store
 from reconciler.recorded import recorded
 from reconciler.settle import Settler
-from reconciler.stopping import finished
+from reconciler.stopping import finished, in_thread, stopping
 
 #: What takes out of a message what must not be kept.
 Redact: TypeAlias = Callable[[str], Awaitable[str]]
@@ -48,11 +49,12 @@ async def apply_plan(
     another pass counts ids. `report.scanned` are the lines gone through. `redact` is for messages
     of a plan that was made before there was anything to be cut out of them.
 
-    Returns and stops as `run_pass` does: cancelled, it ends after the batch under way.
+    Returns and stops as `run_pass` does: cancelled, it ends after the batch under way, if one is
+    being written.
     """
-    async with recorded(report, observers):
-        settler = Settler(store, observers, pass_log, report, was, options.pauses)
-        await _Application(settler, plan, options, redact, force=force).run()
+    settler = Settler(store, observers, pass_log, report, was, options.pauses)
+    application = _Application(settler, plan, options, redact, force=force)
+    await recorded(report, observers, application.run)
     pass_log.end(report)
     return report
 
@@ -87,13 +89,19 @@ class _Application:
             held_back = self.plan.held_back
             self.settler.log.breaker(held_back, self.plan.rows, held_back)
         after = progress.rest.after
-        lines = self.plan.batches(after if isinstance(after, int) else 0, self.batch_size)
-        with closing(lines):
-            # In a thread: there may be a million lines of rows that are left before the next batch.
-            while batch := await asyncio.to_thread(next, lines, None):
+        stop = threading.Event()
+        done = after if isinstance(after, int) else 0
+        with closing(self.plan.batches(done, self.batch_size, stop.is_set)) as lines:
+            while batch := await self._read(lines, stop):
                 await self._go_through(progress, batch)
                 if not self._may_go_on:
                     return
+
+    async def _read(self, lines: Iterator[Batch], stop: threading.Event) -> Batch | None:
+        # In a thread: there may be a million lines of rows that are left before the next batch.
+        with stopping(self.report):
+            return await in_thread(stop, next, lines, None)
+        return None
 
     @property
     def _may_go_on(self) -> bool:
@@ -105,7 +113,7 @@ class _Application:
             return sys.maxsize
         return max(0, self.max_changes + self.changed_before - self.report.changed)
 
-    async def _go_through(self, progress: Progress, batch: Sequence[tuple[int, Finish]]) -> None:
+    async def _go_through(self, progress: Progress, batch: Batch) -> None:
         """A batch, in as many pieces as the limits ask for."""
         while batch and self._may_go_on:
             verdicts = [await self._redacted(finish) for _, finish in batch[: self.lines_left]]

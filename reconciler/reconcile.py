@@ -1,8 +1,8 @@
 """One pass: scan the rows still marked running, ask Temporal, decide, write back.
 
-The whole story of the product. `app` calls `run_pass` for every mode; they differ in arguments
-only. It knows neither SQL nor gRPC, and its one rule about errors is this: what concerns one row
-is an observation and is counted, what concerns everything is `Unusable` and ends the pass.
+`app` calls `run_pass` for every mode; they differ in arguments only. Its one rule about errors is
+this: what concerns one row is an observation and is counted, what concerns everything is
+`Unusable` and ends the pass.
 """
 
 from __future__ import annotations
@@ -44,25 +44,26 @@ async def run_pass(
     """Judge every row that is running at the start; finish those whose workflow has ended.
 
     `now` is the one clock reading of the pass; `pass_log` is that of the pass before, if there was
-    one; `report` that of this pass, if it was begun before and is to be gone on with. Always
-    returns a report: if Temporal or the database becomes unusable on the way, its outcome is
-    `aborted` and what was written before stays written.
+    one; `report` that of this pass, if it was begun before and is to be resumed. Always returns a
+    report: if Temporal or the database becomes unusable, its outcome is `aborted`.
 
-    It can be killed at any point. Cancelled, it stops: no further row is asked about, what has
-    been decided is written, and the report is returned, as stopped. Cancelled again, it ends at
-    once.
+    It can be killed at any point. Cancelled, it stops: no further row is asked about, what has been
+    decided is written, and its end recorded. Cancelled again, it gives up the write under way.
     """
     pass_log, report = pass_log or PassLog(), report or options.new_report(now)
     rpcs_told, rpcs_before = report.rpcs, Counter(probe.rpcs())
-    async with recorded(report, observers):
+    was = " or ".join(policy.statuses.running)
+    settler = Settler(store, observers, pass_log, report, was, options.pauses)
+
+    async def run() -> None:
         try:
             # Asked in each pass: a table without running rows must not hide that Temporal is away.
-            policy = replace(policy, retention=await probe.retention())
-            was = " or ".join(policy.statuses.running)
-            settler = Settler(store, observers, pass_log, report, was, options.pauses)
-            await _Pass(settler, probe, policy, options, now).run()
+            known = replace(policy, retention=await probe.retention())
+            await _Pass(settler, probe, known, options, now).run()
         finally:
             report.rpcs = rpcs_told + (Counter(probe.rpcs()) - rpcs_before)
+
+    await recorded(report, observers, run)
     pass_log.end(report)
     return report
 
@@ -247,4 +248,4 @@ def _is_finish(verdict: Verdict) -> bool:
 
 
 def _is_closing(verdict: Verdict) -> bool:
-    return isinstance(verdict, Finish) and verdict.missing is None
+    return _is_finish(verdict) and not is_missing(verdict)

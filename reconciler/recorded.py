@@ -1,42 +1,54 @@
-"""What frames every pass over rows: its observers hear of its beginning and of its end."""
+"""What frames every pass: its observers hear of its beginning and of its end, however it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 import structlog
 
 from reconciler.core.model import Outcome, Verdict
-from reconciler.core.report import PassReport
-from reconciler.errors import Unusable
+from reconciler.core.report import PassReport, Report
+from reconciler.errors import ReconcilerError
 from reconciler.ports import Observer
-from reconciler.stopping import stopping, through
+from reconciler.stopping import GIVE_UP, given_up, heard, stopping, through
+
+_R_contra = TypeVar("_R_contra", bound=Report, contravariant=True)
+_R = TypeVar("_R", bound=Report)
+_Work = Callable[[], Coroutine[None, None, None]]
 
 log = structlog.get_logger(__name__)
 
 
-@asynccontextmanager
-async def recorded(report: PassReport, observers: Sequence[Observer]) -> AsyncIterator[None]:
-    """Tell observers of a pass's beginning, and of its end unless that is a bug.
+class Recording(Protocol[_R_contra]):
+    """Hears of passes of one kind; see `Observer`."""
 
-    A request to stop, and `Unusable`, end up in the report.
+    async def on_start(self, report: _R_contra) -> None:
+        """A pass begins, nothing is written yet."""
+        ...
+
+    async def on_pass(self, report: _R_contra) -> None:
+        """A pass has ended, whatever its outcome."""
+        ...
+
+
+async def recorded(report: _R, observers: Sequence[Recording[_R]], run: _Work) -> None:
+    """Run a pass, and tell observers of its beginning and of its end.
+
+    Requests to stop, and errors meant for the operator, end up in the report. So does a bug, which
+    is then raised.
     """
-    started, seconds_before = time.monotonic(), report.duration_seconds
-    try:
-        with stopping(report):
-            try:
-                await through(_tell_the_beginning(observers, report))
-            except asyncio.CancelledError:
-                _stop_at_the_next_step()  # it is on record, so its end has to be too
-            yield
-    except Unusable as error:
-        report.error = str(error)
-    report.duration_seconds = seconds_before + time.monotonic() - started
-    await through(_tell_the_end(observers, report))
+
+    async def whole() -> None:
+        # Once it is on record, its end has to be too.
+        await through(_tell_the_beginning(observers, report))
+        await run()
+
+    await _end(report, observers, await _attempt(report, whole))
 
 
 async def reading_clock(
@@ -47,18 +59,52 @@ async def reading_clock(
     Then the pass has ended, and the report says why. These observers are called as for any end; the
     history need not be among them, because it has no record of this pass.
     """
-    started, seconds_before = time.monotonic(), report.duration_seconds
+    now: datetime | None = None
+
+    async def reads() -> None:
+        nonlocal now
+        now = await read()
+        if not report.resumed:
+            report.started_at = now
+
+    attempt = await _attempt(report, reads)
+    if now is None:
+        await _end(report, observers, attempt)
+    return now
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """How work came to its end."""
+
+    bug: Exception | None = None
+    #: It was asked to stop a second time: what was under way has been given up.
+    at_once: bool = False
+
+
+async def _attempt(report: Report, work: _Work) -> _Attempt:
+    started, attempt = time.monotonic(), _Attempt()
     try:
         with stopping(report):
-            now = await read()
-            if not report.resumed:
-                report.started_at = now
-            return now
-    except Unusable as error:
+            await work()
+    except ReconcilerError as error:
         report.error = str(error)
-    report.duration_seconds = seconds_before + time.monotonic() - started
-    await through(_tell_the_end(observers, report))
-    return None
+    except asyncio.CancelledError:
+        heard()
+        attempt = _Attempt(at_once=True)
+    except Exception as error:
+        attempt = _Attempt(bug=error)
+        report.error = f"internal error: {error!r}"
+    report.duration_seconds += time.monotonic() - started
+    return attempt
+
+
+async def _end(report: _R, observers: Sequence[Recording[_R]], attempt: _Attempt) -> None:
+    """Tell observers of the end; raise the first bug, be it theirs."""
+    ending = asyncio.create_task(_tell_the_end(observers, report))
+    bugs = await _told(ending, at_once=attempt.at_once)
+    for bug in filter(None, [attempt.bug, *bugs]):
+        raise bug
 
 
 class Bystander(Observer):
@@ -97,18 +143,33 @@ class Bystander(Observer):
             self._logged = True
 
 
-def _stop_at_the_next_step() -> None:
-    """Put a request to stop off until the pass waits for something."""
-    if task := asyncio.current_task():
-        task.uncancel()
-        task.cancel()
-
-
-async def _tell_the_beginning(observers: Sequence[Observer], report: PassReport) -> None:
+async def _tell_the_beginning(observers: Sequence[Recording[_R]], report: _R) -> None:
     for observer in observers:
         await observer.on_start(report)
 
 
-async def _tell_the_end(observers: Sequence[Observer], report: PassReport) -> None:
+async def _tell_the_end(observers: Sequence[Recording[_R]], report: _R) -> list[Exception]:
+    """Tell all of them; returns the bugs of some."""
+    bugs = []
     for observer in observers:
-        await observer.on_pass(report)
+        try:
+            await observer.on_pass(report)
+        except Exception as error:
+            bugs.append(error)
+    return bugs
+
+
+async def _told(ending: asyncio.Task[list[Exception]], *, at_once: bool) -> list[Exception]:
+    """Wait for the end to be recorded; not for long where the pass is asked to stop by now.
+
+    There is nothing left to be stopped: such a request is dealt with, but for a second one.
+    """
+    try:
+        await asyncio.wait([ending], timeout=GIVE_UP if at_once else None)
+    except asyncio.CancelledError:
+        heard()
+        if not at_once:
+            return await _told(ending, at_once=True)
+    if not ending.done():
+        await given_up(ending)
+    return [] if ending.cancelled() or not ending.done() else ending.result()

@@ -12,6 +12,7 @@ from reconciler.core.model import Finish, Leave, Verdict
 from reconciler.core.report import PassReport
 from reconciler.pass_log import PassLog
 from reconciler.ports import Observer, Store, Written
+from reconciler.stopping import stop_at_the_next_step
 
 #: Seconds: the longest pause after a write.
 MAX_PAUSE = 1.0
@@ -27,7 +28,10 @@ async def then_pause(
     """Write, and leave the database alone for as long as that took: the slower, the longer."""
     started = clock()
     written = await writing
-    await sleep(min(clock() - started, MAX_PAUSE))
+    try:
+        await sleep(min(clock() - started, MAX_PAUSE))
+    except asyncio.CancelledError:
+        stop_at_the_next_step()  # what was written has to be counted first
     return written
 
 

@@ -4,40 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar, TypeVarTuple
 
 from reconciler.core.report import Report
+
+#: Seconds that work has to end once it is given up.
+GIVE_UP = 5.0
+
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
 
 
 @contextlib.contextmanager
 def stopping(report: Report) -> Iterator[None]:
-    """Take the first cancellation for the request to stop that it is; the second one counts."""
+    """Turn the first cancellation into a request to stop; let the second one through."""
     try:
         yield
     except asyncio.CancelledError:
         if report.stopped:
             raise
-        if task := asyncio.current_task():
-            task.uncancel()
+        heard()
         report.stop()
 
 
+def heard() -> None:
+    """A cancellation has been dealt with: the task is no longer being cancelled."""
+    if task := asyncio.current_task():
+        while task.uncancel():
+            pass
+
+
+def stop_at_the_next_step() -> None:
+    """Put a cancellation off until the task waits for something."""
+    if task := asyncio.current_task():
+        heard()
+        task.cancel()
+
+
 async def finished(report: Report, work: asyncio.Task[None]) -> None:
-    """Wait for what has been begun to be done, even if the pass is stopped meanwhile."""
+    """Wait for work, even if the pass is stopped meanwhile; stopped again, give it up."""
     try:
         with stopping(report):
             await asyncio.wait([work])
         await asyncio.wait([work])
-    finally:
-        work.cancel()  # a second request to stop
+    except asyncio.CancelledError:
+        await given_up(work)
+        raise
     work.result()
 
 
-async def through(ending: Coroutine[None, None, None]) -> None:
-    """Do this even if asked to stop meanwhile; asked a second time, end at once."""
-    task = asyncio.ensure_future(ending)
+async def given_up(work: asyncio.Task[Any]) -> None:
+    """Cancel work and wait for its end: what it has done by then is counted."""
+    work.cancel()
+    await asyncio.wait([work], timeout=GIVE_UP)
+    if work.done() and not work.cancelled():
+        work.exception()  # of no interest any more
+
+
+async def through(work: Coroutine[None, None, _T]) -> _T:
+    """Do this even if asked to stop meanwhile, which then comes at the next step.
+
+    Asked a second time, it is given up.
+    """
+    task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await task
+        heard()
+        result = await task
+        stop_at_the_next_step()
+        return result
+
+
+async def in_thread(
+    stop: threading.Event, work: Callable[[*_Arguments], _T], *arguments: *_Arguments
+) -> _T:
+    """Work in a thread that ends soon after `stop` is set, as a cancellation does.
+
+    Does not return before the thread has ended: nobody else could use what it was working on, and
+    the process would wait for it all the same.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.exception()  # of no interest any more
         raise

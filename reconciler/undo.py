@@ -7,18 +7,17 @@ It can be killed at any point and given again: what is put back already is found
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from reconciler.core.causes import Causes, in_words
-from reconciler.core.report import Report
 from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport, why_kept
-from reconciler.errors import Unusable
+from reconciler.recorded import Recording, recorded
 from reconciler.settle import then_pause
-from reconciler.stopping import finished, stopping, through
+from reconciler.stopping import finished
 
 #: Rows not put back that get a line in the log each, per cause; the others are only counted.
 MAX_LINES = 20
@@ -45,34 +44,15 @@ class Journal(Protocol):
         ...
 
 
-class History(Protocol):
-    """Where passes are recorded."""
-
-    async def on_start(self, report: Report) -> None:
-        """A pass begins, nothing is written yet."""
-        ...
-
-    async def on_pass(self, report: Report) -> None:
-        """A pass has ended, whatever its outcome."""
-        ...
-
-
 async def run_undo(
-    journal: Journal, history: History, report: UndoReport, batch_size: int
+    journal: Journal, history: Recording[UndoReport], report: UndoReport, batch_size: int
 ) -> UndoReport:
     """Undo the pass `report.undone`; always returns the report.
 
-    Cancelled, it stops after the statement under way; cancelled again, it ends at once.
+    Cancelled, it stops after the statement under way; cancelled again, it gives that up.
     """
-    started, causes = time.monotonic(), Causes(MAX_LINES)
-    try:
-        with stopping(report):
-            await history.on_start(report)
-            await _Undo(journal, report, causes).run(batch_size)
-    except Unusable as error:
-        report.error = str(error)
-    report.duration_seconds = time.monotonic() - started
-    await through(history.on_pass(report))
+    causes = Causes(MAX_LINES)
+    await recorded(report, [history], partial(_Undo(journal, report, causes).run, batch_size))
     if beyond := causes.end_round():
         log.warning("more rows are left alone", rows=sum(beyond.values()), why=in_words(beyond))
     _tell_the_end(report)

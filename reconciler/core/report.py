@@ -49,17 +49,20 @@ class Report:
     duration_seconds: float = 0.0
     #: Why it was aborted, in one line; None if it was not.
     error: str | None = None
-    #: It was asked to stop before its end.
+    #: It was asked to stop before its end, and what it then says of it.
     stopped: bool = False
+    why_stopped: str = "stopped before its end"
     #: What it was asked to do; None for a pass over every row. The same again goes on with it.
     asked: Mapping[str, Any] | None = None
     #: It goes on with what another process has begun.
     resumed: bool = False
+    #: Rows that were written, by the status they got.
+    written: Counter[str] = field(default_factory=Counter)
 
     def stop(self) -> None:
         """The pass was asked to stop: what it has not looked at is for the next one."""
         self.stopped = True
-        self.error = "stopped before its end"
+        self.error = self.why_stopped
 
     @property
     def outcome(self) -> PassOutcome:
@@ -92,7 +95,6 @@ class PassReport(Report):
     """
 
     scanned: int = 0
-    written: Counter[str] = field(default_factory=Counter)
     left: Counter[LeaveReason] = field(default_factory=Counter)
     lost_races: int = 0
     rpcs: Counter[str] = field(default_factory=Counter)

@@ -106,8 +106,6 @@ class UndoReport(Report):
     #: It has not recorded its end: it may be running, and write more.
     unended: bool = False
     scanned: int = 0
-    #: Rows put back, by the status value they got back.
-    written: Counter[str] = field(default_factory=Counter)
     left: Counter[Kept] = field(default_factory=Counter)
 
     @property

@@ -19,6 +19,8 @@ from reconciler.files import open_file
 from reconciler.plan.model import MAX_LINE, VERSION, Json, PlanHeader, Trailer, from_line
 from reconciler.plan.rows import row_from_json
 
+#: Rows to be finished, each with its line.
+Batch = list[tuple[int, Finish]]
 _ReadId = Callable[[int | str], RowId]
 #: What of a file changes when it does.
 _Identity = tuple[int, int, int, int]
@@ -45,15 +47,15 @@ class Plan:
     _identity: _Identity
 
     def batches(
-        self, after_line: int, size: int
-    ) -> Generator[list[tuple[int, Finish]], None, None]:
-        """The rows to be finished below a line, so many at a time, each with its line.
+        self, after_line: int, size: int, stopped: Callable[[], bool] = lambda: False
+    ) -> Generator[Batch, None, None]:
+        """The rows to be finished below a line, up to `size` at a time; none once `stopped`.
 
         Raises `Unusable` if the file is no longer the one that was checked.
         """
         try:
             with open_file(self.path) as file:
-                for batch in self._batches(file, after_line, size):
+                for batch in self._batches(file, after_line, size, stopped):
                     if _identity(file) != self._identity:
                         raise Unusable(_of(self.path, "was changed while it was being applied"))
                     yield batch
@@ -61,10 +63,12 @@ class Plan:
             raise Unusable(_of(self.path, _cannot(error))) from error
 
     def _batches(
-        self, file: BinaryIO, after_line: int, size: int
-    ) -> Iterator[list[tuple[int, Finish]]]:
-        batch: list[tuple[int, Finish]] = []
+        self, file: BinaryIO, after_line: int, size: int, stopped: Callable[[], bool]
+    ) -> Iterator[Batch]:
+        batch: Batch = []
         for number in range(1, self.last_finish + 1):
+            if stopped():
+                return
             line = file.readline(MAX_LINE)
             if number <= max(after_line, 1):
                 continue

@@ -7,6 +7,7 @@ something particular notes down there how far it has come, so that the same comm
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -28,7 +29,7 @@ from reconciler.ports import Heartbeat, Observer
 from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.tables import changes, is_good, passes
+from reconciler.postgres.tables import is_good, passes, written_by
 
 #: The modes that look at every running row: what they are is the heartbeat.
 WHOLE_MODES = ("once", "run")
@@ -49,7 +50,7 @@ class PassHistory(Observer):
         self._engine = engine
         self._of = {"table_name": table_name, "namespace": namespace}
         self._statuses = statuses
-        # Whoever goes on with a pass puts its own mark there; the one before is heard no more.
+        # Whoever resumes a pass puts its own mark there; the one before is heard no more.
         self._mark = str(uuid4())
 
     async def on_start(self, report: Report) -> None:
@@ -95,10 +96,20 @@ class PassHistory(Observer):
             raise Unusable(f"another process has gone on with pass {report.pass_id}")
 
     async def on_pass(self, report: Report) -> None:
-        """Record how it ended. A database that is away by now makes the pass an aborted one."""
+        """Record how it ended. A database that is unusable by now makes the pass an aborted one."""
         if report.dry_run:
             return
-        ended = (
+        try:
+            if report.error is not None:
+                # Of a write that was cut off, the pass does not know itself what became.
+                written = await self._read(written_by(UUID(report.pass_id)))
+                report.written = Counter(dict(written))
+            await self._execute(self._ended(report))
+        except DatabaseUnusable as error:
+            report.error = report.error or str(error)
+
+    def _ended(self, report: Report) -> sa.Update:
+        return (
             sa.update(passes)
             .where(passes.c.id == UUID(report.pass_id), self._by_us())
             .values(
@@ -109,10 +120,6 @@ class PassHistory(Observer):
                 cursor=passes.c.cursor if report.more_left else sa.null(),
             )
         )
-        try:
-            await self._execute(ended)
-        except DatabaseUnusable as error:
-            report.error = report.error or str(error)
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass over every row; None if there was none yet.
@@ -120,26 +127,29 @@ class PassHistory(Observer):
         Raises `DatabaseUnusable`.
         """
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
-        query = (
-            sa.select(passes.c.finished_at, seconds, sa.func.clock_timestamp(), passes.c.id)
-            .where(*self._good())
-            .order_by(passes.c.finished_at.desc())
-            .limit(1)
-        )
-        row = await self._first(query)
+        now, whose = sa.func.clock_timestamp(), passes.c.id
+        row = await self._last_good(passes.c.finished_at, seconds, now, whose)
         return row and Heartbeat(row[0], timedelta(seconds=row[1]), row[2], str(row[3]))
 
     async def _last_sweep(self) -> Swept | None:
         end = sa.cast(passes.c.report["sweep_end"].astext, sa.Float)
-        last = sa.select(passes.c.started_at, end).where(*self._good())
-        row = await self._first(last.order_by(passes.c.finished_at.desc()).limit(1))
+        row = await self._last_good(passes.c.started_at, end)
         return None if row is None or row[1] is None else Swept(*row)
 
-    async def _first(self, query: sa.Select[Any]) -> Any:
+    async def _last_good(self, *columns: sa.ColumnElement[Any]) -> Any:
+        # One from the future, before the database's clock was set back, would hide all that follow.
+        past = passes.c.finished_at <= sa.func.clock_timestamp()
+        good = is_good(passes.c.outcome), passes.c.mode.in_(WHOLE_MODES), past
+        last = sa.select(*columns).where(*self._ours(), *good)
+        rows = await self._read(last.order_by(passes.c.finished_at.desc()).limit(1))
+        return rows[0] if rows else None
+
+    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated("read reconciler.passes"):
             async with self._engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
-                return (await connection.execute(query)).first()
+                rows: Sequence[Any] = (await connection.execute(query)).all()
+                return rows
 
     async def unfinished(
         self, mode: str, asked: Mapping[str, Any], table: MappedTable
@@ -173,13 +183,12 @@ class PassHistory(Observer):
     async def _begun(
         self, rows: sa.Select[Any] | ReturningUpdate[Any], table: MappedTable
     ) -> PassReport | None:
-        counts = sa.select(changes.c.new_status, sa.func.count()).group_by(changes.c.new_status)
         with translated("go on with a pass of reconciler.passes"):
             async with self._engine.begin() as connection:
                 row = (await connection.execute(rows)).first()
                 if row is None:
                     return None
-                written = await connection.execute(counts.where(changes.c.pass_id == row.id))
+                written = await connection.execute(written_by(row.id))
                 report = PassReport(str(row.id), row.mode, dry_run=False, started_at=row.started_at)
                 report.asked, report.resumed = row.asked, True
                 report.progress = from_json(row.cursor, table.read_id)
@@ -228,12 +237,6 @@ class PassHistory(Observer):
 
     def _ours(self) -> list[sa.ColumnElement[bool]]:
         return [passes.c[name] == value for name, value in self._of.items()]
-
-    def _good(self) -> list[sa.ColumnElement[bool]]:
-        whole = passes.c.mode.in_(WHOLE_MODES)
-        # One from the future, before the database's clock was set back, would hide all that follow.
-        past = passes.c.finished_at <= sa.func.clock_timestamp()
-        return [*self._ours(), is_good(passes.c.outcome), whole, past]
 
     def _by_us(self) -> sa.ColumnElement[bool]:
         """That we are at it: nobody has gone on with it, nor has it ended."""

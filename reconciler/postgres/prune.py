@@ -61,6 +61,9 @@ class Pruning(Observer):
     async def prune(self) -> int:
         """Remove what is old; returns how many rows. Raises `DatabaseUnusable`."""
         expired = sa.and_(self._ours, _older_than(self._journal))
+        # Resumed while some of its changes are gone, it would count the others only.
+        resumable = sa.update(passes).where(expired, passes.c.cursor.is_not(None))
+        await self._execute(resumable.values(cursor=sa.null()))
         of_expired = changes.c.pass_id.in_(sa.select(passes.c.id).where(expired))
         old_changes = sa.select(changes.c.id).where(of_expired).limit(PRUNE_BATCH)
         unchanged = ~sa.exists().where(changes.c.pass_id == passes.c.id)
@@ -78,13 +81,16 @@ class Pruning(Observer):
     async def _remove(self, removing: sa.Delete) -> int:
         removed = 0
         while removed < PRUNE_AT_MOST:
-            with translated("prune reconciler.passes"):
-                async with self._engine.begin() as connection:
-                    batch = (await connection.execute(removing)).rowcount
+            batch = await self._execute(removing)
             removed += batch
             if batch < PRUNE_BATCH:
                 break
         return removed
+
+    async def _execute(self, statement: sa.Delete | sa.Update) -> int:
+        with translated("prune reconciler.passes"):
+            async with self._engine.begin() as connection:
+                return (await connection.execute(statement)).rowcount
 
 
 def _older_than(age: timedelta) -> sa.ColumnElement[bool]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -240,3 +241,9 @@ def _constant(value: str) -> sa.ColumnElement[Any]:
     quoted = "'" + value.replace("'", "''") + "'"
     escaped = "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
     return sa.literal_column(escaped)
+
+
+def written_by(pass_id: UUID) -> sa.Select[Any]:
+    """How many rows a pass has written, by the status they got."""
+    counts = sa.select(changes.c.new_status, sa.func.count()).group_by(changes.c.new_status)
+    return counts.where(changes.c.pass_id == pass_id)

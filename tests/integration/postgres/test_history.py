@@ -1,16 +1,19 @@
-"""The history as a heartbeat: the last pass over every row that came to its end."""
+"""The history as a heartbeat: the last pass that came to its end. And what it says of others."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from uuid import UUID
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 
+from reconciler.core.report import PassReport
+from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.history import PassHistory
 from tests.conftest import Database
-from tests.integration.postgres.past import DAY, pass_over
+from tests.integration.postgres.past import DAY, change, pass_over
 from tests.polling import eventually
 
 
@@ -102,3 +105,34 @@ async def test_the_heartbeat_is_of_passes_over_every_row(database: Database, mod
 
     assert beat is not None
     assert beat.finished_at == await finished_at(database, once)
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+async def test_a_pass_that_was_cut_off_has_written_what_its_journal_says(
+    database: Database, cut_off: bool
+) -> None:
+    """It may have been stopped, or have lost its connection, while a write was under way."""
+    history = database.history()
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    await history.on_start(report)
+    await change(database, report.pass_id, 3)
+    report.written["failed"] = 1
+    report.error = "stopped before its end" if cut_off else None
+
+    await history.on_pass(report)
+
+    assert report.written["failed"] == (3 if cut_off else 1)
+    (row,) = await database.fetch("SELECT report FROM reconciler.passes")
+    assert json.loads(str(row["report"]))["written"]["failed"] == report.written["failed"]
+
+
+async def test_what_an_undo_has_put_back_is_in_the_journal_too(database: Database) -> None:
+    history = database.history()
+    report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=datetime.now(UTC))
+    await history.on_start(report)
+    await change(database, report.pass_id, 2)
+    report.stop()
+
+    await history.on_pass(report)
+
+    assert report.written == {"failed": 2}

@@ -200,6 +200,25 @@ async def test_one_turn_removes_so_much_and_the_next_one_the_rest(
     assert await kept(database) == set()
 
 
+async def test_a_pass_that_has_lost_some_of_its_changes_cannot_be_resumed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has written is counted in the journal."""
+    monkeypatch.setattr(module, "PRUNE_BATCH", 2)
+    monkeypatch.setattr(module, "PRUNE_AT_MOST", 4)
+    old = await pass_over(database, age=JOURNAL + DAY, mode="backfill")
+    recent = await pass_over(database, age=JOURNAL - DAY, mode="backfill")
+    for pass_id in (old, recent):
+        await change(database, pass_id, 7)
+        await resumable(database, pass_id)
+
+    await pruning(database).prune()
+
+    assert await changes_of(database) == {old: 3, recent: 7}
+    rows = await database.fetch("SELECT id FROM reconciler.passes WHERE cursor IS NOT NULL")
+    assert [str(row["id"]) for row in rows] == [recent]
+
+
 async def test_a_pass_that_somebody_is_at_stays_with_its_changes_however_old(
     database: Database,
 ) -> None:

@@ -25,7 +25,7 @@ from tests.unit.reconcile.bench import FAIL, accounted_for
 ASKED = {"since": None}
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """Nothing is told any more, nothing noted down."""
 
 

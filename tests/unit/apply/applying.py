@@ -12,6 +12,7 @@ from reconciler.core.report import PassReport
 from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.plan.read import Plan
+from reconciler.ports import Observer
 from tests.factories import NOW, row
 from tests.fakes import MemoryStore, Recorder
 
@@ -42,7 +43,7 @@ def new_report() -> PassReport:
 async def apply(
     store: MemoryStore,
     plan: Plan,
-    observer: Recorder | None = None,
+    observer: Observer | None = None,
     *,
     report: PassReport | None = None,
     force: bool = False,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -44,7 +47,9 @@ class TestStopping:
         assert report.progress == Progress(Span(4, 7))
         assert asyncio.all_tasks() == before
 
-    async def test_a_second_time_it_ends_at_once(self, plan: Plan) -> None:
+    async def test_a_second_time_the_write_is_given_up_and_the_end_recorded(
+        self, plan: Plan
+    ) -> None:
         class Store(MemoryStore):
             writing = asyncio.Event()
 
@@ -53,15 +58,55 @@ class TestStopping:
                 await asyncio.Event().wait()
                 raise AssertionError
 
-        store = Store()
-        task = asyncio.create_task(apply(store, plan))
+        store, recorder = Store(), Pages()
+        task = asyncio.create_task(apply(store, plan, recorder))
         await store.writing.wait()
         for _ in range(2):
             task.cancel()
             await asyncio.sleep(0)
+        report = await task
 
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        assert (report.stopped, report.changed, report.scanned) == (True, 0, 0)
+        assert recorder.ended == [report]
+
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    async def test_while_the_next_lines_are_being_read_the_thread_ends_first(
+        self, plan: Plan, times: int
+    ) -> None:
+        reading, may_go_on = threading.Event(), threading.Event()
+
+        class Slow(Plan):
+            def batches(self, after_line: int, size: int, stopped: Any = None) -> Any:
+                for batch in super().batches(after_line, size, stopped):
+                    if sorted(store.finished):  # the first batch was written
+                        reading.set()
+                        may_go_on.wait()
+                    yield batch
+
+        store, recorder = table(*range(1, 9)), Pages()
+        slow = Slow(**{each.name: getattr(plan, each.name) for each in fields(plan)})
+        task = asyncio.create_task(apply(store, slow, recorder, batch_size=2))
+        await asyncio.to_thread(reading.wait)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done(), "the thread has the file"
+        may_go_on.set()
+        report = await task
+
+        assert sorted(map(str, store.finished)) == ["2", "3"]
+        assert (report.outcome, report.stopped) == (PassOutcome.ABORTED, True)
+        assert report.progress == Progress(Span(4, 7))
+        assert recorder.ended == [report]
+        assert task.cancelling() == 0
+
+    async def test_a_thread_in_the_middle_of_many_lines_hears_of_it(self, plan: Plan) -> None:
+        stop = threading.Event()
+        lines = plan.batches(0, 1, stop.is_set)
+        assert next(lines)
+        stop.set()
+
+        assert next(lines, None) is None
 
     async def test_a_database_that_is_away_ends_the_pass_where_it_is(self, plan: Plan) -> None:
         class Store(MemoryStore):

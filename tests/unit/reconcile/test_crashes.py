@@ -36,7 +36,7 @@ NONE: Counter[str] = Counter()
 RULES = policy(missing=MissingPolicy.FAIL, max_missing_ratio=1.0)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """Nothing is told any more, nothing noted down."""
 
 

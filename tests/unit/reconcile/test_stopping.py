@@ -8,9 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler import recorded
 from reconciler.core.model import LeaveReason, Missing, Outcome, RowId, RunRow
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.errors import ConfigurationError, DatabaseUnusable
 from reconciler.ports import Written
 from tests.factories import closed
 from tests.fakes import MemoryStore, Recorder, ScriptedProbe
@@ -153,13 +155,14 @@ async def test_while_its_end_is_being_recorded_that_is_finished_first() -> None:
     await asyncio.sleep(0)
     assert not task.done()
     slow.may_end.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    report = await task
 
-    assert len(slow.ended) == 1
+    assert slow.ended == [report]
+    assert (report.stopped, report.outcome) == (False, PassOutcome.OK), "there was nothing to stop"
+    assert task.cancelling() == 0
 
 
-async def test_a_second_time_it_ends_at_once() -> None:
+async def test_a_second_time_the_write_is_given_up_and_the_end_recorded() -> None:
     class Store(MemoryStore):
         writing = asyncio.Event()
 
@@ -168,22 +171,46 @@ async def test_a_second_time_it_ends_at_once() -> None:
             await asyncio.Event().wait()
             raise AssertionError
 
-    store = Store(rows(1))
+    store, recorder = Store(rows(1)), Recorder()
     before = asyncio.all_tasks()
-    task = asyncio.create_task(reconcile(store, scripted(closed())))
+    task = asyncio.create_task(reconcile(store, scripted(closed()), observers=[recorder]))
     await store.writing.wait()
     task.cancel()
     await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await asyncio.sleep(0)
+    report = await task
 
+    assert (report.stopped, report.changed) == (True, 0)
+    assert recorder.ended == [report]
+    assert task.cancelling() == 0
     assert asyncio.all_tasks() == before
 
 
-async def test_a_second_time_it_ends_at_once_also_if_it_was_reading_at_the_first() -> None:
+async def test_a_database_that_is_silent_does_not_hold_up_who_asks_a_second_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(Recorder):
+        recording = asyncio.Event()
+
+        async def on_pass(self, report: PassReport) -> None:
+            self.recording.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(recorded, "GIVE_UP", 0.01)
+    silent, before = Silent(), asyncio.all_tasks()
+    task = asyncio.create_task(
+        reconcile(MemoryStore(rows(1)), scripted(closed()), observers=[silent])
+    )
+    await silent.recording.wait()
+    task.cancel()
+    report = await task
+
+    assert report.changed == 1
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_second_time_the_write_is_given_up_also_if_it_was_reading_at_the_first() -> None:
     class Store(MemoryStore):
         reading, writing = asyncio.Event(), asyncio.Event()
 
@@ -208,10 +235,10 @@ async def test_a_second_time_it_ends_at_once_also_if_it_was_reading_at_the_first
         await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
+    async with deadline():
+        report = await task
 
-    with pytest.raises(asyncio.CancelledError):
-        async with deadline():
-            await task
+    assert (report.stopped, report.changed) == (True, 0)
 
 
 async def test_before_its_first_page_it_is_stopped_too() -> None:
@@ -231,3 +258,57 @@ async def test_before_its_first_page_it_is_stopped_too() -> None:
 
     assert (report.stopped, report.scanned) == (True, 0)
     assert recorder.ended == [report]
+
+
+async def test_a_bug_in_the_middle_is_recorded_and_raised() -> None:
+    class Buggy(Recorder):
+        async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+            raise ZeroDivisionError
+
+    recorder, before = Recorder(), asyncio.all_tasks()
+    pass_ = reconcile(MemoryStore(rows(4)), scripted(closed()), observers=[recorder, Buggy()])
+    with pytest.raises(ZeroDivisionError):
+        await pass_
+
+    (report,) = recorder.ended
+    assert (report.outcome, report.changed) == (PassOutcome.ABORTED, 4)
+    assert report.error == "internal error: ZeroDivisionError()"
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_bug_of_one_observer_at_the_end_keeps_no_other_from_hearing_of_it() -> None:
+    class Buggy(Recorder):
+        async def on_pass(self, report: PassReport) -> None:
+            raise ZeroDivisionError
+
+    recorder = Recorder()
+    pass_ = reconcile(MemoryStore(rows(1)), scripted(closed()), observers=[Buggy(), recorder])
+    with pytest.raises(ZeroDivisionError):
+        await pass_
+
+    assert len(recorder.ended) == 1
+
+
+async def test_a_setting_that_turns_out_wrong_on_the_way_ends_the_pass_with_a_report() -> None:
+    class Probe(ScriptedProbe):
+        async def retention(self) -> timedelta:
+            raise ConfigurationError("TEMPORAL_API_KEY_FILE is gone")
+
+    recorder = Recorder()
+    report = await reconcile(MemoryStore(rows(1)), Probe({}), observers=[recorder])
+
+    assert report.error == "TEMPORAL_API_KEY_FILE is gone"
+    assert recorder.ended == [report]
+
+
+async def test_a_database_that_fails_at_the_beginning_is_in_the_report() -> None:
+    class Failing(Recorder):
+        async def on_start(self, report: PassReport) -> None:
+            raise DatabaseUnusable("away")
+
+    probe, failing = scripted(closed()), Failing()
+    report = await reconcile(MemoryStore(rows(1)), probe, observers=[failing])
+
+    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "away")
+    assert probe.asked == []
+    assert failing.ended == [report]
