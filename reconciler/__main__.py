@@ -22,9 +22,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     from reconciler.cli.main import run  # noqa: PLC0415
+    from reconciler.interrupt import signals  # noqa: PLC0415
 
     if not _is_loop():
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which asyncio replaces
+        signals.install()
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # `run` has said so
@@ -32,9 +33,13 @@ def main() -> None:
     os._exit(code)
 
 
-def _leave(number: int, _: FrameType | None) -> None:
-    """The loop stops when it is told to; another command is cut short, as shells say it."""
-    os._exit(0 if _is_loop() else 128 + number)
+def _leave(number: int, _: FrameType | None) -> None:  # noqa: ARG001
+    """The loop stops when it is told to; another command has not begun yet."""
+    if _is_loop():
+        os._exit(0)
+    with contextlib.suppress(OSError):
+        os.write(2, b"reconciler: interrupted\n")
+    os._exit(130)
 
 
 def _is_loop() -> bool:

@@ -73,11 +73,16 @@ class App:
     _pass_log: PassLog = field(default_factory=PassLog)
 
     async def run_pass(
-        self, mode: str, *, dry_run: bool, observers: Sequence[Observer] = ()
+        self,
+        mode: str,
+        *,
+        dry_run: bool,
+        observers: Sequence[Observer] = (),
+        report: PassReport | None = None,
     ) -> PassReport:
-        """One pass over every running row."""
+        """One pass over every running row; `report` is the one to fill in."""
         options = self.settings.pass_options(mode, dry_run=dry_run)
-        report = options.new_report(self.clock.now())
+        report = report or options.new_report(self.clock.now())
         return await self._run(self.store(), options, self._pass_log, observers, report)
 
     async def run_backfill(
@@ -100,7 +105,9 @@ class App:
         others: Sequence[Observer],
         report: PassReport,
     ) -> PassReport:
-        now = await reading_clock(report, others, self.clock.read)
+        # One that is resumed is on record already.
+        recorded = [self.history, *others] if report.resumed else others
+        now = await reading_clock(report, recorded, self.clock.read)
         if now is None:
             return report
         ours = [*self._pruning, *filter(None, [self._decoding]), self._redactor]

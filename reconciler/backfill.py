@@ -25,15 +25,16 @@ from reconciler.core.report import PassReport
 from reconciler.core.window import EVERY, Moment, Window, WindowCount
 from reconciler.errors import ConfigurationError
 from reconciler.exclusive import exclusive
-from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.options import PassOptions
 from reconciler.plan.model import PlanHeader
 from reconciler.plan.write import PlanWriter
 from reconciler.ports import Lease, Observer
 from reconciler.postgres.bookkeeping import History
+from reconciler.postgres.clock import host_time
 from reconciler.postgres.mapping import MappedTable
-from reconciler.recorded import Bystander
+from reconciler.recorded import Bystander, reported
 from reconciler.settings.model import Settings
+from reconciler.stopping import through
 
 MODE = "backfill"
 
@@ -128,31 +129,32 @@ class Desk(Protocol):
 async def run_backfill(settings: Settings, request: Request, desk: Desk) -> PassReport | None:
     """Backfill a window; None if the operator did not want to after all.
 
-    Raises `ConfigurationError`, or `Unusable` before the pass has begun.
+    Raises `ConfigurationError`. A server that cannot be used, a request to stop and a lost lease
+    are in the report, also where they come before the pass has begun.
     """
-    if request.apply:
-        return await _apply(settings, request, desk)
-    with interrupted_by_sigterm():
-        return await _dry_run(settings, request, desk)
+    report = request.new_report(settings, request.asked(settings), host_time())
+    run = _apply if request.apply else _dry_run
+    with reported(report):
+        return report if await run(settings, request, desk, report) else None
+    return report
 
 
-async def _dry_run(settings: Settings, request: Request, desk: Desk) -> PassReport:
+async def _dry_run(settings: Settings, request: Request, desk: Desk, report: PassReport) -> bool:
     async with _opened(settings, request) as app:
         if request.output is not None and request.output.suffix.lower() != ".csv":
             app.table.check_noted_key()
-        asked, options = request.asked(settings), request.options(settings)
         now = await app.clock.read()
         window = request.window(now)
-        with _kept(app, request, asked, now) as keeping:
+        with _kept(app, request, request.asked(settings), now) as keeping:
             outlook, _ = await _look_ahead(app, request, window, None)
             desk.agrees(outlook)
             with desk.watch(outlook) as watching:
-                report = request.new_report(settings, asked, now)
-                observers = [*keeping, Bystander(watching)]
-                return await app.run_backfill(window, options, report, observers)
+                options, observers = request.options(settings), [*keeping, Bystander(watching)]
+                await app.run_backfill(window, options, report, observers)
+    return True
 
 
-async def _apply(settings: Settings, request: Request, desk: Desk) -> PassReport | None:
+async def _apply(settings: Settings, request: Request, desk: Desk, report: PassReport) -> bool:
     async with _opened(settings, request) as app:
         app.table.check_noted_key()
         asked, options = request.asked(settings), request.options(settings)
@@ -161,15 +163,18 @@ async def _apply(settings: Settings, request: Request, desk: Desk) -> PassReport
         goes_on = not request.restart
         begun = await app.history.unfinished(MODE, asked, app.table) if goes_on else None
         outlook, progress = await _look_ahead(app, request, window, begun)
+        if begun is not None:
+            report.become(begun)
         if not desk.agrees(outlook):
-            return None
-        with interrupted_by_sigterm(), desk.watch(outlook) as watching:
-            new = request.new_report(settings, {**asked, **_bounds(window)}, now)
-            new.progress = None if begun else progress
-            going_on = alone(app.history, app.lease(MODE), app.table, new, request)
-            async with going_on as report:
+            return False
+        new = request.new_report(settings, {**asked, **_bounds(window)}, now)
+        new.progress = None if begun else progress
+        with desk.watch(outlook) as watching:
+            lease = app.lease(MODE)
+            async with alone(app.history, lease, app.table, new, request, report):
                 window = _window(request, report)
-                return await app.run_backfill(window, options, report, [Bystander(watching)])
+                await app.run_backfill(window, options, report, [Bystander(watching)])
+    return True
 
 
 def _opened(settings: Settings, request: Request) -> AbstractAsyncContextManager[App]:
@@ -184,15 +189,23 @@ def _opened(settings: Settings, request: Request) -> AbstractAsyncContextManager
 
 @asynccontextmanager
 async def alone(
-    history: History, lease: Lease, table: MappedTable, new: PassReport, request: Request
-) -> AsyncIterator[PassReport]:
-    """The report of the pass that is gone on with, or a new one; nobody else is at it meanwhile."""
+    history: History,
+    lease: Lease,
+    table: MappedTable,
+    new: PassReport,
+    request: Request,
+    report: PassReport,
+) -> AsyncIterator[None]:
+    """Make `report` that of the pass to resume, or `new`; nobody else is at it meanwhile."""
     # The bounds of the window are not compared: an age makes others of them in each run.
     asked = {name: value for name, value in (new.asked or {}).items() if name not in _BOUNDS}
-    async with exclusive(lease, "a backfill or an undo"):
+    async with exclusive(lease, "a backfill or an undo", report):
         if request.restart:
             await history.give_up(MODE, asked)
-        yield await history.resume(MODE, asked, table) or new
+        # Whole, as from here on the pass counts as running: its end has to be recorded.
+        begun = await through(history.resume(MODE, asked, table))
+        report.become(new if begun is None else begun)
+        yield
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from reconciler.core.report import Report
 from reconciler.errors import Unusable
 from reconciler.keeper import CLAIM_AGAIN, LEASE_TIME, Keeper
 from reconciler.ports import Lease
 from reconciler.steady import steady
+from reconciler.stopping import ended, heard
 
 #: Seconds after which whoever has the lease is known to be alive: that of the dead has run out.
 PATIENCE = LEASE_TIME.total_seconds() + 1
@@ -20,53 +22,62 @@ PATIENCE = LEASE_TIME.total_seconds() + 1
 log = structlog.get_logger(__name__)
 
 
+LOST = (
+    "the lease was lost on the way, and another process may have resumed this: see "
+    "`reconciler passes`, or give the command again"
+)
+
+
 @asynccontextmanager
 async def exclusive(
     lease: Lease,
     what: str,
+    report: Report,
     clock: Callable[[], float] = steady,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[None]:
-    """Hold the lease; if it is lost on the way, the current task is cancelled, once.
+    """Hold the lease; if it is lost on the way, the pass is stopped, and its report says why.
 
     Waits for the lease of a holder that may be dead. Raises `Unusable` if it is alive, and calls
-    it `what`; if the database cannot be asked; and in the end if the lease was lost.
+    it `what`; if the database cannot be asked; and if the lease was lost before the pass began.
     """
-    loss = _Loss()
+    loss = _Loss(report)
     keeper = Keeper(lease, _nothing, loss.happen, _nothing_to_await, clock)
     try:
         await _take(keeper, what, clock, sleep)
         keeping = asyncio.create_task(keeper.keep())
         try:
             yield
+        except asyncio.CancelledError:
+            if not loss.happened:
+                raise
+            heard()
+            raise Unusable(LOST) from None
         finally:
             keeping.cancel()
             # Also our own, if the lease was lost just when all was done.
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
     finally:
-        await keeper.release()
-    if loss.happened:
-        raise Unusable(
-            "the lease was lost on the way, and another process may have gone on with this: see "
-            "`reconciler passes`, or give the command again"
-        )
+        await ended(asyncio.ensure_future(keeper.release()))
 
 
 class _Loss:
-    """Asks the current task to stop when the lease is lost: once, a second time would end it.
+    """Stops the pass of the current task when the lease is lost, unless it is being stopped.
 
-    The keeper goes on after a loss, and may take the lease again and lose it again.
+    The keeper goes on after a loss, and may take the lease again and lose it again; a second
+    request would make the pass give up what it is writing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Report) -> None:
         self.happened = False
-        self._task = asyncio.current_task()
+        self._report, self._task = report, asyncio.current_task()
 
     def happen(self) -> None:
-        if not self.happened and self._task is not None:
-            self._task.cancel()
-        self.happened = True
+        if self.happened or self._report.stopped or self._report.ended or self._task is None:
+            return
+        self.happened, self._report.why_stopped = True, LOST
+        self._task.cancel()
 
 
 async def _take(

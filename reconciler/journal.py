@@ -13,9 +13,8 @@ from uuid import UUID, uuid4
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.undo import UndoReport
-from reconciler.errors import ConfigurationError, Unusable
+from reconciler.errors import ConfigurationError
 from reconciler.exclusive import exclusive
-from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.keeper import this_process
 from reconciler.postgres.clock import DatabaseClock, host_time
 from reconciler.postgres.engine import using_engine
@@ -26,6 +25,7 @@ from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.own_schema import check_own_schema, check_readable
 from reconciler.postgres.tables import passes
 from reconciler.postgres.undo import PostgresUndo
+from reconciler.recorded import reported
 from reconciler.settings.model import Settings
 from reconciler.undo import run_undo
 
@@ -48,22 +48,20 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
     """Put back what a pass has changed, where the row still is as the pass left it.
 
     Raises `ConfigurationError` if there is no journal, no such pass, or it was over another table.
-    What makes the database unusable is in the report, before the undo has begun too.
+    What makes the database unusable is in the report, before the undo has begun too, and so are
+    requests to stop.
     """
     _check_journal(settings)
     report = UndoReport(str(uuid4()), MODE, dry_run, started_at=host_time())
     report.undone = str(pass_id)
     report.asked = {MODE: report.undone}
-    try:
-        with interrupted_by_sigterm():
-            async with using_engine(settings.dsn()) as engine:
-                return await _undo(engine, settings, report)
-    except Unusable as error:  # before it could begin
-        report.error = str(error)
-        return report
+    with reported(report):
+        async with using_engine(settings.dsn()) as engine:
+            await _undo(engine, settings, report)
+    return report
 
 
-async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> UndoReport:
+async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> None:
     if report.dry_run:
         await check_readable(engine)
     else:
@@ -80,13 +78,14 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     history = PassHistory(engine, scope, namespace, settings.status_values())
     journal = PostgresUndo(engine, table)
     if report.dry_run:
-        return await run_undo(journal, history, report, settings.batch_size)
+        await run_undo(journal, history, report, settings.batch_size)
+        return
     # The lease of a backfill: it would finish again what is put back beside it.
     lease = Lease(engine, lease_name(scope, BACKFILL), namespace, this_process())
-    async with exclusive(lease, "a backfill or an undo"):
-        # Going on with it would not come by the rows again that are put back now.
+    async with exclusive(lease, "a backfill or an undo", report):
+        # A resumed backfill would not come by the rows again that are put back now.
         await history.close(passes.c.id == undone.id)
-        return await run_undo(journal, history, report, settings.batch_size)
+        await run_undo(journal, history, report, settings.batch_size)
 
 
 async def find_pass(journal: JournalReader, pass_id: UUID, settings: Settings) -> StoredPass:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -13,7 +14,7 @@ import structlog
 
 from reconciler.core.model import Outcome, Verdict
 from reconciler.core.report import PassReport, Report
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, Unusable
 from reconciler.ports import Observer
 from reconciler.stopping import GIVE_UP, given_up, heard, stopping, through
 
@@ -34,6 +35,23 @@ class Recording(Protocol[_R_contra]):
     async def on_pass(self, report: _R_contra) -> None:
         """A pass has ended, whatever its outcome."""
         ...
+
+
+@contextmanager
+def reported(report: Report) -> Iterator[None]:
+    """Let what ends a command around its pass end up in the pass's report too.
+
+    Such as a server that cannot be used, or a request to stop while connecting, before the pass
+    has begun; one that comes after its end changes nothing.
+    """
+    try:
+        yield
+    except Unusable as error:
+        report.error = str(error)
+    except asyncio.CancelledError:
+        heard()
+        if not report.ended:
+            report.stop()
 
 
 async def recorded(report: _R, observers: Sequence[Recording[_R]], run: _Work) -> None:
@@ -101,6 +119,7 @@ async def _attempt(report: Report, work: _Work) -> _Attempt:
 
 async def _end(report: _R, observers: Sequence[Recording[_R]], attempt: _Attempt) -> None:
     """Tell observers of the end; raise the first bug, be it theirs."""
+    report.ended = True
     ending = asyncio.create_task(_tell_the_end(observers, report))
     bugs = await _told(ending, at_once=attempt.at_once)
     for bug in filter(None, [attempt.bug, *bugs]):

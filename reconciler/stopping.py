@@ -63,7 +63,7 @@ async def given_up(work: asyncio.Task[Any]) -> None:
         work.exception()  # of no interest any more
 
 
-async def through(work: Coroutine[None, None, _T]) -> _T:
+async def through(work: Coroutine[Any, Any, _T]) -> _T:
     """Do this even if asked to stop meanwhile, which then comes at the next step.
 
     Asked a second time, it is given up.
@@ -91,8 +91,13 @@ async def in_thread(
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         stop.set()
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
+        await ended(task)
         task.exception()  # of no interest any more
         raise
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """Wait for the end of something that does not take long, however often asked to stop."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])

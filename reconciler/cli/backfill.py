@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +19,8 @@ from reconciler.console.screen import screen
 from reconciler.core.report import PassReport
 from reconciler.core.text import visible
 from reconciler.core.verdict import MissingPolicy
-from reconciler.errors import ConfigurationError, Unusable
+from reconciler.errors import ConfigurationError
+from reconciler.interrupt import signals
 
 if TYPE_CHECKING:
     from reconciler.backfill import Outlook, Request
@@ -137,7 +136,7 @@ def backfill(
         )
     _check_missing(settings, force=force and plan is None, partly=bool(limit and output))
     terminal = _Terminal(asks=apply and not yes)
-    report = asyncio.run(_backfill(settings, request, plan, terminal, force=force))
+    report = signals.run(partial(_backfill, settings, request, plan, terminal, force=force))
     if report is None:
         refuse("nothing was written")
         return OK
@@ -191,14 +190,9 @@ async def _backfill(
     from reconciler.backfill import run_backfill
     from reconciler.planned import run_plan
 
-    try:
-        if plan is not None:
-            return await run_plan(settings, request, plan, terminal, force=force)
-        return await run_backfill(settings, request, terminal)
-    except Unusable as error:  # before the pass could begin
-        report = request.options(settings).new_report(datetime.now(UTC))
-        report.error = str(error)
-        return report
+    if plan is not None:
+        return await run_plan(settings, request, plan, terminal, force=force)
+    return await run_backfill(settings, request, terminal)
 
 
 class _Terminal:
@@ -215,24 +209,18 @@ class _Terminal:
         print_outlook(outlook, self._console)
         if not self._asks or not outlook.rows:
             return True
-        with _interruptible():
-            return typer.confirm(f"Write into {visible(outlook.table)}?", err=True)
+        try:
+            with signals.asking():
+                return typer.confirm(f"Write into {visible(outlook.table)}?", err=True)
+        except typer.Abort:  # Ctrl-C; or Ctrl-D, which is no answer either
+            signals.asked = max(signals.asked, 1)
+            raise asyncio.CancelledError from None
 
     def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
         """A bar, or lines where there is no terminal."""
         from reconciler.console.progress import watching
 
         return watching(self._console, outlook.rows, dry_run=not outlook.apply)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a question: asyncio's own handler would only cancel a task that waits."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _check_bounds(request: Request) -> None:

@@ -10,13 +10,14 @@ import typer
 from reconciler.core.report import PassOutcome, Report
 from reconciler.core.text import visible
 from reconciler.errors import ConfigurationError
+from reconciler.interrupt import INTERRUPTED, signals
 from reconciler.streams import Stderr, is_text
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
 
 OK, BUG, USAGE, UNRESOLVED, ABORTED = 0, 1, 2, 3, 4
-INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells count signals: 128 + SIGINT, 128 + SIGPIPE
+BROKEN_PIPE = 141  # as shells count signals: 128 + SIGPIPE
 
 _EXIT_CODES = {
     PassOutcome.OK: OK,
@@ -54,8 +55,8 @@ def conclude(report: Report, show: Callable[[], None]) -> int:
 
 
 def exit_code(report: Report) -> int:
-    """How a pass went; if it was aborted, the reason is told."""
-    if report.stopped:
+    """How a pass went; if it was aborted, the reason is printed, unless it was a signal."""
+    if signals.asked:
         return INTERRUPTED
     if report.error is not None:
         refuse(report.error)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli.base import ABORTED, OK, UNRESOLVED, cli, load
 from reconciler.console.screen import screen
+from reconciler.interrupt import signals
 
 if TYPE_CHECKING:
     from reconciler.doctor.findings import Examination
@@ -37,9 +38,8 @@ def doctor(
     from reconciler.temporal.config import load_config
 
     settings = load()
-    examination = asyncio.run(
-        _examine(settings, load_config(temporal_environment(), settings.proxy_url))
-    )
+    temporal = load_config(temporal_environment(), settings.proxy_url)
+    examination = signals.run(partial(_examine, settings, temporal))
     if as_json:
         print(json.dumps(examination.as_json()))
     else:
@@ -49,8 +49,7 @@ def doctor(
 
 async def _examine(settings: Settings, temporal: Mapping[str, Any]) -> Examination:
     from reconciler.doctor.examine import examine
-    from reconciler.interrupt import interrupted_by_sigterm
 
     # A data converter is the team's code, and may print what is none of our output.
-    with redirect_stdout(sys.stderr), interrupted_by_sigterm():
+    with redirect_stdout(sys.stderr):
         return await examine(settings, temporal)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ import typer
 from reconciler.cli.base import OK, cli, conclude, load, readable
 from reconciler.console.screen import screen
 from reconciler.errors import ConfigurationError
+from reconciler.interrupt import signals
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
@@ -42,7 +43,7 @@ def undo(
 
     undone = _pass_id(pass_id)
     settings = load()
-    report = asyncio.run(journal.undo(settings, undone, dry_run=dry_run))
+    report = signals.run(partial(journal.undo, settings, undone, dry_run=dry_run))
 
     def show() -> None:
         if as_json:
@@ -61,7 +62,7 @@ def passes(
     ] = False,
 ) -> int:
     """The passes that may have written something, newest first."""
-    asyncio.run(_passes(load(), limit, as_json=as_json))
+    signals.run(partial(_passes, load(), limit, as_json=as_json))
     return OK
 
 
@@ -100,7 +101,7 @@ def changes(
     """What passes have changed, and on what evidence, newest first."""
     of_pass = None if pass_id is None else _pass_id(pass_id)
     workflow_id = readable("--workflow-id", workflow_id)
-    asyncio.run(_changes(load(), of_pass, workflow_id, limit, as_json=as_json))
+    signals.run(partial(_changes, load(), of_pass, workflow_id, limit, as_json=as_json))
     return OK
 
 

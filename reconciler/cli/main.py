@@ -8,9 +8,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 
@@ -19,7 +19,6 @@ from reconciler.cli.base import (
     ABORTED,
     BROKEN_PIPE,
     BUG,
-    INTERRUPTED,
     OK,
     UNRESOLVED,
     USAGE,
@@ -33,7 +32,8 @@ from reconciler.cli.base import (
 from reconciler.console.screen import screen
 from reconciler.core.report import PassReport
 from reconciler.core.text import visible
-from reconciler.errors import ConfigurationError, ReconcilerError, Unusable
+from reconciler.errors import ConfigurationError, ReconcilerError
+from reconciler.interrupt import INTERRUPTED, signals
 from reconciler.streams import StdoutLost, decoded
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def _run(arguments: Sequence[str]) -> int:
     code = OK
     try:
         code = int(cli(args=[decoded(each) for each in arguments], standalone_mode=False) or OK)
-        if code == INTERRUPTED:  # a pass that was stopped, or Typer's KeyboardInterrupt
+        if signals.asked:
+            code = INTERRUPTED
+        if code == INTERRUPTED:  # which may also be Typer's KeyboardInterrupt
             refuse("interrupted")
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -112,10 +114,10 @@ def migrate(
     settings = load()
     if sql:
         statements = StringIO()
-        asyncio.run(app.migration_sql(settings, statements))
+        signals.run(partial(app.migration_sql, settings, statements))
         print(_exact(statements.getvalue()), end="")
         return
-    for line in asyncio.run(app.migrate(settings)) or ["nothing to do: up to date"]:
+    for line in signals.run(partial(app.migrate, settings)) or ["nothing to do: up to date"]:
         print(visible(line))
 
 
@@ -144,7 +146,7 @@ def once(
     from reconciler.console.report import print_report
 
     settings = load()
-    report = asyncio.run(_once(settings, dry_run=dry_run))
+    report = signals.run(partial(_once, settings, dry_run=dry_run))
 
     def show() -> None:
         if as_json:
@@ -157,16 +159,13 @@ def once(
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.app import open_app
-    from reconciler.interrupt import interrupted_by_sigterm
+    from reconciler.recorded import reported
 
-    try:
-        with interrupted_by_sigterm():
-            async with open_app(settings, writing=not dry_run) as app:
-                return await app.run_pass("once", dry_run=dry_run)
-    except Unusable as error:  # before the pass could begin
-        report = PassReport(str(uuid4()), "once", dry_run, started_at=datetime.now(UTC))
-        report.error = str(error)
-        return report
+    report = settings.pass_options("once", dry_run=dry_run).new_report(datetime.now(UTC))
+    with reported(report):
+        async with open_app(settings, writing=not dry_run) as app:
+            await app.run_pass("once", dry_run=dry_run, report=report)
+    return report
 
 
 @cli.command("run")
@@ -193,7 +192,7 @@ def explain(
     workflow_id: Annotated[str, typer.Argument(help="The workflow id of the row.")],
 ) -> int:
     """What Temporal says about a row, what would be written and why. Writes nothing."""
-    return asyncio.run(_explain(load(), readable("WORKFLOW_ID", workflow_id)))
+    return signals.run(partial(_explain, load(), readable("WORKFLOW_ID", workflow_id)))
 
 
 async def _explain(settings: Settings, workflow_id: str) -> int:
@@ -221,7 +220,7 @@ def demo(
     """Everything on an embedded Temporal and PostgreSQL; nothing to install by hand."""
     from reconciler.demo.run import run_demo
 
-    return asyncio.run(run_demo(keep=keep))
+    return signals.run(partial(run_demo, keep=keep))
 
 
 # Their commands, after ours in the help.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from reconciler.core.model import (
     MISSING_REASONS,
@@ -52,12 +52,20 @@ class Report:
     #: It was asked to stop before its end, and what it then says of it.
     stopped: bool = False
     why_stopped: str = "stopped before its end"
+    #: Its end has been told to whoever keeps note of it: nothing of it changes any more.
+    ended: bool = False
     #: What it was asked to do; None for a pass over every row. The same again goes on with it.
     asked: Mapping[str, Any] | None = None
     #: It goes on with what another process has begun.
     resumed: bool = False
     #: Rows that were written, by the status they got.
     written: Counter[str] = field(default_factory=Counter)
+
+    def become(self, other: Self) -> None:
+        """Be the report of another pass: that which turns out to be the one to resume."""
+        for each in fields(other):
+            if each.name != "why_stopped":  # which is about this process
+                setattr(self, each.name, getattr(other, each.name))
 
     def stop(self) -> None:
         """The pass was asked to stop: what it has not looked at is for the next one."""

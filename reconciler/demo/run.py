@@ -31,9 +31,8 @@ from reconciler.demo.workflows import (
     create_database,
     create_zone,
 )
-from reconciler.interrupt import interrupted_by_sigterm
 from reconciler.logs import configure_logs
-from reconciler.postgres.engine import open_engine
+from reconciler.postgres.engine import close, open_engine
 from reconciler.settings.model import Settings
 
 #: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
@@ -85,7 +84,7 @@ async def run_demo(*, keep: bool) -> int:
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     console = screen()
     console.print(_step(1, "Starting PostgreSQL and Temporal …"))
-    with interrupted_by_sigterm(), postgres_server() as url:
+    with postgres_server() as url:
         async with temporal_server() as environment:
             client = environment.client
             settings = DemoSettings(database_url=SecretStr(url))
@@ -230,4 +229,4 @@ async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
     try:
         yield engine
     finally:
-        await engine.dispose()
+        await close(engine)

@@ -18,7 +18,7 @@ from reconciler.doctor.database import DatabaseChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
 from reconciler.doctor.namespaces import NAMESPACES
 from reconciler.doctor.temporal import TemporalChecks
-from reconciler.postgres.engine import open_engine
+from reconciler.postgres.engine import close, open_engine
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.settings.resolved import resolved_settings, resolved_temporal
@@ -50,7 +50,7 @@ async def examine(
         )
         both = await _check_both(database, server, settings, clock)
     finally:
-        await engine.dispose()
+        await close(engine)
     shown = [*resolved_settings(settings), *resolved_temporal(temporal, temporal_environment())]
     findings = [*database.checks.findings, *server.checks.findings, codec, *both]
     return Examination(shown, findings)

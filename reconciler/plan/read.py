@@ -90,12 +90,14 @@ def open_plan(
     running: Sequence[str],
     read_id: _ReadId,
     namespace: str | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Plan:
     """Check all of a plan, and that it is one of this table and namespace.
 
     `table` and `running` are those of the settings, and so is `namespace` where it is known;
     `read_id` knows an id of the table from a number or a text. Reads a file of a million lines
-    from end to end: nothing for an event loop. Raises `ConfigurationError`, in one line.
+    from end to end: nothing for an event loop. Raises `ConfigurationError`, in one line; and
+    `Unusable` once `stopped`.
     """
     if path.suffix.lower() == ".csv":
         raise _refused(path, "a .csv is for reading only: make a plan with --output plan.jsonl")
@@ -103,7 +105,7 @@ def open_plan(
         raise _refused(path, "is not a plan: the name of a plan ends in .jsonl")
     try:
         with open_file(path) as file:
-            check = _Check(path, file, read_id)
+            check = _Check(path, file, read_id, stopped)
             check.header_is_of(table, running, namespace)
             return check.plan()
     except OSError as error:
@@ -117,6 +119,7 @@ class _Check:
     path: Path
     file: BinaryIO
     read_id: _ReadId
+    stopped: Callable[[], bool]
     identity: _Identity = field(init=False)
     header: PlanHeader = field(init=False)
     line: int = 0
@@ -185,6 +188,8 @@ class _Check:
 
     def _lines(self) -> Iterator[bytes]:
         while line := self.file.readline(MAX_LINE):
+            if self.stopped():
+                raise Unusable("stopped")
             self.line += 1
             if len(line) == MAX_LINE:
                 raise self._refused(f"{_CHANGED}: line {self.line} is longer than any of a plan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusabl
 from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect, limits
 from reconciler.postgres.pooler_words import Refusal, known_refusal
 from reconciler.postgres.tables import OWN_SCHEMA
+from reconciler.stopping import ended
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -89,7 +91,17 @@ async def using_engine(dsn: Dsn) -> AsyncIterator[AsyncEngine]:
     try:
         yield engine
     finally:
-        await engine.dispose()
+        await close(engine)
+
+
+async def close(engine: AsyncEngine) -> None:
+    """End its connections, also if asked to stop meanwhile: cut short, that would log a traceback.
+
+    A goodbye waits for nobody.
+    """
+    closing = asyncio.ensure_future(engine.dispose())
+    await ended(closing)
+    closing.result()
 
 
 async def forget_connections(engine: AsyncEngine) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.application_table import Additions, add_missing, find_missing
-from reconciler.postgres.engine import open_engine, translated
+from reconciler.postgres.engine import close, open_engine, translated
 from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
 from reconciler.postgres.unfit import check_primary
 
@@ -98,7 +98,7 @@ async def _engine(dsn: str) -> AsyncIterator[AsyncEngine]:
     try:
         yield engine
     finally:
-        await engine.dispose()
+        await close(engine)
 
 
 @asynccontextmanager

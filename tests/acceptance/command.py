@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Command:
     #: Names of the reconciler's own to be set otherwise before it begins, e.g. a time limit in
     #: seconds; not for a fresh one.
     limits: Mapping[str, float] = field(default_factory=dict)
+    #: Signals that it sends itself, see `forker.stop_at`; not for a fresh one.
+    stops: Sequence[tuple[int, str, int]] = ()
 
     async def __call__(self, *arguments: str, **variables: str) -> Result:
         return await self.result(await self.start(*arguments, **variables))
@@ -62,7 +64,7 @@ class Command:
             **variables,
         }
         if not self.fresh and self.program == RECONCILER:
-            return await fork(arguments, environment, self.folder, self.limits)
+            return await fork(arguments, environment, self.folder, self.limits, self.stops)
         return await asyncio.create_subprocess_exec(
             self.program,
             *arguments,

@@ -60,13 +60,15 @@ async def fork(
     environment: Mapping[str, str],
     folder: Path,
     limits: Mapping[str, float],
+    stops: Sequence[tuple[int, str, int]] = (),
 ) -> Forked:
-    """`limits` are set in its modules before it begins."""
+    """`limits` are set in its modules before it begins; `stops`: see `forker.stop_at`."""
     order = {
         "arguments": arguments,
         "environment": environment,
         "folder": str(folder),
         "limits": limits,
+        "stops": stops,
     }
     pipes = [os.pipe() for _ in range(3)]
     nothing = os.open(os.devnull, os.O_RDONLY)

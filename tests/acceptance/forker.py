@@ -6,6 +6,7 @@ command's standard streams and one to answer on: the process id, and in the end 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import json
@@ -22,6 +23,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+#: The file in which a command notes the signals that it has sent itself.
+STOPPED = "stopped"
 #: Bytes of an order: arguments and environment.
 LARGEST = 2**18
 
@@ -84,12 +87,48 @@ def become(order: dict[str, Any], files: Sequence[int]) -> NoReturn:
         os.chdir(order["folder"])
         for name, seconds in order["limits"].items():
             limit(name, seconds)
+        if order["stops"]:
+            stop_at(order["stops"], Path(order["folder"]) / STOPPED)
         sys.argv = ["reconciler", *order["arguments"]]
         importlib.import_module("reconciler.__main__").main()
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def stop_at(stops: Sequence[tuple[int, str, int]], note: Path) -> None:
+    """Have this process send itself signals, once it listens to them.
+
+    Each a number of steps after the one before: of its event loop, or of its functions' calls.
+    """
+    left = list(stops)
+
+    def step(of: str) -> None:
+        if left and left[0][1] == of:
+            number, _, count = left[0]
+            left[0] = (number, of, count - 1)
+            if count <= 0:
+                left.pop(0)
+                note.write_text(f"{note.read_text() if note.exists() else ''}{number}\n")
+                os.kill(os.getpid(), number)
+
+    run_once = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]
+
+    def counted(loop: asyncio.BaseEventLoop) -> None:
+        step("step")
+        run_once(loop)
+
+    asyncio.BaseEventLoop._run_once = counted  # type: ignore[attr-defined]
+    module = importlib.import_module("reconciler.interrupt")
+    install = module.Signals.install
+
+    def listening(signals: Any) -> None:
+        install(signals)
+        if any(of == "call" for _, of, _ in left):
+            sys.setprofile(lambda _, event, __: step("call") if event == "call" else None)
+
+    module.Signals.install = listening
 
 
 def limit(name: str, seconds: float) -> None:

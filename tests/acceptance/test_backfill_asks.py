@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -110,10 +111,13 @@ async def test_no_writes_nothing(terminal: Terminal, stage: Stage) -> None:
     assert await stage.contents() == before
 
 
-async def test_ctrl_c_at_the_question_writes_nothing(terminal: Terminal, stage: Stage) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_at_the_question_writes_nothing(
+    terminal: Terminal, stage: Stage, number: signal.Signals
+) -> None:
     before = await stage.contents()
 
-    terminal.process.send_signal(2)
+    terminal.process.send_signal(number)
 
     assert await terminal.code() == 130
     assert "Traceback" not in terminal.seen

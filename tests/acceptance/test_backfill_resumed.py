@@ -278,25 +278,69 @@ async def test_after_an_undo_of_a_piece_the_same_command_begins_anew(
     assert await stage.statuses() == {"failed": ROWS // 20 * 19, "running": ROWS // 20}
 
 
-async def test_a_suspended_one_whose_lease_is_gone_says_so_when_it_wakes_up(
-    backfill: Command, stage: Stage
+STOLEN = (
+    "UPDATE reconciler.lease SET holder = 'another', epoch = epoch + 1,"
+    " expires_at = now() + interval '1 hour'"
+)
+
+
+@pytest.mark.parametrize("planned", [False, True], ids=["a window", "a plan"])
+async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when_it_wakes_up(
+    backfill: Command, stage: Stage, planned: bool
 ) -> None:
+    command = ["backfill", "--apply", "--yes", "--json", "--max-rps", "20"]
+    if planned:
+        assert (await backfill("backfill", "--output", "plan.jsonl")).code == 0
+        command = ["backfill", "--apply", "--yes", "--json", "--plan", "plan.jsonl"]
+        # Some of the rows take their time.
+        await stage.database.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;"
+            "CREATE TRIGGER slow BEFORE UPDATE ON workflow_executions FOR EACH ROW"
+            " EXECUTE FUNCTION slow()"
+        )
     claiming = replace(backfill, limits={"reconciler.keeper.CLAIM_EVERY": 0.5})
-    process = await claiming.start(*APPLY, "--max-rps", "20")
+    process = await claiming.start(*command)
 
     async def under_way() -> bool:
         return await stage.journalled() > 0
 
     await eventually(under_way)
     process.send_signal(signal.SIGSTOP)
-    await stage.database.execute(
-        "UPDATE reconciler.lease SET holder = 'another', epoch = epoch + 1,"
-        " expires_at = now() + interval '1 hour'"
-    )
+    await stage.database.execute(STOLEN)
     process.send_signal(signal.SIGCONT)
     awake = await backfill.result(process)
 
     assert awake.code == 4
-    assert "the lease was lost on the way" in awake.err
+    assert "the lease was lost on the way" in awake.err.splitlines()[-1]
+    (row,) = await stage.passes()
+    assert awake.json["pass_id"] == str(row["id"])
+    assert awake.json["written"]["failed"] == await stage.journalled() > 0
+    assert total(awake) == awake.json["scanned"]
+    assert awake.json["outcome"] == row["outcome"] == "aborted"
+    assert "the lease was lost on the way" in str(row["error"])
+    assert row["cursor"] is not None
     await forget_the_dead(stage)
-    assert (await backfill(*APPLY)).code == 0
+    rest = await backfill(*command)
+    assert (rest.code, rest.json["pass_id"]) == (0, awake.json["pass_id"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_stopped_while_it_waits_for_the_lease_it_reports_what_was_done_before(
+    backfill: Command, stage: Stage, number: signal.Signals
+) -> None:
+    begun = await backfill(*APPLY, "--max-changes", "10", "--json")
+    await stage.database.execute(STOLEN)
+    before = await stage.passes()
+    process = await backfill.start(*APPLY, "--json")
+    assert process.stderr is not None
+    await process.stderr.readuntil(b"waiting for the lease")
+    process.send_signal(number)
+    stopped = await backfill.result(process)
+
+    assert stopped.code == 130
+    assert stopped.err.splitlines()[-1] == "reconciler: interrupted"
+    assert stopped.json["outcome"] == "aborted"
+    for of in ("pass_id", "written", "scanned"):
+        assert stopped.json[of] == begun.json[of]
+    assert await stage.passes() == before

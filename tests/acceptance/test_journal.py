@@ -54,6 +54,23 @@ class Journal:
         ]
 
 
+async def finished_rows(database: Database, count: int) -> str:
+    """So many rows that a pass has finished; its id."""
+    pass_id = await pass_over(database)
+    await database.execute(
+        "INSERT INTO workflow_executions (workflow_id, status)"
+        " SELECT 'wf', 'failed' FROM generate_series(1, $1)",
+        count,
+    )
+    await database.execute(
+        "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
+        " new_status, temporal_status) SELECT $1, 'workflow_executions', id, workflow_id,"
+        " 'running', 'failed', 'FAILED' FROM workflow_executions ORDER BY id",
+        UUID(pass_id),
+    )
+    return pass_id
+
+
 def lines(result: Result) -> list[dict[str, Any]]:
     """Standard output as JSON lines."""
     return [json.loads(line) for line in result.out.splitlines()]
@@ -221,18 +238,7 @@ class TestUndo:
         self, offline: Command, database: Database, number: signal.Signals
     ) -> None:
         rows, last = 20, 15
-        pass_id = await pass_over(database)
-        await database.execute(
-            "INSERT INTO workflow_executions (workflow_id, status)"
-            " SELECT 'wf', 'failed' FROM generate_series(1, $1)",
-            rows,
-        )
-        await database.execute(
-            "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
-            " new_status, temporal_status) SELECT $1, 'workflow_executions', id, workflow_id,"
-            " 'running', 'failed', 'FAILED' FROM workflow_executions ORDER BY id",
-            UUID(pass_id),
-        )
+        pass_id = await finished_rows(database, rows)
         patient = replace(offline, limits=PATIENT)
         async with held_up(database, last) as hold:
             process = await patient.start("undo", pass_id, "--json", RECONCILER_BATCH_SIZE="1")
@@ -248,6 +254,53 @@ class TestUndo:
         assert again.code == 0, again.err
         assert again.json["written"]["running"] == rows - put_back
         assert again.json["left"]["as_before"] == put_back
+
+    async def test_told_so_twice_it_gives_up_the_row_under_way_and_records_its_end(
+        self, offline: Command, database: Database
+    ) -> None:
+        rows, last = 20, 15
+        pass_id = await finished_rows(database, rows)
+        patient = replace(offline, limits=PATIENT)
+        async with held_up(database, last) as hold:
+            process = await patient.start("undo", pass_id, "--json", RECONCILER_BATCH_SIZE="1")
+            await hold.reached()
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)  # another one: two of a kind may come as one
+            stopped = await offline.result(process)
+
+        assert stopped.code == 130
+        assert stopped.err.splitlines()[-1] == "reconciler: interrupted"
+        assert stopped.json["written"]["running"] == rows - last
+        (recorded,) = await database.fetch("SELECT * FROM reconciler.passes WHERE mode = 'undo'")
+        assert str(recorded["id"]) == stopped.json["pass_id"]
+        assert (recorded["outcome"], recorded["finished_at"] is None) == ("aborted", False)
+
+    async def test_a_lost_lease_is_told_with_what_was_put_back(
+        self, offline: Command, database: Database
+    ) -> None:
+        rows, last = 20, 15
+        pass_id = await finished_rows(database, rows)
+        claiming = replace(offline, limits={**PATIENT, "reconciler.keeper.CLAIM_EVERY": 0.2})
+        async with held_up(database, last) as hold:
+            process = await claiming.start("undo", pass_id, "--json", RECONCILER_BATCH_SIZE="1")
+            await hold.reached()
+            await database.execute(
+                "UPDATE reconciler.lease SET holder = 'other', epoch = epoch + 1,"
+                " expires_at = 'infinity'"
+            )
+            assert process.stderr is not None
+            await asyncio.wait_for(process.stderr.readuntil(b"lost the lease"), PATIENCE)
+        lost = await offline.result(process)
+
+        assert lost.code == 4
+        assert "the lease was lost on the way" in lost.err.splitlines()[-1]
+        (recorded,) = await database.fetch("SELECT * FROM reconciler.passes WHERE mode = 'undo'")
+        assert str(recorded["id"]) == lost.json["pass_id"]
+        assert "the lease was lost on the way" in str(recorded["error"])
+        (journalled,) = await database.fetch(
+            "SELECT count(*) AS n FROM reconciler.changes WHERE pass_id = $1", recorded["id"]
+        )
+        assert lost.json["written"]["running"] == journalled["n"] == rows - last + 1
 
     async def test_waits_for_a_backfill_that_may_be_under_way(
         self, reconciler: Command, journal: Journal

@@ -289,16 +289,28 @@ class TestStopped:
         rest = await reconciler("once", "--json", RECONCILER_MAX_RPS="0")
         assert rest.json["written"] == {"completed": self.ROWS - written, "failed": 0}
 
-    async def test_before_it_has_begun(self, reconciler: Command) -> None:
+    @pytest.mark.parametrize("command", [["once"], ["backfill"], ["backfill", "--apply", "--yes"]])
+    async def test_before_it_has_begun(self, reconciler: Command, command: list[str]) -> None:
         async with silent_server() as silent:
             process = await reconciler.start(
-                "once", DATABASE_URL=f"postgresql://u@127.0.0.1:{silent.port}/d"
+                *command, "--json", DATABASE_URL=f"postgresql://u@127.0.0.1:{silent.port}/d"
             )
             await asyncio.wait_for(silent.connected.wait(), PATIENCE)
             process.send_signal(signal.SIGTERM)
             result = await reconciler.result(process)
 
-        assert (result.code, result.out, result.err) == (130, "", "reconciler: interrupted\n")
+        assert (result.code, result.err) == (130, "reconciler: interrupted\n")
+        assert (result.json["outcome"], result.json["scanned"]) == ("aborted", 0)
+
+    async def test_while_its_modules_are_loaded(self, reconciler: Command) -> None:
+        process = await replace(reconciler, fresh=True).start("once", PYTHONPROFILEIMPORTTIME="1")
+        assert process.stderr is not None
+        await process.stderr.readuntil(b"reconciler.cli")  # the first of many
+        process.send_signal(signal.SIGTERM)
+        result = await reconciler.result(process)
+
+        assert result.code == 130
+        assert result.err.endswith("reconciler: interrupted\n")
 
     async def rows_of_a_workflow_that_ended(self, database: Database, world: World) -> None:
         row = await world.ended(await world.start("complete"))

@@ -118,8 +118,6 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temporal_address: str
             monkeypatch.delenv(name)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
     monkeypatch.chdir(tmp_path)
-    for module in ("backfill", "planned", "journal"):  # pytest has a handler of its own
-        monkeypatch.setattr(f"reconciler.{module}.interrupted_by_sigterm", nullcontext)
 
 
 @pytest.fixture(params=list(CASES.values()), ids=list(CASES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -82,8 +81,6 @@ async def keyed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
     monkeypatch.setenv("DATABASE_URL", database.url)
-    for module in ("backfill", "planned", "journal"):  # pytest has a handler of its own
-        monkeypatch.setattr(f"reconciler.{module}.interrupted_by_sigterm", nullcontext)
     # Pages of one row: each is read from where the one before has ended.
     settings = load_settings(Settings, table="keyed", grace="0s", batch_size=1)
     await make_table(database, kind)

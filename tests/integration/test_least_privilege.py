@@ -89,8 +89,6 @@ def settings(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", role.url)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
-    for module in ("backfill", "journal"):  # pytest has a handler of its own
-        monkeypatch.setattr(f"reconciler.{module}.interrupted_by_sigterm", nullcontext)
     return lambda **given: load_settings(Settings, **given)
 
 
@@ -260,7 +258,6 @@ class TestWithoutOurSchema:
         await one_more(stage)
         plan = tmp_path / "plan.jsonl"
         await run_backfill(off, Request(output=plan), Desk())
-        monkeypatch.setattr("reconciler.planned.interrupted_by_sigterm", nullcontext)
 
         with capture_logs() as lines:
             report = await run_plan(off, Request(apply=True), plan, Desk(), force=False)

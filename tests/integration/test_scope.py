@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -39,7 +39,6 @@ async def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: Datab
             monkeypatch.delenv(name)
     monkeypatch.setenv("DATABASE_URL", database.url)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reconciler.journal.interrupted_by_sigterm", nullcontext)
     await database.execute(f"ALTER TABLE {TABLE} ADD tenant text")
     for tenant in ("x", "y"):
         await database.insert("w", "r", tenant=tenant)

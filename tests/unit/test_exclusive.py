@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler import keeper
-from reconciler.core.report import PassReport
+from reconciler.core.report import PassOutcome, PassReport
 from reconciler.errors import DatabaseUnusable, Unusable
-from reconciler.exclusive import PATIENCE, exclusive
+from reconciler.exclusive import LOST, PATIENCE, exclusive
 from reconciler.keeper import LEASE_TIME
 from reconciler.stopping import stopping
 from tests.factories import NOW
@@ -54,6 +54,7 @@ class Bench:
 
     def __init__(self, *answers: int | Exception | None) -> None:
         self.lease = FakeLease(list(answers))
+        self.report = PassReport("p", "backfill", dry_run=False, started_at=NOW)
         self.now = 1000.0
         self.slept: list[float] = []
 
@@ -64,7 +65,7 @@ class Bench:
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
         # Without a time limit of asyncio's, which would cancel the test as a loss does.
-        async with exclusive(self.lease, "a backfill", lambda: self.now, self.sleep):
+        async with exclusive(self.lease, "a backfill", self.report, lambda: self.now, self.sleep):
             yield
 
 
@@ -147,41 +148,64 @@ async def test_if_it_is_lost_the_pass_is_stopped_and_may_write_what_it_has_decid
     at_once: None,
 ) -> None:
     bench = Bench(1, 1, None)
-    report = PassReport("p", "backfill", dry_run=False, started_at=NOW)
     wrote = False
 
-    async def a_pass() -> None:
-        nonlocal wrote
-        async with bench.holding():
-            with stopping(report):
-                await asyncio.Event().wait()
-            await bench.lease.claimed(10)
-            wrote = True
+    async with bench.holding():
+        with stopping(bench.report):
+            await asyncio.Event().wait()
+        await bench.lease.claimed(10)
+        wrote = True
 
-    with pytest.raises(Unusable, match="the lease was lost on the way"):
-        await a_pass()
-
-    assert report.stopped
     assert wrote
+    assert bench.report.stopped
+    assert (bench.report.error, bench.report.outcome) == (LOST, PassOutcome.ABORTED)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
 
 
-async def test_a_second_loss_does_not_end_the_pass_where_it_is(at_once: None) -> None:
-    bench = Bench(1, None, 3, None, 5, None)
-    report = PassReport("p", "backfill", dry_run=False, started_at=NOW)
+async def test_if_it_is_lost_before_the_pass_has_begun_there_is_none(at_once: None) -> None:
+    bench = Bench(1, 1, None)
 
-    async def a_pass() -> None:
+    with pytest.raises(Unusable, match="the lease was lost on the way"):
         async with bench.holding():
-            with stopping(report):
-                await asyncio.Event().wait()
-            await bench.lease.claimed(8)
+            await asyncio.Event().wait()
 
-    with pytest.raises(Unusable):
-        await a_pass()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert bench.lease.released == 1
 
-    assert report.stopped
+
+async def test_a_second_loss_does_not_make_the_pass_give_up_its_write(at_once: None) -> None:
+    bench = Bench(1, None, 3, None, 5, None)
+
+    async with bench.holding():
+        with stopping(bench.report):
+            await asyncio.Event().wait()
+        await bench.lease.claimed(8)
+
+    assert bench.report.stopped
+
+
+async def test_nor_does_a_loss_after_a_request_to_stop(at_once: None) -> None:
+    bench = Bench(1, None, 3, None)
+
+    async with bench.holding():
+        bench.report.stop()
+        await bench.lease.claimed(8)
+
+    assert bench.report.error == "stopped before its end"
+
+
+async def test_a_loss_after_the_end_of_the_pass_changes_nothing_of_it(at_once: None) -> None:
+    bench = Bench(1, None, 3, None)
+
+    async with bench.holding():
+        bench.report.ended = True
+        await bench.lease.claimed(8)
+
+    assert (bench.report.error, bench.report.outcome) == (None, PassOutcome.OK)
 
 
 async def test_a_loss_when_all_is_done_costs_nothing(at_once: None) -> None:

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from reconciler.cli import main
-from reconciler.cli.base import ABORTED, INTERRUPTED, conclude, refuse
+from reconciler.cli.base import ABORTED, conclude, refuse
 from reconciler.cli.main import run
 from reconciler.core.report import PassReport
+from reconciler.interrupt import INTERRUPTED
 from reconciler.streams import StdoutLost
 from tests.factories import NOW
 from tests.hostile import HOSTILE, unseen
