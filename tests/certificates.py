@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -27,9 +28,17 @@ class Authority:
         self.root = folder / f"{name}.pem"
         self._authority.cert_pem.write_to_path(str(self.root))
 
-    def issue(self, *names: str, common_name: str | None = None) -> Certificate:
+    def issue(
+        self,
+        *names: str,
+        common_name: str | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Certificate:
         """For host names or addresses; `common_name` is whom PostgreSQL takes a client for."""
-        issued = self._authority.issue_cert(*names, common_name=common_name)
+        issued = self._authority.issue_cert(
+            *names, common_name=common_name, not_before=not_before, not_after=not_after
+        )
         base = f"{self._name}-{next(self._numbers)}"
         made = Certificate(self._folder / f"{base}.crt", self._folder / f"{base}.key")
         for number, pem in enumerate(issued.cert_chain_pems):

@@ -47,7 +47,9 @@ async def test_whoever_is_still_connected_is_cut_off(lending: Lending) -> None:
         async with lending.lend() as url:
             left = await asyncpg.connect(url)
             await left.execute("BEGIN; LOCK TABLE workflow_executions")
-        assert len(lending._free) == 1
+        async with lending.lend() as again, connected(again) as connection:
+            assert again == url
+            assert await connection.fetchval(INSERT) == 1
         assert left.is_closed()
 
 
@@ -56,6 +58,8 @@ async def test_after_any_ddl_it_is_not_lent_again(lending: Lending, ddl: str) ->
     async with lending:
         async with lending.lend() as url, connected(url) as connection:
             await connection.execute(DDL[ddl])
-        assert lending._free == []
         with pytest.raises(asyncpg.InvalidCatalogNameError):
             await asyncpg.connect(url)
+        async with lending.lend() as another, connected(another) as connection:
+            assert another != url
+            assert await connection.fetchval(INSERT) == 1

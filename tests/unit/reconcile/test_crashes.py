@@ -72,17 +72,13 @@ class Process:
     calls_left: int
     task: asyncio.Task[Any] | None = field(default=None, init=False)
 
-    async def run(self, batch_size: int) -> PassReport | None:
-        begun, store = self.notes.resume(), Store(self)
+    async def run(
+        self, store: MemoryStore, probe: ScriptedProbe, **options: Any
+    ) -> PassReport | None:
+        """Its report; None if it was killed."""
+        begun = self.notes.resume()
         self.task = asyncio.create_task(
-            reconcile(
-                store,
-                Probe(self),
-                RULES,
-                observers=[self.notes],
-                report=begun,
-                batch_size=batch_size,
-            )
+            reconcile(store, probe, RULES, observers=[self.notes], report=begun, **options)
         )
         await asyncio.wait([self.task])
         return None if self.task.exception() else self.task.result()
@@ -133,13 +129,13 @@ class Probe(ScriptedProbe):
 async def test_in_the_end_every_row_is_finished_as_in_one_go_and_once(
     kinds: Sequence[str], batch_size: int, ends: Sequence[tuple[str, int]]
 ) -> None:
-    at_once, piecewise, notes = Table(kinds), Table(kinds), Notes()
+    at_once, piecewise, notes, last = Table(kinds), Table(kinds), Notes(), None
 
     with capture_logs():
         whole = await reconcile(at_once.store, at_once.probe, RULES)
-        for end, calls in ends:
-            await Process(piecewise, notes, end, calls).run(batch_size)
-        last = await Process(piecewise, notes, "of itself", 0).run(batch_size)
+        for end, calls in [*ends, ("of itself", 0)]:
+            process = Process(piecewise, notes, end, calls)
+            last = await process.run(Store(process), Probe(process), batch_size=batch_size)
 
     assert piecewise.store.finished == at_once.store.finished
     assert set(piecewise.store.times.values()) <= {1}, "written more than once"

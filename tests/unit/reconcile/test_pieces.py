@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -50,14 +50,15 @@ class Table:
     """A table, and a Temporal that says the same whenever it is asked."""
 
     kinds: Sequence[str]
+    known: Mapping[str, tuple[timedelta, Observation]] = field(default_factory=lambda: KINDS)
 
     def __post_init__(self) -> None:
-        aged = [row(id_, age=KINDS[kind][0]) for id_, kind in enumerate(self.kinds, start=1)]
+        known = [(id_, *self.known[kind]) for id_, kind in enumerate(self.kinds, start=1)]
+        aged = [row(id_, age=age) for id_, age, _ in known]
         self.store = Counting(aged)
         refused = [id_ for id_, kind in enumerate(self.kinds, start=1) if "refused" in kind]
         self.store.refused = dict.fromkeys(refused, "trigger says no")
-        answers = {f"wf-{id_}": KINDS[kind][1] for id_, kind in enumerate(self.kinds, start=1)}
-        self.probe = ScriptedProbe(dict(answers))
+        self.probe = ScriptedProbe({f"wf-{id_}": answer for id_, _, answer in known})
 
 
 class Counting(MemoryStore):

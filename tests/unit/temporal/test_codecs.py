@@ -301,8 +301,15 @@ async def test_a_sample_that_cannot_be_encoded(decoders: Decoders) -> None:
     assert sample.text == "KeyError in the data converter, encoding"
 
 
-async def test_closing_what_was_never_used() -> None:
+async def test_what_was_never_used_can_be_closed_and_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+
     await ConverterDecoder(sealing()).close()
+
+    # That of `asyncio.to_thread` stays, for whoever needs one next.
+    assert {each.name.partition("_")[0] for each in set(threading.enumerate()) - before} <= {
+        "asyncio"
+    }
 
 
 async def test_what_still_runs_is_cancelled_when_everything_is_closed() -> None:
