@@ -37,6 +37,7 @@ from tests.dynamic_config import DYNAMIC_CONFIG
 from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
 from tests.properties import load_profile
+from tests.restored import restored_logs  # noqa: F401 - a fixture
 from tests.workflows import Scripted, charge
 from tests.world import World
 

@@ -6,7 +6,6 @@ functions: while connecting, mapping, waiting, counting, writing, recording, pri
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -119,7 +118,7 @@ async def bench(
     await stage.end()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_once(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -133,7 +132,7 @@ async def test_once(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None
     assert (rest.code, await bench.finished()) == (0, 12)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS, again=REQUESTS)
 async def test_a_backfill_and_the_one_that_resumes_it(
@@ -153,7 +152,7 @@ async def test_a_backfill_and_the_one_that_resumes_it(
     assert last.json["scanned"] == sum(last.json["written"].values()) + last.json["left"]["open"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_a_dry_run_that_is_kept(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -170,7 +169,7 @@ async def test_a_dry_run_that_is_kept(bench: Bench, stops: Sequence[tuple[int, s
     assert await bench.stage.passes() == []
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS, again=REQUESTS)
 async def test_a_plan_and_the_one_that_resumes_it(
@@ -191,7 +190,7 @@ async def test_a_plan_and_the_one_that_resumes_it(
     assert (last.code, await bench.finished()) == (0, 12)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_an_undo(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -207,7 +206,7 @@ async def test_an_undo(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> N
     assert (await bench.stage.statuses())["running"] == 21
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @at_random
 @given(
     stops=REQUESTS,
@@ -222,5 +221,4 @@ async def test_what_is_no_pass(
 
     assert (await bench.command("migrate")).code == 0
     assert await bench.finished() == 0
-    async with asyncio.timeout(10):
-        assert await bench.stage.passes() == []
+    assert await bench.stage.passes() == []

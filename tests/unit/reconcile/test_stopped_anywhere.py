@@ -18,6 +18,7 @@ from reconciler.plan.read import Plan
 from reconciler.ports import Observer, Written
 from tests.factories import closed
 from tests.fakes import MemoryStore
+from tests.polling import deadline
 from tests.properties import examples
 from tests.unit.apply.applying import apply
 from tests.unit.plan.files import finishes, leaves, make_plan, read_plan
@@ -80,7 +81,7 @@ async def stopped_at(steps: Sequence[int], pass_: Pass) -> None:
         for _ in range(count):
             await asyncio.sleep(0)
         task.cancel()
-    async with asyncio.timeout(10):
+    async with deadline():
         await asyncio.wait([task])
 
     assert asyncio.all_tasks() == before, "nothing goes on behind its back"

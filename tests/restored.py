@@ -1,3 +1,5 @@
+"""What tests put back as it was."""
+
 from __future__ import annotations
 
 import logging
