@@ -22,6 +22,7 @@ from tests.acceptance.command import Command, Result
 from tests.acceptance.forker import STOPPED
 from tests.acceptance.stage import OLD, Stage
 from tests.conftest import Database
+from tests.ports import free_port
 from tests.properties import examples
 
 NUMBERS = st.sampled_from([signal.SIGTERM, signal.SIGINT]).map(int)
@@ -222,3 +223,22 @@ async def test_what_is_no_pass(
     assert (await bench.command("migrate")).code == 0
     assert await bench.finished() == 0
     assert await bench.stage.passes() == []
+
+
+@pytest.mark.timeout(600)
+@at_random
+@given(number=NUMBERS, steps=st.integers(0, 600))
+async def test_the_loop(bench: Bench, number: int, steps: int) -> None:
+    await bench.reset()
+    variables = {"RECONCILER_HTTP_PORT": str(free_port()), "RECONCILER_INTERVAL": "1s"}
+
+    result = await replace(bench.command, stops=[(number, "step", steps)])("run", **variables)
+
+    assert (result.code, result.out) == (0, ""), result
+    assert "Traceback" not in result.err
+    assert "never" not in result.err
+    rows = await bench.stage.passes()
+    assert all(row["finished_at"] for row in rows), "recorded as ended"
+    written = [sum(json.loads(str(row["report"]))["written"].values()) for row in rows]
+    assert await bench.finished() == sum(written)
+    assert await bench.stage.database.fetch(LEASED) == []
