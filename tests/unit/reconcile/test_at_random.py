@@ -120,6 +120,7 @@ async def test_no_row_is_skipped_and_each_is_written_and_counted_once(
     kinds: Sequence[str], turns: Sequence[Turn], batch_size: int
 ) -> None:
     table, notes, tried = Table(kinds, {**KINDS, **MORE}), Notes(), Counter[RowId]()
+    due = {number for number, kind in enumerate(kinds, start=1) if kind in DUE}
 
     with capture_logs():
         for turn in turns:
@@ -128,12 +129,12 @@ async def test_no_row_is_skipped_and_each_is_written_and_counted_once(
             if turn.max_changes is not None:
                 assert len(table.store.finished) - before <= turn.max_changes
             if report is not None and not report.more_left:
+                assert due <= tried.keys(), "skipped"
                 notes.noted = ""  # nothing is left to resume
         last = await take(Turn(batch_size, None, None, "of itself", 0), table, notes, tried)
 
     assert last is not None
     assert not last.more_left
-    due = {number for number, kind in enumerate(kinds, start=1) if kind in DUE}
     assert due <= tried.keys(), "skipped"
     locked = {number for number in due if "locked" in kinds[number - 1] and tried[number] == 1}
     assert table.store.finished.keys() == due - locked
