@@ -63,3 +63,11 @@ def test_the_message_in_attributes(attributes: object, message: str | None) -> N
     assert message_in(attributes) == message
     if message is not None:
         with_messages(refused(), [message])
+
+
+def test_a_message_is_text_whatever_a_converter_makes_of_texts() -> None:
+    class Text(str):
+        def encode(self, *_: object, **__: object) -> bytes:
+            raise ValueError
+
+    assert message_in({"message": Text("no money")}) == "no money"
