@@ -216,7 +216,9 @@ def _as_seen(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
     """
     same_row = table.id == seen.c.id
     same_workflow = sa.cast(table.workflow_id, sa.Text) == seen.c.workflow_id
-    conditions = [same_row, table.is_running, same_workflow]
+    # Or a batch reads every running row of a table that was analysed when nothing was running.
+    given_ids = sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type))
+    conditions = [same_row, table.id == sa.any_(given_ids), table.is_running, same_workflow]
     if table.run_id is not None:
         run_id = sa.cast(seen.c.run_id, table.run_id.type)
         conditions.append(table.run_id.is_not_distinct_from(run_id))
