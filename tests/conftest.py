@@ -38,6 +38,7 @@ from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
 from tests.properties import load_profile
 from tests.restored import restored_logs  # noqa: F401 - a fixture
+from tests.slow_workflows import allow_slow_workflows
 from tests.workflows import Scripted, charge
 from tests.world import World
 
@@ -64,6 +65,7 @@ def pytest_configure() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
+    allow_slow_workflows()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may ignore it
     signal.signal(signal.SIGTERM, interrupt)
 

@@ -26,7 +26,7 @@ def mark() -> dict[str, str]:
 @contextmanager
 def ended_with_us() -> Iterator[None]:
     """What is started meanwhile, directly or not, ends with the context or with this process."""
-    own = uuid4().hex
+    own, before = uuid4().hex, mark()
     watcher = subprocess.Popen(
         [sys.executable, "-I", __file__, own],
         stdin=subprocess.PIPE,
@@ -38,7 +38,8 @@ def ended_with_us() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[MARK]
+        os.environ.pop(MARK, None)
+        os.environ.update(before)
         watcher.stdin.close()
         watcher.wait()
 

@@ -36,8 +36,8 @@ from tests.workflows import Scripted
 from tests.world import World
 
 #: Calls per second that the server takes in a namespace, and twice that at once.
-QUOTA = 20
-ROWS = 200
+QUOTA = 10
+ROWS = 120
 QUEUE = "polite"
 
 
