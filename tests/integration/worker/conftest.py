@@ -134,15 +134,6 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "LOCK_TIMEOUT", 1000 * PATIENCE)
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write waits as long as a test on a busy machine may need."""
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(seconds=60))
-    monkeypatch.setattr(report, "ATTEMPT", timedelta(seconds=60))
-    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 60)
-    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 60_000)
-
-
 @asynccontextmanager
 async def locked_rows(database: Database) -> AsyncIterator[None]:
     """Somebody holds every row, so that a write has to wait."""

@@ -35,7 +35,7 @@ from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.integration.worker.results import Results
 from tests.polling import eventually
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 KINDS = ["list", "dict", "dataclass", "nested", "bytes", "nothing", "text", "raw", "model"]
 

@@ -26,7 +26,7 @@ from tests.histories.workflows import WORKFLOWS, pack
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.polling import eventually
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("unhurried")
 Handle = WorkflowHandle[Any, Any]
 
 
