@@ -13,15 +13,21 @@ from typing import Protocol
 
 from reconciler.core.model import Observation, Outcome, RowId, RunRow, Verdict
 from reconciler.core.report import PassReport
+from reconciler.errors import Unusable
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a guarded write did. A row in neither set was no longer running: a lost race."""
+    """What a guarded write did. A row in none of these was no longer running: a lost race."""
 
+    #: Rows that say what was to be written.
     ids: frozenset[RowId]
     #: Rows that the database itself refused (a trigger, a constraint), with its words.
     refused: Mapping[RowId, str] = field(default_factory=dict)
+    #: Rows that were not tried, because of the failure.
+    untried: frozenset[RowId] = frozenset()
+    #: Why nothing more could be written: to be raised once what was written has been counted.
+    failure: Unusable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,10 @@ class Store(Protocol):
         ...
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-        """Finish and journal those rows that are still running with the run id that was seen."""
+        """Finish and journal those rows that are still running with the run id that was seen.
+
+        Raises `Unusable`; once part of it has been committed, returns that, with the failure.
+        """
         ...
 
 

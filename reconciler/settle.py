@@ -51,7 +51,11 @@ class Settler:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def settle(self, verdicts: Sequence[Verdict]) -> Written:
-        """Write what is to be written, in one statement; count what it returned."""
+        """Write what is to be written, in one statement; count what it returned.
+
+        Raises `Unusable` if the database became so on the way, when what was written before that
+        is counted, logged and told.
+        """
         self.report.add_left(verdicts)
         for verdict in verdicts:
             if isinstance(verdict, Leave):
@@ -60,13 +64,16 @@ class Settler:
         if not finishes:
             return Written(frozenset())
         written = await self._write(finishes)
-        self.report.add_written(finishes, written.ids, written.refused.keys())
-        for finish in finishes:
+        tried = [f for f in finishes if f.outcome.row.id not in written.untried]
+        self.report.add_written(tried, written.ids, written.refused.keys())
+        for finish in tried:
             self.log.finish(finish, written, self.was, self.report)
         if not self.report.dry_run:
             outcomes = [f.outcome for f in finishes if f.outcome.row.id in written.ids]
             for observer in self.observers:
                 await observer.on_written(outcomes)
+        if written.failure is not None:
+            raise written.failure
         return written
 
     async def _write(self, finishes: Sequence[Finish]) -> Written:

@@ -80,9 +80,12 @@ class _Undo:
         if not self.report.dry_run:
             writing = self.journal.restore(self.report.pass_id, [c.id for c in page])
             restored = await then_pause(writing)
+        page = [change for change in page if change.id not in restored.untried]
         settled = restored.statuses.keys() | restored.refused.keys()
         others = [change.id for change in page if change.id not in settled]
-        standings = await self.journal.standings(others) if others else {}
+        standings: Mapping[int, Standing] = {}
+        if others and restored.failure is None:
+            standings = await self.journal.standings(others)
         self.report.scanned += len(page)
         for change in page:
             if change.id in restored.statuses:
@@ -91,6 +94,8 @@ class _Undo:
                 self._count_kept(change, Kept.REFUSED, restored.refused[change.id])
             else:
                 self._judge(change, standings.get(change.id))
+        if restored.failure is not None:
+            raise restored.failure
 
     def _tell_what_is_not_there(self) -> None:
         if pruned := self.report.note_pruned():

@@ -28,6 +28,8 @@ class RunRow:
     created_at: datetime | None
     #: Temporal's namespace; None or empty: that of the connection.
     namespace: str | None = None
+    #: Why the row cannot be judged, whatever Temporal says: its text is not what it seems to be.
+    unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.core.model import CloseStatus
 from reconciler.core.report import Report
 from reconciler.core.verdict import StatusValues
+from reconciler.errors import Unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What putting rows back did, by changes. A row in neither was not as it was left."""
+    """What putting rows back did, by changes. A row in none of these was not as it was left."""
 
     #: The status value that the row got back.
     statuses: Mapping[int, str]
     #: Those that the database itself refused (a trigger, a constraint), with its words.
     refused: Mapping[int, str] = field(default_factory=dict)
+    #: Those that were not tried, because of the failure.
+    untried: frozenset[int] = frozenset()
+    #: Why nothing more could be put back: to be raised once what was has been counted.
+    failure: Unusable | None = None
 
 
 class Kept(StrEnum):

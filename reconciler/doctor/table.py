@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.doctor.findings import Finding, not_checked, ok, refused
+from reconciler.doctor.findings import Finding, not_checked, ok, refused, warning
 from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.encoding import SQL_ASCII, UTF8
 from reconciler.postgres.engine import FORBIDDEN, sqlstate, translated
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.relation import find_relation
@@ -26,6 +27,7 @@ TABLE, PRIVILEGES = "table", "privileges"
 _MEND_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
 #: Where a mismatch names the setting, and it may as well be the column that is to be changed.
 _MEND_COLUMN = "set that otherwise, or change the column"
+_MEND_ENCODING = "restore a dump of it into a database that is created with ENCODING 'UTF8'"
 
 
 @dataclass(slots=True)
@@ -98,21 +100,26 @@ def _complete(found: TableFindings, settings: Settings) -> list[Finding]:
         "may use the columns that are there" if of_table else "may read and write what a pass does"
     )
     return [
-        *(of_table or [ok(TABLE, _fit(found.table, settings))]),
+        *(of_table or [_fit(found.table, settings)]),
         *(of_role or [ok(PRIVILEGES, rights)]),
     ]
 
 
-def _fit(table: MappedTable | None, settings: Settings) -> str:
+def _fit(table: MappedTable | None, settings: Settings) -> Finding:
     if table is None:  # nothing is wrong with it but that it cannot be read
-        return f"{settings.table} fits"
+        return ok(TABLE, f"{settings.table} fits")
     told = f"{table.full_name} fits: {_kind(table.id)} (key), {_kind(table.status)}"
     limit = settings.message_limit(table.error_message_length)
     if limit < settings.error_message_limit:
         told += f", messages are cut at {limit} characters"
     if not table.notes_keys:
         told += "; backfill --apply and plans need a key of type bigint, integer, uuid or text"
-    return told
+    if table.relation.encoding == SQL_ASCII:
+        told += "; the database's encoding is SQL_ASCII: rows with text that is not UTF-8 stay"
+        return warning(TABLE, told, _MEND_ENCODING)
+    if table.relation.encoding != UTF8:
+        told += f", characters that {table.relation.encoding} lacks are written as ?"
+    return ok(TABLE, told)
 
 
 def _kind(column: sa.Column[Any]) -> str:

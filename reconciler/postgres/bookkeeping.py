@@ -17,6 +17,7 @@ from reconciler.postgres.lease import lease_name
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.prune import Pruning
+from reconciler.postgres.ruled_out import RuledOut
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.unrecorded import NoHistory, NoLease
 
@@ -30,7 +31,7 @@ class OwnSchema:
     journals = True
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self._engine, self._ruled_out = engine, RuledOut()
 
     async def check(self, *, looping: bool) -> None:
         """Check that it can be used; `looping`: the lease too. Raises `DatabaseUnfit`."""
@@ -38,7 +39,7 @@ class OwnSchema:
 
     def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
         """Writes what it finishes into the journal."""
-        return PostgresStore(self._engine, table, window)
+        return PostgresStore(self._engine, table, window, ruled_out=self._ruled_out)
 
     def history(self, table_name: str, namespace: str, statuses: StatusValues) -> PassHistory:
         """The passes over a table and a namespace."""
@@ -59,14 +60,15 @@ class NoSchema:
     journals = False
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self._engine, self._ruled_out = engine, RuledOut()
 
     async def check(self, *, looping: bool) -> None:
         """There is nothing to check."""
 
     def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
         """The same guarded write, without its journal."""
-        return PostgresStore(self._engine, table, window, journalled=False)
+        ruled_out = self._ruled_out
+        return PostgresStore(self._engine, table, window, journalled=False, ruled_out=ruled_out)
 
     def history(self, table_name: str, namespace: str, statuses: StatusValues) -> NoHistory:  # noqa: ARG002
         """Of this process alone."""

@@ -12,6 +12,12 @@ from reconciler.postgres.tls import check_files, tls_trouble
 
 #: What asyncpg raises. The last where a server has said goodbye, but not yet hung up.
 DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+#: What is raised where the server has not answered, or not what the driver expects.
+SILENT = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
+class UnreadableUrl(Exception):
+    """asyncpg could not make sense of the URL."""
 
 
 class PoolerSafeDialect(PGDialect_asyncpg):
@@ -35,6 +41,9 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         try:
             return super().connect(*arguments, **parameters)
         except Exception as error:
+            if isinstance(error, ValueError) and not isinstance(error, (*DRIVERS_OWN, OSError)):
+                # Without asyncpg's words, which may repeat the password.
+                raise UnreadableUrl from None
             if trouble := tls_trouble(error, parameters["dsn"]):
                 raise trouble from error
             raise
@@ -76,6 +85,8 @@ def limits(*, lock: int, statement: int | None) -> str:
         "lock_timeout": lock,
         # Constants are written for it: without it a backslash in one would mean something.
         "standard_conforming_strings": "on",
+        # With it, types are shown in quotes, and none would be recognised.
+        "quote_all_identifiers": "off",
         "statement_timeout": statement,
     }
     given = [f"set_config('{n}', '{v}', true)" for n, v in settings.items() if v is not None]

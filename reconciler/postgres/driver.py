@@ -15,7 +15,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect
+from reconciler.postgres.dialect import DRIVERS_OWN, SILENT, PoolerSafeDialect
 
 # A plan for the arrays of this very batch takes longer to make, and to carry out, than one for any:
 # it counts on hundreds of rows where each is found by its key (PostgreSQL 18: a third of a write).
@@ -56,10 +56,15 @@ async def fetch(
     twentieth, and a named one would break behind a pooler.
     """
     async with transaction(engine, writing=writing) as driver:
-        rows: Sequence[asyncpg.Record] = await driver.fetch(
-            statement.sql, *statement.arguments(given)
-        )
-        return rows
+        return await fetch_within(driver, statement, given)
+
+
+async def fetch_within(
+    driver: Any, statement: Statement, given: Mapping[str, Any]
+) -> Sequence[asyncpg.Record]:
+    """Execute one statement in the transaction that the driver is in."""
+    rows: Sequence[asyncpg.Record] = await driver.fetch(statement.sql, *statement.arguments(given))
+    return rows
 
 
 async def fetch_alone(
@@ -89,7 +94,10 @@ async def fetch_alone(
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine, *, writing: bool) -> AsyncIterator[Any]:
-    """A transaction, begun and limited in one round trip; yields asyncpg's connection."""
+    """The driver's connection in a transaction, begun and limited in one round trip.
+
+    Whatever is raised in it rolls it back.
+    """
     access = _WRITING if writing else "READ ONLY"
     limits = cast("PoolerSafeDialect", engine.dialect).limits
     async with engine.connect() as connection:
@@ -100,7 +108,8 @@ async def transaction(engine: AsyncEngine, *, writing: bool) -> AsyncIterator[An
             await driver.execute("COMMIT")
         except BaseException as error:
             # Where the server has not answered, nobody knows what has become of the connection.
-            if not (isinstance(error, asyncpg.PostgresError) and await _rolled_back(driver)):
+            answered = isinstance(error, Exception) and not isinstance(error, SILENT)
+            if not (answered and await _rolled_back(driver)):
                 await connection.invalidate()
             raise
 

@@ -14,9 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect, limits
+from reconciler.postgres.dialect import DRIVERS_OWN, PoolerSafeDialect, UnreadableUrl, limits
 from reconciler.postgres.pooler_words import Refusal, known_refusal
-from reconciler.postgres.tables import OWN_SCHEMA
 from reconciler.stopping import ended
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
@@ -82,6 +81,8 @@ def _tell_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
             arguments["dsn"] = dsn if isinstance(dsn, str) else dsn()
         except ConfigurationError as error:  # a file that was there at the start: it may come back
             raise DatabaseUnusable(f"cannot connect to the database: {error}") from None
+        except ValueError:
+            raise UnreadableUrl from None
 
 
 @asynccontextmanager
@@ -132,7 +133,7 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
         refused = misconfigured or lasts or sqlstate(error).startswith(_REFUSALS)
         kind = DatabaseUnfit if refused else DatabaseUnusable
         raise kind(f"cannot {doing}: {_explain(error, source)}") from error
-    except ValueError:  # from asyncpg's reading of the URL; its words may repeat the password
+    except UnreadableUrl:
         raise DatabaseUnfit(
             f"cannot {doing}: {source} cannot be read; are special characters in it "
             "percent-encoded?"
@@ -143,24 +144,6 @@ def sqlstate(error: BaseException | None) -> str:
     """PostgreSQL's code for an error; empty if it is none of PostgreSQL's."""
     origin = getattr(error, "orig", None) or error
     return str(getattr(origin, "sqlstate", None) or "")
-
-
-# What one row's values, constraints or triggers can cause: data exception, integrity violation, and
-# PL/pgSQL's RAISE.
-_ROW_ERRORS = ("22", "23", "P0")
-
-
-def refusal_of_a_row(error: BaseException | None) -> str | None:
-    """The database's words, if a write failed for one of its rows, so that others can be written.
-
-    None where our own tables refuse it, e.g. because the pass is no longer in the history.
-    """
-    if error is None or not sqlstate(error).startswith(_ROW_ERRORS):
-        return None
-    if getattr(_origin(error), "schema_name", None) == OWN_SCHEMA:
-        return None
-    # Without the details: they may have the whole of the row.
-    return one_line(str(_origin(error).args[0]), 300)
 
 
 def is_race(error: BaseException | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import OldValues, RowId, RunRow
+from reconciler.postgres.encoding import shown
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.types import readable
@@ -37,9 +39,9 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
-    rows = await _read(engine, table, query)
+    rows, text = await _read(engine, table, query), partial(shown, codec=table.codec)
     return [
-        StoredRow(RunRow(*fields), running, status, completed, error)
+        StoredRow(table.make_row(*fields), running, text(status), completed, error and text(error))
         for *fields, running, status, completed, error in rows
     ]
 
@@ -55,13 +57,18 @@ async def old_values(
     given = sa.bindparam("ids", list(ids), type_=postgresql.ARRAY(table.id.type))
     query = sa.select(table.id, *_written(table)).where(table.id == sa.any_(given))
     rows = await _read(engine, table, query)
-    return {row_id: OldValues(status, ended, error) for row_id, status, ended, error in rows}
+    text = partial(shown, codec=table.codec)
+    return {
+        row_id: OldValues(status and text(status), ended, error and text(error))
+        for row_id, status, ended, error in rows
+    }
 
 
 def _written(table: MappedTable) -> list[sa.ColumnElement[Any]]:
     """What a pass writes, as it is; null where `reconciler migrate` has yet to add the column."""
     written = table.written()
-    return [written["status"], readable(written["completed_at"]), written["error_message"]]
+    status, error = table.read_text(written["status"]), table.read_text(written["error_message"])
+    return [status, readable(written["completed_at"]), error]
 
 
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> Sequence[Any]:

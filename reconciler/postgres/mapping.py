@@ -7,8 +7,9 @@ is not written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import RowId
+from reconciler.core.model import RowId, RunRow
 from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.encoding import decoded, python_codec, read_as_bytes, shown
 from reconciler.postgres.engine import translated
 from reconciler.postgres.relation import Relation, find_relation
 from reconciler.postgres.tables import TableMapping, is_running
@@ -109,6 +111,11 @@ class MappedTable:
         return self.relation.kind == "partitioned table"
 
     @property
+    def codec(self) -> str:
+        """Python's codec for the database's encoding."""
+        return python_codec(self.relation.encoding)
+
+    @property
     def error_message_length(self) -> int | None:
         """The column's own limit in characters; None if it has none."""
         column = self._optional(self.mapping.names.error_message)
@@ -176,15 +183,43 @@ class MappedTable:
         return isinstance(self.id.type, NOTABLE_KEYS)
 
     def select_rows(self) -> sa.Select[Any]:
-        """The columns of `RunRow`, in its order."""
+        """The columns of `RunRow`, in its order, for `make_row`."""
         return sa.select(
             self.id.label("id"),
             # Temporal refuses an empty workflow id, row by row.
-            sa.func.coalesce(as_text(self.workflow_id), "").label("workflow_id"),
-            as_text(self.run_id).label("run_id"),
+            self.read_text(sa.func.coalesce(as_text(self.workflow_id), "")).label("workflow_id"),
+            self.read_text(as_text(self.run_id)).label("run_id"),
             readable(self.created_at).label("created_at"),
-            as_text(self.namespace).label("namespace"),
+            self.read_text(as_text(self.namespace)).label("namespace"),
         ).select_from(self.table)
+
+    def read_text(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Text as it is read: as bytes where one row's text could fail the whole statement."""
+        if not read_as_bytes(self.relation.encoding):
+            return text
+        return sa.func.convert_to(text, self.relation.encoding, type_=sa.LargeBinary)
+
+    @property
+    def make_row(self) -> Callable[..., RunRow]:
+        """What makes a row of the columns that `select_rows` has read."""
+        return self._decoded_row if read_as_bytes(self.relation.encoding) else RunRow
+
+    def _decoded_row(
+        self,
+        row_id: RowId,
+        workflow_id: bytes,
+        run_id: bytes | None,
+        created_at: datetime | None,
+        namespace: bytes | None,
+    ) -> RunRow:
+        texts = (workflow_id, run_id, namespace)
+        cause = None
+        try:
+            named, run, space = (decoded(text, self.codec) for text in texts)
+        except UnicodeDecodeError as error:
+            named, run, space = map(shown, texts)
+            cause = f"its text is not {error.encoding}: {error.reason} in {named!r}"
+        return RunRow(row_id, named or "", run, created_at, space, cause)
 
     def _optional(self, name: str | None) -> sa.Column[Any] | None:
         """The column; None if there is none, or `reconciler migrate` has yet to add it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,8 +22,15 @@ _KINDS = {
     "m": "materialized view",
     "f": "foreign table",
 }
+# An AFTER trigger, of the table or of a partition, on UPDATE (16): neither BEFORE (2) nor INSTEAD
+# OF (64). Names of types are to come without quotes, also on connections that are not ours.
 _FIND = sa.text(
-    "SELECT c.oid, n.nspname, c.relname, c.relkind::text FROM pg_class c"
+    "SELECT c.oid, n.nspname, c.relname, c.relkind::text, EXISTS (SELECT FROM pg_trigger t"
+    "  WHERE t.tgrelid IN (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid))"
+    "  AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 82 = 16) AS triggers,"
+    " current_setting('server_encoding') AS encoding,"
+    " set_config('quote_all_identifiers', 'off', true)"
+    " FROM pg_class c"
     " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(:name)"
 )
 
@@ -36,6 +43,10 @@ class Relation:
     schema: str
     name: str
     kind: str
+    #: Whether triggers may change a row once it has been updated.
+    has_after_triggers: bool
+    #: The encoding of the database, by PostgreSQL's name for it.
+    encoding: str
 
     def why_no_table(self, full_name: str) -> str | None:
         """Why its rows are not its own, to be locked, written and found by a key; None if so."""
@@ -46,6 +57,21 @@ class Relation:
         )
 
 
+# How SQLAlchemy begins a parameter, which it replaces wherever it stands in a statement.
+_PARAMETER = "%("
+
+
+def check_names(mapping: TableMapping) -> None:
+    """Check that names mean in a statement what they say. Raises `DatabaseUnfit`."""
+    names = (getattr(mapping.names, field.name) for field in fields(mapping.names))
+    for name in (*names, mapping.where and mapping.where.column):
+        if name and _PARAMETER in name:
+            raise DatabaseUnfit(
+                f"{name!r} would be taken for a parameter of the statement: rename it, and set "
+                "RECONCILER_TABLE, _COLUMNS__* and _WHERE without %("
+            )
+
+
 def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
     """What the table's name stands for; None if for nothing."""
     quoted = quoted_name(connection.dialect, names)
@@ -53,7 +79,7 @@ def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
     if found is None:
         return None
     kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
-    return Relation(found.oid, found.nspname, found.relname, kind)
+    return Relation(found.oid, found.nspname, found.relname, kind, found.triggers, found.encoding)
 
 
 async def find_relation(
@@ -61,6 +87,7 @@ async def find_relation(
 ) -> tuple[Relation, sa.Table]:
     """The relation, and those columns of it that are mapped. Raises `DatabaseUnfit`."""
     names = mapping.names
+    check_names(mapping)
     relation = await connection.run_sync(look_up, names)
     if relation is None:
         raise DatabaseUnfit(

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import RunRow
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.types import as_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,10 @@ async def rows_by_namespace(
     Looks at the `among` rows with the lowest ids, and tells `limit` namespaces. Raises
     `DatabaseUnusable`.
     """
-    page = table.select_rows().where(table.is_running).order_by(table.id).limit(among).subquery()
-    name, count = _namespace(page.c.namespace, own).label("name"), sa.func.count().label("count")
+    named = as_text(table.namespace).label("named")
+    rows = table.select_rows().add_columns(named).where(table.is_running)
+    page = rows.order_by(table.id).limit(among).subquery()
+    name, count = _namespace(page.c.named, own).label("name"), sa.func.count().label("count")
     query = sa.select(name, count, sa.func.min(page.c.created_at)).group_by(name)
     query = query.order_by(count.desc(), name).limit(limit)
     with translated(f"read {table.full_name}", engine):
@@ -49,8 +52,8 @@ async def oldest_rows(
     `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
     """
     query = table.select_rows().where(table.is_running)
-    made, namespace = query.selected_columns.created_at, query.selected_columns.namespace
-    query = query.where(made.is_not(None), _namespace(namespace, own).in_(of))
+    made, named = query.selected_columns.created_at, as_text(table.namespace)
+    query = query.where(made.is_not(None), _namespace(named, own).in_(of))
     return await _read(engine, table, query.order_by(made).limit(limit))
 
 
@@ -71,4 +74,4 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
     with translated(f"read {table.full_name}", engine):
         async with engine.connect() as connection:
-            return [RunRow(*row) for row in (await connection.execute(query)).all()]
+            return [table.make_row(*row) for row in (await connection.execute(query)).all()]

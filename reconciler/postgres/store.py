@@ -6,22 +6,29 @@ Two statements, each in a short transaction of its own; nothing is open while Te
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Outcome, RowId, RunRow
 from reconciler.core.progress import Span
+from reconciler.core.text import one_line
 from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.errors import Unusable
 from reconciler.ports import Written
 from reconciler.postgres.driver import Statement, compiled, fetch
-from reconciler.postgres.engine import is_race, refusal_of_a_row, translated
+from reconciler.postgres.encoding import ASCII, is_plain, storable
+from reconciler.postgres.engine import translated
+from reconciler.postgres.guarded import Attempt, GuardedWrite
+from reconciler.postgres.halving import Halving
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.write import guarded_write, unjournalled_write
+from reconciler.postgres.ruled_out import RuledOut
+from reconciler.postgres.write import guarded_write
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
@@ -37,16 +44,24 @@ class PostgresStore:
         window: Window = EVERY,
         *,
         journalled: bool = True,
+        ruled_out: RuledOut | None = None,
     ) -> None:
-        """`journalled`: whether what is written is noted down, in our schema."""
+        """For one pass.
+
+        `journalled`: whether what is written is noted down, in our schema. `ruled_out` is kept
+        from pass to pass.
+        """
         self._engine, self._table, self._journalled = engine, table, journalled
         self._in_window = _in_window(table, window)
+        self._ruled_out = ruled_out or RuledOut()
+        self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
+        self._codec = table.codec
 
     @cached_property
-    def _write(self) -> Statement:
+    def _write(self) -> GuardedWrite:
         # Made when it is first needed: a dry run works on a table that lacks what it writes.
-        write = guarded_write if self._journalled else unjournalled_write
-        return compiled(write(self._table), self._engine)
+        write = compiled(guarded_write(self._table, journalled=self._journalled), self._engine)
+        return GuardedWrite(self._engine, self._table, write)
 
     @cached_property
     def _first_page(self) -> Statement:
@@ -72,10 +87,10 @@ class PostgresStore:
         Reads no more than `limit` rows in one statement, however few of them are in the window:
         a long statement would be as bad for production as a long transaction.
         """
-        rows: list[RunRow] = []
+        rows, make = list[RunRow](), self._table.make_row
         while len(rows) < limit:
             read = await self._read_page(after, until, limit)
-            rows += [RunRow(a, b, c, d, e) for a, b, c, d, e, in_window in read if in_window]
+            rows += [make(a, b, c, d, e) for a, b, c, d, e, in_window in read if in_window]
             if len(read) < limit:
                 break
             after = read[-1][0]
@@ -123,28 +138,46 @@ class PostgresStore:
         """Finish those rows that are still running with the run id that was seen; journal them.
 
         Does not wait for a row that another transaction has locked: whoever locked it is writing
-        it, and if not, the next pass will.
+        it, and if not, the next pass will. Rows that the database refused before are tried after
+        the others, and apart from them. Raises `DatabaseUnusable` if nothing was committed;
+        otherwise what it returns has the failure.
         """
-        try:
-            with translated(f"write {self._table.full_name}"):
-                given = _arrays(pass_id, outcomes)
-                rows = await fetch(self._engine, self._write, given, writing=True)
-                return Written(frozenset(id_ for (id_,) in rows))
-        except Exception as error:
-            refusal, lost = refusal_of_a_row(error.__cause__), is_race(error.__cause__)
-            if refusal is None and not lost:
-                raise
-            if len(outcomes) == 1:
-                return Written(frozenset(), {outcomes[0].row.id: refusal} if refusal else {})
-            return await self._finish_in_halves(pass_id, outcomes)
+        attempt = partial(self._attempt, pass_id)
+        written, refused, untried = set[RowId](), dict[RowId, str](), set[RowId]()
+        failure: Unusable | None = None
+        for batch, hopeful in self._ruled_out.apart(outcomes):
+            if failure is not None:
+                untried.update(outcome.row.id for outcome in batch)
+                continue
+            done = await self._halving.write(attempt, batch, hopeful=hopeful)
+            ids = [outcome.row.id for outcome in batch]
+            written.update(ids[place] for place in done.written)
+            refused |= {ids[place]: why for place, why in done.refused.items()}
+            untried.update(ids[place] for place in done.untried)
+            self._ruled_out.note(ids, done)
+            failure = done.failure
+        if failure is not None and not written and not refused:
+            raise failure
+        return Written(frozenset(written), refused, frozenset(untried), failure)
 
-    async def _finish_in_halves(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-        # One row that the database refuses must not keep the rest of its batch from being
-        # written: halving finds it in a few statements.
-        middle = len(outcomes) // 2
-        first = await self.finish_if_running(pass_id, outcomes[:middle])
-        second = await self.finish_if_running(pass_id, outcomes[middle:])
-        return Written(first.ids | second.ids, {**first.refused, **second.refused})
+    def _messages(self, outcomes: Sequence[Outcome]) -> list[str | None]:
+        """As the column takes them, which may have changed since the start."""
+        messages, longest = [o.error_message for o in outcomes], self._table.error_message_length
+        if longest is not None:
+            messages = [message and _cut(message, longest) for message in messages]
+        if is_plain("".join(filter(None, messages))):
+            return messages
+        return [message and storable(message, self._codec) for message in messages]
+
+    async def _attempt(self, pass_id: str, outcomes: Sequence[Outcome]) -> Attempt:
+        try:
+            return await self._write.run(_arrays(pass_id, outcomes, self._messages(outcomes)))
+        except asyncpg.UntranslatableCharacterError:
+            # Python's codec has a character that the server's has not.
+            if self._codec == ASCII:
+                raise
+            self._codec = ASCII
+            return await self._attempt(pass_id, outcomes)
 
 
 def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
@@ -172,7 +205,13 @@ def _count(page: sa.Subquery, table: MappedTable) -> sa.Select[Any]:
     )
 
 
-def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
+def _cut(message: str, longest: int) -> str:
+    return message if len(message) <= longest else one_line(message, longest)
+
+
+def _arrays(
+    pass_id: str, outcomes: Sequence[Outcome], messages: Sequence[str | None]
+) -> Mapping[str, Any]:
     return {
         "pass_id": UUID(pass_id),
         "given_id": [o.row.id for o in outcomes],
@@ -181,7 +220,7 @@ def _arrays(pass_id: str, outcomes: Sequence[Outcome]) -> Mapping[str, Any]:
         "given_namespace": [o.row.namespace for o in outcomes],
         "given_created_at": [o.row.created_at for o in outcomes],
         "given_status": [o.status for o in outcomes],
-        "given_message": [o.error_message for o in outcomes],
+        "given_message": messages,
         "given_evidence": [o.temporal_status for o in outcomes],
         "given_final_run_id": [o.final_run_id for o in outcomes],
         "given_close_time": [o.completed_at for o in outcomes],

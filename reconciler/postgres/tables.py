@@ -239,8 +239,10 @@ def is_running(status: sa.ColumnElement[Any], running: Sequence[str]) -> sa.Colu
 def _constant(value: str) -> sa.ColumnElement[Any]:
     """The value as SQL, whatever the server takes a backslash in a plain constant for."""
     quoted = "'" + value.replace("'", "''") + "'"
-    escaped = "E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
-    return sa.literal_column(escaped)
+    if "\\" in value or "%(" in value:
+        # The latter is how SQLAlchemy begins a parameter, wherever it stands.
+        quoted = "E" + quoted.replace("\\", "\\\\").replace("%(", "%\\x28")
+    return sa.literal_column(quoted)
 
 
 def written_by(pass_id: UUID) -> sa.Select[Any]:

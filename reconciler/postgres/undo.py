@@ -7,7 +7,8 @@ it, where both are. So whatever a column can hold is put back exactly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
-from reconciler.postgres.engine import is_race, refusal_of_a_row, translated
+from reconciler.postgres.driver import compiled
+from reconciler.postgres.engine import translated
+from reconciler.postgres.guarded import Attempt, GuardedWrite, what_was_done
+from reconciler.postgres.halving import Halving
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
 from reconciler.postgres.write import labelled
@@ -34,10 +38,12 @@ class PostgresUndo:
 
     def __init__(self, engine: AsyncEngine, table: MappedTable) -> None:
         self._engine, self._table = engine, table
+        self._halving = Halving(f"write {table.full_name}")
 
     @cached_property
-    def _write(self) -> sa.Select[Any]:
-        return restoring_write(self._table)
+    def _write(self) -> GuardedWrite:
+        write = compiled(restoring_write(self._table), self._engine)
+        return GuardedWrite(self._engine, self._table, write)
 
     async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
         """The next changes of a pass, newest first, each of another row."""
@@ -66,28 +72,26 @@ class PostgresUndo:
         """Put back, and journal as changes of `pass_id`, the rows that are as they were left.
 
         Does not wait for a row that another transaction has locked: whoever locked it is writing
-        it.
+        it. Raises `DatabaseUnusable` if nothing was committed; otherwise what it returns has the
+        failure.
         """
-        given = {"pass_id": UUID(pass_id), "ids": list(of)}
-        try:
-            with translated(f"write {self._table.full_name}"):
-                async with self._engine.begin() as connection:
-                    result = await connection.execute(self._write, given)
-                    return Restored({row.change_id: row.new_status for row in result})
-        except Exception as error:
-            refusal, lost = refusal_of_a_row(error.__cause__), is_race(error.__cause__)
-            if refusal is None and not lost:
-                raise
-            if len(of) == 1:
-                return Restored({}, {of[0]: refusal} if refusal else {})
-            return await self._restore_in_halves(pass_id, of)
+        done = await self._halving.write(partial(self._attempt, UUID(pass_id)), of)
+        if done.failure is not None and not done.written and not done.refused:
+            raise done.failure
+        return Restored(
+            {of[place]: status or "" for place, status in done.written.items()},
+            {of[place]: why for place, why in done.refused.items()},
+            frozenset(of[place] for place in done.untried),
+            done.failure,
+        )
 
-    async def _restore_in_halves(self, pass_id: str, of: Sequence[int]) -> Restored:
-        # One row that the database refuses must not keep the others from being put back.
-        middle = len(of) // 2
-        first = await self.restore(pass_id, of[:middle])
-        second = await self.restore(pass_id, of[middle:])
-        return Restored({**first.statuses, **second.statuses}, {**first.refused, **second.refused})
+    async def _attempt(self, pass_id: UUID, of: Sequence[int]) -> Attempt:
+        attempt = await self._write.run({"pass_id": pass_id, "ids": list(of)})
+        places = {change: place for place, change in enumerate(of)}
+        return Attempt(
+            {places[change]: status for change, status in attempt.written.items()},
+            {places[change]: why for change, why in attempt.spoiled.items()},
+        )
 
     async def _read(
         self, query: sa.Select[Any], given: Mapping[str, Any] | None = None
@@ -103,7 +107,7 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
     """An undo's write, a compare-and-set like a pass's: lock what is as it was left, put it back.
 
     As there, the guard stands twice: `locked` evaluates it on the newest version of each row, and
-    the update repeats the promise. Yields the changes undone, and the status each row got back.
+    the update repeats the promise. Yields `what_was_done`.
     """
     row = _undone.c
     as_left = sa.and_(
@@ -129,11 +133,16 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
             row.row_id,
             row.workflow_id,
             row.run_id,
+            table.id.label("id"),
+            row.old_status.label("wanted"),
         )
         .cte("restored")
     )
-    journalled = _journal(table, restored)
-    return sa.select(restored.c.change_id, restored.c.new_status).add_cte(journalled)
+    keys = table.relation.has_after_triggers
+    query = what_was_done(
+        locked, restored, attrgetter("c.change_id"), restored.c.wanted, keys=keys, told=True
+    )
+    return query.add_cte(_journal(table, restored))
 
 
 def _same_row(table: MappedTable) -> sa.ColumnElement[bool]:
@@ -155,7 +164,7 @@ def _has_values(table: MappedTable, *values: sa.ColumnElement[Any]) -> sa.Column
 
 
 def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
-    names = [column.name for column in restored.c if column.name != "change_id"]
+    names = [c.name for c in restored.c if c.name not in ("change_id", "id", "wanted")]
     told: dict[str, sa.ColumnElement[Any]] = {
         "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.identity),

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from reconciler.postgres.guarded import what_was_done
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import changes
 from reconciler.postgres.types import as_stored, readable
@@ -26,24 +27,13 @@ _SLACK = sa.literal_column(f"interval '{SLACK.total_seconds():.0f} seconds'", sa
 _STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
 
 
-def guarded_write(table: MappedTable) -> sa.Select[Any]:
+def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
     """A pass's write: lock what is still as it was seen, finish it, journal it.
 
     The guard stands twice. In `locked` it is evaluated on the newest version of each row, and the
     old values come from there; in `finished` it repeats the promise next to the UPDATE, where
-    whoever edits it will see it.
-    """
-    finished = finish_given(table)
-    return sa.select(finished.c.id).add_cte(_journal(table, finished))
-
-
-def unjournalled_write(table: MappedTable) -> sa.Select[Any]:
-    """The same where there is no journal."""
-    return sa.select(finish_given(table).c.id)
-
-
-def finish_given(table: MappedTable) -> sa.CTE:
-    """The write without its journal: what it has finished, with old, new and given values.
+    whoever edits it will see it. Rows are told apart by their place in the batch: a trigger may
+    change the key, and a key may be NaN.
 
     Everything the journal needs comes along from step to step. Joined in the end it would cost
     five times as much: PostgreSQL does not know how few rows a step yields, and compares each with
@@ -60,7 +50,7 @@ def finish_given(table: MappedTable) -> sa.CTE:
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
     )
-    return (
+    finished = (
         table.update(locked.c.status, locked.c.close_time, locked.c.message)
         .where(_as_seen(table, locked))
         .returning(
@@ -70,6 +60,14 @@ def finish_given(table: MappedTable) -> sa.CTE:
         )
         .cte("finished")
     )
+    keys, wanted = table.relation.has_after_triggers, finished.c.status
+    query = what_was_done(locked, finished, _index, wanted, keys=keys)
+    return query.add_cte(_journal(table, finished)) if journalled else query
+
+
+def _index(rows: sa.CTE) -> sa.ColumnElement[Any]:
+    """The place in the batch, counted from 0 as Python does."""
+    return rows.c.place - sa.literal_column("1", sa.BigInteger)
 
 
 def own_row_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
@@ -206,7 +204,9 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
         *(sa.column(name, sa.Text) for name in names),
         *(sa.column(name, _TIME) for name in times),
     ]
-    return sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+    unnested = sa.func.unnest(*arrays)
+    given = unnested.table_valued(*columns, with_ordinality="place", name="given")
+    return given.render_derived()
 
 
 def _as_seen(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:

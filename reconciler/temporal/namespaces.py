@@ -111,6 +111,8 @@ class NamespacesProbe:
 
         Raises `TemporalUnusable` if it is neither about this row nor about such a namespace.
         """
+        if row.unreadable is not None:
+            return Unknown(row.unreadable)
         name = row.namespace or self._rpc.namespace
         probe = await self._probe_of(name)
         if isinstance(probe, Unknown):

@@ -229,7 +229,7 @@ async def noticed(running: Daemon) -> bool:
 
 @pytest.mark.timeout(600)
 async def test_a_statement_that_takes_too_long(stage: Stage, tmp_path: Path) -> None:
-    """And as with every pass that fails: it is recorded, and the heartbeat stays where it was."""
+    """Even without a row in it. The pass fails: it is recorded, and the heartbeat stays."""
     heartbeat = "SELECT max(finished_at) AS at FROM reconciler.passes WHERE outcome = 'ok'"
     async with daemon(stage.command(tmp_path)) as running:
         await eventually(running.holds)
@@ -240,7 +240,7 @@ async def test_a_statement_that_takes_too_long(stage: Stage, tmp_path: Path) -> 
         )
         await stage.fetch(
             "CREATE TRIGGER too_long BEFORE UPDATE ON workflow_executions"
-            " FOR EACH ROW EXECUTE FUNCTION too_long()"
+            " FOR EACH STATEMENT EXECUTE FUNCTION too_long()"
         )
         try:
             workflow_id = await stage.insert_closed()

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from reconciler import reconcile as pass_module
 from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow
 from reconciler.core.report import PassReport
+from reconciler.errors import DatabaseUnusable
 from reconciler.pass_log import PassLog
 from reconciler.ports import Observer, Written
 from reconciler.settle import MAX_PAUSE, Settler
@@ -135,3 +137,32 @@ async def test_rows_are_written_in_one_statement() -> None:
 
     assert store.statements == 1
     assert [outcome.row.id for outcome in recorder.written] == [1, 2, 3, 4, 5]
+
+
+class HalfStore(MemoryStore):
+    """Writes the first row, is refused the second, and loses the database at the third."""
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        first, second, *others = [outcome.row.id for outcome in outcomes]
+        failure = DatabaseUnusable("connection lost")
+        return Written(frozenset([first]), {second: "no"}, frozenset(others), failure)
+
+
+async def test_what_was_written_before_the_database_was_lost_is_counted_logged_and_told() -> None:
+    recorder = Recorder()
+    settling = settler(HalfStore(), Clock(), recorder)
+
+    with capture_logs() as lines, pytest.raises(DatabaseUnusable, match="connection lost"):
+        await settling.settle([finish(row) for row in rows(5)])
+
+    report = settling.report
+    assert (report.changed, report.unknown, report.lost_races) == (1, 1, 0)
+    assert [outcome.row.id for outcome in recorder.written] == [1]
+    assert [line["event"] for line in lines] == ["finished", "refused by the database"]
+
+
+async def test_a_pass_reports_what_it_wrote_before_the_database_was_lost() -> None:
+    report = await reconcile(HalfStore(rows(5)), scripted(closed()))
+
+    assert (report.outcome, report.error) == ("aborted", "connection lost")
+    assert (report.changed, report.unknown, report.lost_races) == (1, 1, 0)

@@ -194,3 +194,16 @@ async def test_the_database_is_left_alone_for_a_while_after_each_write(
     await undo(FakeJournal(5), batch_size=2)
 
     assert [len(restored.statuses) for restored in writes] == [2, 2, 1]
+
+
+async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> None:
+    class Half(FakeJournal):
+        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+            first, second, *others = of
+            failure = DatabaseUnusable("connection lost")
+            return Restored({first: "running"}, {second: "no"}, frozenset(others), failure)
+
+    done = await undo(Half(5), batch_size=4)
+
+    assert (done.outcome, done.error) == (PassOutcome.ABORTED, "connection lost")
+    assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {Kept.REFUSED: 1})

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from reconciler.postgres.driver import Statement, compiled, fetch
-from reconciler.postgres.engine import refusal_of_a_row
+from reconciler.postgres.rejection import words_of
 from tests.conftest import Database
 from tests.factories import outcome
 from tests.integration.postgres.test_write import begin_pass, insert, store_of
@@ -116,7 +116,7 @@ async def test_after_a_statement_that_was_refused_the_connection_goes_on(
     with pytest.raises(asyncpg.DivisionByZeroError) as refused:
         await read(database, bare("SELECT 1 / 0"))
 
-    assert refusal_of_a_row(refused.value) == "division by zero"
+    assert words_of(refused.value) == "division by zero"
     assert await pooled_process(database) == before
 
 

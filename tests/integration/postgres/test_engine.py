@@ -154,6 +154,20 @@ async def test_a_database_that_cannot_be_had(url: str, message: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+async def test_a_url_that_cannot_be_read_is_told_as_such() -> None:
+    engine = open_engine("postgresql://u:se[cret@h/db")
+
+    with pytest.raises(DatabaseUnusable, match="DATABASE_URL cannot be read") as refused:
+        await use(engine)
+
+    assert "cret" not in str(refused.value)
+
+
+def test_a_bug_is_not_blamed_on_the_url() -> None:
+    with pytest.raises(ValueError, match="a bug"), translated("go on"):
+        raise ValueError("a bug")
+
+
 async def test_no_such_database(postgres_url: str) -> None:
     engine = open_engine(with_database(postgres_url, "nowhere"))
 

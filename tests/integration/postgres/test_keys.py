@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 import pytest
 
 from reconciler.core.model import RunRow
+from reconciler.core.report import PassReport
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database
-from tests.factories import outcome
+from tests.factories import NOW, outcome
 
 SOME = UUID("01a213b5-697d-7cfc-bf26-de369cbc1bbd")
 
@@ -58,3 +60,43 @@ async def test_what_our_own_tables_refuse_is_not_blamed_on_the_rows(database: Da
         await store.finish_if_running(str(SOME), [outcome(row) for row in rows])
 
     assert [(await database.row(int(str(row.id))))["status"] for row in rows] == ["running"] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "using"),
+    [("bigint[]", "ARRAY[id]"), ("jsonb", "to_jsonb(id)"), ("bit(8)", "id::int::bit(8)")],
+)
+async def test_a_key_that_rows_cannot_be_told_apart_by_is_refused_at_the_start(
+    database: Database, kind: str, using: str
+) -> None:
+    await retyped(database, kind, using)
+
+    with pytest.raises(DatabaseUnfit, match=f"column id of .* is of type {re.escape(kind)}"):
+        await database.table()
+
+
+@pytest.mark.parametrize(
+    ("kind", "using"),
+    [
+        *[("numeric", "id + 0.50"), ("float8", "id"), ("date", "'2026-01-01'::date + id::int")],
+        *[("timestamptz", "now() + id * interval '1 s'"), ("inet", "'10.0.0.0'::inet + id")],
+        *[("bytea", "decode(lpad(id::text, 4, '0'), 'hex')"), ("char(9)", "id::char(9)")],
+        *[("smallint", "id")],
+    ],
+)
+async def test_rows_with_keys_of_any_other_type_are_written(
+    database: Database, kind: str, using: str
+) -> None:
+    for _ in range(5):
+        await database.insert("wf", "r")
+    await retyped(database, kind, using)
+    store = PostgresStore(database.engine, await database.table())
+    until = await store.last_running()
+    assert until is not None
+    rows = await store.scan_running(None, until, 10)
+    report = PassReport(str(SOME), "once", dry_run=False, started_at=NOW)
+    await database.history().on_start(report)
+
+    done = await store.finish_if_running(report.pass_id, [outcome(row) for row in rows])
+
+    assert len(done.ids) == len(rows) == 5
