@@ -6,7 +6,7 @@ Ids are numbers or text there; the table's own type tells which text is a UUID.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from reconciler.core.model import MISSING_REASONS, LeaveReason, RowId
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.window import Spread
+from reconciler.errors import DatabaseUnfit
 
 _Json = Mapping[str, Any]
 
@@ -35,6 +36,26 @@ def from_json(cursor: _Json, read_id: Callable[[Any], RowId]) -> Progress:
         again=[_span_from_json(span, read_id) for span in cursor["again"]],
         looks_again=cursor["looks_again"],
     )
+
+
+def restore(
+    report: PassReport,
+    cursor: _Json,
+    read_id: Callable[[Any], RowId],
+    written: Iterable[tuple[str, int]],
+) -> None:
+    """Give a report the progress and the counts of the pass that it resumes.
+
+    Raises `DatabaseUnfit` if they were noted down by a version that says it in other words.
+    """
+    try:
+        report.progress = from_json(cursor, read_id)
+        restore_counts(report, cursor["counts"], dict(written))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatabaseUnfit(
+            f"cannot resume pass {report.pass_id}: another version of reconciler has noted down "
+            f"how far it came, or the key had another type ({error!r}): use --restart"
+        ) from error
 
 
 def restore_counts(report: PassReport, told: _Json, written: Mapping[str, int]) -> None:

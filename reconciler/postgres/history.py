@@ -26,7 +26,7 @@ from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnusable, Unusable
 from reconciler.ports import Heartbeat, Observer
-from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
+from reconciler.postgres.checkpoint import restore, to_json
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.tables import is_good, passes, written_by
@@ -191,10 +191,10 @@ class PassHistory(Observer):
                 written = await connection.execute(written_by(row.id))
                 report = PassReport(str(row.id), row.mode, dry_run=False, started_at=row.started_at)
                 report.asked, report.resumed = row.asked, True
-                report.progress = from_json(row.cursor, table.read_id)
                 # What came after the last page has cost time and calls all the same.
                 spent = {name: row.report[name] for name in ("duration_seconds", "rpcs")}
-                restore_counts(report, row.cursor["counts"] | spent, dict(written.all()))
+                counts = row.cursor["counts"] | spent
+                restore(report, {**row.cursor, "counts": counts}, table.read_id, written.all())
                 return report
 
     async def give_up(self, mode: str, asked: Mapping[str, Any]) -> None:

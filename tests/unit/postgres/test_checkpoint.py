@@ -16,7 +16,8 @@ from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import Spread
-from reconciler.postgres.checkpoint import from_json, restore_counts, to_json
+from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.checkpoint import from_json, restore, restore_counts, to_json
 from tests.factories import NOW, finish, row
 
 UUIDS = [UUID(int=number) for number in (1, 2, 3, 4)]
@@ -121,3 +122,21 @@ def test_counts_go_on_from_there() -> None:
 
     assert after.left[LeaveReason.OPEN] == 2
     assert after.missing[LeaveReason.EXPIRED].rows == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rest": {"after": None, "until": "not a number"}},
+        {"again": [{"until": 5}]},
+        {"counts": {"left": {"waiting_for_callback": 1}}},
+        {"counts": None},
+    ],
+    ids=["key of another type", "fields that are missing", "a reason of later", "no counts"],
+)
+def test_what_another_version_has_noted_down_is_refused_in_one_line(change: Any) -> None:
+    begun = PassReport("p-1", "backfill", dry_run=False, started_at=NOW)
+    cursor = {**to_json(Progress(Span(None, 5))), "counts": begun.as_json(StatusValues())}
+
+    with pytest.raises(DatabaseUnfit, match=r"cannot resume pass p-1: .*use --restart"):
+        restore(begun, {**cursor, **change}, int, [])
