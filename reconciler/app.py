@@ -19,12 +19,13 @@ from reconciler.core.window import EVERY, Window
 from reconciler.keeper import this_process
 from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
-from reconciler.ports import Lease, Observer
+from reconciler.ports import Lease, Observer, Store
 from reconciler.postgres.bookkeeping import Bookkeeping, History, bookkeeping
 from reconciler.postgres.clock import DatabaseClock
 from reconciler.postgres.engine import forget_connections, using_engine
 from reconciler.postgres.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.remapped import RemappedStore
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
 from reconciler.reconcile import run_pass
@@ -83,7 +84,10 @@ class App:
         """One pass over every running row; `report` is the one to fill in."""
         options = self.settings.pass_options(mode, dry_run=dry_run)
         report = report or options.new_report(self.clock.now())
-        return await self._run(self.store(), options, self._pass_log, observers, report)
+        store = RemappedStore(
+            self._engine, self.table.mapping, self._books.store, writing=not dry_run
+        )
+        return await self._run(store, options, self._pass_log, observers, report)
 
     async def run_backfill(
         self,
@@ -99,7 +103,7 @@ class App:
 
     async def _run(
         self,
-        store: PostgresStore,
+        store: Store,
         options: PassOptions,
         pass_log: PassLog,
         others: Sequence[Observer],

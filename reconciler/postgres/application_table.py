@@ -15,7 +15,7 @@ from alembic.operations import Operations
 from alembic.util import CommandError
 
 from reconciler.errors import DatabaseUnfit
-from reconciler.postgres.relation import look_up, quoted_name
+from reconciler.postgres.relation import check_names, look_up, quoted_name
 from reconciler.postgres.running_index import (
     MARK,
     statements_for_new_table,
@@ -52,6 +52,7 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
 
     Raises `DatabaseUnfit` on what is no table, or has not the columns that an index would be on.
     """
+    check_names(mapping)
     names, inspector = mapping.names, sa.inspect(connection)
     relation = look_up(connection, names)
     if relation is not None and (why_not := relation.why_no_table(names.full_name)):

@@ -73,6 +73,26 @@ async def unfillable(
         )
 
 
+# Those on UPDATE, which is a write's command.
+_RULES = sa.text(
+    "SELECT rulename::text FROM pg_rewrite WHERE ev_class = :oid AND ev_type = '2'"
+    " AND ev_enabled IN ('O', 'A') ORDER BY 1"
+)
+
+
+async def rewritten(
+    connection: AsyncConnection, relation: Relation, names: TableNames
+) -> AsyncIterator[str]:
+    """A line if PostgreSQL would rewrite the write, which it refuses to do for most rules."""
+    if rules := (await connection.scalars(_RULES, {"oid": relation.oid})).all():
+        table = quoted_name(connection.dialect, names)
+        rule = connection.dialect.identifier_preparer.quote(rules[0])
+        yield (
+            f"rules on UPDATE of {names.full_name} ({', '.join(rules)}) do not go with the guarded "
+            f"write: use a trigger instead, and DROP RULE {rule} ON {table}"
+        )
+
+
 def _is_known(column: sa.Column[Any]) -> bool:
     return not isinstance(column.type, sa.types.NullType)
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.fit import odd_types, setting_of, unfillable, unfit_values
+from reconciler.postgres.fit import odd_types, rewritten, setting_of, unfillable, unfit_values
 from reconciler.postgres.relation import Relation, quoted_name
 from reconciler.postgres.tables import TableMapping, TableNames
 
@@ -98,6 +98,7 @@ async def find_mismatches(
     of_table += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
     if needs.writing:
         of_table += [line async for line in unfillable(connection, relation, names)]
+        of_table += [line async for line in rewritten(connection, relation, names)]
     of_table += [line async for line in _key(connection, relation, table, needs.mapping.names)]
     of_role = [line async for line in _hidden_rows(connection, relation, needs)]
     of_role += [line async for line in _privileges(connection, relation, table, needs)]

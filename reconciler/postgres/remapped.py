@@ -1,0 +1,49 @@
+"""The table as it is when a pass begins: a loop runs for months, and columns change meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.model import Outcome, RowId, RunRow
+from reconciler.ports import Written
+from reconciler.postgres.mapping import MappedTable, map_table
+from reconciler.postgres.store import PostgresStore
+from reconciler.postgres.tables import TableMapping
+
+
+class RemappedStore:
+    """Implements `Store` for one pass; maps the table before anything else is done with it.
+
+    What does not fit any more ends the pass, with the words that a start has for it.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        mapping: TableMapping,
+        make: Callable[[MappedTable], PostgresStore],
+        *,
+        writing: bool,
+    ) -> None:
+        self._engine, self._mapping, self._make, self._writing = engine, mapping, make, writing
+        self._made: PostgresStore | None = None
+
+    async def last_running(self) -> RowId | None:
+        """As `PostgresStore` does, and so are the others."""
+        return await (await self._store()).last_running()
+
+    async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
+        """As above."""
+        return await (await self._store()).scan_running(after, until, limit)
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        """As above."""
+        return await (await self._store()).finish_if_running(pass_id, outcomes)
+
+    async def _store(self) -> PostgresStore:
+        if self._made is None:
+            table = await map_table(self._engine, self._mapping, writing=self._writing)
+            self._made = self._make(table)
+        return self._made
