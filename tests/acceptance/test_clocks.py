@@ -18,7 +18,7 @@ from tests.host_clock import host_clock, needs_faketime
 from tests.polling import eventually
 from tests.world import World
 
-pytestmark = [needs_faketime, pytest.mark.timeout(120)]
+pytestmark = [needs_faketime, pytest.mark.timeout(600)]
 
 DIFFERS = "this host's clock and the database's differ: passes go by the database's"
 YEARS = timedelta(days=20 * 365)
