@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hypothesis import example, given
@@ -34,7 +34,7 @@ MORE: dict[str, tuple[timedelta, Observation]] = {
 }
 ENDS = (
     *("of itself", "killed before", "killed after", "stopped", "stopped twice", "away"),
-    *("no database", "no answer"),
+    *("no database", "no answer", "half a batch"),
 )
 
 
@@ -73,10 +73,13 @@ class Store(MemoryStore):
             raise Killed
         if process.comes("no database"):
             raise DatabaseUnusable("away")
-        self.tried.update(outcome.row.id for outcome in outcomes)
+        cut_off = process.comes("half a batch")
+        tried = outcomes[: len(outcomes) // 2] if cut_off else outcomes
+        untried = frozenset(outcome.row.id for outcome in outcomes[len(tried) :])
+        self.tried.update(outcome.row.id for outcome in tried)
         free = [
             outcome
-            for outcome in outcomes
+            for outcome in tried
             if self.tried[outcome.row.id] > 1 or "locked" not in kinds[int(str(outcome.row.id)) - 1]
         ]
         written = await process.table.store.finish_if_running(pass_id, free)
@@ -86,7 +89,8 @@ class Store(MemoryStore):
             raise Killed
         if process.comes("no answer"):
             raise DatabaseUnusable("the connection broke off")
-        return written
+        failure = DatabaseUnusable("away") if cut_off else None
+        return replace(written, untried=untried, failure=failure)
 
 
 class Twice(Probe):
