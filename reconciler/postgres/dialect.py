@@ -37,8 +37,8 @@ class PoolerSafeDialect(PGDialect_asyncpg):
 
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
         """Connect; tell apart from a server that is away one that TLS will never get through to."""
-        check_files(parameters["dsn"])
         try:
+            check_files(parameters["dsn"])
             return super().connect(*arguments, **parameters)
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, (*DRIVERS_OWN, OSError)):

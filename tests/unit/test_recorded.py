@@ -69,12 +69,13 @@ async def test_one_that_is_stopped_meanwhile_is_a_pass_that_was_stopped() -> Non
     assert heard.ended == [new]
 
 
-async def test_a_bug_is_no_end_of_a_pass() -> None:
-    heard = Recorder()
+async def test_a_bug_ends_the_pass_and_is_raised() -> None:
+    heard, new = Recorder(), report()
 
     async def read() -> datetime:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await reading_clock(report(), [heard], read)
-    assert heard.ended == []
+        await reading_clock(new, [heard], read)
+    assert heard.ended == [new]
+    assert new.error == "internal error: ZeroDivisionError()"
