@@ -78,6 +78,23 @@ async def test_what_is_not_for_all_is_found_out_row_by_row(bad: Collection[int])
     assert done.refused.keys() == set(range(BATCH)) - done.written.keys()
 
 
+async def test_where_some_could_be_written_the_others_are_worth_more_statements() -> None:
+    good = {*range(125), *range(125, BATCH, 75)}
+
+    done = await write(Server(of_rows(set(range(BATCH)) - good)))
+
+    assert done.written.keys() == good
+
+
+async def test_what_a_function_raises_is_a_rule_even_if_it_raises_it_without_rows() -> None:
+    why = error(asyncpg.InsufficientPrivilegeError)
+    setattr(why, "context", "PL/pgSQL function audit() line 1 at SQL statement")  # noqa: B010
+
+    done = await write(Server(lambda _: why), 3)
+
+    assert (len(done.refused), done.failure) == (3, None)
+
+
 @pytest.mark.parametrize("good", range(0, 50, 7))
 async def test_of_fifty_rows_each_is_tried(good: int) -> None:
     done = await write(Server(of_rows(set(range(50)) - {good})), 50)
