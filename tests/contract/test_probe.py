@@ -19,14 +19,16 @@ from reconciler.temporal.rpc import Rpc
 from tests.fakes import ScriptedProbe
 
 OPEN = f"open-{uuid4().hex}"
+#: When the row of every test was created: a workflow may start up to an hour later.
+CREATED = datetime.now(UTC)
 
 
 def row(workflow_id: str) -> RunRow:
-    return RunRow(1, workflow_id, None, datetime.now(UTC))
+    return RunRow(1, workflow_id, None, CREATED)
 
 
 def probe_of(client: Client) -> Probe:
-    return NamespacesProbe(Rpc(client, RateLimiter(0)), timedelta(minutes=1))
+    return NamespacesProbe(Rpc(client, RateLimiter(0)), timedelta(hours=1))
 
 
 @pytest.fixture

@@ -218,11 +218,16 @@ async def test_what_is_in_doubt_is_asked_about_without_rows() -> None:
 
 async def test_a_connection_that_is_lost_leaves_what_was_written_and_what_was_not_tried() -> None:
     lost: Exception = asyncpg.ConnectionDoesNotExistError("closed")
+    carried_out = False
 
     def rejects(items: Sequence[int]) -> Exception | None:
-        if len(server.statements) > 3:
+        nonlocal carried_out
+        if carried_out:
             return lost
-        return error(asyncpg.RaiseError) if 3 in items else None
+        if 3 in items:
+            return error(asyncpg.RaiseError)
+        carried_out = True
+        return None
 
     server = Server(rejects)
 
