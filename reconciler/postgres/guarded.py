@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any
 
 import asyncpg
@@ -62,12 +61,13 @@ class GuardedWrite:
         """What was written. Raises `_Spoiled`, to roll it back."""
         (done,) = await fetch_within(driver, self._statement, given)
         numbers = done["numbers"] or ()
-        written = dict(zip(numbers, done["wanted"] or repeat(None), strict=False))
+        wanted = done.get("wanted")
+        written = dict(zip(numbers, wanted, strict=True)) if wanted else dict.fromkeys(numbers)
         spoiled: dict[int, str] = {}
         if done["locked"]:
             spoiled = dict.fromkeys(set(done["locked"]).difference(numbers), SKIPPED)
-        if done["statuses"]:
-            spoiled |= _changed(numbers, done["wanted"], done["statuses"])
+        if done["changed"]:
+            spoiled |= zip(done["changed"], map(_changed, done["statuses"]), strict=True)
         if not spoiled and numbers and self._standing:
             spoiled = await self._spoiled_later(driver, self._standing, done)
         if spoiled:
@@ -90,20 +90,14 @@ class GuardedWrite:
         }
 
 
-def _changed(
-    numbers: Sequence[int], wanted: Sequence[str], statuses: Sequence[str | None]
-) -> dict[int, str]:
-    return {
-        number: f"a trigger changed the status to {_told(status)}"
-        for number, wish, status in zip(numbers, wanted, statuses, strict=True)
-        if status != wish
-    }
+def _changed(status: str | None) -> str:
+    return f"a trigger changed the status to {_told(status)}"
 
 
 def _later(statuses: Sequence[str | None]) -> str:
     if not statuses:
         return "a trigger deleted the row, or changed its key, after the update"
-    return f"a trigger changed the status to {_told(statuses[0])} after the update"
+    return f"{_changed(statuses[0])} after the update"
 
 
 def _told(status: str | None) -> str:
@@ -121,31 +115,23 @@ def what_was_done(
 ) -> sa.Select[Any]:
     """What a write yields, in one row: the numbers of the rows that it has written.
 
-    If there are others, also of all that it locked; if one says what was not wanted, what each
-    says and was to say. `keys`: the keys that they have now; `told`: what they were to say anyhow.
+    Also of those that do not say what was wanted, with what they say; and of all that it locked, if
+    it wrote fewer. `keys`: the keys that they have now; `keys` or `told`: what was wanted.
     Arrays, as a record per row would take the driver longer.
     """
-    same = written.c.new_status.is_not_distinct_from(wanted)
-    done = sa.select(
-        sa.func.array_agg(number(written)).label("numbers"),
-        sa.func.count().label("count"),
-        sa.func.bool_and(same).label("same"),
-    ).subquery("done")
-    skipped = sa.select(sa.func.count()).select_from(locked).scalar_subquery() > done.c.count
-    # What is asked for in a branch that is not taken costs nothing.
-    kept = ~done.c.same if not told and not keys else sa.true()
+    aggregate = sa.func.array_agg
+    changed = written.c.new_status.is_distinct_from(wanted)
+    fewer = sa.select(sa.func.count()).select_from(locked).scalar_subquery() > sa.func.count()
+    every = sa.select(aggregate(number(locked))).scalar_subquery()
     return sa.select(
-        done.c.numbers,
-        sa.case((skipped, _array(number(locked)))).label("locked"),
-        sa.case((~done.c.same, _array(written.c.new_status))).label("statuses"),
-        sa.case((kept, _array(wanted))).label("wanted"),
-        *([_array(written.c.id).label("ids")] if keys else []),
-    )
-
-
-def _array(column: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
-    """In the order of the rows, which are the same each time."""
-    return sa.select(sa.func.array_agg(column)).scalar_subquery()
+        aggregate(number(written)).label("numbers"),
+        aggregate(number(written)).filter(changed).label("changed"),
+        aggregate(written.c.new_status).filter(changed).label("statuses"),
+        # A branch that is not taken costs nothing.
+        sa.case((fewer, every)).label("locked"),
+        *([aggregate(wanted).label("wanted")] if keys or told else []),
+        *([aggregate(written.c.id).label("ids")] if keys else []),
+    ).select_from(written)
 
 
 def standing_now(table: MappedTable) -> sa.Select[Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
@@ -37,6 +37,7 @@ LARGEST_EVERY = 3
 log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
+_Value = TypeVar("_Value")
 _Rule: TypeAlias = tuple[str, ...]
 
 
@@ -61,6 +62,10 @@ class _Piece:
     places: Sequence[int]
     #: The largest piece there might be before a larger one than this took too long; else 0.
     size_before: int = 0
+
+    def renumbered(self, values: Mapping[int, _Value]) -> dict[int, _Value]:
+        """What there is of its rows, by their places in the batch."""
+        return {self.places[number]: value for number, value in values.items()}
 
 
 @dataclass(slots=True)
@@ -153,10 +158,11 @@ class Halving:
 
     def _carried_out(self, batch: _Batch[Item], piece: _Piece, attempt: Attempt) -> None:
         if not attempt.spoiled:
-            batch.done.written |= {piece.places[n]: value for n, value in attempt.written.items()}
+            is_whole = len(piece.places) == len(batch.items)
+            batch.done.written |= attempt.written if is_whole else piece.renumbered(attempt.written)
             batch.failures = 0
             return
-        spoiled = {piece.places[number]: why for number, why in attempt.spoiled.items()}
+        spoiled = piece.renumbered(attempt.spoiled)
         batch.done.refused |= spoiled
         batch.done.ruled_out |= spoiled.keys()
         if others := [place for place in piece.places if place not in spoiled]:

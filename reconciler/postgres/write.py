@@ -46,13 +46,14 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
             *labelled("old", table.written()),
             *(column for column in given.c if column.name != "id"),
         )
-        .select_from(sa.join(table.table, given, _as_seen(table, given)))
+        .select_from(sa.join(table.table, given, _same_use(table, given)))
+        .where(_running_ones(table))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte("locked")
     )
     finished = (
         table.update(locked.c.status, locked.c.close_time, locked.c.message)
-        .where(_as_seen(table, locked))
+        .where(_same_use(table, locked), _still_running(table))
         .returning(
             table.id.label("id"),
             *labelled("new", table.written()),
@@ -209,16 +210,36 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
     return given.render_derived()
 
 
-def _as_seen(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
-    """That a row is still what was seen: running, and the same run of the same workflow.
+def _running_ones(table: MappedTable) -> sa.ColumnElement[bool]:
+    """That a row is running, and of the batch.
+
+    The join says the latter too. By the join alone, each batch reads all running rows of a table
+    that was analysed when nothing was running, since PostgreSQL expects none.
+    """
+    given_ids = sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type))
+    return sa.and_(table.is_running, table.id == sa.any_(given_ids))
+
+
+def _still_running(table: MappedTable) -> sa.ColumnElement[bool]:
+    """That a row of those that are locked is running.
+
+    In a CASE, PostgreSQL makes no estimate of how few that are, and finds each row by its key: to
+    compare it with all keys of the batch once more would take a tenth of the write. The key of a
+    partitioned table may have no index but ours, which is of running rows.
+    """
+    if table.is_partitioned:
+        return _running_ones(table)
+    return sa.case((table.is_running, True), else_=False)
+
+
+def _same_use(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That a row is still of the same run of the same workflow as what was seen.
 
     Without a run id, the workflow id is all that tells one use of a row from the next.
     """
     same_row = table.id == seen.c.id
     same_workflow = sa.cast(table.workflow_id, sa.Text) == seen.c.workflow_id
-    # Or a batch reads every running row of a table that was analysed when nothing was running.
-    given_ids = sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type))
-    conditions = [same_row, table.id == sa.any_(given_ids), table.is_running, same_workflow]
+    conditions = [same_row, same_workflow]
     if table.run_id is not None:
         run_id = sa.cast(seen.c.run_id, table.run_id.type)
         conditions.append(table.run_id.is_not_distinct_from(run_id))
