@@ -80,13 +80,16 @@ class App:
         dry_run: bool,
         observers: Sequence[Observer] = (),
         report: PassReport | None = None,
+        remap: bool = False,
     ) -> PassReport:
-        """One pass over every running row; `report` is the one to fill in."""
+        """One pass over every running row; `report` is the one to fill in.
+
+        `remap`: read the table's definition again, which may have changed since the app was opened.
+        """
         options = self.settings.pass_options(mode, dry_run=dry_run)
         report = report or options.new_report(self.clock.now())
-        store = RemappedStore(
-            self._engine, self.table.mapping, self._books.store, writing=not dry_run
-        )
+        remapped = self._engine, self.table.mapping, self._books.store
+        store = RemappedStore(*remapped, writing=not dry_run) if remap else self.store()
         return await self._run(store, options, self._pass_log, observers, report)
 
     async def run_backfill(

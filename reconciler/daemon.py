@@ -205,7 +205,9 @@ class Loop:
     async def _pass(self) -> None:
         next_due = steady() + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
-            report = await self._app.run_pass(MODE, dry_run=False, observers=[self._observing])
+            report = await self._app.run_pass(
+                MODE, dry_run=False, observers=[self._observing], remap=True
+            )
         except Exception:
             log.exception("a pass failed by a bug, please report it")
             self._metrics.crash()

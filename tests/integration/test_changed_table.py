@@ -22,7 +22,7 @@ async def test_a_column_that_is_changed_between_two_passes(
     }
     async with open_app(settings, writing=True, temporal=temporal) as app:
         await database.insert(world.workflow_id, ended.run_id)
-        first = await app.run_pass("run", dry_run=False)
+        first = await app.run_pass("run", dry_run=False, remap=True)
         await database.execute("ALTER TABLE workflow_executions ALTER id TYPE bigint")
         await database.execute(
             "INSERT INTO workflow_executions (id, workflow_id, run_id) OVERRIDING SYSTEM VALUE"
@@ -30,7 +30,7 @@ async def test_a_column_that_is_changed_between_two_passes(
             world.workflow_id,
             ended.run_id,
         )
-        second = await app.run_pass("run", dry_run=False)
+        second = await app.run_pass("run", dry_run=False, remap=True)
 
     assert (first.error, first.changed) == (None, 1)
     assert (second.error, second.changed) == (None, 1)

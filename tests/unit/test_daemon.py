@@ -58,8 +58,9 @@ class FakeApp:
     clock: FakeClock = field(default_factory=FakeClock)
 
     async def run_pass(
-        self, mode: str, *, dry_run: bool, observers: Sequence[Observer]
+        self, mode: str, *, dry_run: bool, observers: Sequence[Observer], remap: bool
     ) -> PassReport:
+        assert remap, "the table may have changed since the start"
         report = PassReport(str(len(self.passes)), mode, dry_run, started_at=datetime.now(UTC))
         self.passes.append(report)
         await self.script(report)
