@@ -57,16 +57,20 @@ async def run_daemon(settings: Settings, schedule: Schedule, temporal: Mapping[s
     Raises `ConfigurationError`, or `Unusable` where a server refuses what the settings say; one
     that is merely away is waited for.
     """
-    with stop_on_signals() as asked:
+    with stop_on_signals() as (asked, asked_again):
         running = asyncio.create_task(_run(settings, schedule, temporal))
-        stopping = asyncio.create_task(asked.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await _wait(running, unless=asked)
         if not asked.is_set():
             running.result()
         log.info("stopping")
         running.cancel()
-        await asyncio.wait({running}, timeout=STOP_TIMEOUT)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await _wait(running, unless=asked_again)
+                if not running.done():
+                    log.warning("asked to stop a second time: giving up the write under way")
+                    running.cancel()
+                    await asyncio.wait({running})
         if running.done():
             log.info("stopped")
         else:
@@ -74,6 +78,12 @@ async def run_daemon(settings: Settings, schedule: Schedule, temporal: Mapping[s
         # At once: a server or a name service that is silent holds up whoever waits for it, and what
         # it has not confirmed is for the next pass, of whichever replica.
         os._exit(0)
+
+
+async def _wait(running: asyncio.Task[None], unless: asyncio.Event) -> None:
+    asked = asyncio.create_task(unless.wait())
+    await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
 
 
 async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, Any]) -> None:
@@ -186,9 +196,9 @@ class Loop:
 
     def _stand_by(self) -> None:
         self._metrics.forget()
-        if self._passing and not self._passing.done():
+        if self._passing and not self._passing.done() and not self._cut_short:
             self._cut_short = True
-            self._passing.cancel()
+            self._passing.cancel()  # once: asked again, it would give up its write
 
     async def _tick(self) -> None:
         """Pass, if the lease is ours; once more, if it was lost meanwhile and has come back."""
@@ -243,8 +253,10 @@ class Loop:
         passing = self._passing
         if passing is None or passing.done():
             return
-        passing.cancel()
-        await asyncio.wait({passing}, timeout=DRAIN_TIMEOUT)
+        if not self._cut_short:  # it has been asked already
+            passing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):  # asked again
+            await asyncio.wait({passing}, timeout=DRAIN_TIMEOUT)
         if not passing.done():
             passing.cancel()
             await asyncio.wait({passing})

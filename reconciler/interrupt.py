@@ -12,8 +12,6 @@ from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
-import structlog
-
 #: As shells count signals: 128 + SIGINT.
 INTERRUPTED = 130
 #: The last signal that is heard; with the next one the process is gone.
@@ -21,8 +19,6 @@ GONE_AT = 2
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 _T = TypeVar("_T")
-
-log = structlog.get_logger(__name__)
 
 
 class Signals:
@@ -99,20 +95,23 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set. A second one ends the process at once."""
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+def stop_on_signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """Two events: the first SIGTERM or SIGINT sets one, the second the other.
+
+    The third one ends the process at once.
+    """
+    loop, events = asyncio.get_running_loop(), (asyncio.Event(), asyncio.Event())
 
     def stop(number: signal.Signals) -> None:
-        if asked.is_set():
-            log.warning("told to stop a second time: ending at once")
-            os._exit(128 + number)
-        asked.set()
+        for event in events:
+            if not event.is_set():
+                return event.set()
+        os._exit(128 + number)
 
     for number in NUMBERS:
         loop.add_signal_handler(number, stop, number)
     try:
-        yield asked
+        yield events
     finally:
         for number in NUMBERS:
             loop.remove_signal_handler(number)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -14,6 +16,7 @@ import pytest
 from tests.acceptance.command import Command
 from tests.acceptance.daemon import Daemon, daemon
 from tests.conftest import Database, with_user
+from tests.holding import PATIENT
 from tests.polling import PATIENCE, eventually
 from tests.ports import free_port
 from tests.world import World
@@ -26,6 +29,40 @@ async def closed_row(database: Database, world: World, script: str = "fail") -> 
 
 async def is_written(database: Database, id_: int) -> bool:
     return (await database.row(id_))["status"] != "running"
+
+
+GIVING_UP = "asked to stop a second time: giving up the write under way"
+#: For one that is to be waited for until it is asked again.
+SLOW_TO_STOP = {
+    "reconciler.daemon.DRAIN_TIMEOUT": 600,
+    "reconciler.daemon.STOP_TIMEOUT": 600,
+    "reconciler.stopping.GIVE_UP": 600,
+    "reconciler.recorded.GIVE_UP": 600,
+    **PATIENT,
+}
+
+
+@contextlib.asynccontextmanager
+async def writing_for_ever(
+    reconciler: Command, database: Database, world: World
+) -> AsyncIterator[Daemon]:
+    """A loop whose write does not come to its end."""
+    await closed_row(database, world)
+    await database.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN PERFORM pg_sleep(600); RETURN new; END $$;"
+        "CREATE TRIGGER dawdle BEFORE UPDATE ON workflow_executions"
+        " FOR EACH ROW EXECUTE FUNCTION dawdle()"
+    )
+
+    async def writing() -> bool:
+        return bool(
+            await database.fetch("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        )
+
+    async with daemon(replace(reconciler, limits=SLOW_TO_STOP)) as running:
+        await eventually(writing)
+        yield running
 
 
 async def test_rows_are_written_told_and_counted(
@@ -155,30 +192,36 @@ class TestStopping:
         assert count["n"] == written == kept["written"]
         assert (kept["outcome"], kept["error"]) == ("aborted", "stopped before its end")
 
-    async def test_a_second_time_it_ends_at_once(
+    async def test_a_second_time_it_gives_up_its_write_and_records_the_pass(
         self, reconciler: Command, database: Database, world: World
     ) -> None:
-        await closed_row(database, world)
-        await database.execute(
-            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql"
-            " AS $$ BEGIN PERFORM pg_sleep(60); RETURN new; END $$;"
-            "CREATE TRIGGER dawdle BEFORE UPDATE ON workflow_executions"
-            " FOR EACH ROW EXECUTE FUNCTION dawdle()"
-        )
-
-        async def writing() -> bool:
-            return bool(
-                await database.fetch("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
-            )
-
-        async with daemon(reconciler) as running:
-            await eventually(writing)
+        async with writing_for_ever(reconciler, database, world) as running:
             running.send(signal.SIGTERM)
             await running.said("stopping")
             running.send(signal.SIGTERM)
 
+            assert await running.said(GIVING_UP)
+            assert await running.ended() == 0
+        (kept,) = await database.fetch("SELECT outcome, error FROM reconciler.passes")
+        (lease,) = await database.fetch("SELECT expires_at <= now() AS free FROM reconciler.lease")
+        assert kept == {"outcome": "aborted", "error": "stopped before its end"}
+        assert lease["free"]
+
+    async def test_a_third_time_it_ends_at_once(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        async with (
+            writing_for_ever(reconciler, database, world) as running,
+            database.pool.acquire() as holder,
+            holder.transaction(),
+        ):
+            await holder.execute("LOCK TABLE reconciler.passes")  # its end cannot be recorded
+            for answer in ("stopping", GIVING_UP):
+                running.send(signal.SIGTERM)
+                await running.said(answer)
+            running.send(signal.SIGTERM)
+
             assert await running.ended() == 128 + signal.SIGTERM
-            assert await running.said("told to stop a second time: ending at once")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     async def test_while_it_is_being_loaded(

@@ -261,6 +261,42 @@ async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
         await stopped.wait()
 
 
+async def test_a_pass_that_winds_down_for_want_of_the_lease_is_not_asked_again(
+    bench: Bench,
+) -> None:
+    """It would give up the write under way."""
+    asked: list[str] = []
+    stopped, may_end = asyncio.Event(), asyncio.Event()
+
+    async def winds_down(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            asked.append("stop")
+            stopped.set()
+        try:
+            await may_end.wait()
+        except asyncio.CancelledError:
+            asked.append("give up")
+        report.stop()
+
+    app = FakeApp(winds_down)
+    running = bench.start(app)
+    await times(app, 1)
+    app.epoch = None
+    async with deadline():
+        await stopped.wait()
+        app.epoch = 2
+        await refused(app, 3)
+        app.epoch = None
+        await refused(app, 3)
+        running.cancel()
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        await asyncio.wait([running])
+
+    assert asked == ["stop"]
+
+
 @pytest.mark.parametrize("back", ["while the pass winds down", "later"])
 async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
     bench: Bench, back: str
