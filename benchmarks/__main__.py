@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import closed, growth, machine, main_path, steady, writes
+from benchmarks import closed, growth, hold, machine, main_path, steady, writes
 from benchmarks.figures import Result
 from benchmarks.page import write_page
 from benchmarks.prepared import Prepared, prepare
@@ -31,6 +31,7 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "backfill": closed.measure_backfill,
     "writes": writes.measure,
     "main-path": main_path.measure,
+    "hold": hold.measure,
     "growth": growth.measure_real,
     "scripted": growth.measure_scripted,
 }

@@ -21,6 +21,8 @@ class Sizes:
     batches: int
     #: Rows finished by the main path, one at a time.
     main_path: int
+    #: Workflows that are held by the plugin, and as many that are not.
+    held: int
     #: Tables that passes go over, on the real servers and with a scripted Temporal.
     growth: tuple[int, ...]
     scripted: tuple[int, int]
@@ -34,6 +36,7 @@ FULL = Sizes(
     limited=2_000,
     batches=40,
     main_path=500,
+    held=300,
     growth=(1_000, 10_000, 100_000),
     scripted=(10_000, 1_000_000),
 )
@@ -45,6 +48,7 @@ QUICK = Sizes(
     limited=400,
     batches=20,
     main_path=200,
+    held=50,
     growth=(1_000, 5_000),
     scripted=(10_000, 100_000),
 )
