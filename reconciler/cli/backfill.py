@@ -92,8 +92,8 @@ def backfill(
 ) -> int:
     """A pass over a window of stale rows: a dry run first, then --apply; stop and go on at will.
 
-    The same command goes on where the last one ended, whether by Ctrl-C, kill -9, a lost
-    connection or --max-changes.
+    The same command goes on where the last one ended.
+    It may be ended by Ctrl-C, kill -9, a lost connection, --limit or --max-changes.
     """
     judging = {
         "missing": missing,

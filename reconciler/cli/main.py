@@ -54,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         return USAGE if isinstance(error, ConfigurationError) else ABORTED
     except _UsageError as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        refuse(f"{text.rstrip('.')}; see reconciler --help")
+        refuse(f"{text.rstrip('.')}; see {_command(error)} --help")
         return USAGE
     except SystemExit:  # Typer's answer to a reader that went away, e.g. `| head`
         return BROKEN_PIPE
@@ -66,6 +66,12 @@ def run(arguments: Sequence[str]) -> int:
             say(line)
         refuse("this is a bug; please report it with the lines above")
         return BUG
+
+
+def _command(error: Exception) -> str:
+    """The command whose help says more, e.g. `reconciler once`."""
+    context = getattr(error, "ctx", None)
+    return f"reconciler {context.info_name}" if context and context.parent else "reconciler"
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -30,6 +30,14 @@ _SERVICE_LINK = re.compile(
 )
 
 
+# What pydantic says in words about types and items.
+_REASONS = {
+    "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+}
+
 _log = logging.getLogger("reconciler.worker")
 #: What has been logged by this process.
 _logged: set[str] = set()
@@ -141,7 +149,7 @@ def _complaints(
         if problem["type"] == "missing":
             yield f"{name} is not set"
             continue
-        reason = problem["msg"].removeprefix("Value error, ")
+        reason = _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         reason = reason[:1].lower() + reason[1:]
         given = problem["input"]
         if isinstance(given, SecretFromFile):

@@ -115,7 +115,7 @@ def test_an_empty_name_says_that_there_is_no_such_column(
 def test_other_columns_must_have_a_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"RECONCILER_COLUMNS__{name.upper()}", "")
 
-    assert refusal().startswith(f"RECONCILER_COLUMNS__{name.upper()}: string should have at least")
+    assert refusal().startswith(f"RECONCILER_COLUMNS__{name.upper()}: must not be empty")
 
 
 @pytest.mark.parametrize("kind", [Settings, TableSettings])
@@ -149,8 +149,8 @@ def test_several_values_may_count_as_running(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "RECONCILER_STATUSES__RUNNING: value should have at least 1 item"),
-        ("pending,", "RECONCILER_STATUSES__RUNNING: string should have at least 1 character"),
+        ("", "RECONCILER_STATUSES__RUNNING: must not be empty"),
+        ("pending,", "RECONCILER_STATUSES__RUNNING: must not be empty"),
         ("on,on", "RECONCILER_STATUSES__RUNNING: names a value twice"),
         ("on,failed", "RECONCILER_STATUSES: a row that has ended cannot have the value of one"),
         ("on\noff", "RECONCILER_STATUSES__RUNNING: cannot be read: new-line character"),

@@ -155,7 +155,7 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_GRACE", "-1s", "must be a number of seconds, or a duration"),
         ("RECONCILER_GRACE", "9" * 30 + "d", "too long"),
         ("RECONCILER_BATCH_SIZE", "0", "greater than or equal to 1"),
-        ("RECONCILER_CONCURRENCY", "many", "valid integer"),
+        ("RECONCILER_CONCURRENCY", "many", "must be a whole number"),
         ("RECONCILER_MAX_RPS", "-1", "must be 0, for no limit, or at least 1"),
         ("RECONCILER_MAX_RPS", "0.5", "must be 0, for no limit, or at least 1"),
         ("RECONCILER_MAX_RPS", "nan", "must be 0, for no limit, or at least 1"),
@@ -172,7 +172,7 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_TABLE", "", "must be table or schema.table"),
         ("RECONCILER_LOG_FORMAT", "xml", "'console' or 'json'"),
         ("RECONCILER_JOURNAL", "false", "must be on or off"),
-        ("RECONCILER_COLUMNS__WORKFLOW_ID", "", "at least 1 character"),
+        ("RECONCILER_COLUMNS__WORKFLOW_ID", "", "must not be empty"),
     ],
 )
 def test_an_invalid_value_is_named_with_its_variable(

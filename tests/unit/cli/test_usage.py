@@ -1,0 +1,32 @@
+"""Words on a command line that are none of ours: one line that names the help to read."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.cli.main import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["passes", "extra"],
+            "Got unexpected extra argument(s) (extra); see reconciler passes --help",
+        ),
+        (["explain"], "Missing argument 'workflow_id'; see reconciler explain --help"),
+        (["onec"], "No such command 'onec'. Did you mean 'once'?; see reconciler --help"),
+        (
+            ["--json", "once"],
+            "No such option: --json (Possible options: --version); see reconciler --help",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_names_the_help_of_its_command(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"reconciler: {told}\n")
