@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.application_table import Additions, add_missing, find_missing
 from reconciler.postgres.engine import close, open_engine, translated
+from reconciler.postgres.own_schema import check_known
 from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
 from reconciler.postgres.unfit import check_primary
 
@@ -36,12 +37,13 @@ async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -
 
     Without `own_schema` nothing of ours is made, and only the application's table is fitted.
     Safe to repeat, and to run from several places at once. Returns what was done, a line each.
-    Raises `DatabaseUnusable`.
+    Raises `DatabaseUnusable`, `DatabaseUnfit` if a later version has been here.
     """
     with translated("migrate the database"):
         async with _engine(dsn) as engine, _alone(engine):
             before, missing = await _state(engine, mapping)
             if own_schema:
+                check_known(before)
                 config = alembic_config(dsn, mapping)
                 # In a thread, because alembic/env.py runs an event loop of its own.
                 await asyncio.to_thread(command.upgrade, config, "head")
@@ -61,6 +63,8 @@ async def migration_sql(
     with translated("read the database's schema"):
         async with _engine(dsn) as engine:
             revision, missing = await _state(engine, mapping)
+    if own_schema:
+        check_known(revision)
     config = alembic_config(dsn, mapping)
     config.output_buffer = output
     config.attributes["missing"] = missing

@@ -90,7 +90,12 @@ async def _check_revision(connection: AsyncConnection) -> None:
             f"schema {OWN_SCHEMA} is at revision {revision}, this version needs {REVISION}: "
             "run `reconciler migrate`"
         )
-    if revision > REVISION:
+    check_known(revision)
+
+
+def check_known(revision: str | None) -> None:
+    """Raise `DatabaseUnfit` if a later version has migrated our schema."""
+    if revision is not None and revision > REVISION:
         raise DatabaseUnfit(
             f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
             f"{REVISION}: run the version that has migrated it, or a newer one"

@@ -6,12 +6,14 @@ Both files may be missing. Whatever else is wrong with one is a `ConfigurationEr
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from io import StringIO
 from typing import Any
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
@@ -22,6 +24,7 @@ from reconciler.streams import decoded, is_text
 DOTENV = ".env"
 TOML = "reconciler.toml"
 _OURS = ("RECONCILER_", "DATABASE_URL", "TEMPORAL_")
+_OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.IGNORECASE)
 
 
 def read_environment() -> Mapping[str, str]:
@@ -34,8 +37,20 @@ def read_environment() -> Mapping[str, str]:
 
 
 def read_dotenv() -> Mapping[str, str | None]:
-    """The variables in `.env`."""
-    return dotenv_values(stream=StringIO(_text(DOTENV)))
+    """The variables in `.env`.
+
+    A line that cannot be read would leave a setting at its default, so it is refused if it begins
+    with a name that is ours. Those of other programs are left out.
+    """
+    readable: list[str] = []
+    for each in parse_stream(StringIO(_text(DOTENV))):
+        line = each.original.string
+        if not each.error and (each.key is None or each.value is not None):
+            readable.append(line)
+        elif _OUR_LINE.match(line):
+            number = each.original.line + len(line) - len(line.lstrip("\n"))
+            raise ConfigurationError(f"{DOTENV} line {number} cannot be read: write NAME=value")
+    return dotenv_values(stream=StringIO("".join(readable)))
 
 
 def read_toml() -> dict[str, Any]:

@@ -124,6 +124,36 @@ def test_a_dotenv_of_another_encoding() -> None:
     assert refusal() == ".env cannot be read: is not UTF-8"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'RECONCILER_TABLE="jobs',
+        "RECONCILER_TABLE: jobs",
+        "RECONCILER_TABLE",
+        "export reconciler_table",
+        "'RECONCILER_TABLE=jobs",
+        "DATABASE_URL: postgresql://",
+        "DATABASE_URL_FILE",
+        "TEMPORAL_ADDRESS",
+        "PGSSLMODE: require",
+    ],
+)
+def test_a_line_of_a_dotenv_that_cannot_be_read_is_no_default(line: str) -> None:
+    Path(".env").write_text(f"# ours\n\nNAME=value\n\n{line}\nRECONCILER_GRACE=2h\n")
+
+    assert refusal() == ".env line 5 cannot be read: write NAME=value"
+
+
+@pytest.mark.parametrize("line", ['NAME="x', "NAME: x", "NAME", "export NAME", "!"])
+def test_lines_of_a_dotenv_that_other_programs_read_are_theirs(
+    line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(".env").write_text(f"{line}\nHOURS=2\nRECONCILER_GRACE=${{HOURS}}h\n")
+
+    assert load_settings(Settings).grace == timedelta(hours=2)
+    assert caplog.messages == []
+
+
 def test_a_missing_database_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL")
 

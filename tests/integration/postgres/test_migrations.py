@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
 from reconciler.core.verdict import StatusValues
-from reconciler.errors import DatabaseUnusable
+from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
 from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableMapping, TableNames
 from tests.conftest import Database, with_user
@@ -140,6 +140,18 @@ async def test_adds_to_an_existing_table_only_what_is_missing(empty_database: Da
     assert await empty_database.fetch("SELECT * FROM workflow_executions") == [
         {**rows[0], "completed_at": None}
     ]
+
+
+async def test_a_database_that_a_later_version_has_migrated_is_left_alone(
+    database: Database,
+) -> None:
+    await database.execute("UPDATE reconciler.alembic_version SET version_num = '0999'")
+    known = "knows no more than 0004: run the version that has migrated it, or a newer one"
+
+    with pytest.raises(DatabaseUnfit, match=known):
+        await migrate(database.url, TableMapping())
+    with pytest.raises(DatabaseUnfit, match=known):
+        await migration_sql(database.url, TableMapping(), io.StringIO())
 
 
 async def test_the_way_back_takes_out_what_was_added_and_nothing_else(
