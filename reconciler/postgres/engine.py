@@ -106,12 +106,14 @@ async def close(engine: AsyncEngine) -> None:
 
 
 async def forget_connections(engine: AsyncEngine) -> None:
-    """Start anew with a pool of no connections, and cut off those that are idle in the old one.
+    """Start over with an empty pool, and cut off those that are idle in the old one.
 
-    They may be dead, or lead to a server that has become read-only, and a ping does not tell.
+    They may be dead, or lead to a server that has become read-only, and a ping does not tell. Those
+    in use are closed when they are given back: the old pool would keep them, and nobody it.
     """
     old = engine.sync_engine.pool
     await engine.dispose(close=False)
+    sa.event.listen(old, "checkin", lambda _, record: record.invalidate())
     old.dispose()  # outside of SQLAlchemy's greenlets: without waiting for anybody's goodbye
 
 

@@ -21,7 +21,7 @@ from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database
 from tests.factories import outcome
 from tests.lending import with_database
-from tests.polling import deadline
+from tests.polling import deadline, eventually
 from tests.proxy import proxy
 from tests.restartable import restartable_postgres
 from tests.silent import silent_server
@@ -199,6 +199,30 @@ async def test_connections_into_a_black_hole_are_forgotten_without_waiting_for_t
                 assert await connection.scalar(sa.text("SELECT 1")) == 1
         finally:
             await engine.dispose()
+
+
+async def test_a_connection_in_use_when_all_are_forgotten_is_closed_afterwards(
+    database: Database,
+) -> None:
+    """A claim that times out forgets them beside a pass that writes; its pool is gone by then."""
+    engine = open_engine(database.url)
+    pids: list[int] = []
+    try:
+        for _ in range(2):
+            async with engine.connect() as connection:
+                pids.append(await connection.scalar(sa.text("SELECT pg_backend_pid()")))
+                await forget_connections(engine)
+                await connection.execute(sa.text("SELECT 1"))
+
+        async def are_gone() -> bool:
+            alive = "SELECT FROM pg_stat_activity WHERE pid = ANY ($1)"
+            return not await database.fetch(alive, pids)
+
+        await eventually(are_gone)
+        await use(engine)
+        assert engine.pool.checkedin() == 1, "the new pool keeps its own"  # type: ignore[attr-defined]
+    finally:
+        await engine.dispose()
 
 
 async def without_waiting(doing: Coroutine[Any, Any, None]) -> None:
