@@ -2,7 +2,7 @@
 
 | the database says | concerns | because |
 |---|---|---|
-| nothing: the connection is lost, cannot be made, or stays silent | everything | |
+| nothing: no connection (lost, not made, no URL to read), or silence | everything | |
 | FATAL, PANIC, except 25P04 | everything | the server has ended the connection |
 | 22 data exception, 23 integrity, P0 RAISE; also asyncpg's DataError | rows | values, constraints |
 | 23503 of our own schema | everything | the pass is no longer in the history |
@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from reconciler.core.text import one_line
 from reconciler.errors import Unusable
-from reconciler.postgres.dialect import SILENT
+from reconciler.postgres.dialect import SILENT, UnreadableUrl
 from reconciler.postgres.tables import OWN_SCHEMA
 
 
@@ -68,7 +68,7 @@ def concern_of(error: Exception) -> Concern:
     """What an error of a write, as the driver raised it, is about."""
     if isinstance(error, asyncpg.PostgresError):
         return _of_server(error)
-    if isinstance(error, (*SILENT, SQLAlchemyError, Unusable)):
+    if isinstance(error, (*SILENT, SQLAlchemyError, UnreadableUrl, Unusable)):
         return Concern.EVERYTHING
     return Concern.ROWS
 

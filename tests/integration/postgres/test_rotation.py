@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.engine import forget_connections, translated, using_engine
+from reconciler.postgres.store import PostgresStore
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import DatabaseSettings
 from tests.conftest import Database, with_user
+from tests.factories import outcome
 
 
 @pytest.fixture
@@ -76,3 +78,16 @@ async def test_what_is_no_url_is_never_shown(engine: AsyncEngine, mounted: Path)
 
     assert "s3c" not in str(refused.value)
     assert "DATABASE_URL" in str(refused.value)
+
+
+async def test_what_is_no_url_is_not_taken_for_the_fault_of_a_row(
+    database: Database, engine: AsyncEngine, mounted: Path
+) -> None:
+    store = PostgresStore(engine, await database.table())
+    await database.insert("wf", "run-1")
+    (row,) = await store.scan_running(None, 1, 10)
+    mounted.write_text("postgresql://app:s3c/ret@db/app")
+    await forget_connections(engine)
+
+    with pytest.raises(DatabaseUnfit, match="DATABASE_URL cannot be read"):
+        await store.finish_if_running(str(uuid4()), [outcome(row)])
