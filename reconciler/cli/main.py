@@ -91,7 +91,7 @@ def _run(arguments: Sequence[str]) -> int:
             f"cannot write to stdout ({error.strerror}): what the command did is done, only what "
             "it prints is lost"
         )
-        return code if code == INTERRUPTED else ABORTED
+        return INTERRUPTED if signals.asked or code == INTERRUPTED else ABORTED
     return code
 
 

@@ -11,7 +11,7 @@ from reconciler.cli import main
 from reconciler.cli.base import ABORTED, conclude, refuse
 from reconciler.cli.main import run
 from reconciler.core.report import PassReport
-from reconciler.interrupt import INTERRUPTED
+from reconciler.interrupt import INTERRUPTED, signals
 from reconciler.streams import StdoutLost
 from tests.factories import NOW
 from tests.hostile import HOSTILE, unseen
@@ -75,6 +75,16 @@ def test_output_that_is_lost_when_it_is_flushed(
 
     assert run(["once"]) == left_with
     assert "cannot write to stdout (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked", "left_with"), [(0, ABORTED), (1, INTERRUPTED)])
+def test_output_that_is_lost_while_it_is_printed(
+    asked: int, left_with: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "asked", asked)
+    monkeypatch.setattr(main, "cli", lambda **_: lose())
+
+    assert run(["once"]) == left_with
 
 
 def test_without_any_stream(monkeypatch: pytest.MonkeyPatch) -> None:
