@@ -74,7 +74,7 @@ class PassLog:
         )
 
     def bug(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
-        """A bug of ours that ended nothing: one traceback for each place that it comes from."""
+        """A bug of ours that ended nothing: one traceback per place, and not in each pass."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in place)
         if not self._bugs.is_news(f"{type(error).__name__} at {where}"):
@@ -101,6 +101,7 @@ class PassLog:
     def _sum_up(self, report: PassReport) -> None:
         if report.error is not None and not report.scanned:
             return  # it has looked at nothing, so that what was wrong before still is
+        self._bugs.end_round()  # each has had its line
         if beyond := self._causes.end_round():
             log.warning(
                 "more rows were left or refused for these causes",

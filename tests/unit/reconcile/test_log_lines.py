@@ -120,6 +120,16 @@ async def test_a_bug_that_every_row_trips_over_has_one_traceback() -> None:
     assert told[1] == {}
 
 
+async def test_a_bug_that_comes_back_has_a_traceback_again() -> None:
+    pass_log, told = PassLog(), []
+    for probe in (Buggy({}), scripted(closed()), Buggy({})):
+        with capture_logs() as lines:
+            await reconcile(MemoryStore(rows(1)), probe, pass_log=pass_log)
+        told.append(warnings(lines)["could not judge a row"])
+
+    assert told == [1, 0, 1]
+
+
 async def test_a_pass_that_looked_at_nothing_makes_nothing_news() -> None:
     class Away(ScriptedProbe):
         async def observe(self, asked_row: RunRow) -> Observation:
