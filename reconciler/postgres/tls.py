@@ -7,6 +7,7 @@ which would be waited for in vain.
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from collections.abc import Iterator
@@ -105,6 +106,8 @@ class _Parameters:
             try:
                 check_file(path, _LARGEST)
             except UnfitFile as error:
+                if error.errno == errno.ENODATA and not self[name]:
+                    continue  # nobody has named it, and the driver may not need it
                 return f"cannot read {path} ({error.strerror}): check {self.called(name)}"
             except (OSError, ValueError):
                 continue

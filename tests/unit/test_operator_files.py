@@ -191,6 +191,16 @@ def test_files_of_a_connection_that_are_not_there_are_for_the_driver_to_miss() -
     check_files("postgresql://db/app?sslrootcert=/nowhere&sslkey=relative")
 
 
+def test_files_at_home_that_are_empty_are_in_nobodys_way() -> None:
+    """Few connections need them, and these are told by the driver."""
+    file = Path.home() / ".pg_service.conf"
+    file.touch()
+    check_files("postgresql://db/app")
+
+    with pytest.raises(DatabaseUnfit, match="is empty"):
+        check_files(f"postgresql://db/app?servicefile={file}")
+
+
 @pytest.mark.parametrize("name", ["RECONCILER_TABLE", "DATABASE_URL", "TEMPORAL_NAMESPACE"])
 def test_a_variable_that_is_no_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "a\udcff")
