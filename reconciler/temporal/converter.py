@@ -175,7 +175,7 @@ class ConverterDecoder:
         return answer if isinstance(answer, Undecodable) else f"encoded as {encoding}, and decoded"
 
     async def _in_thread(self, work: Coroutine[Any, Any, _T]) -> _T:
-        if self._thread is None:
+        if self._thread is None or self._thread.has_ended:
             self._thread = _Thread()
         return await self._thread.run(work)
 
@@ -201,6 +201,11 @@ class _Thread:
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._turn, name="data-converter", daemon=True)
         self._thread.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether somebody's code has ended the loop, and with it the thread."""
+        return not self._thread.is_alive()
 
     def _turn(self) -> None:
         # Code of others may end the loop in any way, which `run` reports to those who wait.

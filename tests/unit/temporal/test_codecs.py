@@ -190,6 +190,27 @@ async def test_a_codec_that_ends_its_loop_cancels_nobody(decoders: Decoders) -> 
         await decoders[-1].decode([plain({})], "ns", "wf")
 
 
+async def test_a_codec_that_has_ended_its_loop_gets_another(decoders: Decoders) -> None:
+    tries: list[str] = []
+
+    async def stop_once() -> list[Payload]:
+        tries.append("once")
+        if len(tries) == 1:
+            asyncio.get_running_loop().stop()
+            await asyncio.Event().wait()
+        return [plain({"message": "clear"})]
+
+    decoders.append(ConverterDecoder(sealing(Codec(stop_once))))
+    (sealed, *_) = encoded_attributes(in_activity(refused()))
+    with pytest.raises(CodecAway):
+        await decoders[-1].decode([sealed], "ns", "wf")
+    thread = decoders[-1]._thread
+    assert thread is not None
+    await asyncio.to_thread(thread._thread.join)
+
+    assert await decoders[-1].decode([sealed], "ns", "wf") == ["clear"]
+
+
 async def test_a_codec_that_blocks_its_thread_holds_nobody_up(decoders: Decoders) -> None:
     free = threading.Event()
 
