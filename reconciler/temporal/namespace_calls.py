@@ -50,8 +50,6 @@ class NamespaceCalls:
         cannot = f"Temporal cannot describe namespace {self.namespace!r}"
         try:
             answer = await self._calls.call("namespace", method, request)
-        except RowError as error:
-            raise NamespaceUnusable(f"{cannot}: {error}") from error
         except Refused as refused:
             meant = self._meaning(refused)
             if self._own is not None and is_away(refused.error):
