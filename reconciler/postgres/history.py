@@ -173,7 +173,8 @@ class PassHistory(Observer):
         mark = passes.c.cursor.concat(self._signature())
         taken_over = (
             sa.update(passes)
-            .where(passes.c.id == last.scalar_subquery())
+            # Once more the cursor: it may have gone while the row was waited for.
+            .where(passes.c.id == last.scalar_subquery(), passes.c.cursor.is_not(None))
             .values(cursor=mark, finished_at=None, outcome=None, error=None)
             .values(host=socket.gethostname(), version=__version__)
             .returning(*_BEGUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from reconciler.postgres.history import PassHistory
 from reconciler.postgres.mapping import MappedTable
 from tests.conftest import Database
 from tests.factories import finish, row
+from tests.polling import eventually
 
 ASKED = {"since": "2026-01-01", "until": None, "missing": "fail"}
 
@@ -248,3 +250,22 @@ class TestWhoeverHadItBefore:
         await after.on_page(resumed, ())
 
         assert (await stored(database, resumed))["after"] == "8"
+
+
+async def test_a_pass_that_is_given_up_while_it_is_to_be_resumed_is_not_resumed(
+    database: Database, table: MappedTable
+) -> None:
+    history, report = await noted(database)
+
+    async def waits() -> bool:
+        waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = "
+        return bool(await database.fetch(f"{waiting} current_database()"))
+
+    async with database.pool.acquire() as other, other.transaction():
+        given_up = "UPDATE reconciler.passes SET cursor = NULL, finished_at = now() WHERE id = $1"
+        await other.execute(given_up, UUID(report.pass_id))
+        resuming = asyncio.create_task(history.resume("backfill", ASKED, table))
+        await eventually(waits)
+
+    assert await resuming is None
+    assert (await stored(database, report))["finished_at"] is not None
