@@ -120,6 +120,9 @@ async def _opened(
         except (DatabaseUnfit, TemporalUnfit):
             raise
         except Unusable as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # put off while connections were closed
+                raise asyncio.CancelledError from error
             failures += 1
             delay = retry_delay(failures)
             log.warning("waiting", error=str(error), retry_in=round(delay, 1))

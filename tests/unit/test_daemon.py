@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from reconciler import daemon as module
@@ -20,10 +22,12 @@ from reconciler import schedule as schedule_module
 from reconciler.app import App
 from reconciler.core.report import PassReport
 from reconciler.daemon import MODE, Loop
+from reconciler.errors import DatabaseUnusable
 from reconciler.health import Health
 from reconciler.metrics.passes import PassMetrics
 from reconciler.metrics.sdk import SdkMetrics
 from reconciler.ports import Observer
+from reconciler.postgres.engine import close
 from reconciler.schedule import Cron, Every, retry_delay
 from tests.polling import deadline, eventually
 
@@ -241,6 +245,38 @@ async def test_a_pass_that_does_not_stop_is_ended(
         await asyncio.wait([running])
 
     assert app.did == ["release"]
+
+
+async def test_a_request_to_stop_while_connections_are_closed_ends_the_wait_for_a_server(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+
+    class Engine:
+        async def dispose(self) -> None:
+            closing.set()
+            await asyncio.sleep(0.05)
+
+    @asynccontextmanager
+    async def away(*_: object, **__: object) -> AsyncIterator[App]:
+        try:
+            raise DatabaseUnusable("away")
+            yield
+        finally:
+            await close(cast("AsyncEngine", Engine()))
+
+    monkeypatch.setattr(module, "open_app", away)
+    monkeypatch.setattr(schedule_module, "FIRST_RETRY", 60.0)
+    given: Any = SimpleNamespace(waiting_for=None)
+    async with AsyncExitStack() as stack:
+        opening = asyncio.create_task(module._opened(stack, given, {}, given, given))
+        bench.running.append(cast("asyncio.Task[None]", opening))
+        await closing.wait()
+        opening.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([opening])
+
+    assert opening.cancelled()
 
 
 async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
