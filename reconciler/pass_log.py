@@ -34,8 +34,11 @@ class PassLog:
         unknown = leave.reason is LeaveReason.UNKNOWN
         news = unknown and self._causes.is_news(leave.detail or "", leave.row.id)
         level = log.warning if news else log.debug
+        # One that cannot be read is known by its key alone.
+        named = {} if leave.row.workflow_id else {"row_id": str(leave.row.id)}
         level(
             "left",
+            **named,
             workflow_id=leave.row.workflow_id,
             run_id=leave.row.run_id,
             reason=leave.reason.value,

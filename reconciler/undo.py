@@ -39,8 +39,8 @@ class Journal(Protocol):
         """Put back the rows of these changes that are as they were left; journal it."""
         ...
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
-        """How the rows of these changes stand now."""
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+        """How the rows of these changes stand now; of one that cannot be read, why."""
         ...
 
 
@@ -83,7 +83,7 @@ class _Undo:
         page = [change for change in page if change.id not in restored.untried]
         settled = restored.statuses.keys() | restored.refused.keys()
         others = [change.id for change in page if change.id not in settled]
-        standings: Mapping[int, Standing] = {}
+        standings: Mapping[int, Standing | str] = {}
         if others and restored.failure is None:
             standings = await self.journal.standings(others)
         self.report.scanned += len(page)
@@ -103,8 +103,11 @@ class _Undo:
         if self.report.unended:
             log.warning("the pass has not recorded its end: if it is running, undo it again then")
 
-    def _judge(self, change: Change, standing: Standing | None) -> None:
+    def _judge(self, change: Change, standing: Standing | str | None) -> None:
         """A row that was not put back; in a dry run, that was not to be."""
+        if isinstance(standing, str):
+            self._count_kept(change, Kept.REFUSED, standing)
+            return
         # Without a standing the change itself is gone: the journal has been pruned meanwhile.
         reason = Kept.GONE if standing is None else why_kept(standing)
         if reason is not None:

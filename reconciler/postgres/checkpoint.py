@@ -16,6 +16,8 @@ from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.window import Spread
 from reconciler.errors import DatabaseUnfit
+from reconciler.postgres.encoding import ASCII
+from reconciler.postgres.keys import has_bytes
 
 _Json = Mapping[str, Any]
 
@@ -87,8 +89,8 @@ def _span_to_json(span: Span) -> _Json:
 
 def _span_from_json(span: _Json, read_id: Callable[[Any], RowId]) -> Span:
     return Span(
-        after=None if span["after"] is None else read_id(span["after"]),
-        until=read_id(span["until"]),
+        after=None if span["after"] is None else _read_id(span["after"], read_id),
+        until=_read_id(span["until"], read_id),
         left=_reasons(span["left"]),
         failing=_reasons(span["failing"]),
         oldest_failing=_time(span["oldest_failing"]),
@@ -96,8 +98,16 @@ def _span_from_json(span: _Json, read_id: Callable[[Any], RowId]) -> Span:
     )
 
 
-def _written_id(row_id: RowId | None) -> int | str | None:
+def _written_id(row_id: RowId | None) -> int | str | _Json | None:
+    if isinstance(row_id, str) and has_bytes(row_id):
+        return {"bytes": row_id.encode(ASCII, "surrogateescape").hex()}  # no JSON may have them
     return str(row_id) if isinstance(row_id, UUID) else row_id
+
+
+def _read_id(written: int | str | _Json, read_id: Callable[[Any], RowId]) -> RowId:
+    if isinstance(written, Mapping):
+        return bytes.fromhex(written["bytes"]).decode(ASCII, "surrogateescape")
+    return read_id(written)
 
 
 def _reasons(counts: Mapping[str, int]) -> Counter[LeaveReason]:

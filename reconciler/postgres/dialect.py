@@ -8,6 +8,8 @@ import asyncpg
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
+from reconciler.postgres.encoding import UTF8, python_codec
+from reconciler.postgres.own_text import UTF_8, own_json
 from reconciler.postgres.tls import check_files, tls_trouble
 
 #: What asyncpg raises. The last where a server has said goodbye, but not yet hung up.
@@ -34,12 +36,15 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         """`limits`: the statement that every transaction begins with."""
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self.limits = limits
+        #: Python's codec for the encoding of the database that there is a connection to.
+        self.codec = UTF_8
+        self._json_serializer = self._as_json
 
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
         """Connect; tell apart from a server that is away one that TLS will never get through to."""
         try:
             check_files(parameters["dsn"])
-            return super().connect(*arguments, **parameters)
+            connection = super().connect(*arguments, **parameters)
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, (*DRIVERS_OWN, OSError)):
                 # Without asyncpg's words, which may repeat the password.
@@ -47,6 +52,12 @@ class PoolerSafeDialect(PGDialect_asyncpg):
             if trouble := tls_trouble(error, parameters["dsn"]):
                 raise trouble from error
             raise
+        settings = connection.driver_connection.get_settings()
+        self.codec = python_codec(getattr(settings, "server_encoding", UTF8))
+        return connection
+
+    def _as_json(self, value: Any) -> str:
+        return own_json(value, self.codec)
 
     def do_begin(self, dbapi_connection: Any) -> None:
         """Limit the transaction that begins."""

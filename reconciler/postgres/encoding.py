@@ -42,6 +42,11 @@ def storable(text: str, codec: str) -> str:
     return text.replace("\0", "?").encode(codec, "replace").decode(codec)
 
 
+def escaped(text: str, codec: str) -> str:
+    """The same with an escape for each of them, for names: these must stay different."""
+    return text.replace("\0", "\\x00").encode(codec, "backslashreplace").decode(codec)
+
+
 def decoded(text: bytes | str | None, codec: str) -> str | None:
     """Text that was read as bytes. Raises `UnicodeDecodeError`."""
     return text.decode(codec) if isinstance(text, bytes) else text

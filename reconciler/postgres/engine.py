@@ -30,6 +30,8 @@ STATEMENT_TIMEDOUT = "57014"
 FORBIDDEN = "42501"
 #: And for one that came to a row at the same time as another.
 SERIALIZATION_FAILURE = "40001"
+#: And for a character that the database's encoding, or ours, has not.
+UNTRANSLATABLE = "22P05"
 
 #: The URL; or what tells it for each new connection, where passwords are rotated.
 Dsn: TypeAlias = str | Callable[[], str]

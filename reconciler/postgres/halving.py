@@ -53,6 +53,8 @@ class Done:
     ruled_out: set[int] = field(default_factory=set)
     #: Rows that were not tried, because of the failure.
     untried: set[int] = field(default_factory=set)
+    #: Whether the rest was refused untried, after too many failures in a row.
+    given_up: bool = False
     #: Why nothing more could be written.
     failure: Unusable | None = None
 
@@ -202,7 +204,7 @@ class Halving:
             self._size = piece.size_before  # this row took too long, not the number of rows
         if not hasattr(error, "sqlstate") and not self._told_bug:
             self._told_bug = True
-            log.error("could not write a row", exc_info=error)
+            log.error("a row failed by a bug", doing=self._doing, exc_info=error)
         place = piece.places[0]
         batch.done.refused[place], batch.rules[place] = words_of(error), rule_of(error)
         batch.done.ruled_out.add(place)
@@ -215,6 +217,7 @@ class Halving:
         if not batch.is_hopeless or not batch.pieces:
             return
         rest, done = batch.take_rest(), batch.done
+        done.given_up = True
         alike = rest | {place for place, other in batch.rules.items() if other == rule}
         # The same words for all of them, in each pass: in the log that is one cause.
         done.refused |= dict.fromkeys(alike, f"refused, as others are: {words}")

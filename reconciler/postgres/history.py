@@ -29,6 +29,7 @@ from reconciler.ports import Heartbeat, Observer
 from reconciler.postgres.checkpoint import restore, to_json
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.own_schema import write_own
 from reconciler.postgres.tables import is_good, passes, written_by
 
 #: The modes that look at every running row: what they are is the heartbeat.
@@ -245,9 +246,7 @@ class PassHistory(Observer):
         return sa.or_(alone, passes.c.cursor["by"].astext == self._mark)
 
     async def _execute(self, statement: sa.Insert | sa.Update) -> int:
-        with translated("write reconciler.passes"):
-            async with self._engine.begin() as connection:
-                return (await connection.execute(statement)).rowcount
+        return await write_own(self._engine, statement, "write reconciler.passes")
 
 
 def _swept(report: Report) -> Mapping[str, Any]:

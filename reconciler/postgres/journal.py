@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.postgres.dialect import PoolerSafeDialect
+from reconciler.postgres.encoding import shown
 from reconciler.postgres.engine import translated
 from reconciler.postgres.tables import changes, passes
 from reconciler.postgres.types import readable
@@ -152,7 +155,8 @@ class JournalReader:
         before: sa.ColumnElement[bool] = sa.true()
         while limit is None or limit > 0:
             read = await self._read(query.where(before).limit(min(PAGE, limit or PAGE)))
-            page = [_change(row) for row in read]
+            codec = cast("PoolerSafeDialect", self._engine.dialect).codec
+            page = [_change(row, codec) for row in read]
             if page:
                 yield page
             if len(page) < PAGE:
@@ -191,13 +195,22 @@ def _passes() -> sa.Select[Any]:
     )
 
 
-_CHANGE = [
-    readable(column).label(column.name) if column.name.endswith("_completed_at") else column
-    for column in changes.c
-]
+def _read_change(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    if column.name.endswith("_completed_at"):
+        return readable(column).label(column.name)
+    if isinstance(column.type, sa.Text):
+        # As bytes: of what rows said before, some may not be readable, and would hide the others.
+        encoding = sa.func.getdatabaseencoding()
+        return sa.func.convert_to(column, encoding, type_=sa.LargeBinary).label(column.name)
+    return column
 
 
-def _change(row: Any) -> StoredChange:
+_CHANGE = [_read_change(column) for column in changes.c]
+
+
+def _change(read: Any, codec: str) -> StoredChange:
+    told = (shown(each, codec) if isinstance(each, bytes) else each for each in read)
+    row = SimpleNamespace(**dict(zip(changes.c.keys(), told, strict=True)))
     return StoredChange(
         id=row.id,
         pass_id=row.pass_id,

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import OldValues, RowId, RunRow
 from reconciler.postgres.encoding import shown
-from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.reading import Reading, Unread
 from reconciler.postgres.types import readable
 
 
@@ -39,11 +38,17 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
-    rows, text = await _read(engine, table, query), partial(shown, codec=table.codec)
-    return [
-        StoredRow(table.make_row(*fields), running, text(status), completed, error and text(error))
-        for *fields, running, status, completed, error in rows
-    ]
+    reading, text = Reading(engine, table, query), partial(shown, codec=table.codec)
+    found = []
+    for row in reading.each(await reading.read()):
+        if isinstance(row, Unread):
+            # What a pass would make of it if it is running.
+            found.append(StoredRow(row.as_row(workflow_id), True, "?", None, None))  # noqa: FBT003
+            continue
+        *fields, running, status, ended, error = row
+        values = text(status), ended, error and text(error)
+        found.append(StoredRow(table.make_row(*fields), running, *values))
+    return found
 
 
 async def old_values(
@@ -51,17 +56,20 @@ async def old_values(
 ) -> Mapping[RowId, OldValues]:
     """What the rows with these ids say by now; those that are gone are not in it.
 
-    One short read. Raises `DatabaseUnusable`.
+    Of a row that cannot be read nobody knows. One short read. Raises `DatabaseUnusable`.
     """
+    key, text = table.key, partial(shown, codec=table.codec)
     # An array, and not a list of parameters: of these there may be no more than 32,767.
-    given = sa.bindparam("ids", list(ids), type_=postgresql.ARRAY(table.id.type))
-    query = sa.select(table.id, *_written(table)).where(table.id == sa.any_(given))
-    rows = await _read(engine, table, query)
-    text = partial(shown, codec=table.codec)
-    return {
-        row_id: OldValues(status and text(status), ended, error and text(error))
-        for row_id, status, ended, error in rows
-    }
+    query = sa.select(key.read, *_written(table)).where(key.is_among("ids"))
+    reading = Reading(engine, table, query)
+    found = {}
+    for row in reading.each(await reading.read({"ids": [key.told(row_id) for row_id in ids]})):
+        if isinstance(row, Unread):
+            found[row.key] = OldValues(None, None, None)
+            continue
+        read, status, ended, error = row
+        found[key.known(read)] = OldValues(status and text(status), ended, error and text(error))
+    return found
 
 
 def _written(table: MappedTable) -> list[sa.ColumnElement[Any]]:
@@ -69,11 +77,3 @@ def _written(table: MappedTable) -> list[sa.ColumnElement[Any]]:
     written = table.written()
     status, error = table.read_text(written["status"]), table.read_text(written["error_message"])
     return [status, readable(written["completed_at"]), error]
-
-
-async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> Sequence[Any]:
-    with translated(f"read {table.full_name}"):
-        async with engine.connect() as connection:
-            await connection.execution_options(postgresql_readonly=True)
-            rows: Sequence[Any] = (await connection.execute(query)).all()
-            return rows

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -21,6 +20,7 @@ from reconciler.core.model import RowId, RunRow
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.encoding import decoded, python_codec, read_as_bytes, shown
 from reconciler.postgres.engine import translated
+from reconciler.postgres.keys import Key, has_bytes
 from reconciler.postgres.relation import Relation, find_relation
 from reconciler.postgres.tables import TableMapping, is_running
 from reconciler.postgres.types import (
@@ -74,6 +74,11 @@ class MappedTable:
     def id(self) -> sa.Column[Any]:
         """The primary key."""
         return self.table.c[self.mapping.names.id]
+
+    @property
+    def key(self) -> Key:
+        """How it is read and given."""
+        return Key(self.id, self.relation.encoding)
 
     @property
     def workflow_id(self) -> sa.Column[Any]:
@@ -162,12 +167,7 @@ class MappedTable:
 
     def read_id(self, value: int | str) -> RowId:
         """An id as the driver knows it, from a number or a text."""
-        kind = self.id.type
-        if isinstance(value, str) and isinstance(kind, sa.Uuid):
-            return UUID(value)
-        if isinstance(value, str) and isinstance(kind, sa.Integer):
-            return int(value)
-        return value
+        return self.key.noted(value)
 
     def check_noted_key(self) -> None:
         """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
@@ -185,7 +185,7 @@ class MappedTable:
     def select_rows(self) -> sa.Select[Any]:
         """The columns of `RunRow`, in its order, for `make_row`."""
         return sa.select(
-            self.id.label("id"),
+            self.key.read.label("id"),
             # Temporal refuses an empty workflow id, row by row.
             self.read_text(sa.func.coalesce(as_text(self.workflow_id), "")).label("workflow_id"),
             self.read_text(as_text(self.run_id)).label("run_id"),
@@ -206,14 +206,14 @@ class MappedTable:
 
     def _decoded_row(
         self,
-        row_id: RowId,
+        key: Any,
         workflow_id: bytes,
         run_id: bytes | None,
         created_at: datetime | None,
         namespace: bytes | None,
     ) -> RunRow:
-        texts = (workflow_id, run_id, namespace)
-        cause = None
+        texts, row_id = (workflow_id, run_id, namespace), self.key.known(key)
+        cause = f"its key is not {self.codec}" if has_bytes(row_id) else None
         try:
             named, run, space = (decoded(text, self.codec) for text in texts)
         except UnicodeDecodeError as error:

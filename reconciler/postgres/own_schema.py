@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import DatabaseUnfit
-from reconciler.postgres.engine import translated
+from reconciler.postgres.dialect import PoolerSafeDialect
+from reconciler.postgres.encoding import ASCII
+from reconciler.postgres.engine import UNTRANSLATABLE, sqlstate, translated
 from reconciler.postgres.tables import OWN_SCHEMA, REVISION
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"), schema=OWN_SCHEMA)
@@ -100,3 +105,25 @@ def check_known(revision: str | None) -> None:
             f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
             f"{REVISION}: run the version that has migrated it, or a newer one"
         )
+
+
+async def write_own(engine: AsyncEngine, statement: sa.Insert | sa.Update, doing: str) -> int:
+    """Write into our schema, whatever characters the database lacks; how many rows were written.
+
+    Raises `DatabaseUnusable`, with what was being done.
+    """
+    dialect = cast("PoolerSafeDialect", engine.dialect)
+    with translated(doing):
+        try:
+            return await _execute(engine, statement)
+        except DBAPIError as error:
+            # Python's codec has a character that the server's has not.
+            if sqlstate(error) != UNTRANSLATABLE or dialect.codec == ASCII:
+                raise
+            dialect.codec = ASCII
+            return await _execute(engine, statement)
+
+
+async def _execute(engine: AsyncEngine, statement: sa.Insert | sa.Update) -> int:
+    async with engine.begin() as connection:
+        return (await connection.execute(statement)).rowcount

@@ -73,6 +73,11 @@ def concern_of(error: Exception) -> Concern:
     return Concern.ROWS
 
 
+def may_concern_rows(error: Exception) -> bool:
+    """Whether the same for fewer rows may do: what a read failed with, which a write survives."""
+    return concern_of(error) in (Concern.ROWS, Concern.DOUBT)
+
+
 def _of_server(error: asyncpg.PostgresError) -> Concern:
     code, known = error.sqlstate or "", Concern.DOUBT
     for beginning, concern in _CONCERNS.items():

@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import RunRow
+from reconciler.postgres.encoding import shown
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.reading import Reading, Unread
 from reconciler.postgres.types import as_text
 
 
@@ -37,11 +40,13 @@ async def rows_by_namespace(
     rows = table.select_rows().add_columns(named).where(table.is_running)
     page = rows.order_by(table.id).limit(among).subquery()
     name, count = _namespace(page.c.named, own).label("name"), sa.func.count().label("count")
-    query = sa.select(name, count, sa.func.min(page.c.created_at)).group_by(name)
+    read = table.read_text(name.element)
+    query = sa.select(read, count, sa.func.min(page.c.created_at)).group_by(name)
     query = query.order_by(count.desc(), name).limit(limit)
     with translated(f"read {table.full_name}", engine):
         async with engine.connect() as connection:
-            return [NamespaceRows(*row) for row in (await connection.execute(query)).all()]
+            found = (await connection.execute(query)).all()
+            return [NamespaceRows(shown(named, table.codec), *row) for named, *row in found]
 
 
 async def oldest_rows(
@@ -52,8 +57,9 @@ async def oldest_rows(
     `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
     """
     query = table.select_rows().where(table.is_running)
+    names = sa.literal(list(of), postgresql.ARRAY(sa.Text))
     made, named = query.selected_columns.created_at, as_text(table.namespace)
-    query = query.where(made.is_not(None), _namespace(named, own).in_(of))
+    query = query.where(made.is_not(None), _namespace(named, own) == sa.any_(names))
     return await _read(engine, table, query.order_by(made).limit(limit))
 
 
@@ -72,6 +78,6 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
 
 
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
-    with translated(f"read {table.full_name}", engine):
-        async with engine.connect() as connection:
-            return [table.make_row(*row) for row in (await connection.execute(query)).all()]
+    reading = Reading(engine, table, query)
+    rows = reading.each(await reading.read())
+    return [row.as_row() if isinstance(row, Unread) else table.make_row(*row) for row in rows]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
@@ -17,21 +16,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Outcome, RowId, RunRow
 from reconciler.core.progress import Span
-from reconciler.core.text import one_line
 from reconciler.core.window import EVERY, Window, WindowCount
-from reconciler.errors import Unusable
+from reconciler.errors import DatabaseUnusable, Unusable
 from reconciler.ports import Written
-from reconciler.postgres.driver import Statement, compiled, fetch
-from reconciler.postgres.encoding import ASCII, is_plain, storable
+from reconciler.postgres.driver import compiled, fetch
+from reconciler.postgres.encoding import ASCII
 from reconciler.postgres.engine import translated
 from reconciler.postgres.guarded import Attempt, GuardedWrite
 from reconciler.postgres.halving import Halving
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.outcomes import as_arrays
+from reconciler.postgres.reading import Read, Reading, Unread
+from reconciler.postgres.rejection import may_concern_rows
 from reconciler.postgres.ruled_out import RuledOut
 from reconciler.postgres.write import guarded_write
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
+#: And if one of them cannot be read.
+COUNTED_APART = 500
 
 
 class PostgresStore:
@@ -64,22 +67,22 @@ class PostgresStore:
         return GuardedWrite(self._engine, self._table, write)
 
     @cached_property
-    def _first_page(self) -> Statement:
-        return compiled(self._page(first=True), self._engine)
+    def _first_page(self) -> Reading:
+        return Reading(self._engine, self._table, self._page(first=True))
 
     @cached_property
-    def _next_page(self) -> Statement:
-        return compiled(self._page(first=False), self._engine)
+    def _next_page(self) -> Reading:
+        return Reading(self._engine, self._table, self._page(first=False))
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
         last = await self._read(self.last())
-        return last[0][0] if last else None
+        return self._table.key.known(last[0][0]) if last else None
 
     def last(self) -> sa.Select[Any]:
         """The statement that finds the highest id."""
         table = self._table
-        return sa.select(table.id).where(table.is_running).order_by(table.id.desc()).limit(1)
+        return sa.select(table.key.read).where(table.is_running).order_by(table.id.desc()).limit(1)
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         """The next page of running rows in the order of their ids.
@@ -87,45 +90,81 @@ class PostgresStore:
         Reads no more than `limit` rows in one statement, however few of them are in the window:
         a long statement would be as bad for production as a long transaction.
         """
-        rows, make = list[RunRow](), self._table.make_row
+        rows = list[RunRow]()
         while len(rows) < limit:
-            read = await self._read_page(after, until, limit)
-            rows += [make(a, b, c, d, e) for a, b, c, d, e, in_window in read if in_window]
+            reading = self._first_page if after is None else self._next_page
+            read = await self._read_page(reading, self._given(after, until, limit))
+            rows += self._in(reading, read)
             if len(read) < limit:
                 break
-            after = read[-1][0]
+            after = self._table.key.known(read.last)
         return rows[:limit]
 
-    async def _read_page(self, after: RowId | None, until: RowId, limit: int) -> Sequence[Any]:
-        page = self._first_page if after is None else self._next_page
-        given = {"after": after, "until": until, "rows": limit}
-        with translated(f"read {self._table.full_name}"):
-            return await fetch(self._engine, page, given, writing=False)
+    async def _read_page(self, page: Reading, given: Mapping[str, Any]) -> Read:
+        return await page.read(given)
+
+    def _in(self, reading: Reading, read: Read) -> list[RunRow]:
+        """The rows in the window; and those that cannot be read, as nobody knows where they are."""
+        make = self._table.make_row
+        if read.keys is None:
+            return [make(a, b, c, d, e) for a, b, c, d, e, in_window in read.rows if in_window]
+        return [
+            row.as_row() if isinstance(row, Unread) else make(*row[:-1])
+            for row in reading.each(read)
+            if isinstance(row, Unread) or row[-1]
+        ]
 
     async def count_running(self, span: Span) -> WindowCount:
         """How many rows a scan of the span would find; counted piece by piece, as it is read."""
         counted, after = WindowCount(), span.after
         while True:
-            page = self.page(after, span.until, COUNTED_AT_ONCE).subquery()
-            read, *found, after = (await self._read(_count(page, self._table)))[0]
+            try:
+                read, *found, last = await self._counted(after, span.until)
+            except DatabaseUnusable as error:
+                if not (
+                    isinstance(error.__cause__, Exception) and may_concern_rows(error.__cause__)
+                ):
+                    raise
+                return counted.plus(await self._counted_apart(after, span.until))
             counted = counted.plus(WindowCount(*found))
             if read < COUNTED_AT_ONCE:
                 return counted
+            after = self._table.key.known(last)
+
+    async def _counted(self, after: RowId | None, until: RowId) -> list[Any]:
+        count = compiled(_count(self._page(first=after is None), self._table), self._engine)
+        given = self._given(after, until, COUNTED_AT_ONCE)
+        with translated(f"read {self._table.full_name}"):
+            (counted,) = await fetch(self._engine, count, given, writing=False)
+        return list(counted)
+
+    async def _counted_apart(self, after: RowId | None, until: RowId) -> WindowCount:
+        """The same, where a row cannot be read that would tell whether it is in the window."""
+        counted = WindowCount()
+        while after != until and (rows := await self.scan_running(after, until, COUNTED_APART)):
+            made = [row.created_at for row in rows if row.created_at is not None]
+            oldest, newest = min(made, default=None), max(made, default=None)
+            counted = counted.plus(WindowCount(len(rows), oldest, newest))
+            after = rows[-1].id
+        return counted
 
     def page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
         """The statement that reads a page of running rows, in the window or not."""
-        given = {"after": after, "until": until, "rows": limit}
+        given = self._given(after, until, limit)
         page = self._page(first=after is None)
         return page.params({name: value for name, value in given.items() if value is not None})
 
     def _page(self, *, first: bool) -> sa.Select[Any]:
         table = self._table
-        kind = table.id.type
         query = table.select_rows().add_columns(self._in_window.label("in_window"))
-        query = query.where(table.is_running, table.id <= sa.bindparam("until", type_=kind))
+        query = query.where(table.is_running, table.id <= table.key.given("until"))
         if not first:
-            query = query.where(table.id > sa.bindparam("after", type_=kind))
+            query = query.where(table.id > table.key.given("after"))
         return query.order_by(table.id).limit(sa.bindparam("rows", type_=sa.Integer))
+
+    def _given(self, after: RowId | None, until: RowId, limit: int) -> Mapping[str, Any]:
+        told = self._table.key.told
+        return {"after": told(after), "until": told(until), "rows": limit}
 
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated(f"read {self._table.full_name}"):
@@ -160,18 +199,9 @@ class PostgresStore:
             raise failure
         return Written(frozenset(written), refused, frozenset(untried), failure)
 
-    def _messages(self, outcomes: Sequence[Outcome]) -> list[str | None]:
-        """As the column takes them, which may have changed since the start."""
-        messages, longest = [o.error_message for o in outcomes], self._table.error_message_length
-        if longest is not None:
-            messages = [message and _cut(message, longest) for message in messages]
-        if is_plain("".join(filter(None, messages))):
-            return messages
-        return [message and storable(message, self._codec) for message in messages]
-
     async def _attempt(self, pass_id: str, outcomes: Sequence[Outcome]) -> Attempt:
         try:
-            return await self._write.run(_arrays(pass_id, outcomes, self._messages(outcomes)))
+            return await self._write.run(as_arrays(pass_id, outcomes, self._table, self._codec))
         except asyncpg.UntranslatableCharacterError:
             # Python's codec has a character that the server's has not.
             if self._codec == ASCII:
@@ -192,36 +222,14 @@ def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
     return sa.and_(*conditions)
 
 
-def _count(page: sa.Subquery, table: MappedTable) -> sa.Select[Any]:
+def _count(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:
     """Rows of the page; those in the window, when they were created; and the page's last id."""
-    row_id, _, _, made, _, in_window = page.c
-    last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, row_id.desc()))[1]
+    row_id, _, _, made, _, in_window, order = page.add_columns(table.id.label("order")).subquery().c
+    last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, order.desc()))[1]
     return sa.select(
         sa.func.count(),
         sa.func.count().filter(in_window),
         sa.func.min(made).filter(in_window),
         sa.func.max(made).filter(in_window),
-        sa.type_coerce(last, table.id.type),
+        sa.type_coerce(last, table.key.read.type),
     )
-
-
-def _cut(message: str, longest: int) -> str:
-    return message if len(message) <= longest else one_line(message, longest)
-
-
-def _arrays(
-    pass_id: str, outcomes: Sequence[Outcome], messages: Sequence[str | None]
-) -> Mapping[str, Any]:
-    return {
-        "pass_id": UUID(pass_id),
-        "given_id": [o.row.id for o in outcomes],
-        "given_workflow_id": [o.row.workflow_id for o in outcomes],
-        "given_run_id": [o.row.run_id for o in outcomes],
-        "given_namespace": [o.row.namespace for o in outcomes],
-        "given_created_at": [o.row.created_at for o in outcomes],
-        "given_status": [o.status for o in outcomes],
-        "given_message": messages,
-        "given_evidence": [o.temporal_status for o in outcomes],
-        "given_final_run_id": [o.final_run_id for o in outcomes],
-        "given_close_time": [o.completed_at for o in outcomes],
-    }

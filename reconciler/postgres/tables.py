@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from reconciler.core.verdict import StatusValues
+from reconciler.postgres.own_text import OwnText
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
@@ -138,12 +139,12 @@ passes = sa.Table(
     sa.Column("finished_at", _TIME),
     sa.Column("outcome", sa.Text),
     sa.Column("report", postgresql.JSONB),
-    sa.Column("error", sa.Text),
-    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("error", OwnText),
+    sa.Column("host", OwnText, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
     # What it was a pass over; null in passes from before revision 0003.
-    sa.Column("table_name", sa.Text),
-    sa.Column("namespace", sa.Text),
+    sa.Column("table_name", OwnText),
+    sa.Column("namespace", OwnText),
     # What it was asked to do, if not to pass over every row; the same again goes on with it.
     sa.Column("asked", postgresql.JSONB),
     # How far it has come, and who is at it; null if there is nothing to go on with.
@@ -168,9 +169,9 @@ def noted_at() -> sa.ColumnElement[Any]:
 lease = sa.Table(
     "lease",
     OWN,
-    sa.Column("table_name", sa.Text, primary_key=True),
-    sa.Column("namespace", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("table_name", OwnText, primary_key=True),
+    sa.Column("namespace", OwnText, primary_key=True),
+    sa.Column("holder", OwnText, nullable=False),
     # Counts the holders: whoever holds a smaller one has lost it.
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("expires_at", _TIME, nullable=False),

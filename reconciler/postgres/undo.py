@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
-from reconciler.postgres.driver import compiled
+from reconciler.postgres.driver import Statement, compiled, fetch
 from reconciler.postgres.engine import translated
 from reconciler.postgres.guarded import Attempt, GuardedWrite, what_was_done
 from reconciler.postgres.halving import Halving
@@ -54,8 +54,22 @@ class PostgresUndo:
         rows = await self._read(query.order_by(_undone.c.id.desc()).limit(limit))
         return before_any_repeats([Change(*row) for row in rows])
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
-        """How the rows of these changes stand now."""
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+        """How the rows of these changes stand now; of one that cannot be read, why."""
+        found = dict[int, Standing | str]()
+
+        async def attempt(some: Sequence[int]) -> Attempt:
+            rows = await fetch(self._engine, self._standing, {"ids": list(some)}, writing=False)
+            found.update((change, Standing(*standing)) for change, *standing in rows)
+            return Attempt(dict.fromkeys(range(len(some))))
+
+        done = await Halving(f"read {self._table.full_name}").write(attempt, of)
+        if done.failure is not None:
+            raise done.failure
+        return found | {of[place]: why for place, why in done.refused.items()}
+
+    @cached_property
+    def _standing(self) -> Statement:
         table, row = self._table, _undone.c
         joined = sa.outerjoin(_undone, table.table, _same_row(table))
         query = sa.select(
@@ -65,8 +79,7 @@ class PostgresUndo:
             _has_values(table, row.old_status, row.old_completed_at, row.old_error_message),
             _has_values(table, row.new_status, row.new_completed_at, row.new_error_message),
         ).select_from(joined)
-        rows = await self._read(query.where(_is_given), {"ids": list(of)})
-        return {change: Standing(*standing) for change, *standing in rows}
+        return compiled(query.where(_is_given), self._engine)
 
     async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
         """Put back, and journal as changes of `pass_id`, the rows that are as they were left.
@@ -93,13 +106,11 @@ class PostgresUndo:
             {places[change]: why for change, why in attempt.spoiled.items()},
         )
 
-    async def _read(
-        self, query: sa.Select[Any], given: Mapping[str, Any] | None = None
-    ) -> Sequence[Any]:
+    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated("read reconciler.changes"):
             async with self._engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
-                rows: Sequence[Any] = (await connection.execute(query, given)).all()
+                rows: Sequence[Any] = (await connection.execute(query)).all()
                 return rows
 
 

@@ -16,6 +16,7 @@ from reconciler.core.text import one_line
 from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.dialect import PoolerSafeDialect
 from reconciler.postgres.driver import Statement, compiled, fetch_alone
+from reconciler.postgres.encoding import storable
 from reconciler.postgres.engine import (
     forget_connections,
     is_lost,
@@ -169,7 +170,7 @@ class RowWriter:
         if self._redactor is None:
             limit = self._settings.message_limit(table.error_message_length)
             self._redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
-        return await self._redactor.line(text)
+        return storable(await self._redactor.line(text), table.codec)
 
     async def _mapped(self) -> tuple[MappedTable, Statement | sa.Select[Any]]:
         # Kept as long as it serves: what the database refuses is mapped again.

@@ -26,7 +26,7 @@ class FakeJournal:
     """The changes 1 to `count` of a pass, each of a row of its own; and what happens to them."""
 
     count: int
-    now: dict[int, Standing] = field(default_factory=dict)
+    now: dict[int, Standing | str] = field(default_factory=dict)
     locked: set[int] = field(default_factory=set)
     refused: dict[int, str] = field(default_factory=dict)
     pruned: set[int] = field(default_factory=set)
@@ -40,13 +40,14 @@ class FakeJournal:
         return [Change(i, f"row-{i}", "wf", "run", "running") for i in ids]
 
     async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
-        as_left = [i for i in of if self.now.get(i, AS_LEFT).has_new]
+        now = {i: self.now.get(i, AS_LEFT) for i in of}
+        as_left = [i for i, each in now.items() if isinstance(each, Standing) and each.has_new]
         done = [i for i in as_left if i not in self.locked | self.refused.keys() | self.pruned]
         self.restored += done
         refused = {i: why for i, why in self.refused.items() if i in as_left}
         return Restored(dict.fromkeys(done, "running"), refused)
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
         return {i: self.now.get(i, AS_LEFT) for i in of if i not in self.pruned}
 
 
@@ -78,6 +79,18 @@ async def test_every_change_is_put_back_the_newest_first() -> None:
     assert journal.restored == [5, 4, 3, 2, 1]
     assert (done.scanned, done.written, done.left) == (5, {"running": 5}, {})
     assert recorder.started == recorder.ended == [PassOutcome.OK]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: bool) -> None:
+    journal = FakeJournal(3, now={2: "missing chunk"})
+
+    with capture_logs() as logs:
+        done = await undo(journal, dry_run=dry_run)
+
+    assert (done.written, done.left) == ({"running": 2}, {Kept.REFUSED: 1})
+    assert done.outcome is PassOutcome.UNRESOLVED
+    assert [line["cause"] for line in logs if line["event"] == "left alone"] == ["missing chunk"]
     assert done.duration_seconds > 0
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.postgres.reading import Read
+from reconciler.postgres.reading import Reading as ReadingRows
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
 from tests.conftest import Database
@@ -17,6 +19,8 @@ from tests.conftest import Database
 DAY = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
+
+_Rows = TypeVar("_Rows", bound=Sized)
 THE_DAY = Window(DAY, DAY + 24 * HOUR)
 
 
@@ -34,10 +38,10 @@ class Reading(PostgresStore):
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         return self._noted(await super()._read(query))
 
-    async def _read_page(self, *page: Any) -> Sequence[Any]:
-        return self._noted(await super()._read_page(*page))
+    async def _read_page(self, page: ReadingRows, given: Mapping[str, Any]) -> Read:
+        return self._noted(await super()._read_page(page, given))
 
-    def _noted(self, rows: Sequence[Any]) -> Sequence[Any]:
+    def _noted(self, rows: _Rows) -> _Rows:
         self.reads += (len(rows),)
         return rows
 
