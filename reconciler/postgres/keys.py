@@ -56,17 +56,11 @@ class Key:
 
     def known(self, read: Any) -> RowId:
         """A key that was read."""
-        if not isinstance(read, bytes):
+        if not self.is_bytes:
             key: RowId = read
             return key
-        codec = python_codec(self.encoding)
-        try:
-            text = read.decode(codec)
-            if text.encode(codec) == read:
-                return text
-        except UnicodeDecodeError:
-            pass
-        return read.decode(ASCII, "surrogateescape")
+        text: bytes = read
+        return _decoded(text, python_codec(self.encoding))
 
     def told(self, key: RowId | None) -> Any:
         """The same key for the driver."""
@@ -88,6 +82,16 @@ class Key:
     def _text(self, given: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         # In the column's own type, or its index would not serve.
         return sa.cast(sa.func.convert_from(given, self.encoding), self.column.type)
+
+
+def _decoded(key: bytes, codec: str) -> str:
+    try:
+        text = key.decode(codec)
+        if text.encode(codec) == key:
+            return text
+    except UnicodeDecodeError:
+        pass
+    return key.decode(ASCII, "surrogateescape")
 
 
 def has_bytes(key: RowId) -> bool:

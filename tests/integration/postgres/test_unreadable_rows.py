@@ -12,6 +12,7 @@ from reconciler.core.model import OldValues, RunRow
 from reconciler.core.progress import Span
 from reconciler.core.window import Window
 from reconciler.errors import DatabaseUnusable
+from reconciler.postgres.driver import fetch
 from reconciler.postgres.halving import PATIENCE
 from reconciler.postgres.lookup import find_rows, old_values
 from reconciler.postgres.sample import last_rows, oldest_rows
@@ -99,17 +100,37 @@ async def test_a_few_rows_may_all_be_unreadable(database: Database) -> None:
     assert [row.id for row in seen] == [row.id for row in rows]
 
 
+async def test_a_row_that_another_transaction_keeps_from_being_read_is_not_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a replica: read alone it is neither rejected nor there."""
+    rows = await rows_of(database, 9)
+    await corrupt(database, "workflow_id", [rows[3].id])
+
+    async def racing(engine: Any, statement: Any, given: Any, *, writing: bool) -> Any:
+        if rows[6].id in given.get("some_keys", ()):
+            raise asyncpg.SerializationError
+        return await fetch(engine, statement, given, writing=writing)
+
+    monkeypatch.setattr("reconciler.postgres.reading.fetch", racing)
+
+    seen = await scanned(await store_of(database))
+
+    assert [row.id for row in seen] == [row.id for row in rows]
+    assert [row.id for row in seen if row.unreadable] == [rows[3].id, rows[6].id]
+
+
 async def test_a_page_of_which_nothing_can_be_read_is_given_up(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = await rows_of(database, 400)
     await corrupt(database, "workflow_id", [row.id for row in rows])
     store, asked = await store_of(database), []
-    fetch = asyncpg.Connection.fetch
+    fetched = asyncpg.Connection.fetch
 
     async def noted(self: Any, query: str, *arguments: Any) -> Any:
         asked.append(query)
-        return await fetch(self, query, *arguments)
+        return await fetched(self, query, *arguments)
 
     monkeypatch.setattr(asyncpg.Connection, "fetch", noted)
 

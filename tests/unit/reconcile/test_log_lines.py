@@ -47,6 +47,16 @@ async def test_what_is_wrong_is_told_once_and_again_when_it_changes() -> None:
     assert warned == [["busy"], [], ["no such run"], [], ["busy"]]
 
 
+async def test_a_row_that_cannot_be_read_is_told_by_its_key() -> None:
+    row = RunRow(17, "", None, None, unreadable="missing chunk")
+
+    with capture_logs() as lines:
+        await reconcile(MemoryStore([row]), ScriptedProbe({}, Unknown("missing chunk")))
+
+    (line,) = [line for line in lines if line["event"] == "left"]
+    assert (line["row_id"], line["detail"]) == ("17", "missing chunk")
+
+
 async def test_a_row_that_is_refused_and_most_that_are_missing_are_told_once() -> None:
     pass_log, warned = PassLog(), 0
     for _ in range(3):
