@@ -231,10 +231,9 @@ async def test_rows_beside_such_a_key_are_written_and_shown(
 def test_how_far_a_pass_came_may_be_such_a_key() -> None:
     progress = Progress(Span("b\udce9", "d"))
 
-    told = json.loads(json.dumps(to_json(progress)).encode())
+    told = json.dumps(to_json(progress), ensure_ascii=False).encode()  # as JSONB takes it
 
-    assert "\udce9" not in str(told)
-    assert from_json(told, str) == progress
+    assert from_json(json.loads(told), str) == progress
 
 
 async def test_changes_with_an_old_message_that_is_no_text_are_shown(
@@ -322,10 +321,8 @@ async def test_a_character_that_only_python_knows_is_no_end_of_the_record(
 
 async def test_replicas_of_other_namespaces_keep_leases_of_their_own(postgres_url: str) -> None:
     async with encoded(postgres_url, "LATIN1") as database:
-        one, other = (
-            Lease(database.engine, "jobs", space, f"h\u00f6st-{space}")
-            for space in ("\u6f22", "\u5b57")
-        )
+        one = Lease(database.engine, "jobs", "\u6f22", "h\u00f6st-1")
+        other = Lease(database.engine, "jobs", "\u5b57", "h\u00f6st-2")
         assert await one.claim(timedelta(seconds=60)) == 1
         assert await other.claim(timedelta(seconds=60)) == 1
         assert await one.claim(timedelta(seconds=60)) == 1
