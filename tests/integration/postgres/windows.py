@@ -38,6 +38,10 @@ class Reading(PostgresStore):
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         return self._noted(await super()._read(query))
 
+    async def _counted(self, *of: Any) -> list[Any]:
+        self.reads += (1,)
+        return await super()._counted(*of)
+
     async def _read_page(self, page: ReadingRows, given: Mapping[str, Any]) -> Read:
         return self._noted(await super()._read_page(page, given))
 
