@@ -109,7 +109,7 @@ async def test_a_row_that_another_transaction_keeps_from_being_read_is_not_lost(
 
     async def racing(engine: Any, statement: Any, given: Any, *, writing: bool) -> Any:
         if rows[6].id in given.get("some_keys", ()):
-            raise asyncpg.SerializationError
+            raise asyncpg.SerializationError("conflict with recovery")
         return await fetch(engine, statement, given, writing=writing)
 
     monkeypatch.setattr("reconciler.postgres.reading.fetch", racing)
