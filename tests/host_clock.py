@@ -48,9 +48,8 @@ class HostClock:
         }
 
     def on(self, command: Command) -> Command:
-        """The command on this host; a process that is forked would have the clock of its parent."""
-        environment = {**command.environment, **self.environment}
-        return replace(command, environment=environment, fresh=True)
+        """The command on this host."""
+        return replace(command, environment={**command.environment, **self.environment})
 
 
 def host_clock(folder: Path, ahead: timedelta = timedelta(), name: str = "clock") -> HostClock:

@@ -2,6 +2,7 @@
 
 To start Python and to import everything costs 0.7 s of CPU, a fork 0.02. It is a process all the
 same, with arguments, environment, folder and streams of its own, to be signalled and waited for.
+There is one forker for each set of what is loaded before Python, e.g. a clock of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+#: What a process goes by from its very start: the forker has to have it already.
+FROM_THE_START = ("LD_PRELOAD", "FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC")
 
 
 class Forked:
@@ -73,8 +77,9 @@ async def fork(
     pipes = [os.pipe() for _ in range(3)]
     nothing = os.open(os.devnull, os.O_RDONLY)
     theirs = [nothing, *(write for _, write in pipes)]
+    start = [(name, environment[name]) for name in FROM_THE_START if name in environment]
     try:
-        socket.send_fds(_forker(), [json.dumps(order).encode()], theirs)
+        socket.send_fds(_forker(*start), [json.dumps(order).encode()], theirs)
     finally:
         for file in theirs:
             os.close(file)
@@ -96,13 +101,14 @@ async def _reader(file: int) -> asyncio.StreamReader:
 
 
 @cache
-def _forker() -> socket.socket:
-    """The way to this process's forker, which is started when it is needed."""
+def _forker(*start: tuple[str, str]) -> socket.socket:
+    """The way to this process's forker with these variables, started when it is needed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         forker = subprocess.Popen(
             [sys.executable, "-P", Path(__file__).with_name("forker.py"), str(theirs.fileno())],
-            env={"PATH": os.environ["PATH"]},  # the locale and all else is that of the commands
+            # The locale and all else is that of the commands.
+            env={"PATH": os.environ["PATH"], **dict(start)},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
