@@ -34,6 +34,7 @@ from reconciler.postgres.migrate import migrate
 from reconciler.postgres.tables import TableMapping
 from reconciler.temporal.runtime import quiet_runtime
 from tests.dynamic_config import DYNAMIC_CONFIG
+from tests.in_memory import data_folder
 from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
 from tests.properties import load_profile
@@ -93,7 +94,7 @@ def postgres_url(pytestconfig: pytest.Config, no_leftovers: None) -> Iterator[st
 
         server = postgres_container()
     else:
-        server = postgres_server()
+        server = postgres_server(data_folder())
     with server as url:
         yield url
 
@@ -149,6 +150,7 @@ async def template_database(postgres_url: str) -> AsyncIterator[str]:
     """The name of a migrated database to copy."""
     if "RECONCILER_TEST_DATABASE_URL" not in os.environ:  # ours, and gone in the end
         await administer(postgres_url, "ALTER SYSTEM SET fsync = off")
+        await administer(postgres_url, "ALTER SYSTEM SET max_wal_size = '128MB'")  # of memory
         await administer(postgres_url, "SELECT pg_reload_conf()")
     name = f"template_{uuid4().hex}"
     await administer(postgres_url, f"CREATE DATABASE {name}")

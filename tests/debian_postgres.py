@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.in_memory import data_folder
+
 _FOLDER = Path("/usr/lib/postgresql")
 #: Their major versions.
 INSTALLED = sorted(path.parents[1].name for path in _FOLDER.glob("*/bin/initdb"))
@@ -20,7 +22,7 @@ INSTALLED = sorted(path.parents[1].name for path in _FOLDER.glob("*/bin/initdb")
 def debian_postgres(version: str) -> Iterator[str]:
     """A server of this version on a Unix socket; yields the URL of its `postgres` database."""
     programs = _FOLDER / version / "bin"
-    folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-", dir=data_folder()))
     # It refuses to run as root, and makes a user of its own when it is installed.
     user = "postgres" if os.geteuid() == 0 else None
     if user:

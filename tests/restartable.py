@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from tests.answers import postgres_answers, temporal_answers
+from tests.in_memory import data_folder
 from tests.polling import eventually
 from tests.ports import free_port
 
@@ -241,7 +242,7 @@ async def restartable_temporal(
 @contextmanager
 def server_folder() -> Iterator[Path]:
     """Where a server keeps all that it has; gone in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="reconciler-restartable-"))
+    folder = Path(tempfile.mkdtemp(prefix="reconciler-restartable-", dir=data_folder()))
     try:
         yield folder
     finally:

