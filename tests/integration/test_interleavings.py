@@ -237,7 +237,7 @@ async def shared(lending: Lending) -> AsyncIterator[Shared]:
 
 @pytest.mark.timeout(600)
 @settings(
-    examples(150),
+    examples(40),
     # Shrinking would take minutes, and say little more.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -1,4 +1,4 @@
-"""A backfill of 100,000 rows in the real table; only Temporal is scripted."""
+"""A backfill of thousands of rows in the real table; only Temporal is scripted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import Database
 from tests.factories import RETENTION, policy
 from tests.fakes import ScriptedProbe
 
-ROWS = 100_000
+ROWS = 20_000
 NOW = datetime.now(UTC)
 END = NOW - timedelta(days=100)
 
