@@ -19,8 +19,8 @@ from tests.conftest import Database
 from tests.polling import PATIENCE, eventually
 from tests.proxy import proxy
 
-ROWS = 300
-#: Calls per second of what is disturbed on its way: a second for a page, fifteen for all.
+ROWS = 120
+#: Calls per second of what is disturbed on its way: a second for a page, six for all.
 SLOWLY = "20"
 
 
@@ -168,8 +168,8 @@ async def test_a_lost_connection_ends_it_and_the_same_command_goes_on(
 async def test_a_limit_of_changes_is_kept_exactly_and_the_same_command_goes_on(
     backfill: Command, stage: Stage
 ) -> None:
-    options = (*APPLY, "--missing", "fail", "--max-changes", "99")
-    for piece in (99, 198):
+    options = (*APPLY, "--missing", "fail", "--max-changes", "39")
+    for piece in (39, 78):
         result = await backfill(*options)
 
         assert result.code == 3
@@ -185,10 +185,10 @@ async def test_a_limit_of_changes_is_kept_exactly_and_the_same_command_goes_on(
 
 
 async def test_a_limit_of_rows_makes_pieces_of_the_window(backfill: Command, stage: Stage) -> None:
-    first = await backfill(*APPLY, "--missing", "fail", "--limit", "110", "--json")
+    first = await backfill(*APPLY, "--missing", "fail", "--limit", "50", "--json")
     second = await backfill(*APPLY, "--missing", "fail", "--json")
 
-    assert first.json["scanned"] == 110 == total(first)
+    assert first.json["scanned"] == 50 == total(first)
     assert first.json["more_left"] is True
     assert second.json["scanned"] == ROWS == total(second)
     await everything_is_right(stage)
@@ -287,10 +287,10 @@ STOLEN = (
 async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when_it_wakes_up(
     backfill: Command, stage: Stage, planned: bool
 ) -> None:
-    command = ["backfill", "--apply", "--yes", "--json", "--max-rps", "20"]
+    command = ["backfill", "--apply", "--yes", "--json"]
     if planned:
         assert (await backfill("backfill", "--output", "plan.jsonl")).code == 0
-        command = ["backfill", "--apply", "--yes", "--json", "--plan", "plan.jsonl"]
+        command += ["--plan", "plan.jsonl"]
         # Some of the rows take their time.
         await stage.database.execute(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
@@ -299,7 +299,7 @@ async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when
             " EXECUTE FUNCTION slow()"
         )
     claiming = replace(backfill, limits={"reconciler.keeper.CLAIM_EVERY": 0.5})
-    process = await claiming.start(*command)
+    process = await claiming.start(*command, *([] if planned else ["--max-rps", SLOWLY]))
 
     async def under_way() -> bool:
         return await stage.journalled() > 0
@@ -320,6 +320,7 @@ async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when
     assert "the lease was lost on the way" in str(row["error"])
     assert row["cursor"] is not None
     await forget_the_dead(stage)
+    await stage.database.execute("DROP FUNCTION IF EXISTS slow CASCADE")
     rest = await backfill(*command)
     assert (rest.code, rest.json["pass_id"]) == (0, awake.json["pass_id"])
 

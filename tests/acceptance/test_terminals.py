@@ -154,16 +154,14 @@ async def test_any_locale(shell: Shell, environment: dict[str, str]) -> None:
 
 
 async def test_what_others_chose_is_only_shown(
-    shell: Shell, temporal: Client, tmp_path: Path
+    reconciler: Command, database: Database, temporal: Client, tmp_path: Path
 ) -> None:
     handle = await temporal.start_workflow("Any", id=f"w{STORABLE}", task_queue="nobody")
     await handle.terminate(f"reason {STORABLE}")
-    await shell.database.insert(
-        handle.id, handle.first_execution_run_id, error_message=f"old {STORABLE}"
-    )
+    await database.insert(handle.id, handle.first_execution_run_id, error_message=f"old {STORABLE}")
 
     results = [
-        await shell("", *arguments)
+        await reconciler(*arguments)
         for arguments in (
             ["explain", handle.id],
             ["backfill", "--output", "plan.csv"],
