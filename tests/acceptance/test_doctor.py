@@ -19,7 +19,7 @@ PATIENT = {"reconciler.doctor.judge.SLOW": 60}
 async def test_a_set_up_that_works(reconciler: Command) -> None:
     result = await replace(reconciler, limits=PATIENT)("doctor")
 
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, ""), result.out
     lines = result.out.splitlines()
     assert lines[-1] == "ok: 13 ok, 0 warnings, 0 failures, 1 not checked"
     assert sum(line.startswith("ok  ") for line in lines) == 13
