@@ -50,8 +50,6 @@ def ending_of_result(kept: KeptResult, largest: int) -> Ending | None:
         return None  # the SDK refuses the first, the server the second
     if not kept.is_kept:
         return None  # by the time the row is written it may be another result
-    if workflow.info().cron_schedule:
-        return None  # the next tick follows in the same chain
     return Ending(CloseStatus.COMPLETED)
 
 
@@ -61,9 +59,6 @@ def ending_of_error(kept: KeptError, largest: int) -> Ending | None:
     May raise anything: the error's own text and the failure converter are other people's code.
     """
     error = kept.error
-    info = workflow.info()
-    if info.cron_schedule:
-        return None
     reason = workflow.cancellation_reason()
     if reason is not None and is_cancelled_exception(error):
         return Ending(CloseStatus.CANCELED, describe_cancellation(reason))
@@ -71,7 +66,7 @@ def ending_of_error(kept: KeptError, largest: int) -> Ending | None:
     if not isinstance(error, asyncio.CancelledError) and not workflow.is_failure_exception(error):
         return None  # fails the workflow task; the workflow still runs
     failure = kept.convert()
-    if failure.ByteSize() > largest or _is_too_deep(failure) or _may_be_retried(failure, info):
+    if failure.ByteSize() > largest or _is_too_deep(failure) or _may_be_retried(failure):
         return None
     return Ending(CloseStatus.FAILED, describe_failure(failure), _decoded_text(failure))
 
@@ -102,12 +97,13 @@ def _message(converter: PayloadConverter, payload: Payload) -> str | None:
         return None
 
 
-def _may_be_retried(failure: Failure, info: workflow.Info) -> bool:
+def _may_be_retried(failure: Failure) -> bool:
     """Whether the server may start another attempt. Where that is not certain, it may.
 
     The server retries unless the attempts are used up, the failure is not retryable, or the
     execution timeout would pass before; the last cannot be told from here.
     """
+    info = workflow.info()
     policy = info.retry_policy
     if policy is None:
         return False

@@ -48,11 +48,13 @@ class Selection:
 
 
 @dataclass(slots=True)
-class Limits:
-    """What the worker's namespace takes, once that is known."""
+class Surroundings:
+    """What a worker is in, once that is known."""
 
-    #: Bytes.
+    #: Bytes that its namespace takes.
     largest: int = LARGEST
+    #: Whether other interceptors are further out.
+    is_seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class MainPathInterceptor(Interceptor):
     #: The failure converter of the worker.
     failure_converter: type[FailureConverter]
     task_queue: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def workflow_interceptor_class(
         self,
@@ -79,7 +81,8 @@ class MainPathInterceptor(Interceptor):
                     failure_converter=interceptor.failure_converter,
                     task_queue=interceptor.task_queue,
                     handlers=interceptor.selection.handlers,
-                    largest=interceptor.limits.largest,
+                    largest=interceptor.surroundings.largest,
+                    is_seen=interceptor.surroundings.is_seen,
                     guarded=True,
                 )
 

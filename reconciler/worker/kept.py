@@ -1,9 +1,9 @@
 """What a workflow's function has returned or raised, kept as it was at that moment.
 
 Signals, updates and tasks of the workflow run on while its end is being written, and may change
-the very object that was returned: `return self.items`. The row says how the workflow ended, so
-that is how it must end. Where nothing has changed, the object itself is handed on, since other
-interceptors may look at it.
+the very object that was returned: `return self.items`. To serialise it may change it as well: a
+generator is at its end then. The row says how the workflow ended, so that is how it must end.
+Where other interceptors may look at the object and nothing has changed, it is handed on itself.
 """
 
 from __future__ import annotations
@@ -43,13 +43,32 @@ class KeptResult:
         """Whether nothing can change what will be returned."""
         return type(self._result) in _CONSTANT or self._copy is not None
 
-    def value(self) -> Any:
-        """What to return: its payload is the one that was checked, byte for byte."""
-        return self._result if self._copy is None or self._is_unchanged() else self._copy
+    def value(self, *, seen: bool) -> Any:
+        """What to return: its payload is the one that was checked, byte for byte.
+
+        The object itself, unless it has changed, if it is `seen` by others; else it is not
+        serialised once more.
+        """
+        if type(self._result) in _CONSTANT:
+            return self._result
+        if self._copy is None:
+            return self._result if self._reads_the_same() else self._decoded()
+        return self._result if seen and self._is_unchanged() else self._copy
 
     def _is_unchanged(self) -> bool:
         try:
             return _payloads(self._result) == self.payloads
+        except Exception:  # noqa: BLE001 - by now it may hold what cannot be serialised
+            return False
+
+    def _reads_the_same(self) -> bool:
+        """Whether it means what it did, where the converter never makes the same payload twice."""
+        try:
+            before = self._decoded()
+        except Exception:  # noqa: BLE001 - there is nothing else to return
+            return True
+        try:
+            return bool(_decoded(_payloads(self._result)) == before)
         except Exception:  # noqa: BLE001 - by now it may hold what cannot be serialised
             return False
 
@@ -68,7 +87,7 @@ class KeptResult:
         return RawValue(payload)
 
     def _decoded(self) -> Any:
-        return workflow.payload_converter().from_payloads(self.payloads)[0]
+        return _decoded(self.payloads)
 
 
 class KeptError:
@@ -81,17 +100,25 @@ class KeptError:
         self.failure: Failure | None = None
 
     def convert(self) -> Failure:
-        """The failure as the SDK is about to make it, which is kept from now on."""
-        self.failure = self._converted(self.error)
+        """The failure as the SDK is about to make it, which is kept from now on.
+
+        Half of it, if the converter raises: that is what the SDK sends then.
+        """
+        self.failure = Failure()
+        self._convert(self.error, self.failure)
         return self.failure
 
-    def replacement(self) -> BaseException | None:
-        """What to raise in place of the error; None if the error still means what it did."""
+    def replacement(self, *, seen: bool) -> BaseException | None:
+        """What to raise in place of the error, if not that.
+
+        The error itself, unless it has changed, if it is `seen` by others; else it is not converted
+        once more.
+        """
         if self.failure is None:
             return None
         if self._turned_into_a_cancellation() and overrules_history():
             return self._stand_in(self.failure) or _error_of(self.failure)
-        return None if self._is_unchanged() else self._stand_in(self.failure)
+        return None if seen and self._is_unchanged() else self._stand_in(self.failure)
 
     def _turned_into_a_cancellation(self) -> bool:
         """Whether the SDK would take the error for the answer to a request that came too late."""
@@ -99,10 +126,10 @@ class KeptError:
         return is_cancelled and not self._was_cancelled and is_cancelled_exception(self.error)
 
     def _is_unchanged(self) -> bool:
-        try:
-            return self._converted(self.error) == self.failure
-        except Exception:  # noqa: BLE001 - its details may hold anything by now
-            return False
+        failure = Failure()
+        with contextlib.suppress(Exception):  # its details may hold anything by now
+            self._convert(self.error, failure)
+        return failure == self.failure
 
     def _stand_in(self, kept: Failure) -> BaseException | None:
         """An error of the same failure, if the failure converter leaves failures as they are."""
@@ -119,11 +146,14 @@ class KeptError:
         return error.failure if isinstance(error, FailureError) else None
 
     def _converted(self, error: BaseException) -> Failure:
+        failure = Failure()
+        self._convert(error, failure)
+        return failure
+
+    def _convert(self, error: BaseException, failure: Failure) -> None:
         if isinstance(error, asyncio.CancelledError):
             error = CancelledError(str(error))  # as the SDK does
-        failure = Failure()
         self._with_context().to_failure(error, workflow.payload_converter(), failure)
-        return failure
 
     def _with_context(self) -> FailureConverter:
         converter = self._converter()
@@ -141,3 +171,16 @@ def _error_of(failure: Failure) -> FailureError:
 
 def _payloads(value: Any) -> list[Payload]:
     return workflow.payload_converter().to_payloads([value])
+
+
+def _decoded(payloads: list[Payload]) -> Any:
+    return workflow.payload_converter().from_payloads(payloads)[0]
+
+
+def is_serialisable(value: Any) -> bool:
+    """Whether it is now; another time it may not be."""
+    try:
+        _payloads(value)
+    except Exception:  # noqa: BLE001 - whatever it is
+        return False
+    return True

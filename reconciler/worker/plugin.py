@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import ReplayerConfig, Worker, WorkerConfig
+from temporalio.worker import Interceptor, ReplayerConfig, Worker, WorkerConfig
 
 from reconciler.worker.activity import StatusActivity
 from reconciler.worker.ending import LARGEST
@@ -124,9 +124,13 @@ class ReconcilerPlugin(SimplePlugin):
 
     async def run_worker(self, worker: Worker, next: _Run) -> None:  # noqa: A002 - the SDK's name
         """Run the worker, by the limits of its namespace."""
+        clients = worker.client.config(active_config=True)["interceptors"]
+        is_seen = any(isinstance(each, Interceptor) for each in clients)
         for each in worker.config(active_config=True).get("interceptors") or ():
             if isinstance(each, MainPathInterceptor):
-                each.limits.largest = await _largest(worker.client)
+                each.surroundings.largest = await _largest(worker.client)
+                each.surroundings.is_seen = is_seen
+            is_seen = True
         await super().run_worker(worker, next)
 
     @asynccontextmanager

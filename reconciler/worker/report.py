@@ -21,7 +21,7 @@ from reconciler.core.model import CloseStatus
 from reconciler.core.text import LONGEST
 from reconciler.worker.argument import Argument
 from reconciler.worker.ending import LARGEST, Ending, ending_of_error, ending_of_result
-from reconciler.worker.kept import KeptError, KeptResult
+from reconciler.worker.kept import KeptError, KeptResult, is_serialisable
 from reconciler.worker.seal import has_handlers, seal_by_hand
 
 #: The activity's name. Part of every history that has a report in it: never to be changed.
@@ -59,6 +59,8 @@ class Report:
     handlers: bool = True
     #: Bytes of a result, a failure or a report that the server surely takes.
     largest: int = LARGEST
+    #: Whether an interceptor further out may look at what is returned or raised.
+    is_seen: bool = True
     #: Whether an interceptor watches over signals and updates once the end is settled.
     guarded: bool = False
     #: The end is settled and being written: nothing may change it any more.
@@ -73,31 +75,56 @@ async def run_and_report(run: Awaitable[_T], report: Report) -> _T:
     try:
         result = await run
     except (Exception, asyncio.CancelledError) as error:
-        await _report_error(error, report)
+        if _may_report(report):
+            await _report_error(error, report)
         raise
+    return await _report_result(result, report) if _may_report(report) else result
+
+
+def _may_report(report: Report) -> bool:
+    """Whether to look at the end at all.
+
+    Decided before anything is serialised, which may use up what is returned (a generator) and takes
+    time. In replay neither what is configured nor the rules of this version decide: a history with
+    a report in it is replayed with its report, and one without stays without.
+    """
+    try:
+        if workflow.unsafe.is_replaying():
+            return workflow.patched(PATCH)
+        if not report.wanted or workflow.info().cron_schedule or _longest_hold() < SHORTEST_HOLD:
+            return False
+        return report.handlers or not has_handlers()
+    except Exception as error:  # noqa: BLE001 - nothing in here may change how the workflow ends
+        _log_unwritten(error)
+        return False
+
+
+async def _report_result(result: _T, report: Report) -> _T:
+    """Report that this was returned; what to return, which has the payload that was checked."""
     try:
         kept = KeptResult(result)
     except Exception as error:
-        # The SDK is about to meet it too, unless an interceptor further out returns something else.
         await _report_error(error, report)
-        if report.settled:
+        # The SDK is about to meet it too, unless an interceptor further out returns something else;
+        # or a generator has raised it, which is now at its end.
+        if report.settled or not report.is_seen or is_serialisable(result):
             raise
         return result
     await _report(lambda: ending_of_result(kept, report.largest), report)
-    return cast("_T", kept.value()) if report.settled else result
+    return cast("_T", kept.value(seen=report.is_seen))
 
 
 async def _report_error(error: BaseException, report: Report) -> None:
     """Report that this was raised; raises what it was by then, should it have changed."""
     kept = KeptError(error, report.failure_converter)
     await _report(lambda: ending_of_error(kept, report.largest), report)
-    if report.settled and (other := _replacement(kept)) is not None:
+    if (other := _replacement(kept, report)) is not None:
         raise other from error
 
 
-def _replacement(kept: KeptError) -> BaseException | None:
+def _replacement(kept: KeptError, report: Report) -> BaseException | None:
     try:
-        return kept.replacement()
+        return kept.replacement(seen=report.is_seen)
     except Exception:  # noqa: BLE001 - other people's converter
         return None
 
@@ -105,14 +132,13 @@ def _replacement(kept: KeptError) -> BaseException | None:
 async def _report(find: Callable[[], Ending | None], report: Report) -> None:
     ending = _found(find)
     try:
-        hold = _longest_hold()
         argument = _argument(ending or Ending(CloseStatus.FAILED))
-        if not _is_due(ending, argument, hold, report):
+        if not _is_due(ending, argument, report):
             return
         report.settled = True
         if not report.guarded:
             seal_by_hand()
-        write = _start_write(argument, hold, report.task_queue)
+        write = _start_write(argument, report.task_queue)
         while not write.done():
             await _wait(write)
         write.result()
@@ -141,16 +167,12 @@ def _log_unwritten(error: BaseException) -> None:
     )
 
 
-def _is_due(ending: Ending | None, argument: Argument, hold: timedelta, report: Report) -> bool:
-    # In replay neither what is configured nor the rules of this version decide: a history with a
-    # report in it is replayed with its report, and one without stays without.
+def _is_due(ending: Ending | None, argument: Argument, report: Report) -> bool:
     if workflow.unsafe.is_replaying():
-        return workflow.patched(PATCH)
-    if ending is None or not report.wanted or hold < SHORTEST_HOLD:
+        return True  # it has the report, see `_may_report`
+    if ending is None or argument.size() > report.largest:
         return False
-    if not report.handlers and has_handlers():
-        return False
-    return argument.size() <= report.largest and workflow.patched(PATCH)
+    return workflow.patched(PATCH)
 
 
 def _longest_hold() -> timedelta:
@@ -177,16 +199,14 @@ def _argument(ending: Ending) -> Argument:
     )
 
 
-def _start_write(
-    argument: Argument, hold: timedelta, task_queue: str | None
-) -> workflow.ActivityHandle[object]:
+def _start_write(argument: Argument, task_queue: str | None) -> workflow.ActivityHandle[object]:
     # No result type: what an activity of this name on another worker returns must not matter.
     return workflow.start_activity(
         ACTIVITY,
         argument.packed(),
         task_queue=task_queue,
         start_to_close_timeout=ATTEMPT,
-        schedule_to_close_timeout=max(hold, SHORTEST_HOLD),
+        schedule_to_close_timeout=max(_longest_hold(), SHORTEST_HOLD),
         retry_policy=RETRIES,
         summary=f"end of the workflow: {argument.status}",
     )
