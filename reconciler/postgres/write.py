@@ -76,9 +76,10 @@ def own_row_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Sel
 
     That is the row with this run id; only where there is none, whatever its status, the youngest
     row of the workflow id without a run id, made no later than `given_latest` (`SLACK` after the
-    workflow started), that names the workflow's namespace if rows do. Never an older one once that
-    is finished: a write that is tried twice would otherwise finish a second row. None where another
-    fits as well: made at most `SLACK` before it or the start, not known to have ended by then.
+    workflow started; None where that is not known: then no such row), that names the workflow's
+    namespace if rows do. Never an older one once that is finished: a write that is tried twice
+    would otherwise finish a second row. None where another fits as well: made at most `SLACK`
+    before it or the start, not known to have ended by then.
 
     Waits for a row that another transaction has locked, as an application does that is storing
     the run id just now; the guard is then evaluated on the row's newest version. `lock_timeout`
@@ -153,8 +154,9 @@ def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     """That a row has this workflow's run id; or none, and was made in time to be its row.
 
-    Without a run id there must be a creation time to go by, and a namespace if rows have one: the
-    next use of the workflow id, or that of another namespace, would be taken for it.
+    Without a run id there must be two times to go by, its creation and the workflow's start, and a
+    namespace if rows have one: the next use of the workflow id, or that of another namespace, would
+    be taken for it.
     """
     workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
     # The parameters are cast and not the columns, so that an index serves.
@@ -167,8 +169,8 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         no_run.append(table.run_id.is_(sa.null()))
     if table.mapping.names.created_at is not None:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
-        in_time = sa.or_(latest.is_(None), made.is_(None), made <= latest)
-        ways.append(sa.and_(*no_run, in_time, _names_namespace(table)))
+        in_time = latest.is_not(None), sa.or_(made.is_(None), made <= latest)
+        ways.append(sa.and_(*no_run, *in_time, _names_namespace(table)))
     return sa.and_(table.is_ours, same_workflow, sa.or_(*ways))
 
 

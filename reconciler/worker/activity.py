@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
 from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -72,8 +74,9 @@ class StatusActivity:
                 is not given, Temporal is asked for that of the calling workflow's chain.
             close_time: When the workflow ended; by default when this activity was scheduled.
                 Without a time zone it is taken as UTC.
-            start_time: When the workflow started. A row without a run id that was made long after
-                that is not its own.
+            start_time: When the first run of the chain started. A row without a run id that was
+                made long after that is not its own. Where it is not given, or by a later run, which
+                does not know it, Temporal is asked for it if no row has the run id.
             decoded_message: What to write instead of `error_message` where the settings say that
                 encoded failures are to be decoded. It is sent by workflows that encode them.
 
@@ -93,17 +96,17 @@ class StatusActivity:
         info = activity.info()
         try:
             writer = self._opened()
-            changed = await writer.finish(
-                OwnRow(
-                    said.workflow_id,
-                    said.run_id or await _first_run_id(said.workflow_id),
-                    info.workflow_namespace,
-                    _time(said.start_time),
-                ),
+            end = (
                 writer.status_value(said.status),
                 writer.chosen(said.error_message, said.decoded_message),
                 close_time or info.scheduled_time,
             )
+            row = await _own_row(said)
+            changed = await writer.finish(row, *end)
+            if not changed and row.start_time is None:
+                started = await _start_time(row)
+                if started is not None:
+                    changed = await writer.finish(replace(row, start_time=started), *end)
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
             raise ApplicationError(
@@ -160,13 +163,38 @@ def _time(given: datetime | str | None) -> datetime | None:
     return datetime.fromisoformat(given) if isinstance(given, str) else given
 
 
-async def _first_run_id(workflow_id: str) -> str:
-    """The first run of the calling workflow's chain, or of the current one of another id."""
+async def _own_row(said: Argument) -> OwnRow:
+    """What tells its row, as far as the calling workflow knows."""
     info = activity.info()
-    own_run = info.workflow_run_id if info.workflow_id == workflow_id else None
+    own_run = info.workflow_run_id if info.workflow_id == said.workflow_id else None
+    first_run = said.run_id or await _first_run_id(said.workflow_id, own_run)
+    # A later run knows only when it has started itself.
+    start_time = _time(said.start_time) if own_run in (None, first_run) else None
+    return OwnRow(said.workflow_id, first_run, info.workflow_namespace, start_time)
+
+
+async def _first_run_id(workflow_id: str, run_id: str | None) -> str:
+    """The first run of this run's chain, or of the current one of the workflow id."""
+    found = await _described(workflow_id, run_id or "")
+    if found is None:
+        raise ApplicationError(
+            f"Temporal knows no workflow {one_line(workflow_id, 200)}: pass run_id",
+            type="NotFound",
+            non_retryable=True,
+        )
+    return found.first_run_id or found.execution.run_id
+
+
+async def _start_time(row: OwnRow) -> datetime | None:
+    """When the first run of a chain started; None if Temporal does not know it any more."""
+    found = await _described(row.workflow_id, row.run_id)
+    return None if found is None else found.start_time.ToDatetime(UTC)
+
+
+async def _described(workflow_id: str, run_id: str) -> WorkflowExecutionInfo | None:
     request = DescribeWorkflowExecutionRequest(
-        namespace=info.namespace,
-        execution=WorkflowExecution(workflow_id=workflow_id, run_id=own_run or ""),
+        namespace=activity.info().namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
     )
     try:
         service = activity.client().workflow_service
@@ -174,10 +202,5 @@ async def _first_run_id(workflow_id: str) -> str:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        raise ApplicationError(
-            f"Temporal knows no workflow {one_line(workflow_id, 200)}: pass run_id",
-            type="NotFound",
-            non_retryable=True,
-        ) from None
-    found = response.workflow_execution_info
-    return found.first_run_id or found.execution.run_id
+        return None
+    return response.workflow_execution_info

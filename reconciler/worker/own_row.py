@@ -14,4 +14,5 @@ class OwnRow:
     #: The first run of its chain.
     run_id: str
     namespace: str | None
+    #: When that run started. None: not known, and no row without a run id is taken.
     start_time: datetime | None

@@ -34,7 +34,7 @@ def given(workflow_id: str, **others: Any) -> dict[str, Any]:
         "given_status": "failed",
         "given_message": "no money",
         "given_close_time": NOON,
-        "given_latest": None,
+        "given_latest": NOON + timedelta(days=36_500),
         **others,
     }
 
@@ -93,6 +93,17 @@ async def test_with_a_run_id_it_may_be_made_late(database: Database) -> None:
     ours = await database.insert("w", "ours", created_at=NOON)
 
     assert await finish(database, given_latest=NOON - timedelta(days=1)) == [ours]
+
+
+async def test_none_without_a_run_id_where_the_start_is_not_known(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
+    await database.insert("w", created_at=NOON - timedelta(days=9))
+    await database.insert("w", created_at=None)
+
+    assert await finish(database, given_latest=None) == []
+
+    ours = await database.insert("w", "ours")
+    assert await finish(database, given_latest=None) == [ours]
 
 
 #: For a workflow that started at noon.

@@ -157,7 +157,7 @@ class TestMainPath:
             "given_status": "completed",
             "given_message": None,
             "given_close_time": NOON,
-            "given_latest": None,
+            "given_latest": NOON + timedelta(days=36_500),
             **others,
         }
         async with database.engine.begin() as connection:

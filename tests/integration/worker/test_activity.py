@@ -96,10 +96,10 @@ class TestWhatIsWritten:
         assert await run(database, "w", "completed", None, "r") is True
 
     async def test_no_row_and_no_running_row_are_no_errors(self, database: Database) -> None:
-        assert await run(database, "w", "completed", None, "r") is False
+        assert await run(database, "w", "completed", None, "r", NOON, NOON) is False
 
         await database.insert("w", "r", status="failed", error_message="before")
-        assert await run(database, "w", "completed", None, "r") is False
+        assert await run(database, "w", "completed", None, "r", NOON, NOON) is False
         assert await row(database) == ("failed", "before", None)
 
     @pytest.mark.parametrize("text", ["x" * 1_000_000, "\x00" * 5 + "x" * 1_000_000])
@@ -281,7 +281,7 @@ class TestWhereTheEngineComesFrom:
         engine = create_async_engine(make_url(database.url).set(drivername="postgresql+asyncpg"))
         activity = StatusActivity(engine)
         update = activity.update_workflow_execution_status
-        await run(database, "w", "completed", None, "r", activity=update)
+        await run(database, "w", "completed", None, "r", NOON, NOON, activity=update)
         statements: list[str] = []
         pool = engine.pool
 
@@ -289,7 +289,7 @@ class TestWhereTheEngineComesFrom:
         def note(_c: object, _d: object, statement: str, *_: object) -> None:
             statements.append(statement)
 
-        await run(database, "w", "completed", None, "r", activity=update)
+        await run(database, "w", "completed", None, "r", NOON, NOON, activity=update)
         await activity.close()
 
         assert [statement.split()[0] for statement in statements] == ["WITH"]
@@ -322,7 +322,9 @@ class TestWhereTheEngineComesFrom:
         activity = status_activity(engine)
 
         async def once() -> bool:
-            changed = await run(database, "w", "completed", None, "r", activity=activity)
+            changed = await run(
+                database, "w", "completed", None, "r", NOON, NOON, activity=activity
+            )
             await opened[-1].dispose()
             return changed
 
