@@ -14,8 +14,10 @@ from temporalio.worker import (
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
+    StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
 )
 
 from reconciler.worker.decorator import leave_to_plugin, reports_itself
@@ -89,16 +91,40 @@ class MainPathInterceptor(Interceptor):
         return ReportingInbound
 
 
+class _WatchingOutbound(WorkflowOutboundInterceptor):
+    """Keeps the local activities that are not done."""
+
+    def __init__(self, following: WorkflowOutboundInterceptor) -> None:
+        super().__init__(following)
+        self.local_activities: list[workflow.ActivityHandle[Any]] = []
+
+    def start_local_activity(
+        self,
+        input: StartLocalActivityInput,  # noqa: A002
+    ) -> workflow.ActivityHandle[Any]:
+        handle = self.next.start_local_activity(input)
+        still = [each for each in self.local_activities if not each.done()]
+        self.local_activities[:] = [*still, handle]
+        return handle
+
+
 class _ReportingInbound(WorkflowInboundInterceptor):
     """One run of one workflow."""
 
     _report: Report | None = None
+    _outbound: _WatchingOutbound
+
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        """Watch what the workflow starts."""
+        self._outbound = _WatchingOutbound(outbound)
+        super().init(self._outbound)
 
     def new_report(self) -> Report:
         raise NotImplementedError
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
         report = self._report = self.new_report()
+        report.local_activities = self._outbound.local_activities
         if reports_itself(input.run_fn):
             if not report.wanted:
                 return await self.next.execute_workflow(input)

@@ -7,10 +7,10 @@ change how a workflow ends, and must not hold it longer than `LONGEST_HOLD`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -32,8 +32,9 @@ PATCH = "reconciler-main-path"
 #: A workflow is held open this long at most if its row cannot be written: a database that is down
 #: or hangs, a worker whose activity slots are all taken. The reconciler writes the row then.
 LONGEST_HOLD = timedelta(seconds=20)
-#: A workflow that may be held no longer than this, for its own timeouts, does not report.
-SHORTEST_HOLD = timedelta(seconds=1)
+#: A workflow that may be held no longer than this, for its own timeouts, does not report. As much
+#: time is left for its close: the server has to end the report, and a busy worker to take the task.
+SHORTEST_HOLD = timedelta(seconds=5)
 ATTEMPT = timedelta(seconds=8)
 RETRIES = RetryPolicy(
     maximum_attempts=3, initial_interval=timedelta(seconds=1), backoff_coefficient=2
@@ -57,6 +58,9 @@ class Report:
     task_queue: str | None = None
     #: Whether it reports although it takes signals or updates.
     handlers: bool = True
+    #: Local activities that the workflow has started. Without a report its close cuts them off; as
+    #: long as they run, the SDK sends no report, but keeps the workflow task.
+    local_activities: Sequence[workflow.ActivityHandle[Any]] = ()
     #: Bytes of a result, a failure or a report that the server surely takes.
     largest: int = LARGEST
     #: Whether an interceptor further out may look at what is returned or raised.
@@ -92,6 +96,8 @@ def _may_report(report: Report) -> bool:
         if workflow.unsafe.is_replaying():
             return workflow.patched(PATCH)
         if not report.wanted or workflow.info().cron_schedule or _longest_hold() < SHORTEST_HOLD:
+            return False
+        if any(not each.done() for each in report.local_activities):
             return False
         return report.handlers or not has_handlers()
     except Exception as error:  # noqa: BLE001 - nothing in here may change how the workflow ends
@@ -179,9 +185,11 @@ def _longest_hold() -> timedelta:
     """How long the run may be held: half of what its own timeout leaves it, at most.
 
     The server sets a run's timeout to the execution timeout where only that is given. What is left
-    of the execution timeout of a chain cannot be told in its later runs (server 1.32).
+    of the execution timeout of a chain cannot be told in its later runs (SDK 1.35): no time at all.
     """
     info = workflow.info()
+    if info.execution_timeout and info.run_id != info.first_execution_run_id:
+        return timedelta()
     if not info.run_timeout:  # later runs and children have one of zero
         return LONGEST_HOLD
     return min(LONGEST_HOLD, (info.workflow_start_time + info.run_timeout - workflow.now()) / 2)

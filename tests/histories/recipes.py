@@ -191,7 +191,7 @@ async def a_report_that_fails(site: Site) -> Sequence[WorkflowHistory]:
 
 async def a_report_that_nobody_takes(site: Site) -> Sequence[WorkflowHistory]:
     async with working(site, ReconcilerPlugin(task_queue="nobody-listens")):
-        options = {"run_timeout": timedelta(seconds=4)}
+        options = {"run_timeout": timedelta(seconds=14)}
         await site.closed(await site.start("return items", workflow="Order", **options))
     return await histories(site, None)
 

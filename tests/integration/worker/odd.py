@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from tests.workflows import ONCE
 
 
 @workflow.defn
@@ -81,6 +85,12 @@ class Wordless(Exception):
         raise RuntimeError("no words")
 
 
+def start_charging(how: str) -> workflow.ActivityHandle[Any]:
+    return workflow.start_local_activity(
+        "charge", how, start_to_close_timeout=timedelta(minutes=5), retry_policy=ONCE
+    )
+
+
 @workflow.defn
 class Odd:
     """Fails in odd ways."""
@@ -103,6 +113,11 @@ class Odd:
                 return nested
             case "details":
                 raise ApplicationError("details", object(), type="OrderFailed")
+            case "leave a local activity behind":
+                start_charging("hang")
+            case "wait for a local activity":
+                with contextlib.suppress(ActivityError):
+                    await start_charging("declined")
         return "x" * depth
 
 

@@ -10,6 +10,7 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.common import RetryPolicy
 from temporalio.worker import (
     ExecuteWorkflowInput,
     Worker,
@@ -212,7 +213,10 @@ class TestTimeoutsOfTheWorkflow:
     """A report that takes long must not make a workflow time out."""
 
     @pytest.mark.parametrize("timeout", ["run_timeout", "execution_timeout"])
-    async def test_a_write_that_nobody_takes(self, site: Site, timeout: str) -> None:
+    async def test_a_write_that_nobody_takes(
+        self, site: Site, timeout: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(report, "SHORTEST_HOLD", timedelta(seconds=1))
         options: dict[str, Any] = {timeout: timedelta(seconds=12)}
         async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody")):
             closed = await site.closed(await site.start("complete", **options))
@@ -230,6 +234,26 @@ class TestTimeoutsOfTheWorkflow:
 
         assert closed.status is CloseStatus.COMPLETED
         assert await site.reports() == 0
+
+    async def test_none_in_the_last_ten_seconds(self, site: Site) -> None:
+        async with site.worker():
+            await site.closed(await site.start("complete", run_timeout=timedelta(seconds=9.9)))
+
+        assert await site.reports() == 0
+
+    @pytest.mark.parametrize("script", ["continue once", "fail until the third attempt"])
+    @pytest.mark.parametrize(("timeout", "reports"), [("run_timeout", 1), ("execution_timeout", 0)])
+    async def test_what_is_left_to_a_later_run_of_a_chain_is_not_known(
+        self, site: Site, script: str, timeout: str, reports: int
+    ) -> None:
+        options: dict[str, Any] = {timeout: timedelta(hours=1)}
+        if script != "continue once":
+            options["retry_policy"] = RetryPolicy(initial_interval=timedelta(milliseconds=1))
+        async with site.worker():
+            closed = await site.closed(await site.start(script, **options))
+
+        assert closed.status is CloseStatus.COMPLETED
+        assert await site.reports() == reports
 
 
 @pytest.mark.parametrize("returned", ["ok", {"rows": 1}, None, 1])

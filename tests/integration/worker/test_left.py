@@ -73,6 +73,19 @@ async def test_without_the_word_they_report(site: Site, workflow: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("how", "reports"), [("leave a local activity behind", 0), ("wait for a local activity", 1)]
+)
+async def test_a_local_activity_that_runs_on_would_keep_the_workflow_open(
+    site: Site, how: str, reports: int
+) -> None:
+    options: dict[str, Any] = {"graceful_shutdown_timeout": timedelta()}
+    async with site.worker(workflows=WORKFLOWS, **options):
+        await site.closed(await run(site, "Odd", [how, 1]))
+
+    assert await site.reports() == reports
+
+
+@pytest.mark.parametrize(
     ("depth", "reports"), [(1, True), (ending.DEEPEST, True), (ending.DEEPEST + 1, False)]
 )
 async def test_failures_by_their_depth(site: Site, depth: int, reports: bool) -> None:

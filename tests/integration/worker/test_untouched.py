@@ -69,6 +69,7 @@ WAYS = {
     "skipped": Way(plugin={"skip": ["Once"]}),
     "not chosen": Way(plugin={"only": []}),
     "with a signal": Way(workflow="OnceWithSignal", plugin={"handlers": False}),
+    "of a short timeout": Way(start={"run_timeout": timedelta(seconds=9.9)}),
     "under a patch callback": Way(worker={"patch_activation_callback": unpatched}),
 }
 
