@@ -1,26 +1,28 @@
 """One guarded write, and whether the rows say afterwards what was written.
 
 A trigger may keep a row from being updated, give it another status, put the old one back or delete
-it. Such a write is rolled back: nothing is counted or journalled that is not in the row.
+it. Such a write is rolled back: nothing is counted or journalled that is not in the row. Where
+there are triggers, the rows are read once more when all of them have been at work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.text import one_line
 from reconciler.postgres.driver import Statement, compiled, fetch_within, transaction
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.types import as_text
+from reconciler.postgres.standing import standing_now
+from reconciler.postgres.tables import changes
 
 SKIPPED = "the row was not updated: a trigger skipped it"
+UNNOTED = "the row was not journalled: a trigger of reconciler.changes skipped it"
 _NOW = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
@@ -44,10 +46,14 @@ class _Spoiled(Exception):
 class GuardedWrite:
     """A statement that yields `what_was_done`, in a transaction of its own each time."""
 
-    def __init__(self, engine: AsyncEngine, table: MappedTable, statement: Statement) -> None:
-        self._engine, self._statement = engine, statement
-        triggers = table.relation.has_after_triggers
-        self._standing = compiled(standing_now(table), engine) if triggers else None
+    def __init__(
+        self, engine: AsyncEngine, table: MappedTable, write: sa.Select[Any], *, journalled: bool
+    ) -> None:
+        self._engine, self._statement = engine, compiled(write, engine)
+        self._standing: Statement | None = None
+        if table.relation.has_triggers:
+            self._standing = compiled(standing_now(table, journalled=journalled), engine)
+        self._finds_keys = table.relation.finds_keys
 
     async def run(self, given: Mapping[str, Any]) -> Attempt:
         """Write, look, and commit if all rows say what was written. Raises what the driver does."""
@@ -69,7 +75,7 @@ class GuardedWrite:
         if done["changed"]:
             spoiled |= zip(done["changed"], map(_changed, done["statuses"]), strict=True)
         if not spoiled and numbers and self._standing:
-            spoiled = await self._spoiled_later(driver, self._standing, done)
+            spoiled = _unnoted(done) or await self._spoiled_later(driver, self._standing, done)
         if spoiled:
             raise _Spoiled(spoiled)
         return written
@@ -77,17 +83,30 @@ class GuardedWrite:
     async def _spoiled_later(
         self, driver: Any, standing: Statement, done: asyncpg.Record
     ) -> dict[int, str]:
-        """What AFTER triggers have made of the rows, which RETURNING does not show."""
+        """What triggers have made of the rows since, which RETURNING does not show."""
         await driver.execute(_NOW)  # or deferred ones would come with the COMMIT
-        rows = await fetch_within(driver, standing, {"ids": done["ids"]})
-        now = {place: statuses or () for place, statuses in rows}
+        given = {"ids": done["ids"], "noted": done.get("noted")}
+        rows = await fetch_within(driver, standing, given)
+        # Where no index finds them all, those that are not running again are not looked for.
+        now = {place: statuses or () for place, statuses in rows if statuses or self._finds_keys}
         return {
             number: _later(now[place])
             for place, (number, wanted) in enumerate(
                 zip(done["numbers"], done["wanted"], strict=True), start=1
             )
-            if wanted not in now[place]
+            if wanted not in now.get(place, [wanted])
         }
+
+
+def _unnoted(done: asyncpg.Record) -> dict[int, str]:
+    """The rows without a line in the journal, where each is to have one."""
+    numbers = done["numbers"]
+    noted = done.get("noted_rows", numbers) or ()
+    if len(noted) == len(numbers):
+        return {}
+    rows = zip(numbers, done["row_ids"], strict=True)
+    missing = [number for number, row_id in rows if row_id not in set(noted)]
+    return dict.fromkeys(missing or numbers, UNNOTED)
 
 
 def _changed(status: str | None) -> str:
@@ -104,43 +123,59 @@ def _told(status: str | None) -> str:
     return "null" if status is None else repr(one_line(status, 100))
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a write yields besides where triggers may spoil it later."""
+
+    #: The key as the journal has it.
+    row_id: sa.ColumnElement[str]
+    #: The lines of the journal, if there are any.
+    noted: sa.CTE | None
+
+
+def noting(values: Mapping[str, sa.ColumnElement[Any]]) -> sa.CTE:
+    """Insert these values into the journal."""
+    insert = sa.insert(changes).from_select(list(values), sa.select(*values.values()))
+    return insert.returning(changes.c.id, changes.c.row_id).cte("journalled")
+
+
 def what_was_done(
     locked: sa.CTE,
     written: sa.CTE,
     number: Callable[[sa.CTE], sa.ColumnElement[Any]],
     wanted: sa.ColumnElement[Any],
+    checked: Checked | None,
     *,
-    keys: bool,
     told: bool = False,
 ) -> sa.Select[Any]:
     """What a write yields, in one row: the numbers of the rows that it has written.
 
     Also of those that do not say what was wanted, with what they say; and of all that it locked, if
-    it wrote fewer. `keys`: the keys that they have now; `keys` or `told`: what was wanted.
-    Arrays, as a record per row would take the driver longer.
+    it wrote fewer. `checked`: also the keys that they have now, and the lines of the journal;
+    that or `told`: what was wanted. Arrays, as a record per row would take the driver longer.
     """
     aggregate = sa.func.array_agg
     changed = written.c.new_status.is_distinct_from(wanted)
     fewer = sa.select(sa.func.count()).select_from(locked).scalar_subquery() > sa.func.count()
     every = sa.select(aggregate(number(locked))).scalar_subquery()
+    columns: list[sa.ColumnElement[Any]] = (
+        [aggregate(wanted).label("wanted")] if checked or told else []
+    )
+    if checked:
+        columns += aggregate(written.c.id).label("ids"), aggregate(checked.row_id).label("row_ids")
+        columns += _lines(checked.noted)
     return sa.select(
         aggregate(number(written)).label("numbers"),
         aggregate(number(written)).filter(changed).label("changed"),
         aggregate(written.c.new_status).filter(changed).label("statuses"),
         # A branch that is not taken costs nothing.
         sa.case((fewer, every)).label("locked"),
-        *([aggregate(wanted).label("wanted")] if keys or told else []),
-        *([aggregate(written.c.id).label("ids")] if keys else []),
+        *columns,
     ).select_from(written)
 
 
-def standing_now(table: MappedTable) -> sa.Select[Any]:
-    """The statuses that the rows with the given keys have; none where there is no such row."""
-    ids = sa.bindparam("ids", type_=postgresql.ARRAY(table.id.type))
-    asked = sa.func.unnest(ids).table_valued(
-        sa.column("id", table.id.type), with_ordinality="place", name="asked"
-    )
-    asked = asked.render_derived()
-    now = sa.func.array_agg(as_text(table.status)).filter(table.id.is_not(None)).label("statuses")
-    joined = sa.outerjoin(asked, table.table, table.id == asked.c.id)
-    return sa.select(asked.c.place, now).select_from(joined).group_by(asked.c.place)
+def _lines(noted: sa.CTE | None) -> Iterator[sa.ColumnElement[Any]]:
+    """The lines' ids, and the keys of their rows, if anything is journalled."""
+    if noted is not None:
+        for name, values in {"noted": noted.c.id, "noted_rows": noted.c.row_id}.items():
+            yield sa.select(sa.func.array_agg(values)).scalar_subquery().label(name)

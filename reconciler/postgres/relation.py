@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.errors import DatabaseUnfit
-from reconciler.postgres.tables import TableMapping, TableNames
+from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames, changes
 
 #: What kinds of relation are called, by PostgreSQL's letters for them.
 _KINDS = {
@@ -22,17 +22,31 @@ _KINDS = {
     "m": "materialized view",
     "f": "foreign table",
 }
-# An AFTER trigger, of the table or of a partition, on UPDATE (16): neither BEFORE (2) nor INSTEAD
-# OF (64). Names of types are to come without quotes, also on connections that are not ours.
+# Triggers: any that an UPDATE (16) of the table or of a partition fires, since a BEFORE trigger may
+# write to a table whose own trigger comes later; INSERT (4) and DELETE (8) too where rows move from
+# partition to partition; and those of the journal. The trigger of a foreign key is internal, and
+# writes to other tables if what it refers to is written.
+# Names of types are to come without quotes, also on connections that are not ours.
 _FIND = sa.text(
-    "SELECT c.oid, n.nspname, c.relname, c.relkind::text, EXISTS (SELECT FROM pg_trigger t"
-    "  WHERE t.tgrelid IN (SELECT c.oid UNION ALL SELECT relid FROM pg_partition_tree(c.oid))"
-    "  AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 82 = 16) AS triggers,"
+    "WITH r AS (SELECT oid, relname, relkind, relnamespace FROM pg_class"
+    "  WHERE oid = to_regclass(:name)),"
+    " tree AS (SELECT oid FROM r UNION SELECT p.relid FROM r, pg_partition_tree(r.oid) p),"
+    " fired AS (SELECT tree.oid, CASE r.relkind WHEN 'p' THEN 28 ELSE 16 END AS events FROM r, tree"
+    "  UNION ALL SELECT j.oid, 4 FROM pg_class j JOIN pg_namespace s ON s.oid = j.relnamespace"
+    "  WHERE s.nspname = :own_schema AND j.relname = :journal)"
+    " SELECT r.oid, n.nspname, r.relname, r.relkind::text,"
+    " EXISTS (SELECT FROM pg_trigger t JOIN fired ON fired.oid = t.tgrelid"
+    "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & fired.events <> 0)"
+    " OR EXISTS (SELECT FROM pg_constraint f JOIN tree ON tree.oid = f.confrelid"
+    "  JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = ANY (f.confkey)"
+    "  WHERE f.confupdtype IN ('c', 'n', 'd') AND a.attname = ANY (:written)) AS triggers,"
+    " EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+    "  AND a.attnum = i.indkey[0] WHERE i.indrelid = r.oid AND i.indpred IS NULL AND i.indisvalid"
+    "  AND a.attname = :id) AS finds,"
     " current_setting('server_encoding') AS encoding,"
     " set_config('quote_all_identifiers', 'off', true)"
-    " FROM pg_class c"
-    " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(:name)"
-)
+    " FROM r JOIN pg_namespace n ON n.oid = r.relnamespace"
+).bindparams(sa.bindparam("written", type_=postgresql.ARRAY(sa.Text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,9 @@ class Relation:
     name: str
     kind: str
     #: Whether triggers may change a row once it has been updated.
-    has_after_triggers: bool
+    has_triggers: bool
+    #: Whether an index finds a row by its key, whatever its status.
+    finds_keys: bool
     #: The encoding of the database, by PostgreSQL's name for it.
     encoding: str
 
@@ -75,11 +91,14 @@ def check_names(mapping: TableMapping) -> None:
 def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
     """What the table's name stands for; None if for nothing."""
     quoted = quoted_name(connection.dialect, names)
-    found = connection.execute(_FIND, {"name": quoted}).one_or_none()
+    given = {"name": quoted, "written": names.written, "id": names.id}
+    journal = {"own_schema": OWN_SCHEMA, "journal": changes.name}
+    found = connection.execute(_FIND, given | journal).one_or_none()
     if found is None:
         return None
     kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
-    return Relation(found.oid, found.nspname, found.relname, kind, found.triggers, found.encoding)
+    where, finds = (found.oid, found.nspname, found.relname, kind), found.finds
+    return Relation(*where, found.triggers, finds, found.encoding)
 
 
 async def find_relation(

@@ -63,8 +63,9 @@ class PostgresStore:
     @cached_property
     def _write(self) -> GuardedWrite:
         # Made when it is first needed: a dry run works on a table that lacks what it writes.
-        write = compiled(guarded_write(self._table, journalled=self._journalled), self._engine)
-        return GuardedWrite(self._engine, self._table, write)
+        journalled = self._journalled
+        write = guarded_write(self._table, journalled=journalled)
+        return GuardedWrite(self._engine, self._table, write, journalled=journalled)
 
     @cached_property
     def _first_page(self) -> Reading:

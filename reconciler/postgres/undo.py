@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
 from reconciler.postgres.driver import Statement, compiled, fetch
 from reconciler.postgres.engine import translated
-from reconciler.postgres.guarded import Attempt, GuardedWrite, what_was_done
+from reconciler.postgres.guarded import Attempt, Checked, GuardedWrite, noting, what_was_done
 from reconciler.postgres.halving import Halving
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.standing import has_values, same_row, same_run
 from reconciler.postgres.tables import changes
 from reconciler.postgres.write import labelled
 
@@ -42,8 +43,8 @@ class PostgresUndo:
 
     @cached_property
     def _write(self) -> GuardedWrite:
-        write = compiled(restoring_write(self._table), self._engine)
-        return GuardedWrite(self._engine, self._table, write)
+        write = restoring_write(self._table)
+        return GuardedWrite(self._engine, self._table, write, journalled=True)
 
     async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
         """The next changes of a pass, newest first, each of another row."""
@@ -71,13 +72,13 @@ class PostgresUndo:
     @cached_property
     def _standing(self) -> Statement:
         table, row = self._table, _undone.c
-        joined = sa.outerjoin(_undone, table.table, _same_row(table))
+        joined = sa.outerjoin(_undone, table.table, same_row(table, _undone))
         query = sa.select(
             row.id,
             table.id.is_not(sa.null()),
-            _same_run(table),
-            _has_values(table, row.old_status, row.old_completed_at, row.old_error_message),
-            _has_values(table, row.new_status, row.new_completed_at, row.new_error_message),
+            same_run(table, _undone),
+            sa.and_(*has_values(table, _undone, "old")),
+            sa.and_(*has_values(table, _undone, "new")),
         ).select_from(joined)
         return compiled(query.where(_is_given), self._engine)
 
@@ -122,9 +123,9 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
     """
     row = _undone.c
     as_left = sa.and_(
-        _same_row(table),
-        _same_run(table),
-        _has_values(table, row.new_status, row.new_completed_at, row.new_error_message),
+        same_row(table, _undone),
+        same_run(table, _undone),
+        *has_values(table, _undone, "new"),
     )
     locked = (
         sa.select(row.id.label("change_id"), *labelled("old", table.written()))
@@ -149,29 +150,12 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
         )
         .cte("restored")
     )
-    keys = table.relation.has_after_triggers
-    query = what_was_done(
-        locked, restored, attrgetter("c.change_id"), restored.c.wanted, keys=keys, told=True
-    )
-    return query.add_cte(_journal(table, restored))
-
-
-def _same_row(table: MappedTable) -> sa.ColumnElement[bool]:
-    # The text is cast and not the key, so that the key's index serves.
-    return table.id == sa.cast(_undone.c.row_id, table.id.type)
-
-
-def _same_run(table: MappedTable) -> sa.ColumnElement[bool]:
-    same = [sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(_undone.c.workflow_id)]
-    if table.run_id is not None:
-        run_id = sa.cast(_undone.c.run_id, table.run_id.type)
-        same.append(table.run_id.is_not_distinct_from(run_id))
-    return sa.and_(*same)
-
-
-def _has_values(table: MappedTable, *values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    now = table.written().values()
-    return sa.and_(*(n.is_not_distinct_from(v) for n, v in zip(now, values, strict=True)))
+    journal = _journal(table, restored)
+    checked = Checked(restored.c.row_id, journal)
+    number, triggers = attrgetter("c.change_id"), table.relation.has_triggers
+    return what_was_done(
+        locked, restored, number, restored.c.wanted, checked if triggers else None, told=True
+    ).add_cte(journal)
 
 
 def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
@@ -182,4 +166,4 @@ def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
         "temporal_status": sa.literal(EVIDENCE),
         **{name: restored.c[name] for name in names},
     }
-    return sa.insert(changes).from_select(list(told), sa.select(*told.values())).cte("journalled")
+    return noting(told)

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reconciler.postgres.guarded import what_was_done
+from reconciler.postgres.guarded import Checked, noting, what_was_done
 from reconciler.postgres.mapping import MappedTable
-from reconciler.postgres.tables import changes
+from reconciler.postgres.standing import kept_values
 from reconciler.postgres.types import as_stored, readable
 
 _TIME = sa.DateTime(timezone=True)
@@ -61,9 +61,13 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         )
         .cte("finished")
     )
-    keys, wanted = table.relation.has_after_triggers, finished.c.status
-    query = what_was_done(locked, finished, _index, wanted, keys=keys)
-    return query.add_cte(_journal(table, finished)) if journalled else query
+    journal = _journal(table, finished) if journalled else None
+    checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
+    triggers = table.relation.has_triggers
+    query = what_was_done(
+        locked, finished, _index, finished.c.status, checked if triggers else None
+    )
+    return query if journal is None else query.add_cte(journal)
 
 
 def _index(rows: sa.CTE) -> sa.ColumnElement[Any]:
@@ -267,6 +271,6 @@ def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
         *("final_run_id", "close_time"),
     )
     values |= {name: finished.c[name] for name in same}
-    return (
-        sa.insert(changes).from_select(list(values), sa.select(*values.values())).cte("journalled")
-    )
+    if "error_message" not in kept_values(table):
+        values["new_error_message"] = finished.c.message  # or it would be nowhere
+    return noting(values)

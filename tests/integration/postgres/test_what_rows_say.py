@@ -29,16 +29,25 @@ def failed(row: RunRow) -> Outcome:
 
 
 async def write(
-    database: Database, rows: Sequence[RunRow], *, journalled: bool = True, table: str = TABLE
+    database: Database,
+    rows: Sequence[RunRow],
+    *,
+    journalled: bool = True,
+    table: str = TABLE,
+    names: TableNames | None = None,
 ) -> tuple[Written, str]:
-    mapped, pass_id = await database.table(TableNames(table=table)), await begun(database)
+    mapped = await database.table(names or TableNames(table=table))
+    pass_id = await begun(database)
     store = PostgresStore(database.engine, mapped, journalled=journalled)
     return await store.finish_if_running(pass_id, [failed(row) for row in rows]), pass_id
 
 
-async def undo(database: Database, pass_id: str, table: str = TABLE) -> UndoReport:
+async def undo(
+    database: Database, pass_id: str, table: str = TABLE, names: TableNames | None = None
+) -> UndoReport:
     report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=NOW, undone=pass_id)
-    journal = PostgresUndo(database.engine, await database.table(TableNames(table=table)))
+    mapped = await database.table(names or TableNames(table=table))
+    journal = PostgresUndo(database.engine, mapped)
     return await run_undo(journal, database.history(), report, 500)
 
 
@@ -164,6 +173,25 @@ async def test_what_a_column_rounds_and_a_trigger_clips_is_journalled_and_undone
     assert change["new_error_message"] == "  boom"
     assert change["close_time"] == CLOSE_TIME
     assert (await undo(database, pass_id)).written == {"running": 3}
+    assert await database.fetch("SELECT * FROM workflow_executions ORDER BY id") == before
+
+
+@pytest.mark.parametrize("names", [TableNames(completed_at=None), TableNames(error_message=None)])
+@pytest.mark.parametrize("triggers", [False, True])
+async def test_what_the_table_has_no_column_for_is_in_the_journal_and_undone(
+    database: Database, names: TableNames, *, triggers: bool
+) -> None:
+    rows = await rows_of(database, 3)
+    if triggers:
+        await trigger(database, "BEGIN RETURN NULL; END", when="true", timing="AFTER")
+    before = await database.fetch("SELECT * FROM workflow_executions ORDER BY id")
+
+    _, pass_id = await write(database, rows, names=names)
+
+    (change, *_) = await database.fetch("SELECT * FROM reconciler.changes")
+    assert change["new_error_message"] == "  boom, " * 20
+    assert change["close_time"] == CLOSE_TIME
+    assert (await undo(database, pass_id, names=names)).written == {"running": 3}
     assert await database.fetch("SELECT * FROM workflow_executions ORDER BY id") == before
 
 
