@@ -15,6 +15,7 @@ import structlog
 
 from reconciler.core.causes import Causes, in_words
 from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport, why_kept
+from reconciler.errors import Unusable
 from reconciler.recorded import Recording, recorded
 from reconciler.settle import then_pause
 from reconciler.stopping import finished
@@ -80,12 +81,13 @@ class _Undo:
         if not self.report.dry_run:
             writing = self.journal.restore(self.report.pass_id, [c.id for c in page])
             restored = await then_pause(writing)
-        page = [change for change in page if change.id not in restored.untried]
         settled = restored.statuses.keys() | restored.refused.keys()
-        others = [change.id for change in page if change.id not in settled]
-        standings: Mapping[int, Standing | str] = {}
-        if others and restored.failure is None:
-            standings = await self.journal.standings(others)
+        others = {change.id for change in page} - settled - restored.untried
+        standings, failure = await self._standings(others)
+        failure = restored.failure or failure
+        # Of a row that could not be looked at, nothing is known: it is for the next undo.
+        unseen = restored.untried if standings is not None else restored.untried | others
+        page = [change for change in page if change.id not in unseen]
         self.report.scanned += len(page)
         for change in page:
             if change.id in restored.statuses:
@@ -93,9 +95,20 @@ class _Undo:
             elif change.id in restored.refused:
                 self._count_kept(change, Kept.REFUSED, restored.refused[change.id])
             else:
-                self._judge(change, standings.get(change.id))
-        if restored.failure is not None:
-            raise restored.failure
+                self._judge(change, (standings or {}).get(change.id))
+        if failure is not None:
+            raise failure
+
+    async def _standings(
+        self, of: set[int]
+    ) -> tuple[Mapping[int, Standing | str] | None, Unusable | None]:
+        """How these rows stand; None, and why, if the database does not tell."""
+        if not of:
+            return {}, None
+        try:
+            return await self.journal.standings(sorted(of)), None
+        except Unusable as error:
+            return None, error
 
     def _tell_what_is_not_there(self) -> None:
         if pruned := self.report.note_pruned():
@@ -109,7 +122,7 @@ class _Undo:
             self._count_kept(change, Kept.REFUSED, standing)
             return
         # Without a standing the change itself is gone: the journal has been pruned meanwhile.
-        reason = Kept.GONE if standing is None else why_kept(standing)
+        reason = Kept.PRUNED if standing is None else why_kept(standing)
         if reason is not None:
             self._count_kept(change, reason)
         elif self.report.dry_run:

@@ -123,7 +123,7 @@ class UndoReport(Report):
         """Count the changes that the journal no longer has; how many there are."""
         pruned = max(self.expected - self.scanned, 0)
         if pruned:
-            self.left[Kept.PRUNED] = pruned
+            self.left[Kept.PRUNED] += pruned
         return pruned
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
 
     assert done.written == {"running": 1}
     assert done.left == dict.fromkeys(
-        (Kept.AS_BEFORE, Kept.CHANGED, Kept.LOCKED, Kept.REFUSED, Kept.GONE), 1
+        (Kept.AS_BEFORE, Kept.CHANGED, Kept.LOCKED, Kept.REFUSED, Kept.PRUNED), 1
     )
 
 
@@ -220,3 +220,43 @@ async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> No
 
     assert (done.outcome, done.error) == (PassOutcome.ABORTED, "connection lost")
     assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {Kept.REFUSED: 1})
+
+
+@dataclass
+class Losing(FakeJournal):
+    """Loses its connection on the way: with a write, or as it is asked how the rows stand."""
+
+    failure: DatabaseUnusable | None = None
+    silent: bool = False
+
+    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        done = await super().restore(pass_id, of)
+        untried = frozenset([1]) if self.failure else frozenset[int]()
+        return Restored(done.statuses, done.refused, untried, self.failure)
+
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
+        if self.silent:
+            raise DatabaseUnusable("away")
+        return await super().standings(of)
+
+
+async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_lost() -> None:
+    now = {1: CHANGED, 2: CHANGED}
+    journal = Losing(4, now, refused={3: "no"}, failure=DatabaseUnusable("lost"))
+
+    done = await undo(journal, batch_size=4)
+
+    assert (done.error, done.scanned, done.written) == ("lost", 3, {"running": 1})
+    assert done.left == {Kept.REFUSED: 1, Kept.CHANGED: 1}
+
+
+@pytest.mark.parametrize("failure", [None, DatabaseUnusable("lost")])
+async def test_a_row_that_could_not_be_looked_at_is_not_counted(
+    failure: DatabaseUnusable | None,
+) -> None:
+    journal = Losing(4, {2: CHANGED}, {1}, failure=failure, silent=True)
+
+    done = await undo(journal, batch_size=4)
+
+    assert done.error == ("lost" if failure else "away")
+    assert (done.scanned, done.written, done.left) == (2, {"running": 2}, {})
