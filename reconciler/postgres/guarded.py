@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.text import one_line
 from reconciler.postgres.driver import Statement, compiled, fetch_within, transaction
 from reconciler.postgres.mapping import MappedTable
+from reconciler.postgres.rejection import Concern, concern_of
 from reconciler.postgres.standing import standing_now
 from reconciler.postgres.tables import changes
 
@@ -43,6 +44,14 @@ class _Spoiled(Exception):
         self.why = why
 
 
+class Unanswered(Exception):
+    """The connection was lost while a COMMIT was under way: nobody knows what has become of it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 class GuardedWrite:
     """A statement that yields `what_was_done`, in a transaction of its own each time."""
 
@@ -56,12 +65,21 @@ class GuardedWrite:
         self._finds_keys = table.relation.finds_keys
 
     async def run(self, given: Mapping[str, Any]) -> Attempt:
-        """Write, look, and commit if all rows say what was written. Raises what the driver does."""
+        """Write, look, and commit if all rows say what was written.
+
+        Raises what the driver does, or `Unanswered`.
+        """
+        done: Attempt | None = None
         try:
             async with transaction(self._engine, writing=True) as driver:
-                return Attempt(await self._write(driver, given))
+                done = Attempt(await self._write(driver, given))
         except _Spoiled as error:
             return Attempt(spoiled=error.why)
+        except Exception as error:
+            if done is not None and concern_of(error) is Concern.LOST:
+                raise Unanswered(error) from error
+            raise
+        return done
 
     async def _write(self, driver: Any, given: Mapping[str, Any]) -> Mapping[int, str | None]:
         """What was written. Raises `_Spoiled`, to roll it back."""

@@ -11,8 +11,10 @@ rows are tried is left to chance, so that another pass tries others.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
@@ -21,18 +23,29 @@ import structlog
 
 from reconciler.errors import Unusable
 from reconciler.postgres.engine import translated
-from reconciler.postgres.guarded import Attempt
-from reconciler.postgres.rejection import Concern, concern_of, is_of_resources, rule_of, words_of
+from reconciler.postgres.guarded import Attempt, Unanswered
+from reconciler.postgres.rejection import (
+    Concern,
+    concern_of,
+    holds_rows_for,
+    is_of_resources,
+    rule_of,
+    said,
+    words_of,
+)
 
 #: Failed statements in a row, without one that was carried out: each row of 50 can be tried.
 PATIENCE = 100
 #: So many times as much where a row of the batch could be written: it is not a rule for all.
 IF_ANY = 4
-#: What one that took too long counts as: it has cost seconds.
+#: What one that took too long counts as: it has cost seconds. So does one that cost a connection.
 SLOW = 4
 #: After every so many failures the largest piece is next and not the smallest: where the rejected
 #: rows are neighbours, most of the others are in there.
 LARGEST_EVERY = 3
+
+#: Seconds between looks at rows that a lost statement may still have locked.
+LOOKS_EACH = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +89,7 @@ class _Batch(Generic[Item]):
     items: Sequence[Item]
     pieces: list[_Piece]
     patience: int
+    hopeful: bool
     done: Done = field(default_factory=Done)
     #: Failures in a row.
     failures: int = 0
@@ -84,6 +98,10 @@ class _Batch(Generic[Item]):
     #: What rejected the rows that were tried alone, and how many were for want of resources.
     rules: dict[int, _Rule] = field(default_factory=dict)
     short: int = 0
+    #: The rows that have lost a race when tried alone.
+    raced: set[int] = field(default_factory=set)
+    #: Until when rows may be locked by a statement whose connection was lost.
+    locked_until: float = 0.0
 
     def next(self) -> _Piece:
         largest = self.failures and self.failures % LARGEST_EVERY == 0
@@ -98,6 +116,11 @@ class _Batch(Generic[Item]):
         patience = self.patience * (IF_ANY if self.done.written else 1)
         return self.failures >= patience
 
+    @property
+    def loses_all(self) -> bool:
+        """Whether this is one connection too many for a batch of which no row could be written."""
+        return not self.done.written and self.failures + SLOW >= self.patience
+
     def of(self, piece: _Piece) -> Sequence[Item]:
         if len(piece.places) == len(self.items):
             return self.items
@@ -108,6 +131,13 @@ class _Batch(Generic[Item]):
         halves = [piece.places[:middle], piece.places[middle:]]
         random.shuffle(halves)
         self.pieces += (_Piece(half, size_before) for half in halves)
+
+    def may_be_locked(self, piece: _Piece, attempt: Attempt) -> list[int]:
+        """Rows that were passed over, maybe for a statement whose connection was lost."""
+        if time.monotonic() >= self.locked_until:
+            return []
+        places = enumerate(piece.places)
+        return [place for number, place in places if number not in attempt.written]
 
     def take_rest(self) -> set[int]:
         rest = {place for piece in self.pieces for place in piece.places}
@@ -140,7 +170,7 @@ class Halving:
         """
         patience = PATIENCE if hopeful and not self._gave_up else 2 * len(items).bit_length()
         pieces = [_Piece(range(len(items)))] if items else []
-        batch = _Batch(attempt, items, pieces, patience)
+        batch = _Batch(attempt, items, pieces, patience, hopeful)
         while batch.pieces:
             piece = batch.next()
             if len(piece.places) > self._size:
@@ -153,16 +183,24 @@ class Halving:
     async def _try(self, batch: _Batch[Item], piece: _Piece) -> None:
         try:
             attempt = await batch.attempt(batch.of(piece))
+        except Unanswered as unanswered:
+            batch.pieces.append(piece)
+            self._end(batch, said(unanswered.error))
         except Exception as error:  # noqa: BLE001 - it is judged, and kept
-            await self._rejected(batch, piece, error)
+            await self._rejected(batch, piece, said(error))
         else:
-            self._carried_out(batch, piece, attempt)
+            await self._carried_out(batch, piece, attempt)
 
-    def _carried_out(self, batch: _Batch[Item], piece: _Piece, attempt: Attempt) -> None:
+    async def _carried_out(self, batch: _Batch[Item], piece: _Piece, attempt: Attempt) -> None:
         if not attempt.spoiled:
             is_whole = len(piece.places) == len(batch.items)
             batch.done.written |= attempt.written if is_whole else piece.renumbered(attempt.written)
-            batch.failures = 0
+            locked = batch.may_be_locked(piece, attempt)
+            if locked:
+                await asyncio.sleep(LOOKS_EACH)
+                batch.pieces.append(_Piece(locked, piece.size_before))
+            if attempt.written or not locked:
+                batch.failures = 0
             return
         spoiled = piece.renumbered(attempt.spoiled)
         batch.done.refused |= spoiled
@@ -177,21 +215,29 @@ class Halving:
             batch.pieces.append(piece)
             self._end(batch, error)
             return
-        slow = concern is Concern.TIME
+        slow, lost = concern is Concern.TIME, concern is Concern.LOST
+        held = time.monotonic() + holds_rows_for(error)
+        batch.locked_until = max(batch.locked_until, held)
         if len(piece.places) > 1:
             before = piece.size_before or (self._size if slow else 0)
             if slow:
                 self._size = len(piece.places) // 2
             batch.halve(piece, before)
-        elif concern is not Concern.RACE:
+        elif concern is Concern.RACE and piece.places[0] not in batch.raced:
+            batch.raced.add(piece.places[0])
+            batch.pieces.append(piece)
+        else:
             self._refuse(batch, piece, error, slow=slow)
-        self._failed(batch, rule_of(error), words_of(error), slow=slow)
+        if lost and batch.hopeful and batch.loses_all:
+            self._end(batch, error)
+        self._failed(batch, rule_of(error), words_of(error), slow=slow or lost)
         if not batch.pieces and _is_in_number(batch):
             self._end(batch, error)
 
     async def _concern(self, batch: _Batch[Item], error: Exception) -> Concern:
         concern, code = concern_of(error), str(getattr(error, "sqlstate", ""))
-        if concern in (Concern.DOUBT, Concern.TIME) and code not in batch.cleared:
+        doubt = concern in (Concern.DOUBT, Concern.TIME) and code not in batch.cleared
+        if doubt or concern is Concern.LOST:
             try:
                 await batch.attempt([])
             except Exception:  # noqa: BLE001 - the first one is told
@@ -202,7 +248,8 @@ class Halving:
     def _refuse(self, batch: _Batch[Item], piece: _Piece, error: Exception, *, slow: bool) -> None:
         if slow and piece.size_before:
             self._size = piece.size_before  # this row took too long, not the number of rows
-        if not hasattr(error, "sqlstate") and not self._told_bug:
+        is_bug = not hasattr(error, "sqlstate") and concern_of(error) is Concern.ROWS
+        if is_bug and not self._told_bug:
             self._told_bug = True
             log.error("a row failed by a bug", doing=self._doing, exc_info=error)
         place = piece.places[0]

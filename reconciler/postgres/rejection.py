@@ -2,12 +2,13 @@
 
 | the database says | concerns | because |
 |---|---|---|
-| nothing: no connection (lost, not made, no URL to read), or silence | everything | |
-| FATAL, PANIC, except 25P04 | everything | the server has ended the connection |
+| nothing: no connection (not to be made, no URL to read), or silence | everything | |
+| nothing: the connection is lost | in doubt | one row may have ended it, by a pooler's limit too |
+| FATAL, PANIC, except 25P04 | in doubt | the server has ended the connection, or a trigger has |
 | 22 data exception, 23 integrity, P0 RAISE; also asyncpg's DataError | rows | values, constraints |
 | 23503 of our own schema | everything | the pass is no longer in the history |
 | 57014 (also an operator's cancel), 55P03, 40P01, 25P04 | time | fewer rows take less of it |
-| 40001 | a race | another transaction has moved or changed a row |
+| 40001 | a race | another transaction has moved or changed a row; twice for one row: that row |
 | any other code, with a context | rows | a function raised it: a trigger, a policy, a check |
 | any other code, without one | in doubt | the same statement without rows decides |
 | an exception of ours, such as a codec's | rows | building one row's parameters failed |
@@ -31,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from reconciler.core.text import one_line
 from reconciler.errors import Unusable
 from reconciler.postgres.dialect import SILENT, UnreadableUrl
+from reconciler.postgres.engine import STATEMENT_TIMEOUT
 from reconciler.postgres.tables import OWN_SCHEMA
 
 
@@ -45,14 +47,19 @@ class Concern(Enum):
     RACE = auto()
     #: `EVERYTHING` if the statement fails without rows as well, else `ROWS`.
     DOUBT = auto()
+    #: The connection has ended: in doubt each time, and each time it costs a connection.
+    LOST = auto()
 
 
+#: Seconds: see `holds_rows_for`.
+RUNS_ON, ENDS_IN = STATEMENT_TIMEOUT / 1000, 2.0
+_OUT_OF_TIME = "25P04"
 #: By the beginning of the SQLSTATE.
 _CONCERNS = {
     "22": Concern.ROWS,
     "23": Concern.ROWS,
     "P0": Concern.ROWS,
-    "25P04": Concern.TIME,
+    _OUT_OF_TIME: Concern.TIME,
     "40001": Concern.RACE,
     "40P01": Concern.TIME,
     "55P03": Concern.TIME,
@@ -64,13 +71,20 @@ _CONNECTION = "08"
 _RESOURCES = ("53", "58")
 
 
+def said(error: Exception) -> Exception:
+    """What the server said as it ended the connection, if the driver has kept that."""
+    cause = error.__cause__
+    lost = isinstance(error, asyncpg.PostgresConnectionError)
+    return cause if lost and isinstance(cause, asyncpg.PostgresError) else error
+
+
 def concern_of(error: Exception) -> Concern:
     """What an error of a write, as the driver raised it, is about."""
     if isinstance(error, asyncpg.PostgresError):
         return _of_server(error)
-    if isinstance(error, (*SILENT, SQLAlchemyError, UnreadableUrl, Unusable)):
+    if isinstance(error, (TimeoutError, SQLAlchemyError, UnreadableUrl, Unusable)):
         return Concern.EVERYTHING
-    return Concern.ROWS
+    return Concern.LOST if isinstance(error, SILENT) else Concern.ROWS
 
 
 def may_concern_rows(error: Exception) -> bool:
@@ -87,12 +101,24 @@ def _of_server(error: asyncpg.PostgresError) -> Concern:
     # Without a severity the driver itself raised it, who found the connection closed.
     lost = severity is None and code.startswith(_CONNECTION)
     if lost or (severity in ("FATAL", "PANIC") and known is not Concern.TIME):
-        return Concern.EVERYTHING
+        return Concern.LOST
     if code == _FOREIGN_KEY and getattr(error, "schema_name", None) == OWN_SCHEMA:
         return Concern.EVERYTHING
     if known is Concern.DOUBT and getattr(error, "context", None):
         return Concern.ROWS
     return known
+
+
+def holds_rows_for(error: Exception) -> float:
+    """Seconds that the statement may keep its rows locked after this.
+
+    A server that has ended the connection needs a moment to roll back. One that has not, but a
+    pooler or the network, goes on until the statement's own time limit.
+    """
+    code = str(getattr(error, "sqlstate", None) or _CONNECTION)
+    if concern_of(error) is not Concern.LOST and not code.startswith(_OUT_OF_TIME):
+        return 0.0
+    return RUNS_ON if code.startswith(_CONNECTION) else ENDS_IN
 
 
 def is_of_resources(error: Exception) -> bool:
@@ -106,6 +132,8 @@ def words_of(error: Exception) -> str:
 
     Without PostgreSQL's details: they may have the whole of the row.
     """
+    if isinstance(error, SILENT):
+        return f"the connection was lost: {one_line(str(error), 300) or type(error).__name__}"
     if not isinstance(error, asyncpg.PostgresError):
         return f"internal error: {one_line(repr(error), 300)}"
     return one_line(str(error.args[0] if error.args else error), 300) or type(error).__name__

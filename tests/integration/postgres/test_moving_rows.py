@@ -132,17 +132,17 @@ async def test_an_undo_leaves_that_row_alone(
     assert await statuses(database) == {first: "running", other: "completed!"}
 
 
-async def test_a_row_that_is_moved_again_and_again_is_for_the_next_pass(
+async def test_a_rule_that_raises_the_code_of_a_race_is_told(
     database: Database, store: PostgresStore
 ) -> None:
-    """Not refused: nobody has to look after it."""
+    """A row is moved in that very moment once, and not each time that it is tried."""
     pass_id, write = await finish(database, store)
     await database.execute(
         "CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE 'moved' USING ERRCODE = '40001'; END $$"
+        " $$ BEGIN RAISE 'period closed' USING ERRCODE = '40001'; END $$"
     )
 
-    assert await write == Written(frozenset())
+    assert await write == Written(frozenset(), dict.fromkeys((1, 2), "period closed"))
 
     await database.execute("ALTER TABLE jobs DISABLE TRIGGER wait")
     seen = await store.scan_running(None, 2, 2)
@@ -152,7 +152,7 @@ async def test_a_row_that_is_moved_again_and_again_is_for_the_next_pass(
     journal = PostgresUndo(database.engine, await database.table(TableNames(table="jobs")))
 
     ids = [int(str(change["id"])) for change in changes]
-    assert await journal.restore(pass_id, ids) == Restored({}, {})
+    assert await journal.restore(pass_id, ids) == Restored({}, dict.fromkeys(ids, "period closed"))
 
 
 async def test_a_report_of_the_main_path_is_tried_again(

@@ -286,13 +286,20 @@ async def test_a_disk_that_is_full_concerns_everything_if_no_row_can_be_written(
 async def test_what_was_committed_is_told_when_the_connection_is_lost_on_the_way(
     database: Database,
 ) -> None:
-    """The failing row makes halves; one of them is written, and the other ends the connection."""
+    """The failing row makes halves; one of them is written, and then nothing can be any more."""
     rows, pass_id = await rows_of(database, 8), await begun(database)
     await trigger(
         database,
         "BEGIN IF (SELECT count(*) FROM reconciler.changes) > 0 THEN"
         " PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); END IF;"
         " RAISE 'no'; END",
+    )
+    await database.execute(
+        "CREATE FUNCTION over() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF (SELECT count(*) FROM reconciler.changes) > 0 THEN"
+        " PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); END IF;"
+        " RETURN NULL; END $$;"
+        "CREATE TRIGGER over BEFORE UPDATE ON workflow_executions EXECUTE FUNCTION over()"
     )
     store = PostgresStore(database.engine, await database.table())
 

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres import halving, rejection
 from reconciler.postgres.guarded import Attempt
 from reconciler.postgres.halving import IF_ANY, PATIENCE, SLOW, Done, Halving
 
@@ -248,7 +249,6 @@ async def test_a_connection_that_is_lost_leaves_what_was_written_and_what_was_no
         (asyncpg.CrashShutdownError, "FATAL", "PL/pgSQL function f()", True),
         (asyncpg.AdminShutdownError, "ERROR", "PL/pgSQL function f()", False),
         (asyncpg.InterfaceError, None, None, True),
-        (TimeoutError, None, None, True),
         (OSError, None, None, True),
         (KeyError, None, None, False),
         (UnicodeEncodeError, None, None, False),
@@ -264,10 +264,26 @@ async def test_whether_the_connection_is_lost(
         if isinstance(made, asyncpg.PostgresError):
             setattr(made, name, value)
 
-    done = await write(Server(lambda items: made if 7 in items else None), 16)
+    gone = False
+
+    def rejects(items: Sequence[int]) -> Exception | None:
+        nonlocal gone
+        gone = gone or 7 in items
+        return made if (gone and ends) or 7 in items else None
+
+    done = await write(Server(rejects), 16)
 
     assert (done.failure is not None) == ends
     assert ends or list(done.refused) == [7]
+
+
+async def test_a_server_that_is_silent_is_not_waited_for_again() -> None:
+    server = Server(lambda items: TimeoutError() if 7 in items else None)
+
+    done = await write(server, 16)
+
+    assert isinstance(done.failure, DatabaseUnusable)
+    assert len(server.statements) == 1
 
 
 async def test_a_full_disk_of_one_row_is_about_that_row() -> None:
@@ -299,11 +315,93 @@ async def test_spoiled_rows_are_left_out_and_the_others_tried_again() -> None:
     assert len(server.statements) == 2
 
 
-async def test_a_lost_race_is_in_none_of_them() -> None:
-    done = await write(Server(of_rows({7}, asyncpg.SerializationError)), 16)
+@pytest.mark.parametrize("count", [1, 16])
+async def test_a_race_is_run_once_and_a_row_that_loses_it_again_is_refused(count: int) -> None:
+    raced: list[int] = []
 
-    assert len(done.written) == 15
-    assert (done.refused, done.untried, done.failure) == ({}, set(), None)
+    def rejects(items: Sequence[int]) -> Exception | None:
+        if 0 in items and not (raced and len(items) == 1):
+            raced.append(0)
+            return error(asyncpg.SerializationError)
+        return None
+
+    done = await write(Server(rejects), count)
+
+    assert len(done.written) == count
+    done = await write(Server(of_rows({0}, asyncpg.SerializationError)), count)
+    assert (done.refused, done.untried, done.failure) == ({0: "no"}, set(), None)
+    assert done.ruled_out == {0}
+
+
+def lost(severity: str | None = "FATAL") -> Exception:
+    made: Exception = asyncpg.AdminShutdownError("terminating connection")
+    setattr(made, "severity", severity)  # noqa: B010 - not among its declared ones
+    return made
+
+
+async def test_one_row_that_ends_its_connection_is_found_in_a_few_connections() -> None:
+    server = Server(lambda items: lost() if 77 in items else None)
+
+    done = await write(server)
+
+    assert (done.refused, done.ruled_out) == ({77: "terminating connection"}, {77})
+    assert (len(done.written), done.failure) == (BATCH - 1, None)
+    assert server.failed <= BATCH.bit_length() + 1
+
+
+async def test_what_the_server_said_in_the_end_counts_and_not_how_the_driver_puts_it() -> None:
+    def rejects(items: Sequence[int]) -> Exception | None:
+        closed = asyncpg.ConnectionDoesNotExistError("closed")
+        closed.__cause__ = lost()
+        return closed if 3 in items else None
+
+    done = await write(Server(rejects), 8)
+
+    assert done.refused == {3: "terminating connection"}
+
+
+async def test_if_each_row_ends_its_connection_the_database_cannot_be_used() -> None:
+    server = Server(lambda items: lost() if items else None)
+
+    done = await write(server)
+
+    assert isinstance(done.failure, DatabaseUnusable)
+    assert server.failed <= PATIENCE / SLOW
+    assert done.untried | done.refused.keys() == set(range(BATCH))
+    assert done.untried
+
+
+async def test_rows_that_are_known_to_end_connections_are_given_up_for_this_pass_alone() -> None:
+    server = Server(lambda items: lost() if items else None)
+
+    done = await Halving("write t").write(server.attempt, range(BATCH), hopeful=False)
+
+    assert (len(done.refused), done.failure) == (BATCH, None)
+    assert server.failed <= TO_ONE / SLOW + 1
+
+
+@pytest.mark.parametrize("ended", ["once more", "for good"])
+async def test_rows_that_come_back_locked_after_a_loss_are_looked_at_again(
+    ended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejection, "ENDS_IN", 0.5)
+    monkeypatch.setattr(halving, "LOOKS_EACH", 0.01)
+    looks = 0
+
+    class Locked(Server):
+        async def attempt(self, items: Sequence[int]) -> Attempt:
+            nonlocal looks
+            done = await super().attempt(items)
+            if 3 in items and (ended == "for good" or looks < 3):
+                looks += 1
+                return Attempt({n: "completed" for n, item in enumerate(items) if item != 3})
+            return done
+
+    done = await write(Locked(lambda items: lost() if 7 in items else None), 16)
+
+    assert looks >= 3
+    assert list(done.refused) == [7]
+    assert (3 in done.written) is (ended == "once more"), "in the end it is a lost race"
 
 
 async def test_an_empty_batch_is_no_statement() -> None:
