@@ -349,6 +349,14 @@ async def test_one_row_that_ends_its_connection_is_found_in_a_few_connections() 
     assert server.failed <= BATCH.bit_length() + 1
 
 
+@pytest.mark.parametrize("kind", [asyncpg.InterfaceError, ConnectionResetError, OSError])
+async def test_a_connection_that_the_network_has_ended_is_lost_too(kind: type[Exception]) -> None:
+    done = await write(Server(lambda items: kind("gone") if 3 in items else None), 8)
+
+    assert (done.refused, done.failure) == ({3: "the connection was lost: gone"}, None)
+    assert len(done.written) == 7
+
+
 async def test_what_the_server_said_in_the_end_counts_and_not_how_the_driver_puts_it() -> None:
     def rejects(items: Sequence[int]) -> Exception | None:
         closed = asyncpg.ConnectionDoesNotExistError("closed")
