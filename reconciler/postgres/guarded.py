@@ -151,9 +151,11 @@ class Checked:
     noted: sa.CTE | None
 
 
-def noting(values: Mapping[str, sa.ColumnElement[Any]]) -> sa.CTE:
-    """Insert these values into the journal."""
+def noting(values: Mapping[str, sa.ColumnElement[Any]], table: MappedTable) -> sa.CTE:
+    """Insert these values into the journal; tells the lines where they are to be checked."""
     insert = sa.insert(changes).from_select(list(values), sa.select(*values.values()))
+    if not table.relation.has_triggers:
+        return insert.cte("journalled")
     return insert.returning(changes.c.id, changes.c.row_id).cte("journalled")
 
 

@@ -166,4 +166,4 @@ def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
         "temporal_status": sa.literal(EVIDENCE),
         **{name: restored.c[name] for name in names},
     }
-    return noting(told)
+    return noting(told, table)

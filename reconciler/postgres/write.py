@@ -273,4 +273,4 @@ def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
     values |= {name: finished.c[name] for name in same}
     if "error_message" not in kept_values(table):
         values["new_error_message"] = finished.c.message  # or it would be nowhere
-    return noting(values)
+    return noting(values, table)
