@@ -234,14 +234,14 @@ class Losing(FakeJournal):
         untried = frozenset([1]) if self.failure else frozenset[int]()
         return Restored(done.statuses, done.refused, untried, self.failure)
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing]:
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
         if self.silent:
             raise DatabaseUnusable("away")
         return await super().standings(of)
 
 
 async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_lost() -> None:
-    now = {1: CHANGED, 2: CHANGED}
+    now: dict[int, Standing | str] = {1: CHANGED, 2: CHANGED}
     journal = Losing(4, now, refused={3: "no"}, failure=DatabaseUnusable("lost"))
 
     done = await undo(journal, batch_size=4)
