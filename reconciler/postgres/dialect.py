@@ -98,6 +98,13 @@ def limits(*, lock: int, statement: int | None) -> str:
         "standard_conforming_strings": "on",
         # With it, types are shown in quotes, and none would be recognised.
         "quote_all_identifiers": "off",
+        # The journal has keys and values as text, which is to mean the same whenever it is read.
+        # In the style ISO a time has its offset: the time zone, which triggers may rely on, stays,
+        # and so does the order of day and month in what is given.
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+        "extra_float_digits": 1,
+        "bytea_output": "hex",
         "statement_timeout": statement,
     }
     given = [f"set_config('{n}', '{v}', true)" for n, v in settings.items() if v is not None]

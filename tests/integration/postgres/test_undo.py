@@ -275,3 +275,31 @@ async def test_a_dry_run_leaves_every_byte(database: Database) -> None:
 
     assert (done.written, done.outcome) == ({"running": 3}, PassOutcome.OK)
     assert [await database.fetch(query) for query in contents] == before
+
+
+@pytest.mark.parametrize("kind", ["float8", "real", "bytea", "numeric", "inet"])
+async def test_what_a_key_is_noted_as_depends_on_no_setting(database: Database, kind: str) -> None:
+    """Of the role or the database, which may be others when a pass is undone."""
+    name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
+    of_one = {"bytea": "'\\x5c00ff'", "inet": "'10.1.2.3/8'"}.get(kind, "1.0 / 3")
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER id DROP IDENTITY;"
+        f"ALTER TABLE workflow_executions ALTER id TYPE {kind} USING {of_one}::{kind};"
+        f"INSERT INTO workflow_executions (id, workflow_id, run_id) VALUES ({of_one}, 'wf', 'r')"
+    )
+    for setting in ("extra_float_digits = -10", "bytea_output = escape", "datestyle = 'SQL, DMY'"):
+        await database.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    await database.engine.dispose()
+    store = PostgresStore(database.engine, await database.table())
+    last = await store.last_running()
+    assert last is not None
+    pass_id = await finish(
+        database, [outcome(row) for row in await store.scan_running(None, last, 9)]
+    )
+    for setting in ("extra_float_digits", "bytea_output", "datestyle"):
+        await database.execute(f'ALTER DATABASE "{name}" RESET {setting}')
+    await database.engine.dispose()
+
+    done = await undo(database, pass_id)
+
+    assert (done.written, left(done)) == ({"running": 1}, {})
