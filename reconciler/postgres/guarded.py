@@ -154,9 +154,10 @@ class Checked:
 def noting(values: Mapping[str, sa.ColumnElement[Any]], table: MappedTable) -> sa.CTE:
     """Insert these values into the journal; tells the lines where they are to be checked."""
     insert = sa.insert(changes).from_select(list(values), sa.select(*values.values()))
+    name = table.beside("journalled")
     if not table.relation.has_triggers:
-        return insert.cte("journalled")
-    return insert.returning(changes.c.id, changes.c.row_id).cte("journalled")
+        return insert.cte(name)
+    return insert.returning(changes.c.id, changes.c.row_id).cte(name)
 
 
 def what_was_done(

@@ -57,8 +57,11 @@ class MappedTable:
     @property
     def identity(self) -> str:
         """The table's name for what is noted down: the same, however it was typed."""
-        schema, name = self.relation.schema, self.relation.name
-        return name if schema == "public" else f"{schema}.{name}"
+        return self.relation.identity
+
+    def beside(self, name: str) -> str:
+        """A name for something else in a statement, such as a CTE: never the table's own."""
+        return f"{name}_" if name == self.table.name else name
 
     @property
     def scope(self) -> str:

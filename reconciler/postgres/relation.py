@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -49,6 +50,31 @@ _FIND = sa.text(
 ).bindparams(sa.bindparam("written", type_=postgresql.ARRAY(sa.Text)))
 
 
+# The type of each column as it was declared, and the one at the bottom of it if that is a domain.
+_TYPES = sa.text(
+    "WITH RECURSIVE made_of AS (SELECT attname, format_type(atttypid, atttypmod) AS declared,"
+    "  atttypid AS type, atttypmod AS modifier FROM pg_attribute"
+    "  WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped"
+    " UNION ALL SELECT attname, declared, t.typbasetype, t.typtypmod"
+    "  FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype = 'd')"
+    " SELECT attname::text, declared, format_type(type, modifier) AS base"
+    " FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype <> 'd'"
+)
+_LENGTH = re.compile(r"\((\d+)\)$")
+#: Under what a column's `info` has these two.
+DECLARED, BASE = "declared", "base"
+
+
+# What would be taken for two parts, or for a part and what is added to it: another lease's name
+# (`lease_name`), or what some of the rows are told by (`scope`).
+_MISTAKABLE = re.compile(r'\.|^"| where | \(')
+
+
+def _unmistakable(part: str) -> str:
+    """A part of a name, in quotes where it would not be told apart without."""
+    return '"' + part.replace('"', '""') + '"' if _MISTAKABLE.search(part) else part
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A relation, by its name in the database."""
@@ -64,6 +90,12 @@ class Relation:
     #: The encoding of the database, by PostgreSQL's name for it.
     encoding: str
 
+    @property
+    def identity(self) -> str:
+        """Its name for what is noted down: that of no other relation, however it was typed."""
+        parts = (self.name,) if self.schema == "public" else (self.schema, self.name)
+        return ".".join(map(_unmistakable, parts))
+
     def why_no_table(self, full_name: str) -> str | None:
         """Why its rows are not its own, to be locked, written and found by a key; None if so."""
         if self.kind in ("table", "partitioned table"):
@@ -73,18 +105,22 @@ class Relation:
         )
 
 
-# How SQLAlchemy begins a parameter, which it replaces wherever it stands in a statement.
-_PARAMETER = "%("
+# How SQLAlchemy begins a parameter, which it replaces wherever it stands in a statement; and how
+# parameters are called: of one that is called like a column it makes a value for that column.
+_PARAMETER, _PARAMETERS = "%(", "given_"
 
 
 def check_names(mapping: TableMapping) -> None:
     """Check that names mean in a statement what they say. Raises `DatabaseUnfit`."""
-    names = (getattr(mapping.names, field.name) for field in fields(mapping.names))
-    for name in (*names, mapping.where and mapping.where.column):
-        if name and _PARAMETER in name:
+    given = {field.name: getattr(mapping.names, field.name) for field in fields(mapping.names)}
+    if mapping.where:
+        given["where"] = mapping.where.column
+    for what, name in given.items():
+        is_column = what not in ("table", "schema")
+        if name and (_PARAMETER in name or (is_column and name.startswith(_PARAMETERS))):
             raise DatabaseUnfit(
                 f"{name!r} would be taken for a parameter of the statement: rename it, and set "
-                "RECONCILER_TABLE, _COLUMNS__* and _WHERE without %("
+                f"RECONCILER_TABLE, _COLUMNS__* and _WHERE without %( and {_PARAMETERS}"
             )
 
 

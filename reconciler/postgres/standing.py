@@ -20,9 +20,9 @@ def standing_now(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
     """
     ids = sa.bindparam("ids", type_=postgresql.ARRAY(table.id.type))
     asked = sa.func.unnest(ids).table_valued(
-        sa.column("id", table.id.type), with_ordinality="place", name="asked"
+        sa.column("id", table.id.type), with_ordinality="place"
     )
-    asked = asked.render_derived()
+    asked = asked.render_derived(name=table.beside("asked"))
     now = sa.func.array_agg(as_text(table.status)).filter(table.id.is_not(None)).label("statuses")
     found = table.id == asked.c.id
     if not table.relation.finds_keys:
@@ -54,10 +54,11 @@ def _put_right(table: MappedTable) -> sa.CTE:
             *(c for c in changes.c if c.name not in ("id", *(f"new_{name}" for name in now))),
             *(value.label(f"new_{name}") for name, value in now.items()),
         )
-        .cte("stale")
+        .cte(table.beside("stale"))
     )
     names = [column.name for column in stale.c]
-    return sa.insert(changes).from_select(names, sa.select(*stale.c)).cte("put_right")
+    insert = sa.insert(changes).from_select(names, sa.select(*stale.c))
+    return insert.cte(table.beside("put_right"))
 
 
 def kept_values(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:

@@ -29,10 +29,6 @@ from reconciler.postgres.write import labelled
 #: The evidence for what an undo writes: the operator said so, and not Temporal.
 EVIDENCE = "UNDO"
 
-#: The changes that are to be put back; the same table is where that is journalled.
-_undone = changes.alias("undone")
-_is_given = _undone.c.id == sa.any_(sa.bindparam("ids", type_=postgresql.ARRAY(sa.BigInteger)))
-
 
 class PostgresUndo:
     """Implements `Journal` over the changes of one mapped table."""
@@ -48,11 +44,12 @@ class PostgresUndo:
 
     async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
         """The next changes of a pass, newest first, each of another row."""
-        columns = [_undone.c[name] for name in ("id", "row_id", "workflow_id", "run_id")]
-        query = sa.select(*columns, _undone.c.old_status).where(_undone.c.pass_id == UUID(pass_id))
+        row = changes.c
+        query = sa.select(row.id, row.row_id, row.workflow_id, row.run_id, row.old_status)
+        query = query.where(row.pass_id == UUID(pass_id))
         if before is not None:
-            query = query.where(_undone.c.id < before)
-        rows = await self._read(query.order_by(_undone.c.id.desc()).limit(limit))
+            query = query.where(row.id < before)
+        rows = await self._read(query.order_by(row.id.desc()).limit(limit))
         return before_any_repeats([Change(*row) for row in rows])
 
     async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
@@ -71,16 +68,17 @@ class PostgresUndo:
 
     @cached_property
     def _standing(self) -> Statement:
-        table, row = self._table, _undone.c
-        joined = sa.outerjoin(_undone, table.table, same_row(table, _undone))
+        table, undone = self._table, _undone(self._table)
+        row = undone.c
+        joined = sa.outerjoin(undone, table.table, same_row(table, undone))
         query = sa.select(
             row.id,
             table.id.is_not(sa.null()),
-            same_run(table, _undone),
-            sa.and_(*has_values(table, _undone, "old")),
-            sa.and_(*has_values(table, _undone, "new")),
+            same_run(table, undone),
+            sa.and_(*has_values(table, undone, "old")),
+            sa.and_(*has_values(table, undone, "new")),
         ).select_from(joined)
-        return compiled(query.where(_is_given), self._engine)
+        return compiled(query.where(_is_given(undone)), self._engine)
 
     async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
         """Put back, and journal as changes of `pass_id`, the rows that are as they were left.
@@ -121,18 +119,19 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
     As there, the guard stands twice: `locked` evaluates it on the newest version of each row, and
     the update repeats the promise. Yields `what_was_done`.
     """
-    row = _undone.c
+    undone = _undone(table)
+    row = undone.c
     as_left = sa.and_(
-        same_row(table, _undone),
-        same_run(table, _undone),
-        *has_values(table, _undone, "new"),
+        same_row(table, undone),
+        same_run(table, undone),
+        *has_values(table, undone, "new"),
     )
     locked = (
         sa.select(row.id.label("change_id"), *labelled("old", table.written()))
-        .select_from(sa.join(table.table, _undone, as_left))
-        .where(_is_given)
+        .select_from(sa.join(table.table, undone, as_left))
+        .where(_is_given(undone))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
-        .cte("locked")
+        .cte(table.beside("locked"))
     )
     restored = (
         table.update(row.old_status, row.old_completed_at, row.old_error_message)
@@ -148,7 +147,7 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
             table.id.label("id"),
             row.old_status.label("wanted"),
         )
-        .cte("restored")
+        .cte(table.beside("restored"))
     )
     journal = _journal(table, restored)
     checked = Checked(restored.c.row_id, journal)
@@ -156,6 +155,15 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
     return what_was_done(
         locked, restored, number, restored.c.wanted, checked if triggers else None, told=True
     ).add_cte(journal)
+
+
+def _undone(table: MappedTable) -> sa.FromClause:
+    """The changes that are to be put back; the same table is where that is journalled."""
+    return changes.alias(table.beside("undone"))
+
+
+def _is_given(undone: sa.FromClause) -> sa.ColumnElement[bool]:
+    return undone.c.id == sa.any_(sa.bindparam("ids", type_=postgresql.ARRAY(sa.BigInteger)))
 
 
 def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:

@@ -49,7 +49,7 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         .select_from(sa.join(table.table, given, _same_use(table, given)))
         .where(_running_ones(table))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
-        .cte("locked")
+        .cte(table.beside("locked"))
     )
     finished = (
         table.update(locked.c.status, locked.c.close_time, locked.c.message)
@@ -59,7 +59,7 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
             *labelled("new", table.written()),
             *(column for column in locked.c if column.name != "id"),
         )
-        .cte("finished")
+        .cte(table.beside("finished"))
     )
     journal = _journal(table, finished) if journalled else None
     checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
@@ -103,9 +103,10 @@ def counted_own_row_write(table: MappedTable, lock_timeout: int | None = None) -
 def _own_row_finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.CTE]:
     candidates = _candidates(table)
     order = candidates.c.is_unnamed, candidates.c.made.desc().nulls_last(), candidates.c.id.desc()
-    own = sa.select(candidates).order_by(*order).limit(1).cte("own")
+    own = sa.select(candidates).order_by(*order).limit(1).cte(table.beside("own"))
     both = sa.join(own, candidates, _is_rival(candidates, own))
-    doubt = sa.select(sa.func.count().label("rivals")).select_from(both).cte("doubt")
+    rivals = sa.select(sa.func.count().label("rivals")).select_from(both)
+    doubt = rivals.cte(table.beside("doubt"))
     status = sa.bindparam("given_status", type_=sa.Text)
     close_time = sa.bindparam("given_close_time", type_=_TIME)
     message = sa.bindparam("given_message", type_=sa.Text)
@@ -115,7 +116,7 @@ def _own_row_finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.
         table.update(status, close_time, message)
         .where(table.id == chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
         .returning(table.id.label("id"))
-        .cte("finished")
+        .cte(table.beside("finished"))
     )
     return finished, doubt
 
@@ -133,7 +134,7 @@ def _candidates(table: MappedTable) -> sa.CTE:
             sa.and_(sa.not_(table.is_running), ended < _STARTED).label("is_past"),
         )
         .where(_may_be_own(table))
-        .cte("candidates")
+        .cte(table.beside("candidates"))
     )
 
 
@@ -212,8 +213,8 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
         *(sa.column(name, _TIME) for name in times),
     ]
     unnested = sa.func.unnest(*arrays)
-    given = unnested.table_valued(*columns, with_ordinality="place", name="given")
-    return given.render_derived()
+    given = unnested.table_valued(*columns, with_ordinality="place")
+    return given.render_derived(name=table.beside("given"))
 
 
 def _running_ones(table: MappedTable) -> sa.ColumnElement[bool]:

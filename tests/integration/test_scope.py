@@ -83,9 +83,9 @@ async def undone(of: Settings, report: PassReport) -> UndoReport:
     return await journal.undo(of, UUID(report.pass_id), dry_run=False)
 
 
-async def claims(of: Settings, holder: str) -> bool:
-    async with opened(of) as (table, books):
-        lease = books.lease(table.scope, "default", holder)
+async def claims(settings: Settings, holder: str, of: str = "") -> bool:
+    async with opened(settings) as (table, books):
+        lease = books.lease(table.scope, "default", holder, of)
         return await lease.claim(MINUTE) is not None
 
 
@@ -127,6 +127,41 @@ async def test_another_table_of_that_name_is_another_one(database: Database) -> 
         await undone(settings(other), report)
     with pytest.raises(ConfigurationError, match=f"was over table {other}, and RECONCILER_TABLE"):
         await undone(settings(), await passed(settings(other)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "other"),
+    [
+        ("a", "b", "a.b"),
+        ("a.b", "c", "a.b.c"),
+        ('"a', 'b"', "a.b"),
+        ("public", TABLE, f"{TABLE} where tenant = x"),
+        ("public", TABLE, f"{TABLE} (backfill)"),
+    ],
+)
+async def test_two_tables_are_never_taken_for_one(
+    database: Database, schema: str, name: str, other: str
+) -> None:
+    def quoted(*parts: str) -> str:
+        return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+    await database.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+    for table in (quoted(schema, name), quoted(other)):
+        like = f"CREATE TABLE IF NOT EXISTS {table} (LIKE {TABLE} INCLUDING ALL)"
+        await database.execute(like)
+    first = settings(quoted(schema, name), where="tenant=x")
+    second = settings(quoted(other))
+    of_all = settings(quoted(schema, name))
+
+    assert await claims(first, "a")
+    assert await claims(second, "b")
+    assert await claims(of_all, "c", of="backfill")
+    assert await claims(second, "d", of="backfill")
+    report = await passed(first)
+    assert not await beats(second)
+    with pytest.raises(ConfigurationError, match="was over table"):
+        await undone(second, report)
+    assert (await undone(of_all, report)).error is None
 
 
 async def test_two_filters_have_two_leases_and_two_histories() -> None:
