@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from reconciler.core.model import RowId
 from reconciler.postgres.encoding import ASCII, python_codec, read_as_bytes
-from reconciler.postgres.types import is_text
+from reconciler.postgres.types import in_words, is_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,14 @@ class Key:
         return key.encode(python_codec(self.encoding))
 
     def noted(self, value: int | str) -> RowId:
-        """A key that was written down, as the driver knows it."""
+        """A key that was written down, as the driver knows it.
+
+        Raises `ValueError` if the table cannot have it.
+        """
         kind = self.column.type
-        if isinstance(value, str) and isinstance(kind, sa.Uuid):
-            return UUID(value)
-        if isinstance(value, str) and isinstance(kind, sa.Integer):
-            return int(value)
-        return value
+        if isinstance(value, int) != isinstance(kind, sa.Integer):
+            raise ValueError(f"{value!r} is no {in_words(kind)}")
+        return UUID(value) if isinstance(value, str) and isinstance(kind, sa.Uuid) else value
 
     def _text(self, given: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         # In the column's own type, or its index would not serve.

@@ -169,7 +169,7 @@ class MappedTable:
         return sa.update(self.table).values(values)
 
     def read_id(self, value: int | str) -> RowId:
-        """An id as the driver knows it, from a number or a text."""
+        """An id as the driver knows it. Raises `ValueError` if the table cannot have it."""
         return self.key.noted(value)
 
     def check_noted_key(self) -> None:

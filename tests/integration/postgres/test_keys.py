@@ -34,6 +34,19 @@ async def test_a_domain_is_read_as_what_it_is_made_of(database: Database) -> Non
     assert table.read_id(str(SOME)) == SOME
 
 
+@pytest.mark.parametrize(
+    ("kind", "noted"), [("text", 8), ("bigint", "8"), ("uuid", 8), ("uuid", "eight")]
+)
+async def test_an_id_that_was_noted_down_of_another_type_is_none_of_the_table(
+    database: Database, kind: str, noted: int | str
+) -> None:
+    await retyped(database, kind, f"'{SOME}'::uuid" if kind == "uuid" else f"id::{kind}")
+    table = await database.table()
+
+    with pytest.raises(ValueError, match=r"8'? is no|badly formed"):
+        table.read_id(noted)
+
+
 @pytest.mark.parametrize("kind", ["bigint", "integer", "text", "varchar(40)"])
 async def test_numbers_and_texts_will_do(database: Database, kind: str) -> None:
     await retyped(database, kind, f"id::{kind}")

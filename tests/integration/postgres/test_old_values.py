@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.core.model import OldValues
+from reconciler.core.model import OldValues, RowId
 from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.lookup import old_values
 from reconciler.postgres.tables import TableNames
@@ -47,7 +47,7 @@ async def test_columns_that_are_yet_to_be_added_are_null(empty_database: Databas
 
 
 @pytest.mark.parametrize(("kind", "key"), [("uuid", uuid4()), ("text", "tenant/1"), ("int", 7)])
-async def test_every_kind_of_key_and_of_column(database: Database, kind: str, key: object) -> None:
+async def test_every_kind_of_key_and_of_column(database: Database, kind: str, key: RowId) -> None:
     await database.execute("CREATE TYPE state AS ENUM ('running', 'completed', 'failed')")
     await database.execute(
         f"CREATE TABLE jobs (id {kind} PRIMARY KEY, workflow_id text, run_id text, status state,"
@@ -59,11 +59,10 @@ async def test_every_kind_of_key_and_of_column(database: Database, kind: str, ke
         CLOSE_TIME.replace(tzinfo=None),
     )
     table = await database.table(TableNames(table="jobs"))
-    row_id = table.read_id(str(key))
 
-    found = await old_values(database.engine, table, [row_id])
+    found = await old_values(database.engine, table, [key])
 
-    assert found == {row_id: OldValues("failed", CLOSE_TIME, "boom")}
+    assert found == {key: OldValues("failed", CLOSE_TIME, "boom")}
 
 
 async def test_a_status_may_have_become_null(database: Database) -> None:

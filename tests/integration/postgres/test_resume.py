@@ -14,7 +14,7 @@ from reconciler.core.model import LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import StatusValues
-from reconciler.errors import Unusable
+from reconciler.errors import DatabaseUnfit, Unusable
 from reconciler.postgres.history import PassHistory
 from reconciler.postgres.mapping import MappedTable
 from tests.conftest import Database
@@ -193,6 +193,25 @@ async def test_what_is_given_up_is_not_gone_on_with(database: Database, table: M
 
     assert await database.history().resume("backfill", ASKED, table) is None
     assert (await stored(database, other))["after"] == "3"
+
+
+@pytest.mark.parametrize("kind", ["text", "uuid"])
+async def test_a_key_that_has_got_another_type_meanwhile_is_one_clear_line(
+    database: Database, kind: str
+) -> None:
+    _, report = await noted(database)
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER id DROP IDENTITY;"
+        f"ALTER TABLE workflow_executions ALTER id TYPE {kind} USING id::text::{kind}"
+    )
+    table = await database.table()
+
+    told = f"cannot resume pass {report.pass_id}: .* the key had another type .*: use --restart"
+    for going_on in (database.history().unfinished, database.history().resume):
+        with pytest.raises(DatabaseUnfit, match=told):
+            await going_on("backfill", ASKED, table)
+
+    assert (await stored(database, report))["after"] == "3", "whoever goes back to it can go on"
 
 
 class TestWhoeverHadItBefore:
