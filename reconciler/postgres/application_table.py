@@ -50,7 +50,7 @@ class Additions:
 def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
     """Compare the database with what a pass needs. Reads only.
 
-    Raises `DatabaseUnfit` on what is no table, or has not the columns that an index would be on.
+    Raises `DatabaseUnfit` on what is no table.
     """
     check_names(mapping)
     names, inspector = mapping.names, sa.inspect(connection)
@@ -58,14 +58,14 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
     if relation is not None and (why_not := relation.why_no_table(names.full_name)):
         raise DatabaseUnfit(why_not)
     if relation is None:
+        for wrong in missing_columns(names, mapping.read, default_columns(mapping)):
+            raise DatabaseUnfit(wrong)
         # A role that is called like our schema would create its tables in there.
         in_ours = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
         schema = "public" if in_ours and names.schema is None else names.schema
         index = statements_for_new_table(connection.dialect, mapping, schema)
         return Additions(table=True, columns=(), index=tuple(index), schema=schema)
     present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
-    for wrong in missing_columns(names, (names.id, names.status), present):
-        raise DatabaseUnfit(wrong)
     return Additions(
         table=False,
         columns=tuple(name for name in names.filled if name not in present),

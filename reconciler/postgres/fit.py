@@ -7,13 +7,14 @@ from dataclasses import fields
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.relation import Relation, quoted_name
+from reconciler.postgres.relation import BASE, DECLARED, Relation
 from reconciler.postgres.tables import TableMapping, TableNames
-from reconciler.postgres.types import KEYS, in_words, is_text
+from reconciler.postgres.types import KEYS, is_text
 
 # The type as SQL writes it; the values of an enum; and the checks on this column alone.
 _COLUMN = sa.text(
@@ -37,64 +38,21 @@ def setting_of(names: TableNames, column: str) -> str:
 def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
     """A line for each column whose type would make every row fail, or read as something else."""
     names = mapping.names
-    wanted = dict.fromkeys(mapping.read, _KNOWN)
+    wanted = dict.fromkeys(mapping.read, _COMPARED)
     wanted |= {names.id: _KEY}
     wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
     wanted |= {name: _TIME for name in (names.created_at, names.completed_at) if name}
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
     for name, (kinds, is_one) in wanted.items():
         if (column := table.c.get(name)) is not None and not is_one(column):
-            told = f"is of type {in_words(column.type)}, and " if _is_known(column) else ""
             yield (
-                f"column {name} of {names.full_name} {told}must be {kinds}: "
-                f"set {setting_of(names, name)}"
+                f"column {name} of {names.full_name} is of type {column.info[DECLARED]}, and must "
+                f"be {kinds}: set {setting_of(names, name)}"
             )
 
 
-# Triggers before an update of a row may still put something there.
-_NEVER_NULL = sa.text(
-    "SELECT attnotnull AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid"
-    "  AND NOT tgisinternal AND tgtype & 19 = 19)"
-    " FROM pg_attribute WHERE attrelid = :oid AND attname = :column"
-)
-
-
-async def unfillable(
-    connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[str]:
-    """A line if no row that has completed could be written, which has no message."""
-    name, dialect = names.error_message, connection.dialect
-    if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
-        table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
-        yield (
-            f"column {name} of {names.full_name} is NOT NULL, and what has completed has no "
-            f"message: ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
-            "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
-        )
-
-
-# Those on UPDATE, which is a write's command.
-_RULES = sa.text(
-    "SELECT rulename::text FROM pg_rewrite WHERE ev_class = :oid AND ev_type = '2'"
-    " AND ev_enabled IN ('O', 'A') ORDER BY 1"
-)
-
-
-async def rewritten(
-    connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[str]:
-    """A line if PostgreSQL would rewrite the write, which it refuses to do for most rules."""
-    if rules := (await connection.scalars(_RULES, {"oid": relation.oid})).all():
-        table = quoted_name(connection.dialect, names)
-        rule = connection.dialect.identifier_preparer.quote(rules[0])
-        yield (
-            f"rules on UPDATE of {names.full_name} ({', '.join(rules)}) do not go with the guarded "
-            f"write: use a trigger instead, and DROP RULE {rule} ON {table}"
-        )
-
-
-def _is_known(column: sa.Column[Any]) -> bool:
-    return not isinstance(column.type, sa.types.NullType)
+def _is_compared(column: sa.Column[Any]) -> bool:
+    return not isinstance(column.type, (sa.types.NullType, postgresql.DOMAIN))
 
 
 def _is_time(column: sa.Column[Any]) -> bool:
@@ -106,15 +64,24 @@ def _is_run_id(column: sa.Column[Any]) -> bool:
 
 
 def _is_key(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, KEYS)
+    # The driver reads the latter as bytes, and takes none.
+    return isinstance(column.type, KEYS) and column.info[BASE] != '"char"'
+
+
+def _is_message(column: sa.Column[Any]) -> bool:
+    # The others are cut by PostgreSQL without a word.
+    return is_text(column) and column.info[BASE] not in ('"char"', "name")
 
 
 _Kind: TypeAlias = tuple[str, Callable[[sa.Column[Any]], bool]]
-_KNOWN: _Kind = ("a number, a text, an enum, a uuid or the like", _is_known)
-_KEY: _Kind = ("a number, a text, an enum, a uuid, a timestamp or the like", _is_key)
+_COMPARED: _Kind = (
+    "a number, a text, an enum (not a domain of one), a uuid or the like",
+    _is_compared,
+)
+_KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
 _TIME: _Kind = ("timestamp with or without time zone", _is_time)
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
-_MESSAGE: _Kind = ("text or varchar", is_text)
+_MESSAGE: _Kind = ("text or varchar", _is_message)
 
 
 async def unfit_values(
@@ -126,6 +93,8 @@ async def unfit_values(
         wanted = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
         given[mapping.where.column] = {**wanted, **given.get(mapping.where.column, {})}
     for name in filter(table.c.__contains__, given):
+        if not _is_compared(table.c[name]):
+            continue
         column = (await connection.execute(_COLUMN, {"oid": relation.oid, "column": name})).one()
         # What is looked for may be written in more ways than one, as a uuid or a number may.
         exactly = name == mapping.names.status or is_text(table.c[name])

@@ -20,8 +20,9 @@ from reconciler.errors import DatabaseUnusable
 from reconciler.postgres.application_table import Additions, add_missing, find_missing
 from reconciler.postgres.engine import close, open_engine, translated
 from reconciler.postgres.own_schema import check_known
+from reconciler.postgres.relation import check_names, find_relation, look_up
 from reconciler.postgres.tables import OWN_SCHEMA, TableMapping, TableNames
-from reconciler.postgres.unfit import check_primary
+from reconciler.postgres.unfit import Needs, TableUnfit, check_primary, find_mismatches
 
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
@@ -41,6 +42,7 @@ async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -
     """
     with translated("migrate the database"):
         async with _engine(dsn) as engine, _alone(engine):
+            await _check_fit(engine, mapping)
             before, missing = await _state(engine, mapping)
             if own_schema:
                 check_known(before)
@@ -62,6 +64,7 @@ async def migration_sql(
     """Write the statements that `migrate` would run on this database, and run none of them."""
     with translated("read the database's schema"):
         async with _engine(dsn) as engine:
+            await _check_fit(engine, mapping)
             revision, missing = await _state(engine, mapping)
     if own_schema:
         check_known(revision)
@@ -154,6 +157,22 @@ async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None
 
     async with engine.connect() as connection:
         return await connection.run_sync(read)
+
+
+async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
+    """Check that the table, if there is one, needs no more than what is added.
+
+    Who passes may be another role: its rights are not looked at. Raises `DatabaseUnfit`.
+    """
+    check_names(mapping)
+    async with engine.connect() as connection:
+        if await connection.run_sync(look_up, mapping.names) is None:
+            return
+        relation, table = await find_relation(connection, mapping)
+        needs = Needs(mapping, fitting=True)
+        found = await find_mismatches(connection, relation, table, needs)
+        if of_table := [each for each in found if not each.of_role]:
+            raise TableUnfit(of_table)
 
 
 def _fit(connection: sa.Connection, mapping: TableMapping, missing: Additions) -> None:

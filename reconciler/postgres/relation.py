@@ -164,15 +164,30 @@ async def find_relation(
             )
 
     table = await connection.run_sync(reflect)
-    for column in table.c:
-        column.type = _base(column.type)
+    for name, declared, base in await connection.execute(_TYPES, {"oid": relation.oid}):
+        if (column := table.c.get(name)) is not None:
+            column.info |= {DECLARED: declared, BASE: base}
+            column.type = _based(column.type, base)
     return relation, table
 
 
-def _base(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
-    """The type that a domain is made of: values are given and compared in that one."""
+def _based(kind: sa.types.TypeEngine[Any], base: str) -> sa.types.TypeEngine[Any]:
+    """The type that a domain is made of: values are given and compared in that one.
+
+    SQLAlchemy leaves out what stands in brackets, and what comes after it. A domain of an enum
+    stays one: PostgreSQL has no operators for it.
+    """
+    outer = kind
     while isinstance(kind, postgresql.DOMAIN):
         kind = kind.data_type
+    if kind is outer:
+        return kind
+    if isinstance(kind, sa.Enum):
+        return outer
+    if isinstance(kind, sa.String) and (length := _LENGTH.search(base)):
+        return type(kind)(int(length[1]))
+    if isinstance(kind, sa.DateTime):
+        return type(kind)(timezone=base.endswith("with time zone"))
     return kind
 
 

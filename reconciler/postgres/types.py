@@ -11,11 +11,12 @@ _TIME = sa.DateTime(timezone=True)
 
 #: Of keys that can be written down, in a plan or beside a backfill's counts, and read again.
 NOTABLE_KEYS = (sa.Uuid, sa.Integer, sa.String)
-#: Of keys that come out of the database, and go back into it, as the same value. Not so intervals
-#: (a year becomes 365 days), times (24:00), bit strings, documents, arrays and ranges.
+#: Of keys that come out of the database, and go back into it, as the same value. Not so timestamps
+#: and dates (Python has no years before 1 or after 9999), intervals (a year becomes 365 days),
+#: times (24:00), bit strings, documents, arrays and ranges.
 KEYS = (
     *NOTABLE_KEYS,
-    *(sa.Numeric, sa.Float, sa.Boolean, sa.DateTime, sa.Date, sa.LargeBinary),
+    *(sa.Numeric, sa.Float, sa.Boolean, sa.LargeBinary),
     *(postgresql.INET, postgresql.CIDR, postgresql.MACADDR, postgresql.MACADDR8, postgresql.OID),
 )
 

@@ -14,9 +14,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.fit import odd_types, rewritten, setting_of, unfillable, unfit_values
+from reconciler.postgres.fit import odd_types, setting_of, unfit_values
 from reconciler.postgres.relation import Relation, quoted_name
 from reconciler.postgres.tables import TableMapping, TableNames
+from reconciler.postgres.unwritable import unwritable
 
 _TEXTS = postgresql.ARRAY(sa.Text)
 
@@ -51,6 +52,8 @@ class Needs:
     #: Columns that are read besides those a pass reads.
     also: Sequence[str] = ()
     writing: bool = True
+    #: Whether `migrate` is about to add what it adds.
+    fitting: bool = False
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -60,7 +63,7 @@ class Needs:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        written = self.mapping.names.written if self.writing else ()
+        written = self.mapping.names.written if self.writing and not self.fitting else ()
         return tuple(dict.fromkeys((*self.read, *written)))
 
 
@@ -97,8 +100,8 @@ async def find_mismatches(
     of_table += odd_types(table, needs.mapping)
     of_table += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
     if needs.writing:
-        of_table += [line async for line in unfillable(connection, relation, names)]
-        of_table += [line async for line in rewritten(connection, relation, names)]
+        present = table.c.keys()
+        of_table += [line async for line in unwritable(connection, relation, names, present)]
     of_table += [line async for line in _key(connection, relation, table, needs.mapping.names)]
     of_role = [line async for line in _hidden_rows(connection, relation, needs)]
     of_role += [line async for line in _privileges(connection, relation, table, needs)]

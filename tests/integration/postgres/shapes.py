@@ -88,6 +88,24 @@ SHAPES = {
         """,
         TableMapping(TableNames(table="jobs", created_at=None, completed_at=None)),
     ),
+    "domains of everything": Shape(
+        """
+        CREATE DOMAIN five AS char(5);
+        CREATE DOMAIN key AS five;
+        CREATE DOMAIN named AS varchar(100);
+        CREATE DOMAIN run AS uuid;
+        CREATE DOMAIN state AS varchar(9) CHECK (VALUE <> 'lost');
+        CREATE DOMAIN made AS timestamp(3) with time zone;
+        CREATE DOMAIN ended AS made;
+        CREATE DOMAIN why AS varchar(60);
+        CREATE TABLE jobs (id key PRIMARY KEY, workflow_id named, run_id run, status state,
+            created_at made DEFAULT now(), completed_at ended, error_message why, space named);
+        INSERT INTO jobs SELECT id, wf, gen_random_uuid(), state FROM (VALUES
+            ('a', 'done', 'running'), ('ab', 'broken', 'running'), ('abcd', 'open', 'running'),
+            ('abcde', 'over', 'completed')) given(id, wf, state);
+        """,
+        TableMapping(TableNames(table="jobs", namespace="space")),
+    ),
     "partitioned by time": Shape(
         """
         CREATE TABLE jobs (id bigint GENERATED ALWAYS AS IDENTITY, workflow_id text, run_id text,

@@ -77,11 +77,22 @@ async def test_what_our_own_tables_refuse_is_not_blamed_on_the_rows(database: Da
 
 @pytest.mark.parametrize(
     ("kind", "using"),
-    [("bigint[]", "ARRAY[id]"), ("jsonb", "to_jsonb(id)"), ("bit(8)", "id::int::bit(8)")],
+    [
+        *[("bigint[]", "ARRAY[id]"), ("jsonb", "to_jsonb(id)"), ("bit(8)", "id::int::bit(8)")],
+        # Python has no such year: one row of it would fail every page.
+        *[("date", "'0044-03-15 BC'::date"), ("timestamp with time zone", "'10000-01-01Z'")],
+        # The driver gives it as bytes, and takes none.
+        *[('"char"', 'id::text::"char"'), ("byte", 'id::text::"char"')],
+        *[("dom", "'x'::state"), ("domdom", "'x'::state")],
+    ],
 )
 async def test_a_key_that_rows_cannot_be_told_apart_by_is_refused_at_the_start(
     database: Database, kind: str, using: str
 ) -> None:
+    await database.execute(
+        "CREATE TYPE state AS ENUM ('x'); CREATE DOMAIN dom AS state; CREATE DOMAIN domdom AS dom;"
+        'CREATE DOMAIN byte AS "char"'
+    )
     await retyped(database, kind, using)
 
     with pytest.raises(DatabaseUnfit, match=f"column id of .* is of type {re.escape(kind)}"):
@@ -91,8 +102,7 @@ async def test_a_key_that_rows_cannot_be_told_apart_by_is_refused_at_the_start(
 @pytest.mark.parametrize(
     ("kind", "using"),
     [
-        *[("numeric", "id + 0.50"), ("float8", "id"), ("date", "'2026-01-01'::date + id::int")],
-        *[("timestamptz", "now() + id * interval '1 s'"), ("inet", "'10.0.0.0'::inet + id")],
+        *[("numeric", "id + 0.50"), ("float8", "id"), ("inet", "'10.0.0.0'::inet + id")],
         *[("bytea", "decode(lpad(id::text, 4, '0'), 'hex')"), ("char(9)", "id::char(9)")],
         *[("smallint", "id")],
     ],

@@ -110,12 +110,77 @@ async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]
     assert change["close_time"] == CLOSE_TIME, "as Temporal said"
 
 
-async def test_a_time_without_a_zone_is_utc_wherever_the_database_is(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("domain", "declared"),
+    [
+        ("varchar(20)", "inmost"),
+        ("varchar(20)", "outer_one"),
+        ("char(20)", "inmost"),
+        ("char(20)", "outer_one"),
+        ("text", "varchar(20)"),
+    ],
+)
+async def test_a_message_is_cut_to_what_a_column_holds_domain_or_not(
+    database: Database, domain: str, declared: str
+) -> None:
+    await database.execute(
+        f"CREATE DOMAIN inmost AS {domain}; CREATE DOMAIN outer_one AS inmost;"
+        f"ALTER TABLE workflow_executions ALTER error_message TYPE {declared}"
+    )
+    await database.insert("wf", "run-1")
+    table = await database.table()
+    store = PostgresStore(database.engine, table)
+    (row,) = await store.scan_running(None, 9, 9)
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await database.history().on_start(report)
+
+    failed = outcome(row, status="failed", error_message="boom " * 9)
+    written = await store.finish_if_running(report.pass_id, [failed])
+
+    assert written.ids == {row.id}
+    (stored,) = await find_rows(database.engine, table, "wf")
+    assert stored.error_message == "boom boom boom boom…"
+
+
+async def test_what_a_domains_check_makes_of_a_message_is_found_out_row_by_row(
+    database: Database,
+) -> None:
+    await database.execute(
+        "CREATE DOMAIN brief AS text CHECK (length(VALUE) < 9);"
+        "ALTER TABLE workflow_executions ALTER error_message TYPE brief"
+    )
+    ids = [await database.insert("wf", "run-1") for _ in range(2)]
+    store = PostgresStore(database.engine, await database.table())
+    rows = await store.scan_running(None, 9, 9)
+    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    await database.history().on_start(report)
+    outcomes = [
+        outcome(row, status="failed", error_message=message)
+        for row, message in zip(rows, ("boom", "boom " * 9), strict=True)
+    ]
+
+    written = await store.finish_if_running(report.pass_id, outcomes)
+
+    assert written.ids == {ids[0]}
+    assert written.refused == {
+        ids[1]: 'value for domain brief violates check constraint "brief_check"'
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "ended"),
+    [("timestamp", "timestamp"), ("zoned", "bare"), ("bare", "zoned"), ("bare", "zoneder")],
+)
+async def test_a_time_without_a_zone_is_utc_wherever_the_database_is(
+    database: Database, made: str, ended: str
+) -> None:
     await database.execute(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = %L', current_database(),"
         " 'Asia/Tokyo'); END $$;"
-        "ALTER TABLE workflow_executions ALTER created_at TYPE timestamp,"
-        " ALTER completed_at TYPE timestamp, ALTER created_at SET DEFAULT '2026-11-01 08:30'"
+        "CREATE DOMAIN bare AS timestamp(6); CREATE DOMAIN zoned AS timestamptz(6);"
+        "CREATE DOMAIN zoneder AS zoned;"
+        f"ALTER TABLE workflow_executions ALTER created_at TYPE {made}, ALTER completed_at TYPE"
+        f" {ended}, ALTER created_at SET DEFAULT '2026-11-01 08:30{'Z' * (made == 'zoned')}'"
     )
     await database.insert("wf", "run-1")
     await database.engine.dispose()
@@ -128,7 +193,8 @@ async def test_a_time_without_a_zone_is_utc_wherever_the_database_is(database: D
 
     assert row.created_at == CREATED
     (stored,) = await database.fetch("SELECT completed_at FROM workflow_executions")
-    assert stored["completed_at"] == CLOSE_TIME.replace(tzinfo=None)
+    utc = UTC if ended.startswith("zoned") else None
+    assert stored["completed_at"] == CLOSE_TIME.replace(tzinfo=utc)
     (change,) = await database.fetch("SELECT new_completed_at FROM reconciler.changes")
     assert change["new_completed_at"] == CLOSE_TIME
 

@@ -20,7 +20,7 @@ from alembic.util import CommandError
 from reconciler.core.verdict import StatusValues
 from reconciler.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.migrate import alembic_config, migrate, migration_sql
-from reconciler.postgres.tables import OWN, OWN_SCHEMA, TableMapping, TableNames
+from reconciler.postgres.tables import OWN, OWN_SCHEMA, RowFilter, TableMapping, TableNames
 from tests.conftest import Database, with_user
 from tests.integration.postgres.scripts import run_script
 from tests.polling import deadline, eventually
@@ -34,6 +34,8 @@ EXISTING = """
         tenant text
     )
 """
+#: The columns that `migrate` does not add.
+NEEDED = "id int PRIMARY KEY, workflow_id text, run_id text, status text, created_at timestamptz"
 COLUMNS = """
     SELECT column_name, data_type, is_nullable, column_default FROM information_schema.columns
     WHERE table_name = 'workflow_executions' ORDER BY ordinal_position
@@ -186,7 +188,7 @@ async def test_the_way_back_by_alembics_own_command_goes_by_the_settings(
     database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`alembic -c alembic/alembic.ini downgrade base`, as docs/tables.md has it."""
-    await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, status text)")
+    await database.execute(f"CREATE TABLE jobs ({NEEDED})")
     before = await database.fetch(INDEXES)
     both = replace(JOBS, statuses=StatusValues(running=("pending", "running")))
     assert len(await up(database, both)) == 3
@@ -204,7 +206,8 @@ async def test_the_way_back_by_alembics_own_command_goes_by_the_settings(
 
     assert await database.fetch(INDEXES) == before
     columns = await database.fetch(COLUMNS.replace("workflow_executions", "jobs"))
-    assert [column["column_name"] for column in columns] == ["id", "status"]
+    left = ["id", "workflow_id", "run_id", "status", "created_at"]
+    assert [column["column_name"] for column in columns] == left
     assert len(await database.fetch(INDEX)) == 1, "that of a table of other settings stays"
 
 
@@ -225,7 +228,7 @@ async def test_alembics_own_command_does_the_same(
 
 
 async def test_a_table_named_later_is_fitted_too(database: Database) -> None:
-    await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text, status text)")
+    await database.execute(f"CREATE TABLE jobs ({NEEDED})")
 
     done = await up(database, JOBS)
 
@@ -296,9 +299,7 @@ async def test_an_index_for_another_status_value_is_built_anew(database: Databas
 @pytest.fixture
 async def partitioned(database: Database) -> Database:
     """With a table in two partitions, of which one has its index, and one a broken one."""
-    await database.execute(
-        "CREATE TABLE jobs (id int PRIMARY KEY, status text) PARTITION BY HASH (id)"
-    )
+    await database.execute(f"CREATE TABLE jobs ({NEEDED}) PARTITION BY HASH (id)")
     for part in (0, 1):
         await database.execute(
             f"CREATE TABLE jobs_{part} PARTITION OF jobs"
@@ -375,12 +376,57 @@ async def test_a_mapping_that_is_wrong_is_refused_before_anything_is_made(
 ) -> None:
     await empty_database.execute("CREATE TABLE jobs (id int PRIMARY KEY, state text)")
 
-    with pytest.raises(DatabaseUnusable, match="no column status: set RECONCILER_COLUMNS__STATUS"):
+    told = "table jobs has no column workflow_id, status, run_id, created_at: set RECONCILER_"
+    with pytest.raises(DatabaseUnfit, match=told):
         await up(empty_database, JOBS)
+    with pytest.raises(DatabaseUnfit, match=told):
+        await migration_sql(empty_database.url, JOBS, io.StringIO())
 
     columns = await empty_database.fetch(COLUMNS.replace("workflow_executions", "jobs"))
     assert [column["column_name"] for column in columns] == ["id", "state"]
     assert not await empty_database.fetch("SELECT FROM pg_namespace WHERE nspname = 'reconciler'")
+
+
+async def test_a_table_that_no_pass_would_take_is_refused_before_anything_is_made(
+    empty_database: Database,
+) -> None:
+    await empty_database.execute(
+        "CREATE TYPE state AS ENUM ('running', 'completed', 'failed'); CREATE DOMAIN dom AS state;"
+        "CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text, run_id int, status dom,"
+        " created_at text, completed_at date)"
+    )
+
+    with pytest.raises(DatabaseUnfit) as refused:
+        await up(empty_database, JOBS)
+
+    wrong = [line.split(" of ")[0] for line in str(refused.value).split("; ")]
+    assert wrong == [f"column {n}" for n in ("status", "run_id", "created_at", "completed_at")]
+    assert not await empty_database.fetch("SELECT FROM pg_indexes WHERE indexname ~ '_running'")
+    assert not await empty_database.fetch("SELECT FROM pg_namespace WHERE nspname = 'reconciler'")
+
+
+async def test_a_table_that_would_lack_what_is_filtered_by_is_not_made(
+    empty_database: Database,
+) -> None:
+    filtered = replace(MAPPING, where=RowFilter("tenant", ("7",)))
+
+    with pytest.raises(DatabaseUnfit, match="has no column tenant: set RECONCILER_WHERE"):
+        await up(empty_database, filtered)
+
+    assert not await empty_database.fetch("SELECT FROM pg_tables WHERE tablename ~ 'workflow'")
+
+
+async def test_the_rights_of_who_migrates_need_not_be_those_of_a_pass(database: Database) -> None:
+    await database.execute(
+        f"CREATE ROLE migrating LOGIN; CREATE TABLE jobs ({NEEDED}); ALTER TABLE jobs ADD"
+        " completed_at timestamptz, ADD error_message text; GRANT USAGE ON SCHEMA reconciler TO"
+        " migrating; GRANT SELECT ON reconciler.alembic_version TO migrating;"
+        "CREATE INDEX reconciler_jobs_running ON jobs (id) WHERE status = 'running'"
+    )
+    try:
+        assert await migrate(with_user(database.url, "migrating"), JOBS) == []
+    finally:
+        await database.execute("DROP OWNED BY migrating; DROP ROLE migrating")
 
 
 async def test_a_role_with_the_name_of_our_schema(empty_database: Database) -> None:
@@ -430,7 +476,7 @@ class TestSql:
         assert await up(database, odd) == []
 
     async def test_of_a_table_named_later(self, database: Database) -> None:
-        await database.execute("CREATE TABLE jobs (id int PRIMARY KEY, status text)")
+        await database.execute(f"CREATE TABLE jobs ({NEEDED})")
         output = io.StringIO()
 
         await migration_sql(database.url, JOBS, output)

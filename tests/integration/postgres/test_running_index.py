@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
 from reconciler.core.verdict import StatusValues
+from reconciler.errors import DatabaseUnfit
 from reconciler.models import WorkflowExecutionMixin
 from reconciler.postgres.application_table import find_missing
 from reconciler.postgres.mapping import MappedTable
@@ -24,7 +25,7 @@ from tests.integration.postgres.scripts import run_script
 JOBS = TableMapping(TableNames(table="jobs"))
 BUILT = ["table jobs: built index reconciler_jobs_running"]
 COLUMNS = (
-    "id int, workflow_id text, run_id text, status text, created_at timestamptz,"
+    "id int PRIMARY KEY, workflow_id text, run_id text, status text, created_at timestamptz,"
     " completed_at timestamptz, error_message text"
 )
 INDEXES = """
@@ -212,16 +213,18 @@ class TestOnPartitions:
         assert await empty_database.fetch(INDEXES) == await partitioned.fetch(INDEXES)
         assert await migrate(empty_database.url, JOBS) == []
 
-    async def test_a_foreign_partition_has_none(self, partitioned: Database) -> None:
+    async def test_a_table_with_a_foreign_partition_has_no_key(self, partitioned: Database) -> None:
         await partitioned.execute(
+            "ALTER TABLE jobs DROP CONSTRAINT jobs_pkey;"
             "CREATE FOREIGN DATA WRAPPER far; CREATE SERVER away FOREIGN DATA WRAPPER far;"
             "CREATE FOREIGN TABLE jobs_far PARTITION OF jobs FOR VALUES FROM (900) TO (999)"
             " SERVER away"
         )
 
-        assert await migrate(partitioned.url, JOBS) == BUILT
-        assert await migrate(partitioned.url, JOBS) == []
-        assert len(await partitioned.fetch(INDEXES)) == 5
+        with pytest.raises(DatabaseUnfit, match="does not identify a row"):
+            await migrate(partitioned.url, JOBS)
+
+        assert await partitioned.fetch(INDEXES) == []
 
 
 class TestLongNames:

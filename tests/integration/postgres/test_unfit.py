@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from reconciler.core.verdict import StatusValues
@@ -116,13 +117,20 @@ async def test_a_status_that_the_column_cannot_hold(
         ("error_message", "jsonb", "is of type jsonb, and must be text or varchar"),
         ("error_message", "state", "is of type state, and must be text or varchar"),
         ("error_message", "uuid", "is of type uuid, and must be text or varchar"),
-        ("workflow_id", "pair", "must be a number, a text, an enum, a uuid or the like"),
+        ("error_message", "name", "is of type name, and must be text or varchar"),
+        ("error_message", '"char"', 'is of type "char", and must be text or varchar'),
+        ("workflow_id", "pair", "is of type pair, and must be a number, a text, an enum (not a"),
+        ("workflow_id", "dom", "is of type dom, and must be a number, a text, an enum (not a"),
+        ("run_id", "dom", "is of type dom, and must be text, varchar or uuid"),
     ],
 )
 async def test_a_type_that_no_row_could_be_written_with(
     database: Database, column: str, kind: str, told: str
 ) -> None:
-    await database.execute("CREATE TYPE state AS ENUM ('x'); CREATE TYPE pair AS (a int, b int)")
+    await database.execute(
+        "CREATE TYPE state AS ENUM ('x'); CREATE TYPE pair AS (a int, b int);"
+        "CREATE DOMAIN dom AS state"
+    )
     table = COLUMNS.replace(f"{column} ", f"{column} {kind}, of_old_{column} ", 1)
     await database.execute(f"CREATE TABLE jobs ({table})")
 
@@ -152,6 +160,89 @@ async def test_a_message_that_may_not_be_null(database: Database) -> None:
         " FOR EACH ROW EXECUTE FUNCTION fill()"
     )
     await database.table()
+
+
+@pytest.mark.parametrize("name", ["status", "space", "tenant"])
+async def test_a_domain_of_an_enum_is_refused_in_whatever_is_compared(
+    database: Database, name: str
+) -> None:
+    await database.execute(
+        "CREATE TYPE state AS ENUM ('running', 'completed', 'failed'); CREATE DOMAIN dom AS state;"
+        "ALTER TABLE workflow_executions ADD space text, ADD tenant text;"
+        "DROP INDEX reconciler_workflow_executions_running;"
+        f"ALTER TABLE workflow_executions ALTER {name} DROP DEFAULT,"
+        f" ALTER {name} TYPE dom USING {name}::state"
+    )
+    where = RowFilter("tenant", ("running",))
+
+    line = await refusal(database, TableNames(namespace="space"), StatusValues(), where)
+
+    assert line.startswith(f"column {name} of workflow_executions is of type dom, and must be a ")
+    assert "; " not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "definition"),
+    [
+        ("completed_at", "timestamptz GENERATED ALWAYS AS ('2020-01-01Z'::timestamptz) STORED"),
+        ("error_message", "text GENERATED ALWAYS AS (workflow_id) STORED"),
+        ("status", "int GENERATED ALWAYS AS IDENTITY"),
+    ],
+)
+async def test_a_column_that_no_write_may_give_a_value(
+    database: Database, name: str, definition: str
+) -> None:
+    await database.execute(
+        f"ALTER TABLE workflow_executions DROP {name};"
+        f"ALTER TABLE workflow_executions ADD {name} {definition}"
+    )
+    statuses = StatusValues(("0",), "1", *["2"] * 4) if name == "status" else StatusValues()
+    empty = "" if name == "status" else " (empty: there is none)"
+
+    assert await refusal(database, TableNames(), statuses) == (
+        f"column {name} of workflow_executions is GENERATED ALWAYS and cannot be written: "
+        f"set RECONCILER_COLUMNS__{name.upper()}{empty}, or make it a plain column"
+    )
+    await database.table(TableNames(), statuses, writing=False)
+
+
+@pytest.mark.parametrize(
+    ("on", "parted", "published"),
+    [
+        ("PRIMARY KEY", "", "ALL TABLES"),
+        ("NOT NULL UNIQUE", "", "ALL TABLES"),
+        ("NOT NULL UNIQUE", "", "TABLE jobs"),
+        ("NOT NULL UNIQUE", "", "TABLE jobs WITH (publish = 'insert')"),
+        ("PRIMARY KEY", "", "TABLE jobs WHERE (status = 'x')"),
+        ("PRIMARY KEY", "", "TABLE jobs (status)"),
+        ("NOT NULL UNIQUE", " PARTITION BY HASH (id)", "TABLE part"),
+        ("NOT NULL UNIQUE", " PARTITION BY HASH (id)", "TABLE jobs"),
+        ("PRIMARY KEY", " PARTITION BY HASH (id)", "TABLE jobs"),
+    ],
+)
+async def test_a_publication_that_keeps_the_table_from_being_updated(
+    database: Database, on: str, parted: str, published: str
+) -> None:
+    """Accepted is what PostgreSQL updates, whatever the version of it asks of a publication."""
+    await database.execute(f"CREATE TABLE jobs ({COLUMNS.replace('PRIMARY KEY', on)}){parted}")
+    if parted:
+        rest = "FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        await database.execute(f"CREATE TABLE part PARTITION OF jobs {rest}")
+    await database.execute(f"CREATE PUBLICATION pub FOR {published}")
+    await database.execute("INSERT INTO jobs (id) VALUES (1)")
+    told = None
+    try:
+        await database.execute("UPDATE jobs SET status = 'running'")
+    except asyncpg.PostgresError as error:
+        told = error.args[0]
+
+    if told is None:
+        await database.table(JOBS)
+    else:
+        line = await refusal(database, JOBS)
+        assert line.startswith(f"a publication keeps jobs from being updated: {told}")
+        assert "\n" not in line
+        await database.table(JOBS, writing=False)
 
 
 async def test_a_check_that_says_neither_yes_nor_no_is_passed(database: Database) -> None:
