@@ -277,27 +277,46 @@ async def test_a_dry_run_leaves_every_byte(database: Database) -> None:
     assert [await database.fetch(query) for query in contents] == before
 
 
-@pytest.mark.parametrize("kind", ["float8", "real", "bytea", "numeric", "inet"])
-async def test_what_a_key_is_noted_as_depends_on_no_setting(database: Database, kind: str) -> None:
+#: What the text of a value depends on, as it was when a pass wrote and is not when it is undone.
+SETTINGS = {
+    "extra_float_digits": "-10",
+    "bytea_output": "escape",
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "iso_8601",
+    "timezone": "Asia/Tokyo",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value"),
+    [
+        *[("id", "float8", "1.0 / 3"), ("id", "real", "1.0 / 3"), ("id", "numeric", "1.0 / 3")],
+        *[("id", "bytea", "'\\x5c00ff'"), ("id", "inet", "'10.1.2.3/8'")],
+        *[("workflow_id", "bytea", "'\\x5c00ff'"), ("workflow_id", "date", "'2026-11-05'")],
+        *[("workflow_id", "interval", "'1 day 02:03'"), ("workflow_id", "float8", "1.0 / 3")],
+    ],
+)
+async def test_what_a_value_is_noted_as_depends_on_no_setting(
+    database: Database, name: str, kind: str, value: str
+) -> None:
     """Of the role or the database, which may be others when a pass is undone."""
-    name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
-    of_one = {"bytea": "'\\x5c00ff'", "inet": "'10.1.2.3/8'"}.get(kind, "1.0 / 3")
+    text = "'wf'"
+    here = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
     await database.execute(
         "ALTER TABLE workflow_executions ALTER id DROP IDENTITY;"
-        f"ALTER TABLE workflow_executions ALTER id TYPE {kind} USING {of_one}::{kind};"
-        f"INSERT INTO workflow_executions (id, workflow_id, run_id) VALUES ({of_one}, 'wf', 'r')"
+        f"ALTER TABLE workflow_executions ALTER {name} TYPE {kind} USING {value}::{kind};"
+        "INSERT INTO workflow_executions (id, workflow_id, run_id) VALUES"
+        f" ({value if name == 'id' else 1}, {value if name != 'id' else text}, 'r')"
     )
-    for setting in ("extra_float_digits = -10", "bytea_output = escape", "datestyle = 'SQL, DMY'"):
-        await database.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    for setting, odd in SETTINGS.items():
+        await database.execute(f"ALTER DATABASE \"{here}\" SET {setting} = '{odd}'")
     await database.engine.dispose()
     store = PostgresStore(database.engine, await database.table())
     last = await store.last_running()
     assert last is not None
-    pass_id = await finish(
-        database, [outcome(row) for row in await store.scan_running(None, last, 9)]
-    )
-    for setting in ("extra_float_digits", "bytea_output", "datestyle"):
-        await database.execute(f'ALTER DATABASE "{name}" RESET {setting}')
+    seen = await store.scan_running(None, last, 9)
+    pass_id = await finish(database, [outcome(row) for row in seen])
+    await database.execute(f'ALTER DATABASE "{here}" RESET ALL')
     await database.engine.dispose()
 
     done = await undo(database, pass_id)
