@@ -14,8 +14,9 @@ from temporalio.runtime import Runtime
 
 from reconciler.core.model import Observation, OldValues, RowId, Verdict
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import Policy, decide
+from reconciler.core.verdict import Policy
 from reconciler.core.window import EVERY, Window
+from reconciler.judging import judged
 from reconciler.keeper import this_process
 from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
@@ -172,13 +173,16 @@ class App:
     async def explain(self, workflow_id: str) -> list[Explanation]:
         """Every row of this workflow id, whatever its status. Writes nothing."""
         now = await self.clock.read()
+        rows = await find_rows(self._engine, self.table, workflow_id)
+        observed = [(each.row, await self._probe.observe(each.row)) for each in rows]
+        verdicts = await judged(self.store(), observed, self.policy, now)
         return [
             Explanation(
                 stored=replace(stored, error_message=await self._hidden(stored.error_message)),
-                observation=(observation := await self._probe.observe(stored.row)),
-                verdict=decide(stored.row, observation, self.policy, now),
+                observation=observation,
+                verdict=verdict,
             )
-            for stored in await find_rows(self._engine, self.table, workflow_id)
+            for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
         ]
 
     async def _hidden(self, message: str | None) -> str | None:
@@ -221,7 +225,10 @@ async def open_app(
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
         _tell(temporal["target_host"], namespace, table)
-        policy = settings.policy(namespace.retention, table.error_message_length)
+        policy = replace(
+            settings.policy(namespace.retention, table.error_message_length),
+            namespace=namespace.name,
+        )
         over = table.scope, table.scope_namespace(namespace.name)
         history = books.history(*over, policy.statuses)
         pruning = books.pruning(*over, settings.journal_retention)

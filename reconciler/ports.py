@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from reconciler.core.model import Observation, Outcome, RowId, RunRow, Verdict
+from reconciler.core.model import (
+    ChainStart,
+    Observation,
+    Outcome,
+    Rival,
+    RowId,
+    RunRow,
+    Unknown,
+    Verdict,
+)
 from reconciler.core.report import PassReport
 from reconciler.errors import Unusable
 
@@ -28,6 +37,16 @@ class Written:
     untried: frozenset[RowId] = frozenset()
     #: Why nothing more could be written: to be raised once what was written has been counted.
     failure: Unusable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a chain that is taken for that of a row without a run id."""
+
+    row: RunRow
+    start: ChainStart
+    #: The last run of the chain.
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +69,13 @@ class Store(Protocol):
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         """The next running rows by id: above `after`, up to and including `until`."""
+        ...
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        """The rivals of each row, with one statement for all of them; of every window of the table.
+
+        `Unknown` if that takes too long. Raises `Unusable`.
+        """
         ...
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:

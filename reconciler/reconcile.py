@@ -20,8 +20,9 @@ from reconciler.core.model import Finish, RowId, Verdict
 from reconciler.core.progress import Progress, Span, is_missing, up_to
 from reconciler.core.report import PassReport
 from reconciler.core.sweep import Sweep, next_sweep
-from reconciler.core.verdict import MissingPolicy, Policy, breaker_trips, decide
+from reconciler.core.verdict import MissingPolicy, Policy, breaker_trips
 from reconciler.feed import PAGES, Feed, Feeding, Page, Screening
+from reconciler.judging import judged
 from reconciler.options import PassOptions
 from reconciler.pass_log import PassLog
 from reconciler.ports import Observer, Probe, Store
@@ -144,11 +145,20 @@ class _Pass:
         feeding = Feeding(size, concurrency, self.settler.log.bug, rows)
         async with Feed(self.store, self.probe, span, feeding, screening) as feed:
             while page := await self._next(feed):
-                verdicts = self._judge(page)
-                feed.allow(1 + self._pages_ahead(sum(map(_is_finish, verdicts))))
-                await finished(self.report, asyncio.create_task(settle(page, verdicts)))
+                work = self._judge_and_settle(feed, page, settle)
+                await finished(self.report, asyncio.create_task(work))
                 if not self.changes_left:
                     return
+
+    async def _judge_and_settle(
+        self,
+        feed: Feed,
+        page: Page,
+        settle: Callable[[Page, Sequence[Verdict]], Coroutine[None, None, None]],
+    ) -> None:
+        verdicts = await self._judge(page)
+        feed.allow(1 + self._pages_ahead(sum(map(_is_finish, verdicts))))
+        await settle(page, verdicts)
 
     def _pages_ahead(self, changes: int = 0) -> int:
         """How many pages may be asked about: none that the limit is sure to be reached before.
@@ -166,14 +176,12 @@ class _Pass:
         feed.stop()
         return await feed.next()
 
-    def _judge(self, page: Page) -> list[Verdict]:
+    async def _judge(self, page: Page) -> list[Verdict]:
         """A verdict on each row that was answered."""
         self.report.disagreements.update(disagreements(page))
-        return [
-            decide(row, observation, self.policy, self.now)
-            for row, observation in zip(page.rows, page.observations, strict=True)
-            if observation is not None
-        ]
+        answered = zip(page.rows, page.observations, strict=True)
+        observed = [(row, found) for row, found in answered if found is not None]
+        return await judged(self.store, observed, self.policy, self.now)
 
     async def _settle(self, progress: Progress, page: Page, verdicts: Sequence[Verdict]) -> None:
         rows = page.rows

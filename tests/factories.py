@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reconciler.core.model import Closed, CloseStatus, Finish, LeaveReason, Outcome, RowId, RunRow
+from reconciler.core.model import (
+    ChainStart,
+    Closed,
+    CloseStatus,
+    Finish,
+    LeaveReason,
+    Outcome,
+    RowId,
+    RunRow,
+)
 from reconciler.core.verdict import Policy
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -22,7 +31,12 @@ def row(id_: RowId = 1, *, age: timedelta | None = timedelta(hours=1), **fields:
 def closed(status: CloseStatus = CloseStatus.COMPLETED, failure: str | None = None) -> Closed:
     if failure is None and status is not CloseStatus.COMPLETED:
         failure = "boom"
-    return Closed(status, CLOSE_TIME, "run-last", failure)
+    return Closed(status, CLOSE_TIME, "run-last", failure, start=start())
+
+
+def start(at: datetime = NOW - timedelta(hours=1), **fields: Any) -> ChainStart:
+    given: dict[str, Any] = {"skew": timedelta(seconds=2), "delay": timedelta(seconds=60)}
+    return ChainStart("run-first", at, **{**given, **fields})
 
 
 def outcome(of: RunRow, **fields: Any) -> Outcome:

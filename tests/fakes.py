@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from reconciler.core.model import Missing, Observation, Outcome, RowId, RunRow
+from reconciler.core.model import Missing, Observation, Outcome, Rival, RowId, RunRow, Unknown
 from reconciler.core.report import PassReport
-from reconciler.ports import Observer, Written
+from reconciler.ports import Ending, Observer, Written
 from tests.factories import RETENTION
 
 
@@ -23,6 +23,7 @@ class MemoryStore:
         self.finished: dict[RowId, Outcome] = {}
         self.refused: dict[RowId, str] = {}
         self.pages = 0
+        self.looked_for_rivals: list[list[RowId]] = []
 
     async def last_running(self) -> RowId | None:
         return max(self.running, default=None)
@@ -33,6 +34,13 @@ class MemoryStore:
         ids: list[Any] = sorted(self.running)
         page = [i for i in ids if (after is None or i > after) and i <= until]
         return [self.running[i] for i in page[:limit]]
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        await asyncio.sleep(0)
+        self.looked_for_rivals.append([ending.row.id for ending in endings])
+        rows = [Rival(row) for row in self.running.values()]
+        rows += [Rival(o.row, o.completed_at) for o in self.finished.values()]
+        return [[rival for rival in rows if _is_rival(rival.row, each)] for each in endings]
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
         await asyncio.sleep(0)
@@ -50,6 +58,15 @@ class MemoryStore:
         return Written(
             frozenset(written), {i: why for i, why in self.refused.items() if i in asked}
         )
+
+
+def _is_rival(row: RunRow, of: Ending) -> bool:
+    if row.id == of.row.id or row.workflow_id != of.row.workflow_id:
+        return False
+    if row.run_id:
+        return row.run_id in (of.start.run_id, of.run_id)
+    made = row.created_at
+    return made is None or of.start.earliest <= made <= of.start.latest
 
 
 Answer = Observation | Exception | Callable[[RunRow], Observation]

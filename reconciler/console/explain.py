@@ -71,7 +71,9 @@ def _describe_verdict(explanation: Explanation) -> str:
     match explanation.verdict:
         case Finish(outcome):
             return f"finish as {outcome.status!r}"
-        case Leave(reason=reason):
-            return f"leave: {WHY_LEFT[reason]}"
+        case Leave(reason=reason, detail=detail):
+            # Of anything else than an end, the answer itself has said why.
+            why = f" ({detail})" if isinstance(explanation.observation, Closed) else ""
+            return f"leave: {WHY_LEFT[reason]}{why}"
         case _:
             assert_never(explanation.verdict)

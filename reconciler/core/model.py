@@ -65,6 +65,28 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainStart:
+    """How a chain of runs began: all that tells whose it is where a row has no run id."""
+
+    #: Of the first run.
+    run_id: str
+    at: datetime
+    #: How much later a row may be created and still be its own, and how much earlier.
+    skew: timedelta
+    delay: timedelta
+
+    @property
+    def earliest(self) -> datetime:
+        """A row fits that was created from here ..."""
+        return self.at - self.delay
+
+    @property
+    def latest(self) -> datetime:
+        """... up to here."""
+        return self.at + self.skew
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The chain is over."""
 
@@ -76,6 +98,10 @@ class Closed:
     failure: str | None = None
     #: What kind of workflow it was; empty where nobody asked.
     workflow_type: str = ""
+    #: Set where the row has no run id.
+    start: ChainStart | None = None
+    #: As of `Missing`.
+    retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +123,18 @@ class Unknown:
 
 
 Observation: TypeAlias = Open | Closed | Missing | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another row of a workflow id, whatever its status, that may be the one its run belongs to.
+
+    It holds one of the chain's run ids; or it has none, and the chain's start fits it as well.
+    """
+
+    row: RunRow
+    #: When it was finished, if it says so.
+    ended_at: datetime | None = None
 
 
 # --- Verdicts: what follows from an observation ---------------------------------------------

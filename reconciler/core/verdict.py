@@ -6,6 +6,7 @@ returns. The rules are those of docs/architecture.md, "From an observation to a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,10 +22,12 @@ from reconciler.core.model import (
     Observation,
     Open,
     Outcome,
+    Rival,
     RunRow,
     Unknown,
     Verdict,
 )
+from reconciler.core.rivals import claimed
 from reconciler.core.text import one_line
 
 #: Below this many rows the share of missing ones says nothing about the set-up.
@@ -49,6 +52,11 @@ class StatusValues:
     canceled: str = "failed"
     terminated: str = "failed"
     timed_out: str = "failed"
+
+    @property
+    def every(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset((*self.running, *map(self.of, CloseStatus)))
 
     def of(self, status: CloseStatus) -> str:
         """The value that stands for this close status."""
@@ -82,25 +90,48 @@ class Policy:
     #: Characters of error_message that are kept.
     error_message_limit: int = 2000
     statuses: StatusValues = field(default_factory=StatusValues)
+    #: That of the connection: rows that name none are of it.
+    namespace: str = ""
 
     def message(self, failure: str) -> str:
         """What is kept of a failure: one line, cut to the limit."""
         return one_line(failure, self.error_message_limit)
 
 
-def decide(row: RunRow, observation: Observation, policy: Policy, now: datetime) -> Verdict:
-    """What is to become of `row`, given what Temporal said. Pure; doubt is never a write."""
+def decide(
+    row: RunRow,
+    observation: Observation,
+    policy: Policy,
+    now: datetime,
+    rivals: Sequence[Rival] | Unknown = (),
+) -> Verdict:
+    """What is to become of `row`, given what Temporal said. Pure; doubt is never a write.
+
+    `rivals` must have been asked for where `needs_rivals`; `Unknown` if they could not be told.
+    """
     match observation:
         case Open(status):
             return Leave(row, LeaveReason.OPEN, status)
         case Unknown(cause):
             return Leave(row, LeaveReason.UNKNOWN, cause)
         case Closed():
-            return _decide_closed(row, observation, policy, now)
+            return _decide_closed(row, observation, policy, now, rivals)
         case Missing():
             return _decide_missing(row, observation, policy, now)
         case _:
             assert_never(observation)
+
+
+def needs_rivals(verdict: Verdict) -> bool:
+    """Whether the row is finished only if no other row has as good a claim to the run.
+
+    A run id says whose the run is. Without one another row may fit as well, or hold the run's id.
+    """
+    match verdict:
+        case Finish(outcome, missing=None):
+            return not outcome.row.run_id
+        case _:
+            return False
 
 
 def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
@@ -112,11 +143,23 @@ def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
     return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
 
 
-def _decide_closed(row: RunRow, closed: Closed, policy: Policy, now: datetime) -> Verdict:
-    # Applications insert, start, and then store the run id: until that has come, what has closed
-    # may be an earlier use of the workflow id.
-    if not row.run_id and row.created_at and now - row.created_at < policy.grace:
-        return Leave(row, LeaveReason.TOO_YOUNG, "its run id may still be on its way")
+def _decide_closed(
+    row: RunRow,
+    closed: Closed,
+    policy: Policy,
+    now: datetime,
+    rivals: Sequence[Rival] | Unknown,
+) -> Verdict:
+    if not row.run_id:
+        if closed.start is None:
+            return Leave(row, LeaveReason.UNKNOWN, "nothing tells whose run it was that ended")
+        # Applications insert, start, and then store the run id, or start first: until that has
+        # come, what has closed may be another row's.
+        if row.created_at and now - max(row.created_at, closed.start.at) < policy.grace:
+            return Leave(row, LeaveReason.TOO_YOUNG, "its run id may still be on its way")
+        doubt = claimed(row, closed, closed.start, rivals, policy.namespace)
+        if doubt is not None:
+            return decide(row, doubt, policy, now)
     return Finish(_outcome_of_closed(row, closed, policy))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import Outcome, RowId, RunRow
-from reconciler.ports import Written
+from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
+from reconciler.ports import Ending, Written
 from reconciler.postgres.mapping import MappedTable, map_table
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableMapping
@@ -37,6 +37,10 @@ class RemappedStore:
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         """As above."""
         return await (await self._store()).scan_running(after, until, limit)
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        """As above."""
+        return await (await self._store()).rivals(endings)
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
         """As above."""

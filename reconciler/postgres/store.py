@@ -14,20 +14,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import Outcome, RowId, RunRow
+from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
 from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.errors import DatabaseUnusable, Unusable
-from reconciler.ports import Written
+from reconciler.ports import Ending, Written
 from reconciler.postgres.driver import compiled, fetch
 from reconciler.postgres.encoding import ASCII
-from reconciler.postgres.engine import translated
+from reconciler.postgres.engine import STATEMENT_TIMEDOUT, sqlstate, translated
 from reconciler.postgres.guarded import Attempt, GuardedWrite
 from reconciler.postgres.halving import Halving
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.outcomes import as_arrays
 from reconciler.postgres.reading import Read, Reading, Unread
 from reconciler.postgres.rejection import may_concern_rows
+from reconciler.postgres.rivals import TOO_SLOW, find_rivals
 from reconciler.postgres.ruled_out import RuledOut
 from reconciler.postgres.write import guarded_write
 
@@ -59,6 +60,8 @@ class PostgresStore:
         self._ruled_out = ruled_out or RuledOut()
         self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
         self._codec = table.codec
+        #: Why rivals are not looked for any more; None as long as they are.
+        self._rivals_untold: Unknown | None = None
 
     @cached_property
     def _write(self) -> GuardedWrite:
@@ -173,6 +176,17 @@ class PostgresStore:
                 await connection.execution_options(postgresql_readonly=True)
                 rows: Sequence[Any] = (await connection.execute(query)).all()
                 return rows
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        """The rivals of rows without a run id. Not asked again once that has taken too long."""
+        if self._rivals_untold is None:
+            try:
+                return await find_rivals(self._engine, self._table, endings)
+            except DatabaseUnusable as error:
+                if sqlstate(error.__cause__) != STATEMENT_TIMEDOUT:
+                    raise
+                self._rivals_untold = Unknown(TOO_SLOW)
+        return self._rivals_untold
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
         """Finish those rows that are still running with the run id that was seen; journal them.

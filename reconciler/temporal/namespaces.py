@@ -125,7 +125,7 @@ class NamespacesProbe:
             # From here on no row of it is asked about: it may take seconds each time to be refused.
             self._others[name] = unknown = Unknown(str(error))
             return unknown
-        if isinstance(observed, Missing) and probe is not self._own and probe.namespace:
+        if isinstance(observed, Closed | Missing) and probe is not self._own and probe.namespace:
             return replace(observed, retention=probe.namespace.retention)
         return observed
 

@@ -9,11 +9,13 @@ ours (measured: 24 of 24 cases right on server 1.32).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
 from reconciler.core.model import (
+    ChainStart,
     Closed,
     CloseStatus,
     Missing,
@@ -176,7 +178,8 @@ class TemporalProbe:
         earliest = row.created_at - CLOCK_SKEW
         if await starts_between(self._rpc, row.workflow_id, earliest, started):
             return Unknown("the row has no run id, and its workflow id was used twice in a row")
-        return observation
+        start = ChainStart(info.first_run_id, started, CLOCK_SKEW, self._start_delay)
+        return replace(observation, start=start)
 
     async def _chain_start(self, info: WorkflowExecutionInfo) -> datetime:
         if info.first_run_id not in ("", info.execution.run_id):

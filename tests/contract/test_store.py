@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import uuid4
 
 import pytest
 
-from reconciler.core.model import RowId, RunRow
+from reconciler.core.model import RowId, RunRow, Unknown
 from reconciler.core.report import PassReport
-from reconciler.ports import Store, Written
+from reconciler.ports import Ending, Store, Written
 from reconciler.postgres.store import PostgresStore
 from tests.conftest import Database
-from tests.factories import NOW, outcome
+from tests.factories import NOW, outcome, start
 from tests.fakes import MemoryStore
 
 PASS_ID = str(uuid4())
@@ -221,3 +221,18 @@ async def test_a_refused_row_is_named_and_the_others_are_written(bench: Bench) -
 
     assert written.ids == {row.id for row in rows} - {rows[3].id}
     assert list(written.refused) == [rows[3].id]
+
+
+async def test_rivals_hold_a_run_id_of_the_chain_or_none_and_fit_its_start(bench: Bench) -> None:
+    of, fits = await bench.insert(None), await bench.insert(None)
+    first, last = await bench.insert("run-first"), await bench.insert("run-last")
+    await bench.insert("run-1")
+    elsewhere = await bench.insert(None)
+    await bench.use_for(elsewhere.id, "another")
+    assert of.created_at is not None
+    near, late = start(of.created_at), start(of.created_at + timedelta(hours=1))
+
+    told = await bench.store.rivals([Ending(of, near, "run-last"), Ending(of, late, "no")])
+
+    assert not isinstance(told, Unknown)
+    assert [[rival.row for rival in each] for each in told] == [[fits, first, last], [first]]

@@ -18,9 +18,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.model import Closed, CloseStatus, Observation, Open, Outcome, RowId, RunRow
+from reconciler.core.model import (
+    Closed,
+    CloseStatus,
+    Observation,
+    Open,
+    Outcome,
+    Rival,
+    RowId,
+    RunRow,
+    Unknown,
+)
 from reconciler.options import PassOptions
-from reconciler.ports import Written
+from reconciler.ports import Ending, Written
 from reconciler.postgres.store import PostgresStore
 from reconciler.reconcile import run_pass
 from tests.conftest import Database, opened
@@ -105,6 +115,10 @@ class GatedStore:
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         await self._gate.step()
         return await self._store.scan_running(after, until, limit)
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        await self._gate.step()
+        return await self._store.rivals(endings)
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
         await self._gate.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ from reconciler.core.verdict import (
     breaker_trips,
     decide,
 )
-from tests.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row
+from tests.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
 
 GRACE = timedelta(seconds=60)
 TICK = timedelta(microseconds=1)
@@ -191,6 +192,20 @@ def test_a_row_whose_run_id_may_be_on_its_way_is_too_young_to_be_finished(
 
     assert isinstance(verdict, Leave) is left
     assert isinstance(decide(row(age=age), closed(), policy(), NOW), Finish)
+
+
+@pytest.mark.parametrize("run_id", [None, ""])
+@pytest.mark.parametrize(("age", "left"), [(GRACE - TICK, True), (GRACE, False)])
+def test_a_row_whose_run_started_just_now_is_too_young_as_well(
+    *, run_id: str | None, age: timedelta, left: bool
+) -> None:
+    """The row that the run belongs to, or its run id, may be on its way."""
+    started = replace(closed(), start=start(NOW - age))
+
+    verdict = decide(row(run_id=run_id), started, policy(), NOW)
+
+    assert isinstance(verdict, Leave) is left
+    assert isinstance(decide(row(), started, policy(), NOW), Finish)
 
 
 def test_a_retention_shorter_than_grace_does_not_shorten_grace() -> None:

@@ -1,0 +1,117 @@
+"""Two rows of one workflow id, and one run: whatever is asked, its end is written once or not."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.app import open_app
+from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.core.model import Finish
+from reconciler.core.report import PassReport
+from reconciler.core.window import Moment
+from reconciler.planned import run_plan
+from reconciler.ports import Observer
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import Settings
+from reconciler.temporal.info import to_datetime
+from tests.conftest import Database
+from tests.world import World
+
+TICK = timedelta(milliseconds=1)
+
+
+class Desk:
+    """Agrees to everything."""
+
+    def agrees(self, outlook: Outlook) -> bool:
+        return True
+
+    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+        return nullcontext(Observer())
+
+
+@pytest.fixture
+def settings(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temporal_address: str
+) -> Settings:
+    for name in os.environ:
+        if name.upper().startswith(("RECONCILER_", "TEMPORAL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    monkeypatch.chdir(tmp_path)
+    return load_settings(Settings, grace="0s")
+
+
+async def in_every_way(settings: Settings, plan: Path, since: datetime) -> list[PassReport]:
+    """A dry run and its plan, a backfill of a window, a pass; in this order, as they write."""
+    moment = Moment(since.isoformat(), since)
+    reports = [
+        await run_backfill(settings, Request(since=moment, output=plan), Desk()),
+        await run_plan(settings, Request(apply=True), plan, Desk(), force=False),
+        await run_backfill(settings, Request(since=moment, apply=True), Desk()),
+    ]
+    async with open_app(settings, writing=True) as app:
+        reports.append(await app.run_pass("once", dry_run=False))
+    return [report for report in reports if report is not None]
+
+
+async def explained(settings: Settings, workflow_id: str) -> list[bool]:
+    async with open_app(settings, writing=False) as app:
+        return [isinstance(each.verdict, Finish) for each in await app.explain(workflow_id)]
+
+
+async def test_where_neither_row_has_the_run_id_both_stay(
+    settings: Settings, database: Database, world: World, tmp_path: Path
+) -> None:
+    handle = await world.start("complete")
+    await world.ended(handle)
+    started = to_datetime((await world.describe()).workflow_execution_info.start_time)
+    since = started + TICK
+    await database.insert(handle.id, created_at=since)
+    outside = await database.insert(handle.id, created_at=started)
+    assert await explained(settings, handle.id) == [False, False]
+
+    dry, plan, window, once = await in_every_way(settings, tmp_path / "plan.jsonl", since)
+
+    assert [each.changed for each in (dry, plan, window, once)] == [0, 0, 0, 0]
+    assert [each.unknown for each in (dry, window, once)] == [1, 1, 2]
+    assert await statuses(database) == ["running", "running"]
+
+    await database.execute(
+        "UPDATE workflow_executions SET created_at = created_at - interval '1 s' WHERE id = $1",
+        outside,
+    )
+    assert await explained(settings, handle.id) == [True, False]
+    _, plan, _, _ = await in_every_way(settings, tmp_path / "another.jsonl", since)
+    assert plan.changed == 1
+    assert await statuses(database) == ["completed", "running"]
+
+
+async def test_the_row_that_holds_the_run_id_is_finished_and_the_other_is_not(
+    settings: Settings, database: Database, world: World, tmp_path: Path
+) -> None:
+    handle = await world.start("continue once")
+    await world.ended(handle)
+    first = handle.first_execution_run_id
+    assert first is not None
+    started = to_datetime((await world.describe(first)).workflow_execution_info.start_time)
+    await database.insert(handle.id, created_at=started + TICK)
+    await database.insert(handle.id, first, created_at=started - timedelta(days=1))
+    assert await explained(settings, handle.id) == [False, True]
+
+    dry, plan, window, once = await in_every_way(settings, tmp_path / "plan.jsonl", started + TICK)
+
+    assert [each.changed for each in (dry, plan, window, once)] == [0, 0, 0, 1]
+    assert once.left == {"never_started": 1}
+    assert await statuses(database) == ["running", "completed"]
+
+
+async def statuses(database: Database) -> list[object]:
+    rows = await database.fetch("SELECT status FROM workflow_executions ORDER BY id")
+    return [row["status"] for row in rows]
