@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.doctor import judge, rivals
-from reconciler.doctor.checks import Checks
+from reconciler.doctor.checks import Ask, Checks
 from reconciler.doctor.clocks import HOST, host_clock
 from reconciler.doctor.findings import Finding, Level, not_checked, ok, refused
-from reconciler.doctor.table import PRIVILEGES, TABLE, check_table
+from reconciler.doctor.table import PRIVILEGES, check_table
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.journal import JournalReader
 from reconciler.postgres.lease import held_leases
@@ -21,14 +21,17 @@ from reconciler.postgres.own_schema import check_own_schema
 from reconciler.postgres.page_plan import plan_page
 from reconciler.postgres.pooler import Pooling, find_route
 from reconciler.postgres.relation import quoted_name
+from reconciler.postgres.rivals import are_looked_for, is_indexed
+from reconciler.postgres.sample import last_statuses
 from reconciler.postgres.server import Server, look_at_server
+from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import OWN_SCHEMA, REVISION, is_running
 from reconciler.settings.model import Settings
 
 DATABASE, POOLER, SCHEMA = "database", "pooler", "schema"
 _NO_TABLE = "the table cannot be used"
-#: Passes that are looked at.
-PASSES = 100
+#: Passes that are looked at, and rows to see which statuses there are.
+PASSES, STATUSES_AMONG = 100, 1_000
 #: Seconds that a second connection may take to come through a pooler.
 POOLER_PATIENCE = 3.0
 
@@ -67,17 +70,25 @@ class DatabaseChecks:
         await check(DATABASE, self._connection, vital=True)
         await check(POOLER, self._pooler)
         await check(HOST, self._host_clock)
-        await check(TABLE, self._mapping, also=[PRIVILEGES])
+        await check(judge.TABLE, self._mapping, also=[PRIVILEGES])
         await check(judge.INDEX, self._index)
+        await self._also(judge.INDEX, self._shared_ids)
         if not self._settings.journal:
             self.checks.findings += [
                 ok(name, "RECONCILER_JOURNAL is off: there is none")
                 for name in (SCHEMA, rivals.LEASE, rivals.PASSES)
             ]
+            await self._also(judge.TABLE, self._statuses)
             return
         await check(SCHEMA, self._schema)
         await check(rivals.LEASE, self._lease)
         await check(rivals.PASSES, self._passes)
+        await self._also(judge.TABLE, self._statuses)
+
+    async def _also(self, name: str, ask: Ask) -> None:
+        """More of a check that has been made: what cannot be asked has been told."""
+        if self.checks.gone is None:
+            await self.checks.check(name, ask)
 
     async def _connection(self) -> Sequence[Finding]:
         server = self._server = await look_at_server(self._engine, self._clock)
@@ -120,6 +131,31 @@ class DatabaseChecks:
         table, key = quoted_name(dialect, names), dialect.identifier_preparer.quote(names.id)
         statement = f"CREATE INDEX ON {table} ({key}) WHERE {marked.compile(dialect=dialect)}"
         return [judge.index(plan, names.index, statement)]
+
+    async def _shared_ids(self) -> Sequence[Finding]:
+        """Only what is wrong."""
+        table = self.table
+        if table is None or await is_indexed(self._engine, table):
+            return []
+        if not await are_looked_for(self._engine, table, self._settings.grace):
+            return []
+        dialect, column = self._engine.dialect, table.workflow_id.name
+        quoted = dialect.identifier_preparer.quote(column)
+        name = quoted_name(dialect, table.mapping.names)
+        return [judge.shared_ids(column, f"CREATE INDEX CONCURRENTLY ON {name} ({quoted})")]
+
+    async def _statuses(self) -> Sequence[Finding]:
+        """Only what is wrong: statuses that nobody knows are well where others have been found."""
+        table = self.table
+        if table is None or await PostgresStore(self._engine, table).last_running() is not None:
+            return []
+        noted = self._schema_level() in (Level.OK, Level.WARNING) and self._settings.journal
+        if noted and await JournalReader(self._engine).has_found_rows(table.scope):
+            return []
+        known = self._settings.status_values().every
+        found = await last_statuses(self._engine, table, STATUSES_AMONG)
+        strange = [each for each in found if each not in known]
+        return [judge.strange_statuses(self._settings.statuses.running, strange)] if strange else []
 
     async def _schema(self) -> Sequence[Finding]:
         await check_own_schema(self._engine, looping=False)

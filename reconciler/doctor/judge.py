@@ -21,7 +21,11 @@ NEAR = 0.8
 #: With less, a weekend without the reconciler loses outcomes.
 SHORT_RETENTION = timedelta(days=1)
 
+#: Statuses that are named.
+MOST_STATUSES = 5
+
 INDEX, NAMESPACE, OLDEST, TEMPORAL = "index", "namespace", "oldest row", "temporal"
+TABLE = "table"
 
 
 def connected(check: str, message: str, round_trip: timedelta | None) -> Finding:
@@ -75,6 +79,26 @@ def index(plan: PagePlan, name: str, statement: str) -> Finding:
     else:
         told, mend = "no index serves", f"run ANALYZE on the table, or {statement}"
     return warning(INDEX, f"{told}: each pass reads all the rows there are ({plan.scans})", mend)
+
+
+def shared_ids(column: str, statement: str) -> Finding:
+    """No index finds other rows of a workflow id, and there are rows that have to be looked for."""
+    told = (
+        f"none begins with {column}: where rows without a run id have ended, the other rows of "
+        "their workflow ids are looked for in the whole table"
+    )
+    return warning(INDEX, told, statement)
+
+
+def strange_statuses(running: Sequence[str], strange: Sequence[str]) -> Finding:
+    """No row has ever been running, and some have statuses that stand for nothing."""
+    values = ", ".join(repr(one_line(each, 40)) for each in strange[:MOST_STATUSES])
+    more = ", …" if len(strange) > MOST_STATUSES else ""
+    told = (
+        f"no row is {' or '.join(map(repr, running))}, nor has a pass found one; rows are "
+        f"{values}{more}, which no setting names: nothing would ever be repaired"
+    )
+    return warning(TABLE, told, "check RECONCILER_STATUSES__RUNNING")
 
 
 def oldest_row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import combinations, groupby
 
 from reconciler.doctor.findings import Finding, Level, ok, refused, warning
 from reconciler.doctor.words import span
@@ -18,6 +19,7 @@ LEASE, PASSES = "lease", "passes"
 RECENT, LATELY = timedelta(hours=1), timedelta(days=1)
 #: What happens once may be somebody who looks after something; what happens again is a timer.
 AGAIN = 2
+_TIMERS = ("run", "once")
 
 
 def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
@@ -85,10 +87,17 @@ def _other_namespace(check: str, table: str, where: Mapping[str, str], ours: str
 
 def _twice(recent: Iterable[StoredPass]) -> str:
     """Which timers do the same work; empty if no two do. Replicas of the loop share a lease."""
-    counts = Counter((each.mode, each.host) for each in recent)
-    often = [key for key, count in counts.items() if count >= AGAIN]
-    crons = sorted(host for mode, host in often if mode == "once")
-    loop = any(mode == "run" for mode, _ in often)
-    if crons and loop:
-        return f"in the last hour a loop and `once` on {', '.join(crons)}"
-    return f"in the last hour `once` on {', '.join(crons)}" if len(crons) > 1 else ""
+    # A host's timer, or the loop, which is one wherever it is.
+    timers = [each.host if each.mode == "once" else "" for each in recent if each.mode in _TIMERS]
+    often = [each for each, count in Counter(timers).items() if count >= AGAIN]
+    crons = sorted(filter(None, often))
+    if "" in often and (others := [each for each in crons if _alternate(timers, "", each)]):
+        return f"in the last hour a loop and `once` on {', '.join(others)}"
+    both = {host for pair in combinations(crons, 2) if _alternate(timers, *pair) for host in pair}
+    return f"in the last hour `once` on {', '.join(sorted(both))}" if both else ""
+
+
+def _alternate(timers: Sequence[str], one: str, other: str) -> bool:
+    """Whether one goes on after the other has, both ways: else one has taken the other's place."""
+    turns = [timer for timer, _ in groupby(each for each in timers if each in (one, other))]
+    return len(turns) >= 2 * AGAIN

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.doctor.findings import Finding, not_checked, ok, refused, warning
+from reconciler.doctor.judge import TABLE
 from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.encoding import SQL_ASCII, UTF8
 from reconciler.postgres.engine import FORBIDDEN, sqlstate, translated
@@ -23,7 +24,7 @@ from reconciler.postgres.types import in_words
 from reconciler.postgres.unfit import Mismatch, ReadOnly, TableUnfit
 from reconciler.settings.model import Settings
 
-TABLE, PRIVILEGES = "table", "privileges"
+PRIVILEGES = "privileges"
 _MEND_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
 #: Where a mismatch names the setting, and it may as well be the column that is to be changed.
 _MEND_COLUMN = "set that otherwise, or change the column"

@@ -128,6 +128,14 @@ class JournalReader:
         found = await self._read(_passes().where(passes.c.id == pass_id))
         return StoredPass(*found[0]) if found else None
 
+    async def has_found_rows(self, table: str) -> bool:
+        """Whether a pass over this table has ever looked at a row. Raises `DatabaseUnusable`."""
+        scanned = sa.cast(passes.c.report["scanned"].astext, sa.Integer)
+        found = sa.exists().where(passes.c.table_name == table, scanned > 0)
+        with translated("read reconciler.passes"):
+            async with self._engine.connect() as connection:
+                return bool(await connection.scalar(sa.select(found)))
+
     async def passes(self, limit: int) -> AsyncGenerator[Sequence[StoredPass], None]:
         """The passes, newest first, page by page."""
         place = sa.tuple_(passes.c.started_at, passes.c.id)

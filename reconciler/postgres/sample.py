@@ -77,6 +77,21 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
     return await _read(engine, table, query)
 
 
+async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> Sequence[str]:
+    """The statuses of the rows with the highest ids, as many as `among`, in their order as texts.
+
+    Raises `DatabaseUnusable`.
+    """
+    status = table.read_text(as_text(table.status)).label("status")
+    last = sa.select(status, table.is_ours.label("ours")).order_by(table.id.desc()).limit(among)
+    page = last.subquery()
+    query = sa.select(page.c.status).where(page.c.ours).distinct()
+    with translated(f"read {table.full_name}", engine):
+        async with engine.connect() as connection:
+            found = (await connection.scalars(query)).all()
+    return sorted(shown(each, table.codec) for each in found)
+
+
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
     reading = Reading(engine, table, query)
     rows = reading.each(await reading.read())

@@ -8,7 +8,7 @@ import pytest
 from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
 from temporalio.client import Client
 
-from reconciler.doctor.findings import Level
+from reconciler.doctor.findings import Finding, Level
 from reconciler.postgres.lease import Lease
 from tests.frontend import frontend
 from tests.integration.doctor.conftest import Patient, assert_found, levels
@@ -109,6 +109,71 @@ async def test_a_last_pass_that_failed(patient: Patient) -> None:
     await assert_found(
         patient, "passes", Level.WARNING, "aborted: Temporal is", "check TEMPORAL_ADDRESS"
     )
+
+
+@pytest.mark.parametrize("journal", [True, False])
+async def test_a_running_value_that_no_row_has(patient: Patient, *, journal: bool) -> None:
+    patient.settings |= {"statuses": {"running": "nope"}, "journal": journal}
+    await patient.database.execute(
+        "DROP INDEX reconciler_workflow_executions_running;"
+        "CREATE INDEX ON workflow_executions (status, id)"
+    )
+    await patient.database.insert("done", status="completed")
+    assert (await findings_of(patient, "table")) == []
+    await patient.database.insert("w", "run")
+
+    (found,) = await findings_of(patient, "table")
+
+    assert "no row is 'nope', nor has a pass found one; rows are 'running'," in found.message
+    assert found.mend == "check RECONCILER_STATUSES__RUNNING"
+
+
+async def test_statuses_that_stand_for_nothing_are_well_where_rows_have_been_found(
+    patient: Patient,
+) -> None:
+    await patient.database.insert("w", status="archived")
+    assert len(await findings_of(patient, "table")) == 1
+
+    await pass_over(patient.database)
+    assert len(await findings_of(patient, "table")) == 1
+    await patient.database.execute(
+        "UPDATE reconciler.passes SET report = report || '{\"scanned\": 1}'"
+    )
+    assert await findings_of(patient, "table") == []
+
+    await patient.database.execute("DELETE FROM reconciler.passes")
+    await patient.database.insert("w", "run")
+    assert await findings_of(patient, "table") == []
+
+
+async def test_rows_without_run_ids_and_no_index_on_the_workflow_id(patient: Patient) -> None:
+    database = patient.database
+    await database.execute("DROP INDEX ix_workflow_executions_workflow_id")
+    await database.insert("w", "run", created_at=datetime.now(UTC) - timedelta(hours=1))
+    await database.insert("w")
+    assert await findings_of(patient, "index") == []
+
+    await database.insert("w", created_at=datetime.now(UTC) - timedelta(hours=1))
+    (found,) = await findings_of(patient, "index")
+
+    assert "rows without a run id" in found.message
+    await database.execute(found.mend)
+    assert await findings_of(patient, "index") == []
+
+
+async def test_an_index_is_missed_where_there_are_no_run_ids_at_all(patient: Patient) -> None:
+    patient.settings["columns"] = {"run_id": ""}
+    assert await findings_of(patient, "index") == []
+
+    await patient.database.execute("DROP INDEX ix_workflow_executions_workflow_id")
+
+    assert len(await findings_of(patient, "index")) == 1
+
+
+async def findings_of(patient: Patient, check: str) -> list[Finding]:
+    """The warnings of a check, of which there may be several."""
+    findings = (await patient.examine()).findings
+    return [each for each in findings if each.check == check and each.level is Level.WARNING]
 
 
 async def test_a_server_that_is_too_old(patient: Patient) -> None:

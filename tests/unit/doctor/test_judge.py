@@ -9,7 +9,14 @@ import pytest
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, Unknown
 from reconciler.core.window import WindowCount
 from reconciler.doctor.findings import Level
-from reconciler.doctor.judge import connected, index, namespace, oldest_row, temporal
+from reconciler.doctor.judge import (
+    connected,
+    index,
+    namespace,
+    oldest_row,
+    strange_statuses,
+    temporal,
+)
 from reconciler.doctor.words import span
 from reconciler.postgres.page_plan import IndexState, PagePlan, find_scans
 from reconciler.temporal.namespace import Namespace
@@ -196,3 +203,14 @@ def test_how_long_an_outcome_is_kept_needs_no_end_of_the_calendar() -> None:
     near: list[tuple[Observation, timedelta]] = [(ended(HOUR), 3_000_000 * DAY)]
 
     assert "1 ended" in oldest_row(WindowCount(1, NOW - DAY, NOW), NOW, DAY, near).message
+
+
+def test_of_many_strange_statuses_a_few_are_named() -> None:
+    finding = strange_statuses(["nope", "neither"], [f"s{n}" for n in range(9)])
+
+    assert (
+        "no row is 'nope' or 'neither', nor has a pass found one; rows are 's0', 's1'"
+        in finding.message
+    )
+    assert "'s4', …" in finding.message
+    assert "s5" not in finding.message
