@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.runtime import Runtime
 
-from reconciler.core.model import Observation, OldValues, RowId, Verdict
+from reconciler.core.model import Closed, Observation, OldValues, RowId, Verdict
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy
 from reconciler.core.window import EVERY, Window
@@ -179,18 +179,24 @@ class App:
         return [
             Explanation(
                 stored=replace(stored, error_message=await self._hidden(stored.error_message)),
-                observation=observation,
+                observation=self._as_written(observation),
                 verdict=verdict,
             )
             for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
         ]
+
+    def _as_written(self, observation: Observation) -> Observation:
+        """With the failure's text as a pass would write it."""
+        if isinstance(observation, Closed) and observation.failure is not None:
+            return replace(observation, failure=self.policy.message(observation.failure))
+        return observation
 
     async def _hidden(self, message: str | None) -> str | None:
         return message and await self._redactor.hide(message)
 
     async def observe_id(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of a workflow id, with no row to match."""
-        return await self._probe.observe_current(workflow_id)
+        return self._as_written(await self._probe.observe_current(workflow_id))
 
 
 @asynccontextmanager

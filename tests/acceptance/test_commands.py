@@ -84,6 +84,22 @@ class TestExplain:
         assert "finish as 'failed'" in result.out
         assert (await database.row(id_))["status"] == "running"
 
+    async def test_the_text_is_that_which_a_pass_would_write(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("fail", "[bold]no\x1b[31m\n money " + "m" * 99))
+        limit = {"RECONCILER_ERROR_MESSAGE_LIMIT": "60", "COLUMNS": "300"}
+
+        unmatched = await reconciler("explain", world.workflow_id, **limit)
+        id_ = await database.insert(world.workflow_id, row.run_id)
+        explained = await reconciler("explain", world.workflow_id, **limit)
+        await reconciler("once", **limit)
+
+        written = str((await database.row(id_))["error_message"])
+        assert written.startswith("OrderFailed: [bold]no [31m money mm")
+        assert f": {written}\n" in explained.out
+        assert f": {written}\n" in unmatched.err
+
     async def test_a_row_that_is_open(
         self, reconciler: Command, database: Database, world: World
     ) -> None:
