@@ -13,11 +13,12 @@ from reconciler.core.report import Report
 from reconciler.errors import Unusable
 from reconciler.keeper import CLAIM_AGAIN, LEASE_TIME, Keeper
 from reconciler.ports import Lease
+from reconciler.postgres.lease import SPARE
 from reconciler.steady import steady
 from reconciler.stopping import ended, heard
 
 #: Seconds after which whoever has the lease is known to be alive: that of the dead has run out.
-PATIENCE = LEASE_TIME.total_seconds() + 1
+PATIENCE = (LEASE_TIME + SPARE).total_seconds()
 
 log = structlog.get_logger(__name__)
 

@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.postgres.engine import translated
 from reconciler.postgres.tables import lease
 
-#: Of another version's claims: they may last longer than ours, but not that many times.
-FAR = 4
+#: A lease with more than this beyond what it is claimed for dates from before the database's clock
+#: was set back. Whoever waits for that of the dead waits so much longer than it lasts.
+SPARE = timedelta(seconds=1)
 
 
 def lease_name(table_name: str, of: str = "") -> str:
@@ -41,8 +42,9 @@ class Lease:
         """Take the lease if it is free, or keep it; None while another replica holds it.
 
         Returns the epoch, which changes whenever another holder has been in between. Raises
-        `DatabaseUnusable`. A lease that lasts far longer than one can be claimed for is free: it
-        dates from before the database's clock was set back.
+        `DatabaseUnusable`. A lease that lasts longer than one can be claimed for is free: it
+        dates from before the database's clock was set back. Its holder may be alive, and loses it
+        if it does not claim it again first.
         """
         now = sa.func.clock_timestamp()
         expires_at = now + duration
@@ -61,7 +63,8 @@ class Lease:
                 lease.c.holder == taking.excluded.holder,
                 lease.c.expires_at <= now,
                 sa.and_(
-                    lease.c.expires_at > now + FAR * duration, sa.func.isfinite(lease.c.expires_at)
+                    lease.c.expires_at > now + duration + SPARE,
+                    sa.func.isfinite(lease.c.expires_at),
                 ),
             ),
         ).returning(lease.c.epoch)

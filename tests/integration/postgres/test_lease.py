@@ -54,12 +54,16 @@ async def test_what_has_run_out_goes_to_the_next(database: Database) -> None:
     assert await first.claim(LONG) is None
 
 
+@pytest.mark.parametrize("back", ["45 seconds", "5 hours"])
 async def test_one_from_before_the_databases_clock_was_set_back_is_free(
-    database: Database,
+    database: Database, back: str
 ) -> None:
     first, second = lease(database), lease(database)
     await first.claim(LONG)
-    await database.execute("UPDATE reconciler.lease SET expires_at = now() + interval '5 hours'")
+    assert await second.claim(LONG) is None
+    await database.execute(
+        f"UPDATE reconciler.lease SET expires_at = now() + interval '5 minutes {back}'"
+    )
 
     assert await second.claim(LONG) == 2
     (row,) = await database.fetch(
