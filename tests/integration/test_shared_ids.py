@@ -112,6 +112,25 @@ async def test_the_row_that_holds_the_run_id_is_finished_and_the_other_is_not(
     assert await statuses(database) == ["running", "completed"]
 
 
+async def test_a_row_that_names_no_namespace_is_of_that_of_the_connection(
+    settings: Settings, database: Database, world: World
+) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD space text")
+    named = settings.model_copy(
+        update={"columns": settings.columns.model_copy(update={"namespace": "space"})}
+    )
+    handle = await world.start("complete")
+    await world.ended(handle)
+    started = to_datetime((await world.describe()).workflow_execution_info.start_time)
+    for space in (None, "elsewhere"):
+        await database.insert(handle.id, created_at=started, space=space)
+    assert await explained(named, handle.id) == [True, False]
+
+    await database.insert(handle.id, created_at=started, space="default")
+
+    assert await explained(named, handle.id) == [False, False, False]
+
+
 async def statuses(database: Database) -> list[object]:
     rows = await database.fetch("SELECT status FROM workflow_executions ORDER BY id")
     return [row["status"] for row in rows]

@@ -181,6 +181,20 @@ async def test_a_missing_row_is_judged_by_the_retention_of_its_namespace() -> No
     assert await probe(service).observe(of("other")) == Missing(retention=timedelta(days=30))
 
 
+async def test_so_is_one_whose_run_may_turn_out_to_be_another_row_s() -> None:
+    ended = WorkflowExecutionInfo()
+    ended.CopyFrom(RUNNING)
+    ended.status = Status.WORKFLOW_EXECUTION_STATUS_COMPLETED
+    ended.close_time.FromDatetime(NOW)
+    service = Service(other=ended, ns=ended)
+    service.retention["other"] = timedelta(days=30)
+
+    observed = [await probe(service).observe(of(name)) for name in ("other", "ns")]
+
+    assert all(isinstance(each, Closed) for each in observed)
+    assert [getattr(each, "retention", ...) for each in observed] == [timedelta(days=30), None]
+
+
 async def test_a_namespace_is_told_as_rows_of_it_are_judged() -> None:
     service = Service(other=RUNNING)
     service.retention["other"] = timedelta(days=30)
