@@ -121,10 +121,10 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
         **dict.fromkeys(_TEXTS, sa.Text()),
         **dict.fromkeys(_TIMES, _TIME),
     }
-    arrays = [
+    parameters = [
         sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()
     ]
     columns = [sa.column(name, kind) for name, kind in kinds.items()]
-    unnested = sa.func.unnest(*arrays)
+    unnested = sa.func.unnest(*parameters)
     given_rows = unnested.table_valued(*columns, with_ordinality="place")
     return given_rows.render_derived(name=table.beside("given"))

@@ -234,7 +234,7 @@ def _still_running(table: MappedTable) -> sa.ColumnElement[bool]:
     compare it with all keys of the batch once more would take a tenth of the write. The key of a
     partitioned table may have no index but ours, which is of running rows.
     """
-    if table.is_partitioned:
+    if not table.relation.finds_keys:
         return _running_ones(table)
     return sa.case((table.is_running, True), else_=False)
 
