@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -41,17 +41,17 @@ def _put_right(table: MappedTable) -> sa.CTE:
     A role that passes may insert into it and delete from it, but not update it.
     """
     noted = sa.bindparam("noted", type_=postgresql.ARRAY(sa.BigInteger))
+    line = cast("sa.Alias[Any]", changes.alias(table.beside("line")))
     now = {name: value for name, value in kept_values(table).items() if name != "status"}
     differs = sa.or_(
-        sa.false(), *(changes.c[f"new_{name}"].is_distinct_from(now[name]) for name in now)
+        sa.false(), *(line.c[f"new_{name}"].is_distinct_from(now[name]) for name in now)
     )
-    same = same_row(table, changes), same_run(table, changes)
     stale = (
-        sa.delete(changes)
-        .where(changes.c.id == sa.any_(noted), *same, differs)
-        .where(as_text(table.status) == changes.c.new_status)
+        sa.delete(line)
+        .where(line.c.id == sa.any_(noted), same_row(table, line), same_run(table, line), differs)
+        .where(as_text(table.status) == line.c.new_status)
         .returning(
-            *(c for c in changes.c if c.name not in ("id", *(f"new_{name}" for name in now))),
+            *(c for c in line.c if c.name not in ("id", *(f"new_{name}" for name in now))),
             *(value.label(f"new_{name}") for name, value in now.items()),
         )
         .cte(table.beside("stale"))

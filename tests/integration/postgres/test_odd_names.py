@@ -16,6 +16,7 @@ from reconciler.errors import DatabaseUnfit
 from reconciler.postgres.lookup import find_rows, old_values
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.page_plan import plan_page
+from reconciler.postgres.rivals import arrays, select_rivals
 from reconciler.postgres.sample import last_rows, oldest_rows, rows_by_namespace
 from reconciler.postgres.store import PostgresStore
 from reconciler.postgres.tables import TableNames
@@ -30,6 +31,7 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 PARTS = (
     *("locked", "finished", "journalled", "given", "asked", "undone", "restored", "candidates"),
     *("own", "doubt", "anon_1", "unnest", "changes", "passes", "lease", "locked_", "select"),
+    *("line", "stale", "put_right"),
 )
 #: Columns under the names that our parameters and results have.
 COLUMNS = (
@@ -73,6 +75,8 @@ async def works_in_everything(database: Database, names: TableNames) -> None:
     assert len(await rows_by_namespace(engine, table, "default", 10, 10)) == 1
     assert (await store.count_running(Span(None, 1))).rows == 1
     (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
+    async with engine.connect() as connection:
+        assert (await connection.execute(select_rivals(table), arrays([]))).all() == []
     report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
     await database.history().on_start(report)
 
