@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _leave(number: int, _: FrameType | None) -> None:  # noqa: ARG001
-    """The loop stops when it is told to; another command has not begun yet."""
+    """The loop exits with 0 when asked to stop; any other command has not begun yet."""
     if _is_loop():
         os._exit(0)
     with contextlib.suppress(OSError):

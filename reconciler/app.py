@@ -113,7 +113,7 @@ class App:
         others: Sequence[Observer],
         report: PassReport,
     ) -> PassReport:
-        # One that is resumed is on record already.
+        # A resumed pass is on record already.
         recorded = [self.history, *others] if report.resumed else others
         now = await reading_clock(report, recorded, self.clock.read)
         if now is None:

@@ -25,7 +25,7 @@ from reconciler.recorded import recorded
 from reconciler.settle import Settler
 from reconciler.stopping import finished, in_thread, stopping
 
-#: What takes out of a message what must not be kept.
+#: Removes from a message what must not be kept.
 Redact: TypeAlias = Callable[[str], Awaitable[str]]
 
 

@@ -54,7 +54,7 @@ class Request:
     output: Path | None = None
 
     def window(self, now: datetime) -> Window:
-        """What is looked at, if it is `now`. Raises `ConfigurationError` if that is nothing."""
+        """The rows to look at, if it is `now`. Raises `ConfigurationError` if there can be none."""
         window = Window(
             self.since.by(now) if self.since else None,
             self.until.by(now) if self.until else None,
@@ -67,7 +67,7 @@ class Request:
 
     def asked(self, settings: Settings) -> Mapping[str, Any]:
         """What makes two commands the same: what they look at, and what they would write."""
-        # The bounds as they were given: an age is another time in each run, and the same command.
+        # The bounds as given: an age is another time in each run, but it is the same command.
         return {
             "since": self.since and str(self.since),
             "until": self.until and str(self.until),
@@ -196,13 +196,13 @@ async def alone(
     request: Request,
     report: PassReport,
 ) -> AsyncIterator[None]:
-    """Make `report` that of the pass to resume, or `new`; nobody else is at it meanwhile."""
+    """Make `report` that of the pass to resume, or `new`; keep other processes off it meanwhile."""
     # The bounds of the window are not compared: an age makes others of them in each run.
     asked = {name: value for name, value in (new.asked or {}).items() if name not in _BOUNDS}
     async with exclusive(lease, "a backfill or an undo", report):
         if request.restart:
             await history.give_up(MODE, asked)
-        # Whole, as from here on the pass counts as running: its end has to be recorded.
+        # Uninterrupted: from here on the pass counts as running, and its end has to be recorded.
         begun = await through(history.resume(MODE, asked, table))
         report.become(new if begun is None else begun)
         yield

@@ -71,7 +71,7 @@ class Feeding:
     #: Rows per page, and rows asked about at the same time.
     size: int
     concurrency: int
-    #: Hears of bugs of ours that end nothing: the event, the error, and the row it was about.
+    #: Called for bugs in the reconciler that end nothing: event, error, and row if there is one.
     on_bug: Callable[[str, BaseException, RunRow | None], None]
     #: Rows at the most.
     rows: int = sys.maxsize
@@ -203,7 +203,7 @@ class Feed:
         try:
             return await self._probe.observe(row)
         except _BUGS as error:
-            # A row that trips over a bug of ours must not keep the others from being repaired.
+            # A row that hits a bug in the reconciler must not keep the others from being repaired.
             self._survive("could not judge a row", error, row)
             return Unknown(f"internal error: {error!r}")
 
@@ -214,11 +214,11 @@ class Feed:
         if isinstance(error, Unusable) or (cancelled and isinstance(error, asyncio.CancelledError)):
             raise error
         self._feeding.on_bug(event, error, row)
-        if cancelled:  # the bug came instead
+        if cancelled:  # the bug took its place
             raise asyncio.CancelledError from error
 
 
-# Somebody's code may raise a cancellation of its own: taken for ours, the row would be left out.
+# A team's codec may raise a cancellation of its own: taken for ours, the row would be left out.
 _BUGS = (Exception, asyncio.CancelledError)
 
 

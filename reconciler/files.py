@@ -25,7 +25,7 @@ _KINDS = (
 
 
 class UnfitFile(OSError):
-    """It is there, and is no regular file, or too large; `strerror` says which."""
+    """It exists, but is not a regular file, or is too large; `strerror` says which."""
 
 
 def open_file(path: str | Path) -> BinaryIO:
@@ -49,7 +49,7 @@ def read_file(path: str | Path) -> bytes:
     """All of a small regular file. Raises `OSError`, whose `strerror` says why not."""
     with open_file(path) as file:
         content = file.read(MAX_BYTES + 1)
-    if content is None:  # a file of the kernel's that would wait for something to happen
+    if content is None:  # a kernel file, which would block until something happens
         raise UnfitFile(errno.EAGAIN, "has no content to read yet")
     _check_size(len(content), MAX_BYTES)
     return content
@@ -58,8 +58,8 @@ def read_file(path: str | Path) -> bytes:
 def check_file(path: str | Path, limit: int | None = None) -> None:
     """Raise `OSError` unless this is a regular file.
 
-    With a `limit`, for code that reads it in its own way: one of 1 to so many bytes. Files of the
-    kernel's claim to be empty, and some would be waited for.
+    With a `limit`, for code that reads the file itself: one of 1 to `limit` bytes. Kernel files
+    claim to be empty, and some would block.
     """
     found = os.stat(path)  # noqa: PTH116 - a path may be text with a NUL in it
     _check_kind(found)

@@ -53,7 +53,7 @@ class Health:
             return None
         idle = time.monotonic() - self.keeper.turned_at
         if idle > STANDSTILL:
-            return f"the loop stands still since {idle:.0f} s"
+            return f"the loop has stood still for {idle:.0f} s"
         gave_up_at = self.keeper.gave_up_at
         stalled = gave_up_at is not None and time.monotonic() - gave_up_at > STANDSTILL
         return NOT_STARTED if stalled else None
@@ -112,7 +112,8 @@ class Health:
     async def _beat(self, app: App) -> str | None:
         """Read the heartbeat; why it cannot be read, if so.
 
-        A pass of ours is in the database a moment before its metrics are: it counts from then on.
+        A pass of this process is in the database a moment before its metrics are: not until then
+        does it count.
         """
         beat, why = await _answer(app.history.heartbeat())
         if beat and not (self.passes and self.passes.under_way == beat.pass_id):

@@ -83,7 +83,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     # The lease of a backfill: it would finish again what is put back beside it.
     lease = Lease(engine, lease_name(scope, BACKFILL), namespace, this_process())
     async with exclusive(lease, "a backfill or an undo", report):
-        # A resumed backfill would not come by the rows again that are put back now.
+        # A resumed backfill would not visit again the rows that are put back now.
         await history.close(passes.c.id == undone.id)
         await run_undo(journal, history, report, settings.batch_size)
 

@@ -114,7 +114,7 @@ def _part(key: str, value: Any) -> Any:
 
 
 def _traceback(line: TextIO, error: ExcInfo) -> None:
-    # The default prints local variables too, and with them whatever is secret.
+    # The default prints local variables too, and any secrets with them.
     plain = StringIO()
     structlog.dev.plain_traceback(plain, error)
     line.write("\n" + _indented(plain.getvalue().strip("\n")))

@@ -77,7 +77,7 @@ class PassLog:
         )
 
     def bug(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
-        """A bug of ours that ended nothing: one traceback per place, and not in each pass."""
+        """A bug in the reconciler that ended nothing: one traceback per place, not in each pass."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in place)
         if not self._bugs.is_news(f"{type(error).__name__} at {where}"):

@@ -55,7 +55,7 @@ class _Command:
     force: bool
 
     async def run(self, path: Path, report: PassReport) -> bool:
-        """Write the plan; whether the operator wants to."""
+        """Write the plan; return whether the operator wanted to."""
         settings, request = self.settings, self.request
         table = await map_table(self.engine, settings.table_mapping(), writing=True)
         table.check_noted_key()

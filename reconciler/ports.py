@@ -29,7 +29,7 @@ from reconciler.errors import Unusable
 class Written:
     """What a guarded write did. A row in none of these was no longer running: a lost race."""
 
-    #: Rows that say what was to be written.
+    #: Rows that now hold what was to be written.
     ids: frozenset[RowId]
     #: Rows that the database itself refused (a trigger, a constraint), with its words.
     refused: Mapping[RowId, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What frames every pass: its observers hear of its beginning and of its end, however it ends."""
+"""What frames every pass: its observers are notified of its beginning and end, however it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Recording(Protocol[_R_contra]):
-    """Hears of passes of one kind; see `Observer`."""
+    """Is notified of passes of one kind; see `Observer`."""
 
     async def on_start(self, report: _R_contra) -> None:
         """A pass begins, nothing is written yet."""
@@ -55,7 +55,7 @@ def reported(report: Report) -> Iterator[None]:
 
 
 async def recorded(report: _R, observers: Sequence[Recording[_R]], run: _Work) -> None:
-    """Run a pass, and tell observers of its beginning and of its end.
+    """Run a pass, and notify observers of its beginning and of its end.
 
     Requests to stop, and errors meant for the operator, end up in the report. So does a bug, which
     is then raised.
@@ -72,7 +72,7 @@ async def recorded(report: _R, observers: Sequence[Recording[_R]], run: _Work) -
 async def reading_clock(
     report: PassReport, observers: Sequence[Observer], read: Callable[[], Awaitable[datetime]]
 ) -> datetime | None:
-    """The time a pass goes by, read before it begins; None if that failed or was stopped.
+    """The time that a pass uses, read before it begins; None if that failed or was stopped.
 
     Then the pass has ended, and the report says why. These observers are called as for any end; the
     history need not be among them, because it has no record of this pass.
@@ -118,7 +118,7 @@ async def _attempt(report: Report, work: _Work) -> _Attempt:
 
 
 async def _end(report: _R, observers: Sequence[Recording[_R]], attempt: _Attempt) -> None:
-    """Tell observers of the end; raise the first bug, be it theirs."""
+    """Notify observers of the end; raise the first bug, the pass's or one of theirs."""
     report.ended = True
     ending = asyncio.create_task(_tell_the_end(observers, report))
     bugs = await _told(ending, at_once=attempt.at_once)
@@ -168,7 +168,7 @@ async def _tell_the_beginning(observers: Sequence[Recording[_R]], report: _R) ->
 
 
 async def _tell_the_end(observers: Sequence[Recording[_R]], report: _R) -> list[Exception]:
-    """Tell all of them; returns the bugs of some."""
+    """Notify all of them; returns the bugs of those that failed."""
     bugs = []
     for observer in observers:
         try:
@@ -179,7 +179,7 @@ async def _tell_the_end(observers: Sequence[Recording[_R]], report: _R) -> list[
 
 
 async def _told(ending: asyncio.Task[list[Exception]], *, at_once: bool) -> list[Exception]:
-    """Wait for the end to be recorded; not for long where the pass is asked to stop by now.
+    """Wait for the end to be recorded; not for long once the pass is asked to stop.
 
     There is nothing left to be stopped: such a request is dealt with, but for a second one.
     """

@@ -18,8 +18,8 @@ from reconciler.core.report import PassReport
 from reconciler.core.text import one_line
 from reconciler.ports import Observer
 
-#: Seconds for one text, waiting for others included. Beyond what the expressions' own limit allows
-#: the texts that a pass asks about at the same time.
+#: Seconds for one text, including the wait for others: more than a single expression's limit adds
+#: up to over all texts that a pass handles at the same time.
 PATIENCE = 10.0
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class Redactor(Observer):
     """Redacts texts that are to be cut to `limit` characters; logs once per pass what failed."""
 
     def __init__(self, redaction: Redaction, limit: int, patience: float = PATIENCE) -> None:
-        """`patience`: seconds for one text, waiting for others included."""
+        """`patience`: seconds for one text, including the wait for others."""
         self._redaction, self._limit, self._patience = redaction, limit, patience
         # One at a time: the time limit of `regex` counts the CPU of the whole process.
         self._thread = ThreadPoolExecutor(1, "redaction")

@@ -87,7 +87,7 @@ def parse_cron(expression: str) -> Cron:
 
 
 def jitter(schedule: Schedule) -> timedelta:
-    """What a pass may come late, so that loops that started together do not stay in step."""
+    """How late a pass comes, so that loops that started together do not stay in step."""
     if isinstance(schedule, Cron):
         return timedelta()
     return min(schedule.interval / 10, MAX_JITTER) * random.random()  # noqa: S311 - as below

@@ -1,6 +1,6 @@
 """APScheduler on a clock that cannot be set. The only module that knows APScheduler.
 
-Its own triggers go by the host's clock: set back by an hour, no job is due for an hour; set ahead
+Its own triggers use the host's clock: set back by an hour, no job is due for an hour; set ahead
 by years, every time that was missed is listed before one is run.
 """
 
@@ -22,8 +22,8 @@ Wait: TypeAlias = Callable[[timedelta | None], timedelta]
 class SteadyTime(tzinfo):
     """The scheduler's time zone, in which it is as many seconds past an epoch as `elapsed` says.
 
-    APScheduler knows the time from `datetime.now(timezone)` alone, which Python defines as the
-    time zone's answer to what UTC it is by the host's clock. This one does not listen.
+    APScheduler takes the time from `datetime.now(timezone)` alone, for which Python hands the
+    host's UTC time to the time zone. This one ignores it.
     """
 
     EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - any will do

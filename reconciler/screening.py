@@ -27,7 +27,7 @@ WORTHWHILE = 0.1
 class VisibilityScreening(Screening):
     """Asks visibility page by page, as long as that saves something.
 
-    What the calls cost is the probe's to know: that depends on limits and on namespaces.
+    Only the probe knows what the calls cost: that depends on limits and on namespaces.
     """
 
     def __init__(

@@ -53,8 +53,8 @@ class Settler:
     async def settle(self, verdicts: Sequence[Verdict]) -> Written:
         """Write what is to be written, in one statement; count what it returned.
 
-        Raises `Unusable` if the database became so on the way, when what was written before that
-        is counted, logged and told.
+        Raises `Unusable` if the database became so on the way, once what was written before that
+        has been counted, logged and reported.
         """
         self.report.add_left(verdicts)
         for verdict in verdicts:

@@ -60,11 +60,11 @@ async def given_up(work: asyncio.Task[Any]) -> None:
     work.cancel()
     await asyncio.wait([work], timeout=GIVE_UP)
     if work.done() and not work.cancelled():
-        work.exception()  # of no interest any more
+        work.exception()  # retrieved, or asyncio would log it
 
 
 async def through(work: Coroutine[Any, Any, _T]) -> _T:
-    """Do this even if asked to stop meanwhile, which then comes at the next step.
+    """Do this even if asked to stop meanwhile; the request then takes effect at the next step.
 
     Asked a second time, it is given up.
     """
@@ -83,8 +83,8 @@ async def in_thread(
 ) -> _T:
     """Work in a thread that ends soon after `stop` is set, as a cancellation does.
 
-    Does not return before the thread has ended: nobody else could use what it was working on, and
-    the process would wait for it all the same.
+    Does not return before the thread has ended: until then nothing else may use what it works on,
+    and the process would wait for it anyway.
     """
     task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
@@ -92,7 +92,7 @@ async def in_thread(
     except asyncio.CancelledError:
         stop.set()
         await ended(task)
-        task.exception()  # of no interest any more
+        task.exception()  # retrieved, or asyncio would log it
         raise
 
 

@@ -26,7 +26,7 @@ _IN_ASCII = {"→": "->", "…": "...", "–": "-", "·": "*", "≤": "<=", "≥
 
 
 class StdoutLost(OSError):
-    """The result could not be written to stdout, for another reason than that its reader left."""
+    """The result could not be written to stdout, and not because its reader has gone away."""
 
 
 def open_standard_streams() -> None:
@@ -39,7 +39,7 @@ def open_standard_streams() -> None:
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed; the lowest number that is free is this one
+        except OSError:  # closed; this is now the lowest free number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003
     codecs.register_error(_LEGIBLE, _legible)
     if sys.stdin is None:

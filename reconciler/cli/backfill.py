@@ -224,7 +224,7 @@ class _Terminal:
 
 
 def _check_bounds(request: Request) -> None:
-    """Refuse at once what is an empty window by any clock."""
+    """Refuse at once a window that is empty by any clock."""
     bounds = [bound.at for bound in (request.since, request.until) if bound is not None]
     if len({isinstance(at, timedelta) for at in bounds}) == 1:
         request.window(datetime.now(UTC))

@@ -46,7 +46,7 @@ def load(**options: Any) -> Settings:
 
 
 def conclude(report: Report, show: Callable[[], None]) -> int:
-    """Print a report; the exit code. What ended the pass is said even where stdout is lost."""
+    """Print a report, return the exit code; say what ended the pass even if stdout is lost."""
     try:
         show()
     finally:
@@ -55,7 +55,7 @@ def conclude(report: Report, show: Callable[[], None]) -> int:
 
 
 def exit_code(report: Report) -> int:
-    """How a pass went; if it was aborted, the reason is printed, unless it was a signal."""
+    """The exit code of a pass; prints the reason if it was aborted, unless that was a signal."""
     if signals.asked:
         return INTERRUPTED
     if report.error is not None:

@@ -128,7 +128,7 @@ def migrate(
 
 
 def _exact(text: str) -> str:
-    """The text, if stdout takes it as it is: a statement with an escape in it is another one."""
+    """The text, if stdout takes it unchanged: an escape would make another statement of it."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)

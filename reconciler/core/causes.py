@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 #: Lines per cause and pass, and causes that are kept apart.
 MAX_LINES = 5
 MAX_CAUSES = 20
-#: Characters of a cause that tell it from others.
+#: Characters of a cause by which it is told apart from others.
 MAX_LENGTH = 200
 #: Stands for all causes beyond these.
 OTHER = "other causes"
@@ -32,7 +32,7 @@ class Causes:
         self._summed_up: Mapping[str, int] = {}
 
     def is_news(self, cause: str, of: Hashable = None) -> bool:
-        """Count it. Whether it is worth a line: not if the last round had it, nor beyond the cap.
+        """Count it; whether it is worth a line: not if the last round had it, nor past the cap.
 
         `of` is what it concerns: the id of a row, a namespace.
         """
@@ -50,7 +50,7 @@ class Causes:
     def end_round(self) -> Mapping[str, int]:
         """How many had no line of their own, by cause; empty if the last round was much the same.
 
-        Much the same: there is no new cause, and of none are there twice as many.
+        Much the same: no new cause, and none that has doubled.
         """
         beyond = {
             cause: known.count - len(known.first)

@@ -49,10 +49,10 @@ class Report:
     duration_seconds: float = 0.0
     #: Why it was aborted, in one line; None if it was not.
     error: str | None = None
-    #: It was asked to stop before its end, and what it then says of it.
+    #: Whether it was asked to stop before its end, and what its error is then.
     stopped: bool = False
     why_stopped: str = "stopped before its end"
-    #: Its end has been told to whoever keeps note of it: nothing of it changes any more.
+    #: Its end is being recorded, or has been: a request to stop no longer changes anything.
     ended: bool = False
     #: What it was asked to do; None for a pass over every row. The same again goes on with it.
     asked: Mapping[str, Any] | None = None
@@ -62,7 +62,7 @@ class Report:
     written: Counter[str] = field(default_factory=Counter)
 
     def become(self, other: Self) -> None:
-        """Be the report of another pass: that which turns out to be the one to resume."""
+        """Take over the report of another pass: the one that turns out to be resumed."""
         for each in fields(other):
             if each.name != "why_stopped":  # which is about this process
                 setattr(self, each.name, getattr(other, each.name))

@@ -37,7 +37,7 @@ def flat(text: str) -> str:
     return _BREAKS.sub(" ", text).strip()
 
 
-# What `str.isprintable` takes for printable, and what shows nothing nevertheless: fillers, the
+# What `str.isprintable` takes for printable although it shows nothing: fillers, the
 # joiner of graphemes and vowels that are never shown (Default_Ignorable_Code_Point of Unicode).
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0]")
 
@@ -65,4 +65,4 @@ def _escaped(text: str, escape: Callable[[str], str]) -> str:
 def _is_seen(character: str) -> bool:
     if character.isprintable():
         return not _UNSEEN.match(character)
-    return unicodedata.category(character) == "Zs"  # blanks of other widths harm nobody
+    return unicodedata.category(character) == "Zs"  # spaces of other widths do no harm

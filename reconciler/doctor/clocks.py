@@ -15,7 +15,7 @@ _BY_NTP = "set the clocks of both by NTP"
 
 
 def host_clock(ahead: timedelta, uncertainty: timedelta, grace: timedelta) -> Finding:
-    """This host's clock against the database's, which is the one that passes go by.
+    """This host's clock against the database's, which is the one that passes use.
 
     An application on such a host may date its rows itself. If it is ahead by `grace` or more, its
     rows stay too young for at least twice as long as they should.
@@ -27,7 +27,7 @@ def host_clock(ahead: timedelta, uncertainty: timedelta, grace: timedelta) -> Fi
     which = "ahead of" if ahead > timedelta(0) else "behind"
     told = f"this host's clock is {span(least)} {which} the database's"
     if ahead > timedelta(0) and least >= grace:
-        so = "passes go by the database's, but rows dated by this host's are in the future"
+        so = "passes use the database's, but rows dated by this host's are in the future"
         return failure(HOST, f"{told}: {so}", _BY_NTP)
     return warning(HOST, told, _BY_NTP)
 

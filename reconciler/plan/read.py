@@ -96,7 +96,7 @@ def open_plan(
 
     `table` and `running` are those of the settings, and so is `namespace` where it is known;
     `read_id` knows an id of the table from a number or a text. Reads a file of a million lines
-    from end to end: nothing for an event loop. Raises `ConfigurationError`, in one line; and
+    from end to end, so call it in a thread. Raises `ConfigurationError`, in one line; and
     `Unusable` once `stopped`.
     """
     if path.suffix.lower() == ".csv":

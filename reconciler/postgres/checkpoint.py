@@ -48,14 +48,14 @@ def restore(
 ) -> None:
     """Give a report the progress and the counts of the pass that it resumes.
 
-    Raises `DatabaseUnfit` if they were noted down by a version that says it in other words.
+    Raises `DatabaseUnfit` if they were recorded by a version with another format.
     """
     try:
         report.progress = from_json(cursor, read_id)
         restore_counts(report, cursor["counts"], dict(written))
     except (KeyError, TypeError, ValueError) as error:
         raise DatabaseUnfit(
-            f"cannot resume pass {report.pass_id}: another version of reconciler has noted down "
+            f"cannot resume pass {report.pass_id}: another version of reconciler has recorded "
             f"how far it came, or the key had another type ({error!r}): use --restart"
         ) from error
 

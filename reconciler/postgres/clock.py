@@ -84,6 +84,6 @@ class DatabaseClock:
         elif abs(ahead - self._logged) > max(TOLERANCE, abs(self._logged) / 2):
             self._logged = ahead
             log.warning(
-                "this host's clock and the database's differ: passes go by the database's",
+                "this host's clock and the database's differ: passes use the database's",
                 host_ahead_seconds=round(ahead.total_seconds(), 1),
             )

@@ -52,7 +52,7 @@ def open_engine(
 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     `pooled=False` keeps no connection that is not in use: a pooler in session mode would lend it.
-    `pinged=False` is for whoever tries again himself where a connection turns out to be dead.
+    `pinged=False` is for callers that retry by themselves when a connection turns out to be dead.
     """
     arguments: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
@@ -100,7 +100,7 @@ async def using_engine(dsn: Dsn) -> AsyncIterator[AsyncEngine]:
 async def close(engine: AsyncEngine) -> None:
     """End its connections, also if asked to stop meanwhile: cut short, that would log a traceback.
 
-    A goodbye waits for nobody.
+    A silent server holds this up for two seconds.
     """
     closing = asyncio.ensure_future(engine.dispose())
     await ended(closing)
@@ -110,8 +110,8 @@ async def close(engine: AsyncEngine) -> None:
 async def forget_connections(engine: AsyncEngine) -> None:
     """Start over with an empty pool, and cut off those that are idle in the old one.
 
-    They may be dead, or lead to a server that has become read-only, and a ping does not tell. Those
-    in use are closed when they are given back: the old pool would keep them, and nobody it.
+    They may be dead, or lead to a server that has become read-only, which a ping does not show.
+    Those in use are closed when they are given back: the old pool would keep them open for ever.
     """
     old = engine.sync_engine.pool
     await engine.dispose(close=False)

@@ -31,8 +31,8 @@ _NOW = "SET CONSTRAINTS ALL IMMEDIATE"
 class Attempt:
     """What one statement did, by the numbers of the rows that it was asked to write."""
 
-    #: The status that each row has now, if the statement tells. A row in neither was not as it was
-    #: seen: a lost race.
+    #: The status that each row has now, if the statement returns it. A row in neither was not as
+    #: it was seen: a lost race.
     written: Mapping[int, str | None] = field(default_factory=dict)
     #: Why a row did not keep what was written; then the statement was rolled back.
     spoiled: Mapping[int, str] = field(default_factory=dict)

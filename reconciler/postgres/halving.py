@@ -36,11 +36,11 @@ from reconciler.postgres.rejection import (
 
 #: Failed statements in a row, without one that was carried out: each row of 50 can be tried.
 PATIENCE = 100
-#: So many times as much where a row of the batch could be written: it is not a rule for all.
+#: Times as many where a row of the batch could be written: the rule does not reject everything.
 IF_ANY = 4
 #: What one that took too long counts as: it has cost seconds. So does one that cost a connection.
 SLOW = 4
-#: After every so many failures the largest piece is next and not the smallest: where the rejected
+#: Every this many failures, the largest piece is next and not the smallest: where the rejected
 #: rows are neighbours, most of the others are in there.
 LARGEST_EVERY = 3
 
@@ -58,7 +58,7 @@ _Rule: TypeAlias = tuple[str, ...]
 class Done:
     """What became of a batch, by the places of its rows. A row in none of these: a lost race."""
 
-    #: The status that each row has now, if the statement tells.
+    #: The status that each row has now, if the statement returns it.
     written: dict[int, str | None] = field(default_factory=dict)
     #: Why the database rejected a row, or why it was given up.
     refused: dict[int, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class _Batch(Generic[Item]):
     failures: int = 0
     #: Codes that were in doubt, and did not fail the statement without rows.
     cleared: set[str] = field(default_factory=set)
-    #: What rejected the rows that were tried alone, and how many were for want of resources.
+    #: What rejected the rows that were tried alone, and how many failed for lack of resources.
     rules: dict[int, _Rule] = field(default_factory=dict)
     short: int = 0
     #: The rows that have lost a race when tried alone.
@@ -166,7 +166,7 @@ class Halving:
         """Write a batch; `hopeful` unless all of its rows were rejected before.
 
         `attempt` writes items with one statement, and commits them unless it raises or one of them
-        is spoiled. Without items it tells whether there is a way to.
+        is spoiled. Without items it shows whether the statement works at all.
         """
         patience = PATIENCE if hopeful and not self._gave_up else 2 * len(items).bit_length()
         pieces = [_Piece(range(len(items)))] if items else []
@@ -240,7 +240,7 @@ class Halving:
         if doubt or concern is Concern.LOST:
             try:
                 await batch.attempt([])
-            except Exception:  # noqa: BLE001 - the first one is told
+            except Exception:  # noqa: BLE001 - the first one is reported
                 return Concern.EVERYTHING
             batch.cleared.add(code)
         return Concern.ROWS if concern is Concern.DOUBT else concern
@@ -286,5 +286,5 @@ def _cut(piece: _Piece, size: int) -> list[_Piece]:
 
 
 def _is_in_number(batch: _Batch[Item]) -> bool:
-    """Whether all that was tried failed for want of resources: more than one row, and no other."""
+    """Whether all that was tried, more than one row, failed for lack of resources."""
     return batch.short > 1 and not batch.done.written

@@ -11,7 +11,7 @@
 | 40001 | a race | another transaction has moved or changed a row; twice for one row: that row |
 | any other code, with a context | rows | a function raised it: a trigger, a policy, a check |
 | any other code, without one | in doubt | the same statement without rows decides |
-| an exception of ours, such as a codec's | rows | building one row's parameters failed |
+| an exception in Python, such as a codec's | rows | building one row's parameters failed |
 
 The context decides about 42501, 42P01, 42703 or 0A000: without one the table or the role is meant,
 with one a trigger's own statement. It decides about 08006 as well: on a live connection that is a
@@ -41,9 +41,9 @@ class Concern(Enum):
 
     EVERYTHING = auto()
     ROWS = auto()
-    #: The statement took too long, or came into the way of others: a smaller one may not.
+    #: The statement took too long, or got in the way of others: a smaller one may not.
     TIME = auto()
-    #: Another transaction was at a row in just that moment.
+    #: Another transaction was changing a row at the same moment.
     RACE = auto()
     #: `EVERYTHING` if the statement fails without rows as well, else `ROWS`.
     DOUBT = auto()
@@ -98,7 +98,7 @@ def _of_server(error: asyncpg.PostgresError) -> Concern:
         if code.startswith(beginning):
             known = concern
     severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)
-    # Without a severity the driver itself raised it, who found the connection closed.
+    # Without a severity, the driver itself raised it: it found the connection closed.
     lost = severity is None and code.startswith(_CONNECTION)
     if lost or (severity in ("FATAL", "PANIC") and known is not Concern.TIME):
         return Concern.LOST

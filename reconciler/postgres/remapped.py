@@ -16,7 +16,7 @@ from reconciler.postgres.tables import TableMapping
 class RemappedStore:
     """Implements `Store` for one pass; maps the table before anything else is done with it.
 
-    What does not fit any more ends the pass, with the words that a start has for it.
+    What no longer fits ends the pass, with the message that a start would have ended with.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class RemappedStore:
         self._made: PostgresStore | None = None
 
     async def last_running(self) -> RowId | None:
-        """As `PostgresStore` does, and so are the others."""
+        """As `PostgresStore` does; so do the other methods."""
         return await (await self._store()).last_running()
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:

@@ -20,7 +20,7 @@ class RuledOut:
         self.words: dict[tuple[str, ...], str] = {}
 
     def apart(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Sequence[Outcome], bool]]:
-        """The outcomes that nothing is known against, and then the others; whether it is those."""
+        """The outcomes that nothing is known against (True), and then the others (False)."""
         if not self._ids:
             yield outcomes, True
             return

@@ -52,9 +52,9 @@ def tls_trouble(error: BaseException, dsn: str) -> DatabaseUnusable | None:
 
 
 def check_files(dsn: str) -> None:
-    """Check that the files of a connection can be read without waiting for anybody.
+    """Check that the files of a connection can be read without blocking.
 
-    Raises `DatabaseUnfit`. Files that are missing are the driver's to find: it may not need them.
+    Raises `DatabaseUnfit`. Missing files are left to the driver: it may not need them.
     """
     if fault := _Parameters(dsn).unfit_file():
         raise DatabaseUnfit(f"cannot connect to the database: {fault}")
@@ -100,7 +100,7 @@ class _Parameters:
         return variable
 
     def unfit_file(self) -> str | None:
-        """Which of the files that would be read is none."""
+        """What is wrong with the first of the files that cannot be read like one."""
         for name, default in _FILES.items():
             path = self[name] or os.path.expanduser(default)  # noqa: PTH111 - there may be no home
             try:

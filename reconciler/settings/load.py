@@ -57,7 +57,7 @@ def load_settings(kind: type[_S], **overrides: Any) -> _S:
 def load_guest_settings(kind: type[_S]) -> _S:
     """The settings of a process that is not ours, such as a worker of the application.
 
-    There, names with our prefix may be other people's: those that are like none of ours are
+    There, names with our prefix may be other people's: those that resemble none of ours are
     logged, once, and left alone. What looks like a typo is refused here too.
     """
     unknown = list(_unknown_names())
@@ -83,7 +83,7 @@ def _loaded(kind: type[_S], unknown: Collection[str], overrides: Mapping[str, An
 def temporal_environment() -> Mapping[str, str]:
     """The variables Temporal's own configuration is read from: environment first, then .env.
 
-    None but its own: Temporal's code takes only text, which others need not be.
+    Only its own: Temporal's code takes nothing but text, which other variables need not be.
     """
     return {
         name: value

@@ -134,7 +134,7 @@ class _Retries:
         return False
 
     def _is_stuck(self, tried: float) -> bool:
-        """Whether the attempt hung in a way that a second one is not worth its time."""
+        """Whether the attempt hung in such a way that a second one is not worth the time."""
         answers = self._calls.answers
         if answers.clock() - tried < BRIEF_TIMEOUT.total_seconds() / 2:
             return False

@@ -74,7 +74,7 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
         )
     if is_away(error):
         trouble = route.trouble(f"{error.status.name.lower()}: {error.message}")
-        # The connection was made with these settings: now they are no error of the command line.
+        # The connection was made with these settings, so this is no configuration error by now.
         return trouble if isinstance(trouble, TemporalUnusable) else TemporalUnfit(str(trouble))
     if is_overload(error):
         return Overloaded(

@@ -157,7 +157,7 @@ class Decoding(Observer):
 
 
 def _is_our_end(error: BaseException) -> bool:
-    """Whether somebody cancels us or ends the program, and not the codec itself."""
+    """Whether we are being cancelled or the program ends, and it is not the codec's own doing."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0

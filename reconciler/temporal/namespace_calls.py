@@ -83,7 +83,7 @@ class NamespaceCalls:
     ) -> _Response:
         """A call about a workflow, or several.
 
-        Raises `RowError` for what concerns this call only: among it are silence and refusals where
+        Raises `RowError` for what concerns this call only. That includes silence and refusals while
         Temporal answers others, unless that goes on for too many calls in a row.
         """
         try:
@@ -103,7 +103,7 @@ class NamespaceCalls:
     async def _others_are_answered(self, refused: Refused) -> bool:
         """Whether Temporal does for others what it refused. Raises `TemporalUnusable`.
 
-        Away is a server that does not describe its namespace either. Access can be denied, and a
+        A server that does not describe its namespace either is away. Access can be denied, and a
         rate limited, for some workflows alone (an authorizer sees the request, a shard has limits
         of its own): then others were answered meanwhile.
         """

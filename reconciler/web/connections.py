@@ -69,7 +69,7 @@ class Crowd:
         self._idle.pop(connection, None)
         self._busy.pop(connection, None)
 
-    def make_room(self, room: int = 0) -> None:
+    def make_room(self, room: int) -> None:
         """Close connections until there is room for `room` more."""
         while len(self._idle) + len(self._busy) > max(self.limit - room, 0):
             oldest = next(iter(self._idle or self._busy))

@@ -94,7 +94,7 @@ class Cached(Generic[_T]):
             return self._last[1]
 
     def expire(self) -> None:
-        """Whoever asks from now on gets an answer made from now on."""
+        """Answer no `get` from now on with what was made before."""
         self._none_before = self._clock()
 
     def _is_old(self, began: float) -> bool:

@@ -37,7 +37,7 @@ async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
         log_level="error",
         access_log=False,
         server_header=False,
-        timeout_keep_alive=2 * int(IDLE_TIME),  # a connection ends itself before
+        timeout_keep_alive=2 * int(IDLE_TIME),  # connections end themselves before that
         timeout_graceful_shutdown=1,
     )
     logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)

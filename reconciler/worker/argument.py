@@ -35,9 +35,9 @@ class Argument:
 
     @classmethod
     def unpacked(cls, text: str) -> Argument:
-        """The argument as it was; what a later version says more is ignored.
+        """The argument as it was; what a later version adds is ignored.
 
-        Raises `ValueError` if it is none.
+        Raises `ValueError` if it is not one.
         """
         said = json.loads(text)
         known = {field.name for field in fields(cls)}

@@ -44,7 +44,7 @@ class Ending:
 def ending_of_result(kept: KeptResult, largest: int) -> Ending | None:
     """The end of a run that returns this; None if its chain goes on, or it may.
 
-    `largest` is what the server surely takes, in bytes.
+    `largest` is what the server is sure to accept, in bytes.
     """
     if len(kept.payloads) != 1 or kept.payloads[0].ByteSize() > largest:
         return None  # the SDK refuses the first, the server the second

@@ -144,7 +144,7 @@ class _ReportingInbound(WorkflowInboundInterceptor):
                 raise
             log_late_signal(input.signal, error)
         except asyncio.CancelledError as error:
-            # Once it did decide: earlier versions have let it.
+            # In a history of an earlier version it may have decided, and then does so again.
             if not (self._is_settled() and overrules_history()):
                 raise
             log_late_signal(input.signal, error)

@@ -145,7 +145,7 @@ class ReconcilerPlugin(SimplePlugin):
 
 
 async def _largest(client: Client) -> int:
-    """How many bytes a payload may surely have: half of what the server says, for the codec."""
+    """How many bytes a payload may safely have: half of the server's limit, for a codec."""
     request = DescribeNamespaceRequest(namespace=client.namespace)
     try:
         answer = await client.workflow_service.describe_namespace(request, timeout=DESCRIBED_WITHIN)

@@ -1,7 +1,7 @@
-"""After a workflow's function has returned, nothing that comes may change how it ends.
+"""After a workflow's function has returned, nothing that comes later may change how it ends.
 
 Deterministic: what earlier versions have let happen is replayed as it happened. Whether this one
-has kept it from happening is told by a patch, which is asked for only where that matters.
+has kept it from happening is recorded by a patch, which is asked for only where that matters.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tests.world import World
 
 pytestmark = [needs_faketime, pytest.mark.timeout(600)]
 
-DIFFERS = "this host's clock and the database's differ: passes go by the database's"
+DIFFERS = "this host's clock and the database's differ: passes use the database's"
 YEARS = timedelta(days=20 * 365)
 HOURS = timedelta(hours=5)
 AHEAD = [timedelta(seconds=65), timedelta(minutes=10), YEARS]
