@@ -134,14 +134,26 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "LOCK_TIMEOUT", 1000 * PATIENCE)
 
 
+@dataclass(frozen=True)
+class Locked:
+    """Rows that somebody holds."""
+
+    connection: asyncpg.Connection
+
+    async def release(self) -> None:
+        await self.connection.close()
+
+
 @asynccontextmanager
-async def locked_rows(database: Database) -> AsyncIterator[None]:
-    """Somebody holds every row, so that a write has to wait."""
+async def locked_rows(database: Database) -> AsyncIterator[Locked]:
+    """Somebody holds every row, so that a write has to wait.
+
+    To be entered before a worker that would write one at once, and released before it stops.
+    """
     connection = await asyncpg.connect(database.url)
     try:
-        async with connection.transaction():
-            await connection.execute("SELECT FROM workflow_executions FOR UPDATE")
-            yield
+        await connection.execute("BEGIN; SELECT FROM workflow_executions FOR UPDATE")
+        yield Locked(connection)
     finally:
         await connection.close()
 

@@ -99,11 +99,11 @@ async def test_a_cancellation_during_the_write_does_not_lose_it(
 ) -> None:
     # The row is inserted before the workflow's first task, which the worker is not there for yet.
     handle = await site.start(script)
-    async with site.worker(max_cached_workflows=cache):
-        async with locked_rows(site.database):
-            await eventually(lambda: waiting(site))
-            await handle.cancel(reason="too late")
-            await eventually(lambda: cancellation_was_seen(site))
+    async with locked_rows(site.database) as rows, site.worker(max_cached_workflows=cache):
+        await eventually(lambda: waiting(site))
+        await handle.cancel(reason="too late")
+        await eventually(lambda: cancellation_was_seen(site))
+        await rows.release()
         closed = await site.closed(handle)
 
     assert closed.status is status
@@ -133,12 +133,11 @@ async def test_a_cancellation_during_the_write_is_dealt_with(site: Site) -> None
     config["interceptors"] = [Counting()]
     site.client = Client(**config)
     handle = await site.start("complete")
-    async with site.worker():
-        async with locked_rows(site.database):
-            await eventually(lambda: waiting(site))
-            await handle.cancel(reason="too late")
-            await eventually(lambda: cancellation_was_seen(site))
-
+    async with locked_rows(site.database) as rows, site.worker():
+        await eventually(lambda: waiting(site))
+        await handle.cancel(reason="too late")
+        await eventually(lambda: cancellation_was_seen(site))
+        await rows.release()
         assert await handle.result() == 0
 
 
@@ -179,11 +178,11 @@ async def test_a_row_that_comes_after_the_end(site: Site) -> None:
 @pytest.mark.usefixtures("unhurried")
 async def test_a_signal_during_the_write_is_still_handled(site: Site) -> None:
     handle = await site.start("complete")
-    async with site.worker():
-        async with locked_rows(site.database):
-            await eventually(lambda: waiting(site))
-            await handle.signal("release")
-            assert await handle.query("is_released") is True
+    async with locked_rows(site.database) as rows, site.worker():
+        await eventually(lambda: waiting(site))
+        await handle.signal("release")
+        assert await handle.query("is_released") is True
+        await rows.release()
         closed = await site.closed(handle)
 
     assert closed.status is CloseStatus.COMPLETED
@@ -197,11 +196,11 @@ async def test_a_signal_during_the_write_does_not_decide_the_end(
     site: Site, signal: str, cache: int
 ) -> None:
     handle = await site.start("complete")
-    async with site.worker(max_cached_workflows=cache):
-        async with locked_rows(site.database):
-            await eventually(lambda: waiting(site))
-            await handle.signal(signal)
-            assert await handle.query("is_released") is False  # the signal has been handled
+    async with locked_rows(site.database) as rows, site.worker(max_cached_workflows=cache):
+        await eventually(lambda: waiting(site))
+        await handle.signal(signal)
+        assert await handle.query("is_released") is False  # the signal has been handled
+        await rows.release()
         closed = await site.closed(handle)
 
     assert closed.status is CloseStatus.COMPLETED

@@ -85,10 +85,11 @@ async def held(
         handle.first_execution_run_id,
         row,
     )
-    async with site.worker(workflows=[Results], activities=[], **options):
-        async with locked_rows(site.database):
-            await eventually(lambda: waiting(site))
-            yield handle
+    worker = site.worker(workflows=[Results], activities=[], **options)
+    async with locked_rows(site.database) as rows, worker:
+        await eventually(lambda: waiting(site))
+        yield handle
+        await rows.release()
         await site.closed(handle)
 
 

@@ -50,10 +50,10 @@ class Way:
     async def held(self, site: Site, script: str = "return items") -> AsyncIterator[Handle]:
         """A workflow whose function has returned; it closes afterwards."""
         handle = await site.start(script, "book", workflow=self.workflow)
-        async with self.worker(site):
-            async with locked_rows(site.database):
-                await eventually(lambda: waiting(site))
-                yield handle
+        async with locked_rows(site.database) as rows, self.worker(site):
+            await eventually(lambda: waiting(site))
+            yield handle
+            await rows.release()
             await site.closed(handle)
 
 
