@@ -89,8 +89,8 @@ class App:
         """
         options = self.settings.pass_options(mode, dry_run=dry_run)
         report = report or options.new_report(self.clock.now())
-        remapped = self._engine, self.table.mapping, self._books.store
-        store = RemappedStore(*remapped, writing=not dry_run) if remap else self.store()
+        remapped = RemappedStore(self._engine, self.table.mapping, self._books.store)
+        store = remapped if remap else self.store()
         return await self._run(store, options, self._pass_log, observers, report)
 
     async def run_backfill(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 #: Lines per cause and pass, and causes that are kept apart.
 MAX_LINES = 5
 MAX_CAUSES = 20
-#: Characters of a cause by which it is told apart from others.
+#: Characters of a cause that distinguish it from others.
 MAX_LENGTH = 200
 #: Stands for all causes beyond these.
 OTHER = "other causes"

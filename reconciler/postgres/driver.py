@@ -48,14 +48,14 @@ def compiled(statement: sa.Select[Any], engine: AsyncEngine) -> Statement:
 
 
 async def fetch(
-    engine: AsyncEngine, statement: Statement, given: Mapping[str, Any], *, writing: bool
+    engine: AsyncEngine, statement: Statement, given: Mapping[str, Any]
 ) -> Sequence[asyncpg.Record]:
-    """Execute one statement in a transaction of its own; its rows as asyncpg makes them.
+    """Read by one statement in a transaction of its own: rows as asyncpg makes them.
 
     The statement has no name, and is parsed anew each time: of what a batch costs that is a
     twentieth, and a named one would break behind a pooler.
     """
-    async with transaction(engine, writing=writing) as driver:
+    async with transaction(engine, writing=False) as driver:
         return await fetch_within(driver, statement, given)
 
 

@@ -152,7 +152,7 @@ class Checked:
 
 
 def noting(values: Mapping[str, sa.ColumnElement[Any]], table: MappedTable) -> sa.CTE:
-    """Insert these values into the journal; tells the lines where they are to be checked."""
+    """Insert these values into the journal; returns its lines where they are to be checked."""
     insert = sa.insert(changes).from_select(list(values), sa.select(*values.values()))
     name = table.beside("journalled")
     if not table.relation.has_triggers:
@@ -167,20 +167,20 @@ def what_was_done(
     wanted: sa.ColumnElement[Any],
     checked: Checked | None,
     *,
-    told: bool = False,
+    with_wanted: bool = False,
 ) -> sa.Select[Any]:
     """What a write yields, in one row: the numbers of the rows that it has written.
 
     Also of those that do not say what was wanted, with what they say; and of all that it locked, if
     it wrote fewer. `checked`: also the keys that they have now, and the lines of the journal;
-    that or `told`: what was wanted. Arrays, as a record per row would take the driver longer.
+    that or `with_wanted`: what was wanted. Arrays: a record per row would take the driver longer.
     """
     aggregate = sa.func.array_agg
     changed = written.c.new_status.is_distinct_from(wanted)
     fewer = sa.select(sa.func.count()).select_from(locked).scalar_subquery() > sa.func.count()
     every = sa.select(aggregate(number(locked))).scalar_subquery()
     columns: list[sa.ColumnElement[Any]] = (
-        [aggregate(wanted).label("wanted")] if checked or told else []
+        [aggregate(wanted).label("wanted")] if checked or with_wanted else []
     )
     if checked:
         columns += aggregate(written.c.id).label("ids"), aggregate(checked.row_id).label("row_ids")

@@ -230,6 +230,7 @@ class Halving:
             self._refuse(batch, piece, error, slow=slow)
         if lost and batch.hopeful and batch.loses_all:
             self._end(batch, error)
+            return
         self._failed(batch, rule_of(error), words_of(error), slow=slow or lost)
         if not batch.pieces and _is_in_number(batch):
             self._end(batch, error)

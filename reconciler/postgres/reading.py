@@ -72,8 +72,8 @@ class Reading:
     async def read(self, given: _Given | None = None) -> Read:
         """Read all of it, in one statement if possible.
 
-        Raises `DatabaseUnusable`; also if so many rows cannot be read that the rest was given up
-        before there was one that can.
+        Raises `DatabaseUnusable`; also if the rest was given up after too many rows that
+        cannot be read, and none that can.
         """
         with translated(self._doing):
             try:
@@ -120,4 +120,4 @@ class Reading:
         return compiled(self._query.where(self._table.key.is_among(_SOME)), self._engine)
 
     async def _fetch(self, statement: Statement, given: _Given) -> Sequence[Any]:
-        return await fetch(self._engine, statement, given, writing=False)
+        return await fetch(self._engine, statement, given)

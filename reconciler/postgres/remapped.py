@@ -14,7 +14,7 @@ from reconciler.postgres.tables import TableMapping
 
 
 class RemappedStore:
-    """Implements `Store` for one pass; maps the table before anything else is done with it.
+    """Implements `Store` for one pass that writes; maps the table before anything else.
 
     What no longer fits ends the pass, with the message that a start would have ended with.
     """
@@ -24,10 +24,8 @@ class RemappedStore:
         engine: AsyncEngine,
         mapping: TableMapping,
         make: Callable[[MappedTable], PostgresStore],
-        *,
-        writing: bool,
     ) -> None:
-        self._engine, self._mapping, self._make, self._writing = engine, mapping, make, writing
+        self._engine, self._mapping, self._make = engine, mapping, make
         self._made: PostgresStore | None = None
 
     async def last_running(self) -> RowId | None:
@@ -48,6 +46,6 @@ class RemappedStore:
 
     async def _store(self) -> PostgresStore:
         if self._made is None:
-            table = await map_table(self._engine, self._mapping, writing=self._writing)
+            table = await map_table(self._engine, self._mapping, writing=True)
             self._made = self._make(table)
         return self._made

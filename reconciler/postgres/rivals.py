@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Rival
 from reconciler.ports import Ending
-from reconciler.postgres.driver import compiled, fetch
+from reconciler.postgres.driver import Statement, fetch
 from reconciler.postgres.engine import translated
 from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.types import as_stored, as_text, readable
@@ -33,13 +33,15 @@ _TEXTS, _TIMES = ("workflow_id", "first_run_id", "last_run_id"), ("earliest", "l
 
 
 async def find_rivals(
-    engine: AsyncEngine, table: MappedTable, endings: Sequence[Ending]
+    engine: AsyncEngine, table: MappedTable, statement: Statement, endings: Sequence[Ending]
 ) -> list[list[Rival]]:
-    """The rivals of each of these rows, be they in a window or not. Raises `DatabaseUnusable`."""
+    """The rivals of each of these rows, be they in a window or not; by `select_rivals`.
+
+    Raises `DatabaseUnusable`.
+    """
     found: list[list[Rival]] = [[] for _ in endings]
     with translated(f"read {table.full_name}"):
-        statement = compiled(select_rivals(table), engine)
-        rows = await fetch(engine, statement, arrays(endings), writing=False)
+        rows = await fetch(engine, statement, arrays(endings))
     for *fields, ended, place in rows:
         found[place - 1].append(Rival(table.make_row(*fields), ended))
     return found

@@ -31,8 +31,8 @@ def standing_now(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         found = sa.and_(found, table.is_running, table.id == sa.any_(ids))
     joined = sa.outerjoin(asked, table.table, found)
     query = sa.select(asked.c.place, now).select_from(joined).group_by(asked.c.place)
-    mends = journalled and table.relation.finds_keys
-    return query.add_cte(_put_right(table)) if mends else query
+    puts_right = journalled and table.relation.finds_keys
+    return query.add_cte(_put_right(table)) if puts_right else query
 
 
 def _put_right(table: MappedTable) -> sa.CTE:

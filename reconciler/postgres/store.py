@@ -19,7 +19,7 @@ from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.errors import DatabaseUnusable, Unusable
 from reconciler.ports import Ending, Written
-from reconciler.postgres.driver import compiled, fetch
+from reconciler.postgres.driver import Statement, compiled, fetch
 from reconciler.postgres.encoding import ASCII
 from reconciler.postgres.engine import STATEMENT_TIMEDOUT, sqlstate, translated
 from reconciler.postgres.guarded import Attempt, GuardedWrite
@@ -28,7 +28,7 @@ from reconciler.postgres.mapping import MappedTable
 from reconciler.postgres.outcomes import as_arrays
 from reconciler.postgres.reading import Read, Reading, Unread
 from reconciler.postgres.rejection import may_concern_rows
-from reconciler.postgres.rivals import TOO_SLOW, find_rivals
+from reconciler.postgres.rivals import TOO_SLOW, find_rivals, select_rivals
 from reconciler.postgres.ruled_out import RuledOut
 from reconciler.postgres.write import guarded_write
 
@@ -62,6 +62,10 @@ class PostgresStore:
         self._codec = table.codec
         #: Why rivals are not looked for any more; None as long as they are.
         self._rivals_untold: Unknown | None = None
+
+    @cached_property
+    def _select_rivals(self) -> Statement:
+        return compiled(select_rivals(self._table), self._engine)
 
     @cached_property
     def _write(self) -> GuardedWrite:
@@ -139,7 +143,7 @@ class PostgresStore:
         count = compiled(_count(self._page(first=after is None), self._table), self._engine)
         given = self._given(after, until, COUNTED_AT_ONCE)
         with translated(f"read {self._table.full_name}"):
-            (counted,) = await fetch(self._engine, count, given, writing=False)
+            (counted,) = await fetch(self._engine, count, given)
         return list(counted)
 
     async def _counted_apart(self, after: RowId | None, until: RowId) -> WindowCount:
@@ -181,7 +185,7 @@ class PostgresStore:
         """The rivals of rows without a run id. Not asked again once that has taken too long."""
         if self._rivals_untold is None:
             try:
-                return await find_rivals(self._engine, self._table, endings)
+                return await find_rivals(self._engine, self._table, self._select_rivals, endings)
             except DatabaseUnusable as error:
                 if sqlstate(error.__cause__) != STATEMENT_TIMEDOUT:
                     raise

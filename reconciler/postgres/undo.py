@@ -57,7 +57,7 @@ class PostgresUndo:
         found = dict[int, Standing | str]()
 
         async def attempt(some: Sequence[int]) -> Attempt:
-            rows = await fetch(self._engine, self._standing, {"ids": list(some)}, writing=False)
+            rows = await fetch(self._engine, self._standing, {"ids": list(some)})
             found.update((change, Standing(*standing)) for change, *standing in rows)
             return Attempt(dict.fromkeys(range(len(some))))
 
@@ -153,7 +153,7 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
     checked = Checked(restored.c.row_id, journal)
     number, triggers = attrgetter("c.change_id"), table.relation.has_triggers
     return what_was_done(
-        locked, restored, number, restored.c.wanted, checked if triggers else None, told=True
+        locked, restored, number, restored.c.wanted, checked if triggers else None, with_wanted=True
     ).add_cte(journal)
 
 

@@ -26,7 +26,7 @@ def passes_over(database: Database) -> Callable[[], Any]:
     make = partial(PostgresStore, database.engine)
 
     async def run() -> PassReport:
-        store = RemappedStore(database.engine, TableMapping(), make, writing=True)
+        store = RemappedStore(database.engine, TableMapping(), make)
         return await reconcile(store, scripted(closed()), observers=[database.history()])
 
     return run

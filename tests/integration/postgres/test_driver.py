@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from reconciler.postgres.driver import Statement, compiled, fetch
+from reconciler.postgres.driver import Statement, compiled, fetch_within, transaction
 from reconciler.postgres.rejection import words_of
 from tests.conftest import Database
 from tests.factories import outcome
@@ -27,7 +27,8 @@ SETTINGS = (
 async def read(
     database: Database, statement: Statement, *, writing: bool = False
 ) -> Sequence[Sequence[Any]]:
-    rows = await fetch(database.engine, statement, {}, writing=writing)
+    async with transaction(database.engine, writing=writing) as driver:
+        rows = await fetch_within(driver, statement, {})
     return [tuple(row) for row in rows]
 
 

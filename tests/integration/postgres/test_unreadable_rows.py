@@ -107,10 +107,10 @@ async def test_a_row_that_another_transaction_keeps_from_being_read_is_not_lost(
     rows = await rows_of(database, 9)
     await corrupt(database, "workflow_id", [rows[3].id])
 
-    async def racing(engine: Any, statement: Any, given: Any, *, writing: bool) -> Any:
+    async def racing(engine: Any, statement: Any, given: Any) -> Any:
         if rows[6].id in given.get("some_keys", ()):
             raise asyncpg.SerializationError("conflict with recovery")
-        return await fetch(engine, statement, given, writing=writing)
+        return await fetch(engine, statement, given)
 
     monkeypatch.setattr("reconciler.postgres.reading.fetch", racing)
 
