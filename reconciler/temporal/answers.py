@@ -16,7 +16,7 @@ from reconciler.errors import TemporalUnusable
 
 #: The kinds of calls that the history service answers; others say nothing about it.
 ABOUT_WORKFLOWS = ("describe", "history")
-#: Calls without an answer after which a pass gives the next ones less time.
+#: Calls that hung without an answer after which a pass gives the next ones less time.
 WARY = 3
 #: Rows in a row without an answer that end a pass: a frontend answers for itself (namespaces,
 #: lists) also while the history service behind it is down.
@@ -33,21 +33,21 @@ class Answers:
         self._last: dict[str, float] = {}
         self._checks: dict[str, tuple[float, TemporalUnusable | None]] = {}
         self._checking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._unanswered: Counter[str] = Counter()
+        self._hung: Counter[str] = Counter()
         self._in_a_row = 0
 
     def begin(self) -> None:
         """A pass begins: what was stuck in the last one may have recovered."""
-        self._unanswered.clear()
+        self._hung.clear()
         self._in_a_row = 0
 
     def wary(self, kind: str) -> bool:
-        """Whether so many calls of this kind went unanswered that the next get less time.
+        """Whether enough calls of this kind hung for the next ones to get less time.
 
         Otherwise a stuck shard, which may have a quarter of all rows, would hold up the other rows
-        for hours.
+        for hours. One that refuses at once holds up nobody.
         """
-        return self._unanswered[kind] >= WARY
+        return self._hung[kind] >= WARY
 
     def answered(self, kind: str, namespace: str) -> None:
         """There was an answer, whatever it said."""
@@ -59,9 +59,9 @@ class Answers:
         """Whether a workflow of this namespace was answered about after this moment."""
         return self._last.get(namespace, _NEVER) > moment
 
-    def unanswered(self, kind: str) -> bool:
+    def unanswered(self, kind: str, *, hung: bool) -> bool:
         """A row got no answer; returns whether that was one too many in a row."""
-        self._unanswered[kind] += 1
+        self._hung[kind] += hung
         if kind in ABOUT_WORKFLOWS:
             self._in_a_row += 1
         return self._in_a_row >= MAX_UNANSWERED

@@ -26,6 +26,8 @@ from reconciler.temporal.limiter import RateLimiter
 RPC_TIMEOUT = timedelta(seconds=10)
 #: Per first attempt, once a pass is wary (see `Answers.wary`).
 BRIEF_TIMEOUT = timedelta(seconds=1)
+#: An attempt that took at least this many seconds hung; a shorter one was refused.
+HUNG_SECONDS = BRIEF_TIMEOUT.total_seconds() / 2
 #: Seconds between the tries of a throttled call (about 16 in all); then the pass gives way.
 THROTTLED_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 
@@ -35,10 +37,13 @@ _Response = TypeVar("_Response")
 class Refused(Exception):
     """An error that is not to be retried, or was retried without success."""
 
-    def __init__(self, error: RPCError, began: float, tried: float) -> None:
-        """`began`, `tried`: when the call began, and its last attempt, by `Answers.clock`."""
+    def __init__(self, error: RPCError, began: float, tried: float, *, hung: bool) -> None:
+        """`began`, `tried`: when the call began, and its last attempt, by `Answers.clock`.
+
+        `hung`: whether that attempt took long.
+        """
         super().__init__(error.message)
-        self.error, self.began, self.tried = error, began, tried
+        self.error, self.began, self.tried, self.hung = error, began, tried, hung
 
 
 class Calls:
@@ -92,8 +97,9 @@ class Calls:
                 error = caught if isinstance(caught, RPCError) else undecoded(caught)
                 code = error.status
                 retries = retries or _Retries(self, kind, namespace)
-                if not await retries.again(error, tried, key):
-                    raise Refused(error, began, tried) from caught
+                hung = answers.clock() - tried >= HUNG_SECONDS
+                if not await retries.again(error, tried, key, hung=hung):
+                    raise Refused(error, began, tried, hung=hung) from caught
                 timeout = RPC_TIMEOUT if retries.away else timeout
             else:
                 code = RPCStatusCode.OK
@@ -113,7 +119,7 @@ class _Retries:
         self.away = False
         self._renewed = False
 
-    async def again(self, error: RPCError, tried: float, key: str | None) -> bool:
+    async def again(self, error: RPCError, tried: float, key: str | None, *, hung: bool) -> bool:
         """Whether to try again, after a pause where one is due.
 
         `tried` is when the attempt began, `key` the API key that it was made with.
@@ -125,7 +131,7 @@ class _Retries:
         if limited and not is_overload(error) and (pause := next(self._pauses, None)):
             await asyncio.sleep(pause)
             return True
-        if is_away(error) and not self.away and not self._is_stuck(tried):
+        if is_away(error) and not self.away and not (hung and self._is_stuck(tried)):
             self.away = True
             return True
         if error.status in NO_ACCESS and not self._renewed and self._key_has_changed(key):
@@ -134,10 +140,8 @@ class _Retries:
         return False
 
     def _is_stuck(self, tried: float) -> bool:
-        """Whether the attempt hung in such a way that a second one is not worth the time."""
+        """Whether a second attempt is not worth the time, as the first one hung."""
         answers = self._calls.answers
-        if answers.clock() - tried < BRIEF_TIMEOUT.total_seconds() / 2:
-            return False
         others_answered = answers.answered_since(tried, self._namespace)
         return self._kind == "namespace" or (answers.wary(self._kind) and others_answered)
 

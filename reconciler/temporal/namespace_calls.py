@@ -118,7 +118,7 @@ class NamespaceCalls:
         return answers.answered_since(refused.began, self.namespace)
 
     def _without_answer(self, kind: str, refused: Refused, error: Exception) -> Exception:
-        if not self._calls.answers.unanswered(kind):
+        if not self._calls.answers.unanswered(kind, hung=refused.hung):
             return NotNow(f"{_words(refused)} (Temporal answers other calls)")
         if not is_away(refused.error):
             return error

@@ -439,11 +439,19 @@ async def test_a_hiccup_of_the_connection_is_retried_also_then() -> None:
                 await probe.observe(row(1000))
             return await super().describe_workflow_execution(request, **options)
 
-    service = Meanwhile(**{f"wf-{n}": UNAVAILABLE for n in range(1, 20)})
+    hung = {f"wf-{n}": None for n in range(1, WARY + 1)}
+    service = Meanwhile(**hung, **{f"wf-{WARY + 1}": UNAVAILABLE})
     probe = service.probe()
     await observe(probe, *range(1, WARY + 2))
 
     assert len(service.limits) == 2 * (WARY + 1)
+
+
+async def test_rows_that_were_refused_at_once_leave_the_next_their_full_time() -> None:
+    service = Sick(**{f"wf-{n}": UNAVAILABLE for n in range(1, 20)})
+    await observe(service.probe(), *range(1, 20))
+
+    assert set(service.limits) == {RPC_TIMEOUT}
 
 
 async def test_a_pass_begins_with_the_full_time() -> None:
