@@ -23,7 +23,7 @@ test: $(STAMP) ## Run all tests, on real servers
 
 # No test may depend on how fast the machine is.
 test-stress: $(STAMP) ## Run them next to a busy loop on each core
-	$(BIN)/python tests/busy.py $(SUITE)
+	$(BIN)/python tests/support/commands/busy.py $(SUITE)
 
 test-unit: $(STAMP) ## Run the tests that need no server (seconds)
 	$(BIN)/pytest tests/unit

@@ -11,9 +11,9 @@ import asyncio
 import sqlalchemy as sa
 from alembic import context
 
-from reconciler.postgres.engine import open_engine
-from reconciler.postgres.migrate import PRINTED
-from reconciler.postgres.tables import OWN, OWN_SCHEMA
+from reconciler.postgres.connection.engine import open_engine
+from reconciler.postgres.migrate.upgrade import PRINTED
+from reconciler.postgres.schema import OWN, OWN_SCHEMA
 
 
 def configure(connection: sa.Connection | None = None, **options: object) -> None:

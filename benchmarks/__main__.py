@@ -21,7 +21,7 @@ from benchmarks.prepared import Prepared, prepare
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.stage import staged
 from benchmarks.table import machine_lines, print_results
-from reconciler.logs import configure_logs
+from reconciler.host.logs import configure_logs
 
 DOCS = Path(__file__).parent.parent / "docs"
 

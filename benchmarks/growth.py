@@ -14,11 +14,11 @@ from benchmarks.prepared import Prepared
 from benchmarks.scripted import fill_stale
 from benchmarks.stage import Stage, fill
 from benchmarks.statements import Statement, watched
-from reconciler.postgres.engine import using_engine
-from reconciler.postgres.mapping import map_table
-from reconciler.postgres.page_plan import find_scans
-from reconciler.postgres.store import PostgresStore
-from reconciler.postgres.tables import TableMapping
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.diagnose.page_plan import find_scans
+from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import map_table
 
 BATCH = 500
 MOST_MB, MOST_MS = at_most(30, "MB"), at_most(100, "ms")

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.stage import settings_for
-from reconciler.app import App, open_app
-from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.wiring import App, open_app
 from reconciler.console.progress import watching
 from reconciler.core.report import PassReport
-from reconciler.logs import configure_logs
+from reconciler.host.logs import configure_logs
 
 
 @contextmanager

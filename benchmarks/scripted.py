@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
+from reconciler.core.options import PassOptions
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
-from reconciler.options import PassOptions
-from reconciler.pass_log import PassLog
-from reconciler.postgres.engine import using_engine
-from reconciler.postgres.history import PassHistory
-from reconciler.postgres.mapping import map_table
-from reconciler.postgres.store import PostgresStore
-from reconciler.postgres.tables import TableMapping
-from reconciler.reconcile import run_pass
+from reconciler.passes.log import PassLog
+from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.journal.history import PassHistory
+from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import map_table
 
 _NOW = datetime.now(UTC)
 _END = _NOW - timedelta(days=1)

@@ -21,11 +21,11 @@ from benchmarks.workflows import Run
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.engine import using_engine
-from reconciler.postgres.history import PassHistory
-from reconciler.postgres.mapping import map_table
-from reconciler.postgres.store import PostgresStore
-from reconciler.postgres.tables import TableMapping
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.journal.history import PassHistory
+from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import map_table
 
 BATCH = 500
 _END = datetime.now(UTC) - timedelta(days=1)

@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from reconciler.streams import open_standard_streams
+from reconciler.host.streams import open_standard_streams
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     from reconciler.cli.main import run  # noqa: PLC0415
-    from reconciler.interrupt import signals  # noqa: PLC0415
+    from reconciler.host.signals import signals  # noqa: PLC0415
 
     if not _is_loop():
         signals.install()

@@ -27,21 +27,21 @@ from temporalio.worker import Worker
 
 from reconciler.core.verdict import StatusValues
 from reconciler.demo.servers import postgres_server, temporal_server
-from reconciler.postgres.engine import open_engine
-from reconciler.postgres.history import PassHistory
-from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping
-from reconciler.temporal.runtime import quiet_runtime
-from tests.dynamic_config import DYNAMIC_CONFIG
-from tests.in_memory import data_folder
-from tests.leftovers import ended_with_us
-from tests.lending import Lending, administer, with_database
-from tests.properties import load_profile
-from tests.restored import restored_logs  # noqa: F401 - a fixture
-from tests.slow_workflows import allow_slow_workflows
-from tests.workflows import Scripted, charge
-from tests.world import World
+from reconciler.postgres.connection.engine import open_engine
+from reconciler.postgres.journal.history import PassHistory
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.temporal.client.runtime import quiet_runtime
+from tests.support.properties import load_profile
+from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
+from tests.support.servers.in_memory import data_folder
+from tests.support.servers.leftovers import ended_with_us
+from tests.support.servers.lending import Lending, administer, with_database
+from tests.support.servers.restored import restored_logs  # noqa: F401 - a fixture
+from tests.support.temporal.slow_workflows import allow_slow_workflows
+from tests.support.temporal.workflows import Scripted, charge
+from tests.support.temporal.world import World
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,7 +90,7 @@ def postgres_url(pytestconfig: pytest.Config, no_leftovers: None) -> Iterator[st
         yield given
         return
     if pytestconfig.getoption("servers") == "containers":
-        from tests.containers import postgres_container  # noqa: PLC0415 - slow, and seldom needed
+        from tests.support.servers.containers import postgres_container  # noqa: PLC0415 - slow, and seldom needed
 
         server = postgres_container()
     else:
@@ -218,7 +218,7 @@ async def temporal(pytestconfig: pytest.Config, no_leftovers: None) -> AsyncIter
         return
     flags = [part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)]
     if pytestconfig.getoption("servers") == "containers":
-        from tests.containers import temporal_container  # noqa: PLC0415 - slow, and seldom needed
+        from tests.support.servers.containers import temporal_container  # noqa: PLC0415 - slow, and seldom needed
 
         async with temporal_container(*flags) as address:
             yield await Client.connect(address, runtime=quiet_runtime())

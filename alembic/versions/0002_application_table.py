@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import context, op
 
-from reconciler.postgres.application_table import add_missing, find_missing, remove_added
+from reconciler.postgres.migrate.application_table import add_missing, find_missing, remove_added
 
 revision = "0002"
 down_revision = "0001"

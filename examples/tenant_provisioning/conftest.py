@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client
 
 from reconciler.demo.servers import postgres_server, temporal_server
-from tests.leftovers import ended_with_us
+from tests.support.servers.leftovers import ended_with_us
 
 
 @pytest.fixture(scope="session", autouse=True)

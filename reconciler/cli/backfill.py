@@ -16,16 +16,16 @@ import typer
 
 from reconciler.cli.base import OK, cli, conclude, load, readable, refuse
 from reconciler.console.screen import screen
+from reconciler.core.errors import ConfigurationError
 from reconciler.core.report import PassReport
 from reconciler.core.text import visible
 from reconciler.core.verdict import MissingPolicy
-from reconciler.errors import ConfigurationError
-from reconciler.interrupt import signals
+from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
-    from reconciler.backfill import Outlook, Request
+    from reconciler.app.backfill import Outlook, Request
+    from reconciler.core.ports import Observer
     from reconciler.core.window import Moment
-    from reconciler.ports import Observer
     from reconciler.settings.model import Settings
 
 _Moment = "timestamp (UTC), or an age such as 90d, 12h"
@@ -114,7 +114,7 @@ def backfill(
     )
     if apply and not yes and not (sys.stdin and sys.stdin.isatty()):
         raise ConfigurationError("--apply needs --yes where there is no terminal to ask on")
-    from reconciler.backfill import Request
+    from reconciler.app.backfill import Request
 
     request = Request(
         since=_moment("--since", since),
@@ -170,7 +170,7 @@ def _print(report: PassReport, output: Path | None, settings: Settings, *, as_js
     if as_json:
         print(json.dumps(report.as_json(settings.status_values())))
         return
-    from reconciler.console.outlook import print_what_next
+    from reconciler.console.preview import print_what_next
     from reconciler.console.report import print_report
 
     console = screen()
@@ -187,8 +187,8 @@ async def _backfill(
     *,
     force: bool,
 ) -> PassReport | None:
-    from reconciler.backfill import run_backfill
-    from reconciler.planned import run_plan
+    from reconciler.app.apply_plan import run_plan
+    from reconciler.app.backfill import run_backfill
 
     if plan is not None:
         return await run_plan(settings, request, plan, terminal, force=force)
@@ -204,7 +204,7 @@ class _Terminal:
 
     def agrees(self, outlook: Outlook) -> bool:
         """Tell what lies ahead, and ask if that was not answered beforehand."""
-        from reconciler.console.outlook import print_outlook
+        from reconciler.console.preview import print_outlook
 
         print_outlook(outlook, self._console)
         if not self._asks or not outlook.rows:
@@ -231,7 +231,7 @@ def _check_bounds(request: Request) -> None:
 
 
 def _moment(option: str, text: str | None) -> Moment | None:
-    from reconciler.settings.values import parse_moment
+    from reconciler.settings.types import parse_moment
 
     try:
         return None if text is None else parse_moment(text)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import typer
 
+from reconciler.core.errors import ConfigurationError
 from reconciler.core.report import PassOutcome, Report
 from reconciler.core.text import visible
-from reconciler.errors import ConfigurationError
-from reconciler.interrupt import INTERRUPTED, signals
-from reconciler.streams import Stderr, is_text
+from reconciler.host.signals import INTERRUPTED, signals
+from reconciler.host.streams import Stderr, is_text
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
@@ -36,7 +36,7 @@ cli = typer.Typer(
 
 def load(**options: Any) -> Settings:
     """The settings, with options of the command line in place of some; logs are set up."""
-    from reconciler.logs import configure_logs
+    from reconciler.host.logs import configure_logs
     from reconciler.settings.load import load_settings
     from reconciler.settings.model import LogFormat, Settings
 

@@ -13,7 +13,7 @@ import typer
 
 from reconciler.cli.base import ABORTED, OK, UNRESOLVED, cli, load
 from reconciler.console.screen import screen
-from reconciler.interrupt import signals
+from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
     from reconciler.doctor.findings import Examination
@@ -35,7 +35,7 @@ def doctor(
     """
     from reconciler.console.doctor import print_examination
     from reconciler.settings.load import temporal_environment
-    from reconciler.temporal.config import load_config
+    from reconciler.temporal.config.load import load_config
 
     settings = load()
     temporal = load_config(temporal_environment(), settings.proxy_url)

@@ -13,8 +13,8 @@ import typer
 
 from reconciler.cli.base import OK, cli, conclude, load, readable
 from reconciler.console.screen import screen
-from reconciler.errors import ConfigurationError
-from reconciler.interrupt import signals
+from reconciler.core.errors import ConfigurationError
+from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
@@ -38,7 +38,7 @@ def undo(
     It is a pass too: the same command, with its id, takes it back.
     Rows that it sets back to running are finished again by `once` and `run`.
     """
-    from reconciler import journal
+    from reconciler.app import undo as journal
     from reconciler.console.journal import print_undo
 
     undone = _pass_id(pass_id)
@@ -67,8 +67,8 @@ def passes(
 
 
 async def _passes(settings: Settings, limit: int, *, as_json: bool) -> None:
+    from reconciler.app.undo import open_journal
     from reconciler.console.journal import PassTable
-    from reconciler.journal import open_journal
 
     table = PassTable(screen(), limit)
     asked = limit if as_json else limit + 1  # to know whether there are more
@@ -113,8 +113,8 @@ async def _changes(
     *,
     as_json: bool,
 ) -> None:
+    from reconciler.app.undo import find_pass, open_journal
     from reconciler.console.journal import ChangeTable
-    from reconciler.journal import find_pass, open_journal
 
     shown = limit or CHANGES
     table = ChangeTable(screen(), shown)

@@ -30,11 +30,11 @@ from reconciler.cli.base import (
     say,
 )
 from reconciler.console.screen import screen
+from reconciler.core.errors import ConfigurationError, ReconcilerError
 from reconciler.core.report import PassReport
 from reconciler.core.text import visible
-from reconciler.errors import ConfigurationError, ReconcilerError
-from reconciler.interrupt import INTERRUPTED, signals
-from reconciler.streams import StdoutLost, decoded
+from reconciler.host.signals import INTERRUPTED, signals
+from reconciler.host.streams import StdoutLost, decoded
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
@@ -115,7 +115,7 @@ def migrate(
     sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead.")] = False,
 ) -> None:
     """Bring the database to what this version needs."""
-    from reconciler import app
+    from reconciler.app import wiring as app
 
     settings = load()
     if sql:
@@ -164,8 +164,8 @@ def once(
 
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
-    from reconciler.app import open_app
-    from reconciler.recorded import reported
+    from reconciler.app.wiring import open_app
+    from reconciler.passes.lifecycle import reported
 
     report = settings.pass_options("once", dry_run=dry_run).new_report(datetime.now(UTC))
     with reported(report):
@@ -182,10 +182,10 @@ def run_loop(
     ] = None,
 ) -> None:
     """The loop, with health and metrics over HTTP: the container."""
-    from reconciler.daemon import run_daemon
-    from reconciler.schedule import Every, parse_cron
+    from reconciler.daemon.loop import run_daemon
+    from reconciler.daemon.schedule import Every, parse_cron
     from reconciler.settings.load import temporal_environment
-    from reconciler.temporal.config import load_config
+    from reconciler.temporal.config.load import load_config
 
     settings = load()
     schedule = Every(settings.interval) if cron is None else parse_cron(cron)
@@ -202,7 +202,7 @@ def explain(
 
 
 async def _explain(settings: Settings, workflow_id: str) -> int:
-    from reconciler.app import open_app
+    from reconciler.app.wiring import open_app
     from reconciler.console.explain import describe_observation, print_explanations
     from reconciler.core.model import Unknown
 

@@ -8,7 +8,7 @@ from typing import assert_never
 from rich.console import Console
 from rich.table import Table
 
-from reconciler.app import Explanation
+from reconciler.app.wiring import Explanation
 from reconciler.console.report import WHY_LEFT
 from reconciler.console.screen import shown
 from reconciler.core.model import (

@@ -17,7 +17,7 @@ from reconciler.console.report import COLOURS, print_counts
 from reconciler.console.screen import shown
 from reconciler.core.text import one_line, visible
 from reconciler.core.undo import Kept, UndoReport
-from reconciler.postgres.journal import StoredChange, StoredPass
+from reconciler.postgres.journal.reader import StoredChange, StoredPass
 
 #: Characters of a text that may be long; --json prints all of it.
 TEXT = 200

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from reconciler.core.model import Verdict
+from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
-from reconciler.ports import Observer
 
 #: Seconds between two lines where there is no terminal.
 LINE_EVERY = 10.0

@@ -1,7 +1,7 @@
 """Putting back what a pass changed: what becomes of each of its changes, and the report of that.
 
-Purely data and decisions: `reconciler.undo` acts on them. A row is put back only if it still is
-as the pass left it; the comparison is the database's, what follows from it is decided here.
+Purely data and decisions: `passes.undo` acts on them. A row is put back only if it still is as the
+pass left it; the comparison is the database's, what follows from it is decided here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from reconciler.core.errors import Unusable
 from reconciler.core.model import CloseStatus
 from reconciler.core.report import Report
 from reconciler.core.verdict import StatusValues
-from reconciler.errors import Unusable
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Worker
 
-from reconciler.app import migrate, open_app
+from reconciler.app.wiring import migrate, open_app
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen, shown
 from reconciler.core.report import PassOutcome
@@ -31,8 +31,8 @@ from reconciler.demo.workflows import (
     create_database,
     create_zone,
 )
-from reconciler.logs import configure_logs
-from reconciler.postgres.engine import close, open_engine
+from reconciler.host.logs import configure_logs
+from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.settings.model import Settings
 
 #: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.

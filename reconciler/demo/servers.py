@@ -16,8 +16,8 @@ from pathlib import Path
 
 from temporalio.testing import WorkflowEnvironment
 
-from reconciler.errors import ConfigurationError
-from reconciler.temporal.runtime import quiet_runtime
+from reconciler.core.errors import ConfigurationError
+from reconciler.temporal.client.runtime import quiet_runtime
 
 
 @asynccontextmanager

@@ -9,19 +9,19 @@ from typing import Any
 
 from temporalio.runtime import Runtime
 
-from reconciler.doctor import judge
-from reconciler.doctor.both import BothSides
-from reconciler.doctor.checks import STATEMENT_TIMEOUT, Checks
-from reconciler.doctor.clocks import TEMPORAL as TEMPORAL_CLOCK
-from reconciler.doctor.codec import check_codec
-from reconciler.doctor.database import DatabaseChecks
+from reconciler.doctor.checks.both_sides import BothSides
+from reconciler.doctor.checks.codec import check_codec
+from reconciler.doctor.checks.database import DatabaseChecks
+from reconciler.doctor.checks.temporal import TemporalChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
-from reconciler.doctor.namespaces import NAMESPACES
-from reconciler.doctor.temporal import TemporalChecks
-from reconciler.postgres.engine import close, open_engine
+from reconciler.doctor.rules import connection as judge
+from reconciler.doctor.rules.clocks import TEMPORAL as TEMPORAL_CLOCK
+from reconciler.doctor.rules.namespaces import NAMESPACES
+from reconciler.doctor.runner import STATEMENT_TIMEOUT, Checks
+from reconciler.postgres.connection.engine import close, open_engine
+from reconciler.settings.display import resolved_settings, resolved_temporal
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
-from reconciler.settings.resolved import resolved_settings, resolved_temporal
 
 
 def _host_clock() -> datetime:

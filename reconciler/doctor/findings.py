@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.text import flat, one_line
-from reconciler.settings.resolved import ResolvedSetting
+from reconciler.settings.display import ResolvedSetting
 
 # How our own errors begin what is to be done, after a colon; what follows others is no advice.
 _ADVICE = re.compile(

@@ -12,11 +12,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Finish, RowId
 from reconciler.core.text import one_line, visible
-from reconciler.errors import ConfigurationError, Unusable
-from reconciler.files import open_file
-from reconciler.plan.model import MAX_LINE, VERSION, Json, PlanHeader, Trailer, from_line
+from reconciler.host.files import open_file
+from reconciler.plan.format import MAX_LINE, VERSION, Json, PlanHeader, Trailer, from_line
 from reconciler.plan.rows import row_from_json
 
 #: Rows to be finished, each with its line.

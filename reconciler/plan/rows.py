@@ -19,7 +19,7 @@ from reconciler.core.model import (
     RunRow,
     Verdict,
 )
-from reconciler.plan.model import Json, take, time
+from reconciler.plan.format import Json, take, time
 
 #: Characters of texts that nobody limits and that are not written: they are there to be read.
 SHOWN = 2000

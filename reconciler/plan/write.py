@@ -18,14 +18,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Protocol, Self
 
+from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Finish, OldValues, RowId, Verdict
+from reconciler.core.ports import Observer
 from reconciler.core.progress import is_missing
 from reconciler.core.report import PassReport
 from reconciler.core.text import one_line, visible
-from reconciler.errors import ConfigurationError, Unusable
-from reconciler.plan.model import Json, PlanHeader, Trailer, to_line
+from reconciler.plan.format import Json, PlanHeader, Trailer, to_line
 from reconciler.plan.rows import row_of, row_to_json
-from reconciler.ports import Observer
 
 OldValuesOf = Callable[[Sequence[RowId]], Awaitable[Mapping[RowId, OldValues]]]
 

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_settings import NoDecode
 
 from reconciler.core.redaction import SECONDS, Redaction
-from reconciler.settings.values import MAX_PORT, Duration
+from reconciler.settings.types import MAX_PORT, Duration
 
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e\t]*)")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
-from reconciler.errors import ConfigurationError
+from reconciler.core.errors import ConfigurationError
 from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile, secrets, setting_name
 from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml

@@ -13,11 +13,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from reconciler.core.options import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy
-from reconciler.options import PassOptions
 from reconciler.settings.secret_files import SecretFromFile
 from reconciler.settings.table import TableSettings
-from reconciler.settings.values import (
+from reconciler.settings.types import (
     DatabaseUrl,
     Duration,
     Interval,

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from reconciler.errors import ConfigurationError
-from reconciler.files import read_file
+from reconciler.core.errors import ConfigurationError
+from reconciler.host.files import read_file
 from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml
 
 SUFFIX = "_FILE"

@@ -17,9 +17,9 @@ from dotenv.parser import parse_stream
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from pydantic_settings.sources.utils import parse_env_vars
 
-from reconciler.errors import ConfigurationError
-from reconciler.files import read_file
-from reconciler.streams import decoded, is_text
+from reconciler.core.errors import ConfigurationError
+from reconciler.host.files import read_file
+from reconciler.host.streams import decoded, is_text
 
 DOTENV = ".env"
 TOML = "reconciler.toml"

@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
-from reconciler.errors import ConfigurationError
+from reconciler.core.errors import ConfigurationError
 from reconciler.web.connections import IDLE_TIME, Connection, Crowd, Door, connection_limit
 
 #: Connections that the system keeps until they are accepted.

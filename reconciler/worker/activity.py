@@ -21,8 +21,8 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from reconciler.core.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.core.text import one_line
-from reconciler.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.worker.argument import Argument
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.report import ACTIVITY

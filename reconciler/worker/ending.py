@@ -17,8 +17,8 @@ from temporalio.converter import PayloadConverter
 from temporalio.exceptions import is_cancelled_exception
 
 from reconciler.core.model import CloseStatus
-from reconciler.temporal.attributes import encoded_attributes, message_in, with_messages
-from reconciler.temporal.failure import describe_cancellation, describe_failure
+from reconciler.temporal.failures.attributes import encoded_attributes, message_in, with_messages
+from reconciler.temporal.failures.text import describe_cancellation, describe_failure
 from reconciler.worker.kept import KeptError, KeptResult
 
 #: Bytes. The server accepts no result and no failure above its limit, by default twice this

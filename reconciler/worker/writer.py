@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from reconciler.core.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
-from reconciler.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.dialect import PoolerSafeDialect
-from reconciler.postgres.driver import Statement, compiled, fetch_alone
-from reconciler.postgres.encoding import storable
-from reconciler.postgres.engine import (
+from reconciler.postgres.connection.dialect import PoolerSafeDialect
+from reconciler.postgres.connection.driver import Statement, compiled, fetch_alone
+from reconciler.postgres.connection.encoding import storable
+from reconciler.postgres.connection.engine import (
     forget_connections,
     is_lost,
     is_race,
@@ -25,12 +25,12 @@ from reconciler.postgres.engine import (
     sqlstate,
     translated,
 )
-from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.postgres.write import SLACK, counted_own_row_write
-from reconciler.redactor import Redactor
+from reconciler.postgres.rows.write import SLACK, counted_own_row_write
+from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
+from reconciler.temporal.failures.redactor import Redactor
 from reconciler.worker.own_row import OwnRow
 
 if TYPE_CHECKING:

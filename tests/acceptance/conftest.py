@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Command
 from tests.conftest import Database
+from tests.support.commands.command import Command
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client
 
-from tests.acceptance.command import Command
-from tests.acceptance.stage import OLD, Stage
 from tests.conftest import Database, with_user
+from tests.support.commands.command import Command
+from tests.support.commands.stage import OLD, Stage
 
 APPLY = ("backfill", "--apply", "--yes")
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import pytest
 from temporalio.client import Client
 
-from tests.acceptance.command import Command
-from tests.acceptance.stage import Stage
 from tests.conftest import Database
-from tests.polling import eventually
+from tests.support.commands.command import Command
+from tests.support.commands.stage import Stage
+from tests.support.polling import eventually
 
 
 @dataclass

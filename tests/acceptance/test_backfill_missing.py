@@ -19,12 +19,12 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from reconciler.core.model import Missing
-from tests.acceptance.command import Command
-from tests.acceptance.stage import Stage
 from tests.acceptance.test_backfill import APPLY
 from tests.conftest import Database
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.stage import Stage
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 RETENTION = timedelta(hours=1)
 #: Of rows that have expired, and of rows too young for that.

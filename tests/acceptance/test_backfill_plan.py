@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from tests.acceptance.command import Command
-from tests.acceptance.stage import Stage
 from tests.acceptance.test_backfill import APPLY, fill
 from tests.conftest import Database
-from tests.holding import PATIENT, held_up
+from tests.support.commands.command import Command
+from tests.support.commands.stage import Stage
+from tests.support.holding import PATIENT, held_up
 
 #: Nobody answers there: a plan is written without asking Temporal.
 NO_TEMPORAL = {"TEMPORAL_ADDRESS": "127.0.0.1:1"}

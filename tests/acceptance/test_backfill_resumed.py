@@ -12,12 +12,12 @@ from dataclasses import replace
 import pytest
 from temporalio.client import Client
 
-from tests.acceptance.command import Command, Process, Result
-from tests.acceptance.stage import Stage
 from tests.acceptance.test_backfill import APPLY
 from tests.conftest import Database
-from tests.polling import PATIENCE, eventually
-from tests.proxy import proxy
+from tests.support.commands.command import Command, Process, Result
+from tests.support.commands.stage import Stage
+from tests.support.network.proxy import proxy
+from tests.support.polling import PATIENCE, eventually
 
 ROWS = 120
 #: Calls per second of what is disturbed on its way: a second for a page, six for all.
@@ -234,7 +234,7 @@ async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> No
 
     await eventually(holds_the_lease)
     # It waits longer than the lease of a dead one would last: see unit/test_exclusive.py.
-    second = await replace(backfill, limits={"reconciler.exclusive.PATIENCE": 1})(*APPLY)
+    second = await replace(backfill, limits={"reconciler.app.exclusive.PATIENCE": 1})(*APPLY)
     slow.send_signal(signal.SIGTERM)
     await asyncio.wait_for(slow.communicate(), PATIENCE)
 
@@ -298,7 +298,7 @@ async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when
             "CREATE TRIGGER slow BEFORE UPDATE ON workflow_executions FOR EACH ROW"
             " EXECUTE FUNCTION slow()"
         )
-    claiming = replace(backfill, limits={"reconciler.keeper.CLAIM_EVERY": 0.5})
+    claiming = replace(backfill, limits={"reconciler.app.lease.CLAIM_EVERY": 0.5})
     process = await claiming.start(*command, *([] if planned else ["--max-rps", SLOWLY]))
 
     async def under_way() -> bool:

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import HURRIED, daemon
 from tests.conftest import Database, with_user
-from tests.host_clock import host_clock, needs_faketime
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import HURRIED, daemon
+from tests.support.commands.host_clock import host_clock, needs_faketime
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 pytestmark = [needs_faketime, pytest.mark.timeout(600)]
 

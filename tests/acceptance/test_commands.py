@@ -17,11 +17,11 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.acceptance.command import RECONCILER, Command
 from tests.conftest import Database, with_user
-from tests.leftovers import mark
-from tests.polling import deadline, eventually
-from tests.world import World
+from tests.support.commands.command import RECONCILER, Command
+from tests.support.polling import deadline, eventually
+from tests.support.servers.leftovers import mark
+from tests.support.temporal.world import World
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.command import RECONCILER, Command
-from tests.acceptance.daemon import Daemon, daemon
 from tests.conftest import Database
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import RECONCILER, Command
+from tests.support.commands.daemon import Daemon, daemon
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 DESCRIPTORS = 128
 #: Three times as many as there are descriptors.

@@ -6,14 +6,14 @@ import asyncio
 import signal
 from dataclasses import replace
 
-from tests.acceptance.command import Command
 from tests.conftest import Database
-from tests.polling import PATIENCE
-from tests.silent import silent_server
+from tests.support.commands.command import Command
+from tests.support.network.silent import silent_server
+from tests.support.polling import PATIENCE
 
 SECRET = "s3cret"
 #: A server that is slow to answer would be a worry too.
-PATIENT = {"reconciler.doctor.judge.SLOW": 60}
+PATIENT = {"reconciler.doctor.rules.connection.SLOW": 60}
 
 
 async def test_a_set_up_that_works(reconciler: Command) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.redaction import UNSEARCHED
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import daemon
 from tests.conftest import Database
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import daemon
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 SECRET = "aaaa"
 #: Failed workflows with such a text: many times what the expression has for one of them.

@@ -14,15 +14,15 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import SecretStr
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
 from reconciler.settings.model import Settings
-from tests.acceptance.command import Command, Result
 from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database, with_user
-from tests.holding import PATIENT, held_up
-from tests.integration.postgres.past import change, pass_over
-from tests.polling import PATIENCE
-from tests.world import World
+from tests.support.commands.command import Command, Result
+from tests.support.holding import PATIENT, held_up
+from tests.support.polling import PATIENCE
+from tests.support.tables.past import change, pass_over
+from tests.support.temporal.world import World
 
 ROWS = 3
 
@@ -280,7 +280,7 @@ class TestUndo:
     ) -> None:
         rows, last = 20, 15
         pass_id = await finished_rows(database, rows)
-        claiming = replace(offline, limits={**PATIENT, "reconciler.keeper.CLAIM_EVERY": 0.2})
+        claiming = replace(offline, limits={**PATIENT, "reconciler.app.lease.CLAIM_EVERY": 0.2})
         async with held_up(database, last) as hold:
             process = await claiming.start("undo", pass_id, "--json", RECONCILER_BATCH_SIZE="1")
             await hold.reached()

@@ -10,12 +10,12 @@ from uuid import uuid4
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import daemon
 from tests.conftest import Database
-from tests.monitoring import missing_from
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import daemon
+from tests.support.monitoring import missing_from
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 

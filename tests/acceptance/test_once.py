@@ -16,11 +16,11 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy
 
-from tests.acceptance.command import Command
 from tests.conftest import Database
-from tests.polling import PATIENCE, eventually
-from tests.silent import silent_server
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.network.silent import silent_server
+from tests.support.polling import PATIENCE, eventually
+from tests.support.temporal.world import World
 
 OLD = timedelta(days=2)
 RECENT = timedelta(hours=1)

@@ -16,14 +16,14 @@ import asyncpg
 import pytest
 from temporalio.client import Client
 
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping
-from reconciler.temporal.runtime import quiet_runtime
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import HURRIED, Daemon, daemon
-from tests.polling import eventually
-from tests.proxy import Proxy, proxy
-from tests.restartable import (
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableMapping
+from reconciler.temporal.client.runtime import quiet_runtime
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import HURRIED, Daemon, daemon
+from tests.support.network.proxy import Proxy, proxy
+from tests.support.polling import eventually
+from tests.support.servers.restartable import (
     RestartablePostgres,
     RestartableTemporal,
     restartable_postgres,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import daemon
 from tests.conftest import Database
-from tests.polling import eventually
-from tests.pooler import pooler
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import daemon
+from tests.support.polling import eventually
+from tests.support.servers.pooler import pooler
 
 
 def through(url: str, reconciler: Command) -> Command:

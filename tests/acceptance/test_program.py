@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler import __version__
-from tests.acceptance.command import Command
+from tests.support.commands.command import Command
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["started", "forked"])

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import Command, Result
-from tests.certificates import Authority
 from tests.conftest import Database, with_user
-from tests.lending import with_database
-from tests.silent import silent_server
-from tests.tls import tls_proxy
+from tests.support.commands.command import Command, Result
+from tests.support.network.certificates import Authority
+from tests.support.network.silent import silent_server
+from tests.support.network.tls import tls_proxy
+from tests.support.servers.lending import with_database
 
 SECRET = "s3cret"
 #: Of limits that `unit/test_time_limits.py` knows.
 IMPATIENT = {
-    "reconciler.postgres.engine.CONNECT_TIMEOUT": 1,
-    "reconciler.temporal.connect.CONNECT_TIMEOUT": 1,
+    "reconciler.postgres.connection.engine.CONNECT_TIMEOUT": 1,
+    "reconciler.temporal.client.connect.CONNECT_TIMEOUT": 1,
 }
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import SHORT_LEASE, Daemon, daemon
 from tests.conftest import Database
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import SHORT_LEASE, Daemon, daemon
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 
 @pytest.fixture

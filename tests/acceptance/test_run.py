@@ -13,13 +13,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import Daemon, daemon
 from tests.conftest import Database, with_user
-from tests.holding import PATIENT
-from tests.polling import PATIENCE, eventually
-from tests.ports import free_port
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import Daemon, daemon
+from tests.support.holding import PATIENT
+from tests.support.polling import PATIENCE, eventually
+from tests.support.servers.ports import free_port
+from tests.support.temporal.world import World
 
 
 async def closed_row(database: Database, world: World, script: str = "fail") -> int:
@@ -34,10 +34,10 @@ async def is_written(database: Database, id_: int) -> bool:
 GIVING_UP = "asked to stop a second time: giving up the write under way"
 #: For one that is to be waited for until it is asked again.
 SLOW_TO_STOP = {
-    "reconciler.daemon.DRAIN_TIMEOUT": 600,
-    "reconciler.daemon.STOP_TIMEOUT": 600,
-    "reconciler.stopping.GIVE_UP": 600,
-    "reconciler.recorded.GIVE_UP": 600,
+    "reconciler.daemon.loop.DRAIN_TIMEOUT": 600,
+    "reconciler.daemon.loop.STOP_TIMEOUT": 600,
+    "reconciler.host.cancellation.GIVE_UP": 600,
+    "reconciler.passes.lifecycle.GIVE_UP": 600,
     **PATIENT,
 }
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import daemon
-from tests.acceptance.stage import Stage
 from tests.conftest import Database
-from tests.polling import eventually
-from tests.world import World
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import daemon
+from tests.support.commands.stage import Stage
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 OPEN = 30
 

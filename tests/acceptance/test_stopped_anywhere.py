@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from temporalio.client import Client
 
-from tests.acceptance.command import Command, Result
-from tests.acceptance.forker import STOPPED
-from tests.acceptance.stage import OLD, Stage
 from tests.conftest import Database
-from tests.ports import free_port
-from tests.properties import examples
+from tests.support.commands.command import Command, Result
+from tests.support.commands.forker import STOPPED
+from tests.support.commands.stage import OLD, Stage
+from tests.support.properties import examples
+from tests.support.servers.ports import free_port
 
 NUMBERS = st.sampled_from([signal.SIGTERM, signal.SIGINT]).map(int)
 #: A pass here takes some 300 steps of its event loop, and a hundred thousand calls.

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from tests.acceptance.command import Command, Result
-from tests.acceptance.stage import Stage
 from tests.conftest import Database
-from tests.hostile import STORABLE, unseen
-from tests.polling import eventually
+from tests.support.commands.command import Command, Result
+from tests.support.commands.stage import Stage
+from tests.support.hostile import STORABLE, unseen
+from tests.support.polling import eventually
 
 
 @dataclass(frozen=True)

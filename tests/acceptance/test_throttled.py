@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reconciler.demo.servers import temporal_server
-from tests.acceptance.command import Command
 from tests.conftest import Database
+from tests.support.commands.command import Command
 
 
 async def test_an_overloaded_server_ends_the_pass_in_one_line(

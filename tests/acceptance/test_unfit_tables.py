@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import HURRIED, daemon
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableMapping
 from tests.conftest import Database, opened, with_user
-from tests.polling import eventually
-from tests.standby import primary_and_replica
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import HURRIED, daemon
+from tests.support.polling import eventually
+from tests.support.servers.standby import primary_and_replica
 
 UNFIT = {
     "a wrong column": (

@@ -10,13 +10,13 @@ import pytest
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Missing, Open, RunRow
-from reconciler.errors import TemporalUnusable
-from reconciler.ports import Probe
-from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.namespaces import NamespacesProbe
-from reconciler.temporal.rpc import Rpc
-from tests.fakes import ScriptedProbe
+from reconciler.core.ports import Probe
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.observe.namespaces import NamespacesProbe
+from tests.support.fakes import ScriptedProbe
 
 OPEN = f"open-{uuid4().hex}"
 #: When the row of every test was created: a workflow may start up to an hour later.

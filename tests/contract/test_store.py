@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.model import RowId, RunRow, Unknown
+from reconciler.core.ports import Ending, Store, Written
 from reconciler.core.report import PassReport
-from reconciler.ports import Ending, Store, Written
-from reconciler.postgres.store import PostgresStore
+from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
-from tests.factories import NOW, outcome, start
-from tests.fakes import MemoryStore
+from tests.support.factories import NOW, outcome, start
+from tests.support.fakes import MemoryStore
 
 PASS_ID = str(uuid4())
 

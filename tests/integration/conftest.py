@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.worker import report, writer
-from tests.polling import PATIENCE
+from tests.support.polling import PATIENCE
 
 
 @pytest.fixture(autouse=True)

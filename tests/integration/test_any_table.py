@@ -19,21 +19,21 @@ import pytest
 from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowHandle
 
-from reconciler import journal
-from reconciler.app import open_app
-from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.app import undo as journal
+from reconciler.app.apply_plan import run_plan
+from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
+from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
-from reconciler.plan.model import from_line
-from reconciler.planned import run_plan
-from reconciler.ports import Observer
-from reconciler.postgres.migrate import migrate
+from reconciler.plan.format import from_line
+from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.writer import RowWriter
-from tests.acceptance.stage import Stage
 from tests.conftest import Database
+from tests.support.commands.stage import Stage
 
 #: A row's columns, as they are made and as they are mapped.
 COLUMNS = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
 from reconciler.settings.model import Settings
 from tests.conftest import Database
-from tests.world import World
+from tests.support.temporal.world import World
 
 
 async def test_a_column_that_is_changed_between_two_passes(

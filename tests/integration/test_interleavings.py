@@ -29,15 +29,15 @@ from reconciler.core.model import (
     RunRow,
     Unknown,
 )
-from reconciler.options import PassOptions
-from reconciler.ports import Ending, Written
-from reconciler.postgres.store import PostgresStore
-from reconciler.reconcile import run_pass
+from reconciler.core.options import PassOptions
+from reconciler.core.ports import Ending, Written
+from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database, opened
-from tests.factories import RETENTION, policy
-from tests.lending import Lending
-from tests.polling import deadline, eventually
-from tests.properties import examples
+from tests.support.factories import RETENTION, policy
+from tests.support.polling import deadline, eventually
+from tests.support.properties import examples
+from tests.support.servers.lending import Lending
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 # A pass takes about six steps, so they are drawn by the handful.

@@ -9,19 +9,19 @@ from uuid import UUID
 import pytest
 from temporalio.client import Client
 
-from reconciler import journal
-from reconciler.app import open_app
-from reconciler.backfill import Request, run_backfill
+from reconciler.app import undo as journal
+from reconciler.app.apply_plan import run_plan
+from reconciler.app.backfill import Request, run_backfill
+from reconciler.app.wiring import open_app
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.report import PassReport
-from reconciler.errors import DatabaseUnfit
-from reconciler.planned import run_plan
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
-from tests.acceptance.stage import Stage
 from tests.conftest import Database
 from tests.integration.test_any_table import Desk, once
+from tests.support.commands.stage import Stage
 
 #: Types whose keys can be written down, and keys at the edges of each.
 NOTED = {

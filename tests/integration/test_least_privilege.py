@@ -17,29 +17,29 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from temporalio.client import Client
 
-from reconciler import journal
-from reconciler.app import open_app
-from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.app import undo as journal
+from reconciler.app.apply_plan import run_plan
+from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.ports import Observer
 from reconciler.core.report import PassOutcome, PassReport
-from reconciler.daemon import MODE, Loop
-from reconciler.errors import DatabaseUnfit
-from reconciler.health import Health
-from reconciler.metrics.passes import PassMetrics
-from reconciler.metrics.sdk import SdkMetrics
-from reconciler.metrics.state import State
-from reconciler.planned import run_plan
-from reconciler.ports import Observer
-from reconciler.postgres.engine import using_engine
-from reconciler.postgres.mapping import map_table
-from reconciler.postgres.own_schema import check_own_schema
-from reconciler.postgres.tables import TableMapping
-from reconciler.schedule import Every
+from reconciler.daemon.health import Health
+from reconciler.daemon.loop import MODE, Loop
+from reconciler.daemon.schedule import Every
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.journal.schema_check import check_own_schema
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import map_table
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
-from tests.acceptance.stage import Stage
+from reconciler.web.metrics.passes import PassMetrics
+from reconciler.web.metrics.sdk import SdkMetrics
+from reconciler.web.metrics.state import State
 from tests.conftest import Database, with_user
-from tests.polling import eventually
+from tests.support.commands.stage import Stage
+from tests.support.polling import eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
 #: The role's name in there.

@@ -10,15 +10,15 @@ import pytest
 import structlog
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
+from reconciler.core.options import PassOptions
 from reconciler.core.verdict import MissingPolicy
 from reconciler.core.window import Window
-from reconciler.options import PassOptions
-from reconciler.pass_log import PassLog
-from reconciler.postgres.store import PostgresStore
-from reconciler.reconcile import run_pass
+from reconciler.passes.log import PassLog
+from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
-from tests.factories import RETENTION, policy
-from tests.fakes import ScriptedProbe
+from tests.support.factories import RETENTION, policy
+from tests.support.fakes import ScriptedProbe
 
 ROWS = 20_000
 NOW = datetime.now(UTC)

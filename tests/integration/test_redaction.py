@@ -11,13 +11,13 @@ from rich.console import Console
 from structlog.testing import capture_logs
 from temporalio.testing import ActivityEnvironment
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
 from reconciler.console.explain import describe_observation, print_explanations
 from reconciler.core.model import OldValues
 from reconciler.settings.model import Settings
 from reconciler.worker import status_activity
 from tests.conftest import Database
-from tests.world import World
+from tests.support.temporal.world import World
 
 ADA = "ada@example.org"
 HIDDEN = "OrderFailed: no account of [redacted]"

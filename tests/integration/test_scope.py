@@ -11,21 +11,21 @@ from uuid import UUID
 
 import pytest
 
-from reconciler import journal
+from reconciler.app import undo as journal
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.options import PassOptions
 from reconciler.core.report import PassReport
 from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
-from reconciler.errors import ConfigurationError
-from reconciler.options import PassOptions
-from reconciler.postgres.bookkeeping import OwnSchema
-from reconciler.postgres.engine import using_engine
-from reconciler.postgres.mapping import MappedTable, map_table
-from reconciler.reconcile import run_pass
+from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.journal.bookkeeping import OwnSchema
+from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from tests.conftest import Database
-from tests.factories import closed, policy
-from tests.fakes import ScriptedProbe
+from tests.support.factories import closed, policy
+from tests.support.fakes import ScriptedProbe
 
 MINUTE = timedelta(minutes=1)
 TABLE = "workflow_executions"

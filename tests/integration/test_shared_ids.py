@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.app import open_app
-from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.app.apply_plan import run_plan
+from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
+from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.core.window import Moment
-from reconciler.planned import run_plan
-from reconciler.ports import Observer
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
-from reconciler.temporal.info import to_datetime
+from reconciler.temporal.client.execution_info import to_datetime
 from tests.conftest import Database
-from tests.world import World
+from tests.support.temporal.world import World
 
 TICK = timedelta(milliseconds=1)
 

@@ -20,20 +20,20 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.client import Client
 
-from reconciler.app import open_app
-from reconciler.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.undo import open_journal, undo
+from reconciler.app.wiring import open_app
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
-from reconciler.errors import DatabaseUnusable
-from reconciler.journal import open_journal, undo
-from reconciler.ports import Observer
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping, TableNames
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableMapping, TableNames
 from reconciler.settings.model import Settings
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.writer import RowWriter
-from tests.acceptance.stage import Stage
 from tests.conftest import Database
-from tests.pooler import Pooler, pooler
+from tests.support.commands.stage import Stage
+from tests.support.servers.pooler import Pooler, pooler
 
 ROWS = 30
 #: What a session may leave behind. Whoever leaves the search path about must name schemas.
@@ -226,7 +226,7 @@ async def test_several_migrations_at_once(empty_database: Database) -> None:
 async def test_a_migration_that_would_wait_for_itself_is_refused(
     empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.postgres.migrate.SECOND_CONNECTION_TIMEOUT", 0.2)
+    monkeypatch.setattr("reconciler.postgres.migrate.upgrade.SECOND_CONNECTION_TIMEOUT", 0.2)
     async with pooler(empty_database.url, size=1) as here:
         with pytest.raises(
             DatabaseUnusable, match=r"the second was not .* default_pool_size"

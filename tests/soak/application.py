@@ -18,7 +18,7 @@ import asyncpg
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from tests.world import World
+from tests.support.temporal.world import World
 
 #: What becomes of a workflow, and how often.
 FATES = {"complete": 4, "fail": 3, "time out": 2, "be terminated": 3, "wait": 1}

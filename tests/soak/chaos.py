@@ -14,10 +14,10 @@ from datetime import timedelta
 
 import psutil
 
-from tests.acceptance.command import Command
-from tests.acceptance.daemon import Daemon, daemon
-from tests.host_clock import HostClock
-from tests.restartable import RestartablePostgres, RestartableTemporal
+from tests.support.commands.command import Command
+from tests.support.commands.daemon import Daemon, daemon
+from tests.support.commands.host_clock import HostClock
+from tests.support.servers.restartable import RestartablePostgres, RestartableTemporal
 
 #: Seconds between two blows, and that a server stays away.
 PAUSE = (2.0, 6.0)

@@ -21,21 +21,21 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, CloseStatus, Open, RunRow
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping
-from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.probe import TemporalProbe
-from reconciler.temporal.rpc import Rpc
-from reconciler.temporal.runtime import quiet_runtime
-from tests.acceptance.command import Command
-from tests.dynamic_config import DYNAMIC_CONFIG
-from tests.host_clock import host_clock, needs_faketime
-from tests.polling import eventually
-from tests.restartable import restartable_postgres, restartable_temporal
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableMapping
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.client.runtime import quiet_runtime
+from reconciler.temporal.observe.probe import TemporalProbe
 from tests.soak.application import OWN_MARK, Application
 from tests.soak.chaos import Chaos, Replica
 from tests.soak.triggers import CAUSE, INSTALL, is_refused
-from tests.workflows import Scripted, charge
+from tests.support.commands.command import Command
+from tests.support.commands.host_clock import host_clock, needs_faketime
+from tests.support.polling import eventually
+from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
+from tests.support.servers.restartable import restartable_postgres, restartable_temporal
+from tests.support.temporal.workflows import Scripted, charge
 
 SECONDS = float(os.environ.get("RECONCILER_TEST_SOAK_SECONDS", "180"))
 SEED = int(os.environ.get("RECONCILER_TEST_SOAK_SEED", "4"))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, registry
 
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
-from reconciler.postgres.tables import TableMapping, default_columns
+from reconciler.postgres.schema import TableMapping, default_columns
 from tests.unit.worker.test_light import modules_after
 
 INDEX = "reconciler_workflow_executions_running"
@@ -104,7 +104,7 @@ def test_a_model_without_a_key_is_told_so_by_sqlalchemy() -> None:
 def test_it_needs_sqlalchemy_and_nothing_else() -> None:
     heavy = {
         "asyncpg", "temporalio", "alembic", "pydantic", "pydantic_settings", "structlog",
-        "reconciler.settings", "reconciler.postgres.engine",
+        "reconciler.settings", "reconciler.postgres.connection.engine",
     }  # fmt: skip
 
     loaded = modules_after("import reconciler.models")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from reconciler.daemon import DRAIN_TIMEOUT, STOP_TIMEOUT
-from reconciler.keeper import (
+from reconciler.app.lease import (
     CLAIM_AGAIN,
     CLAIM_EVERY,
     CLAIM_TIMEOUT,
@@ -13,8 +12,9 @@ from reconciler.keeper import (
     MARGIN,
     RELEASE_TIMEOUT,
 )
-from reconciler.postgres import engine
-from reconciler.temporal import calls, connect
+from reconciler.daemon.loop import DRAIN_TIMEOUT, STOP_TIMEOUT
+from reconciler.postgres.connection import engine
+from reconciler.temporal.client import calls, connect
 from reconciler.worker import report, writer
 
 

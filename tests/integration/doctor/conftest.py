@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
+from reconciler.core.errors import ReconcilerError
 from reconciler.doctor.examine import examine
 from reconciler.doctor.findings import Examination, Finding, Level
-from reconciler.errors import ReconcilerError
 from reconciler.settings.model import Settings
 from tests.conftest import Database, with_user
-from tests.polling import PATIENCE
+from tests.support.polling import PATIENCE
 
 Found = dict[str, Finding]
 CONNECT = "cannot connect to the database: "
@@ -104,10 +104,10 @@ def patient(
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     # How fast the servers answer is not what is wrong with them.
-    monkeypatch.setattr("reconciler.doctor.checks.CHECK_TIMEOUT", PATIENCE)
+    monkeypatch.setattr("reconciler.doctor.runner.CHECK_TIMEOUT", PATIENCE)
     monkeypatch.setattr("reconciler.doctor.examine.STATEMENT_TIMEOUT", 1000 * PATIENCE)
-    monkeypatch.setattr("reconciler.doctor.judge.SLOW", timedelta(minutes=1))
-    monkeypatch.setattr("reconciler.doctor.database.POOLER_PATIENCE", PATIENCE)
+    monkeypatch.setattr("reconciler.doctor.rules.connection.SLOW", timedelta(minutes=1))
+    monkeypatch.setattr("reconciler.doctor.checks.database.POOLER_PATIENCE", PATIENCE)
     return Patient(database, {"target_host": temporal_address, "namespace": "default"})
 
 

@@ -13,7 +13,7 @@ import pytest
 from reconciler.doctor.findings import Level
 from reconciler.settings.table import Statuses
 from tests.integration.doctor.conftest import Patient, assert_found, levels
-from tests.silent import silent_server
+from tests.support.network.silent import silent_server
 
 SECRET = "s3cret"
 #: What is said of the database's side, and of Temporal's.
@@ -80,8 +80,10 @@ async def test_both_sides_that_are_down_are_both_told(patient: Patient) -> None:
 async def test_servers_that_are_silent_are_given_up_at_the_same_time(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.postgres.engine.CONNECT_TIMEOUT", 0.5)
-    monkeypatch.setattr("reconciler.temporal.connect.CONNECT_TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr("reconciler.postgres.connection.engine.CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(
+        "reconciler.temporal.client.connect.CONNECT_TIMEOUT", timedelta(seconds=0.5)
+    )
     async with silent_server() as silent:
         patient.settings["database_url"] = f"postgresql://app@127.0.0.1:{silent.port}/app"
         patient.temporal["target_host"] = f"127.0.0.1:{silent.port}"

@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.doctor.database import DatabaseChecks
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.doctor.checks.database import DatabaseChecks
 from reconciler.doctor.findings import Level
-from reconciler.errors import DatabaseUnusable
-from reconciler.postgres.engine import translated
-from reconciler.postgres.lease import Lease
-from reconciler.postgres.page_plan import IndexState, plan_page
+from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.diagnose.page_plan import IndexState, plan_page
+from reconciler.postgres.journal.lease import Lease
 from reconciler.settings.model import Settings
 from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient
-from tests.integration.postgres.past import pass_over
-from tests.world import World
+from tests.support.tables.past import pass_over
+from tests.support.temporal.world import World
 
 CHECKS = [
     *("database", "pooler", "clock", "table", "privileges", "index", "schema", "lease", "passes"),

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.doctor.findings import Finding, Level
-from reconciler.postgres.lease import Lease
-from reconciler.postgres.sample import NamespaceRows, rows_by_namespace
-from reconciler.postgres.tables import TableNames
+from reconciler.postgres.diagnose.sample import NamespaceRows, rows_by_namespace
+from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.schema import TableNames
 from reconciler.settings.table import Columns
 from tests.integration.doctor.conftest import Patient
-from tests.integration.postgres.past import pass_over
-from tests.world import World
+from tests.support.tables.past import pass_over
+from tests.support.temporal.world import World
 
 OTHER = "temporal-system"
 DAY = timedelta(days=1)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.doctor.findings import Level
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import TableMapping, TableNames
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import TableMapping, TableNames
 from reconciler.settings.table import Columns
-from tests.certificates import Authority
 from tests.integration.doctor.conftest import Patient
-from tests.integration.postgres.shapes import SHAPES
-from tests.integration.postgres.tls import kinds, tls_server
-from tests.pooler import KINDS, pooler
+from tests.support.network.certificates import Authority
+from tests.support.network.postgres_tls import kinds, tls_server
+from tests.support.servers.pooler import KINDS, pooler
+from tests.support.tables.shapes import SHAPES
 
 OURS = ("schema", "lease", "passes")
 

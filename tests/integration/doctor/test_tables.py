@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 
 from reconciler.doctor.findings import Level
-from reconciler.postgres.engine import using_engine
-from reconciler.postgres.migrate import migrate
-from reconciler.postgres.tables import RowFilter, TableMapping
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.schema import RowFilter, TableMapping
 from reconciler.settings.table import Columns
 from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient
-from tests.standby import primary_and_replica
+from tests.support.servers.standby import primary_and_replica
 
 #: What has nothing to do with the columns, and is looked at whatever is wrong with them.
 OTHERS = ("database", "pooler", "clock", "schema", "lease", "passes", "temporal", "namespace")

@@ -9,11 +9,11 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
 from temporalio.client import Client
 
 from reconciler.doctor.findings import Finding, Level
-from reconciler.postgres.lease import Lease
-from tests.frontend import frontend
+from reconciler.postgres.journal.lease import Lease
 from tests.integration.doctor.conftest import Patient, assert_found, levels
-from tests.integration.postgres.past import pass_over
-from tests.world import World
+from tests.support.network.frontend import frontend
+from tests.support.tables.past import pass_over
+from tests.support.temporal.world import World
 
 
 async def test_an_outcome_that_is_about_to_be_lost(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import TemporalUnfit
-from reconciler.temporal.codes import NotFound
-from reconciler.temporal.config import load_config
-from reconciler.temporal.connect import connect
-from tests.gateway import gateway
+from reconciler.core.errors import TemporalUnfit
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.client.error_codes import NotFound
+from reconciler.temporal.config.load import load_config
+from tests.support.network.gateway import gateway
 
 
 async def test_a_key_is_sent_with_each_call(temporal_address: str) -> None:

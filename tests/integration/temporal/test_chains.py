@@ -13,11 +13,11 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Open, RunRow, Unknown
-from reconciler.temporal import probe as probe_module
-from reconciler.temporal.info import to_datetime
-from reconciler.temporal.probe import TemporalProbe
-from tests.polling import eventually
-from tests.world import World
+from reconciler.temporal.client.execution_info import to_datetime
+from reconciler.temporal.observe import probe as probe_module
+from reconciler.temporal.observe.probe import TemporalProbe
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 THRICE = RetryPolicy(
     maximum_attempts=3, initial_interval=timedelta(milliseconds=100), backoff_coefficient=1

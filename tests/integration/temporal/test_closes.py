@@ -10,8 +10,8 @@ from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle
 
 from reconciler.core.model import Closed, CloseStatus, Open
-from tests.polling import eventually
-from tests.world import World
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 
 async def expect(

@@ -14,13 +14,13 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
 from reconciler.core.model import Closed
 from reconciler.settings.model import Settings
-from tests.codecs import Sealed, Server, sealing
 from tests.conftest import Database
-from tests.workflows import Scripted, charge
-from tests.world import World
+from tests.support.network.codecs import Sealed, Server, sealing
+from tests.support.temporal.workflows import Scripted, charge
+from tests.support.temporal.world import World
 
 IN_CHILD = (
     "child workflow Scripted [{id}/child] failed: "
@@ -100,14 +100,14 @@ async def test_without_a_codec_names_and_types_are_told(passes: Passes) -> None:
 
 
 async def test_with_the_data_converter(passes: Passes) -> None:
-    assert await passes.text(data_converter="tests.codecs:sealing") == passes.clear
+    assert await passes.text(data_converter="tests.support.network.codecs:sealing") == passes.clear
 
 
 async def test_with_another_key(
     passes: Passes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = "other_" + uuid4().hex
-    source = "from tests.codecs import *\nconverter = sealing(Sealed('another'))\n"
+    source = "from tests.support.network.codecs import *\nconverter = sealing(Sealed('another'))\n"
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -152,7 +152,9 @@ async def test_with_a_codec_server_that_is_down(passes: Passes) -> None:
 
 
 async def test_what_is_redacted_is_found_in_what_was_decoded(passes: Passes) -> None:
-    text = await passes.text(data_converter="tests.codecs:sealing", redact=["money"])
+    text = await passes.text(
+        data_converter="tests.support.network.codecs:sealing", redact=["money"]
+    )
 
     assert text == passes.in_child("no [redacted]")
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.errors import TemporalUnfit, TemporalUnusable
-from reconciler.temporal.config import load_config
-from reconciler.temporal.connect import connect
-from tests.http_proxy import http_proxy
-from tests.silent import silent_server
+from reconciler.core.errors import TemporalUnfit, TemporalUnusable
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.config.load import load_config
+from tests.support.network.http_proxy import http_proxy
+from tests.support.network.silent import silent_server
 
 
 async def reach(temporal: str, proxy: str) -> str:
@@ -84,7 +84,9 @@ async def test_that_is_no_proxy_is_named(temporal_address: str) -> None:
 async def test_a_silent_server_behind_it_is_told_with_the_way_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("reconciler.temporal.connect.CONNECT_TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr(
+        "reconciler.temporal.client.connect.CONNECT_TIMEOUT", timedelta(seconds=0.5)
+    )
 
     async with silent_server() as silent, http_proxy() as proxy:
         address = f"127.0.0.1:{silent.port}"

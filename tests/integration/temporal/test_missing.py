@@ -14,15 +14,15 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from reconciler.core.errors import ConfigurationError, TemporalUnusable
 from reconciler.core.model import Missing, Open, RunRow, Unknown
-from reconciler.errors import ConfigurationError, TemporalUnusable
-from reconciler.temporal.connect import connect
-from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.probe import TemporalProbe
-from reconciler.temporal.rpc import Rpc
-from tests.polling import eventually
-from tests.silent import silent_server
-from tests.world import START_DELAY, World
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.observe.probe import TemporalProbe
+from tests.support.network.silent import silent_server
+from tests.support.polling import eventually
+from tests.support.temporal.world import START_DELAY, World
 
 EARLIER = datetime.now(UTC) - timedelta(hours=1)
 RETENTION = timedelta(seconds=4)
@@ -179,7 +179,9 @@ class TestConnect:
             await connect({"target_host": "h:99999"}, 100)
 
     async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("reconciler.temporal.connect.CONNECT_TIMEOUT", timedelta(seconds=1))
+        monkeypatch.setattr(
+            "reconciler.temporal.client.connect.CONNECT_TIMEOUT", timedelta(seconds=1)
+        )
 
         async with silent_server() as silent:
             with pytest.raises(TemporalUnusable, match="did not answer within 1 s"):

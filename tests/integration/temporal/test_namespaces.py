@@ -12,16 +12,16 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from reconciler.core.model import LeaveReason, RunRow
+from reconciler.core.options import PassOptions
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy
-from reconciler.options import PassOptions
-from reconciler.reconcile import run_pass
-from reconciler.temporal.limiter import RateLimiter
-from reconciler.temporal.namespaces import NamespacesProbe
-from reconciler.temporal.rpc import Rpc
-from tests.factories import policy
-from tests.fakes import MemoryStore
-from tests.polling import eventually
+from reconciler.passes.reconcile import run_pass
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.observe.namespaces import NamespacesProbe
+from tests.support.factories import policy
+from tests.support.fakes import MemoryStore
+from tests.support.polling import eventually
 
 #: Past the retention of the default namespace, and within that of the other.
 AGE = timedelta(days=10)

@@ -17,22 +17,22 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from reconciler.app import App, open_app
+from reconciler.app.wiring import App, open_app
+from reconciler.core.errors import TemporalUnusable
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.window import EVERY
 from reconciler.demo.servers import temporal_server
-from reconciler.errors import TemporalUnusable
 from reconciler.settings.model import Settings
-from reconciler.temporal.codes import NotFound
-from reconciler.temporal.config import load_config
-from reconciler.temporal.connect import connect
-from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.client.error_codes import NotFound
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.config.load import load_config
 from tests.conftest import Database
-from tests.dynamic_config import NEVER_BUSY
-from tests.gateway import gateway
-from tests.polling import eventually
-from tests.workflows import Scripted
-from tests.world import World
+from tests.support.network.gateway import gateway
+from tests.support.polling import eventually
+from tests.support.servers.dynamic_config import NEVER_BUSY
+from tests.support.temporal.workflows import Scripted
+from tests.support.temporal.world import World
 
 #: Calls per second that the server takes in a namespace, and twice that at once.
 QUOTA = 10

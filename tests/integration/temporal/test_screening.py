@@ -18,15 +18,15 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 
-from reconciler.app import App, open_app
+from reconciler.app.wiring import App, open_app
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.settings.model import Settings
-from reconciler.temporal import connect as connect_module
-from reconciler.temporal.limiter import RateLimiter
+from reconciler.temporal.client import connect as connect_module
+from reconciler.temporal.client.rate_limiter import RateLimiter
 from tests.conftest import Database
-from tests.gateway import gateway
-from tests.polling import eventually
-from tests.world import World
+from tests.support.network.gateway import gateway
+from tests.support.polling import eventually
+from tests.support.temporal.world import World
 
 PLAIN = ["order/17", "a b", "é ☃ 日本", "percent%_", "(paren)", "x" * 900]
 #: Stores read these in different ways, so nobody asks.

@@ -17,14 +17,14 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryResponse
 
 from reconciler.core.model import RunRow
+from reconciler.core.options import PassOptions
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy, Policy
-from reconciler.options import PassOptions
-from reconciler.reconcile import run_pass
-from reconciler.temporal.connect import connect
-from reconciler.temporal.namespaces import NamespacesProbe
-from tests.fakes import MemoryStore
-from tests.frontend import Answer, Frontend, described, frontend
+from reconciler.passes.reconcile import run_pass
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.observe.namespaces import NamespacesProbe
+from tests.support.fakes import MemoryStore
+from tests.support.network.frontend import Answer, Frontend, described, frontend
 
 FAILED = Status.WORKFLOW_EXECUTION_STATUS_FAILED
 CLOSED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC)

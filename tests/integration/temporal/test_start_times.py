@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.errors import TemporalUnusable
-from reconciler.temporal.info import to_datetime
-from reconciler.temporal.server import start_times
-from tests.world import World
+from reconciler.core.errors import TemporalUnusable
+from reconciler.temporal.client.execution_info import to_datetime
+from reconciler.temporal.client.server import start_times
+from tests.support.temporal.world import World
 
 
 async def test_the_start_is_that_of_the_rows_own_run(world: World) -> None:

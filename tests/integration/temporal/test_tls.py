@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from reconciler.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
-from reconciler.temporal.config import load_config
-from reconciler.temporal.connect import connect
-from tests.certificates import Authority, Certificate
-from tests.proxy import proxy
-from tests.tls import tls_proxy
+from reconciler.core.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.config.load import load_config
+from tests.support.network.certificates import Authority, Certificate
+from tests.support.network.proxy import proxy
+from tests.support.network.tls import tls_proxy
 
 
 @dataclass(frozen=True)

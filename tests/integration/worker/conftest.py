@@ -20,9 +20,9 @@ from reconciler.core.model import Closed, RunRow
 from reconciler.worker import ReconcilerPlugin, writer
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
-from tests.polling import PATIENCE, eventually
-from tests.workflows import Scripted, Typed, charge
-from tests.world import World
+from tests.support.polling import PATIENCE, eventually
+from tests.support.temporal.workflows import Scripted, Typed, charge
+from tests.support.temporal.world import World
 
 
 @dataclass

@@ -17,12 +17,12 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from reconciler.postgres.engine import open_engine
+from reconciler.postgres.connection.engine import open_engine
 from reconciler.worker import status_activity, writer
 from reconciler.worker.activity import StatusActivity
 from tests.conftest import Database
 from tests.integration.worker.conftest import locked_rows
-from tests.silent import silent_server
+from tests.support.network.silent import silent_server
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from reconciler.errors import DatabaseUnfit
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database

@@ -12,12 +12,12 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.testing import ActivityEnvironment
 
-from reconciler.postgres.write import SLACK
-from reconciler.temporal.info import to_datetime
+from reconciler.postgres.rows.write import SLACK
+from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import status_activity
 from reconciler.worker.argument import Argument
 from tests.integration.worker.conftest import Site
-from tests.polling import eventually
+from tests.support.polling import eventually
 
 
 async def started(site: Site, run_id: str | None = None) -> datetime:

@@ -20,11 +20,11 @@ from temporalio.worker import (
 from temporalio.worker import Interceptor as WorkerInterceptor
 
 from reconciler.core.model import Closed, CloseStatus
-from reconciler.postgres.engine import open_engine
-from reconciler.temporal.info import to_datetime
+from reconciler.postgres.connection.engine import open_engine
+from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import ReconcilerPlugin, report, writer
 from tests.integration.worker.conftest import Site, locked_rows, waiting
-from tests.polling import PATIENCE, eventually
+from tests.support.polling import PATIENCE, eventually
 
 ENDS = [
     pytest.param("complete", CloseStatus.COMPLETED, id="completed"),

@@ -11,15 +11,15 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
 from reconciler.settings.model import Settings
 from reconciler.worker import ReconcilerPlugin
-from tests.codecs import Server, sealing
 from tests.conftest import Database
 from tests.integration.worker.conftest import Site
-from tests.workflows import Scripted
+from tests.support.network.codecs import Server, sealing
+from tests.support.temporal.workflows import Scripted
 
-DECODING = {"data_converter": "tests.codecs:sealing"}
+DECODING = {"data_converter": "tests.support.network.codecs:sealing"}
 CHARGE = "activity charge failed (maximum attempts reached): PaymentDeclined: "
 LONG_AND_DIRTY = "line one\nline two\x00\t" + "ä" * 5000
 

@@ -10,9 +10,9 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 
 from reconciler.core.model import CloseStatus, Open
-from reconciler.temporal.info import to_datetime
+from reconciler.temporal.client.execution_info import to_datetime
 from tests.integration.worker.conftest import Site
-from tests.polling import eventually
+from tests.support.polling import eventually
 
 #: With a cache of none a workflow is evicted after each task, and replayed for the next.
 CACHES = [pytest.param(1000, id="cached"), pytest.param(0, id="evicted")]

@@ -29,11 +29,11 @@ from temporalio.worker import (
 )
 
 from reconciler.core.model import CloseStatus
-from reconciler.temporal.info import to_datetime
+from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import ReconcilerPlugin
 from tests.integration.worker.conftest import Site, locked_rows, waiting
-from tests.integration.worker.results import Results
-from tests.polling import eventually
+from tests.support.polling import eventually
+from tests.support.worker.results import Results
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 

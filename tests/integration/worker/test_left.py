@@ -17,8 +17,8 @@ from reconciler.demo.servers import temporal_server
 from reconciler.worker import ReconcilerPlugin, ending
 from tests.conftest import Database
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.odd import WORKFLOWS
-from tests.polling import eventually
+from tests.support.polling import eventually
+from tests.support.worker.odd import WORKFLOWS
 
 HANDLERS = [
     "WithSignal",

@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from reconciler.errors import DatabaseUnusable
+from reconciler.core.errors import DatabaseUnusable
 from reconciler.worker import writer
 from reconciler.worker.own_row import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.integration.test_through_a_pooler import AS_DOCUMENTED
-from tests.polling import eventually
-from tests.pooler import pooler
+from tests.support.polling import eventually
+from tests.support.servers.pooler import pooler
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Whose engine it is.

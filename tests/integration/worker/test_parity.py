@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from reconciler.app import open_app
+from reconciler.app.wiring import open_app
 from reconciler.core.model import Closed
 from reconciler.settings.model import Settings
-from reconciler.temporal.info import to_datetime
+from reconciler.temporal.client.execution_info import to_datetime
 from tests.integration.worker.conftest import Site
 
 LONG_AND_DIRTY = "line one\nline two\x00\t" + "ä" * 5000

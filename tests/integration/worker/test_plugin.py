@@ -32,12 +32,14 @@ from temporalio.worker import (
 )
 
 from reconciler.core.model import Closed, CloseStatus
-from reconciler.postgres.engine import open_engine
+from reconciler.postgres.connection.engine import open_engine
 from reconciler.worker import ReconcilerPlugin, status_activity
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.workflows import (
+from tests.support.polling import eventually
+from tests.support.temporal.workflows import Scripted, charge
+from tests.support.worker.workflows import (
     ELSEWHERE,
     Argument,
     ByHand,
@@ -47,8 +49,6 @@ from tests.integration.worker.workflows import (
     Elsewhere,
     Signing,
 )
-from tests.polling import eventually
-from tests.workflows import Scripted, charge
 
 
 class TestSelection:

@@ -14,8 +14,8 @@ from temporalio.worker import Replayer
 from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, ending, kept, report
 from tests.integration.worker.conftest import Site, locked_rows, waiting
-from tests.polling import eventually
-from tests.workflows import Scripted, Typed
+from tests.support.polling import eventually
+from tests.support.temporal.workflows import Scripted, Typed
 
 SCRIPTS = ["complete", "fail", "fail in an activity", "fail in a child", "wait", "continue once"]
 

@@ -22,9 +22,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, status_activity
 from reconciler.worker.seal import ENDED
-from tests.histories.workflows import WORKFLOWS, pack
 from tests.integration.worker.conftest import Site, locked_rows, waiting
-from tests.polling import eventually
+from tests.support.histories.workflows import WORKFLOWS, pack
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 Handle = WorkflowHandle[Any, Any]

@@ -21,9 +21,9 @@ from temporalio.converter import (
 
 from reconciler.worker import ReconcilerPlugin, status_activity
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.iterators import WORKFLOWS
 from tests.integration.worker.test_kept import Looking, Plain, Salted
-from tests.polling import eventually
+from tests.support.polling import eventually
+from tests.support.worker.iterators import WORKFLOWS
 
 KINDS = ["generator", "map", "zip", "nested"]
 

@@ -11,10 +11,10 @@ from reconciler.cli import main
 from reconciler.cli.base import ABORTED, conclude, refuse
 from reconciler.cli.main import run
 from reconciler.core.report import PassReport
-from reconciler.interrupt import INTERRUPTED, signals
-from reconciler.streams import StdoutLost
-from tests.factories import NOW
-from tests.hostile import HOSTILE, unseen
+from reconciler.host.signals import INTERRUPTED, signals
+from reconciler.host.streams import StdoutLost
+from tests.support.factories import NOW
+from tests.support.hostile import HOSTILE, unseen
 
 LOST = StdoutLost(28, "No space left on device")
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from reconciler.console.doctor import print_examination
 from reconciler.doctor.findings import Examination, failure, not_checked, ok, warning
-from reconciler.settings.resolved import ResolvedSetting
+from reconciler.settings.display import ResolvedSetting
 
 
 def printed(examination: Examination) -> list[str]:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reconciler.app import Explanation
-from reconciler.backfill import Outlook
+from reconciler.app.backfill import Outlook
+from reconciler.app.wiring import Explanation
 from reconciler.console.doctor import print_examination
 from reconciler.console.explain import print_explanations
 from reconciler.console.journal import ChangeTable, PassTable, print_undo
-from reconciler.console.outlook import print_outlook, print_what_next
+from reconciler.console.preview import print_outlook, print_what_next
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen
 from reconciler.core.model import Closed, CloseStatus, Leave, LeaveReason, Missing, Open, Unknown
@@ -24,12 +24,12 @@ from reconciler.core.report import PassReport
 from reconciler.core.undo import UndoReport
 from reconciler.core.window import Window, WindowCount
 from reconciler.doctor.findings import Examination, Finding, Level
-from reconciler.postgres.journal import Values
-from reconciler.postgres.lookup import StoredRow
-from reconciler.settings.resolved import ResolvedSetting
-from tests.factories import CLOSE_TIME, NOW, finish, row
-from tests.hostile import HOSTILE, unseen
-from tests.unit.test_console_journal import a_change, a_pass
+from reconciler.postgres.journal.reader import Values
+from reconciler.postgres.rows.lookup import StoredRow
+from reconciler.settings.display import ResolvedSetting
+from tests.support.factories import CLOSE_TIME, NOW, finish, row
+from tests.support.hostile import HOSTILE, unseen
+from tests.unit.console.test_journal import a_change, a_pass
 
 Printing = Callable[[Console], None]
 

@@ -14,7 +14,7 @@ from reconciler.console.progress import LINE_EVERY, Lines, Pace, watching
 from reconciler.core.model import LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 
 class Clock:

@@ -7,7 +7,7 @@ from rich.console import Console
 from reconciler.console.report import print_report
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
-from tests.factories import NOW, finish, row
+from tests.support.factories import NOW, finish, row
 
 
 def printed(report: PassReport) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.model import Finish, Leave, LeaveReason, Verdict
 from reconciler.core.progress import Progress, Span, Taken, is_missing, left_for, up_to
-from tests.factories import NOW, finish, row
+from tests.support.factories import NOW, finish, row
 
 DELETED, EXPIRED, OPEN = LeaveReason.DELETED, LeaveReason.EXPIRED, LeaveReason.OPEN
 HOUR = timedelta(hours=1)

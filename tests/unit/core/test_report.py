@@ -8,7 +8,7 @@ from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import Spread
-from tests.factories import NOW, finish, row
+from tests.support.factories import NOW, finish, row
 
 
 def report() -> PassReport:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.model import Finish, Leave, LeaveReason, Missing, Rival, RunRow, Unknown
 from reconciler.core.verdict import MissingPolicy, decide, needs_rivals
-from tests.factories import NOW, RETENTION, closed, policy, row, start
+from tests.support.factories import NOW, RETENTION, closed, policy, row, start
 
 OF = row(run_id=None)
 CLOSED = closed()

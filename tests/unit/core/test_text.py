@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.text import one_line, visible, visible_json
-from tests.hostile import HOSTILE, unseen
+from tests.support.hostile import HOSTILE, unseen
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from reconciler.core.undo import (
     why_kept,
 )
 from reconciler.core.verdict import StatusValues
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 
 @pytest.mark.parametrize(

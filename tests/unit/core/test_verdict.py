@@ -26,7 +26,7 @@ from reconciler.core.verdict import (
     breaker_trips,
     decide,
 )
-from tests.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
+from tests.support.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
 
 GRACE = timedelta(seconds=60)
 TICK = timedelta(microseconds=1)

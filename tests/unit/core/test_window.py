@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.core.window import WindowCount
-from tests.factories import NOW
+from tests.support.factories import NOW
 
 HOUR = timedelta(hours=1)
 

@@ -14,7 +14,7 @@ import yaml
 
 from reconciler import __version__
 from reconciler.cli.main import cli
-from reconciler.interrupt import NUMBERS
+from reconciler.host.signals import NUMBERS
 from reconciler.settings.load import environment_name
 from reconciler.settings.model import Settings
 

@@ -16,11 +16,11 @@ import yaml
 
 from reconciler import __version__
 from reconciler.cli.main import cli
-from reconciler.daemon import STOP_TIMEOUT
-from reconciler.health import CHECK_TIMEOUT
+from reconciler.daemon.health import CHECK_TIMEOUT
+from reconciler.daemon.loop import STOP_TIMEOUT
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
-from reconciler.temporal.config import load_config
+from reconciler.temporal.config.load import load_config
 
 Manifest: TypeAlias = dict[str, Any]
 

@@ -18,10 +18,10 @@ from temporalio.service import RPCStatusCode
 
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassOutcome, PassReport
-from reconciler.metrics.passes import PassMetrics
-from reconciler.metrics.state import State, StateCollector
-from tests.factories import CLOSE_TIME, NOW, outcome, row
-from tests.monitoring import (
+from reconciler.web.metrics.passes import PassMetrics
+from reconciler.web.metrics.state import State, StateCollector
+from tests.support.factories import CLOSE_TIME, NOW, outcome, row
+from tests.support.monitoring import (
     ALERTS,
     DEPLOY,
     Lost,

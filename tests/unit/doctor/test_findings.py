@@ -15,7 +15,7 @@ from reconciler.doctor.findings import (
     refused,
     warning,
 )
-from reconciler.settings.resolved import ResolvedSetting
+from reconciler.settings.display import ResolvedSetting
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.plan.files import VERDICTS, make_plan
+from tests.support.passes.plan_files import VERDICTS, make_plan
 
 
 @pytest.fixture

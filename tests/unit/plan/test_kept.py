@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.model import Leave, LeaveReason, Missing, Verdict
+from reconciler.core.options import PassOptions
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy
-from reconciler.options import PassOptions
+from reconciler.passes.reconcile import run_pass
 from reconciler.plan.write import PlanWriter
-from reconciler.reconcile import run_pass
-from tests.factories import NOW, closed, finish, policy, row
-from tests.fakes import MemoryStore, ScriptedProbe
-from tests.hostile import HOSTILE, unseen
-from tests.unit.plan.files import (
+from tests.support.factories import NOW, closed, finish, policy, row
+from tests.support.fakes import MemoryStore, ScriptedProbe
+from tests.support.hostile import HOSTILE, unseen
+from tests.support.passes.plan_files import (
     HEADER,
     dry_run,
     finishes,

@@ -12,11 +12,18 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.errors import Unusable
-from reconciler.plan.model import MAX_LINE
+from reconciler.core.errors import Unusable
+from reconciler.plan.format import MAX_LINE
 from reconciler.plan.read import Plan
-from tests.factories import finish, row
-from tests.unit.plan.files import HEADER, VERDICTS, finishes, make_plan, read_plan, refused
+from tests.support.factories import finish, row
+from tests.support.passes.plan_files import (
+    HEADER,
+    VERDICTS,
+    finishes,
+    make_plan,
+    read_plan,
+    refused,
+)
 
 
 def batches(plan: Plan, after_line: int = 0, size: int = 2) -> list[list[tuple[int, int]]]:

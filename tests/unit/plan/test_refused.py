@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from reconciler.plan.model import MAX_LINE
-from tests.unit.plan.files import HEADER, VERDICTS, make_plan, refused
+from reconciler.plan.format import MAX_LINE
+from tests.support.passes.plan_files import HEADER, VERDICTS, make_plan, refused
 
 
 def with_header(**fields: Any) -> Callable[[bytes], bytes]:

@@ -20,9 +20,9 @@ from reconciler.core.model import (
     Verdict,
 )
 from reconciler.core.text import one_line
-from reconciler.plan.model import MAX_LINE, from_line, to_line
+from reconciler.plan.format import MAX_LINE, from_line, to_line
 from reconciler.plan.rows import SHOWN, row_from_json, row_to_json
-from tests.factories import finish, row
+from tests.support.factories import finish, row
 
 KEY = UUID("3f1e6e2a-8a53-4b53-9e55-5a1d2b0c9f10")
 OLD = OldValues("running", None, None)

@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import OldValues, RowId
-from reconciler.errors import ConfigurationError, Unusable
 from reconciler.plan.write import PlanWriter
-from tests.factories import NOW
-from tests.unit.plan.files import HEADER, dry_run, finishes, leaves, lines, make_plan, still_running
+from tests.support.factories import NOW
+from tests.support.passes.plan_files import (
+    HEADER,
+    dry_run,
+    finishes,
+    leaves,
+    lines,
+    make_plan,
+    still_running,
+)
 
 
 @pytest.fixture(params=["plan.jsonl", "plan.csv"])

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from reconciler.web import connections
 from reconciler.web import server as server_module
 from reconciler.web.connections import CONNECTIONS, Connection, Crowd, Door, connection_limit
-from tests.polling import eventually
+from tests.support.polling import eventually
 
 LIMIT = 8
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

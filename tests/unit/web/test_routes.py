@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from reconciler.web.routes import METRICS_AGE, READINESS_AGE, Cached, create_web
-from tests.hostile import HOSTILE, unseen
+from tests.support.hostile import HOSTILE, unseen
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.errors import ConfigurationError
+from reconciler.core.errors import ConfigurationError
 from reconciler.settings import load
 from reconciler.settings.table import TableSettings
 

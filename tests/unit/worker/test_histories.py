@@ -11,8 +11,8 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunne
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from reconciler.worker import ReconcilerPlugin
-from tests.histories.storing import stored_histories
-from tests.histories.workflows import WORKFLOWS
+from tests.support.histories.storing import stored_histories
+from tests.support.histories.workflows import WORKFLOWS
 
 HISTORIES = dict(stored_histories())
 #: Ended by a signal's handler during the write, which the plugin has never let happen.

@@ -1,0 +1,122 @@
+"""The wiring of what needs the journal and not Temporal: reading it, and undoing a pass.
+
+The counterpart of `app`, which connects to both sides. Names the concrete adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.app.exclusive import exclusive
+from reconciler.app.lease import this_process
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.undo import UndoReport
+from reconciler.passes.lifecycle import reported
+from reconciler.passes.undo import run_undo
+from reconciler.postgres.connection.clock import DatabaseClock, host_time
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.journal.history import PassHistory
+from reconciler.postgres.journal.lease import Lease, lease_name
+from reconciler.postgres.journal.reader import JournalReader, StoredPass
+from reconciler.postgres.journal.schema_check import check_own_schema, check_readable
+from reconciler.postgres.journal.undo import PostgresUndo
+from reconciler.postgres.schema import passes
+from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.settings.model import Settings
+
+MODE, BACKFILL = "undo", "backfill"
+
+
+@asynccontextmanager
+async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
+    """The journal and the history, to be read; the right to read our schema is enough.
+
+    Raises `ConfigurationError` if there is none, `DatabaseUnusable`.
+    """
+    _check_journal(settings)
+    async with using_engine(settings.dsn()) as engine:
+        await check_readable(engine)
+        yield JournalReader(engine)
+
+
+async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoReport:
+    """Put back what a pass has changed, where the row still is as the pass left it.
+
+    Raises `ConfigurationError` if there is no journal, no such pass, or it was over another table.
+    What makes the database unusable is in the report, before the undo has begun too, and so are
+    requests to stop.
+    """
+    _check_journal(settings)
+    report = UndoReport(str(uuid4()), MODE, dry_run, started_at=host_time())
+    report.undone = str(pass_id)
+    report.asked = {MODE: report.undone}
+    with reported(report):
+        async with using_engine(settings.dsn()) as engine:
+            await _undo(engine, settings, report)
+    return report
+
+
+async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> None:
+    if report.dry_run:
+        await check_readable(engine)
+    else:
+        await check_own_schema(engine, looping=True)  # for the lease
+    report.started_at = await DatabaseClock(engine).read()
+    undone = await find_pass(JournalReader(engine), UUID(report.undone), settings)
+    mapping = settings.table_mapping()
+    table = await map_table(engine, mapping, writing=not report.dry_run, also=mapping.names.written)
+    _check_table(undone, table, settings)
+    report.expected = sum((undone.report or {}).get("written", {}).values())
+    # Nobody is at a backfill while we have its lease.
+    report.unended = undone.finished_at is None and (report.dry_run or undone.mode != BACKFILL)
+    scope, namespace = undone.table or table.scope, undone.namespace or ""
+    history = PassHistory(engine, scope, namespace, settings.status_values())
+    journal = PostgresUndo(engine, table)
+    if report.dry_run:
+        await run_undo(journal, history, report, settings.batch_size)
+        return
+    # The lease of a backfill: it would finish again what is put back beside it.
+    lease = Lease(engine, lease_name(scope, BACKFILL), namespace, this_process())
+    async with exclusive(lease, "a backfill or an undo", report):
+        # A resumed backfill would not visit again the rows that are put back now.
+        await history.close(passes.c.id == undone.id)
+        await run_undo(journal, history, report, settings.batch_size)
+
+
+async def find_pass(journal: JournalReader, pass_id: UUID, settings: Settings) -> StoredPass:
+    """The pass; raises `ConfigurationError` if there is none of that id."""
+    found = await journal.find(pass_id)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no pass {pass_id}: `reconciler passes` lists those there are; what they "
+            "changed is kept for RECONCILER_JOURNAL_RETENTION, "
+            f"{_human(settings.journal_retention)}"
+        )
+    return found
+
+
+def _check_journal(settings: Settings) -> None:
+    if not settings.journal:
+        raise ConfigurationError(
+            "RECONCILER_JOURNAL is off: what passes did is in their log alone, and cannot be "
+            "taken back"
+        )
+
+
+def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> None:
+    # A pass may have been over some of the rows of a table only.
+    if undone.table and not f"{undone.table} where ".startswith(f"{table.identity} where "):
+        raise ConfigurationError(
+            f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "
+            f"{settings.table}: set it to {undone.table}, with its RECONCILER_COLUMNS__*"
+        )
+
+
+def _human(duration: timedelta) -> str:
+    days, rest = divmod(duration, timedelta(days=1))
+    return f"{days} days" if not rest else f"{duration / timedelta(hours=1):g} hours"

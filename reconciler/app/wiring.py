@@ -1,0 +1,283 @@
+"""The wiring: settings in, something that can run a pass out. Names the concrete adapters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, TextIO
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.runtime import Runtime
+
+from reconciler.app.lease import this_process
+from reconciler.core.model import Closed, Observation, OldValues, RowId, Verdict
+from reconciler.core.options import PassOptions
+from reconciler.core.ports import Lease, Observer, Store
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import Policy
+from reconciler.core.window import EVERY, Window
+from reconciler.passes.judging import judged
+from reconciler.passes.lifecycle import reading_clock
+from reconciler.passes.log import PassLog
+from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.connection.clock import DatabaseClock
+from reconciler.postgres.connection.engine import forget_connections, using_engine
+from reconciler.postgres.journal.bookkeeping import Bookkeeping, History, bookkeeping
+from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
+from reconciler.postgres.rows.remapped import RemappedStore
+from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.settings.load import temporal_environment
+from reconciler.settings.model import Settings
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.client.namespace import Namespace, describe_namespace
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.config.load import load_config
+from reconciler.temporal.failures.decoders import make_decoder, using_decoder
+from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.redactor import Redactor
+from reconciler.temporal.observe.namespaces import NamespacesProbe
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One row: as it stands, what Temporal says, and what a pass would make of it."""
+
+    stored: StoredRow
+    observation: Observation
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Both connections, open and checked."""
+
+    settings: Settings
+    #: As it was at the start.
+    namespace: Namespace
+    policy: Policy
+    rpc: Rpc
+    history: History
+    table: MappedTable
+    clock: DatabaseClock
+    _books: Bookkeeping
+    _pruning: Sequence[Observer]
+    _engine: AsyncEngine
+    _probe: NamespacesProbe
+    _redactor: Redactor
+    _decoding: Decoding | None = None
+    _pass_log: PassLog = field(default_factory=PassLog)
+
+    async def run_pass(
+        self,
+        mode: str,
+        *,
+        dry_run: bool,
+        observers: Sequence[Observer] = (),
+        report: PassReport | None = None,
+        remap: bool = False,
+    ) -> PassReport:
+        """One pass over every running row; `report` is the one to fill in.
+
+        `remap`: read the table's definition again, which may have changed since the app was opened.
+        """
+        options = self.settings.pass_options(mode, dry_run=dry_run)
+        report = report or options.new_report(self.clock.now())
+        remapped = RemappedStore(self._engine, self.table.mapping, self._books.store)
+        store = remapped if remap else self.store()
+        return await self._run(store, options, self._pass_log, observers, report)
+
+    async def run_backfill(
+        self,
+        window: Window,
+        options: PassOptions,
+        report: PassReport,
+        observers: Sequence[Observer] = (),
+    ) -> PassReport:
+        """A pass over a window of the running rows; goes on with `report` if that has begun."""
+        # A line for each of a million rows helps nobody if the journal has them.
+        pass_log = PassLog(each_row=not self.journals)
+        return await self._run(self.store(window), options, pass_log, observers, report)
+
+    async def _run(
+        self,
+        store: Store,
+        options: PassOptions,
+        pass_log: PassLog,
+        others: Sequence[Observer],
+        report: PassReport,
+    ) -> PassReport:
+        # A resumed pass is on record already.
+        recorded = [self.history, *others] if report.resumed else others
+        now = await reading_clock(report, recorded, self.clock.read)
+        if now is None:
+            return report
+        ours = [*self._pruning, *filter(None, [self._decoding]), self._redactor]
+        what = self.policy, options, now, pass_log, report
+        return await run_pass(store, self._probe, [self.history, *others, *ours], *what)
+
+    def store(self, window: Window = EVERY) -> PostgresStore:
+        """The running rows of the table, or those in a window."""
+        return self._books.store(self.table, window)
+
+    def lease(self, of: str = "") -> Lease:
+        """This process's side of the lease on table and namespace; `of` another kind of pass."""
+        namespace = self.scope_namespace
+        return self._books.lease(self.table.scope, namespace, this_process(), of)
+
+    @property
+    def scope_namespace(self) -> str:
+        """The namespace a pass is over; `*` where each row has its own."""
+        return self.table.scope_namespace(self.namespace.name)
+
+    @property
+    def journals(self) -> bool:
+        """Whether what passes change is journalled."""
+        return self._books.journals
+
+    async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
+        """What the rows with these ids say by now, for people to read."""
+        found = await old_values(self._engine, self.table, ids)
+        return {
+            id_: replace(old, error_message=await self._hidden(old.error_message))
+            for id_, old in found.items()
+        }
+
+    @property
+    def retention(self) -> timedelta:
+        """The namespace's retention, as far as known."""
+        return (self._probe.namespace or self.namespace).retention
+
+    async def check_temporal(self) -> Namespace:
+        """Ask Temporal for the namespace, without waiting for the rate limit behind a busy pass.
+
+        Raises `TemporalUnusable`.
+        """
+        return await describe_namespace(self.rpc.at_once())
+
+    @property
+    def undecoded(self) -> int | None:
+        """Failures that could not be decoded so far; None if none is to be."""
+        return self._decoding.undecoded if self._decoding else None
+
+    async def forget_connections(self) -> None:
+        """Start anew with the database: what is pooled may be dead, or lead to a replica."""
+        await forget_connections(self._engine)
+
+    async def explain(self, workflow_id: str) -> list[Explanation]:
+        """Every row of this workflow id, whatever its status. Writes nothing."""
+        now = await self.clock.read()
+        rows = await find_rows(self._engine, self.table, workflow_id)
+        observed = [(each.row, await self._probe.observe(each.row)) for each in rows]
+        verdicts = await judged(self.store(), observed, self.policy, now)
+        return [
+            Explanation(
+                stored=replace(stored, error_message=await self._hidden(stored.error_message)),
+                observation=self._as_written(observation),
+                verdict=verdict,
+            )
+            for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
+        ]
+
+    def _as_written(self, observation: Observation) -> Observation:
+        """With the failure's text as a pass would write it."""
+        if isinstance(observation, Closed) and observation.failure is not None:
+            return replace(observation, failure=self.policy.message(observation.failure))
+        return observation
+
+    async def _hidden(self, message: str | None) -> str | None:
+        return message and await self._redactor.hide(message)
+
+    async def observe_id(self, workflow_id: str) -> Observation:
+        """What Temporal says about the current run of a workflow id, with no row to match."""
+        return self._as_written(await self._probe.observe_current(workflow_id))
+
+
+@asynccontextmanager
+async def open_app(
+    settings: Settings,
+    *,
+    writing: bool,
+    looping: bool = False,
+    by_type: bool = False,
+    ask_archive: bool = False,
+    temporal: Mapping[str, Any] | None = None,
+    runtime: Runtime | None = None,
+) -> AsyncIterator[App]:
+    """Connect to both sides and check them, and close everything in the end.
+
+    Raises `ConfigurationError` or `Unusable` before anything is written. With `writing=False`
+    the right to read the application's table is enough; `looping` takes the lease's besides.
+    `by_type`: rows are chosen by their workflow type; `ask_archive`: see `TemporalProbe`.
+    `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
+    """
+    temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
+    decoder = make_decoder(*settings.decoder())
+    async with (
+        using_decoder(decoder, settings.codec_timeout.total_seconds()) as decoding,
+        using_engine(settings.dsn()) as engine,
+    ):
+        mapping = settings.table_mapping()
+        also = [mapping.names.workflow_type] if by_type else []
+        table = await map_table(engine, mapping, writing=writing, also=also)
+        books = bookkeeping(engine, journal=settings.journal)
+        if writing:
+            await books.check(looping=looping)
+        rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
+        _tell(temporal["target_host"], namespace, table)
+        policy = replace(
+            settings.policy(namespace.retention, table.error_message_length),
+            namespace=namespace.name,
+        )
+        over = table.scope, table.scope_namespace(namespace.name)
+        history = books.history(*over, policy.statuses)
+        pruning = books.pruning(*over, settings.journal_retention)
+        redactor = Redactor(settings.redaction(), policy.error_message_limit)
+        probe = NamespacesProbe(
+            rpc,
+            start_delay=settings.grace,
+            ask_archive=ask_archive,
+            decoding=decoding,
+            redactor=redactor,
+        )
+        kept = history, table, DatabaseClock(engine), books, pruning
+        yield App(settings, namespace, policy, rpc, *kept, engine, probe, redactor, decoding)
+
+
+def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:
+    log.debug(
+        "connected",
+        temporal=target,
+        namespace=namespace.name,
+        retention=str(namespace.retention),
+        capabilities=sorted(namespace.capabilities),
+        table=table.full_name,
+    )
+    if table.mapping.names.created_at is None:
+        log.info("no column for created_at: rows Temporal does not know are never judged")
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the database to what this version needs; returns what was done, a line each."""
+    from reconciler.postgres.migrate import upgrade as migrations  # noqa: PLC0415 - see below
+
+    return await migrations.migrate(*_migration_arguments(settings), own_schema=settings.journal)
+
+
+async def migration_sql(settings: Settings, output: TextIO) -> None:
+    """Print what `migrate` would run on this database."""
+    # Alembic is big, and a loop that runs for months has no use for it.
+    from reconciler.postgres.migrate import upgrade as migrations  # noqa: PLC0415
+
+    arguments = _migration_arguments(settings)
+    await migrations.migration_sql(*arguments, output, own_schema=settings.journal)
+
+
+def _migration_arguments(settings: Settings) -> tuple[str, TableMapping]:
+    return settings.database_url.get_secret_value(), settings.table_mapping()

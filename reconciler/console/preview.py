@@ -1,0 +1,129 @@
+"""What a backfill says before it does anything, and what to do after it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from reconciler.app.backfill import Outlook
+from reconciler.console.screen import shown
+from reconciler.core.report import PassReport
+
+
+def print_outlook(outlook: Outlook, console: Console) -> None:
+    """How many rows, how long it will take, and what is gone on with."""
+    for line in _lines(outlook):
+        console.print(shown(line), soft_wrap=True)
+
+
+def _lines(outlook: Outlook) -> Iterator[str]:
+    begun, ahead = outlook.begun, outlook.ahead
+    if begun is not None:
+        yield (
+            f"going on with pass {begun.pass_id}, begun {_time(begun.started_at)}: "
+            f"{begun.scanned:,} rows scanned, {begun.changed:,} written; --restart begins anew"
+        )
+    if outlook.planned_at is not None:
+        yield (
+            f"{outlook.rows:,} {_rows(outlook.rows)} of {outlook.table} to write, "
+            f"by the plan of {_time(outlook.planned_at)}"
+        )
+        return
+    which = f"{outlook.table}, marked running{_bounds(outlook)}"
+    more = "still to look at: " if begun is not None else ""
+    if not ahead.rows:
+        yield f"{more}no rows of {which}"
+        return
+    created = ""
+    if ahead.oldest and ahead.newest:
+        created = f", created {_time(ahead.oldest)} to {_time(ahead.newest)}"
+    yield f"{more}{ahead.rows:,} {_rows(ahead.rows)} of {which}{created}"
+    yield _duration(outlook)
+
+
+def _duration(outlook: Outlook) -> str:
+    some = f"{outlook.rows:,} {_rows(outlook.rows)}"
+    if not outlook.max_rps:
+        return f"{some} will be asked about as fast as Temporal answers"
+    takes = timedelta(seconds=round(outlook.rows / outlook.max_rps))
+    return (
+        f"{some} at {outlook.max_rps:g} calls/s: at least {_human(takes)}, "
+        "more where workflows failed (two calls) or are missing"
+    )
+
+
+def _bounds(outlook: Outlook) -> str:
+    window = outlook.window
+    bounds = [
+        f"created from {_time(window.since)}" if window.since else "",
+        f"created before {_time(window.until)}" if window.until else "",
+        f"of type {window.workflow_type}" if window.workflow_type else "",
+    ]
+    return "".join(f", {bound}" for bound in bounds if bound)
+
+
+def print_what_next(
+    report: PassReport,
+    command: Sequence[str],
+    output: Path | None,
+    console: Console,
+    *,
+    journal: bool = True,
+) -> None:
+    """What the operator can do now, as commands to copy.
+
+    `output` is where a dry run was kept; `journal`: whether what was written can be taken back.
+    """
+    # Neither may be said again: the one would begin anew, the other contradicts --apply.
+    again = [word for word in command if word not in ("--restart", "--dry-run")]
+    given = shlex.join(["reconciler", *again])
+    if report.dry_run:
+        steps = _after_dry_run(report, given, output)
+    else:
+        steps = _next(report, given, journal=journal)
+    for line in steps:
+        console.print(shown(line, style="dim"), soft_wrap=True)
+
+
+def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Iterator[str]:
+    if report.error is not None:
+        return
+    if output is not None:
+        yield f"the rows are in {output}"
+    if report.changed and output is None:
+        yield f"to write this: {command} --apply"
+    elif report.changed and output is not None and output.suffix.lower() == ".jsonl":
+        plan = shlex.quote(str(output))
+        yield f"to write exactly this: reconciler backfill --apply --plan {plan}"
+    if report.more_left:
+        yield "the rows after these were not looked at"
+
+
+def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
+    if report.more_left and report.progress is not None:
+        again = "to go on" if journal else "to look again at all that are running"
+        yield f"more is left; {again}: {command}"
+    if report.held_back:
+        yield "held back: check cluster and namespace; --force writes them all the same"
+    if report.changed and journal:
+        yield f"to take it back: reconciler undo {report.pass_id}"
+
+
+def _time(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def _human(duration: timedelta) -> str:
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"

@@ -1,0 +1,4 @@
+"""`reconciler run`: when passes start, what follows a failed one, and whether it is well.
+
+What a single pass does is in `passes`; HTTP and metrics are in `web`.
+"""

@@ -1,0 +1,213 @@
+"""Connections: pooler-safe, bounded in time, and errors in one clear line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from reconciler.core.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
+from reconciler.core.text import one_line
+from reconciler.host.cancellation import ended
+from reconciler.postgres.connection.dialect import (
+    DRIVERS_OWN,
+    PoolerSafeDialect,
+    UnreadableUrl,
+    limits,
+)
+from reconciler.postgres.connection.pooler_words import Refusal, known_refusal
+
+#: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
+CONNECT_TIMEOUT = 10
+COMMAND_TIMEOUT = 60
+#: Milliseconds, set in every transaction of a pass.
+STATEMENT_TIMEOUT = 30_000
+LOCK_TIMEOUT = 5_000
+#: PostgreSQL's code for a statement that has taken longer than it may.
+STATEMENT_TIMEDOUT = "57014"
+#: And for one that the role has no right to.
+FORBIDDEN = "42501"
+#: And for one that came to a row at the same time as another.
+SERIALIZATION_FAILURE = "40001"
+#: And for a character that the database's encoding, or ours, has not.
+UNTRANSLATABLE = "22P05"
+
+#: The URL; or what tells it for each new connection, where passwords are rotated.
+Dsn: TypeAlias = str | Callable[[], str]
+
+
+def open_engine(
+    dsn: Dsn,
+    *,
+    statement_timeout: int | None = STATEMENT_TIMEOUT,
+    pooled: bool = True,
+    pinged: bool = True,
+) -> AsyncEngine:
+    """An engine that works behind a transaction-mode pooler.
+
+    Such a pooler gives each transaction any server connection, so nothing may outlive one: time
+    limits are set per transaction, and statements are prepared without a name. The URL goes to
+    asyncpg as it is, so that all of libpq's parameters mean what they mean elsewhere.
+
+    `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
+    `pooled=False` keeps no connection that is not in use: a pooler in session mode would lend it.
+    `pinged=False` is for callers that retry by themselves when a connection turns out to be dead.
+    """
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT,
+        "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
+        "server_settings": {"application_name": "reconciler"},
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,  # str() == "": the unnamed statement
+    }
+    pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": 4}
+    engine = create_async_engine(
+        "postgresql+reconciler://",
+        connect_args=arguments,
+        **(pool if pooled else {"poolclass": sa.NullPool}),
+        isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
+        limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout),
+    )
+    _tell_dsn(engine, dsn)
+    return engine
+
+
+def _tell_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
+    """Let each new connection use the URL as it is by then."""
+
+    @sa.event.listens_for(engine.sync_engine, "do_connect")
+    def tell(_: Any, __: Any, ___: Any, arguments: dict[str, Any]) -> None:
+        try:
+            arguments["dsn"] = dsn if isinstance(dsn, str) else dsn()
+        except ConfigurationError as error:  # a file that was there at the start: it may come back
+            raise DatabaseUnusable(f"cannot connect to the database: {error}") from None
+        except ValueError:
+            raise UnreadableUrl from None
+
+
+@asynccontextmanager
+async def using_engine(dsn: Dsn) -> AsyncIterator[AsyncEngine]:
+    """An engine, and the end of its connections."""
+    engine = open_engine(dsn)
+    try:
+        yield engine
+    finally:
+        await close(engine)
+
+
+async def close(engine: AsyncEngine) -> None:
+    """End its connections, also if asked to stop meanwhile: cut short, that would log a traceback.
+
+    A silent server holds this up for two seconds.
+    """
+    closing = asyncio.ensure_future(engine.dispose())
+    await ended(closing)
+    closing.result()
+
+
+async def forget_connections(engine: AsyncEngine) -> None:
+    """Start over with an empty pool, and cut off those that are idle in the old one.
+
+    They may be dead, or lead to a server that has become read-only, which a ping does not show.
+    Those in use are closed when they are given back: the old pool would keep them open for ever.
+    """
+    old = engine.sync_engine.pool
+    await engine.dispose(close=False)
+    sa.event.listen(old, "checkin", lambda _, record: record.invalidate())
+    old.dispose()  # outside of SQLAlchemy's greenlets: without waiting for anybody's goodbye
+
+
+@contextmanager
+def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
+    """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong.
+
+    `DatabaseUnfit` where the database itself refused what it was asked. `engine` matters where it
+    may be the application's own: its errors are not mended in our settings.
+    """
+    ours = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
+    source = "DATABASE_URL" if ours else "the application's engine"
+    try:
+        yield
+    except (SQLAlchemyError, *DRIVERS_OWN, OSError) as error:
+        misconfigured = isinstance(_origin(error), asyncpg.ClientConfigurationError)
+        turned_away = _by_pooler(error)
+        lasts = turned_away is not None and turned_away.lasts
+        refused = misconfigured or lasts or sqlstate(error).startswith(_REFUSALS)
+        kind = DatabaseUnfit if refused else DatabaseUnusable
+        raise kind(f"cannot {doing}: {_explain(error, source)}") from error
+    except UnreadableUrl:
+        raise DatabaseUnfit(
+            f"cannot {doing}: {source} cannot be read; are special characters in it "
+            "percent-encoded?"
+        ) from None
+
+
+def sqlstate(error: BaseException | None) -> str:
+    """PostgreSQL's code for an error; empty if it is none of PostgreSQL's."""
+    origin = getattr(error, "orig", None) or error
+    return str(getattr(origin, "sqlstate", None) or "")
+
+
+def is_race(error: BaseException | None) -> bool:
+    """Whether a write failed because another one was at a row in just that moment.
+
+    PostgreSQL says so of a row that is moved to another partition, even in READ COMMITTED.
+    """
+    return sqlstate(error) == SERIALIZATION_FAILURE
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the connection was dead, or died meanwhile; a new one may do better."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    kinds = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionResetError)
+    unsaid = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return error is not None and isinstance(_origin(error), (*kinds, *unsaid))
+
+
+# SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,
+# no such object or privilege, and PL/pgSQL's RAISE.
+_REFUSALS = ("22", "23", "28", "3D", "42", "P0")
+
+
+def _explain(error: BaseException, source: str) -> str:
+    origin = _origin(error)
+    if isinstance(origin, TimeoutError):
+        return f"the database did not answer in time: check {source}"
+    if isinstance(origin, OSError):
+        return f"the database is unreachable ({_text(origin)}): check {source}"
+    if isinstance(origin, _BAD_URL):
+        return f"{_text(origin)}: check {source}"
+    if turned_away := _by_pooler(error):
+        return f"{_text(origin)}: {turned_away.remedy.format(source=source)}"
+    return _text(origin)
+
+
+def _by_pooler(error: BaseException) -> Refusal | None:
+    return known_refusal(sqlstate(error), str(_origin(error)))
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Asyncpg's own error, without SQLAlchemy's wrapping."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
+
+
+_BAD_URL = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.ClientConfigurationError,
+)
+
+
+def _text(error: BaseException) -> str:
+    return one_line(str(error), 300) or type(error).__name__

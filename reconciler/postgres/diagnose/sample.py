@@ -1,0 +1,98 @@
+"""A few running rows, to ask Temporal about: the oldest, or the last; and of which namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.model import RunRow
+from reconciler.postgres.connection.encoding import shown
+from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.rows.reading import Reading, Unread
+from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.types import as_text
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRows:
+    """Running rows of one namespace."""
+
+    name: str
+    count: int
+    oldest: datetime | None
+
+
+async def rows_by_namespace(
+    engine: AsyncEngine, table: MappedTable, own: str, limit: int, among: int
+) -> Sequence[NamespaceRows]:
+    """The namespaces that most of the running rows are of; those that name none are of `own`.
+
+    Looks at the `among` rows with the lowest ids, and tells `limit` namespaces. Raises
+    `DatabaseUnusable`.
+    """
+    named = as_text(table.namespace).label("named")
+    rows = table.select_rows().add_columns(named).where(table.is_running)
+    page = rows.order_by(table.id).limit(among).subquery()
+    name, count = _namespace(page.c.named, own).label("name"), sa.func.count().label("count")
+    read = table.read_text(name.element)
+    query = sa.select(read, count, sa.func.min(page.c.created_at)).group_by(name)
+    query = query.order_by(count.desc(), name).limit(limit)
+    with translated(f"read {table.full_name}", engine):
+        async with engine.connect() as connection:
+            found = (await connection.execute(query)).all()
+            return [NamespaceRows(shown(named, table.codec), *row) for named, *row in found]
+
+
+async def oldest_rows(
+    engine: AsyncEngine, table: MappedTable, limit: int, of: Sequence[str], own: str
+) -> Sequence[RunRow]:
+    """The running rows of some namespaces that were created first; reads all that are running.
+
+    `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
+    """
+    query = table.select_rows().where(table.is_running)
+    names = sa.literal(list(of), postgresql.ARRAY(sa.Text))
+    made, named = query.selected_columns.created_at, as_text(table.namespace)
+    query = query.where(made.is_not(None), _namespace(named, own) == sa.any_(names))
+    return await _read(engine, table, query.order_by(made).limit(limit))
+
+
+def _namespace(column: sa.ColumnElement[Any], own: str) -> sa.ColumnElement[str]:
+    """As a pass reads it."""
+    return sa.func.coalesce(sa.func.nullif(column, ""), own)
+
+
+async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequence[RunRow]:
+    """The running rows with the highest ids: the youngest, if ids are numbers or in order.
+
+    Raises `DatabaseUnusable`.
+    """
+    query = table.select_rows().where(table.is_running).order_by(table.id.desc()).limit(limit)
+    return await _read(engine, table, query)
+
+
+async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> Sequence[str]:
+    """The statuses of the rows with the highest ids, as many as `among`, in their order as texts.
+
+    Raises `DatabaseUnusable`.
+    """
+    status = table.read_text(as_text(table.status)).label("status")
+    last = sa.select(status, table.is_ours.label("ours")).order_by(table.id.desc()).limit(among)
+    page = last.subquery()
+    query = sa.select(page.c.status).where(page.c.ours).distinct()
+    with translated(f"read {table.full_name}", engine):
+        async with engine.connect() as connection:
+            found = (await connection.scalars(query)).all()
+    return sorted(shown(each, table.codec) for each in found)
+
+
+async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
+    reading = Reading(engine, table, query)
+    rows = reading.each(await reading.read())
+    return [row.as_row() if isinstance(row, Unread) else table.make_row(*row) for row in rows]

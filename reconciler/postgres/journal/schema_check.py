@@ -1,0 +1,129 @@
+"""What is ours in the database, checked before anything relies on it: its revision, our rights."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.postgres.connection.dialect import PoolerSafeDialect
+from reconciler.postgres.connection.encoding import ASCII
+from reconciler.postgres.connection.engine import UNTRANSLATABLE, sqlstate, translated
+from reconciler.postgres.schema import OWN_SCHEMA, REVISION
+
+_VERSION = sa.table("alembic_version", sa.column("version_num"), schema=OWN_SCHEMA)
+
+#: What a pass that writes does with the journal and the history, which it prunes too.
+_PASS = (
+    ("alembic_version", "SELECT"),
+    ("changes", "INSERT"),
+    ("passes", "SELECT"),
+    ("passes", "INSERT"),
+    ("passes", "UPDATE"),
+    ("passes", "DELETE"),
+    ("changes", "SELECT"),
+    ("changes", "DELETE"),
+)
+#: What is needed to read the journal and the history.
+_READ = (("alembic_version", "SELECT"), ("passes", "SELECT"), ("changes", "SELECT"))
+#: What the loop does besides.
+_LOOP = (("lease", "SELECT"), ("lease", "INSERT"), ("lease", "UPDATE"))
+# By way of the catalogue, which everybody may read whatever else they may not.
+_REFUSED = sa.text(
+    "SELECT given.name, given.privilege"
+    " FROM unnest(:names, :privileges) WITH ORDINALITY AS given(name, privilege, number)"
+    " JOIN pg_class c ON c.relname = given.name"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = :schema"
+    " WHERE NOT has_table_privilege(c.oid, given.privilege) ORDER BY given.number"
+).bindparams(
+    sa.bindparam("names", type_=postgresql.ARRAY(sa.Text)),
+    sa.bindparam("privileges", type_=postgresql.ARRAY(sa.Text)),
+)
+_MAY_USE_SCHEMA = sa.text(
+    "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = :schema"
+)
+
+
+async def check_own_schema(engine: AsyncEngine, *, looping: bool) -> None:
+    """Check that our schema is there, is this version's, and may be used.
+
+    `looping`: for `reconciler run`, which needs more rights than a single pass. Raises
+    `DatabaseUnfit`.
+    """
+    await _check(engine, _PASS + _LOOP if looping else _PASS)
+
+
+async def check_readable(engine: AsyncEngine) -> None:
+    """Check the same for what only reads the journal and the history. Raises `DatabaseUnfit`."""
+    await _check(engine, _READ)
+
+
+async def _check(engine: AsyncEngine, needed: tuple[tuple[str, str], ...]) -> None:
+    with translated(f"read schema {OWN_SCHEMA}"):
+        async with engine.connect() as connection:
+            await _check_rights(connection, needed)
+            await _check_revision(connection)
+
+
+async def _check_rights(connection: AsyncConnection, needed: tuple[tuple[str, str], ...]) -> None:
+    """Name every right that is missing; tables that are missing are the revision's affair."""
+    may_use = await connection.scalar(_MAY_USE_SCHEMA, {"schema": OWN_SCHEMA})
+    grants = [f"USAGE ON SCHEMA {OWN_SCHEMA}"] if may_use is False else []
+    names, privileges = zip(*needed, strict=True)
+    given = {"names": list(names), "privileges": list(privileges), "schema": OWN_SCHEMA}
+    refused = (await connection.execute(_REFUSED, given)).all()
+    grants += [f"{privilege} ON {OWN_SCHEMA}.{name}" for name, privilege in refused]
+    if grants:
+        user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
+        raise DatabaseUnfit(
+            f"role {user} may not use schema {OWN_SCHEMA}: "
+            + "; ".join(f"GRANT {grant} TO {user}" for grant in grants)
+        )
+
+
+async def _check_revision(connection: AsyncConnection) -> None:
+    there = await connection.scalar(sa.select(sa.func.to_regclass(_VERSION.fullname)))
+    revision = there and await connection.scalar(sa.select(_VERSION.c.version_num))
+    if not revision:
+        raise DatabaseUnfit(f"schema {OWN_SCHEMA} is not there: run `reconciler migrate`")
+    if revision < REVISION:
+        raise DatabaseUnfit(
+            f"schema {OWN_SCHEMA} is at revision {revision}, this version needs {REVISION}: "
+            "run `reconciler migrate`"
+        )
+    check_known(revision)
+
+
+def check_known(revision: str | None) -> None:
+    """Raise `DatabaseUnfit` if a later version has migrated our schema."""
+    if revision is not None and revision > REVISION:
+        raise DatabaseUnfit(
+            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
+            f"{REVISION}: run the version that has migrated it, or a newer one"
+        )
+
+
+async def write_own(engine: AsyncEngine, statement: sa.Insert | sa.Update, doing: str) -> int:
+    """Write into our schema, whatever characters the database lacks; how many rows were written.
+
+    Raises `DatabaseUnusable`, with what was being done.
+    """
+    dialect = cast("PoolerSafeDialect", engine.dialect)
+    with translated(doing):
+        try:
+            return await _execute(engine, statement)
+        except DBAPIError as error:
+            # Python's codec has a character that the server's has not.
+            if sqlstate(error) != UNTRANSLATABLE or dialect.codec == ASCII:
+                raise
+            dialect.codec = ASCII
+            return await _execute(engine, statement)
+
+
+async def _execute(engine: AsyncEngine, statement: sa.Insert | sa.Update) -> int:
+    async with engine.begin() as connection:
+        return (await connection.execute(statement)).rowcount

@@ -1,0 +1,80 @@
+"""In place of what is ours in the database, where nothing of ours is to be there.
+
+A pass needs none of it: that it overwrites nothing rests on the guarded write alone. What is lost
+is what others could have known of it, in other processes and later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.ports import Heartbeat, Observer
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.sweep import Swept
+from reconciler.host.steady_clock import steady
+from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.table.mapping import MappedTable
+
+
+class NoHistory(Observer):
+    """Knows of the last good pass of its own process, and of nothing else."""
+
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
+        self._engine, self._clock = engine, clock
+        self._last_good: tuple[float, timedelta, str] | None = None
+        self._swept: Swept | None = None
+
+    async def on_start(self, report: PassReport) -> None:
+        """Say how far the last pass swept."""
+        report.swept = self._swept
+
+    async def on_pass(self, report: PassReport) -> None:
+        """Remember when a good pass ended."""
+        if report.outcome is not PassOutcome.ABORTED:
+            duration = timedelta(seconds=report.duration_seconds)
+            self._last_good = self._clock(), duration, report.pass_id
+            self._swept = Swept(report.started_at, report.sweep_end)
+
+    async def heartbeat(self) -> Heartbeat | None:
+        """The last good pass of this process; None if there was none yet.
+
+        By the database's clock, as it is with a history, which shows that the database answers.
+        Raises `DatabaseUnusable`.
+        """
+        with translated("read the database's clock"):
+            async with self._engine.connect() as connection:
+                now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
+        if self._last_good is None or now is None:
+            return None
+        ended_at, duration, pass_id = self._last_good
+        age = timedelta(seconds=self._clock() - ended_at)
+        return Heartbeat(now - age, duration, now, pass_id)
+
+    async def unfinished(
+        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+    ) -> PassReport | None:
+        """None: nobody has noted down how far a pass has come."""
+
+    async def resume(
+        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+    ) -> PassReport | None:
+        """None, as above."""
+
+    async def give_up(self, mode: str, asked: Mapping[str, Any]) -> None:
+        """Nothing can be gone on with anyhow."""
+
+
+class NoLease:
+    """Everybody's: each replica passes. They do the same work, and no harm."""
+
+    async def claim(self, duration: timedelta) -> int | None:  # noqa: ARG002
+        """It is ours, as it is theirs."""
+        return 1
+
+    async def release(self) -> None:
+        """There is nothing to give up."""

@@ -1,0 +1,114 @@
+"""Fitting the application's table: create it where there is none, or add only what is missing.
+
+Called by migration 0002, and again by every `reconciler migrate`, so that a table that is named
+later is fitted too. What was added to a table that was there before is marked with a comment:
+taking the reconciler out again removes exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.util import CommandError
+
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.postgres.migrate.running_index import (
+    MARK,
+    statements_for_new_table,
+    statements_to_build,
+    statements_to_drop,
+)
+from reconciler.postgres.schema import OWN_SCHEMA, TableMapping, default_columns
+from reconciler.postgres.table.relation import check_names, look_up, quoted_name
+from reconciler.postgres.table.table_checks import missing_columns
+
+_MARKED_COLUMNS = sa.text(
+    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0"
+    " AND NOT attisdropped AND col_description(attrelid, attnum) = :mark"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What a database lacks."""
+
+    table: bool
+    #: Names, as the application would call them.
+    columns: tuple[str, ...]
+    #: What builds the index, statement by statement.
+    index: tuple[str, ...]
+    #: Where a new table goes; None: to wherever the connection creates tables.
+    schema: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.table or bool(self.columns) or bool(self.index)
+
+
+def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
+    """Compare the database with what a pass needs. Reads only.
+
+    Raises `DatabaseUnfit` on what is no table.
+    """
+    check_names(mapping)
+    names, inspector = mapping.names, sa.inspect(connection)
+    relation = look_up(connection, names)
+    if relation is not None and (why_not := relation.why_no_table(names.full_name)):
+        raise DatabaseUnfit(why_not)
+    if relation is None:
+        for wrong in missing_columns(names, mapping.read, default_columns(mapping)):
+            raise DatabaseUnfit(wrong)
+        # A role that is called like our schema would create its tables in there.
+        in_ours = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
+        schema = "public" if in_ours and names.schema is None else names.schema
+        index = statements_for_new_table(connection.dialect, mapping, schema)
+        return Additions(table=True, columns=(), index=tuple(index), schema=schema)
+    present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
+    return Additions(
+        table=False,
+        columns=tuple(name for name in names.filled if name not in present),
+        index=tuple(statements_to_build(connection, mapping)),
+        schema=names.schema,
+    )
+
+
+def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> None:
+    """Add what is missing and touch nothing else.
+
+    The index is built concurrently, in a transaction of its own: the application goes on reading
+    and writing. Adding a column without a default takes no longer than its lock, which is waited
+    for five seconds at most.
+    """
+    names, columns = mapping.names, default_columns(mapping)
+    if missing.table:
+        op.create_table(names.table, *columns.values(), schema=missing.schema)
+    for name in missing.columns:
+        column = sa.Column(name, columns[name].type, comment=MARK)
+        op.add_column(names.table, column, schema=names.schema)
+    _run(op, missing.index)
+
+
+def remove_added(op: Operations, mapping: TableMapping) -> None:
+    """Take out what `add_missing` added. The table itself stays, whoever made it: it has rows.
+
+    Raises `CommandError`, which is Alembic's, where there is no database to read that from.
+    """
+    if op.get_context().as_sql:
+        raise CommandError("what was added is read from the database: downgrade without --sql")
+    connection, names = op.get_bind(), mapping.names
+    table = quoted_name(connection.dialect, names)
+    marked = connection.scalars(_MARKED_COLUMNS, {"table": table, "mark": MARK}).all()
+    indexes = statements_to_drop(connection, mapping)
+    for name in marked:
+        op.drop_column(names.table, name, schema=names.schema)
+    _run(op, indexes)
+
+
+def _run(op: Operations, statements: Sequence[str]) -> None:
+    """Outside of a transaction, as what is done concurrently must be."""
+    if statements:
+        with op.get_context().autocommit_block():
+            for statement in statements:
+                op.execute(sa.text(statement.replace(":", "\\:")))

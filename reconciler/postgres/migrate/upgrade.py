@@ -1,0 +1,194 @@
+"""`reconciler migrate`: bring the database to what this version needs, or print how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.postgres.connection.engine import close, open_engine, translated
+from reconciler.postgres.journal.schema_check import check_known
+from reconciler.postgres.migrate.application_table import Additions, add_missing, find_missing
+from reconciler.postgres.schema import OWN_SCHEMA, TableMapping, TableNames
+from reconciler.postgres.table.relation import check_names, find_relation, look_up
+from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_mismatches
+
+# Any number of our own, so that two migrations of one database wait for each other.
+_LOCK = 5_318_008_141_592_653_589
+_LOCK_POLL_SECONDS = 0.2
+#: For SQL that is printed: without it a percent sign would be doubled, for a driver.
+PRINTED = {"paramstyle": "named"}
+#: Seconds; less than poolers let their clients wait.
+SECOND_CONNECTION_TIMEOUT = 15
+
+
+async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
+    """Bring our schema to head and add to the application's table what is missing.
+
+    Without `own_schema` nothing of ours is made, and only the application's table is fitted.
+    Safe to repeat, and to run from several places at once. Returns what was done, a line each.
+    Raises `DatabaseUnusable`, `DatabaseUnfit` if a later version has been here.
+    """
+    with translated("migrate the database"):
+        async with _engine(dsn) as engine, _alone(engine):
+            await _check_fit(engine, mapping)
+            before, missing = await _state(engine, mapping)
+            if own_schema:
+                check_known(before)
+                config = alembic_config(dsn, mapping)
+                # In a thread, because alembic/env.py runs an event loop of its own.
+                await asyncio.to_thread(command.upgrade, config, "head")
+            # Migration 0002 has fitted the table if it ran just now; a table that was named in
+            # the settings only after that is fitted here.
+            after, still_missing = await _state(engine, mapping)
+            if still_missing:
+                async with engine.connect() as connection:
+                    await connection.run_sync(_fit, mapping, still_missing)
+            return list(_what_was_done(before, after, missing, mapping.names))
+
+
+async def migration_sql(
+    dsn: str, mapping: TableMapping, output: TextIO, *, own_schema: bool = True
+) -> None:
+    """Write the statements that `migrate` would run on this database, and run none of them."""
+    with translated("read the database's schema"):
+        async with _engine(dsn) as engine:
+            await _check_fit(engine, mapping)
+            revision, missing = await _state(engine, mapping)
+    if own_schema:
+        check_known(revision)
+    config = alembic_config(dsn, mapping)
+    config.output_buffer = output
+    config.attributes["missing"] = missing
+    if own_schema and revision != ScriptDirectory.from_config(config).get_current_head():
+        command.upgrade(config, f"{revision or 'base'}:head", sql=True)
+    elif not missing:
+        output.write("-- nothing to do: up to date\n")
+    else:
+        offline = {"as_sql": True, "output_buffer": output, "literal_binds": True}
+        context = MigrationContext.configure(
+            dialect_name="postgresql", dialect_opts=PRINTED, opts=offline
+        )
+        with context.begin_transaction():
+            add_missing(Operations(context), mapping, missing)
+
+
+def alembic_config(dsn: str, mapping: TableMapping) -> Config:
+    """Alembic's configuration, for this checkout or for an installed wheel."""
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.attributes |= {"dsn": dsn, "mapping": mapping}
+    return config
+
+
+def _scripts() -> Path:
+    """The `alembic` folder: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parents[2]
+    inside = package / "alembic"
+    return inside if inside.is_dir() else package.parent / "alembic"
+
+
+@asynccontextmanager
+async def _engine(dsn: str) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(dsn, statement_timeout=None, pooled=False)
+    try:
+        yield engine
+    finally:
+        await close(engine)
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Hold the migration lock, in a transaction of its own that nothing else happens in.
+
+    Building an index concurrently waits for every transaction that holds a snapshot, so neither
+    those who wait for the lock nor its holder may hold one: tries are transactions of their own,
+    and the holder gets rid of the portal that its try has left open. Raises `ReadOnly` on a server
+    that takes no writes, be there anything to write or not.
+    """
+    async with engine.connect() as connection:
+        await check_primary(connection)
+    # The transaction is idle while the index is built, however long that takes.
+    taken = sa.select(
+        sa.func.pg_try_advisory_xact_lock(_LOCK),
+        sa.func.set_config("idle_in_transaction_session_timeout", "0", sa.true()),
+    )
+    while True:
+        async with engine.begin() as connection:
+            if await connection.scalar(taken):
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await driver.execute("SELECT 1")  # a simple query closes the unnamed portal
+                await _check_second_connection(engine)
+                yield
+                return
+        await asyncio.sleep(_LOCK_POLL_SECONDS)
+
+
+async def _check_second_connection(engine: AsyncEngine) -> None:
+    """Behind a pooler that lends one connection at a time, we would wait for ourselves."""
+    try:
+        async with asyncio.timeout(SECOND_CONNECTION_TIMEOUT), engine.connect() as connection:
+            await connection.execute(sa.select(1))
+    except TimeoutError:
+        raise DatabaseUnusable(
+            "cannot migrate the database: it takes two connections at a time, and the second was "
+            f"not to be had within {SECOND_CONNECTION_TIMEOUT} s: raise the pooler's "
+            "default_pool_size, or let DATABASE_URL lead to PostgreSQL itself"
+        ) from None
+
+
+async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None, Additions]:
+    """The revision the database is at (None: never migrated), and what its table lacks."""
+
+    def read(connection: sa.Connection) -> tuple[str | None, Additions]:
+        context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
+        return context.get_current_revision(), find_missing(connection, mapping)
+
+    async with engine.connect() as connection:
+        return await connection.run_sync(read)
+
+
+async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
+    """Check that the table, if there is one, needs no more than what is added.
+
+    Who passes may be another role: its rights are not looked at. Raises `DatabaseUnfit`.
+    """
+    check_names(mapping)
+    async with engine.connect() as connection:
+        if await connection.run_sync(look_up, mapping.names) is None:
+            return
+        relation, table = await find_relation(connection, mapping)
+        needs = Needs(mapping, fitting=True)
+        found = await find_mismatches(connection, relation, table, needs)
+        if of_table := [each for each in found if not each.of_role]:
+            raise TableUnfit(of_table)
+
+
+def _fit(connection: sa.Connection, mapping: TableMapping, missing: Additions) -> None:
+    context = MigrationContext.configure(connection)
+    with context.begin_transaction(), context.begin_transaction():
+        add_missing(Operations(context), mapping, missing)
+
+
+def _what_was_done(
+    before: str | None, after: str | None, missing: Additions, names: TableNames
+) -> Iterator[str]:
+    if before != after:
+        yield f"schema {OWN_SCHEMA}: from {before or 'nothing'} to {after}"
+    if missing.table:
+        yield f"table {names.full_name}: created"
+    for column in missing.columns:
+        yield f"table {names.full_name}: added column {column}"
+    if missing.index:
+        yield f"table {names.full_name}: built index {names.index}"

@@ -1,0 +1,51 @@
+"""The table as it is when a pass begins: a loop runs for months, and columns change meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
+from reconciler.core.ports import Ending, Written
+from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.mapping import MappedTable, map_table
+
+
+class RemappedStore:
+    """Implements `Store` for one pass that writes; maps the table before anything else.
+
+    What no longer fits ends the pass, with the message that a start would have ended with.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        mapping: TableMapping,
+        make: Callable[[MappedTable], PostgresStore],
+    ) -> None:
+        self._engine, self._mapping, self._make = engine, mapping, make
+        self._made: PostgresStore | None = None
+
+    async def last_running(self) -> RowId | None:
+        """As `PostgresStore` does; so do the other methods."""
+        return await (await self._store()).last_running()
+
+    async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
+        """As above."""
+        return await (await self._store()).scan_running(after, until, limit)
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        """As above."""
+        return await (await self._store()).rivals(endings)
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        """As above."""
+        return await (await self._store()).finish_if_running(pass_id, outcomes)
+
+    async def _store(self) -> PostgresStore:
+        if self._made is None:
+            table = await map_table(self._engine, self._mapping, writing=True)
+            self._made = self._make(table)
+        return self._made

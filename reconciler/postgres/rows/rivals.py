@@ -1,0 +1,132 @@
+"""Other rows of a workflow id, for rows without a run id that are about to be finished. Reads only.
+
+One statement for a page, and none where all rows have run ids. Without an index that begins with
+the workflow id it reads the whole table once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.model import Rival
+from reconciler.core.ports import Ending
+from reconciler.postgres.connection.driver import Statement, fetch
+from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.types import as_stored, as_text, readable
+
+#: Why a row is left where the statement was cut off.
+TOO_SLOW = (
+    "the row has no run id, and to look for other rows of its workflow id takes too long: "
+    "create an index on that column"
+)
+#: Running rows that are looked at to see whether they have run ids.
+AMONG = 1_000
+_TIME = sa.DateTime(timezone=True)
+_TEXTS, _TIMES = ("workflow_id", "first_run_id", "last_run_id"), ("earliest", "latest")
+
+
+async def find_rivals(
+    engine: AsyncEngine, table: MappedTable, statement: Statement, endings: Sequence[Ending]
+) -> list[list[Rival]]:
+    """The rivals of each of these rows, be they in a window or not; by `select_rivals`.
+
+    Raises `DatabaseUnusable`.
+    """
+    found: list[list[Rival]] = [[] for _ in endings]
+    with translated(f"read {table.full_name}"):
+        rows = await fetch(engine, statement, arrays(endings))
+    for *fields, ended, place in rows:
+        found[place - 1].append(Rival(table.make_row(*fields), ended))
+    return found
+
+
+def select_rivals(table: MappedTable) -> sa.Select[Any]:
+    """The columns of `Rival`, and the place of the row that it is a rival of."""
+    given, made = _given(table), table.created_at
+    run_id = sa.func.lower(as_text(table.run_id))
+    unnamed = sa.func.coalesce(run_id, "") == ""
+    in_time = sa.or_(made.is_(None), made.between(given.c.earliest, given.c.latest))
+    ended = sa.case((sa.not_(table.is_running), readable(table.written()["completed_at"])))
+    same_workflow = table.workflow_id == as_stored(table.workflow_id, given.c.workflow_id)
+    others = sa.join(table.table, given, sa.and_(same_workflow, table.id != given.c.id))
+    return (
+        table.select_rows()
+        .add_columns(ended.label("ended"), given.c.place)
+        .select_from(others)
+        .where(
+            table.is_ours,
+            sa.or_(
+                run_id.in_([given.c.first_run_id, given.c.last_run_id]),
+                sa.and_(unnamed, in_time),
+            ),
+        )
+    )
+
+
+def arrays(endings: Sequence[Ending]) -> Mapping[str, Any]:
+    """The parameters of the statement."""
+    return {
+        "given_id": [each.row.id for each in endings],
+        "given_workflow_id": [each.row.workflow_id for each in endings],
+        "given_first_run_id": [each.start.run_id for each in endings],
+        "given_last_run_id": [each.run_id for each in endings],
+        "given_earliest": [each.start.earliest for each in endings],
+        "given_latest": [each.start.latest for each in endings],
+    }
+
+
+# Of every status, so that a partial index is none.
+_INDEXED = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_index i"
+    " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+    " WHERE i.indrelid = to_regclass(:table) AND a.attname = :column"
+    " AND i.indisvalid AND i.indpred IS NULL)"
+)
+
+
+async def is_indexed(engine: AsyncEngine, table: MappedTable) -> bool:
+    """Whether the statement need not read the whole table. Raises `DatabaseUnusable`."""
+    name = engine.dialect.identifier_preparer.format_table(table.table)
+    given = {"table": name, "column": table.workflow_id.name}
+    with translated(f"read the indexes of {table.full_name}", engine):
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(_INDEXED, given))
+
+
+async def are_looked_for(engine: AsyncEngine, table: MappedTable, grace: timedelta) -> bool:
+    """Whether there are running rows without a run id, other than those that may yet get theirs.
+
+    Looks at the last `AMONG` of them. Raises `DatabaseUnusable`.
+    """
+    if table.run_id is None:
+        return True
+    rows = table.select_rows().where(table.is_running).order_by(table.id.desc()).limit(AMONG)
+    last = rows.subquery()
+    unnamed = sa.func.coalesce(sa.func.length(last.c.run_id), 0) == 0
+    old = last.c.created_at < sa.func.now() - grace
+    query = sa.select(sa.exists().where(unnamed, old))
+    with translated(f"read {table.full_name}", engine):
+        async with engine.connect() as connection:
+            return bool(await connection.scalar(query))
+
+
+def _given(table: MappedTable) -> sa.TableValuedAlias:
+    kinds = {
+        "id": table.id.type,
+        **dict.fromkeys(_TEXTS, sa.Text()),
+        **dict.fromkeys(_TIMES, _TIME),
+    }
+    parameters = [
+        sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()
+    ]
+    columns = [sa.column(name, kind) for name, kind in kinds.items()]
+    unnested = sa.func.unnest(*parameters)
+    given_rows = unnested.table_valued(*columns, with_ordinality="place")
+    return given_rows.render_derived(name=table.beside("given"))

@@ -1,0 +1,254 @@
+"""The application's table as the pass needs it: read a page, finish rows if still running.
+
+Two statements, each in a short transaction of its own; nothing is open while Temporal is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.errors import DatabaseUnusable, Unusable
+from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
+from reconciler.core.ports import Ending, Written
+from reconciler.core.progress import Span
+from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.postgres.connection.driver import Statement, compiled, fetch
+from reconciler.postgres.connection.encoding import ASCII
+from reconciler.postgres.connection.engine import STATEMENT_TIMEDOUT, sqlstate, translated
+from reconciler.postgres.rows.guarded import Attempt, GuardedWrite
+from reconciler.postgres.rows.halving import Halving
+from reconciler.postgres.rows.outcomes import as_arrays
+from reconciler.postgres.rows.reading import Read, Reading, Unread
+from reconciler.postgres.rows.rejection import may_concern_rows
+from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
+from reconciler.postgres.rows.ruled_out import RuledOut
+from reconciler.postgres.rows.write import guarded_write
+from reconciler.postgres.table.mapping import MappedTable
+
+#: Rows counted by one statement.
+COUNTED_AT_ONCE = 20_000
+#: And if one of them cannot be read.
+COUNTED_APART = 500
+
+
+class PostgresStore:
+    """Implements `Store` over one mapped table, or over a window of its rows."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        table: MappedTable,
+        window: Window = EVERY,
+        *,
+        journalled: bool = True,
+        ruled_out: RuledOut | None = None,
+    ) -> None:
+        """For one pass.
+
+        `journalled`: whether what is written is noted down, in our schema. `ruled_out` is kept
+        from pass to pass.
+        """
+        self._engine, self._table, self._journalled = engine, table, journalled
+        self._in_window = _in_window(table, window)
+        self._ruled_out = ruled_out or RuledOut()
+        self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
+        self._codec = table.codec
+        #: Why rivals are not looked for any more; None as long as they are.
+        self._rivals_untold: Unknown | None = None
+
+    @cached_property
+    def _select_rivals(self) -> Statement:
+        return compiled(select_rivals(self._table), self._engine)
+
+    @cached_property
+    def _write(self) -> GuardedWrite:
+        # Made when it is first needed: a dry run works on a table that lacks what it writes.
+        journalled = self._journalled
+        write = guarded_write(self._table, journalled=journalled)
+        return GuardedWrite(self._engine, self._table, write, journalled=journalled)
+
+    @cached_property
+    def _first_page(self) -> Reading:
+        return Reading(self._engine, self._table, self._page(first=True))
+
+    @cached_property
+    def _next_page(self) -> Reading:
+        return Reading(self._engine, self._table, self._page(first=False))
+
+    async def last_running(self) -> RowId | None:
+        """The highest id among the running rows; None if there are none."""
+        last = await self._read(self.last())
+        return self._table.key.known(last[0][0]) if last else None
+
+    def last(self) -> sa.Select[Any]:
+        """The statement that finds the highest id."""
+        table = self._table
+        return sa.select(table.key.read).where(table.is_running).order_by(table.id.desc()).limit(1)
+
+    async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
+        """The next page of running rows in the order of their ids.
+
+        Reads no more than `limit` rows in one statement, however few of them are in the window:
+        a long statement would be as bad for production as a long transaction.
+        """
+        rows = list[RunRow]()
+        while len(rows) < limit:
+            reading = self._first_page if after is None else self._next_page
+            read = await self._read_page(reading, self._given(after, until, limit))
+            rows += self._in(reading, read)
+            if len(read) < limit:
+                break
+            after = self._table.key.known(read.last)
+        return rows[:limit]
+
+    async def _read_page(self, page: Reading, given: Mapping[str, Any]) -> Read:
+        return await page.read(given)
+
+    def _in(self, reading: Reading, read: Read) -> list[RunRow]:
+        """The rows in the window; and those that cannot be read, as nobody knows where they are."""
+        make = self._table.make_row
+        if read.keys is None:
+            return [make(a, b, c, d, e) for a, b, c, d, e, in_window in read.rows if in_window]
+        return [
+            row.as_row() if isinstance(row, Unread) else make(*row[:-1])
+            for row in reading.each(read)
+            if isinstance(row, Unread) or row[-1]
+        ]
+
+    async def count_running(self, span: Span) -> WindowCount:
+        """How many rows a scan of the span would find; counted piece by piece, as it is read."""
+        counted, after = WindowCount(), span.after
+        while True:
+            try:
+                read, *found, last = await self._counted(after, span.until)
+            except DatabaseUnusable as error:
+                if not (
+                    isinstance(error.__cause__, Exception) and may_concern_rows(error.__cause__)
+                ):
+                    raise
+                return counted.plus(await self._counted_apart(after, span.until))
+            counted = counted.plus(WindowCount(*found))
+            if read < COUNTED_AT_ONCE:
+                return counted
+            after = self._table.key.known(last)
+
+    async def _counted(self, after: RowId | None, until: RowId) -> list[Any]:
+        count = compiled(_count(self._page(first=after is None), self._table), self._engine)
+        given = self._given(after, until, COUNTED_AT_ONCE)
+        with translated(f"read {self._table.full_name}"):
+            (counted,) = await fetch(self._engine, count, given)
+        return list(counted)
+
+    async def _counted_apart(self, after: RowId | None, until: RowId) -> WindowCount:
+        """The same, where a row cannot be read that would tell whether it is in the window."""
+        counted = WindowCount()
+        while after != until and (rows := await self.scan_running(after, until, COUNTED_APART)):
+            made = [row.created_at for row in rows if row.created_at is not None]
+            oldest, newest = min(made, default=None), max(made, default=None)
+            counted = counted.plus(WindowCount(len(rows), oldest, newest))
+            after = rows[-1].id
+        return counted
+
+    def page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
+        """The statement that reads a page of running rows, in the window or not."""
+        given = self._given(after, until, limit)
+        page = self._page(first=after is None)
+        return page.params({name: value for name, value in given.items() if value is not None})
+
+    def _page(self, *, first: bool) -> sa.Select[Any]:
+        table = self._table
+        query = table.select_rows().add_columns(self._in_window.label("in_window"))
+        query = query.where(table.is_running, table.id <= table.key.given("until"))
+        if not first:
+            query = query.where(table.id > table.key.given("after"))
+        return query.order_by(table.id).limit(sa.bindparam("rows", type_=sa.Integer))
+
+    def _given(self, after: RowId | None, until: RowId, limit: int) -> Mapping[str, Any]:
+        told = self._table.key.told
+        return {"after": told(after), "until": told(until), "rows": limit}
+
+    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
+        with translated(f"read {self._table.full_name}"):
+            async with self._engine.connect() as connection:
+                await connection.execution_options(postgresql_readonly=True)
+                rows: Sequence[Any] = (await connection.execute(query)).all()
+                return rows
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        """The rivals of rows without a run id. Not asked again once that has taken too long."""
+        if self._rivals_untold is None:
+            try:
+                return await find_rivals(self._engine, self._table, self._select_rivals, endings)
+            except DatabaseUnusable as error:
+                if sqlstate(error.__cause__) != STATEMENT_TIMEDOUT:
+                    raise
+                self._rivals_untold = Unknown(TOO_SLOW)
+        return self._rivals_untold
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        """Finish those rows that are still running with the run id that was seen; journal them.
+
+        Does not wait for a row that another transaction has locked: whoever locked it is writing
+        it, and if not, the next pass will. Rows that the database refused before are tried after
+        the others, and apart from them. Raises `DatabaseUnusable` if nothing was committed;
+        otherwise what it returns has the failure.
+        """
+        attempt = partial(self._attempt, pass_id)
+        written, refused, untried = set[RowId](), dict[RowId, str](), set[RowId]()
+        failure: Unusable | None = None
+        for batch, hopeful in self._ruled_out.apart(outcomes):
+            if failure is not None:
+                untried.update(outcome.row.id for outcome in batch)
+                continue
+            done = await self._halving.write(attempt, batch, hopeful=hopeful)
+            ids = [outcome.row.id for outcome in batch]
+            written.update(ids[place] for place in done.written)
+            refused |= {ids[place]: why for place, why in done.refused.items()}
+            untried.update(ids[place] for place in done.untried)
+            self._ruled_out.note(ids, done)
+            failure = done.failure
+        if failure is not None and not written and not refused:
+            raise failure
+        return Written(frozenset(written), refused, frozenset(untried), failure)
+
+    async def _attempt(self, pass_id: str, outcomes: Sequence[Outcome]) -> Attempt:
+        try:
+            return await self._write.run(as_arrays(pass_id, outcomes, self._table, self._codec))
+        except asyncpg.UntranslatableCharacterError:
+            # Python's codec has a character that the server's has not.
+            if self._codec == ASCII:
+                raise
+            self._codec = ASCII
+            return await self._attempt(pass_id, outcomes)
+
+
+def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
+    made = table.created_at
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    if window.since is not None:
+        conditions.append(made >= window.since)
+    if window.until is not None:
+        conditions.append(made < window.until)
+    if window.workflow_type is not None:
+        conditions.append(table.workflow_type == window.workflow_type)
+    return sa.and_(*conditions)
+
+
+def _count(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:
+    """Rows of the page; those in the window, when they were created; and the page's last id."""
+    row_id, _, _, made, _, in_window, order = page.add_columns(table.id.label("order")).subquery().c
+    last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, order.desc()))[1]
+    return sa.select(
+        sa.func.count(),
+        sa.func.count().filter(in_window),
+        sa.func.min(made).filter(in_window),
+        sa.func.max(made).filter(in_window),
+        sa.type_coerce(last, table.key.read.type),
+    )

@@ -1,0 +1,144 @@
+"""Whether columns can hold the values that the settings have for them, before a row needs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.relation import BASE, DECLARED, Relation
+from reconciler.postgres.table.types import KEYS, is_text
+
+# The type as SQL writes it; the values of an enum; and the checks on this column alone.
+_COLUMN = sa.text(
+    "SELECT format_type(a.atttypid, a.atttypmod) AS type,"
+    " array(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid"
+    "  ORDER BY enumsortorder) AS labels,"
+    " array(SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint c WHERE c.conrelid = :oid"
+    "  AND c.contype = 'c' AND c.conkey = ARRAY[a.attnum] ORDER BY conname) AS checks"
+    " FROM pg_attribute a WHERE a.attrelid = :oid AND a.attname = :column"
+)
+
+
+def setting_of(names: TableNames, column: str) -> str:
+    """The setting that names this column."""
+    for field in fields(names):
+        if field.name not in ("table", "schema") and getattr(names, field.name) == column:
+            return f"RECONCILER_COLUMNS__{field.name.upper()}"
+    return "RECONCILER_WHERE"
+
+
+def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
+    """A line for each column whose type would make every row fail, or read as something else."""
+    names = mapping.names
+    wanted = dict.fromkeys(mapping.read, _COMPARED)
+    wanted |= {names.id: _KEY}
+    wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
+    wanted |= {name: _TIME for name in (names.created_at, names.completed_at) if name}
+    wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
+    for name, (kinds, is_one) in wanted.items():
+        if (column := table.c.get(name)) is not None and not is_one(column):
+            yield (
+                f"column {name} of {names.full_name} is of type {column.info[DECLARED]}, and must "
+                f"be {kinds}: set {setting_of(names, name)}"
+            )
+
+
+def _is_compared(column: sa.Column[Any]) -> bool:
+    return not isinstance(column.type, (sa.types.NullType, postgresql.DOMAIN))
+
+
+def _is_time(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.DateTime)
+
+
+def _is_run_id(column: sa.Column[Any]) -> bool:
+    return is_text(column) or isinstance(column.type, sa.Uuid)
+
+
+def _is_key(column: sa.Column[Any]) -> bool:
+    # The driver reads the latter as bytes, and takes none.
+    return isinstance(column.type, KEYS) and column.info[BASE] != '"char"'
+
+
+def _is_message(column: sa.Column[Any]) -> bool:
+    # The others are cut by PostgreSQL without a word.
+    return is_text(column) and column.info[BASE] not in ('"char"', "name")
+
+
+_Kind: TypeAlias = tuple[str, Callable[[sa.Column[Any]], bool]]
+_COMPARED: _Kind = (
+    "a number, a text, an enum (not a domain of one), a uuid or the like",
+    _is_compared,
+)
+_KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
+_TIME: _Kind = ("timestamp with or without time zone", _is_time)
+_RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
+_MESSAGE: _Kind = ("text or varchar", _is_message)
+
+
+async def unfit_values(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
+) -> AsyncIterator[str]:
+    """A line for each column that cannot hold a value the settings have for it."""
+    given = {mapping.names.status: _settings_of(mapping.statuses)}
+    if mapping.where:
+        wanted = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
+        given[mapping.where.column] = {**wanted, **given.get(mapping.where.column, {})}
+    for name in filter(table.c.__contains__, given):
+        if not _is_compared(table.c[name]):
+            continue
+        column = (await connection.execute(_COLUMN, {"oid": relation.oid, "column": name})).one()
+        # What is looked for may be written in more ways than one, as a uuid or a number may.
+        exactly = name == mapping.names.status or is_text(table.c[name])
+        quoted = connection.dialect.identifier_preparer.quote(name)
+        test = _test(quoted, column.type, column.checks, exactly=exactly)
+        unfit = [value for value in given[name] if not await _passes(connection, test, value)]
+        if unfit:
+            told = ", ".join(f"{value!r} ({given[name][value]})" for value in unfit)
+            kind = f"{column.type}{_limits(column.labels, column.checks)}"
+            yield f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {told}"
+
+
+def _settings_of(statuses: StatusValues) -> Mapping[str, str]:
+    """The values, and the setting that each comes from."""
+    given = dict.fromkeys(statuses.running, "RECONCILER_STATUSES__RUNNING")
+    for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
+        given.setdefault(getattr(statuses, end), f"RECONCILER_STATUSES__{end.upper()}")
+    return given
+
+
+def _limits(labels: Iterable[str], checks: Iterable[str]) -> str:
+    """What a column of this type holds, as far as it is known."""
+    values = f" of {', '.join(labels)}" if labels else ""
+    return values + "".join(f" with CHECK {check}" for check in checks)
+
+
+def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa.TextClause:
+    """Whether a value can be cast to the type, is not cut by that, and passes the checks."""
+    conditions = [
+        f"CAST({column} AS text) = reconciler_given" if exactly else f"{column} = {column}"
+    ]
+    conditions += [f"({check}) IS NOT FALSE" for check in checks]
+    sql = (
+        f"SELECT {' AND '.join(conditions)} FROM (SELECT"  # noqa: S608 - the catalogue's
+        f" CAST(CAST($given AS text) AS {kind}) AS {column},"
+        " CAST($given AS text) AS reconciler_given) AS given"
+    )
+    # A colon in a check is PostgreSQL's, and no parameter of ours.
+    return sa.text(sql.replace(":", "\\:").replace("$given", ":given"))
+
+
+async def _passes(connection: AsyncConnection, test: sa.TextClause, value: str) -> bool:
+    try:
+        async with connection.begin_nested():
+            return bool(await connection.scalar(test, {"given": value}))
+    except DBAPIError:
+        return False

@@ -1,0 +1,100 @@
+"""Keys of rows, as the driver reads them and takes them.
+
+A key that is text may have bytes that are no text in the database's encoding. Such a row is counted
+and passed by like any other; so its key is read and given as bytes, and is lossless in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from reconciler.core.model import RowId
+from reconciler.postgres.connection.encoding import ASCII, python_codec, read_as_bytes
+from reconciler.postgres.table.types import in_words, is_text
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The key's column, and how its values get in and out."""
+
+    column: sa.Column[Any]
+    #: Of the database.
+    encoding: str
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether it is read as bytes, as one row's key could fail the whole statement."""
+        return is_text(self.column) and read_as_bytes(self.encoding)
+
+    @property
+    def read(self) -> sa.ColumnElement[Any]:
+        """What is selected, for `known`. Not to be compared, nor to be sorted by."""
+        if not self.is_bytes:
+            return self.column
+        text = sa.cast(self.column, sa.Text)
+        return sa.func.convert_to(text, self.encoding, type_=sa.LargeBinary)
+
+    def given(self, name: str) -> sa.ColumnElement[Any]:
+        """A key that is a parameter: `told`."""
+        if not self.is_bytes:
+            return sa.bindparam(name, type_=self.column.type)
+        return self._text(sa.bindparam(name, type_=sa.LargeBinary))
+
+    def is_among(self, name: str) -> sa.ColumnElement[bool]:
+        """Whether a row's key is one of several: a parameter, of keys as they were read."""
+        kind = sa.LargeBinary() if self.is_bytes else self.column.type
+        keys = sa.bindparam(name, type_=postgresql.ARRAY(kind))
+        if not self.is_bytes:
+            return self.column == sa.any_(keys)
+        asked = sa.func.unnest(keys).table_valued(sa.column("key", kind), name="asked")
+        return self.column.in_(sa.select(self._text(asked.render_derived().c.key)))
+
+    def known(self, read: Any) -> RowId:
+        """A key that was read."""
+        if not self.is_bytes:
+            key: RowId = read
+            return key
+        text: bytes = read
+        return _decoded(text, python_codec(self.encoding))
+
+    def told(self, key: RowId | None) -> Any:
+        """The same key for the driver."""
+        if not self.is_bytes or not isinstance(key, str):
+            return key
+        if has_bytes(key):
+            return key.encode(ASCII, "surrogateescape")
+        return key.encode(python_codec(self.encoding))
+
+    def noted(self, value: int | str) -> RowId:
+        """A key that was written down, as the driver knows it.
+
+        Raises `ValueError` if the table cannot have it.
+        """
+        kind = self.column.type
+        if isinstance(value, int) != isinstance(kind, sa.Integer):
+            raise ValueError(f"{value!r} is no {in_words(kind)}")
+        return UUID(value) if isinstance(value, str) and isinstance(kind, sa.Uuid) else value
+
+    def _text(self, given: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        # In the column's own type, or its index would not serve.
+        return sa.cast(sa.func.convert_from(given, self.encoding), self.column.type)
+
+
+def _decoded(key: bytes, codec: str) -> str:
+    try:
+        text = key.decode(codec)
+        if text.encode(codec) == key:
+            return text
+    except UnicodeDecodeError:
+        pass
+    return key.decode(ASCII, "surrogateescape")
+
+
+def has_bytes(key: RowId) -> bool:
+    """Whether it is a key that has bytes which are no text."""
+    return isinstance(key, str) and any("\udc80" <= each <= "\udcff" for each in key)

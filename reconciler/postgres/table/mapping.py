@@ -1,0 +1,250 @@
+"""The application's table as it really is: reflected at the start and checked against the mapping.
+
+Types are taken from the database, so that bigint, uuid and text keys, enums and timestamps
+without a zone need no setting. A column that the table has not is null wherever it is read, and
+is not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.model import RowId, RunRow
+from reconciler.postgres.connection.encoding import decoded, python_codec, read_as_bytes, shown
+from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.schema import TableMapping, is_running
+from reconciler.postgres.table.keys import Key, has_bytes
+from reconciler.postgres.table.relation import Relation, find_relation
+from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_mismatches
+from reconciler.postgres.table.types import (
+    NOTABLE_KEYS,
+    as_stored,
+    as_text,
+    as_utc,
+    has_zone,
+    in_words,
+    is_text,
+    readable,
+    without_zone,
+)
+
+#: The namespace of passes over rows that have each its own.
+ANY_NAMESPACE = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTable:
+    """The application's table, with its columns under our names."""
+
+    table: sa.Table
+    mapping: TableMapping
+    #: The table's schema and name in the database, however they were typed.
+    relation: Relation
+
+    @property
+    def full_name(self) -> str:
+        """The table's name as the operator wrote it: for people to read."""
+        return self.mapping.names.full_name
+
+    @property
+    def identity(self) -> str:
+        """The table's name for what is noted down: the same, however it was typed."""
+        return self.relation.identity
+
+    def beside(self, name: str) -> str:
+        """A name for something else in a statement, such as a CTE: never the table's own."""
+        return f"{name}_" if name == self.table.name else name
+
+    @property
+    def scope(self) -> str:
+        """What a pass is over: the table, or those of its rows that are ours to look at."""
+        where = self.mapping.where
+        return f"{self.identity} where {where}" if where else self.identity
+
+    def scope_namespace(self, of_connection: str) -> str:
+        """The namespace a pass is over: the connection's, or `*` where each row has its own."""
+        return of_connection if self.mapping.names.namespace is None else ANY_NAMESPACE
+
+    @property
+    def id(self) -> sa.Column[Any]:
+        """The primary key."""
+        return self.table.c[self.mapping.names.id]
+
+    @property
+    def key(self) -> Key:
+        """How it is read and given."""
+        return Key(self.id, self.relation.encoding)
+
+    @property
+    def workflow_id(self) -> sa.Column[Any]:
+        """Temporal's workflow id."""
+        return self.table.c[self.mapping.names.workflow_id]
+
+    @property
+    def status(self) -> sa.Column[Any]:
+        """The status."""
+        return self.table.c[self.mapping.names.status]
+
+    @property
+    def run_id(self) -> sa.Column[Any] | None:
+        """The first run of the chain."""
+        return self._optional(self.mapping.names.run_id)
+
+    @property
+    def namespace(self) -> sa.Column[Any] | None:
+        """Temporal's namespace of the row's workflow."""
+        return self._optional(self.mapping.names.namespace)
+
+    @property
+    def created_at(self) -> sa.ColumnElement[Any]:
+        """When the row was inserted, as timestamptz."""
+        return as_utc(self._optional(self.mapping.names.created_at))
+
+    @property
+    def workflow_type(self) -> sa.ColumnElement[Any]:
+        """The workflow type, as text."""
+        return as_text(self._optional(self.mapping.names.workflow_type))
+
+    @property
+    def is_partitioned(self) -> bool:
+        """Whether its key may be unique only together with what it is partitioned by."""
+        return self.relation.kind == "partitioned table"
+
+    @property
+    def codec(self) -> str:
+        """Python's codec for the database's encoding."""
+        return python_codec(self.relation.encoding)
+
+    @property
+    def error_message_length(self) -> int | None:
+        """The column's own limit in characters; None if it has none."""
+        column = self._optional(self.mapping.names.error_message)
+        return None if column is None else getattr(column.type, "length", None)
+
+    @property
+    def is_ours(self) -> sa.ColumnElement[bool]:
+        """Whether a row is ours to look at, whatever its status."""
+        if (where := self.mapping.where) is None:
+            return sa.true()
+        column = self.table.c[where.column]
+        values = sa.literal(list(where.values), postgresql.ARRAY(sa.Text))
+        wanted = values if is_text(column) else sa.cast(values, postgresql.ARRAY(column.type))
+        return column == sa.any_(wanted)
+
+    @property
+    def is_running(self) -> sa.ColumnElement[bool]:
+        """Whether a row is marked as running, and ours to look at."""
+        return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_ours)
+
+    def written(self) -> Mapping[str, sa.ColumnElement[Any]]:
+        """What a write changes in a row, as it is, in the types of the journal."""
+        names = self.mapping.names
+        return {
+            "status": as_text(self.status),
+            "completed_at": as_utc(self._optional(names.completed_at)),
+            "error_message": as_text(self._optional(names.error_message)),
+        }
+
+    def update(
+        self,
+        status: sa.ColumnElement[Any],
+        completed_at: sa.ColumnElement[Any],
+        error_message: sa.ColumnElement[Any],
+    ) -> sa.Update:
+        """The update that writes texts and a timestamptz into the columns there are for them."""
+        names = self.mapping.names
+        values = {self.status: as_stored(self.status, status)}
+        if (column := self._optional(names.completed_at)) is not None:
+            values[column] = completed_at if has_zone(column) else without_zone(completed_at)
+        if (column := self._optional(names.error_message)) is not None:
+            values[column] = as_stored(column, error_message)
+        return sa.update(self.table).values(values)
+
+    def read_id(self, value: int | str) -> RowId:
+        """An id as the driver knows it. Raises `ValueError` if the table cannot have it."""
+        return self.key.noted(value)
+
+    def check_noted_key(self) -> None:
+        """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
+        if not self.notes_keys:
+            raise DatabaseUnfit(
+                f"column {self.id.name} of {self.full_name} is of type {in_words(self.id.type)}: "
+                "backfill --apply and plans need a key of type bigint, integer, uuid or text"
+            )
+
+    @property
+    def notes_keys(self) -> bool:
+        """Whether ids can be written down and read again."""
+        return isinstance(self.id.type, NOTABLE_KEYS)
+
+    def select_rows(self) -> sa.Select[Any]:
+        """The columns of `RunRow`, in its order, for `make_row`."""
+        return sa.select(
+            self.key.read.label("id"),
+            # Temporal refuses an empty workflow id, row by row.
+            self.read_text(sa.func.coalesce(as_text(self.workflow_id), "")).label("workflow_id"),
+            self.read_text(as_text(self.run_id)).label("run_id"),
+            readable(self.created_at).label("created_at"),
+            self.read_text(as_text(self.namespace)).label("namespace"),
+        ).select_from(self.table)
+
+    def read_text(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Text as it is read: as bytes where one row's text could fail the whole statement."""
+        if not read_as_bytes(self.relation.encoding):
+            return text
+        return sa.func.convert_to(text, self.relation.encoding, type_=sa.LargeBinary)
+
+    @property
+    def make_row(self) -> Callable[..., RunRow]:
+        """What makes a row of the columns that `select_rows` has read."""
+        return self._decoded_row if read_as_bytes(self.relation.encoding) else RunRow
+
+    def _decoded_row(
+        self,
+        key: Any,
+        workflow_id: bytes,
+        run_id: bytes | None,
+        created_at: datetime | None,
+        namespace: bytes | None,
+    ) -> RunRow:
+        texts, row_id = (workflow_id, run_id, namespace), self.key.known(key)
+        cause = f"its key is not {self.codec}" if has_bytes(row_id) else None
+        try:
+            named, run, space = (decoded(text, self.codec) for text in texts)
+        except UnicodeDecodeError as error:
+            named, run, space = map(shown, texts)
+            cause = f"its text is not {error.encoding}: {error.reason} in {named!r}"
+        return RunRow(row_id, named or "", run, created_at, space, cause)
+
+    def _optional(self, name: str | None) -> sa.Column[Any] | None:
+        """The column; None if there is none, or `reconciler migrate` has yet to add it."""
+        return None if name is None else self.table.c.get(name)
+
+
+async def map_table(
+    engine: AsyncEngine, mapping: TableMapping, *, writing: bool, also: Sequence[str] = ()
+) -> MappedTable:
+    """Reflect the table and check that it can be used, before anything is asked of Temporal.
+
+    Raises `DatabaseUnfit`, naming everything that is wrong at once; `DatabaseUnusable` on a server
+    that cannot be written to just now. What only reads (`writing=False`) does not need the columns
+    that are written. `also`: further columns to read.
+    """
+    names = mapping.names
+    with translated(f"read {names.full_name}", engine):
+        async with engine.connect() as connection:
+            if writing:
+                await check_primary(connection)
+            relation, table = await find_relation(connection, mapping, also)
+            needs = Needs(mapping, also, writing=writing)
+            if mismatches := await find_mismatches(connection, relation, table, needs):
+                raise TableUnfit(mismatches)
+            return MappedTable(table, mapping, relation)

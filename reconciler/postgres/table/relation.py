@@ -1,0 +1,197 @@
+"""What stands behind the table's name: where it is, of which kind, and its columns' types."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.postgres.schema import OWN_SCHEMA, TableMapping, TableNames, changes
+
+#: What kinds of relation are called, by PostgreSQL's letters for them.
+_KINDS = {
+    "r": "table",
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+}
+# Triggers: any that an UPDATE (16) of the table or of a partition fires, since a BEFORE trigger may
+# write to a table whose own trigger comes later; INSERT (4) and DELETE (8) too where rows move from
+# partition to partition; and those of the journal. The trigger of a foreign key is internal, and
+# writes to other tables if what it refers to is written.
+# Names of types are to come without quotes, also on connections that are not ours.
+_FIND = sa.text(
+    "WITH r AS (SELECT oid, relname, relkind, relnamespace FROM pg_class"
+    "  WHERE oid = to_regclass(:name)),"
+    " tree AS (SELECT oid FROM r UNION SELECT p.relid FROM r, pg_partition_tree(r.oid) p),"
+    " fired AS (SELECT tree.oid, CASE r.relkind WHEN 'p' THEN 28 ELSE 16 END AS events FROM r, tree"
+    "  UNION ALL SELECT j.oid, 4 FROM pg_class j JOIN pg_namespace s ON s.oid = j.relnamespace"
+    "  WHERE s.nspname = :own_schema AND j.relname = :journal)"
+    " SELECT r.oid, n.nspname, r.relname, r.relkind::text,"
+    " EXISTS (SELECT FROM pg_trigger t JOIN fired ON fired.oid = t.tgrelid"
+    "  WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & fired.events <> 0)"
+    " OR EXISTS (SELECT FROM pg_constraint f JOIN tree ON tree.oid = f.confrelid"
+    "  JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = ANY (f.confkey)"
+    "  WHERE f.confupdtype IN ('c', 'n', 'd') AND a.attname = ANY (:written)) AS triggers,"
+    " EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+    "  AND a.attnum = i.indkey[0] WHERE i.indrelid = r.oid AND i.indpred IS NULL AND i.indisvalid"
+    "  AND a.attname = :id) AS finds,"
+    " current_setting('server_encoding') AS encoding,"
+    " set_config('quote_all_identifiers', 'off', true)"
+    " FROM r JOIN pg_namespace n ON n.oid = r.relnamespace"
+).bindparams(sa.bindparam("written", type_=postgresql.ARRAY(sa.Text)))
+
+
+# The type of each column as it was declared, and the one at the bottom of it if that is a domain.
+_TYPES = sa.text(
+    "WITH RECURSIVE made_of AS (SELECT attname, format_type(atttypid, atttypmod) AS declared,"
+    "  atttypid AS type, atttypmod AS modifier FROM pg_attribute"
+    "  WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped"
+    " UNION ALL SELECT attname, declared, t.typbasetype, t.typtypmod"
+    "  FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype = 'd')"
+    " SELECT attname::text, declared, format_type(type, modifier) AS base"
+    " FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype <> 'd'"
+)
+_LENGTH = re.compile(r"\((\d+)\)$")
+#: Under what a column's `info` has these two.
+DECLARED, BASE = "declared", "base"
+
+
+# What would be taken for two parts, or for a part and what is added to it: another lease's name
+# (`lease_name`), or what some of the rows are told by (`scope`).
+_MISTAKABLE = re.compile(r'\.|^"| where | \(')
+
+
+def _unmistakable(part: str) -> str:
+    """A part of a name, in quotes where it would not be told apart without."""
+    return '"' + part.replace('"', '""') + '"' if _MISTAKABLE.search(part) else part
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation, by its name in the database."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    #: Whether triggers may change a row once it has been updated.
+    has_triggers: bool
+    #: Whether an index finds a row by its key, whatever its status.
+    finds_keys: bool
+    #: The encoding of the database, by PostgreSQL's name for it.
+    encoding: str
+
+    @property
+    def identity(self) -> str:
+        """Its name for what is noted down: that of no other relation, however it was typed."""
+        parts = (self.name,) if self.schema == "public" else (self.schema, self.name)
+        return ".".join(map(_unmistakable, parts))
+
+    def why_no_table(self, full_name: str) -> str | None:
+        """Why its rows are not its own, to be locked, written and found by a key; None if so."""
+        if self.kind in ("table", "partitioned table"):
+            return None
+        return (
+            f"{full_name} is a {self.kind}, not a table: set RECONCILER_TABLE to the table itself"
+        )
+
+
+# How SQLAlchemy begins a parameter, which it replaces wherever it stands in a statement; and how
+# parameters are called: of one that is called like a column it makes a value for that column.
+_PARAMETER, _PARAMETERS = "%(", "given_"
+
+
+def check_names(mapping: TableMapping) -> None:
+    """Check that names mean in a statement what they say. Raises `DatabaseUnfit`."""
+    given = {field.name: getattr(mapping.names, field.name) for field in fields(mapping.names)}
+    if mapping.where:
+        given["where"] = mapping.where.column
+    for what, name in given.items():
+        is_column = what not in ("table", "schema")
+        if name and (_PARAMETER in name or (is_column and name.startswith(_PARAMETERS))):
+            raise DatabaseUnfit(
+                f"{name!r} would be taken for a parameter of the statement: rename it, and set "
+                f"RECONCILER_TABLE, _COLUMNS__* and _WHERE without %( and {_PARAMETERS}"
+            )
+
+
+def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
+    """What the table's name stands for; None if for nothing."""
+    quoted = quoted_name(connection.dialect, names)
+    given = {"name": quoted, "written": names.written, "id": names.id}
+    journal = {"own_schema": OWN_SCHEMA, "journal": changes.name}
+    found = connection.execute(_FIND, given | journal).one_or_none()
+    if found is None:
+        return None
+    kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
+    where, finds = (found.oid, found.nspname, found.relname, kind), found.finds
+    return Relation(*where, found.triggers, finds, found.encoding)
+
+
+async def find_relation(
+    connection: AsyncConnection, mapping: TableMapping, also: Sequence[str] = ()
+) -> tuple[Relation, sa.Table]:
+    """The relation, and those columns of it that are mapped. Raises `DatabaseUnfit`."""
+    names = mapping.names
+    check_names(mapping)
+    relation = await connection.run_sync(look_up, names)
+    if relation is None:
+        raise DatabaseUnfit(
+            f"there is no table {names.full_name} in this database: "
+            "set RECONCILER_TABLE, or create it with `reconciler migrate`"
+        )
+    columns = (*mapping.read, *names.written, names.workflow_type, *also)
+
+    def reflect(sync: sa.Connection) -> sa.Table:
+        # Other columns may be of types that SQLAlchemy does not know, and would warn about.
+        with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
+            return sa.Table(
+                names.table,
+                sa.MetaData(),
+                schema=names.schema,
+                autoload_with=sync,
+                include_columns=columns,
+                resolve_fks=False,
+            )
+
+    table = await connection.run_sync(reflect)
+    for name, declared, base in await connection.execute(_TYPES, {"oid": relation.oid}):
+        if (column := table.c.get(name)) is not None:
+            column.info |= {DECLARED: declared, BASE: base}
+            column.type = _based(column.type, base)
+    return relation, table
+
+
+def _based(kind: sa.types.TypeEngine[Any], base: str) -> sa.types.TypeEngine[Any]:
+    """The type that a domain is made of: values are given and compared in that one.
+
+    SQLAlchemy leaves out what stands in brackets, and what comes after it. A domain of an enum
+    stays one: PostgreSQL has no operators for it.
+    """
+    outer = kind
+    while isinstance(kind, postgresql.DOMAIN):
+        kind = kind.data_type
+    if kind is outer:
+        return kind
+    if isinstance(kind, sa.Enum):
+        return outer
+    if isinstance(kind, sa.String) and (length := _LENGTH.search(base)):
+        return type(kind)(int(length[1]))
+    if isinstance(kind, sa.DateTime):
+        return type(kind)(timezone=base.endswith("with time zone"))
+    return kind
+
+
+def quoted_name(dialect: sa.Dialect, names: TableNames) -> str:
+    """The table's name as PostgreSQL reads names, for to_regclass."""
+    quote = dialect.identifier_preparer.quote
+    return ".".join(quote(part) for part in (names.schema, names.table) if part)

@@ -1,0 +1,236 @@
+"""Why a table cannot be used as it is mapped: everything that is wrong, each in a line of its own.
+
+Asked at the start of whatever uses the table, and by `reconciler doctor`. Only the catalogue is
+read, and constants are cast: nothing here depends on the rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.column_checks import odd_types, setting_of, unfit_values
+from reconciler.postgres.table.relation import Relation, quoted_name
+from reconciler.postgres.table.unwritable import unwritable
+
+_TEXTS = postgresql.ARRAY(sa.Text)
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One thing that is wrong, in a line."""
+
+    text: str
+    #: Whether the table fits, and it is the role that may not use it.
+    of_role: bool = False
+
+
+class TableUnfit(DatabaseUnfit):
+    """The table cannot be used as it is mapped."""
+
+    def __init__(self, mismatches: Sequence[Mismatch]) -> None:
+        super().__init__("; ".join(each.text for each in mismatches))
+        #: All of them.
+        self.mismatches = mismatches
+
+
+class ReadOnly(DatabaseUnusable):
+    """This server takes no writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the table is needed for."""
+
+    mapping: TableMapping
+    #: Columns that are read besides those a pass reads.
+    also: Sequence[str] = ()
+    writing: bool = True
+    #: Whether `migrate` is about to add what it adds.
+    fitting: bool = False
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns that are read for what they say."""
+        return tuple(dict.fromkeys((*self.mapping.read, *self.also)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that must be there."""
+        written = self.mapping.names.written if self.writing and not self.fitting else ()
+        return tuple(dict.fromkeys((*self.read, *written)))
+
+
+async def check_primary(connection: AsyncConnection) -> None:
+    """Check that this server takes writes. Raises `ReadOnly`: after a failover it may take them."""
+    # Not whether this transaction is read-only: that of a doctor is.
+    asked = sa.text(
+        "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'"
+    )
+    replica, read_only = (await connection.execute(asked)).one()
+    if replica:
+        raise ReadOnly(
+            "this server is a read replica: point DATABASE_URL at the primary, "
+            "or add target_session_attrs=primary to it"
+        )
+    if read_only:
+        raise ReadOnly(
+            "default_transaction_read_only is on for this database or role: "
+            "set it to off, or point DATABASE_URL elsewhere"
+        )
+
+
+async def find_mismatches(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+) -> list[Mismatch]:
+    """Everything that keeps the table from being used as it is mapped; empty if nothing does.
+
+    Raises `DatabaseUnfit` for what is no table, of which nothing else is worth saying.
+    """
+    if why_not := relation.why_no_table(needs.mapping.names.full_name):
+        raise DatabaseUnfit(why_not)
+    names = needs.mapping.names
+    of_table = [*missing_columns(names, needs.columns, table.c.keys())]
+    of_table += odd_types(table, needs.mapping)
+    of_table += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
+    if needs.writing:
+        present = table.c.keys()
+        of_table += [line async for line in unwritable(connection, relation, names, present)]
+    of_table += [line async for line in _key(connection, relation, table, needs.mapping.names)]
+    of_role = [line async for line in _hidden_rows(connection, relation, needs)]
+    of_role += [line async for line in _privileges(connection, relation, table, needs)]
+    return [*map(Mismatch, of_table), *(Mismatch(line, of_role=True) for line in of_role)]
+
+
+def missing_columns(
+    names: TableNames, needed: Iterable[str], present: Container[str]
+) -> Iterator[str]:
+    """A line that names the columns that are not there, if there are any."""
+    missing = [name for name in needed if name not in present]
+    if not missing:
+        return
+    settings = dict.fromkeys(setting_of(names, name) for name in missing)
+    optional = (names.run_id, names.created_at, names.namespace, *names.filled)
+    mend = f"set {', '.join(settings)}"
+    if any(name in optional for name in missing):
+        mend += " (empty: there is none)"
+    if any(name in names.filled for name in missing):
+        mend += ", or run `reconciler migrate`"
+    yield f"table {names.full_name} has no column {', '.join(missing)}: {mend}"
+
+
+_UNIQUE_KEYS = sa.text(
+    "SELECT i.indisprimary, array(SELECT a.attname::text"
+    "  FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)"
+    "  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+    "  WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns FROM pg_index i"
+    " WHERE i.indrelid = :oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL"
+    " AND 0 <> ALL(i.indkey::int2[])"
+)
+_PARTITIONED_BY = sa.text(
+    "SELECT DISTINCT a.attname::text FROM pg_partition_tree(CAST(CAST(:oid AS oid) AS regclass)) t"
+    " JOIN pg_partitioned_table p ON p.partrelid = t.relid"
+    " CROSS JOIN unnest(p.partattrs::int2[]) k(attnum)"
+    " JOIN pg_attribute a ON a.attrelid = t.relid AND a.attnum = k.attnum"
+)
+
+
+_HEIRS = sa.text(
+    "SELECT h.inhrelid::regclass::text FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
+    " WHERE h.inhparent = :oid AND NOT c.relispartition ORDER BY 1"
+)
+
+
+async def _key(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
+) -> AsyncIterator[str]:
+    """A write that finds its row by a column that is not unique would finish its namesakes too.
+
+    On a partitioned table PostgreSQL allows no unique index without the columns it is partitioned
+    by. There the key may be unique together with its status or its creation time, which every
+    write compares too. Rows of tables that inherit from this one are unique in theirs alone.
+    """
+    if names.id not in table.c:
+        return
+    keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
+    if heirs := (await connection.scalars(_HEIRS, {"oid": relation.oid})).all():
+        yield (
+            f"the rows of {', '.join(heirs)}, which inherit from {names.full_name}, are not told "
+            f"apart by its key: set RECONCILER_TABLE to a table without heirs"
+        )
+    by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
+    told_apart_by = {names.id} | (by & {names.status, names.created_at})
+    identifies = any(names.id in key.columns and {*key.columns} <= told_apart_by for key in keys)
+    if identifies and not table.c[names.id].nullable:
+        return
+    primary = next((", ".join(key.columns) for key in keys if key.indisprimary), None)
+    yield (
+        f"column {names.id} of {names.full_name} does not identify a row"
+        f"{f', its primary key is ({primary})' if primary else ''}: set RECONCILER_COLUMNS__ID to "
+        "one that is the whole primary key, or NOT NULL and UNIQUE"
+    )
+
+
+# Whether policies may keep rows from this role: they apply to it, and not all rows pass them. What
+# a row must pass is known only where a policy says no more than true.
+_HIDES_ROWS = sa.text(
+    "WITH policy AS (SELECT polcmd, polpermissive,"
+    "  coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'"
+    "  AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true' AS passes_all"
+    "  FROM pg_policy WHERE polrelid = :oid AND EXISTS (SELECT FROM unnest(polroles) r(oid)"
+    "   WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE')))"
+    " SELECT row_security_active(:oid) AND EXISTS (SELECT FROM unnest(:commands) c(cmd) WHERE"
+    "  NOT EXISTS (SELECT FROM policy WHERE polcmd::text IN (c.cmd, '*') AND polpermissive"
+    "   AND passes_all)"
+    "  OR EXISTS (SELECT FROM policy WHERE polcmd::text IN (c.cmd, '*') AND NOT polpermissive"
+    "   AND NOT passes_all))"
+).bindparams(sa.bindparam("oid", type_=postgresql.OID), sa.bindparam("commands", type_=_TEXTS))
+
+
+async def _hidden_rows(
+    connection: AsyncConnection, relation: Relation, needs: Needs
+) -> AsyncIterator[str]:
+    commands = ["r", "w"] if needs.writing else ["r"]
+    given = {"oid": relation.oid, "commands": commands}
+    if await connection.scalar(_HIDES_ROWS, given):
+        names, user = needs.mapping.names, await _role(connection)
+        quoted = quoted_name(connection.dialect, names)
+        yield (
+            f"row-level security may hide rows of {names.full_name} from role {user}, which would "
+            f"never be looked at: CREATE POLICY reconciler ON {quoted} TO {user} USING (true), "
+            f"or ALTER ROLE {user} BYPASSRLS"
+        )
+
+
+async def _privileges(
+    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+) -> AsyncIterator[str]:
+    written = needs.mapping.names.written if needs.writing else ()
+    needed = [("SELECT", name) for name in needs.columns if name in table.c]
+    needed += [("UPDATE", name) for name in written if name in table.c]
+    if not needed:
+        return
+    oid = sa.literal(relation.oid, postgresql.OID)
+    asked = sa.select(*(sa.func.has_column_privilege(oid, name, right) for right, name in needed))
+    row = (await connection.execute(asked)).one()
+    quote = connection.dialect.identifier_preparer.quote
+    refused = [
+        f"{right} ({quote(name)})"
+        for (right, name), granted in zip(needed, row, strict=True)
+        if not granted
+    ]
+    if refused:
+        names, user = needs.mapping.names, await _role(connection)
+        rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
+        yield (f"role {user} may not use table {names.full_name}: GRANT {rights} ON {on} TO {user}")
+
+
+async def _role(connection: AsyncConnection) -> str:
+    user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
+    return str(user)

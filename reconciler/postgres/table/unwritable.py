@@ -1,0 +1,118 @@
+"""What keeps every row of a table from being written, whatever it says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Container
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.core.text import one_line
+from reconciler.postgres.connection.engine import sqlstate
+from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.column_checks import setting_of
+from reconciler.postgres.table.relation import Relation, quoted_name
+
+
+async def unwritable(
+    connection: AsyncConnection, relation: Relation, names: TableNames, present: Container[str]
+) -> AsyncIterator[str]:
+    """A line for each thing that would make every write fail."""
+    async for line in _unfillable(connection, relation, names):
+        yield line
+    async for line in _unsettable(connection, relation, names):
+        yield line
+    async for line in _rewritten(connection, relation, names):
+        yield line
+    async for line in _unpublishable(connection, names, present):
+        yield line
+
+
+# Triggers before an update of a row may still put something there.
+_NEVER_NULL = sa.text(
+    "SELECT attnotnull AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid"
+    "  AND NOT tgisinternal AND tgtype & 19 = 19)"
+    " FROM pg_attribute WHERE attrelid = :oid AND attname = :column"
+)
+
+
+async def _unfillable(
+    connection: AsyncConnection, relation: Relation, names: TableNames
+) -> AsyncIterator[str]:
+    """A line if no row that has completed could be written, which has no message."""
+    name, dialect = names.error_message, connection.dialect
+    if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
+        table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
+        yield (
+            f"column {name} of {names.full_name} is NOT NULL, and what has completed has no "
+            f"message: ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
+            "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
+        )
+
+
+_NEVER_SET = sa.text(
+    "SELECT attname::text FROM pg_attribute WHERE attrelid = :oid AND attname = ANY(:columns)"
+    " AND (attgenerated <> '' OR attidentity = 'a') ORDER BY attnum"
+).bindparams(sa.bindparam("columns", type_=postgresql.ARRAY(sa.Text)))
+
+
+async def _unsettable(
+    connection: AsyncConnection, relation: Relation, names: TableNames
+) -> AsyncIterator[str]:
+    """A line for each column that no write may give a value."""
+    given = {"oid": relation.oid, "columns": list(names.written)}
+    for name in await connection.scalars(_NEVER_SET, given):
+        setting = setting_of(names, name)
+        empty = " (empty: there is none)" if name in names.filled else ""
+        yield (
+            f"column {name} of {names.full_name} is GENERATED ALWAYS and cannot be written: "
+            f"set {setting}{empty}, or make it a plain column"
+        )
+
+
+# What PostgreSQL says of a table that a publication keeps from being updated.
+_UNPUBLISHABLE = ("55000", "42P10")
+_PUBLISHED = sa.text("SELECT EXISTS (SELECT FROM pg_publication WHERE pubupdate)")
+
+
+async def _unpublishable(
+    connection: AsyncConnection, names: TableNames, present: Container[str]
+) -> AsyncIterator[str]:
+    """A line if a publication keeps the table, or a partition, from being updated.
+
+    What it needs for that depends on the version: so PostgreSQL is asked to plan an update.
+    """
+    if names.status not in present or not await connection.scalar(_PUBLISHED):
+        return
+    table = quoted_name(connection.dialect, names)
+    status = connection.dialect.identifier_preparer.quote(names.status)
+    try:
+        async with connection.begin_nested():
+            sql = f"EXPLAIN UPDATE {table} SET {status} = {status}"  # noqa: S608 - quoted names
+            await connection.execute(sa.text(sql.replace(":", "\\:")))
+    except DBAPIError as error:
+        if sqlstate(error) in _UNPUBLISHABLE:
+            told = one_line(str(getattr(error.orig, "__cause__", None) or error.orig), 300)
+            yield f"a publication keeps {names.full_name} from being updated: {told}"
+
+
+# Those on UPDATE, which is a write's command.
+_RULES = sa.text(
+    "SELECT rulename::text FROM pg_rewrite WHERE ev_class = :oid AND ev_type = '2'"
+    " AND ev_enabled IN ('O', 'A') ORDER BY 1"
+)
+
+
+async def _rewritten(
+    connection: AsyncConnection, relation: Relation, names: TableNames
+) -> AsyncIterator[str]:
+    """A line if PostgreSQL would rewrite the write, which it refuses to do for most rules."""
+    if rules := (await connection.scalars(_RULES, {"oid": relation.oid})).all():
+        table = quoted_name(connection.dialect, names)
+        rule = connection.dialect.identifier_preparer.quote(rules[0])
+        yield (
+            f"rules on UPDATE of {names.full_name} ({', '.join(rules)}) do not go with the guarded "
+            f"write: use a trigger instead, and DROP RULE {rule} ON {table}"
+        )

@@ -1,0 +1,88 @@
+"""Whether Temporal answers at all, or only not about one workflow.
+
+A call that gets no answer while others do has hit one stuck workflow, or one history shard that is
+down: that is a matter of its row. All calls over one connection share what they know of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
+
+from reconciler.core.errors import TemporalUnusable
+
+#: The kinds of calls that the history service answers; others say nothing about it.
+ABOUT_WORKFLOWS = ("describe", "history")
+#: Calls that hung without an answer after which a pass gives the next ones less time.
+WARY = 3
+#: Rows in a row without an answer that end a pass: a frontend answers for itself (namespaces,
+#: lists) also while the history service behind it is down.
+MAX_UNANSWERED = 50
+
+_NEVER = -math.inf
+
+
+class Answers:
+    """What was answered lately about workflows, by namespace."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._last: dict[str, float] = {}
+        self._checks: dict[str, tuple[float, TemporalUnusable | None]] = {}
+        self._checking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._hung: Counter[str] = Counter()
+        self._in_a_row = 0
+
+    def begin(self) -> None:
+        """A pass begins: what was stuck in the last one may have recovered."""
+        self._hung.clear()
+        self._in_a_row = 0
+
+    def wary(self, kind: str) -> bool:
+        """Whether enough calls of this kind hung for the next ones to get less time.
+
+        Otherwise a stuck shard, which may have a quarter of all rows, would hold up the other rows
+        for hours. One that refuses at once holds up nobody.
+        """
+        return self._hung[kind] >= WARY
+
+    def answered(self, kind: str, namespace: str) -> None:
+        """There was an answer, whatever it said."""
+        if kind in ABOUT_WORKFLOWS:
+            self._last[namespace] = self.clock()
+            self._in_a_row = 0
+
+    def answered_since(self, moment: float, namespace: str) -> bool:
+        """Whether a workflow of this namespace was answered about after this moment."""
+        return self._last.get(namespace, _NEVER) > moment
+
+    def unanswered(self, kind: str, *, hung: bool) -> bool:
+        """A row got no answer; returns whether that was one too many in a row."""
+        self._hung[kind] += hung
+        if kind in ABOUT_WORKFLOWS:
+            self._in_a_row += 1
+        return self._in_a_row >= MAX_UNANSWERED
+
+    async def confirm(
+        self, namespace: str, since: float, ask: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Return if Temporal answered after `since`, or answers `ask` now.
+
+        However many wait for it, `ask` is called once. Raises the `TemporalUnusable` it raises.
+        """
+        async with self._checking[namespace]:
+            if self.answered_since(since, namespace):
+                return
+            asked_at, error = self._checks.get(namespace, (_NEVER, None))
+            if asked_at < since:
+                asked_at, error = self.clock(), None
+                try:
+                    await ask()
+                except TemporalUnusable as unusable:
+                    error = unusable
+                self._checks[namespace] = asked_at, error
+        if error is not None:
+            raise error

@@ -1,0 +1,197 @@
+"""The raw calls to Temporal about workflows.
+
+Raw because the SDK's `describe()` raises on a paused workflow and retries on its own account
+(SDK 1.35). A call returns an answer about what was asked, or raises: `RowError` for what concerns
+this row only, `TemporalUnusable` for what ends the pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import HistoryEventFilterType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+    ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
+)
+from temporalio.client import Client
+
+from reconciler.temporal.client.calls import Calls
+from reconciler.temporal.client.error_codes import NotFound, NotNow, RowError
+from reconciler.temporal.client.namespace_calls import NamespaceCalls
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.config.api_key import KeyFile
+
+#: Events read backwards from the end in search of the request that cancelled a workflow.
+CANCEL_SEARCH_EVENTS = 100
+#: The server's own maximum; it logs a warning for each call that asks for more (server 1.32,
+#: primitives/constants.go).
+ARCHIVE_PAGE_EVENTS = 256
+#: Every page but the last is full, and a history ends at 51,200 events where nobody raised
+#: `limit.historyCount.error`: 200 pages.
+MAX_ARCHIVE_PAGES = 250
+
+# Without this, a server answers clients that it does not know to follow runs with a synthetic
+# CONTINUED_AS_NEW in place of the true close event (server 1.32, get_history_util.go).
+_FOLLOWS_RUNS = {"supported-features": "follows-next-run-id"}
+
+
+class Rpc(NamespaceCalls):
+    """The handful of calls the probe needs, on one client and one rate limit."""
+
+    def __init__(
+        self,
+        client: Client,
+        limiter: RateLimiter,
+        key_file: KeyFile | None = None,
+        list_limiter: RateLimiter | None = None,
+    ) -> None:
+        """`list_limiter`: a limit for list calls besides `limiter`, which is for all.
+
+        `key_file`: where the client's API key comes from, if it is from a file.
+        """
+        calls = Calls(limiter, list_limiter or RateLimiter(0), key_file)
+        super().__init__(client, calls, None, client.namespace)
+
+    @property
+    def calls(self) -> Counter[tuple[str, str]]:
+        """The calls that have ended, by kind and by gRPC's name of the code."""
+        return self._calls.ended
+
+    def begin(self) -> None:
+        """A pass begins."""
+        self._calls.answers.begin()
+
+    def of_row(self, namespace: str) -> Rpc:
+        """The same for the namespace that a row names; connection, limit and counts are shared."""
+        other = Rpc(self.client, self._calls.limiter)
+        other._calls, other._own, other.namespace = self._calls, self, namespace
+        return other
+
+    def at_once(self) -> Rpc:
+        """The same in a slot taken without waiting, so that others wait; with its own counts."""
+        other = Rpc(self.client, self._calls.limiter)
+        other._calls = self._calls.at_once()
+        return other
+
+    @property
+    def rate(self) -> float:
+        """Calls per second that the limiter lets through now; infinite if it has no limit."""
+        return self._calls.limiter.rate
+
+    @property
+    def list_rate(self) -> float:
+        """The same for list calls, which have a limit of their own besides."""
+        return min(self._calls.list_limiter.rate, self._calls.limiter.rate)
+
+    @property
+    def list_wait(self) -> float:
+        """Seconds until the limit of lists lets the next one through."""
+        return self._calls.list_limiter.wait
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The calls that have ended, by kind alone."""
+        counts: Counter[str] = Counter()
+        for (kind, _), count in self._calls.ended.items():
+            counts[kind] += count
+        return counts
+
+    async def describe(
+        self, workflow_id: str, run_id: str = ""
+    ) -> DescribeWorkflowExecutionResponse:
+        """One run, or the current run of the id if no run is given. Raises `NotFound`."""
+        request = DescribeWorkflowExecutionRequest(
+            namespace=self.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+        )
+        method = self._service.describe_workflow_execution
+        answer = await self._call("describe", method, request)
+        if not _is_about(answer.workflow_execution_info.execution, workflow_id, run_id):
+            raise NotNow("Temporal answered about another workflow or run than was asked about")
+        return answer
+
+    async def close_event(self, workflow_id: str, run_id: str) -> HistoryEvent:
+        """The true last event of a closed run. Raises `NotFound` if it is gone."""
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+            skip_archival=True,
+        )
+        response = await self._call(
+            "history", self._service.get_workflow_execution_history, request, _FOLLOWS_RUNS
+        )
+        if not response.history.events:
+            raise NotNow("the run is closed, but its history has no close event yet")
+        return response.history.events[-1]
+
+    async def archived_events(self, workflow_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
+        """The events of an archived run in their order. Raises `NotFound` if it is not archived.
+
+        All of them, because an archive knows no filter for the close event, and one by one,
+        because nobody needs them together. The server reads from the archive only what it does
+        not know itself, and only with a run id (server 1.32, workflow_handler.go).
+        """
+        request = GetWorkflowExecutionHistoryRequest(
+            namespace=self.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            maximum_page_size=ARCHIVE_PAGE_EVENTS,
+            skip_archival=False,
+        )
+        method = self._service.get_workflow_execution_history
+        for _ in range(MAX_ARCHIVE_PAGES):
+            try:
+                page = await self._call("history", method, request, _FOLLOWS_RUNS, patient=True)
+            except NotFound as error:
+                if request.next_page_token:
+                    raise RowError("the archived history has a page missing") from error
+                raise
+            if not page.archived:
+                raise RowError("Temporal did not know the run at first, and then it did")
+            for event in page.history.events:
+                yield event
+            if not page.next_page_token:
+                return
+            request.next_page_token = page.next_page_token
+        raise RowError(f"the archived history is longer than {MAX_ARCHIVE_PAGES} pages")
+
+    async def cancel_cause(self, workflow_id: str, run_id: str) -> str:
+        """Why a run was cancelled, as its requester put it; empty if nobody said."""
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=self.namespace,
+            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            maximum_page_size=CANCEL_SEARCH_EVENTS,
+        )
+        response = await self._call(
+            "history", self._service.get_workflow_execution_history_reverse, request
+        )
+        for event in response.history.events:
+            if event.HasField("workflow_execution_cancel_requested_event_attributes"):
+                return event.workflow_execution_cancel_requested_event_attributes.cause
+        return ""
+
+    async def list(self, query: str, page_size: int) -> ListWorkflowExecutionsResponse:
+        """The workflows that visibility finds by a query, one page of them."""
+        request = ListWorkflowExecutionsRequest(
+            namespace=self.namespace, page_size=page_size, query=query
+        )
+        try:
+            return await self._call("list", self._service.list_workflow_executions, request)
+        except NotFound as error:  # a list finds nothing by being empty
+            raise RowError(f"visibility answers not_found: {error}") from error
+
+
+def _is_about(found: WorkflowExecution, workflow_id: str, run_id: str) -> bool:
+    """Whether it is the run that was asked about, or without a run id any of this workflow."""
+    if found.workflow_id != workflow_id or not found.run_id:
+        return False
+    # Run ids are UUIDs, which a server writes in lower case, however it was asked.
+    return not run_id or found.run_id.lower() == run_id.lower()

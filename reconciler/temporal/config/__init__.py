@@ -1,0 +1,4 @@
+"""How to reach Temporal: its environment variables, `temporal.toml`, API keys.
+
+Opens no connection.
+"""

@@ -1,0 +1,79 @@
+"""An API key in a file, which is read again while we run: keys are short-lived, a loop is not."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from reconciler.core.errors import ConfigurationError
+from reconciler.host.files import read_file
+from reconciler.temporal.config.variables import API_KEY_FILE
+
+#: Seconds between two looks into the file, while calls are made.
+LOOK_EVERY = 1.0
+#: A header cannot hold anything else, and the SDK would leave it out without a word.
+_KEY = re.compile(r"[!-~]+")
+
+log = structlog.get_logger(__name__)
+
+
+def check_key(name: str, key: str) -> str:
+    """The key, if it can be one. Raises `ConfigurationError`, which does not repeat it."""
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(f"{name}: must hold the key and nothing else, in one line")
+    return key
+
+
+class KeyFile:
+    """The key in a file, as it comes to be.
+
+    What is wrong with the file later is no reason to give up a key that works: it is logged, once.
+    """
+
+    def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises `ConfigurationError` if there is no key in the file."""
+        # As it is where there is no such home: it will not be found then.
+        self._path, self._clock = Path(os.path.expanduser(path)), clock  # noqa: PTH111
+        self._key = self._read()
+        self._looked_at = clock()
+        self._in_trouble = False
+        #: Is told the key that has taken the place of another.
+        self.on_change: Callable[[str], None] | None = None
+
+    def renewed(self, *, at_once: bool = False) -> str:
+        """The key as it is by now; looks once a second at the most, unless `at_once`."""
+        now = self._clock()
+        if at_once or now - self._looked_at >= LOOK_EVERY:
+            self._looked_at = now
+            self._look()
+        return self._key
+
+    def _look(self) -> None:
+        try:
+            key = self._read()
+        except ConfigurationError as error:
+            if not self._in_trouble:
+                log.warning("keeping the API key", error=str(error))
+            self._in_trouble = True
+            return
+        self._in_trouble = False
+        if key != self._key:
+            self._key = key
+            log.info("new API key", file=str(self._path))
+            if self.on_change is not None:
+                self.on_change(key)
+
+    def _read(self) -> str:
+        try:
+            text = read_file(self._path).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "is not UTF-8"
+            raise ConfigurationError(f"{API_KEY_FILE}: {self._path}: {why}") from None
+        if not text.strip():
+            raise ConfigurationError(f"{API_KEY_FILE}: {self._path} is empty")
+        return check_key(f"{API_KEY_FILE}: {self._path}", text.strip())

@@ -1,0 +1,179 @@
+"""Decoding by a codec server: Temporal's protocol of `/encode` and `/decode`, over HTTP.
+
+Payloads travel as proto JSON (github.com/temporalio/samples-go, codec-server/protocol.md). The
+client is our own, of h11 and asyncio: it needs nothing that is not there anyway, ends at once when
+it is cancelled, follows no redirect, and reads no more than it has room for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from urllib.parse import quote, urlsplit
+
+import h11
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.converter import DataConverter
+
+from reconciler.core.text import one_line
+from reconciler.temporal.failures.attributes import message_in
+from reconciler.temporal.failures.decoding import SAMPLE, CodecAway, Undecodable
+
+#: Bytes of an answer. A failure has two megabytes at most where the server's limit was left alone.
+MAX_ANSWER = 4 * 1024 * 1024
+_CHUNK = 64 * 1024
+_OK = 200
+_REDIRECTS = range(300, 400)
+_REFUSED = (401, 403)
+_NOT_OFFERED = (404, 405, 501)
+# The server is not well, or asks for fewer calls: no matter of what was to be decoded.
+_UNWELL = (429, *range(500, 600))
+
+
+class HttpStatus(Undecodable):
+    """The codec server answered with something else than 200."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class HttpAway(HttpStatus, CodecAway):
+    """It answered so as not to be asked again at once."""
+
+
+class CodecServer:
+    """A codec server at a URL, in which `{namespace}` stands for the namespace."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        headers: Sequence[tuple[str, str]] = (),
+        max_answer: int = MAX_ANSWER,
+    ) -> None:
+        """`headers`: what it wants to see, an authorization above all."""
+        self._endpoint, self._headers, self._max_answer = endpoint, headers, max_answer
+        # The certificates that the machine trusts, or those of SSL_CERT_FILE.
+        self._tls = ssl.create_default_context() if urlsplit(endpoint).scheme == "https" else None
+
+    async def decode(
+        self,
+        payloads: Sequence[Payload],
+        namespace: str,
+        workflow_id: str,  # noqa: ARG002 - the protocol has no place for it
+    ) -> Sequence[str | Undecodable]:
+        """The message in each of the payloads, all by one request. Raises `Undecodable`."""
+        return [_message(payload) for payload in await self._post("decode", payloads, namespace)]
+
+    async def sample(self, namespace: str) -> str:
+        """Have a sample encoded and decoded, or only decoded. Raises `Undecodable`.
+
+        Not every server encodes; what it decodes is then a payload that never was encoded, which
+        codecs leave as it is.
+        """
+        plain = DataConverter.default.payload_converter.to_payloads([SAMPLE])
+        try:
+            encoded = await self._post("encode", plain, namespace)
+            done = "encoded and decoded"
+        except HttpStatus as error:
+            if error.status not in _NOT_OFFERED:
+                raise
+            encoded, done = plain, "decoded"
+        (message,) = await self.decode(encoded, namespace, "")
+        if isinstance(message, Undecodable):
+            raise message
+        if message != SAMPLE["message"]:
+            raise Undecodable("the codec server decodes something else than it encoded")
+        return done
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _post(
+        self, what: str, payloads: Sequence[Payload], namespace: str
+    ) -> Sequence[Payload]:
+        body = MessageToJson(Payloads(payloads=payloads), indent=None).encode()
+        answer = await self._exchange(what, body, namespace)
+        try:
+            decoded = Parse(answer, Payloads(), ignore_unknown_fields=True).payloads
+        except (ParseError, ValueError, RecursionError):
+            raise Undecodable("the codec server did not answer with payloads") from None
+        if len(decoded) != len(payloads):
+            raise Undecodable(f"the codec server made {len(decoded)} payloads of {len(payloads)}")
+        return decoded
+
+    async def _exchange(self, what: str, body: bytes, namespace: str) -> bytes:
+        """One request on a connection of its own. Raises `Undecodable`."""
+        url = urlsplit(self._endpoint.replace("{namespace}", quote(namespace, safe="")))
+        port = url.port or (443 if self._tls else 80)
+        try:
+            reader, writer = await asyncio.open_connection(url.hostname, port, ssl=self._tls)
+            try:
+                client = h11.Connection(h11.CLIENT)
+                headers = [
+                    ("Host", url.netloc),
+                    ("Content-Type", "application/json"),
+                    ("Content-Length", str(len(body))),
+                    ("Connection", "close"),
+                    ("X-Namespace", namespace),
+                    *self._headers,
+                ]
+                target = f"{url.path.rstrip('/')}/{what}"
+                request = h11.Request(method="POST", target=target, headers=headers)
+                for event in (request, h11.Data(data=body), h11.EndOfMessage()):
+                    writer.write(client.send(event) or b"")
+                await writer.drain()
+                return await self._answer(client, reader)
+            finally:
+                writer.transport.abort()  # a polite end could wait for a server that is silent
+        except OSError as error:  # TLS and name resolution among them
+            why = one_line(error.strerror or str(error) or type(error).__name__, 200)
+            raise CodecAway(f"the codec server cannot be reached ({why})") from None
+        except h11.RemoteProtocolError as error:
+            why = one_line(str(error), 200)
+            raise CodecAway(f"the codec server hung up, or does not speak HTTP ({why})") from None
+
+    async def _answer(self, client: h11.Connection, reader: asyncio.StreamReader) -> bytes:
+        answer = bytearray()
+        while True:
+            match client.next_event():
+                case h11.NEED_DATA:
+                    client.receive_data(await reader.read(_CHUNK))
+                case h11.Response(status_code=status) if status != _OK:
+                    raise _of_status(status)
+                case h11.Data(data=data):
+                    answer += data
+                    if len(answer) > self._max_answer:
+                        raise Undecodable(
+                            f"the codec server answers with more than {self._max_answer} bytes"
+                        )
+                case h11.EndOfMessage():
+                    return bytes(answer)
+                case h11.InformationalResponse() | h11.Response():
+                    pass
+                case _:
+                    raise CodecAway("the codec server hung up")
+
+
+def _of_status(status: int) -> HttpStatus:
+    text = f"the codec server answered HTTP {status}"
+    if status in _REFUSED:
+        return HttpAway(f"{text}: check RECONCILER_CODEC_HEADERS", status)
+    if status in _REDIRECTS:
+        return HttpStatus(f"{text}: redirects are not followed", status)
+    return HttpAway(text, status) if status in _UNWELL else HttpStatus(text, status)
+
+
+def _message(payload: Payload) -> str | Undecodable:
+    try:
+        message = message_in(DataConverter.default.payload_converter.from_payloads([payload])[0])
+    except KeyError:  # the SDK's word for an encoding that it does not know
+        encoding = payload.metadata.get("encoding", b"nothing").decode(errors="replace")
+        return Undecodable(f"the codec server left it encoded as {one_line(encoding, 60)}")
+    except Exception:  # noqa: BLE001 - whatever it is, it is no message
+        message = None
+    if message is None:
+        return Undecodable("the codec server makes something else of it than a message")
+    return message

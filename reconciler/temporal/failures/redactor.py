@@ -1,0 +1,61 @@
+"""Redaction that holds nothing up: in a thread of its own, within a time limit.
+
+An operator's expression may take minutes on an unlucky text. The event loop, and with it the lease
+and the probes, goes on meanwhile; a text that could not be searched in time is replaced as a whole,
+so that its row is still written and nothing leaves unsearched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import structlog
+
+from reconciler.core.ports import Observer
+from reconciler.core.redaction import UNSEARCHED, Redaction
+from reconciler.core.report import PassReport
+from reconciler.core.text import one_line
+
+#: Seconds for one text, including the wait for others: more than a single expression's limit adds
+#: up to over all texts that a pass handles at the same time.
+PATIENCE = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Redactor(Observer):
+    """Redacts texts that are to be cut to `limit` characters; logs once per pass what failed."""
+
+    def __init__(self, redaction: Redaction, limit: int, patience: float = PATIENCE) -> None:
+        """`patience`: seconds for one text, including the wait for others."""
+        self._redaction, self._limit, self._patience = redaction, limit, patience
+        # One at a time: the time limit of `regex` counts the CPU of the whole process.
+        self._thread = ThreadPoolExecutor(1, "redaction")
+        self._unsearched = 0
+
+    async def hide(self, text: str) -> str:
+        """`text` without what matches, not yet cut; unchanged where nothing is to be redacted."""
+        if not self._redaction.patterns:
+            return text
+        hiding = partial(self._redaction.hide, text, self._limit)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, hiding)
+        except TimeoutError:
+            self._unsearched += 1
+            return UNSEARCHED
+
+    async def line(self, text: str) -> str:
+        """`text` as one line of at most `limit` characters, without what matches."""
+        return one_line(await self.hide(text), self._limit)
+
+    async def on_pass(self, report: PassReport) -> None:  # noqa: ARG002
+        """Log how many texts were replaced, if any."""
+        if self._unsearched:
+            log.warning(
+                "failures were replaced as a whole: RECONCILER_REDACT took too long to search them",
+                failures=self._unsearched,
+            )
+        self._unsearched = 0

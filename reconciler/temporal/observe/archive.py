@@ -1,0 +1,68 @@
+"""How a run ended that only the namespace's history archive still knows.
+
+Where a namespace archives, the server answers for a run that it has deleted with the history that
+was archived when the run closed (server 1.32, workflow_handler.go: getArchivedHistory). A
+description is not archived, so that everything comes from the events.
+
+What no archive tells is the reset of a run that had already closed: the run's history was
+complete before. Such a run counts with the end that it had itself.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.history.v1 import HistoryEvent
+
+from reconciler.core.model import Closed, CloseStatus
+from reconciler.temporal.client.error_codes import RowError
+from reconciler.temporal.client.execution_info import to_datetime
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.failures.close import describe_close, is_reset, next_run_id, status_of
+from reconciler.temporal.failures.decoding import Decoding
+
+
+async def archived_end(
+    rpc: Rpc, workflow_id: str, run_id: str, decoding: Decoding | None = None
+) -> Closed | str:
+    """The end of the chain if this archived run is its last, or else the id of the run after it.
+
+    Raises `NotFound` if the run is not archived, `RowError` if its archive makes no sense. A
+    file store answers INTERNAL for a run it does not have, which makes it a `RowError`: the
+    server hides what was wrong (server 1.32, filestore/history_archiver.go,
+    mask_internal_error.go).
+    """
+    last: HistoryEvent | None = None
+    workflow_type = cancel_cause = ""
+    async for event in rpc.archived_events(workflow_id, run_id):
+        last = event
+        match event.WhichOneof("attributes"):
+            case "workflow_execution_started_event_attributes":
+                started = event.workflow_execution_started_event_attributes
+                workflow_type = started.workflow_type.name
+            case "workflow_execution_cancel_requested_event_attributes":
+                requested = event.workflow_execution_cancel_requested_event_attributes
+                cancel_cause = requested.cause
+    if last is None:
+        raise RowError("the archived history has no events")
+    if following := next_run_id(last):
+        return following
+    status = _close_status(last)
+    if decoding:
+        last = await decoding.event(last, rpc.namespace, workflow_id)
+    failure = None if status is CloseStatus.COMPLETED else describe_close(last, cancel_cause)
+    return Closed(
+        status,
+        to_datetime(last.event_time, "close time"),
+        run_id,
+        failure,
+        workflow_type=workflow_type,
+    )
+
+
+def _close_status(last: HistoryEvent) -> CloseStatus:
+    status = status_of(last)
+    if status is None:
+        raise RowError("the archived history does not end with a close event")
+    if is_reset(last):
+        # The run that was started instead is in the description only, which is gone.
+        raise RowError("the run was reset, and its archive does not say what came of that")
+    return status

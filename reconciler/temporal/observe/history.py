@@ -1,0 +1,82 @@
+"""What the end of a run's history says: why it ended, and which run follows it.
+
+A description and the history it belongs to must say the same; where they do not, nothing follows
+from either.
+"""
+
+from __future__ import annotations
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+
+from reconciler.core.model import CloseStatus
+from reconciler.temporal.client.error_codes import NotFound, NotNow, RowError
+from reconciler.temporal.client.execution_info import close_status, status_name
+from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.failures.close import (
+    describe_close,
+    describe_unread,
+    is_reset,
+    next_run_id,
+    status_of,
+)
+from reconciler.temporal.failures.decoding import Decoding
+
+
+async def why_closed(
+    rpc: Rpc, info: WorkflowExecutionInfo, status: CloseStatus, decoding: Decoding | None
+) -> str:
+    """Why a run ended as it did, in one line; it is the last of its chain by its description.
+
+    Where Temporal has no history that could be read, the text says so: status and close time are
+    known, and waiting would bring nothing back. Raises `NotNow` if waiting may, or if the history
+    contradicts the description.
+    """
+    try:
+        event = await _close_event(rpc, info)
+        _check(event, info, status)
+        cause = await _cancel_cause(rpc, info) if status is CloseStatus.CANCELED else ""
+    except NotNow:
+        raise
+    except RowError as error:
+        return describe_unread(status, str(error))
+    if decoding:
+        event = await decoding.event(event, rpc.namespace, info.execution.workflow_id)
+    return describe_close(event, cause)
+
+
+async def following_run(rpc: Rpc, run: DescribeWorkflowExecutionResponse) -> str:
+    """The id of the run that follows this closed one in its chain; empty if it is the last."""
+    if reset := run.workflow_extended_info.reset_run_id:
+        return reset
+    info = run.workflow_execution_info
+    try:
+        event = await _close_event(rpc, info)
+    except NotFound as error:
+        raise NotNow("its history is gone, and with it which run follows") from error
+    following = next_run_id(event)
+    if not following and (status := close_status(info)):
+        _check(event, info, status)
+    return following
+
+
+def _check(event: HistoryEvent, info: WorkflowExecutionInfo, status: CloseStatus) -> None:
+    if next_run_id(event):
+        raise NotNow("between two runs of a chain")
+    if is_reset(event) or status_of(event) is not status:
+        raise NotNow(f"described as {status_name(info)}, but its history ends differently")
+
+
+async def _close_event(rpc: Rpc, info: WorkflowExecutionInfo) -> HistoryEvent:
+    workflow_id, run_id = info.execution.workflow_id, info.execution.run_id
+    try:
+        return await rpc.close_event(workflow_id, run_id)
+    except (NotFound, NotNow):
+        raise
+    except RowError:  # a row is written once: its text deserves a second try
+        return await rpc.close_event(workflow_id, run_id)
+
+
+async def _cancel_cause(rpc: Rpc, info: WorkflowExecutionInfo) -> str:
+    return await rpc.cancel_cause(info.execution.workflow_id, info.execution.run_id)

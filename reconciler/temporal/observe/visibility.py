@@ -1,0 +1,203 @@
+"""What visibility is asked: the index behind ListWorkflowExecutions, which lags and may be wrong.
+
+One list call tells which of many workflows are open, where descriptions take a call each. It has a
+quota of its own, far smaller than the others (server 1.32: 10 calls a second and namespace).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+
+from reconciler.core.causes import Causes, in_words
+from reconciler.core.errors import TemporalUnusable
+from reconciler.core.model import RunRow
+from reconciler.temporal.client.error_codes import Overloaded, RowError
+from reconciler.temporal.client.execution_info import is_open, to_datetime
+from reconciler.temporal.client.rpc import Rpc
+
+#: Ids in one call: the server's largest page (server 1.32, `frontend.visibilityMaxPageSize`).
+MAX_IDS = 1000
+#: Bytes of ids in one call; gRPC takes 4 MB.
+MAX_BYTES = 512 * 1024
+#: Seconds that a call takes at least, whatever the limits are (server 1.32: 1.1 ms and more).
+CALL_SECONDS = 0.001
+#: Seconds that may be lost to a store that does not answer, once per pass and namespace, beyond
+#: what it takes to describe a page; and calls that may be waiting for the rate limit already.
+PATIENCE = 5.0
+QUEUE = 64
+#: Chains whose current run is remembered.
+MAX_HEADS = 50_000
+#: How much earlier than its row a workflow may seem to have started: rows are inserted before
+#: their workflow starts or right after, and database and Temporal have clocks of their own.
+CLOCK_SKEW = timedelta(seconds=2)
+
+# Stores read quotes and backslashes in different ways (server 1.32: SQLite takes a backslash as it
+# is), and control characters are lost. Nobody has to ask about these.
+_PLAIN = re.compile(r"[^'\"\\\x00-\x1f\x7f]{1,1000}")
+# By what is not wanted, which every server knows: older ones refuse the name of a newer status.
+_OPEN = (
+    "ExecutionStatus NOT IN"
+    " ('Completed', 'Failed', 'Canceled', 'Terminated', 'TimedOut', 'ContinuedAsNew')"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Visibility:
+    """Asks which rows' workflows are open, in one call for many; remembers what helps with that."""
+
+    def __init__(self, start_delay: timedelta) -> None:
+        """`start_delay`: how long after a row was created its workflow may start."""
+        self._start_delay = start_delay
+        # The current run of chains that have gone on, by their first: a list says the one, a row
+        # the other. Those not seen in a whole pass are forgotten.
+        self._heads: dict[str, str] = {}
+        self._heads_before: Mapping[str, str] = {}
+        self._refused: set[str] = set()
+        self._causes = Causes()
+
+    def begin(self) -> None:
+        """A pass begins: who refused to be asked may have changed their mind."""
+        self._heads, self._heads_before = {}, self._heads
+        self._refused.clear()
+        if beyond := self._causes.end_round():
+            log.warning(
+                "visibility could not be asked in more namespaces",
+                namespaces=sum(beyond.values()),
+                why=in_words(beyond),
+            )
+
+    def note_open(self, row: RunRow, info: WorkflowExecutionInfo) -> None:
+        """A description shows that the row's chain goes on, as this run."""
+        if row.run_id and row.run_id != info.execution.run_id:
+            self._keep_head(row.run_id, info.execution.run_id)
+
+    def worth_asking(
+        self, rpc: Rpc, by_namespace: Mapping[str, Sequence[RunRow]], saving: float
+    ) -> list[str]:
+        """The namespaces in which lists take no longer than the descriptions that they save.
+
+        `saving`: the share of the rows that is expected to be saved. A list is about one namespace,
+        and waits for its slot in the limit of lists.
+        """
+        names: list[str] = []
+        asked, waited = 0, 0.0
+        for name, rows in sorted(by_namespace.items(), key=lambda each: -len(each[1])):
+            plain = [row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)]
+            lists = sum(1 for _ in _in_pieces(set(plain)))
+            call = max(1 / rpc.rate, CALL_SECONDS)
+            wait = rpc.list_wait + (asked + lists - 1) / rpc.list_rate
+            if plain and max(wait - waited, lists * call) <= len(plain) * saving * call:
+                names, asked, waited = [*names, name], asked + lists, wait
+        return names
+
+    async def screen(
+        self, rpc: Rpc, rows: Sequence[RunRow], page_size: int = MAX_IDS
+    ) -> list[bool | None]:
+        """Whether each row's workflow is open; None where that cannot be told.
+
+        A namespace that refuses to be asked, or does not answer in about the time that it takes to
+        describe a page, is left alone until the next pass. Raises `Overloaded`.
+        """
+        if rpc.namespace in self._refused:
+            return [None] * len(rows)
+        ids = {row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)}
+        patience = PATIENCE + (page_size + QUEUE) / rpc.rate
+        try:
+            async with asyncio.timeout(patience):
+                found, absent = await _open_runs(rpc, ids)
+        except TimeoutError:
+            self._refuse(rpc.namespace, f"no answer within {patience:.0f} s")
+            return [None] * len(rows)
+        except Overloaded:
+            raise
+        except (RowError, TemporalUnusable) as error:
+            self._refuse(rpc.namespace, str(error))
+            return [None] * len(rows)
+        return [
+            False if row.workflow_id in absent else self._is_open(row, found[row.workflow_id])
+            for row in rows
+        ]
+
+    def _is_open(self, row: RunRow, runs: Iterable[WorkflowExecutionInfo]) -> bool | None:
+        """Whether one of the open runs of its workflow id is of the row's own chain."""
+        return any(self._is_own(row, run) for run in runs) or None
+
+    def _is_own(self, row: RunRow, run: WorkflowExecutionInfo) -> bool:
+        run_id = run.execution.run_id
+        if row.run_id == run_id:
+            return True
+        if row.run_id:
+            head = self._heads.get(row.run_id) or self._heads_before.get(row.run_id)
+            if head == run_id:
+                self._keep_head(row.run_id, run_id)
+            return head == run_id
+        if row.created_at is None:
+            return False
+        try:
+            after = to_datetime(run.start_time) - row.created_at
+        except RowError:
+            return False
+        return -CLOCK_SKEW <= after <= self._start_delay
+
+    def _keep_head(self, first_run_id: str, run_id: str) -> None:
+        if len(self._heads) < MAX_HEADS or first_run_id in self._heads:
+            self._heads[first_run_id] = run_id
+
+    def _refuse(self, namespace: str, why: str) -> None:
+        self._refused.add(namespace)
+        level = log.warning if self._causes.is_news(why, namespace) else log.debug
+        level("visibility cannot be asked, so every row is described", why=why, namespace=namespace)
+
+
+async def _open_runs(
+    rpc: Rpc, ids: Iterable[str]
+) -> tuple[Mapping[str, Sequence[WorkflowExecutionInfo]], set[str]]:
+    """The open runs of these ids, and those of the ids that have none."""
+    found: defaultdict[str, list[WorkflowExecutionInfo]] = defaultdict(list)
+    absent: set[str] = set()
+    for some in _in_pieces(ids):
+        quoted = ", ".join(f"'{each}'" for each in some)
+        answer = await rpc.list(f"WorkflowId IN ({quoted}) AND {_OPEN}", MAX_IDS)
+        for run in answer.executions:
+            if is_open(run):
+                found[run.execution.workflow_id].append(run)
+        if not answer.next_page_token:
+            absent.update(each for each in some if each not in found)
+    return found, absent
+
+
+def _in_pieces(ids: Iterable[str]) -> Iterator[list[str]]:
+    """As many ids as one call takes, by number and by bytes."""
+    piece: list[str] = []
+    size = 0
+    for each in ids:
+        length = len(each.encode()) + len("'', ")
+        if piece and (len(piece) == MAX_IDS or size + length > MAX_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(each)
+        size += length
+    if piece:
+        yield piece
+
+
+async def starts_between(rpc: Rpc, workflow_id: str, first: datetime, last: datetime) -> bool:
+    """Whether visibility knows a run of this id that started in [first, last).
+
+    Good for raising a doubt, never for settling one.
+    """
+    quoted = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
+    answer = await rpc.list(
+        f"WorkflowId = '{quoted}' AND StartTime >= '{first.isoformat()}'"
+        f" AND StartTime < '{last.isoformat()}'",
+        page_size=1,
+    )
+    return bool(answer.executions)

@@ -1,0 +1,154 @@
+"""What passes did. An observer of the pass, which knows nothing of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
+from reconciler.core.ports import Observer
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.text import visible
+
+#: Workflow types with series of their own; an application that makes up types as it goes must
+#: not be able to fill a Prometheus.
+MAX_WORKFLOW_TYPES = 100
+OTHER_TYPES = "other"
+
+#: Ends that a workflow can report itself: a row of one of these was missed by the main path.
+#: Terminations and timeouts never reach any code of the workflow's.
+REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
+
+_DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+_AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)
+
+
+class PassMetrics(Observer):
+    """Counts passes, and what became of their rows."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        mode: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
+        self._mode, self._clock = mode, clock
+        #: The id of a pass that has begun and is not counted yet: also while its end is recorded.
+        self.under_way: str | None = None
+        self._types: set[str] = set()
+        make: dict[str, Any] = {"namespace": "reconciler", "registry": registry}
+        self._passes = Counter("passes", "Passes that ended.", ["mode", "outcome"], **make)
+        self._duration = Histogram(
+            "pass_duration_seconds", "How long passes took.", ["mode"], buckets=_DURATIONS, **make
+        )
+        self._overruns = Counter("pass_overruns", "Passes longer than the interval.", **make)
+        self._scanned = Counter("rows_scanned", "Rows a pass looked at.", **make)
+        written = "Rows finished, by the status written."
+        self._written = Counter("rows_written", written, ["status", "workflow_type"], **make)
+        left = "Rows left as they were, again in each pass, by reason."
+        self._left = Counter("rows_left", left, ["reason"], **make)
+        screened = "Rows left without a description, as visibility shows them open."
+        self._screened = Counter("rows_screened", screened, **make)
+        wrong = "Rows that visibility showed otherwise than their description, by what it showed."
+        self._disagreements = Counter("screening_disagreements", wrong, ["visibility"], **make)
+        lost = "Rows that somebody else finished, or was writing, meanwhile."
+        self._lost_races = Counter("lost_races", lost, **make)
+        missed = "Rows that the main path should have written, by Temporal's close status."
+        self._missed = Counter("missed_writes", missed, ["workflow_type", "status"], **make)
+        drift = "From the close of a workflow to the write of its row."
+        self._drift = Histogram("drift_age_seconds", drift, buckets=_AGES, **make)
+        missing = "Rows whose workflow Temporal does not know, in the last complete pass."
+        self._missing = Gauge("missing_rows", missing, ["reason"], **make)
+        self._running = _Running(clock)
+        registry.register(self._running)
+        self._duration.labels(mode)
+        for outcome in PassOutcome:
+            self._passes.labels(mode, outcome.value)
+        for reason in LeaveReason:
+            self._left.labels(reason.value)
+        for shown in ("open", "not_open"):
+            self._disagreements.labels(shown)
+
+    async def on_start(self, report: PassReport) -> None:
+        """A pass began."""
+        self.under_way = report.pass_id
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        """Rows were finished: by kind, and how late."""
+        now = self._clock()
+        for outcome in outcomes:
+            workflow_type = self._bounded(outcome.workflow_type)
+            self._written.labels(outcome.status, workflow_type).inc()
+            if outcome.temporal_status in REPORTABLE:
+                self._missed.labels(workflow_type, outcome.temporal_status).inc()
+            if outcome.completed_at is not None:
+                # Temporal's clock may be ahead of ours.
+                self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
+
+    async def on_pass(self, report: PassReport) -> None:
+        """A pass ended; the gauges are those of passes that saw every row."""
+        self._passes.labels(report.mode, report.outcome.value).inc()
+        self._duration.labels(report.mode).observe(report.duration_seconds)
+        self._scanned.inc(report.scanned)
+        self._lost_races.inc(report.lost_races)
+        self._screened.inc(report.screened)
+        for shown, count in report.disagreements.items():
+            self._disagreements.labels(shown).inc(count)
+        for reason, count in report.left.items():
+            self._left.labels(reason.value).inc(count)
+        if report.outcome is not PassOutcome.ABORTED:
+            self._running.rows, self._running.oldest = report.left.total(), report.oldest_left
+            for reason in MISSING_REASONS:
+                self._missing.labels(reason.value).set(report.left[reason])
+        self.under_way = None
+
+    def overrun(self) -> None:
+        """A pass took longer than the interval."""
+        self._overruns.inc()
+
+    def crash(self) -> None:
+        """A pass ended by a bug, and had no report."""
+        self._passes.labels(self._mode, PassOutcome.ABORTED.value).inc()
+
+    def forget(self) -> None:
+        """What our last pass left is no news any more: it failed since, or another one passes."""
+        self._running.rows = self._running.oldest = None
+        self._missing.clear()
+
+    def _bounded(self, workflow_type: str) -> str:
+        name = visible(workflow_type) or "unknown"
+        if name not in self._types:
+            if len(self._types) >= MAX_WORKFLOW_TYPES:
+                return OTHER_TYPES
+            self._types.add(name)
+        return name
+
+
+class _Running(Collector):
+    """What is still marked running; no series at all as long as nobody has looked."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.rows: int | None = None
+        self.oldest: datetime | None = None
+
+    def collect(self) -> Sequence[GaugeMetricFamily]:
+        """The gauges, the age as of now."""
+        rows = GaugeMetricFamily(
+            "reconciler_running_rows", "Rows still marked running after the last complete pass."
+        )
+        age = GaugeMetricFamily(
+            "reconciler_oldest_running_row_age_seconds",
+            "Since the oldest row still marked running was created.",
+        )
+        if self.rows is not None:
+            rows.add_metric([], self.rows)
+        if self.oldest is not None:
+            age.add_metric([], (self._clock() - self.oldest).total_seconds())
+        return rows, age

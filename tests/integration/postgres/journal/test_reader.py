@@ -1,0 +1,179 @@
+"""Reading the journal and the history, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.postgres.connection.engine import open_engine
+from reconciler.postgres.journal import reader as module
+from reconciler.postgres.journal.reader import JournalReader
+from reconciler.postgres.journal.schema_check import check_readable
+from tests.conftest import Database, with_user
+from tests.integration.postgres.journal.test_undo import STALE, failed, finish, rows
+from tests.support.factories import CLOSE_TIME
+from tests.support.tables.past import DAY, change, pass_over
+
+T = TypeVar("T")
+
+
+async def everything(pages: AsyncIterator[Sequence[T]]) -> list[T]:
+    return [entry async for page in pages for entry in page]
+
+
+@pytest.mark.parametrize("page", [2, 5, 500])
+async def test_passes_come_newest_first_and_no_more_than_asked_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(module, "PAGE", page)
+    ids = [await pass_over(database, DAY * age) for age in (3, 1, 5, 2, 4)]
+    newest_first = [ids[i] for i in (1, 3, 0, 4, 2)]
+
+    for limit in (1, 2, 3, 4, 5, 6, 100):
+        read = await everything(JournalReader(database.engine).passes(limit))
+
+        assert [str(stored.id) for stored in read] == newest_first[:limit], limit
+
+
+async def test_passes_that_began_at_the_same_moment_are_all_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    ids = {await pass_over(database) for _ in range(5)}
+    await database.execute("UPDATE reconciler.passes SET started_at = now()")
+
+    read = await everything(JournalReader(database.engine).passes(100))
+
+    assert sorted(str(stored.id) for stored in read) == sorted(ids)
+
+
+async def test_a_pass_is_told_whole(database: Database) -> None:
+    pass_id = await pass_over(database, mode="once", error="away", of=("jobs", "prod"))
+
+    found = await JournalReader(database.engine).find(UUID(pass_id))
+
+    assert found is not None
+    told = dict(found.as_json())
+    assert told.pop("report")["scanned"] == 0
+    assert told.pop("host")
+    assert told.pop("version")
+    assert told.pop("started_at") == told.pop("finished_at")
+    assert told == {
+        "pass_id": pass_id,
+        "mode": "once",
+        "table": "jobs",
+        "namespace": "prod",
+        "outcome": "aborted",
+        "error": "away",
+        "asked": None,
+    }
+    assert await JournalReader(database.engine).find(uuid4()) is None
+
+
+async def test_the_table_of_an_old_pass_is_known_from_its_changes(database: Database) -> None:
+    with_changes, without = await pass_over(database), await pass_over(database)
+    await change(database, with_changes)
+    await database.execute("UPDATE reconciler.passes SET table_name = NULL, namespace = NULL")
+    reader = JournalReader(database.engine)
+
+    found = [await reader.find(UUID(pass_id)) for pass_id in (with_changes, without)]
+
+    assert [stored and stored.table for stored in found] == ["t", None]
+
+
+@pytest.mark.parametrize("page", [2, 5, 500])
+async def test_changes_come_newest_first_all_of_them_or_as_many_as_asked_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(module, "PAGE", page)
+    await rows(database, 5)
+    newest_first = await database.fetch("SELECT id FROM reconciler.changes ORDER BY id DESC")
+
+    for limit in (1, 2, 3, 4, 5, 6, None):
+        read = await everything(JournalReader(database.engine).changes(limit))
+
+        assert [c.id for c in read] == [row["id"] for row in newest_first[:limit]], limit
+
+
+async def test_those_of_one_pass_or_of_one_workflow_id(database: Database) -> None:
+    first = await rows(database, 3)
+    second = await finish(database, [failed(await database.insert("wf-4", "run-4"))])
+    reader = JournalReader(database.engine)
+
+    of_second = await everything(reader.changes(None, UUID(second)))
+    of_workflow = await everything(reader.changes(None, None, "wf-2"))
+    of_both = await everything(reader.changes(None, UUID(second), "wf-2"))
+
+    assert [c.workflow_id for c in of_second] == ["wf-4"]
+    assert [(c.workflow_id, str(c.pass_id)) for c in of_workflow] == [("wf-2", first)]
+    assert of_both == []
+
+
+async def test_a_change_is_told_whole(database: Database) -> None:
+    pass_id = await rows(database, 1)
+
+    (read,) = await everything(JournalReader(database.engine).changes(None))
+
+    told = dict(read.as_json())
+    assert isinstance(told.pop("id"), int)
+    assert told.pop("changed_at")
+    assert told == {
+        "pass_id": pass_id,
+        "table": "workflow_executions",
+        "row_id": "1",
+        "workflow_id": "wf-1",
+        "run_id": "run-1",
+        "old": {
+            "status": "running",
+            "completed_at": STALE.isoformat(),
+            "error_message": "stale 1",
+        },
+        "new": {
+            "status": "failed",
+            "completed_at": CLOSE_TIME.isoformat(),
+            "error_message": "boom",
+        },
+        "evidence": {
+            "temporal_status": "COMPLETED",
+            "final_run_id": "run-last",
+            "close_time": CLOSE_TIME.isoformat(),
+        },
+    }
+
+
+async def test_a_time_that_python_cannot_hold_does_not_end_the_list(database: Database) -> None:
+    await database.insert("wf-1", "run-1")
+    await database.execute("UPDATE workflow_executions SET completed_at = 'infinity'")
+    await finish(database, [failed(1)])
+
+    (read,) = await everything(JournalReader(database.engine).changes(None))
+
+    assert (read.old.completed_at, read.new.completed_at) == (None, CLOSE_TIME)
+
+
+async def test_to_read_three_tables_is_all_that_is_needed(database: Database) -> None:
+    role = f"reader_{uuid4().hex[:8]}"
+    await database.execute(f"CREATE ROLE {role} LOGIN")
+    engine = open_engine(with_user(database.url, role))
+    try:
+        with pytest.raises(DatabaseUnfit) as refused:
+            await check_readable(engine)
+        grants = str(refused.value).partition(": ")[2]
+        await database.execute(grants)
+        await check_readable(engine)
+    finally:
+        await engine.dispose()
+        await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+    assert grants.count("GRANT") == 4
+
+
+async def test_a_schema_of_another_revision_is_not_read(database: Database) -> None:
+    await database.execute("UPDATE reconciler.alembic_version SET version_num = '0001'")
+
+    with pytest.raises(DatabaseUnfit, match="run `reconciler migrate`"):
+        await check_readable(database.engine)

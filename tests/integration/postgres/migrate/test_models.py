@@ -1,0 +1,170 @@
+"""The mixin against what `migrate` does: neither finds anything to add to the other's table."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from own_models import __file__ as example
+from reconciler.core.verdict import StatusValues
+from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
+from reconciler.postgres.migrate.application_table import find_missing
+from reconciler.postgres.migrate.upgrade import alembic_config, migrate
+from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.schema import REVISION, TableMapping, TableNames
+from tests.conftest import Database
+from tests.integration.postgres.migrate.test_migrations import COLUMNS, INDEX
+from tests.support.factories import outcome
+
+OURS = [f"schema reconciler: from nothing to {REVISION}"]
+
+
+@pytest.fixture
+def alembic(
+    empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """The example's Alembic, in a copy of its folder."""
+    folder = tmp_path / "own_models"
+    shutil.copytree(Path(example).parent, folder)
+    monkeypatch.setenv("DATABASE_URL", empty_database.url)
+    config = Config(folder / "alembic.ini")
+
+    async def run(act: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return await asyncio.to_thread(act, config, *arguments, **options)
+
+    return run
+
+
+async def test_the_example_makes_what_migrate_would_make(
+    empty_database: Database, database: Database, alembic: Callable[..., Any]
+) -> None:
+    await alembic(command.revision, "tables", autogenerate=True)
+    await alembic(command.upgrade, "head")
+
+    columns = await empty_database.fetch(COLUMNS)
+    assert [each for each in columns if each["column_name"] != "tenant"] == (
+        await database.fetch(COLUMNS)
+    )
+    assert await empty_database.fetch(INDEX) == await database.fetch(INDEX)
+
+
+def running(*values: str, **names: str) -> TableMapping:
+    return TableMapping(TableNames(**names), StatusValues(running=values))
+
+
+async def test_migrate_then_adds_nothing_and_a_pass_finds_its_rows(
+    empty_database: Database, alembic: Callable[..., Any]
+) -> None:
+    await alembic(command.revision, "tables", autogenerate=True)
+    await alembic(command.upgrade, "head")
+    payouts = running("pending", table="payouts", schema="billing")
+
+    assert await migrate(empty_database.url, TableMapping()) == OURS
+    assert await migrate(empty_database.url, payouts) == []
+    await alembic(command.check)  # nor does their Alembic, beside our schema
+
+    id_ = await empty_database.insert("wf", "run", tenant="acme")
+    store = PostgresStore(empty_database.engine, await empty_database.table())
+    (row,) = await store.scan_running(None, id_, 10)
+    report = await started(empty_database)
+    written = await store.finish_if_running(report, [outcome(row)])
+    assert written.ids == {id_}
+
+
+async def started(database: Database) -> str:
+    """The id of a pass that has begun."""
+    id_ = str(uuid4())
+    await database.execute(
+        "INSERT INTO reconciler.passes (id, mode, started_at, host, version)"
+        " VALUES ($1, 'once', now(), '', '')",
+        UUID(id_),
+    )
+    return id_
+
+
+async def test_a_table_of_migrates_is_as_the_mixin_says(database: Database) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class WorkflowExecution(WorkflowExecutionMixin, Base):
+        __tablename__ = "workflow_executions"
+
+    def differences(connection: sa.Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, Base.metadata))
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+class State(StrEnum):
+    ACTIVE = "active"
+    DONE = "done"
+
+
+def values(kind: type[State]) -> list[str]:
+    return [each.value for each in kind]
+
+
+async def test_whatever_a_model_makes_of_it_migrate_finds_nothing_missing(
+    empty_database: Database,
+) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Job(Base, WorkflowExecutionColumns):
+        """Everything is another."""
+
+        __tablename__ = "jobs"
+        __table_args__ = (sa.UniqueConstraint("tenant"), {"schema": "app"})
+        __running__ = "active"
+
+        id: Mapped[UUID] = mapped_column("job", primary_key=True, default=uuid4)
+        status: Mapped[State] = mapped_column(
+            "state", sa.Enum(State, values_callable=values, name="state", schema="app")
+        )
+        tenant: Mapped[str]
+
+    class Long(WorkflowExecutionMixin, Base):
+        __tablename__ = "x" * 63
+        __running__ = ("it's on", "new")
+
+    jobs = running("active", table="jobs", schema="app", id="job", status="state")
+
+    def make(connection: sa.Connection) -> list[Any]:
+        connection.execute(sa.schema.CreateSchema("app"))
+        Base.metadata.create_all(connection)
+        long = running(*Long.__running__, table=Long.__tablename__)
+        return [find_missing(connection, jobs), find_missing(connection, long)]
+
+    async with empty_database.engine.begin() as connection:
+        missing = await connection.run_sync(make)
+
+    assert not any(missing), missing
+
+
+async def test_the_way_back_keeps_the_index_that_is_the_models(
+    empty_database: Database, alembic: Callable[..., Any]
+) -> None:
+    await alembic(command.revision, "tables", autogenerate=True)
+    await alembic(command.upgrade, "head")
+    index = await empty_database.fetch(INDEX)
+    await migrate(empty_database.url, TableMapping())
+
+    config = alembic_config(empty_database.url, TableMapping())
+    await asyncio.to_thread(command.downgrade, config, "base")
+
+    assert await empty_database.fetch(INDEX) == index

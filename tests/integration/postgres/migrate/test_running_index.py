@@ -1,0 +1,292 @@
+"""The partial index over the running rows: it is known again, and gone on with where cut off."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.verdict import StatusValues
+from reconciler.models import WorkflowExecutionMixin
+from reconciler.postgres.diagnose.page_plan import plan_page
+from reconciler.postgres.migrate.application_table import find_missing
+from reconciler.postgres.migrate.upgrade import migrate, migration_sql
+from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.relation import find_relation
+from tests.conftest import Database
+from tests.support.tables.scripts import run_script
+
+JOBS = TableMapping(TableNames(table="jobs"))
+BUILT = ["table jobs: built index reconciler_jobs_running"]
+COLUMNS = (
+    "id int PRIMARY KEY, workflow_id text, run_id text, status text, created_at timestamptz,"
+    " completed_at timestamptz, error_message text"
+)
+INDEXES = """
+    SELECT c.relname AS name, i.indisvalid AS valid, pg_get_indexdef(i.indexrelid) AS definition
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+    WHERE i.indpred IS NOT NULL AND t.relname ILIKE '%jobs%' ORDER BY 1
+"""
+
+
+def of(running: tuple[str, ...], status: str = "status") -> TableMapping:
+    return TableMapping(TableNames(table="jobs", status=status), StatusValues(running))
+
+
+async def make(database: Database, columns: str = COLUMNS, options: str = "") -> None:
+    await database.execute(f"CREATE TABLE jobs ({columns}) {options}")
+
+
+async def missing(database: Database, mapping: TableMapping) -> tuple[str, ...]:
+    """The statements that `migrate` would run for the index."""
+    async with database.engine.connect() as connection:
+        return (await connection.run_sync(find_missing, mapping)).index
+
+
+async def serves(database: Database, mapping: TableMapping) -> bool:
+    """Whether PostgreSQL can read a page of running rows by it."""
+    async with database.engine.connect() as connection:
+        relation, table = await find_relation(connection, mapping)
+    plan = await plan_page(database.engine, MappedTable(table, mapping, relation), 10)
+    return plan.servable
+
+
+async def by_hand(database: Database, *statements: str) -> None:
+    for statement in statements:
+        await database.execute(statement)
+
+
+class TestIsKnownAgain:
+    """Whatever PostgreSQL makes of its predicate: it is not built anew in each migration."""
+
+    @pytest.mark.parametrize(
+        ("kind", "running", "others"),
+        [
+            ("int", ("0",), ("1",)),
+            ("int", ("0", "-1"), ("0",)),
+            ("bigint", ("10", "1"), ("10",)),
+            ("smallint", ("0", "1"), ("1",)),
+            ("numeric(5,2)", ("1.00",), ("1.50",)),
+            ("boolean", ("true",), ("false",)),
+            ("state", ("it's on", "0"), ("it's on",)),
+            ("varchar(20)", ("20", "a, b"), ("20", "a", "b")),
+            ("small", ("1", "2"), ("1",)),
+            ("text", ("x:y", "100%", "back\\slash", '"q"', "é"), ("x:y",)),
+        ],
+    )
+    async def test_with_values_of_any_type(
+        self, database: Database, kind: str, running: tuple[str, ...], others: tuple[str, ...]
+    ) -> None:
+        await database.execute(
+            "CREATE TYPE state AS ENUM ('it''s on', '0', 'off'); CREATE DOMAIN small AS int"
+        )
+        await make(database, COLUMNS.replace("status text", f'"status, 1" {kind}'))
+        mapping, other = of(running, "status, 1"), of(others, "status, 1")
+
+        await by_hand(database, *await missing(database, mapping))
+
+        assert await missing(database, mapping) == ()
+        assert await serves(database, mapping)
+        again = replace(mapping, statuses=StatusValues(tuple(reversed(running))))
+        assert await missing(database, again) == (), "the order makes no difference"
+        assert await serves(database, again)
+        drop, build, mark = await missing(database, other)
+        assert (drop[:4], build[:6], mark[:7]) == ("DROP", "CREATE", "COMMENT")
+
+    @pytest.mark.parametrize("column", ["id", "status"])
+    async def test_on_another_column_it_is_built_anew(
+        self, database: Database, column: str
+    ) -> None:
+        await make(database, f"{COLUMNS}, old_id int, old_status text")
+        old: Any = {column: f"old_{column}"}
+        await by_hand(database, *await missing(database, JOBS_WITH(**old)))
+
+        drop, *build = await missing(database, JOBS)
+
+        assert drop == "DROP INDEX CONCURRENTLY IF EXISTS public.reconciler_jobs_running"
+        await by_hand(database, drop, *build)
+        assert await missing(database, JOBS) == ()
+
+    async def test_a_filter_makes_no_difference(self, database: Database) -> None:
+        """It is for all who share the table."""
+        await make(database, f"{COLUMNS}, tenant int")
+        await by_hand(database, *await missing(database, JOBS))
+
+        filtered = replace(JOBS, where=RowFilter("tenant", ("7",)))
+        assert await missing(database, filtered) == ()
+        assert await serves(database, filtered)
+
+
+def JOBS_WITH(**names: str) -> TableMapping:  # noqa: N802
+    return TableMapping(replace(JOBS.names, **names))
+
+
+PARTITIONED = """
+    CREATE SCHEMA parts;
+    CREATE TABLE parts.jobs_0 PARTITION OF jobs FOR VALUES FROM (0) TO (100)
+        PARTITION BY RANGE (id);
+    CREATE TABLE jobs_0a PARTITION OF parts.jobs_0 FOR VALUES FROM (0) TO (50);
+    CREATE TABLE "Jobs 0b" PARTITION OF parts.jobs_0 FOR VALUES FROM (50) TO (100);
+    CREATE TABLE jobs_1 PARTITION OF jobs FOR VALUES FROM (100) TO (200);
+"""
+
+
+@pytest.fixture
+async def partitioned(database: Database) -> Database:
+    """With a table in partitions, some of them in a schema of their own and in partitions again."""
+    await make(database, options="PARTITION BY RANGE (id)")
+    await database.execute(PARTITIONED)
+    return database
+
+
+class TestOnPartitions:
+    async def test_cut_off_anywhere_it_is_gone_on_with(self, partitioned: Database) -> None:
+        statements = await missing(partitioned, JOBS)
+        assert len(statements) == 10  # five indexes, four of which are attached, and the mark
+        for done in range(1, len(statements) + 1):
+            await by_hand(partitioned, *statements[:done])
+
+            rest = await missing(partitioned, JOBS)
+
+            # Without its mark it serves all the same, and may be the application's.
+            assert sorted(rest) == (sorted(statements[done:]) if done < len(statements) - 1 else [])
+            await by_hand(partitioned, *rest)
+            indexes = await partitioned.fetch(INDEXES)
+            assert [index["valid"] for index in indexes] == [True] * 5
+            assert await missing(partitioned, JOBS) == ()
+            await partitioned.execute("DROP INDEX reconciler_jobs_running")
+            assert await partitioned.fetch(INDEXES) == []
+
+    async def test_a_partition_that_comes_while_it_is_cut_off_has_its_own(
+        self, partitioned: Database
+    ) -> None:
+        """PostgreSQL makes and attaches it, under a name of its own."""
+        statements = await missing(partitioned, JOBS)
+        await by_hand(partitioned, *statements[:4])
+        await partitioned.execute(
+            "CREATE TABLE jobs_2 PARTITION OF jobs FOR VALUES FROM (200) TO (300);"
+            "CREATE TABLE jobs_3 PARTITION OF jobs FOR VALUES FROM (300) TO (400)"
+            " PARTITION BY RANGE (id);"
+            "CREATE TABLE jobs_3a PARTITION OF jobs_3 FOR VALUES FROM (300) TO (400)"
+        )
+
+        assert await migrate(partitioned.url, JOBS) == BUILT
+
+        indexes = await partitioned.fetch(INDEXES)
+        assert [index["valid"] for index in indexes] == [True] * 8
+        assert await migrate(partitioned.url, JOBS) == []
+        anew = of(("pending", "running"))
+        assert await migrate(partitioned.url, anew) == BUILT
+        names = [str(index["name"]) for index in await partitioned.fetch(INDEXES)]
+        assert len(names) == 8
+        assert all(name.startswith("reconciler_") for name in names), "known if it is cut off again"
+        assert await migrate(partitioned.url, anew) == []
+
+    async def test_cut_off_it_is_built_anew_for_other_values(self, partitioned: Database) -> None:
+        statements = await missing(partitioned, JOBS)
+        await by_hand(partitioned, *statements[:7])
+
+        assert await migrate(partitioned.url, of(("pending",))) == BUILT
+
+        indexes = await partitioned.fetch(INDEXES)
+        assert [(i["valid"], "'pending'" in str(i["definition"])) for i in indexes] == [
+            (True, True)
+        ] * 5
+
+    async def test_printed_is_what_would_be_done(
+        self, partitioned: Database, empty_database: Database
+    ) -> None:
+        await make(empty_database, options="PARTITION BY RANGE (id)")
+        await empty_database.execute(PARTITIONED)
+        output = io.StringIO()
+
+        await migration_sql(empty_database.url, JOBS, output)
+        await run_script(empty_database, output.getvalue())
+        await migrate(partitioned.url, JOBS)
+
+        assert await empty_database.fetch(INDEXES) == await partitioned.fetch(INDEXES)
+        assert await migrate(empty_database.url, JOBS) == []
+
+    async def test_a_table_with_a_foreign_partition_has_no_key(self, partitioned: Database) -> None:
+        await partitioned.execute(
+            "ALTER TABLE jobs DROP CONSTRAINT jobs_pkey;"
+            "CREATE FOREIGN DATA WRAPPER far; CREATE SERVER away FOREIGN DATA WRAPPER far;"
+            "CREATE FOREIGN TABLE jobs_far PARTITION OF jobs FOR VALUES FROM (900) TO (999)"
+            " SERVER away"
+        )
+
+        with pytest.raises(DatabaseUnfit, match="does not identify a row"):
+            await migrate(partitioned.url, JOBS)
+
+        assert await partitioned.fetch(INDEXES) == []
+
+
+class TestLongNames:
+    """PostgreSQL would cut them at 63 bytes, and take two for one."""
+
+    SAME = "jobs__" + "é" * 25  # 56 bytes; each é counts for two, and one of them is cut in half
+
+    async def test_of_partitions_that_begin_alike(self, database: Database) -> None:
+        names = [f"{self.SAME}{number}" for number in (1, 2)]
+        await make(database, options="PARTITION BY RANGE (id)")
+        for at, name in enumerate(names):
+            values = f"FROM ({at}) TO ({at + 1})"
+            await database.execute(f'CREATE TABLE "{name}" PARTITION OF jobs FOR VALUES {values}')
+
+        assert await migrate(database.url, JOBS) == BUILT
+
+        indexes = [str(index["name"]) for index in await database.fetch(INDEXES)]
+        assert len(set(indexes)) == 3
+        assert all(name.startswith("reconciler_jobs_") for name in indexes)
+        assert all(name.endswith("_running") for name in indexes)
+        assert await migrate(database.url, JOBS) == []
+
+    async def test_of_the_table_itself(self, database: Database) -> None:
+        mapping = TableMapping(TableNames(table=self.SAME))
+
+        assert (await migrate(database.url, mapping))[0] == f"table {self.SAME}: created"
+        assert await migrate(database.url, mapping) == []
+        (index,) = await database.fetch(INDEXES)
+        assert index["name"] == mapping.names.index
+
+    async def test_of_a_model_it_is_the_one_that_migrate_would_make(
+        self, database: Database
+    ) -> None:
+        class Base(DeclarativeBase):
+            pass
+
+        class Model(WorkflowExecutionMixin, Base):
+            __tablename__ = self.SAME
+
+        def make_it(connection: sa.Connection) -> None:
+            Base.metadata.create_all(connection)
+
+        async with database.engine.begin() as connection:
+            await connection.run_sync(make_it)
+
+        assert await migrate(database.url, TableMapping(TableNames(table=self.SAME))) == []
+
+    async def test_others_are_as_they_ever_were(self) -> None:
+        assert TableNames(table="j" * 44).index == f"reconciler_{'j' * 44}_running"
+        cut = TableNames(table="j" * 45).index
+        assert (cut[:12], cut[-8:], len(cut)) == ("reconciler_j", "_running", 63)
+
+
+async def test_a_value_with_a_percent_sign_is_printed_as_it_is(
+    database: Database, empty_database: Database
+) -> None:
+    """Also where our own schema is printed too, which is another way through Alembic."""
+    for each in (database, empty_database):
+        await make(each)
+        output = io.StringIO()
+
+        await migration_sql(each.url, of(("100%", ":b")), output)
+        await migrate(each.url, of(("100%", ":b")))
+
+        assert "WHERE status IN ('100%', ':b');" in output.getvalue()

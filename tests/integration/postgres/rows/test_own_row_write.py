@@ -1,0 +1,352 @@
+"""The main path's statement: which row is the workflow's own, and that it is written only then."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres.rows.write import SLACK, counted_own_row_write, own_row_write
+from reconciler.postgres.schema import RowFilter, TableNames
+from reconciler.postgres.table.mapping import MappedTable
+from tests.conftest import Database
+from tests.support.polling import eventually
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+async def finish(database: Database, table: MappedTable | None = None, **others: Any) -> list[int]:
+    """The ids that a report of workflow `w`, first run `ours`, has finished."""
+    statement = own_row_write(table or await database.table())
+    async with database.engine.begin() as connection:
+        return list((await connection.execute(statement, given("w", **others))).scalars())
+
+
+def given(workflow_id: str, **others: Any) -> dict[str, Any]:
+    return {
+        "given_workflow_id": workflow_id,
+        "given_run_id": "ours",
+        "given_namespace": "blue",
+        "given_status": "failed",
+        "given_message": "no money",
+        "given_close_time": NOON,
+        "given_latest": NOON + timedelta(days=36_500),
+        **others,
+    }
+
+
+async def statuses(database: Database) -> list[object]:
+    rows = await database.fetch("SELECT status FROM workflow_executions ORDER BY id")
+    return [row["status"] for row in rows]
+
+
+async def test_the_row_of_the_run(database: Database) -> None:
+    id_ = await database.insert("w", "ours")
+
+    assert await finish(database) == [id_]
+
+    row = await database.row(id_)
+    assert (row["status"], row["completed_at"], row["error_message"]) == (
+        "failed",
+        NOON,
+        "no money",
+    )
+
+
+async def test_another_run_and_another_workflow_are_left(database: Database) -> None:
+    await database.insert("w", "theirs")
+    await database.insert("v", "ours")
+    await database.insert("v")
+
+    assert await finish(database) == []
+    assert await statuses(database) == ["running"] * 3
+
+
+async def test_a_row_that_is_no_longer_running_is_left(database: Database) -> None:
+    id_ = await database.insert("w", "ours", status="completed")
+
+    assert await finish(database) == []
+    assert (await database.row(id_))["error_message"] is None
+
+
+async def test_without_a_run_id_the_youngest_row(database: Database) -> None:
+    old = await database.insert("w", created_at=NOON - timedelta(days=1))
+    young = await database.insert("w", created_at=NOON)
+    await database.insert("w", created_at=NOON - timedelta(days=2))
+
+    assert await finish(database) == [young]
+    assert (await database.row(old))["status"] == "running"
+
+
+async def test_a_row_made_too_late_is_for_a_later_workflow(database: Database) -> None:
+    ours = await database.insert("w", created_at=NOON)
+    await database.insert("w", created_at=NOON + timedelta(seconds=2))
+
+    assert await finish(database, given_latest=NOON + timedelta(seconds=1)) == [ours]
+
+
+async def test_with_a_run_id_it_may_be_made_late(database: Database) -> None:
+    ours = await database.insert("w", "ours", created_at=NOON)
+
+    assert await finish(database, given_latest=NOON - timedelta(days=1)) == [ours]
+
+
+async def test_none_without_a_run_id_where_the_start_is_not_known(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
+    await database.insert("w", created_at=NOON - timedelta(days=9))
+    await database.insert("w", created_at=None)
+
+    assert await finish(database, given_latest=None) == []
+
+    ours = await database.insert("w", "ours")
+    assert await finish(database, given_latest=None) == [ours]
+
+
+#: For a workflow that started at noon.
+STARTED: dict[str, Any] = {"given_latest": NOON + SLACK}
+
+
+class TestInDoubt:
+    """Without a run id nothing is written where two rows fit the workflow equally well."""
+
+    @pytest.mark.parametrize(
+        ("others", "youngest"),
+        [
+            pytest.param([0], 0, id="of the same time"),
+            pytest.param([-1], 2, id="the next use's, made before this one ended"),
+            pytest.param([-30], -1, id="both within the slack"),
+            pytest.param([-60], 60, id="at the edges of the slack"),
+            pytest.param([-3600], -3590, id="both long before"),
+            pytest.param([-2, -1], 0, id="three"),
+        ],
+    )
+    async def test_none_is_written(
+        self, database: Database, others: list[int], youngest: int
+    ) -> None:
+        for seconds in (*others, youngest):
+            await database.insert("w", created_at=NOON + timedelta(seconds=seconds))
+
+        assert await finish(database, **STARTED) == []
+        assert await self.rivals(database) == len(others)
+        assert set(await statuses(database)) == {"running"}
+
+    @pytest.mark.parametrize("other", [-61, -3600, 61, 3600])
+    async def test_one_beyond_the_slack_is_no_rival(self, database: Database, other: int) -> None:
+        await database.insert("w", created_at=NOON + timedelta(seconds=other))
+        ours = await database.insert("w", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    async def test_nor_one_that_had_ended_before(self, database: Database) -> None:
+        before = NOON - timedelta(seconds=1)
+        await database.insert("w", status="failed", created_at=before, completed_at=before)
+        ours = await database.insert("w", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    @pytest.mark.parametrize("ended", [None, NOON, NOON + timedelta(seconds=1)])
+    async def test_one_that_has_ended_since_may_have_been_it(
+        self, database: Database, ended: datetime | None
+    ) -> None:
+        # By an attempt of this very report, before the next use's row was made.
+        await database.insert("w", status="completed", created_at=NOON, completed_at=ended)
+        await database.insert("w", created_at=NOON + timedelta(seconds=2))
+
+        assert await finish(database, **STARTED) == []
+
+    async def test_without_times_there_is_nothing_to_tell_them_apart(
+        self, database: Database
+    ) -> None:
+        await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
+        await database.insert("w", created_at=None)
+        await database.insert("w", created_at=None)
+
+        assert await finish(database) == []
+
+    async def test_the_row_of_the_run_is_in_no_doubt(self, database: Database) -> None:
+        ours = await database.insert("w", "ours", created_at=NOON)
+        await database.insert("w", created_at=NOON)
+        await database.insert("w", "theirs", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    async def test_a_row_of_another_run_is_no_rival(self, database: Database) -> None:
+        await database.insert("w", "theirs", created_at=NOON)
+        ours = await database.insert("w", created_at=NOON)
+
+        assert await finish(database, **STARTED) == [ours]
+
+    async def test_in_a_table_without_run_ids(self, database: Database) -> None:
+        table = await database.table(TableNames(run_id=None))
+        await database.insert("w", "theirs", created_at=NOON)
+        assert len(await finish(database, table, **STARTED)) == 1
+
+        await database.insert("w", "ours", created_at=NOON + timedelta(seconds=2))
+        assert await finish(database, table, **STARTED) == []
+
+    async def test_where_no_column_says_when_a_row_ended(self, database: Database) -> None:
+        table = await database.table(TableNames(completed_at=None))
+        await database.insert("w", status="completed", created_at=NOON - timedelta(seconds=9))
+        await database.insert("w", created_at=NOON)
+
+        assert await finish(database, table, **STARTED) == []
+
+    async def rivals(self, database: Database) -> int:
+        statement = counted_own_row_write(await database.table())
+        async with database.engine.begin() as connection:
+            counts = (await connection.execute(statement, given("w", **STARTED))).one()
+            assert counts[0] == 0
+            return int(counts[1])
+
+
+async def test_a_row_without_a_time_is_older_than_any(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
+    dated = await database.insert("w", created_at=NOON)
+    await database.insert("w", created_at=None)
+
+    assert await finish(database) == [dated]
+
+
+async def test_twice_is_as_once(database: Database) -> None:
+    # An activity may run again after its first attempt was committed: the older row is not its.
+    old = await database.insert("w", created_at=NOON - timedelta(days=1))
+    await database.insert("w", created_at=NOON)
+
+    await finish(database)
+
+    assert await finish(database) == []
+    assert (await database.row(old))["status"] == "running"
+
+
+async def test_the_run_id_comes_before_age(database: Database) -> None:
+    ours = await database.insert("w", "ours", created_at=NOON - timedelta(days=1))
+    await database.insert("w", created_at=NOON)
+
+    assert await finish(database) == [ours]
+
+
+async def test_where_the_run_has_its_row_no_other_is_taken(database: Database) -> None:
+    await database.insert("w", "ours", status="completed", created_at=NOON)
+    await database.insert("w", created_at=NOON)
+
+    assert await finish(database) == []
+    assert await statuses(database) == ["completed", "running"]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "taken"),
+    [
+        pytest.param("ours", True, id="its own"),
+        pytest.param("theirs", False, id="another's"),
+    ],
+)
+async def test_waits_for_the_application_that_stores_a_run_id(
+    database: Database, run_id: str, taken: bool
+) -> None:
+    id_ = await database.insert("w")
+    application = await asyncpg.connect(database.url)
+    try:
+        transaction = application.transaction()
+        await transaction.start()
+        await application.execute("UPDATE workflow_executions SET run_id = $1", run_id)
+        write = asyncio.create_task(finish(database))
+        await eventually(lambda: waiting(database))
+        await transaction.commit()
+
+        assert await write == ([id_] if taken else [])
+    finally:
+        await application.close()
+
+
+async def waiting(database: Database) -> bool:
+    rows = await database.fetch(
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(rows)
+
+
+@pytest.mark.parametrize(
+    "key", ["bigint GENERATED ALWAYS AS IDENTITY", "uuid DEFAULT gen_random_uuid()"]
+)
+async def test_any_mapped_table(empty_database: Database, key: str) -> None:
+    await empty_database.execute("CREATE TYPE state AS ENUM ('open', 'done', 'broken')")
+    await empty_database.execute(
+        f'CREATE TABLE "Jobs" ("key" {key} PRIMARY KEY, wf varchar(50), first_run uuid,'
+        " state state, born timestamp, ended timestamp, reason varchar(20))"
+    )
+    run = "01a209b5-e769-72f7-80f4-33abced35bc4"
+    await empty_database.execute(
+        f"INSERT INTO \"Jobs\" (wf, first_run, state, born) VALUES ('w', '{run}', 'open', now())"
+    )
+    names = TableNames("Jobs", None, "key", "wf", "first_run", "state", "born", "ended", "reason")
+    table = await empty_database.table(names, StatusValues(("open",), "done", *["broken"] * 4))
+
+    written = await finish(empty_database, table, given_run_id=run, given_status="broken")
+
+    assert len(written) == 1
+    assert await empty_database.fetch('SELECT state::text, ended, reason FROM "Jobs"') == [
+        {"state": "broken", "ended": NOON.replace(tzinfo=None), "reason": "no money"}
+    ]
+
+
+@pytest.mark.parametrize("type_", ["text", "varchar(200)", "uuid"])
+async def test_the_index_that_migrate_makes_serves(database: Database, type_: str) -> None:
+    await database.execute(
+        f"ALTER TABLE workflow_executions ALTER workflow_id TYPE {type_} USING workflow_id::{type_}"
+    )
+    await database.execute(
+        "INSERT INTO workflow_executions (workflow_id, run_id)"
+        f" SELECT md5(n::text)::{type_}, 'r' || n FROM generate_series(1, 5000) n"
+    )
+    await database.execute("ALTER TABLE workflow_executions ADD space text, ADD tenant int")
+    await database.execute("ANALYZE workflow_executions")
+    statuses, of_seven = StatusValues(("pending", "running")), RowFilter("tenant", ("7",))
+    for mapping in ((), (TableNames(namespace="space"), statuses, of_seven)):
+        table = await database.table(*mapping)
+        compiled = own_row_write(table).compile(dialect=database.engine.dialect)
+        values = {**compiled.params, **given("8f14e45fceea167a5a36dedd4bea2543")}  # md5 of 7
+
+        async with database.engine.connect() as connection:
+            plan = await connection.exec_driver_sql(
+                f"EXPLAIN {compiled}", tuple(values[name] for name in compiled.positiontup or ())
+            )
+            lines = "\n".join(plan.scalars())
+
+        assert "ix_workflow_executions_workflow_id" in lines
+        assert "Seq Scan" not in lines
+
+
+async def test_without_a_run_id_a_row_must_name_the_namespace(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD space text")
+    table = await database.table(TableNames(namespace="space"))
+    await database.insert("w", space="green")
+    await database.insert("w")
+    assert await finish(database, table) == [], "it may be of the reconciler's own namespace"
+
+    own = await database.insert("w", space="blue")
+    assert await finish(database, table) == [own]
+
+
+async def test_with_a_run_id_a_row_may_name_no_namespace_but_no_other(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD space text")
+    table = await database.table(TableNames(namespace="space"))
+    await database.insert("w", "ours", space="green")
+    own = await database.insert("w", "ours")
+
+    assert await finish(database, table) == [own]
+
+
+async def test_without_creation_times_a_row_is_known_by_its_run_id_alone(
+    database: Database,
+) -> None:
+    table = await database.table(TableNames(created_at=None))
+    await database.insert("w")
+    assert await finish(database, table) == [], "it may be for the next use of the id"
+
+    own = await database.insert("w", "ours")
+    assert await finish(database, table) == [own]

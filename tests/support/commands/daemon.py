@@ -1,0 +1,141 @@
+"""`reconciler run` in a process of its own: its log lines as they come, and its HTTP side."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.commands.command import Command, Process
+from tests.support.polling import PATIENCE
+
+#: Probes and scrapes need not wait for an answer to grow old.
+LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
+#: For what is about replicas that are away: a fraction of the true limits, which
+#: `unit/test_time_limits.py` holds to what is promised.
+SHORT_LEASE = {
+    "reconciler.app.lease.LEASE_TIME": 6,
+    "reconciler.app.lease.CLAIM_EVERY": 1,
+    "reconciler.app.lease.CLAIM_AGAIN": 0.3,
+}
+#: And about servers that are silent.
+HURRIED = {
+    **SHORT_LEASE,
+    "reconciler.daemon.loop.DRAIN_TIMEOUT": 2,
+    "reconciler.daemon.loop.STOP_TIMEOUT": 3,
+    "reconciler.daemon.health.CHECK_TIMEOUT": 1,
+    "reconciler.app.lease.CLAIM_TIMEOUT": 2,
+    "reconciler.app.lease.RELEASE_TIMEOUT": 0.7,
+    "reconciler.postgres.connection.engine.CONNECT_TIMEOUT": 2,
+    "reconciler.daemon.schedule.FIRST_RETRY": 0.5,
+    "reconciler.temporal.client.connect.CONNECT_TIMEOUT": 2,
+    "reconciler.temporal.client.calls.RPC_TIMEOUT": 2,
+}
+#: Without the certificates of the whole world, which take 10 ms of CPU to load.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@dataclass
+class Daemon:
+    """A running one; `lines` are what it has logged so far."""
+
+    process: Process
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def listen(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:  # a refusal, or a traceback
+                self.lines.append({"event": line.decode().rstrip()})
+            self._news.set()
+
+    def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """The lines so far with this event and these fields."""
+        return [line for line in self.lines if line.items() >= {"event": event, **fields}.items()]
+
+    async def said(
+        self, event: str, seconds: float = PATIENCE, /, **fields: object
+    ) -> dict[str, Any]:
+        """Wait for a line; the newest one."""
+        async with asyncio.timeout(seconds):
+            while not (found := self.logged(event, **fields)):
+                self._news.clear()
+                await self._news.wait()
+        return found[-1]
+
+    async def get(self, path: str) -> httpx.Response:
+        port = (await self.said("listening"))["port"]
+        async with httpx.AsyncClient(timeout=PATIENCE, verify=NO_TLS) as client:
+            return await client.get(f"http://127.0.0.1:{port}{path}")
+
+    async def ready(self) -> bool:
+        return (await self.get("/readyz")).status_code == 200
+
+    async def holds(self) -> bool:
+        """Whether it is ready as the one that passes."""
+        return await self._is("holder")
+
+    async def stands_by(self) -> bool:
+        """Whether it is ready as one that does not."""
+        return await self._is("standby")
+
+    async def _is(self, role: str) -> bool:
+        answer = await self.get("/readyz")
+        return answer.status_code == 200 and bool(answer.json()["role"] == role)
+
+    async def metric(self, name: str, **labels: str) -> float | None:
+        """One sample of a scrape; None if there is none."""
+        text = (await self.get("/metrics")).text
+        return next(
+            (
+                sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name == name and sample.labels.items() >= labels.items()
+            ),
+            None,
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self, seconds: float = PATIENCE) -> int:
+        """Wait for the end; the exit code."""
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    async def stop(self) -> int:
+        self.send(signal.SIGTERM)
+        return await self.ended()
+
+
+@asynccontextmanager
+async def daemon(reconciler: Command, *arguments: str, **variables: str) -> AsyncIterator[Daemon]:
+    """`reconciler run` on a port of its own, a pass every second unless told otherwise."""
+    settings = {
+        "RECONCILER_HTTP_PORT": "0",
+        "RECONCILER_INTERVAL": "1s",
+        "RECONCILER_LOG_FORMAT": "json",
+        **variables,
+    }
+    command = replace(reconciler, limits={**LIMITS, **reconciler.limits})
+    running = Daemon(await command.start("run", *arguments, **settings))
+    listening = asyncio.create_task(running.listen())
+    try:
+        yield running
+    finally:
+        if running.process.returncode is None:
+            running.process.kill()
+        await running.process.wait()
+        await listening

@@ -1,0 +1,125 @@
+"""Fakes of the ports, for the unit tests of the pass. Small on purpose: see ports.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from reconciler.core.model import Missing, Observation, Outcome, Rival, RowId, RunRow, Unknown
+from reconciler.core.ports import Ending, Observer, Written
+from reconciler.core.report import PassReport
+from tests.support.factories import RETENTION
+
+
+class MemoryStore:
+    """A table of running rows; `finished` are the outcomes written, `others` rows lost to races."""
+
+    def __init__(self, rows: Iterable[RunRow] = ()) -> None:
+        self.running = {row.id: row for row in rows}
+        self.finished: dict[RowId, Outcome] = {}
+        self.refused: dict[RowId, str] = {}
+        self.pages = 0
+        self.looked_for_rivals: list[list[RowId]] = []
+
+    async def last_running(self) -> RowId | None:
+        return max(self.running, default=None)
+
+    async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
+        await asyncio.sleep(0)
+        self.pages += 1
+        ids: list[Any] = sorted(self.running)
+        page = [i for i in ids if (after is None or i > after) and i <= until]
+        return [self.running[i] for i in page[:limit]]
+
+    async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+        await asyncio.sleep(0)
+        self.looked_for_rivals.append([ending.row.id for ending in endings])
+        rows = [Rival(row) for row in self.running.values()]
+        rows += [Rival(o.row, o.completed_at) for o in self.finished.values()]
+        return [[rival for rival in rows if _is_rival(rival.row, each)] for each in endings]
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        await asyncio.sleep(0)
+        written = set()
+        for outcome in outcomes:
+            row = self.running.get(outcome.row.id)
+            if row is None or row.id in self.refused:
+                continue
+            if (row.workflow_id, row.run_id) != (outcome.row.workflow_id, outcome.row.run_id):
+                continue
+            del self.running[row.id]
+            self.finished[row.id] = outcome
+            written.add(row.id)
+        asked = {outcome.row.id for outcome in outcomes}
+        return Written(
+            frozenset(written), {i: why for i, why in self.refused.items() if i in asked}
+        )
+
+
+def _is_rival(row: RunRow, of: Ending) -> bool:
+    if row.id == of.row.id or row.workflow_id != of.row.workflow_id:
+        return False
+    if row.run_id:
+        return row.run_id in (of.start.run_id, of.run_id)
+    made = row.created_at
+    return made is None or of.start.earliest <= made <= of.start.latest
+
+
+Answer = Observation | Exception | Callable[[RunRow], Observation]
+
+
+@dataclass
+class ScriptedProbe:
+    """Answers by workflow id; remembers what it was asked and how many at the same time."""
+
+    answers: Mapping[str, Answer]
+    default: Observation = field(default_factory=Missing)
+    asked: list[str] = field(default_factory=list)
+    visible: Mapping[str, bool | None] = field(default_factory=dict)
+    screened: list[str] = field(default_factory=list)
+    most_at_once: int = 0
+    _now: int = 0
+
+    async def observe(self, row: RunRow) -> Observation:
+        self.asked.append(row.workflow_id)
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        await asyncio.sleep(0)
+        self._now -= 1
+        answer = self.answers.get(row.workflow_id, self.default)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(row) if callable(answer) else answer
+
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
+        await asyncio.sleep(0)
+        self.screened += [row.workflow_id for row in rows]
+        return [self.visible.get(row.workflow_id) for row in rows]
+
+    async def retention(self) -> timedelta:
+        return RETENTION
+
+    def rpcs(self) -> Mapping[str, int]:
+        return Counter(describe=len(self.asked))
+
+
+@dataclass
+class Recorder(Observer):
+    """An observer that keeps what it is told."""
+
+    started: list[PassReport] = field(default_factory=list)
+    written: list[Outcome] = field(default_factory=list)
+    ended: list[PassReport] = field(default_factory=list)
+
+    async def on_start(self, report: PassReport) -> None:
+        self.started.append(report)
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        self.written += outcomes
+
+    async def on_pass(self, report: PassReport) -> None:
+        self.ended.append(report)

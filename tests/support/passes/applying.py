@@ -1,0 +1,63 @@
+"""Applying a plan over fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.core.model import RowId, Verdict
+from reconciler.core.options import PassOptions
+from reconciler.core.ports import Observer
+from reconciler.core.progress import Span
+from reconciler.core.report import PassReport
+from reconciler.passes.log import PassLog
+from reconciler.plan.apply import Redact, apply_plan
+from reconciler.plan.read import Plan
+from tests.support.factories import NOW, row
+from tests.support.fakes import MemoryStore, Recorder
+
+
+@dataclass
+class Pages(Recorder):
+    """Keeps also what it is told of each batch, and where another process would go on."""
+
+    pages: list[list[RowId]] = field(default_factory=list)
+    rest: list[Span | None] = field(default_factory=list)
+    after_page: Callable[[], None] = lambda: None
+
+    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+        assert report.progress
+        self.pages.append([v.outcome.row.id for v in verdicts])  # type: ignore[union-attr]
+        self.rest.append(report.progress.rest)
+        self.after_page()
+
+
+def table(*numbers: int) -> MemoryStore:
+    return MemoryStore(row(number) for number in numbers)
+
+
+def new_report() -> PassReport:
+    return PassReport("pass", "backfill", dry_run=False, started_at=NOW)
+
+
+async def apply(
+    store: MemoryStore,
+    plan: Plan,
+    observer: Observer | None = None,
+    *,
+    report: PassReport | None = None,
+    force: bool = False,
+    redact: Redact | None = None,
+    **options: int,
+) -> PassReport:
+    return await apply_plan(
+        store,
+        plan,
+        [observer or Recorder()],
+        "running",
+        PassOptions(**options),  # type: ignore[arg-type]
+        PassLog(),
+        report or new_report(),
+        force=force,
+        redact=redact,
+    )

@@ -1,0 +1,47 @@
+"""Passes that know of the one before, as they do with a history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from reconciler.core.model import RowId, RunRow
+from reconciler.core.ports import Observer, Probe, Store
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.sweep import Sweep, Swept, next_sweep
+from tests.support.factories import NOW
+from tests.support.passes.bench import reconcile
+
+INTERVAL = timedelta(minutes=10)
+#: A pass that has just ended, and an interval so long that no row's turn comes.
+NOBODY_DUE: dict[str, Any] = {"full_sweep_interval": timedelta(days=100)}
+A_MOMENT_AGO = Swept(NOW - timedelta(seconds=1), end=0.0)
+HALF_A_MINUTE_AGO = Swept(NOW - timedelta(seconds=30), end=0.3)
+
+
+@dataclass
+class Remembering(Observer):
+    """What the histories do: tells how far the last complete pass swept; keeps all reports."""
+
+    swept: Swept | None = A_MOMENT_AGO
+    reports: list[PassReport] = field(default_factory=list)
+
+    async def on_start(self, report: PassReport) -> None:
+        report.swept = self.swept
+
+    async def on_pass(self, report: PassReport) -> None:
+        self.reports.append(report)
+        if report.outcome is not PassOutcome.ABORTED:
+            self.swept = Swept(report.started_at, report.sweep_end)
+
+
+async def screened_pass(store: Store, probe: Probe, *rules: Any, **options: Any) -> PassReport:
+    """A pass in which it is no row's turn, unless told otherwise."""
+    given = {"observers": [Remembering()], **NOBODY_DUE, **options}
+    return await reconcile(store, probe, *rules, **given)
+
+
+def due_among(rows: list[RunRow], last: Swept = HALF_A_MINUTE_AGO) -> list[RowId]:
+    sweep: Sweep = next_sweep(last, NOW, INTERVAL)
+    return [row.id for row in rows if sweep.is_due(row.id)]

@@ -1,0 +1,54 @@
+"""Passes that were made some time ago."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from reconciler.core.model import LeaveReason
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres.journal.history import PassHistory
+from tests.conftest import Database
+
+DAY = timedelta(days=1)
+#: The table and the namespace of `Database.history()`.
+OURS = ("workflow_executions", "default")
+
+
+async def pass_over(
+    database: Database,
+    age: timedelta = timedelta(),
+    *,
+    mode: str = "run",
+    error: str | None = None,
+    unknown: int = 0,
+    of: tuple[str, str] = OURS,
+) -> str:
+    """A pass that began and ended so long ago; its id."""
+    report = PassReport(str(uuid4()), mode, dry_run=False, started_at=datetime.now(UTC) - age)
+    report.error, report.duration_seconds = error, 12.5
+    report.left[LeaveReason.UNKNOWN] = unknown
+    history = PassHistory(database.engine, *of, StatusValues())
+    await history.on_start(report)
+    await history.on_pass(report)
+    await database.execute(
+        "UPDATE reconciler.passes SET finished_at = started_at WHERE id = $1", UUID(report.pass_id)
+    )
+    return report.pass_id
+
+
+async def change(database: Database, pass_id: str, changes: int = 1) -> None:
+    """Let it have changed so many rows."""
+    await database.execute(
+        "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
+        " new_status, temporal_status)"
+        " SELECT $1, 't', '1', 'wf', 'running', 'failed', 'FAILED' FROM generate_series(1, $2)",
+        UUID(pass_id),
+        changes,
+    )
+
+
+async def kept(database: Database) -> set[str]:
+    """The passes that are still there."""
+    return {str(row["id"]) for row in await database.fetch("SELECT id FROM reconciler.passes")}

@@ -1,0 +1,173 @@
+"""Tables as applications have them, with rows in them; each is to be reconciled as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reconciler.core.verdict import StatusValues
+from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
+
+#: What every shape's rows are: of workflows that have completed, failed, are open; one that is over
+#: already; and possibly one that is none of ours.
+DONE, BROKEN, OPEN, OVER, OTHERS = "done", "broken", "open", "over", "others"
+
+
+JOBS = TableNames(table="jobs")
+
+
+@dataclass(frozen=True)
+class Shape:
+    #: Makes the table and its rows.
+    sql: str
+    mapping: TableMapping = field(default_factory=lambda: TableMapping(JOBS))
+    #: What `reconciler migrate` is to do to it.
+    added: tuple[str, ...] = ("built index reconciler_jobs_running",)
+
+
+_KEYED = TableNames("Jobs", "My App", "Job Id", "wf", "run", "state", "inserted", "ended", "why")
+
+SHAPES = {
+    "plain, without the columns that are written": Shape(
+        """
+        CREATE TABLE jobs (id bigint PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status text NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
+        INSERT INTO jobs VALUES (1, 'done', 'r', 'running'), (2, 'broken', 'r', 'running'),
+            (3, 'open', 'r', 'running'), (4, 'over', 'r', 'completed');
+        """,
+        added=(
+            "added column completed_at",
+            "added column error_message",
+            "built index reconciler_jobs_running",
+        ),
+    ),
+    "quoted names, uuid key, enum, times without zone": Shape(
+        """
+        CREATE SCHEMA "My App";
+        CREATE TYPE "My App".state AS ENUM ('it''s on', 'ok', 'bad');
+        CREATE TABLE "My App"."Jobs" ("Job Id" uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            wf varchar(100) NOT NULL, run uuid, state "My App".state NOT NULL,
+            inserted timestamp NOT NULL DEFAULT timezone('UTC', now()), ended timestamp,
+            why varchar(60));
+        INSERT INTO "My App"."Jobs" (wf, run, state)
+            SELECT wf, gen_random_uuid(), state::"My App".state FROM (VALUES ('done', 'it''s on'),
+            ('broken', 'it''s on'), ('open', 'it''s on'), ('over', 'bad')) given(wf, state);
+        """,
+        TableMapping(_KEYED, StatusValues(("it's on",), "ok", *["bad"] * 4)),
+        added=("built index reconciler_Jobs_running",),
+    ),
+    "text key, several running values, check, no message": Shape(
+        """
+        CREATE TABLE jobs (id text PRIMARY KEY, workflow_id text, run_id text,
+            status varchar(9) DEFAULT 'pending'
+                CHECK (status IN ('pending', 'running', 'completed', 'failed')),
+            created_at timestamptz DEFAULT now(), completed_at timestamptz(3));
+        INSERT INTO jobs VALUES ('t/1', 'done', 'r', 'pending'), ('t/2', 'broken', 'r', 'running'),
+            ('t/3', 'open', NULL, 'running'), ('t/4', 'over', 'r', 'failed');
+        """,
+        TableMapping(
+            TableNames(table="jobs", error_message=None), StatusValues(("pending", "running"))
+        ),
+    ),
+    "integer key, status as numbers, no run id": Shape(
+        """
+        CREATE TABLE jobs (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, workflow_id text,
+            status smallint NOT NULL, created_at timestamptz DEFAULT now() - '1h'::interval,
+            completed_at timestamptz, error_message text);
+        INSERT INTO jobs (workflow_id, status)
+            VALUES ('done', 0), ('broken', 0), ('open', 0), ('over', 1);
+        """,
+        TableMapping(TableNames(table="jobs", run_id=None), StatusValues(("0",), "1", *["2"] * 4)),
+    ),
+    "no creation time, no completion time": Shape(
+        """
+        CREATE DOMAIN short AS text CHECK (length(VALUE) < 12);
+        CREATE TABLE jobs (id int NOT NULL UNIQUE, workflow_id short, run_id short, status short,
+            error_message text);
+        INSERT INTO jobs VALUES (1, 'done', 'r', 'running'), (2, 'broken', 'r', 'running'),
+            (3, 'open', 'r', 'running'), (4, 'over', 'r', 'failed');
+        """,
+        TableMapping(TableNames(table="jobs", created_at=None, completed_at=None)),
+    ),
+    "domains of everything": Shape(
+        """
+        CREATE DOMAIN five AS char(5);
+        CREATE DOMAIN key AS five;
+        CREATE DOMAIN named AS varchar(100);
+        CREATE DOMAIN run AS uuid;
+        CREATE DOMAIN state AS varchar(9) CHECK (VALUE <> 'lost');
+        CREATE DOMAIN made AS timestamp(3) with time zone;
+        CREATE DOMAIN ended AS made;
+        CREATE DOMAIN why AS varchar(60);
+        CREATE TABLE jobs (id key PRIMARY KEY, workflow_id named, run_id run, status state,
+            created_at made DEFAULT now(), completed_at ended, error_message why, space named);
+        INSERT INTO jobs SELECT id, wf, gen_random_uuid(), state FROM (VALUES
+            ('a', 'done', 'running'), ('ab', 'broken', 'running'), ('abcd', 'open', 'running'),
+            ('abcde', 'over', 'completed')) given(id, wf, state);
+        """,
+        TableMapping(TableNames(table="jobs", namespace="space")),
+    ),
+    "partitioned by time": Shape(
+        """
+        CREATE TABLE jobs (id bigint GENERATED ALWAYS AS IDENTITY, workflow_id text, run_id text,
+            status text, created_at timestamptz, completed_at timestamptz, error_message text,
+            PRIMARY KEY (id, created_at)) PARTITION BY RANGE (created_at);
+        CREATE TABLE "jobs before" PARTITION OF jobs FOR VALUES FROM (MINVALUE) TO ('2026-11-01');
+        CREATE SCHEMA parts;
+        CREATE TABLE parts.jobs_since PARTITION OF jobs FOR VALUES FROM ('2026-11-01')
+            TO (MAXVALUE) PARTITION BY HASH (id);
+        CREATE TABLE jobs_0 PARTITION OF parts.jobs_since FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE jobs_1 PARTITION OF parts.jobs_since FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO jobs (workflow_id, run_id, status, created_at)
+            VALUES ('done', 'r', 'running', '2026-10-01'), ('broken', 'r', 'running', now()),
+            ('open', 'r', 'running', now()), ('over', 'r', 'completed', '2026-10-01');
+        """
+    ),
+    "partitioned by its own status": Shape(
+        """
+        CREATE TABLE jobs (id int, workflow_id text, run_id text, status text,
+            created_at timestamptz DEFAULT now(), completed_at timestamptz, error_message text,
+            PRIMARY KEY (id, status)) PARTITION BY LIST (status);
+        CREATE TABLE jobs_on PARTITION OF jobs FOR VALUES IN ('running');
+        CREATE TABLE jobs_off PARTITION OF jobs DEFAULT;
+        INSERT INTO jobs VALUES (1, 'done', 'r', 'running'), (2, 'broken', 'r', 'running'),
+            (3, 'open', 'r', 'running'), (4, 'over', 'r', 'completed');
+        """
+    ),
+    "triggers and foreign keys": Shape(
+        """
+        CREATE TABLE tenants (id int PRIMARY KEY);
+        CREATE TABLE states (state text PRIMARY KEY);
+        INSERT INTO tenants VALUES (7);
+        INSERT INTO states VALUES ('running'), ('completed'), ('failed');
+        CREATE TABLE jobs (id bigint PRIMARY KEY, tenant int NOT NULL REFERENCES tenants,
+            workflow_id text, run_id text, status text REFERENCES states,
+            created_at timestamptz DEFAULT now(), completed_at timestamptz, error_message text,
+            touched int DEFAULT 0);
+        CREATE TABLE steps (job bigint REFERENCES jobs, step int);
+        CREATE TABLE audit (job bigint, status text);
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.touched := OLD.touched; RETURN NEW; END $$;
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO audit VALUES (NEW.id, NEW.status); RETURN NULL; END $$;
+        INSERT INTO jobs VALUES (1, 7, 'done', 'r', 'running'), (2, 7, 'broken', 'r', 'running'),
+            (3, 7, 'open', 'r', 'running'), (4, 7, 'over', 'r', 'completed');
+        INSERT INTO steps VALUES (1, 1), (2, 1);
+        CREATE TRIGGER touch BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE TRIGGER note AFTER UPDATE OF status ON jobs FOR EACH ROW EXECUTE FUNCTION note();
+        """
+    ),
+    "of several tenants and namespaces": Shape(
+        """
+        CREATE TABLE jobs (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), tenant int, space text,
+            workflow_id text, run_id text, status text, created_at timestamptz DEFAULT now(),
+            completed_at timestamptz, error_message text);
+        INSERT INTO jobs (tenant, space, workflow_id, run_id, status)
+            VALUES (7, 'blue', 'done', 'r', 'running'), (8, NULL, 'broken', 'r', 'running'),
+            (7, 'blue', 'open', 'r', 'running'), (7, 'blue', 'over', 'r', 'completed'),
+            (9, 'blue', 'others', 'r', 'running');
+        """,
+        TableMapping(
+            TableNames(table="jobs", namespace="space"), where=RowFilter("tenant", ("7", "08"))
+        ),
+    ),
+}

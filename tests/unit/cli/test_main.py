@@ -1,0 +1,111 @@
+"""Wrong usage and bugs: one line, the right exit code, no box, no traceback where none helps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from reconciler import __version__
+from reconciler.cli import main
+from reconciler.cli.main import run
+from reconciler.core.errors import ConfigurationError, DatabaseUnusable
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"reconciler {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["once"], ["migrate"], ["explain"], ["demo"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    assert "Usage: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param([], "name a command: migrate, once, run, explain, demo", id="no command"),
+        pytest.param(["onec"], "onec", id="unknown command"),
+        pytest.param(["once", "--dryrun"], "--dryrun", id="unknown option"),
+        pytest.param(["explain"], "workflow_id", id="missing argument"),
+        pytest.param(["once", "extra"], "extra", id="an argument too many"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("reconciler: ")
+    assert told in printed.err
+    assert re.search(r"reconciler (\w+ )?--help", printed.err)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigurationError("X is not set"), 2, "reconciler: X is not set\n"),
+        (DatabaseUnusable("no such\ntable"), 4, "reconciler: no such table\n"),
+        (KeyboardInterrupt(), 130, "reconciler: interrupted\n"),
+    ],
+)
+def test_an_error_meant_for_the_operator_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(main, "load", fail)
+
+    assert run(["once"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith(line)
+    assert "Traceback" not in printed.err
+
+
+def test_a_bug_shows_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main, "load", fail)
+
+    assert run(["once"]) == 1
+    printed = capsys.readouterr().err
+    assert "ZeroDivisionError" in printed
+    assert "this is a bug" in printed
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        pytest.param("reconciler", ("sqlalchemy", "temporalio", "pydantic"), id="the package"),
+        pytest.param(
+            "reconciler.temporal.failures.text", ("sqlalchemy", "asyncpg"), id="failure texts"
+        ),
+        pytest.param(
+            "reconciler.passes.reconcile", ("sqlalchemy", "temporalio.client"), id="the pass"
+        ),
+        pytest.param("reconciler.cli.main", ("sqlalchemy", "temporalio", "pydantic"), id="help"),
+    ],
+)
+def test_imports_stay_light(module: str, unwanted: tuple[str, ...]) -> None:
+    script = f"import sys, {module}; print(*[name for name in {unwanted} if name in sys.modules])"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert loaded.stdout.strip() == ""

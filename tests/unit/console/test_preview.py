@@ -1,0 +1,181 @@
+"""What a backfill says before and after, in words."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from reconciler.app.backfill import Outlook
+from reconciler.console.preview import print_outlook, print_what_next
+from reconciler.core.progress import Progress, Span
+from reconciler.core.report import PassReport
+from reconciler.core.window import Window, WindowCount
+from tests.support.factories import NOW
+
+DAY = timedelta(days=1)
+
+
+def outlook(**fields: Any) -> list[str]:
+    given: dict[str, Any] = {
+        "table": "jobs",
+        "window": Window(),
+        "ahead": WindowCount(2_000_000, NOW - 9 * DAY, NOW - DAY),
+        "rows": 2_000_000,
+        "max_rps": 100,
+        "apply": True,
+        "begun": None,
+    }
+    screen = io.StringIO()
+    print_outlook(Outlook(**{**given, **fields}), Console(file=screen, width=80))
+    return screen.getvalue().splitlines()
+
+
+def next_steps(
+    command: list[str], output: str | None = None, *, journal: bool = True, **fields: Any
+) -> list[str]:
+    report = PassReport("p-1", "backfill", dry_run=False, started_at=NOW)
+    report.progress = Progress()
+    for name, value in fields.items():
+        setattr(report, name, value)
+    screen = io.StringIO()
+    kept = None if output is None else Path(output)
+    print_what_next(report, command, kept, Console(file=screen, width=80), journal=journal)
+    return screen.getvalue().splitlines()
+
+
+def test_how_many_rows_and_how_long() -> None:
+    assert outlook() == [
+        (
+            "2,000,000 rows of jobs, marked running, created 2026-11-14 12:00:00Z to "
+            "2026-11-22 12:00:00Z"
+        ),
+        (
+            "2,000,000 rows at 100 calls/s: at least 5 h 33 min, more where workflows failed "
+            "(two calls) or are missing"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "takes"),
+    [(100, "at least 1 s"), (30_000, "at least 5 min"), (360_000, "at least 1 h 0 min")],
+)
+def test_short_and_long(rows: int, takes: str) -> None:
+    assert takes in outlook(rows=rows)[1]
+
+
+def test_without_a_rate_limit_there_is_no_estimate() -> None:
+    assert outlook(max_rps=0)[1] == (
+        "2,000,000 rows will be asked about as fast as Temporal answers"
+    )
+
+
+def test_the_window_in_force_is_told_in_full() -> None:
+    window = Window(NOW - 10 * DAY, NOW - DAY, "Order")
+
+    assert (
+        "marked running, created from 2026-11-13 12:00:00Z, created before 2026-11-22 12:00:00Z,"
+        " of type Order, created" in outlook(window=window)[0]
+    )
+
+
+def test_a_plan_is_told_by_its_age() -> None:
+    assert outlook(planned_at=NOW - DAY, ahead=WindowCount(40), rows=40, max_rps=None) == [
+        "40 rows of jobs to write, by the plan of 2026-11-22 12:00:00Z"
+    ]
+
+
+def test_nothing_to_do() -> None:
+    assert outlook(ahead=WindowCount(), rows=0) == ["no rows of jobs, marked running"]
+
+
+def test_what_is_gone_on_with() -> None:
+    begun = PassReport("p-0", "backfill", dry_run=False, started_at=NOW)
+    begun.scanned, begun.written["failed"] = 5000, 400
+
+    first, second, _ = outlook(begun=begun)
+
+    assert first == (
+        "going on with pass p-0, begun 2026-11-23 12:00:00Z: 5,000 rows scanned, 400 written; "
+        "--restart begins anew"
+    )
+    assert second.startswith("still to look at: 2,000,000 rows of jobs")
+
+
+def test_after_a_dry_run_the_same_command_with_apply() -> None:
+    steps = next_steps(
+        ["backfill", "--workflow-type", "a b"], dry_run=True, written=Counter(failed=1)
+    )
+
+    assert steps == ["to write this: reconciler backfill --workflow-type 'a b' --apply"]
+
+
+@pytest.mark.parametrize(
+    ("output", "steps"),
+    [
+        (
+            "my plan.jsonl",
+            [
+                "the rows are in my plan.jsonl",
+                "to write exactly this: reconciler backfill --apply --plan 'my plan.jsonl'",
+            ],
+        ),
+        ("plan.csv", ["the rows are in plan.csv"]),
+    ],
+)
+def test_after_a_dry_run_that_was_kept_the_file(output: str, steps: list[str]) -> None:
+    command = ["backfill", "--output", output]
+
+    assert next_steps(command, output, dry_run=True, written=Counter(failed=1)) == steps
+
+
+def test_a_dry_run_that_found_nothing_has_no_next_step() -> None:
+    assert next_steps(["backfill"], dry_run=True) == []
+
+
+def test_a_dry_run_that_ended_at_its_limit_says_so() -> None:
+    steps = next_steps(["backfill"], dry_run=True, progress=Progress(Span(5, 9)))
+
+    assert steps == ["the rows after these were not looked at"]
+
+
+def test_after_a_piece_the_same_command() -> None:
+    steps = next_steps(["backfill", "--apply"], progress=Progress(Span(5, 9)), held_back=3)
+
+    assert steps == [
+        "more is left; to go on: reconciler backfill --apply",
+        "held back: check cluster and namespace; --force writes them all the same",
+    ]
+
+
+def test_after_a_change_the_way_back() -> None:
+    steps = next_steps(["backfill", "--apply"], written=Counter(failed=1))
+
+    assert steps == ["to take it back: reconciler undo p-1"]
+
+
+def test_what_would_begin_anew_or_contradict_is_not_said_again() -> None:
+    command = ["backfill", "--apply", "--restart", "--max-changes", "3"]
+    assert next_steps(command, progress=Progress(Span(5, 9))) == [
+        "more is left; to go on: reconciler backfill --apply --max-changes 3"
+    ]
+
+    steps = next_steps(["backfill", "--dry-run"], dry_run=True, written=Counter(failed=1))
+    assert steps == ["to write this: reconciler backfill --apply"]
+
+
+def test_without_a_journal_nothing_is_taken_back_or_gone_on_with() -> None:
+    more = Progress(Span(5, 9))
+    steps = next_steps(
+        ["backfill", "--apply"], journal=False, progress=more, written=Counter(failed=1)
+    )
+
+    assert steps == [
+        "more is left; to look again at all that are running: reconciler backfill --apply"
+    ]

@@ -1,0 +1,491 @@
+"""The loop over fakes: what it does between passes, and what a bad one leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
+
+from reconciler.app import lease as keeper_module
+from reconciler.app.wiring import App
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.core.ports import Observer
+from reconciler.core.report import PassReport
+from reconciler.daemon import loop as module
+from reconciler.daemon import schedule as schedule_module
+from reconciler.daemon.health import Health
+from reconciler.daemon.loop import MODE, Loop
+from reconciler.daemon.schedule import Cron, Every, retry_delay
+from reconciler.postgres.connection.engine import close
+from reconciler.web.metrics.passes import PassMetrics
+from reconciler.web.metrics.sdk import SdkMetrics
+from tests.support.polling import deadline, eventually
+
+HOURLY = Every(timedelta(hours=1))
+Script = Callable[[PassReport], Awaitable[None]]
+
+
+class FakeClock:
+    """The database's."""
+
+    ahead = timedelta()
+
+    async def read(self) -> datetime:
+        return self.now()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass
+class FakeApp:
+    """Passes by a script; the lease is free unless told otherwise."""
+
+    script: Script
+    passes: list[PassReport] = field(default_factory=list)
+    did: list[str] = field(default_factory=list)
+    epoch: int | None = 1
+    claims: int = 0
+    journals: bool = True
+    namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
+    settings: Any = field(default_factory=lambda: SimpleNamespace(table="workflow_executions"))
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    async def run_pass(
+        self, mode: str, *, dry_run: bool, observers: Sequence[Observer], remap: bool
+    ) -> PassReport:
+        assert remap, "the table may have changed since the start"
+        report = PassReport(str(len(self.passes)), mode, dry_run, started_at=datetime.now(UTC))
+        self.passes.append(report)
+        await self.script(report)
+        for observer in observers:
+            await observer.on_pass(report)
+        return report
+
+    def lease(self) -> FakeApp:
+        return self
+
+    async def claim(self, duration: timedelta) -> int | None:
+        self.claims += 1
+        return self.epoch
+
+    async def release(self) -> None:
+        self.did.append("release")
+
+    async def forget_connections(self) -> None:
+        self.did.append("forget connections")
+
+
+@dataclass
+class Bench:
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+    health: Health = field(init=False)
+
+    def start(self, app: FakeApp, schedule: Every | Cron = HOURLY) -> asyncio.Task[None]:
+        health = self.health = Health(schedule, CollectorRegistry())
+        metrics = PassMetrics(self.registry, MODE)
+        loop = Loop(cast("App", app), schedule, metrics, SdkMetrics(list), health)
+        self.running.append(asyncio.create_task(loop.run()))
+        return self.running[-1]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"reconciler_{name}", labels)
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    monkeypatch.setattr(keeper_module, "CLAIM_EVERY", 0.01)
+    monkeypatch.setattr(schedule_module, "FIRST_RETRY", 0.02)
+    bench = Bench()
+    yield bench
+    for task in bench.running:
+        task.cancel()
+    await asyncio.wait(bench.running)
+
+
+async def well(report: PassReport) -> None: ...
+
+
+async def times(app: FakeApp, count: int) -> None:
+    async def passed() -> bool:
+        return len(app.passes) >= count
+
+    await eventually(passed)
+
+
+async def test_the_first_pass_comes_at_once(bench: Bench) -> None:
+    app = FakeApp(well)
+    bench.start(app, HOURLY)
+    await times(app, 1)
+
+    assert bench.value("passes_total", mode="run", outcome="ok") == 1
+
+
+async def test_the_next_pass_comes_when_it_is_due(bench: Bench) -> None:
+    app = FakeApp(well)
+    bench.start(app, Every(timedelta(milliseconds=50)))
+    await times(app, 3)
+
+
+async def test_without_the_lease_there_is_no_pass(bench: Bench) -> None:
+    app = FakeApp(well, epoch=None)
+    bench.start(app, Every(timedelta(milliseconds=5)))
+
+    async def refused_often() -> bool:
+        return app.claims > 5
+
+    await eventually(refused_often)
+    assert app.passes == []
+
+    app.epoch = 1
+    await times(app, 1)
+
+
+@pytest.mark.parametrize("kind", ["error", "bug"])
+async def test_a_pass_that_fails_is_tried_again_and_its_connections_forgotten(
+    bench: Bench, kind: str
+) -> None:
+    async def fail_twice(report: PassReport) -> None:
+        if report.pass_id in ("0", "1"):
+            if kind == "bug":
+                raise ZeroDivisionError
+            report.error = "Temporal is away"
+
+    app = FakeApp(fail_twice)
+    with capture_logs() as lines:
+        bench.start(app)
+        await times(app, 3)
+
+    failed = [line for line in lines if line["event"] == "pass failed"]
+    assert [line["failures"] for line in failed] == [1, 2]
+    assert app.did[:4] == ["release", "forget connections"] * 2
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 2
+
+
+async def test_what_was_left_is_no_news_any_more_after_a_failure(bench: Bench) -> None:
+    waiting = asyncio.Event()
+
+    async def fail_later(report: PassReport) -> None:
+        if report.pass_id == "1":
+            assert bench.value("running_rows") == 0
+            report.error = "away"
+        if report.pass_id == "2":
+            waiting.set()
+            await asyncio.Event().wait()
+
+    bench.start(FakeApp(fail_later), Every(timedelta(milliseconds=20)))
+    async with deadline():
+        await waiting.wait()
+
+    assert bench.value("running_rows") is None
+
+
+async def test_a_good_pass_ends_the_row_of_failures(bench: Bench) -> None:
+    async def fail_now_and_then(report: PassReport) -> None:
+        report.error = "away" if report.pass_id in ("0", "2") else None
+
+    app = FakeApp(fail_now_and_then)
+    with capture_logs() as lines:
+        bench.start(app, Every(timedelta(seconds=1)))
+        await times(app, 4)
+
+    failed = [line for line in lines if line["event"] == "pass failed"]
+    assert [line["failures"] for line in failed] == [1, 1]
+
+
+async def test_a_pass_is_stopped_once_and_waited_for_when_the_loop_ends(bench: Bench) -> None:
+    asked: list[str] = []
+
+    async def stop_when_asked(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            asked.append("stop")
+            await asyncio.sleep(0.05)
+            report.stop()
+
+    app = FakeApp(stop_when_asked)
+    running = bench.start(app)
+    await times(app, 1)
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert asked == ["stop"]
+    assert app.passes[0].stopped
+    assert app.did == ["release"], "stopped is not failed: no back-off"
+
+
+async def test_a_pass_that_does_not_stop_is_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRAIN_TIMEOUT", 0.01)
+
+    async def stubborn(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+
+    app = FakeApp(stubborn)
+    running = bench.start(app)
+    await times(app, 1)
+    running.cancel()
+    async with deadline():
+        await asyncio.wait([running])
+
+    assert app.did == ["release"]
+
+
+async def test_a_request_to_stop_while_connections_are_closed_ends_the_wait_for_a_server(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = asyncio.Event()
+
+    class Engine:
+        async def dispose(self) -> None:
+            closing.set()
+            await asyncio.sleep(0.05)
+
+    @asynccontextmanager
+    async def away(*_: object, **__: object) -> AsyncIterator[App]:
+        try:
+            raise DatabaseUnusable("away")
+            yield
+        finally:
+            await close(cast("AsyncEngine", Engine()))
+
+    monkeypatch.setattr(module, "open_app", away)
+    monkeypatch.setattr(schedule_module, "FIRST_RETRY", 60.0)
+    given: Any = SimpleNamespace(waiting_for=None)
+    async with AsyncExitStack() as stack:
+        opening = asyncio.create_task(module._opened(stack, given, {}, given, given))
+        bench.running.append(cast("asyncio.Task[None]", opening))
+        await closing.wait()
+        opening.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([opening])
+
+    assert opening.cancelled()
+
+
+async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
+    stopped = asyncio.Event()
+
+    async def until_stopped(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            report.stop()
+            stopped.set()
+
+    app = FakeApp(until_stopped)
+    bench.start(app)
+    await times(app, 1)
+    app.epoch = None
+    async with deadline():
+        await stopped.wait()
+
+
+async def test_a_pass_that_winds_down_for_want_of_the_lease_is_not_asked_again(
+    bench: Bench,
+) -> None:
+    """It would give up the write under way."""
+    asked: list[str] = []
+    stopped, may_end = asyncio.Event(), asyncio.Event()
+
+    async def winds_down(report: PassReport) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            asked.append("stop")
+            stopped.set()
+        try:
+            await may_end.wait()
+        except asyncio.CancelledError:
+            asked.append("give up")
+        report.stop()
+
+    app = FakeApp(winds_down)
+    running = bench.start(app)
+    await times(app, 1)
+    app.epoch = None
+    async with deadline():
+        await stopped.wait()
+        app.epoch = 2
+        await refused(app, 3)
+        app.epoch = None
+        await refused(app, 3)
+        running.cancel()
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        await asyncio.wait([running])
+
+    assert asked == ["stop"]
+
+
+@pytest.mark.parametrize("back", ["while the pass winds down", "later"])
+async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
+    bench: Bench, back: str
+) -> None:
+    stopped = asyncio.Event()
+
+    async def until_stopped(report: PassReport) -> None:
+        if report.pass_id == "1":
+            return
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if back == "later":
+                app.epoch = None
+            else:
+                await refused(app, 3)
+            report.stop()
+            stopped.set()
+
+    app = FakeApp(until_stopped)
+    bench.start(app, HOURLY)
+    await times(app, 1)
+    app.epoch = 2  # somebody else has had it in between
+    async with deadline():
+        await stopped.wait()
+    if back == "later":
+        await refused(app, 3)
+        app.epoch = 3
+    await times(app, 2)
+
+
+async def refused(app: FakeApp, claims: int) -> None:
+    """Wait until it has been asked for the lease that many times more."""
+    before = app.claims
+
+    async def asked() -> bool:
+        return app.claims >= before + claims
+
+    await eventually(asked)
+
+
+async def test_the_sdks_metrics_are_fetched_in_the_loops_own_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SDK_METRICS_EVERY", timedelta(seconds=1))
+    threads: list[str] = []
+
+    def drain(_: SdkMetrics) -> None:
+        threads.append(threading.current_thread().name)
+
+    monkeypatch.setattr(SdkMetrics, "drain", drain)
+    bench.start(FakeApp(well))
+
+    async def drained() -> bool:
+        return bool(threads)
+
+    await eventually(drained)
+    assert set(threads) == {threading.main_thread().name}
+
+
+async def test_a_pass_longer_than_the_interval_is_counted(bench: Bench) -> None:
+    app = FakeApp(lambda _: asyncio.sleep(0.05))
+    with capture_logs() as lines:
+        bench.start(app, Every(timedelta(milliseconds=20)))
+        await times(app, 3)
+
+    assert (bench.value("pass_overruns_total") or 0) >= 2
+    assert any("took longer" in line["event"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("failures", "least", "most"),
+    [(1, 2.5, 7.5), (2, 5, 15), (4, 20, 60), (5, 30, 90), (99, 30, 90)],
+)
+def test_retries_grow_apart_up_to_a_bound_and_are_varied(
+    failures: int, least: float, most: float
+) -> None:
+    delays = [retry_delay(failures) for _ in range(200)]
+
+    assert least <= min(delays) < max(delays) <= most
+    assert max(delays) > 1.5 * min(delays), "replicas must not try in step"
+
+
+class TestOverdue:
+    """A holder that does not start a pass when one is due lets another replica have the lease."""
+
+    @pytest.fixture
+    def steady(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The steady clock of the loop; the scheduler and the keeper have the true one."""
+        now = [1000.0]
+        monkeypatch.setattr(module, "steady", lambda: now[0])
+        return now
+
+    async def test_gives_the_lease_up_and_tries_again(
+        self, bench: Bench, steady: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper_module, "STAND_BACK", 0.05)
+        app = FakeApp(well)
+        with capture_logs() as lines:
+            bench.start(app, HOURLY)
+            await times(app, 1)
+            await refused(app, 3)
+            assert app.did == [], "none is due"
+
+            steady[0] += 3600 + 5
+            await times(app, 2)
+
+        told = [line["event"] for line in lines if line["log_level"] == "error"]
+        assert told == ["giving up the lease: a pass is due, and none was started"]
+        assert app.did == ["release"]
+        assert bench.health.keeper is not None
+        assert bench.health.keeper.gave_up_at is None, "one has been started since"
+
+    async def test_a_pass_that_runs_is_not_overdue(self, bench: Bench, steady: list[float]) -> None:
+        async def for_long(report: PassReport) -> None:
+            await asyncio.Event().wait()
+
+        app = FakeApp(for_long)
+        bench.start(app, HOURLY)
+        await times(app, 1)
+        steady[0] += 10 * 3600
+        await refused(app, 5)
+
+        assert app.did == []
+
+    async def test_the_end_of_a_long_pass_is_not_overdue(
+        self, bench: Bench, steady: list[float]
+    ) -> None:
+        async def for_long(report: PassReport) -> None:
+            steady[0] += 10 * 3600
+
+        app = FakeApp(for_long)
+        bench.start(app, HOURLY)
+        await times(app, 1)
+        await refused(app, 5)
+
+        assert app.did == []
+
+    async def test_a_back_off_is_not_overdue(
+        self, bench: Bench, steady: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(schedule_module, "FIRST_RETRY", 0.5)
+
+        async def fail_once(report: PassReport) -> None:
+            if report.pass_id == "0":
+                report.error = "Temporal is away"
+                steady[0] += 10 * 3600
+
+        app = FakeApp(fail_once)
+        with capture_logs() as lines:
+            bench.start(app, HOURLY)
+            await times(app, 2)
+            await refused(app, 3)
+
+        assert [line for line in lines if line["log_level"] == "error"] == []
+        assert app.did == ["release", "forget connections"]

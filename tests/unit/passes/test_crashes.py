@@ -1,0 +1,149 @@
+"""Whatever ends a pass, and wherever: gone on with, it finishes every row, and each once.
+
+And counts each once, as one in one go does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from reconciler.core.errors import TemporalUnusable
+from reconciler.core.model import Observation, Outcome, RunRow, Verdict
+from reconciler.core.ports import Observer, Written
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import MissingPolicy, StatusValues
+from reconciler.postgres.journal.checkpoint import from_json, restore_counts, to_json
+from tests.support.factories import NOW, policy
+from tests.support.fakes import MemoryStore, ScriptedProbe
+from tests.support.passes.bench import accounted_for, reconcile
+from tests.support.properties import examples
+from tests.unit.passes.test_pieces import KINDS, Table
+
+#: What ends a process, and at the how manieth call.
+ENDS = st.tuples(
+    st.sampled_from(["killed before", "killed after", "stopped", "away"]), st.integers(1, 12)
+)
+NONE: Counter[str] = Counter()
+RULES = policy(missing=MissingPolicy.FAIL, max_missing_ratio=1.0)
+
+
+class Killed(BaseException):
+    """Nothing is told any more, nothing noted down."""
+
+
+@dataclass
+class Notes(Observer):
+    """What is noted down after each page and journalled by each write; survives the process."""
+
+    noted: str = ""
+    journal: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+        assert report.progress is not None
+        told = {"cursor": to_json(report.progress), "told": report.as_json(StatusValues())}
+        self.noted = json.dumps(told)
+
+    def resume(self) -> PassReport | None:
+        if not self.noted:
+            return None
+        noted = json.loads(self.noted)
+        report = PassReport(noted["told"]["pass_id"], "backfill", dry_run=False, started_at=NOW)
+        report.progress = from_json(noted["cursor"], read_id=int)
+        restore_counts(report, noted["told"], self.journal[report.pass_id])
+        return report
+
+
+@dataclass
+class Process:
+    """A pass over a table, in a process that comes to an end of its own."""
+
+    table: Table
+    notes: Notes
+    end: str
+    calls_left: int
+    task: asyncio.Task[Any] | None = field(default=None, init=False)
+
+    async def run(
+        self, store: MemoryStore, probe: ScriptedProbe, **options: Any
+    ) -> PassReport | None:
+        """Its report; None if it was killed."""
+        begun = self.notes.resume()
+        self.task = asyncio.create_task(
+            reconcile(store, probe, RULES, observers=[self.notes], report=begun, **options)
+        )
+        await asyncio.wait([self.task])
+        return None if self.task.exception() else self.task.result()
+
+    def comes(self, *ends: str) -> bool:
+        self.calls_left -= self.end in ends
+        return self.calls_left == 0 and self.end in ends
+
+
+class Store(MemoryStore):
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self.process, self.running = process, process.table.store.running
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        if self.process.comes("killed before"):
+            raise Killed
+        written = await self.process.table.store.finish_if_running(pass_id, outcomes)
+        done = [outcome.status for outcome in outcomes if outcome.row.id in written.ids]
+        self.process.notes.journal[pass_id].update(done)
+        if self.process.comes("killed after"):
+            raise Killed
+        return written
+
+
+class Probe(ScriptedProbe):
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.table.probe.answers)
+        self.process = process
+
+    async def observe(self, row: RunRow) -> Observation:
+        if self.process.comes("away"):
+            raise TemporalUnusable("away")
+        if self.process.comes("stopped"):
+            assert self.process.task is not None
+            self.process.task.cancel()
+        return await super().observe(row)
+
+
+@examples(200)
+@given(
+    kinds=st.lists(st.sampled_from(list(KINDS)), max_size=14),
+    batch_size=st.integers(1, 5),
+    ends=st.lists(ENDS, max_size=5),
+)
+@example(["completed"] * 6, 2, [("killed after", 1), ("killed before", 2)])
+@example(["missing"] * 6, 2, [("killed after", 2), ("stopped", 3)])
+async def test_in_the_end_every_row_is_finished_as_in_one_go_and_once(
+    kinds: Sequence[str], batch_size: int, ends: Sequence[tuple[str, int]]
+) -> None:
+    at_once, piecewise, notes, last = Table(kinds), Table(kinds), Notes(), None
+
+    with capture_logs():
+        whole = await reconcile(at_once.store, at_once.probe, RULES)
+        for end, calls in [*ends, ("of itself", 0)]:
+            process = Process(piecewise, notes, end, calls)
+            last = await process.run(Store(process), Probe(process), batch_size=batch_size)
+
+    assert piecewise.store.finished == at_once.store.finished
+    assert set(piecewise.store.times.values()) <= {1}, "written more than once"
+    assert last is not None
+    assert not last.more_left
+    # A process that has noted nothing down is not gone on with: the next pass has less to do.
+    before = sum((written for id_, written in notes.journal.items() if id_ != last.pass_id), NONE)
+    assert +last.written + before == +whole.written
+    assert (+last.left, last.missing) == (+whole.left, whole.missing)
+    assert last.scanned == accounted_for(last) == len(kinds) - before.total()
+    assert last.lost_races == 0

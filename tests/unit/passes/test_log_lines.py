@@ -1,0 +1,173 @@
+"""What passes say in the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from reconciler.core.causes import MAX_LINES
+from reconciler.core.errors import TemporalUnusable
+from reconciler.core.model import CloseStatus, Missing, Observation, Open, RunRow, Unknown
+from reconciler.core.report import PassOutcome
+from reconciler.passes.log import PassLog
+from tests.support.factories import closed
+from tests.support.fakes import MemoryStore, ScriptedProbe
+from tests.support.passes.bench import reconcile, rows, scripted
+from tests.support.passes.sweeping import screened_pass
+
+
+@pytest.mark.parametrize(
+    ("observation", "dry_run", "level"),
+    [(closed(), False, "info"), (closed(), True, "debug"), (Open(), False, "debug")],
+    ids=["changed", "dry run", "quiet"],
+)
+async def test_a_pass_that_changed_something_is_worth_a_line(
+    observation: Observation, dry_run: bool, level: str
+) -> None:
+    with capture_logs() as lines:
+        await reconcile(MemoryStore(rows(2)), scripted(observation), dry_run=dry_run)
+
+    (line,) = [line for line in lines if line["event"] == "pass"]
+    assert line["log_level"] == level
+    assert line["scanned"] == 2
+
+
+async def test_what_is_wrong_is_told_once_and_again_when_it_changes() -> None:
+    pass_log, warned = PassLog(), []
+    for cause in ("busy", "busy", "no such run", None, "busy"):
+        answer = Open() if cause is None else Unknown(cause)
+        with capture_logs() as lines:
+            await reconcile(MemoryStore(rows(1)), ScriptedProbe({}, answer), pass_log=pass_log)
+        warned.append([line["detail"] for line in lines if line["log_level"] == "warning"])
+
+    assert warned == [["busy"], [], ["no such run"], [], ["busy"]]
+
+
+async def test_a_row_that_cannot_be_read_is_told_by_its_key() -> None:
+    row = RunRow(17, "", None, None, unreadable="missing chunk")
+
+    with capture_logs() as lines:
+        await reconcile(MemoryStore([row]), ScriptedProbe({}, Unknown("missing chunk")))
+
+    (line,) = [line for line in lines if line["event"] == "left"]
+    assert (line["row_id"], line["detail"]) == ("17", "missing chunk")
+
+
+async def test_a_row_that_is_refused_and_most_that_are_missing_are_told_once() -> None:
+    pass_log, warned = PassLog(), 0
+    for _ in range(3):
+        store = MemoryStore(rows(30))
+        store.refused = {1: "trigger says no"}
+        with capture_logs() as lines:
+            await reconcile(store, scripted(Missing(), wf_1=closed()), pass_log=pass_log)
+        warned += sum(line["log_level"] == "warning" for line in lines)
+
+    assert warned == 2
+
+
+def warnings(lines: Sequence[EventDict]) -> Counter[str]:
+    return Counter(line["event"] for line in lines if line["log_level"] in ("warning", "error"))
+
+
+MORE = "more rows were left or refused for these causes"
+
+
+@pytest.mark.parametrize("count", [MAX_LINES, 1_000, 11_000])
+async def test_however_many_rows_are_unknown_a_pass_logs_a_few_and_the_next_none(
+    count: int,
+) -> None:
+    pass_log, told = PassLog(), []
+    for _ in range(3):
+        with capture_logs() as lines:
+            await reconcile(
+                MemoryStore(rows(count)), scripted(Unknown("no namespace")), pass_log=pass_log
+            )
+        told.append(warnings(lines))
+        more = [(line["rows"], line["why"]) for line in lines if line["event"] == MORE]
+        assert more in ([], [(count - MAX_LINES, f"no namespace ({count - MAX_LINES})")])
+
+    summary = {MORE: 1} if count > MAX_LINES else {}
+    assert told == [{"left": MAX_LINES, **summary}, {}, {}]
+
+
+async def test_however_many_rows_are_refused_a_pass_logs_a_few_and_the_next_none() -> None:
+    pass_log, told = PassLog(), []
+    for _ in range(2):
+        store = MemoryStore(rows(2_000))
+        store.refused = dict.fromkeys(range(1, 2001), "trigger says no")
+        with capture_logs() as lines:
+            await reconcile(store, scripted(closed()), pass_log=pass_log)
+        told.append(warnings(lines))
+
+    assert told == [{"refused by the database": MAX_LINES, MORE: 1}, {}]
+
+
+class Buggy(ScriptedProbe):
+    async def observe(self, asked_row: RunRow) -> Observation:
+        raise ZeroDivisionError(asked_row.workflow_id)
+
+    async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
+        raise ZeroDivisionError
+
+
+async def test_a_bug_that_every_row_trips_over_has_one_traceback() -> None:
+    pass_log, told = PassLog(), []
+    for _ in range(2):
+        with capture_logs() as lines:
+            await screened_pass(
+                MemoryStore(rows(2_000)), Buggy({}), pass_log=pass_log, batch_size=20
+            )
+        told.append(warnings(lines))
+        assert all(line["exc_info"] for line in lines if line["log_level"] == "error")
+
+    assert told[0]["could not judge a row"] == 1
+    assert told[0]["could not screen a page: its rows are described"] == 1
+    assert sum(told[0].values()) < 40
+    assert told[1] == {}
+
+
+async def test_a_bug_that_comes_back_has_a_traceback_again() -> None:
+    pass_log, told = PassLog(), []
+    for probe in (Buggy({}), scripted(closed()), Buggy({})):
+        with capture_logs() as lines:
+            await reconcile(MemoryStore(rows(1)), probe, pass_log=pass_log)
+        told.append(warnings(lines)["could not judge a row"])
+
+    assert told == [1, 0, 1]
+
+
+async def test_a_pass_that_looked_at_nothing_makes_nothing_news() -> None:
+    class Away(ScriptedProbe):
+        async def observe(self, asked_row: RunRow) -> Observation:
+            raise TemporalUnusable("unreachable")
+
+    pass_log = PassLog()
+    await reconcile(MemoryStore(rows(50)), scripted(Unknown("busy")), pass_log=pass_log)
+    with capture_logs() as lines:
+        report = await reconcile(MemoryStore(rows(50)), Away({}), pass_log=pass_log)
+        assert report.outcome is PassOutcome.ABORTED
+        await reconcile(MemoryStore(rows(50)), scripted(Unknown("busy")), pass_log=pass_log)
+
+    assert warnings(lines) == {}
+
+
+async def test_a_row_that_is_finished_has_a_line_that_explains_it() -> None:
+    with capture_logs() as lines:
+        report = await reconcile(MemoryStore(rows(1)), scripted(closed(CloseStatus.FAILED)))
+
+    (line,) = [line for line in lines if line["event"] == "finished"]
+    assert line == {
+        "event": "finished",
+        "log_level": "info",
+        "workflow_id": "wf-1",
+        "run_id": "run-1",
+        "old": "running",
+        "new": "failed",
+        "why": "boom",
+        "closed": "2026-11-23T11:59:58.123456+00:00",
+        "pass_id": report.pass_id,
+    }

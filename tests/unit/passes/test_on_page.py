@@ -1,0 +1,142 @@
+"""What an observer is told after each page: the verdicts, and where to go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reconciler.core.errors import Unusable
+from reconciler.core.model import Leave, Missing, Observation, Open, Outcome, RowId, RunRow, Verdict
+from reconciler.core.ports import Observer
+from reconciler.core.report import PassOutcome, PassReport
+from reconciler.passes.pipeline import PAGES
+from tests.support.factories import closed
+from tests.support.fakes import MemoryStore, ScriptedProbe
+from tests.support.passes.bench import FAIL, Slow, reconcile, rows, scripted
+
+
+@dataclass
+class Pages(Observer):
+    """Notes what it is told of each page: ids of rows, and from where the rest begins."""
+
+    rows: list[list[RowId]] = field(default_factory=list)
+    rest: list[RowId | None] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
+
+    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+        assert report.progress is not None
+        self.rows.append([_row(verdict).id for verdict in verdicts])
+        rest = report.progress.rest
+        self.rest.append(None if rest is None else rest.after)
+        self.changed.append(report.changed)
+
+
+def _row(verdict: Verdict) -> RunRow:
+    return verdict.row if isinstance(verdict, Leave) else verdict.outcome.row
+
+
+async def test_verdicts_come_in_the_order_of_the_rows_whatever_that_of_the_answers() -> None:
+    asked, pages = 0, Pages()
+
+    class Probe(ScriptedProbe):
+        async def observe(self, asked_row: RunRow) -> Observation:
+            nonlocal asked
+            asked += 1
+            for _ in range(20 - 3 * asked):  # the first is answered last
+                await asyncio.sleep(0)
+            return closed() if asked_row.id == 2 else Open()
+
+    await reconcile(MemoryStore(rows(5)), Probe({}), observers=[pages])
+
+    assert pages.rows == [[1, 2, 3, 4, 5]]
+
+
+async def test_the_rest_begins_after_each_page_and_ends_with_the_last() -> None:
+    pages = Pages()
+
+    await reconcile(MemoryStore(rows(5)), scripted(Open()), observers=[pages], batch_size=2)
+
+    assert pages.rows == [[1, 2], [3, 4], [5]]
+    assert pages.rest == [2, 4, None]
+
+
+async def test_the_page_has_been_written_by_then() -> None:
+    class Order(Pages):
+        written: tuple[int, ...] = ()
+
+        async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+            self.written += (len(self.rows),)
+
+    pages = Order()
+    await reconcile(MemoryStore(rows(4)), scripted(closed()), observers=[pages], batch_size=2)
+
+    assert pages.changed == [2, 4]
+    assert pages.written == (0, 1), "told of the write before the page"
+
+
+async def test_it_is_told_in_a_dry_run_too() -> None:
+    pages = Pages()
+
+    await reconcile(MemoryStore(rows(2)), scripted(closed()), observers=[pages], dry_run=True)
+
+    assert (pages.rows, pages.changed) == ([[1, 2]], [2])
+
+
+async def test_of_a_page_that_was_cut_short_by_a_stop_nothing_is_told() -> None:
+    probe, pages, store = Slow(3, closed()), Pages(), MemoryStore(rows(4))
+    task = asyncio.create_task(reconcile(store, probe, observers=[pages], batch_size=2))
+    await probe.hanging.wait()
+    task.cancel()
+    report = await task
+
+    assert sorted(store.finished) == [1, 2, 3]
+    assert pages.rows == [[1, 2]]
+    assert report.progress is not None
+    assert report.progress.rest is not None
+    assert report.progress.rest.after == 2, "the row that was not answered is met again"
+
+
+async def test_of_a_second_look_that_was_cut_short_by_a_stop_nothing_is_told() -> None:
+    probe, pages, store = Slow(4 + 3, Missing()), Pages(), MemoryStore(rows(4))
+    task = asyncio.create_task(reconcile(store, probe, FAIL, observers=[pages], batch_size=2))
+    await probe.hanging.wait()
+    task.cancel()
+    report = await task
+
+    assert sorted(store.finished) == [1, 2, 3]
+    assert len(pages.rows) == 2 + 1 + 1, "the scan, the beginning of the second look, a page of it"
+    assert report.progress is not None
+    assert [span.after for span in report.progress.again] == [2]
+
+
+async def test_of_a_page_that_was_cut_short_by_a_limit_what_was_done_is_told() -> None:
+    pages = Pages()
+    probe = scripted(closed(), wf_2=Open())
+
+    await reconcile(MemoryStore(rows(4)), probe, observers=[pages], max_changes=1)
+
+    assert (pages.rows, pages.rest) == ([[1, 2]], [2])
+
+
+async def test_missing_rows_that_are_to_be_failed_are_among_the_verdicts_of_their_page() -> None:
+    pages = Pages()
+
+    await reconcile(MemoryStore(rows(2)), scripted(Missing()), FAIL, observers=[pages])
+
+    assert pages.rows == [[1, 2], [], []], "a second look comes without: its beginning, and a page"
+    assert pages.changed == [0, 0, 2]
+
+
+async def test_an_observer_that_cannot_note_it_down_ends_the_pass() -> None:
+    class Full(Observer):
+        async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+            raise Unusable("disk full")
+
+    probe = scripted(closed())
+    store = MemoryStore(rows(2 * PAGES + 2))
+    report = await reconcile(store, probe, observers=[Full()], batch_size=2)
+
+    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "disk full")
+    assert report.changed == 2, "what was written is counted"
+    assert len(probe.asked) <= 2 * PAGES, "no more than was under way"

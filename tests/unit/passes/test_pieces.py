@@ -1,0 +1,139 @@
+"""Whatever the limits: a pass in pieces ends as one in one go, and writes each row once.
+
+Between the pieces there is nothing but JSON, as between two processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from reconciler.core.model import CloseStatus, Missing, Observation, Open, Outcome, RunRow, Unknown
+from reconciler.core.ports import Written
+from reconciler.core.report import PassReport
+from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
+from reconciler.postgres.journal.checkpoint import from_json, restore_counts, to_json
+from tests.support.factories import closed, policy, row
+from tests.support.fakes import MemoryStore, ScriptedProbe
+from tests.support.passes.bench import accounted_for, reconcile
+from tests.support.properties import examples
+
+#: What there is in a table: how old a row is, and what Temporal says about it.
+KINDS: dict[str, tuple[timedelta, Observation]] = {
+    "open": (timedelta(hours=1), Open()),
+    "completed": (timedelta(hours=1), closed()),
+    "failed": (timedelta(hours=1), closed(CloseStatus.FAILED)),
+    "missing": (timedelta(hours=1), Missing()),
+    "expired": (timedelta(days=2), Missing()),
+    "in use": (timedelta(hours=1), Missing(id_in_use=True)),
+    "young": (timedelta(seconds=1), Missing()),
+    "unknown": (timedelta(hours=1), Unknown("busy")),
+    "refused": (timedelta(hours=1), closed()),
+    "refused when missing": (timedelta(hours=1), Missing()),
+}
+# Short tables are what shrinks well; the breaker needs at least 20 rows.
+TABLES = st.lists(st.sampled_from(list(KINDS)), max_size=12) | st.lists(
+    st.sampled_from(["missing", "expired", "completed", "open"]), min_size=18, max_size=30
+)
+
+
+@dataclass
+class Table:
+    """A table, and a Temporal that says the same whenever it is asked."""
+
+    kinds: Sequence[str]
+    known: Mapping[str, tuple[timedelta, Observation]] = field(default_factory=lambda: KINDS)
+
+    def __post_init__(self) -> None:
+        known = [(id_, *self.known[kind]) for id_, kind in enumerate(self.kinds, start=1)]
+        aged = [row(id_, age=age) for id_, age, _ in known]
+        self.store = Counting(aged)
+        refused = [id_ for id_, kind in enumerate(self.kinds, start=1) if "refused" in kind]
+        self.store.refused = dict.fromkeys(refused, "trigger says no")
+        self.probe = ScriptedProbe({f"wf-{id_}": answer for id_, _, answer in known})
+
+
+class Counting(MemoryStore):
+    """Notes how often each row was written."""
+
+    def __init__(self, rows: Sequence[RunRow]) -> None:
+        super().__init__(rows)
+        self.times: Counter[object] = Counter()
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        written = await super().finish_if_running(pass_id, outcomes)
+        self.times.update(written.ids)
+        return written
+
+
+def through_json(report: PassReport) -> PassReport:
+    """What another process makes of what this one has noted down."""
+    assert report.progress is not None
+    cursor = json.loads(json.dumps(to_json(report.progress)))
+    told = json.loads(json.dumps(report.as_json(StatusValues())))
+    restored = PassReport(report.pass_id, report.mode, report.dry_run, report.started_at)
+    restored.progress = from_json(cursor, read_id=int)
+    restore_counts(restored, told, dict(report.written))
+    return restored
+
+
+def counts(report: PassReport) -> dict[str, Any]:
+    counted = asdict(report)
+    own = ("pass_id", "started_at", "duration_seconds", "rpcs", "oldest_left")
+    return {name: value for name, value in counted.items() if name not in own} | {
+        "written": +report.written,
+        "left": +report.left,
+    }
+
+
+async def in_pieces(table: Table, rules: Policy, **limits: Any) -> PassReport:
+    """The same command again and again, until nothing is left to do."""
+    begun: PassReport | None = None
+    for _ in range(100):
+        report = await reconcile(table.store, table.probe, rules, report=begun, **limits)
+        if not report.more_left:
+            return report
+        begun = through_json(report)
+    raise AssertionError("it does not come to an end")
+
+
+@examples(200)
+@given(
+    kinds=TABLES,
+    batch_size=st.integers(1, 7),
+    limit=st.none() | st.integers(1, 9),
+    max_changes=st.none() | st.integers(1, 5),
+    missing=st.sampled_from(MissingPolicy),
+)
+@example(["missing"] * 24, 5, 8, None, MissingPolicy.FAIL)  # too few in a piece to trip the breaker
+@example(["missing"] * 18 + ["open"] * 18, 4, 20, 3, MissingPolicy.FAIL)  # too many in the first
+@example(["refused", "completed", "completed"], 3, None, 1, MissingPolicy.LEAVE)  # room is left
+@example(
+    ["refused when missing", "missing", "missing"], 3, None, 1, MissingPolicy.FAIL
+)  # there too
+async def test_a_pass_in_pieces_ends_as_one_in_one_go(
+    kinds: Sequence[str],
+    batch_size: int,
+    limit: int | None,
+    max_changes: int | None,
+    missing: MissingPolicy,
+) -> None:
+    rules, at_once, piecewise = policy(missing=missing), Table(kinds), Table(kinds)
+    limits = {"batch_size": batch_size, "limit": limit, "max_changes": max_changes}
+
+    with capture_logs():
+        whole = await reconcile(at_once.store, at_once.probe, rules, batch_size=batch_size)
+        last = await in_pieces(piecewise, rules, **limits)
+
+    assert piecewise.store.finished == at_once.store.finished
+    assert set(piecewise.store.times.values()) <= {1}, "written more than once"
+    assert counts(last) == counts(whole)
+    assert last.scanned == accounted_for(last) == len(kinds)

@@ -1,0 +1,69 @@
+"""Rows that share a workflow id and have no run id: no end is written twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reconciler.core.model import Missing, Open, Rival, Unknown
+from reconciler.core.ports import Ending
+from reconciler.core.report import PassOutcome
+from tests.support.factories import closed, row
+from tests.support.fakes import MemoryStore
+from tests.support.passes.bench import FAIL, reconcile, rows, scripted
+
+
+async def test_rows_with_run_ids_cost_no_look_at_others() -> None:
+    store = MemoryStore(rows(5))
+
+    await reconcile(store, scripted(closed()))
+
+    assert len(store.finished) == 5
+    assert store.looked_for_rivals == []
+
+
+async def test_a_page_is_looked_at_once_and_only_for_rows_that_are_about_to_be_finished() -> None:
+    store = MemoryStore([replace(each, run_id=None) for each in rows(5)])
+    probe = scripted(closed(), wf_2=Open(), wf_3=Missing())
+
+    await reconcile(store, probe, FAIL, batch_size=4)
+
+    assert store.looked_for_rivals[:2] == [[1, 4], [5]]
+    assert store.running.keys() == {2}
+
+
+async def test_of_two_rows_that_fit_one_run_neither_is_finished_whatever_page_they_are_on() -> None:
+    store = MemoryStore([row(id_, run_id=None, workflow_id="one") for id_ in (1, 2)])
+    store.running[3] = row(3, run_id=None)
+
+    for dry_run in (True, False):
+        report = await reconcile(store, scripted(closed()), batch_size=1, dry_run=dry_run)
+
+        assert report.outcome is PassOutcome.UNRESOLVED
+        assert (report.changed, report.unknown) == (1, 2)
+    assert store.finished.keys() == {3}
+
+
+async def test_a_run_goes_to_the_row_that_holds_its_id() -> None:
+    mine, theirs = (row(id_, workflow_id="one", run_id=None) for id_ in (1, 2))
+    store = MemoryStore([mine, replace(theirs, run_id="run-first")])
+
+    for dry_run in (True, False):
+        report = await reconcile(store, scripted(closed()), FAIL, dry_run=dry_run)
+
+        assert (report.outcome, report.changed) == (PassOutcome.OK, 1)
+        assert report.left == {"never_started": 1}
+    assert store.finished.keys() == {2}
+
+
+async def test_where_the_table_cannot_tell_rows_without_a_run_id_stay() -> None:
+    class Slow(MemoryStore):
+        async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
+            return Unknown("too slow")
+
+    store = Slow([row(1), row(2, run_id=None)])
+
+    report = await reconcile(store, scripted(closed()))
+
+    assert store.finished.keys() == {1}
+    assert report.unknown == 1

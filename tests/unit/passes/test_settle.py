@@ -1,0 +1,168 @@
+"""What becomes of verdicts; and that the database is left alone for a while after a write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+from structlog.testing import capture_logs
+
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow
+from reconciler.core.ports import Observer, Written
+from reconciler.core.report import PassReport
+from reconciler.passes import reconcile as pass_module
+from reconciler.passes.log import PassLog
+from reconciler.passes.settle import MAX_PAUSE, Settler
+from tests.support.factories import NOW, closed, finish
+from tests.support.fakes import MemoryStore, Recorder
+from tests.support.passes.bench import reconcile, rows, scripted
+
+
+class Clock:
+    """Moves when something takes its time; `slept` are the pauses made."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class SlowStore(MemoryStore):
+    """A write takes so many seconds."""
+
+    def __init__(self, rows: Sequence[RunRow], clock: Clock, seconds: float) -> None:
+        super().__init__(rows)
+        self.clock, self.seconds = clock, seconds
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        assert not self.clock.slept, "the pause comes after the write"
+        self.clock.now += self.seconds
+        return await super().finish_if_running(pass_id, outcomes)
+
+
+def settler(
+    store: MemoryStore,
+    clock: Clock,
+    *observers: Observer,
+    pauses: bool = True,
+    dry_run: bool = False,
+) -> Settler:
+    report = PassReport("p-1", "backfill", dry_run, started_at=NOW)
+    return Settler(
+        store, observers, PassLog(), report, "running", pauses, clock=clock, sleep=clock.sleep
+    )
+
+
+@pytest.mark.parametrize(
+    ("took", "pause"), [(0.25, 0.25), (MAX_PAUSE, MAX_PAUSE), (7.5, MAX_PAUSE)]
+)
+async def test_after_a_write_it_pauses_as_long_as_that_took_but_not_for_long(
+    took: float, pause: float
+) -> None:
+    clock = Clock()
+    settling = settler(SlowStore(rows(2), clock, took), clock)
+
+    await settling.settle([finish(row) for row in rows(2)])
+
+    assert clock.slept == [pause]
+    assert settling.report.changed == 2
+
+
+async def test_each_write_has_a_pause_of_its_own() -> None:
+    clock = Clock()
+    settling = settler(MemoryStore(rows(2)), clock)
+
+    for row in rows(2):
+        await settling.settle([finish(row)])
+
+    assert clock.slept == [0, 0]
+
+
+@pytest.mark.parametrize(("pauses", "dry_run"), [(False, False), (True, True)])
+async def test_there_is_no_pause_unless_it_is_wanted_and_something_was_written(
+    pauses: bool, dry_run: bool
+) -> None:
+    clock = Clock()
+    settling = settler(MemoryStore(rows(1)), clock, pauses=pauses, dry_run=dry_run)
+
+    await settling.settle([finish(row) for row in rows(1)])
+
+    assert clock.slept == []
+    assert settling.report.changed == 1
+
+
+async def test_there_is_no_pause_if_there_was_nothing_to_write() -> None:
+    clock = Clock()
+    settling = settler(MemoryStore(rows(1)), clock)
+
+    await settling.settle([Leave(row, LeaveReason.OPEN) for row in rows(1)])
+
+    assert clock.slept == []
+    assert settling.report.left == {"open": 1}
+
+
+@pytest.mark.parametrize(("pauses", "writes"), [(True, 2), (False, 0)])
+async def test_a_pass_pauses_after_each_of_its_writes_if_it_is_to(
+    pauses: bool, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    with_clock = partial(Settler, clock=clock, sleep=clock.sleep)
+    monkeypatch.setattr(pass_module, "Settler", with_clock)
+
+    await reconcile(MemoryStore(rows(3)), scripted(closed()), pauses=pauses, batch_size=2)
+
+    assert len(clock.slept) == writes
+
+
+async def test_rows_are_written_in_one_statement() -> None:
+    class Store(MemoryStore):
+        statements = 0
+
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            self.statements += 1
+            assert pass_id == "p-1"
+            return await super().finish_if_running(pass_id, outcomes)
+
+    store, recorder = Store(rows(5)), Recorder()
+    settling = settler(store, Clock(), recorder)
+
+    await settling.settle([finish(row) for row in rows(5)])
+
+    assert store.statements == 1
+    assert [outcome.row.id for outcome in recorder.written] == [1, 2, 3, 4, 5]
+
+
+class HalfStore(MemoryStore):
+    """Writes the first row, is refused the second, and loses the database at the third."""
+
+    async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+        first, second, *others = [outcome.row.id for outcome in outcomes]
+        failure = DatabaseUnusable("connection lost")
+        return Written(frozenset([first]), {second: "no"}, frozenset(others), failure)
+
+
+async def test_what_was_written_before_the_database_was_lost_is_counted_logged_and_told() -> None:
+    recorder = Recorder()
+    settling = settler(HalfStore(), Clock(), recorder)
+
+    with capture_logs() as lines, pytest.raises(DatabaseUnusable, match="connection lost"):
+        await settling.settle([finish(row) for row in rows(5)])
+
+    report = settling.report
+    assert (report.changed, report.unknown, report.lost_races) == (1, 1, 0)
+    assert [outcome.row.id for outcome in recorder.written] == [1]
+    assert [line["event"] for line in lines] == ["finished", "refused by the database"]
+
+
+async def test_a_pass_reports_what_it_wrote_before_the_database_was_lost() -> None:
+    report = await reconcile(HalfStore(rows(5)), scripted(closed()))
+
+    assert (report.outcome, report.error) == ("aborted", "connection lost")
+    assert (report.changed, report.unknown, report.lost_races) == (1, 1, 0)

@@ -1,0 +1,262 @@
+"""The undo over a fake journal: what it counts, tells and records, and how it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from structlog.testing import capture_logs
+
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.core.report import PassOutcome, Report
+from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport
+from reconciler.passes import undo as module
+from reconciler.passes.undo import MAX_LINES, run_undo
+from tests.support.factories import NOW
+
+AS_LEFT = Standing(exists=True, same_run=True, has_old=False, has_new=True)
+AS_BEFORE = Standing(exists=True, same_run=True, has_old=True, has_new=False)
+CHANGED = Standing(exists=True, same_run=True, has_old=False, has_new=False)
+
+
+@dataclass
+class FakeJournal:
+    """The changes 1 to `count` of a pass, each of a row of its own; and what happens to them."""
+
+    count: int
+    now: dict[int, Standing | str] = field(default_factory=dict)
+    locked: set[int] = field(default_factory=set)
+    refused: dict[int, str] = field(default_factory=dict)
+    pruned: set[int] = field(default_factory=set)
+    restored: list[int] = field(default_factory=list)
+    pages: list[int | None] = field(default_factory=list)
+
+    async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
+        self.pages.append(before)
+        below = self.count + 1 if before is None else before
+        ids = range(below - 1, max(below - 1 - limit, 0), -1)
+        return [Change(i, f"row-{i}", "wf", "run", "running") for i in ids]
+
+    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        now = {i: self.now.get(i, AS_LEFT) for i in of}
+        as_left = [i for i, each in now.items() if isinstance(each, Standing) and each.has_new]
+        done = [i for i in as_left if i not in self.locked | self.refused.keys() | self.pruned]
+        self.restored += done
+        refused = {i: why for i, why in self.refused.items() if i in as_left}
+        return Restored(dict.fromkeys(done, "running"), refused)
+
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+        return {i: self.now.get(i, AS_LEFT) for i in of if i not in self.pruned}
+
+
+@dataclass
+class Recorder:
+    started: list[PassOutcome] = field(default_factory=list)
+    ended: list[PassOutcome] = field(default_factory=list)
+
+    async def on_start(self, report: Report) -> None:
+        self.started.append(report.outcome)
+
+    async def on_pass(self, report: Report) -> None:
+        self.ended.append(report.outcome)
+
+
+def report(*, dry_run: bool = False) -> UndoReport:
+    return UndoReport("p-2", "undo", dry_run, started_at=NOW, undone="p-1")
+
+
+async def undo(journal: FakeJournal, batch_size: int = 2, *, dry_run: bool = False) -> UndoReport:
+    return await run_undo(journal, Recorder(), report(dry_run=dry_run), batch_size)
+
+
+async def test_every_change_is_put_back_the_newest_first() -> None:
+    journal, recorder = FakeJournal(5), Recorder()
+
+    done = await run_undo(journal, recorder, report(), batch_size=2)
+
+    assert journal.restored == [5, 4, 3, 2, 1]
+    assert (done.scanned, done.written, done.left) == (5, {"running": 5}, {})
+    assert recorder.started == recorder.ended == [PassOutcome.OK]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: bool) -> None:
+    journal = FakeJournal(3, now={2: "missing chunk"})
+
+    with capture_logs() as logs:
+        done = await undo(journal, dry_run=dry_run)
+
+    assert (done.written, done.left) == ({"running": 2}, {Kept.REFUSED: 1})
+    assert done.outcome is PassOutcome.UNRESOLVED
+    assert [line["cause"] for line in logs if line["event"] == "left alone"] == ["missing chunk"]
+    assert done.duration_seconds > 0
+
+
+async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
+    journal = FakeJournal(
+        6,
+        now={1: AS_BEFORE, 2: CHANGED},
+        locked={3},
+        refused={4: ""},
+        pruned={5},
+    )
+
+    done = await undo(journal, batch_size=10)
+
+    assert done.written == {"running": 1}
+    assert done.left == dict.fromkeys(
+        (Kept.AS_BEFORE, Kept.CHANGED, Kept.LOCKED, Kept.REFUSED, Kept.PRUNED), 1
+    )
+
+
+async def test_a_dry_run_counts_what_it_would_put_back_and_writes_nothing() -> None:
+    journal = FakeJournal(4, now={1: AS_BEFORE, 2: CHANGED})
+
+    done = await undo(journal, dry_run=True)
+
+    assert journal.restored == []
+    assert (done.scanned, done.written) == (4, {"running": 2})
+    assert done.left == {Kept.AS_BEFORE: 1, Kept.CHANGED: 1}
+
+
+async def test_which_rows_are_left_alone_and_why_is_told() -> None:
+    journal = FakeJournal(3, now={1: AS_BEFORE, 2: CHANGED}, refused={3: "under audit"})
+    with capture_logs() as lines:
+        await undo(journal)
+
+    told = [line for line in lines if line["log_level"] == "warning"]
+    assert [(line["row"], line["reason"], line.get("cause")) for line in told] == [
+        ("row-3", "refused", "under audit"),
+        ("row-2", "changed", None),
+    ]
+
+
+@pytest.mark.parametrize("more", [0, 1, 50])
+async def test_of_very_many_the_first_are_told_and_that_there_are_more(more: int) -> None:
+    rows = MAX_LINES + more
+    journal = FakeJournal(rows, now=dict.fromkeys(range(1, rows + 1), CHANGED))
+    with capture_logs() as lines:
+        await undo(journal, batch_size=7)
+
+    told = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in told[:MAX_LINES]] == ["left alone"] * MAX_LINES
+    assert [(line["event"], line["rows"], line["why"]) for line in told[MAX_LINES:]] == [
+        ("more rows are left alone", more, f"changed ({more})")
+    ] * min(more, 1)
+
+
+async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None:
+    class Slow(FakeJournal):
+        writing, may_end = asyncio.Event(), asyncio.Event()
+
+        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+            self.writing.set()
+            await self.may_end.wait()
+            return await super().restore(pass_id, of)
+
+    journal, recorder = Slow(5), Recorder()
+    task = asyncio.create_task(run_undo(journal, recorder, report(), batch_size=2))
+    await journal.writing.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    journal.may_end.set()
+    done = await task
+
+    assert journal.restored == [5, 4]
+    assert (done.scanned, done.written) == (2, {"running": 2})
+    assert (done.stopped, done.error) == (True, "stopped before its end")
+    assert recorder.ended == [PassOutcome.ABORTED]
+
+
+async def test_a_database_that_goes_away_ends_it_with_what_was_done_so_far() -> None:
+    class Failing(FakeJournal):
+        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+            if self.restored:
+                raise DatabaseUnusable("away")
+            return await super().restore(pass_id, of)
+
+    recorder = Recorder()
+    done = await run_undo(Failing(5), recorder, report(), batch_size=2)
+
+    assert (done.error, done.scanned, done.written) == ("away", 2, {"running": 2})
+    assert recorder.ended == [PassOutcome.ABORTED]
+
+
+async def test_given_again_it_goes_on_where_it_was_killed() -> None:
+    journal = FakeJournal(4, now=dict.fromkeys((4, 3), AS_BEFORE))
+
+    done = await undo(journal)
+
+    assert journal.restored == [2, 1]
+    assert done.outcome is PassOutcome.OK
+
+
+async def test_the_database_is_left_alone_for_a_while_after_each_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writes = []
+
+    async def note(writing: Awaitable[Restored]) -> Restored:
+        writes.append(restored := await writing)
+        return restored
+
+    monkeypatch.setattr(module, "then_pause", note)
+
+    await undo(FakeJournal(5), batch_size=2)
+
+    assert [len(restored.statuses) for restored in writes] == [2, 2, 1]
+
+
+async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> None:
+    class Half(FakeJournal):
+        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+            first, second, *others = of
+            failure = DatabaseUnusable("connection lost")
+            return Restored({first: "running"}, {second: "no"}, frozenset(others), failure)
+
+    done = await undo(Half(5), batch_size=4)
+
+    assert (done.outcome, done.error) == (PassOutcome.ABORTED, "connection lost")
+    assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {Kept.REFUSED: 1})
+
+
+@dataclass
+class Losing(FakeJournal):
+    """Loses its connection on the way: with a write, or as it is asked how the rows stand."""
+
+    failure: DatabaseUnusable | None = None
+    silent: bool = False
+
+    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        done = await super().restore(pass_id, of)
+        untried = frozenset([1]) if self.failure else frozenset[int]()
+        return Restored(done.statuses, done.refused, untried, self.failure)
+
+    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+        if self.silent:
+            raise DatabaseUnusable("away")
+        return await super().standings(of)
+
+
+async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_lost() -> None:
+    now: dict[int, Standing | str] = {1: CHANGED, 2: CHANGED}
+    journal = Losing(4, now, refused={3: "no"}, failure=DatabaseUnusable("lost"))
+
+    done = await undo(journal, batch_size=4)
+
+    assert (done.error, done.scanned, done.written) == ("lost", 3, {"running": 1})
+    assert done.left == {Kept.REFUSED: 1, Kept.CHANGED: 1}
+
+
+@pytest.mark.parametrize("failure", [None, DatabaseUnusable("lost")])
+async def test_a_row_that_could_not_be_looked_at_is_not_counted(
+    failure: DatabaseUnusable | None,
+) -> None:
+    journal = Losing(4, {2: CHANGED}, {1}, failure=failure, silent=True)
+
+    done = await undo(journal, batch_size=4)
+
+    assert done.error == ("lost" if failure else "away")
+    assert (done.scanned, done.written, done.left) == (2, {"running": 2}, {})

@@ -1,0 +1,269 @@
+"""The settings as they were resolved: what, from where, and never a secret."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.settings.display import (
+    ResolvedSetting,
+    resolved_settings,
+    resolved_temporal,
+    shown_database_url,
+    shown_duration,
+    shown_url,
+)
+from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.model import Settings
+from reconciler.temporal.config.load import load_config
+from tests.support.network.certificates import Authority
+
+SECRET = "s3cret"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's own."""
+    for name in os.environ:
+        if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app:s3cret@db:5432/app")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def resolved() -> dict[str, tuple[str, str]]:
+    return _by_name(resolved_settings(load_settings(Settings)))
+
+
+def temporal() -> dict[str, tuple[str, str]]:
+    environment = temporal_environment()
+    return _by_name(resolved_temporal(load_config(environment), environment))
+
+
+def _by_name(settings: list[ResolvedSetting]) -> dict[str, tuple[str, str]]:
+    return {setting.name: (setting.value, setting.source) for setting in settings}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://app:s3cret@db:5432/app", "app@db:5432/app"),
+        ("postgresql://db/app", "db/app"),
+        (
+            "postgresql://app:s3%40ret@a:1,b:2/app?sslmode=require",
+            "app@a:1,b:2/app?sslmode=require",
+        ),
+        ("postgresql:///app?host=/run/pg&user=app", "/app?host=/run/pg&user=app"),
+        ("postgresql://db/app?password=s3cret", "db/app?password=(hidden)"),
+        ("postgresql://db/app?sslpassword=s3cret", "db/app?sslpassword=(hidden)"),
+        ("postgresql://db/app?options=-c%20x.key%3Ds3cret", "db/app?options=(hidden)"),
+        ("postgresql://app:s3cret@[::1]:5432/app", "app@[::1]:5432/app"),
+    ],
+)
+def test_a_database_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert shown_database_url(url) == shown
+
+
+def test_database_and_table_are_shown_whatever_they_are() -> None:
+    assert resolved() == {
+        "RECONCILER_TABLE": ("workflow_executions", "default"),
+        "DATABASE_URL": ("app@db:5432/app", "environment"),
+    }
+
+
+def test_what_differs_from_the_default_is_shown_with_its_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("reconciler.toml").write_text(
+        "grace = '90s'\nmissing = 'fail'\n[columns]\nid = 'key'\n[statuses]\nfailed = 'broken'\n"
+    )
+    Path(".env").write_text("RECONCILER_GRACE=2h\nreconciler_table=app.jobs\nRECONCILER_MAX_RPS=7")
+    monkeypatch.setenv("RECONCILER_MAX_RPS", "9")
+    monkeypatch.setenv("RECONCILER_BATCH_SIZE", "500")
+
+    assert resolved() == {
+        "DATABASE_URL": ("app@db:5432/app", "environment"),
+        "RECONCILER_TABLE": ("app.jobs", ".env"),
+        "RECONCILER_GRACE": ("2h", ".env"),
+        "RECONCILER_MAX_RPS": ("9", "environment"),
+        "RECONCILER_MISSING": ("fail", "reconciler.toml"),
+        "RECONCILER_COLUMNS__ID": ("key", "reconciler.toml"),
+        "RECONCILER_STATUSES__FAILED": ("broken", "reconciler.toml"),
+    }
+
+
+def test_temporals_settings_are_shown_with_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
+    assert temporal() == {
+        "TEMPORAL_ADDRESS": ("temporal:7233", "environment"),
+        "TEMPORAL_NAMESPACE": ("default", "default"),
+    }
+
+    Path(".env").write_text("TEMPORAL_NAMESPACE=prod\nTEMPORAL_API_KEY=s3cret\n")
+    monkeypatch.setenv("TEMPORAL_GRPC_META_X_TOKEN", "s3cret")
+    assert temporal() == {
+        "TEMPORAL_ADDRESS": ("temporal:7233", "environment"),
+        "TEMPORAL_NAMESPACE": ("prod", ".env"),
+        "TEMPORAL_TLS": ("on", "TEMPORAL_API_KEY"),
+        "TEMPORAL_API_KEY": ("(hidden)", ".env"),
+        "TEMPORAL_GRPC_META_X_TOKEN": ("(hidden)", "environment"),
+    }
+
+
+def test_how_tls_is_spoken_is_shown_without_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    certificate = authority.issue(common_name="reconciler")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
+    monkeypatch.setenv("TEMPORAL_API_KEY", SECRET)
+    monkeypatch.setenv("TEMPORAL_TLS_SERVER_CA_CERT_PATH", str(authority.root))
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", str(certificate.cert))
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_KEY_PATH", str(certificate.key))
+    monkeypatch.setenv("TEMPORAL_TLS_SERVER_NAME", "temporal.example")
+
+    assert temporal()["TEMPORAL_TLS"] == (
+        "on, with a client certificate, with an authority of its own, for temporal.example",
+        "environment",
+    )
+
+
+def test_a_key_of_temporals_in_a_file_is_shown_as_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(SECRET)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
+    monkeypatch.setenv("TEMPORAL_API_KEY_FILE", str(tmp_path / "key"))
+
+    told = temporal()
+
+    assert told["TEMPORAL_API_KEY"] == ("(hidden)", f"file {tmp_path / 'key'}")
+    assert told["TEMPORAL_TLS"] == ("on", "TEMPORAL_API_KEY_FILE")
+
+
+def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own.toml").write_text("[profile.prod]\naddress = 'cloud:7233'\nnamespace = 'orders'\n")
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", "own.toml")
+    monkeypatch.setenv("TEMPORAL_PROFILE", "prod")
+
+    assert temporal() == {
+        "TEMPORAL_ADDRESS": ("cloud:7233", "own.toml"),
+        "TEMPORAL_NAMESPACE": ("orders", "own.toml"),
+        "TEMPORAL_PROFILE": ("prod", "environment"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("duration", "shown"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(milliseconds=500), "0.5s"),
+        (timedelta(seconds=90), "90s"),
+        (timedelta(minutes=5), "5m"),
+        (timedelta(hours=36), "36h"),
+        (timedelta(days=90), "90d"),
+    ],
+)
+def test_durations_are_shown_as_they_are_set(duration: timedelta, shown: str) -> None:
+    assert shown_duration(duration) == shown
+
+
+@pytest.mark.parametrize("place", ["environment", ".env", "reconciler.toml"])
+def test_secrets_in_files_are_shown_as_their_paths(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    held = {
+        "DATABASE_URL_FILE": f"postgresql://app:{SECRET}@db/app",
+        "RECONCILER_TEMPORAL_PROXY_FILE": f"http://user:{SECRET}@proxy:3128",
+        "RECONCILER_CODEC_HEADERS_FILE": f"Authorization: Bearer {SECRET}",
+    }
+    paths = {name: tmp_path / name.lower() for name in held}
+    for name, secret in held.items():
+        paths[name].write_text(f"{secret}\n")
+    if place == "environment":
+        for name, path in paths.items():
+            monkeypatch.setenv(name, str(path))
+    else:
+        of_ours = {name.removeprefix("RECONCILER_").lower(): path for name, path in paths.items()}
+        named = paths if place == ".env" else of_ours
+        Path(place).write_text("".join(f"{name} = '{path}'\n" for name, path in named.items()))
+    monkeypatch.setenv("RECONCILER_CODEC_ENDPOINT", "http://codec")
+
+    assert resolved() == {
+        "DATABASE_URL": ("app@db/app", f"file {paths['DATABASE_URL_FILE']}"),
+        "RECONCILER_TABLE": ("workflow_executions", "default"),
+        "RECONCILER_CODEC_ENDPOINT": ("http://codec", "environment"),
+        "RECONCILER_CODEC_HEADERS": (
+            "(hidden)",
+            f"file {paths['RECONCILER_CODEC_HEADERS_FILE']}",
+        ),
+        "RECONCILER_TEMPORAL_PROXY": (
+            "http://(hidden)@proxy:3128",
+            f"file {paths['RECONCILER_TEMPORAL_PROXY_FILE']}",
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("http://user:s3cret@proxy:3128", "http://(hidden)@proxy:3128"),
+        ("http://s3cret@proxy:3128", "http://(hidden)@proxy:3128"),
+        ("https://user:s3cret@codec:8081/a@b/{namespace}", "https://(hidden)@codec:8081/a@b/{namespace}"),
+        ("https://[::1]:8081/x", "https://[::1]:8081/x"),
+    ],
+)  # fmt: skip
+def test_of_a_url_neither_user_nor_password_is_shown(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("COLUMNS__RUN_ID", "", "none"),
+        ("COLUMNS__NAMESPACE", "space", "space"),
+        ("STATUSES__RUNNING", "pending,running", "pending, running"),
+        ("WHERE", "tenant=7,8", "tenant = 7, 8"),
+        ("JOURNAL", "off", "off"),
+        ("DATA_CONVERTER", "app.codec:converter", "app.codec:converter"),
+        ("REDACT", '["s3cret", "\\\\d{16}"]', "2 expressions"),
+        ("REDACT", "s3cret", "1 expression"),
+        ("MAX_MISSING_RATIO", "0.25", "0.25"),
+        ("LOG_FORMAT", "json", "json"),
+    ],
+)
+def test_each_kind_of_value_is_shown_as_it_is_set(
+    name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"RECONCILER_{name}", value)
+
+    assert resolved()[f"RECONCILER_{name}"] == (shown, "environment")
+
+
+def test_no_secret_is_shown_wherever_one_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "DATABASE_URL": f"postgresql://app:{SECRET}@db/app?sslpassword={SECRET}&options=-c{SECRET}",
+        "RECONCILER_TEMPORAL_PROXY": f"http://user:{SECRET}@proxy:3128",
+        "RECONCILER_CODEC_ENDPOINT": "http://codec",
+        "RECONCILER_CODEC_HEADERS": f"Authorization: Bearer {SECRET}\nX-Key: {SECRET}",
+        "RECONCILER_REDACT": SECRET,
+        "TEMPORAL_ADDRESS": "temporal:7233",
+        "TEMPORAL_API_KEY": SECRET,
+        "TEMPORAL_GRPC_META_X_TOKEN": SECRET,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    environment = temporal_environment()
+    settings = load_settings(Settings)
+
+    told = resolved_settings(settings)
+    told += resolved_temporal(load_config(environment, settings.proxy_url), environment)
+
+    assert set(given) - {each.name for each in told} == set()
+    assert SECRET not in str([each.as_json() for each in told])

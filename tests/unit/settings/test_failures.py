@@ -1,0 +1,180 @@
+"""How failures are decoded and what is cut out of them: the settings alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reconciler.core.errors import ConfigurationError
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import Settings
+from reconciler.settings.table import TableSettings
+
+SECRET = "s3cret"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's own."""
+    for name in os.environ:
+        if name.upper().startswith("RECONCILER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/app")
+    monkeypatch.chdir(tmp_path)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", value)
+    return load_settings(Settings)
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        load(monkeypatch, **variables)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert SECRET not in text
+    return text
+
+
+def test_by_default_nothing_is_decoded_and_nothing_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch)
+
+    assert (settings.decodes, settings.decoder(), settings.redact) == (False, (None, None, []), ())
+    assert settings.codec_timeout == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("value", "expressions"),
+    [
+        pytest.param(r"\w+@\w+", [r"\w+@\w+"], id="one expression as it is"),
+        pytest.param("[abc]+", ["[abc]+"], id="one that begins like JSON"),
+        pytest.param(json.dumps([r"\d{4}", "x,y"]), [r"\d{4}", "x,y"], id="a JSON array"),
+        pytest.param("[]", [], id="an empty one"),
+    ],
+)
+def test_expressions_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, value: str, expressions: list[str]
+) -> None:
+    found = load(monkeypatch, REDACT=value).redaction().patterns
+
+    assert [pattern.pattern for pattern in found] == expressions
+
+
+@pytest.mark.parametrize(
+    ("toml", "expressions"),
+    [("redact = 'a+'", ["a+"]), (r"redact = ['\d{4}', 'a,b']", [r"\d{4}", "a,b"])],
+)
+def test_expressions_from_a_file(toml: str, expressions: list[str]) -> None:
+    Path("reconciler.toml").write_text(toml)
+
+    assert list(load_settings(TableSettings).redact) == expressions
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        pytest.param(
+            "(", "'(' is no regular expression: missing ) at position 1", id="does not compile"
+        ),
+        pytest.param('["a", "b{2,1}"]', "'b{2,1}' is no regular expression: ", id="one of two"),
+        pytest.param("x*", "'x*' matches the empty string", id="matches everywhere"),
+        pytest.param("", "'' matches the empty string", id="nothing"),
+        pytest.param("[abc]", "in brackets must be a JSON array", id="a set or a list"),
+        pytest.param('["ada",]', "in brackets must be a JSON array", id="a comma too many"),
+        pytest.param("['ada']", "in brackets must be a JSON array", id="quotes of Python's"),
+        pytest.param('["a", 3]', "in brackets must be a JSON array", id="not all of them texts"),
+        pytest.param(r'["\bada\b"]', r"'\x08ada\x08' holds a control character", id="one slash"),
+    ],
+)
+def test_an_expression_that_cannot_be_meant(
+    monkeypatch: pytest.MonkeyPatch, value: str, told: str
+) -> None:
+    assert refusal(monkeypatch, REDACT=value).startswith(f"RECONCILER_REDACT: {told}")
+
+
+def test_a_list_of_something_else() -> None:
+    Path("reconciler.toml").write_text("redact = [1]")
+
+    with pytest.raises(ConfigurationError, match="RECONCILER_REDACT: must be a regular expression"):
+        load_settings(TableSettings)
+
+
+@pytest.mark.parametrize("value", ["codec", "codec:", ":x", "my codec:x", "a/b.py:x", "a:b:c"])
+def test_what_names_no_converter(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    told = refusal(monkeypatch, DATA_CONVERTER=value)
+
+    assert told.startswith("RECONCILER_DATA_CONVERTER: must look like module:attribute")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "codec:8080",
+        "ftp://codec",
+        "http://",
+        "https://codec:port",
+        "https://codec/x?y=1",
+        "https://codec/ä",
+        f"https://user:{SECRET}@codec",
+        f"https://{SECRET}@codec",
+    ],
+)
+def test_what_is_no_endpoint(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert refusal(monkeypatch, CODEC_ENDPOINT=value).startswith("RECONCILER_CODEC_ENDPOINT: ")
+
+
+def test_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        monkeypatch,
+        CODEC_ENDPOINT="https://codec.example:8443/{namespace}",
+        CODEC_HEADERS=f"Authorization: Bearer {SECRET}\n\n X-Team:  ops \n",
+        CODEC_TIMEOUT="2s",
+    )
+
+    assert settings.decodes
+    assert settings.decoder() == (
+        None,
+        "https://codec.example:8443/{namespace}",
+        [("Authorization", f"Bearer {SECRET}"), ("X-Team", "ops")],
+    )
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (SECRET, "line 1 is not of the form Name: value"),
+        (f"A: b\nX Y: {SECRET}", "line 2 is not of the form"),
+        (f"A: {SECRET}\x01", "line 1 is not of the form"),
+        (f"Host: {SECRET}", "Host is set by the reconciler itself"),
+    ],
+)
+def test_headers_that_cannot_be_sent_are_refused_without_their_value(
+    monkeypatch: pytest.MonkeyPatch, value: str, told: str
+) -> None:
+    line = refusal(monkeypatch, CODEC_ENDPOINT="https://codec", CODEC_HEADERS=value)
+
+    assert line.lower().startswith(f"RECONCILER_CODEC_HEADERS: {told}".lower())
+
+
+def test_headers_without_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = refusal(monkeypatch, CODEC_HEADERS=f"A: {SECRET}")
+
+    assert "set RECONCILER_CODEC_ENDPOINT too" in told
+
+
+def test_two_ways_of_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = refusal(monkeypatch, DATA_CONVERTER="a:b", CODEC_ENDPOINT="https://codec")
+
+    assert told == "RECONCILER_CODEC_ENDPOINT: set this or RECONCILER_DATA_CONVERTER, not both"
+
+
+@pytest.mark.parametrize("value", ["0", "61s", "soon"])
+def test_a_timeout_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert "RECONCILER_CODEC_TIMEOUT: " in refusal(monkeypatch, CODEC_TIMEOUT=value)

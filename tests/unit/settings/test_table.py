@@ -1,0 +1,164 @@
+"""The settings that say how the application's table is to be understood."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.errors import ConfigurationError
+from reconciler.postgres.schema import RowFilter, TableNames
+from reconciler.settings.load import load_settings
+from reconciler.settings.model import Settings
+from reconciler.settings.table import TableSettings
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's own."""
+    for name in os.environ:
+        if name.upper().startswith("RECONCILER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u@db/app")
+    monkeypatch.chdir(tmp_path)
+
+
+def where(monkeypatch: pytest.MonkeyPatch, text: str) -> RowFilter | None:
+    monkeypatch.setenv("RECONCILER_WHERE", text)
+    return load_settings(Settings).table_mapping().where
+
+
+def refusal() -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(Settings)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "values"),
+    [
+        ("tenant=7", "tenant", ("7",)),
+        (" Tenant Id = 7 , 8", "Tenant Id", ("7", "8")),
+        ("tenant=acme=1", "tenant", ("acme=1",)),
+        ('tenant="acme, inc", "say ""hi""",x', "tenant", ("acme, inc", 'say "hi"', "x")),
+        ("tenant='; DROP TABLE jobs", "tenant", ("'; DROP TABLE jobs",)),
+    ],
+)
+def test_a_filter_is_a_column_and_its_values(
+    monkeypatch: pytest.MonkeyPatch, text: str, column: str, values: tuple[str, ...]
+) -> None:
+    assert where(monkeypatch, text) == RowFilter(column, values)
+
+
+def test_an_empty_filter_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert where(monkeypatch, "") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        *((text, "must look like column=value") for text in ("tenant", "=7", " =7", "tenant=")),
+        *((text, "must look like column=value") for text in ("tenant=7,", "tenant=,7", " ")),
+        ("tenant=7,8,7", "names a value twice"),
+        ('tenant="7', "cannot be read: unexpected end of data"),
+        ("tenant=7\n8", "cannot be read: new-line character"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.setenv("RECONCILER_WHERE", text)
+
+    assert f"RECONCILER_WHERE: {told}" in refusal()
+
+
+@pytest.mark.parametrize("content", ['where = "tenant=7,8"', "where = 'tenant=\"7\",8'"])
+def test_a_filter_in_a_file(content: str) -> None:
+    Path("reconciler.toml").write_text(content)
+
+    assert load_settings(Settings).table_mapping().where == RowFilter("tenant", ("7", "8"))
+
+
+@pytest.mark.parametrize("content", ["where = 7", "where = ['tenant=7']", "[where]\ntenant = 7"])
+def test_a_filter_of_another_kind_in_a_file(content: str) -> None:
+    Path("reconciler.toml").write_text(content)
+
+    assert refusal().startswith("RECONCILER_WHERE")
+
+
+def test_two_filters_that_mean_the_same_have_one_name_and_others_have_two() -> None:
+    assert str(RowFilter("tenant", ("8", "7"))) == str(RowFilter("tenant", ("7", "8")))
+    assert str(RowFilter("tenant", ("a, b",))) != str(RowFilter("tenant", ("a", "b")))
+    assert str(RowFilter("tenant", ('"a, b"',))) != str(RowFilter("tenant", ("a, b",)))
+    assert str(RowFilter("tenant", ('"a', 'b"'))) != str(RowFilter("tenant", ("a, b",)))
+    assert str(RowFilter("tenant", ("7", "8"))) == "tenant = 7, 8"
+
+
+@pytest.mark.parametrize("name", ["run_id", "created_at", "completed_at", "error_message"])
+def test_an_empty_name_says_that_there_is_no_such_column(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"RECONCILER_COLUMNS__{name.upper()}", "")
+
+    names = load_settings(Settings).table_mapping().names
+
+    without: dict[str, Any] = {name: None}
+    assert names == TableNames(**without)
+    assert name not in (*names.read, *names.written)
+
+
+@pytest.mark.parametrize("name", ["id", "workflow_id", "status", "workflow_type"])
+def test_other_columns_must_have_a_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"RECONCILER_COLUMNS__{name.upper()}", "")
+
+    assert refusal().startswith(f"RECONCILER_COLUMNS__{name.upper()}: must not be empty")
+
+
+@pytest.mark.parametrize("kind", [Settings, TableSettings])
+def test_with_neither_run_id_nor_created_at_nothing_could_be_judged(
+    kind: type[TableSettings],
+) -> None:
+    Path("reconciler.toml").write_text('[columns]\nrun_id = ""\ncreated_at = ""\n')
+
+    with pytest.raises(ConfigurationError, match="RECONCILER_COLUMNS: with neither run_id nor"):
+        load_settings(kind)
+
+
+@pytest.mark.parametrize(
+    ("variable", "file"),
+    [
+        ("pending, running", ""),
+        ("", '[statuses]\nrunning = "pending,running"'),
+        ("", '[statuses]\nrunning = ["pending", "running"]'),
+    ],
+)
+def test_several_values_may_count_as_running(
+    monkeypatch: pytest.MonkeyPatch, variable: str, file: str
+) -> None:
+    Path("reconciler.toml").write_text(file)
+    if variable:
+        monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", variable)
+
+    assert load_settings(Settings).status_values().running == ("pending", "running")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "RECONCILER_STATUSES__RUNNING: must not be empty"),
+        ("pending,", "RECONCILER_STATUSES__RUNNING: must not be empty"),
+        ("on,on", "RECONCILER_STATUSES__RUNNING: names a value twice"),
+        ("on,failed", "RECONCILER_STATUSES: a row that has ended cannot have the value of one"),
+        ("on\noff", "RECONCILER_STATUSES__RUNNING: cannot be read: new-line character"),
+    ],
+)
+def test_values_that_cannot_count_as_running(
+    monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", text)
+
+    assert refusal().startswith(told)

@@ -1,0 +1,231 @@
+"""A codec server as it should be, and all that can be in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payloads
+from temporalio.converter import DataConverter
+
+from reconciler.temporal.failures.codec_server import CodecServer
+from reconciler.temporal.failures.decoding import (
+    MAX_AWAY,
+    CodecAway,
+    Decoding,
+    Undecodable,
+    try_sample,
+)
+from reconciler.temporal.failures.text import describe_failure
+from tests.support.network.codecs import Server, http, sealing
+from tests.support.polling import eventually
+from tests.support.temporal.failures import in_activity, refused, sealed
+
+TOKEN = "Bearer s3cret"
+HEADERS = [("Authorization", TOKEN), ("X-Team", "ops")]
+CLEAR = "activity charge failed: Refused: no money"
+ENCODED = "activity charge failed: Refused: Encoded failure"
+
+
+async def text(server: Server, seconds: float = 5, **options: Any) -> tuple[str, str]:
+    """The text of a sealed failure, and why it could not be decoded."""
+    decoding = Decoding(CodecServer(server.url, **options), seconds)
+    failure = await sealed(in_activity(refused()), sealing())
+    described = describe_failure(await decoding.failure(failure, "name space", "wf"))
+    return described, "; ".join(decoding._untold)
+
+
+async def test_the_right_key_and_token() -> None:
+    async with Server(token=TOKEN).up() as server:
+        assert await text(server, headers=HEADERS) == (CLEAR, "")
+
+    (request,) = server.requests
+    assert request.target == "/decode"
+    assert request.headers == {
+        "host": server.url.removeprefix("http://"),
+        "content-type": "application/json",
+        "content-length": str(len(request.body)),
+        "connection": "close",
+        "x-namespace": "name space",
+        "authorization": TOKEN,
+        "x-team": "ops",
+    }
+    assert [payload["metadata"].keys() for payload in json.loads(request.body)["payloads"]] == [
+        {"encoding"}
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [("/", "/decode"), ("/codec/", "/codec/decode"), ("/{namespace}/x", "/n%2Fs/x/decode")],
+)
+async def test_the_endpoint_may_have_a_path_with_the_namespace(path: str, target: str) -> None:
+    async with Server().up() as server:
+        await CodecServer(server.url + path).decode([refused().encoded_attributes], "n/s", "wf")
+
+    assert [request.target for request in server.requests] == [target]
+
+
+async def test_an_answer_in_chunks_of_one_byte() -> None:
+    plain = DataConverter.default.payload_converter.to_payloads([{"message": "é"}])
+    content = http(200, Payloads(payloads=plain)).partition(b"\r\n\r\n")[2]
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in content) + b"0\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    async with Server(answer=answer).up() as server:
+        (message,) = await CodecServer(server.url).decode([plain[0]], "ns", "wf")
+
+    assert message == "é"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        pytest.param(http(400), "the codec server answered HTTP 400", id="400"),
+        pytest.param(http(401), "HTTP 401: check RECONCILER_CODEC_HEADERS", id="401"),
+        pytest.param(http(403), "HTTP 403: check RECONCILER_CODEC_HEADERS", id="403"),
+        pytest.param(http(404), "HTTP 404", id="404"),
+        pytest.param(http(503), "HTTP 503", id="503"),
+        pytest.param(http(204), "HTTP 204", id="204"),
+        pytest.param(http(200), "did not answer with payloads", id="nothing"),
+        pytest.param(http(200, "<html>"), "did not answer with payloads", id="a page"),
+        pytest.param(http(200, "[" * 5000), "did not answer with payloads", id="nested too deep"),
+        pytest.param(http(200, '{"payloads": 5}'), "did not answer with payloads", id="of a kind"),
+        pytest.param(http(200, "{}"), "made 0 payloads of 2", id="too few"),
+        pytest.param(http(200, '{"payloads": [{},{},{}]}'), "made 3 payloads of 2", id="too many"),
+        pytest.param(http(200, '{"payloads": [{},{}]}'), "left it encoded as nothing", id="empty"),
+        pytest.param(
+            http(200, '{"payloads": [{"metadata": {"encoding": "YmluYXJ5L3g="}}, {}]}'),
+            "left it encoded as binary/x",
+            id="as it was",
+        ),
+        pytest.param(
+            http(200, '{"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}}, {}]}'),
+            "makes something else of it than a message",
+            id="no JSON in it",
+        ),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "or does not speak HTTP", id="no HTTP"),
+        pytest.param(http(200, "{}")[:-1], "hung up", id="cut off"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 3, "hung up", id="hangs up"),
+        pytest.param(http(200, "{}", "X: " + "x" * 200_000), "does not speak", id="long headers"),
+        pytest.param(b"", "no answer within 0.3 s", id="silence"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n", "hung up", id="half an answer"),
+    ],
+)
+async def test_an_answer_that_is_none(answer: bytes, why: str) -> None:
+    async with Server(answer=answer).up() as server:
+        described, told = await text(server, seconds=0.3 if not answer else 5, headers=HEADERS)
+
+    assert described == ENCODED
+    assert why in told
+    assert "s3cret" not in told
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    async with Server().up() as other:
+        answer = http(status, "", f"Location: {other.url}/decode")
+        async with Server(answer=answer).up() as server:
+            described, told = await text(server, headers=HEADERS)
+
+    assert (described, other.requests) == (ENCODED, [])
+    assert told == f"the codec server answered HTTP {status}: redirects are not followed"
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+    answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000
+    async with Server(answer=answer).up() as server:
+        _, told = await text(server, max_answer=100_000)
+
+    assert told == "the codec server answers with more than 100000 bytes"
+
+
+async def test_nobody_there() -> None:
+    described, told = await text(Server(port=1))
+
+    assert described == ENCODED
+    assert told.startswith("the codec server cannot be reached (Connect call failed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "away"),
+    [(http(503), True), (http(401), True), (http(429), True), (http(400), False)],
+)
+async def test_which_answers_are_a_reason_to_leave_it_alone(answer: bytes, away: bool) -> None:
+    async with Server(answer=answer).up() as server:
+        decoding = Decoding(CodecServer(server.url), 5)
+        for _ in range(2 * MAX_AWAY):
+            await decoding.failure(await sealed(refused(), sealing()), "ns", "wf")
+
+    assert len(server.requests) == (MAX_AWAY if away else 2 * MAX_AWAY)
+
+
+async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
+    async with Server(answer=b"").up() as server:
+        task = asyncio.create_task(
+            CodecServer(server.url).decode([refused().encoded_attributes], "ns", "wf")
+        )
+
+        async def asked() -> bool:
+            return bool(server.requests)
+
+        await eventually(asked)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("scheme", ["https:", "HTTPS:"])
+async def test_an_http_server_where_https_is_expected(scheme: str) -> None:
+    async with Server().up() as server:
+        codec = CodecServer(server.url.replace("http:", scheme))
+        with pytest.raises(CodecAway, match="cannot be reached"):
+            await codec.decode([refused().encoded_attributes], "ns", "wf")
+
+
+def test_certificates_are_checked() -> None:
+    tls = CodecServer("https://codec")._tls
+
+    assert tls is not None
+    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+@pytest.mark.parametrize(
+    ("server", "ok", "told"),
+    [
+        pytest.param(Server(token=TOKEN), True, "encoded and decoded", id="good"),
+        pytest.param(Server(token=f"{TOKEN}0"), False, "HTTP 401: check", id="wrong token"),
+        pytest.param(Server(answer=http(404)), False, "HTTP 404", id="wrong path"),
+        pytest.param(Server(answer=http(200, "<html>")), False, "did not answer with", id="a page"),
+        pytest.param(Server(answer=b""), False, "no answer within 0.1 s", id="silent"),
+    ],
+)
+async def test_a_sample(server: Server, ok: bool, told: str) -> None:
+    async with server.up():
+        seconds = 0.1 if server.answer == b"" else 5
+        sample = await try_sample(CodecServer(server.url, HEADERS), "ns", seconds)
+
+    assert sample.ok is ok
+    assert told in sample.text
+    assert "s3cret" not in sample.text
+
+
+async def test_a_sample_of_a_server_that_only_decodes() -> None:
+    class DecodesOnly(Server):
+        async def _answer(self, request: Any) -> bytes:
+            encode = request.target.endswith("/encode")
+            return http(404) if encode else await super()._answer(request)
+
+    async with DecodesOnly().up() as server:
+        sample = await try_sample(CodecServer(server.url), "ns", 5)
+
+    assert (sample.ok, sample.text) == (True, "decoded")
+
+
+async def test_a_sample_that_comes_back_as_something_else() -> None:
+    plain = DataConverter.default.payload_converter.to_payloads([{"message": "else"}])
+    async with Server(answer=http(200, Payloads(payloads=plain))).up() as server:
+        with pytest.raises(Undecodable, match="decodes something else than it encoded"):
+            await CodecServer(server.url).sample("ns")

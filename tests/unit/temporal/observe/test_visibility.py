@@ -1,0 +1,227 @@
+"""What visibility is asked, and what is made of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
+
+from reconciler.core.model import Open, RunRow
+from reconciler.temporal.observe import visibility as visibility_module
+from reconciler.temporal.observe.probe import TemporalProbe
+from reconciler.temporal.observe.visibility import MAX_BYTES, MAX_IDS, Visibility
+from tests.support.factories import NOW, row
+from tests.support.temporal.stubs import rpc
+from tests.support.temporal.visibility_stub import Service, run
+
+START_DELAY = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+async def screen(
+    service: Service, *rows: RunRow, visibility: Visibility | None = None
+) -> list[bool | None]:
+    return await (visibility or Visibility(START_DELAY)).screen(rpc(service), rows)
+
+
+def of(workflow_id: str, run_id: str | None = "run-1", **fields: Any) -> RunRow:
+    return row(1, workflow_id=workflow_id, run_id=run_id, **fields)
+
+
+def named(ids: Iterable[str]) -> list[RunRow]:
+    return [of(each) for each in ids]
+
+
+class TestQuery:
+    async def test_it_asks_for_what_has_not_ended_by_the_names_that_every_server_knows(
+        self,
+    ) -> None:
+        service = Service()
+
+        await screen(service, of("order/17 é ☃"))
+
+        (request,) = service.asked
+        assert request.query == (
+            "WorkflowId IN ('order/17 é ☃') AND ExecutionStatus NOT IN"
+            " ('Completed', 'Failed', 'Canceled', 'Terminated', 'TimedOut', 'ContinuedAsNew')"
+        )
+        assert (request.namespace, request.page_size) == ("ns", 1000)
+
+    async def test_an_id_is_asked_once_however_many_rows_have_it(self) -> None:
+        service = Service(run("wf", "run-1"))
+
+        assert await screen(service, of("wf"), of("wf", "run-0"), of("wf")) == [True, None, True]
+        assert service.ids == [["wf"]]
+
+    async def test_as_many_ids_in_one_call_as_the_server_lists_at_once(self) -> None:
+        service = Service()
+        ids = [f"wf-{number}" for number in range(2 * MAX_IDS + 1)]
+
+        assert await screen(service, *named(ids)) == [False] * len(ids)
+        assert sorted(map(len, service.ids)) == [1, MAX_IDS, MAX_IDS]
+        assert sorted(each for some in service.ids for each in some) == sorted(ids)
+
+    async def test_and_as_many_bytes_as_are_far_from_the_limit_of_a_message(self) -> None:
+        service = Service()
+        ids = [f"{number:03}" + "é" * 997 for number in range(600)]
+
+        assert await screen(service, *named(ids)) == [False] * len(ids)
+        assert len(service.asked) == 3
+        assert all(len(request.query.encode()) < MAX_BYTES + 200 for request in service.asked)
+        assert sorted(each for some in service.ids for each in some) == ids
+
+    @pytest.mark.parametrize(
+        "odd",
+        ["it's", 'a "quote"', "back\\slash", "line\nbreak", "\x7f", "nul\x00", "", "x" * 1001],
+        ids=ascii,
+    )
+    async def test_an_id_that_stores_read_in_different_ways_is_not_asked(self, odd: str) -> None:
+        service = Service(run(odd, "run-1"), run("plain", "run-1"))
+
+        assert await screen(service, of(odd), of("plain")) == [None, True]
+        assert service.ids == [["plain"]]
+
+    async def test_where_no_id_can_be_asked_nothing_is(self) -> None:
+        service = Service()
+
+        assert await screen(service, of("it's"), of("")) == [None, None]
+        assert service.asked == []
+
+    async def test_where_the_answer_goes_on_nothing_is_known_of_the_others(self) -> None:
+        service = Service(run("wf", "run-1"))
+        service.more = b"more"
+
+        assert await screen(service, of("wf"), of("another")) == [True, None]
+        assert len(service.asked) == 1, "for a doubt that a description settles"
+
+
+class TestWhose:
+    async def test_the_row_s_own_run(self) -> None:
+        assert await screen(Service(run("wf", "run-1")), of("wf")) == [True]
+
+    async def test_another_run_of_its_id(self) -> None:
+        """It may be another use of the id, or the row's chain that has gone on."""
+        assert await screen(Service(run("wf", "run-9")), of("wf")) == [None]
+
+    async def test_its_own_among_others(self) -> None:
+        service = Service(run("wf", "run-9"), run("wf", "run-1"))
+
+        assert await screen(service, of("wf")) == [True]
+
+    @pytest.mark.parametrize(
+        ("status", "shown"),
+        [
+            (Status.WORKFLOW_EXECUTION_STATUS_PAUSED, True),
+            (99, True),
+            (Status.WORKFLOW_EXECUTION_STATUS_COMPLETED, False),
+            (Status.WORKFLOW_EXECUTION_STATUS_TIMED_OUT, False),
+            (Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, False),
+        ],
+    )
+    async def test_what_is_listed_counts_if_it_is_open(self, status: int, *, shown: bool) -> None:
+        assert await screen(Service(run("wf", "run-1", status)), of("wf")) == [shown]
+
+    @pytest.mark.parametrize("run_id", [None, ""])
+    @pytest.mark.parametrize(
+        ("started", "shown"),
+        [
+            (timedelta(seconds=-3), None),
+            (timedelta(seconds=-2), True),
+            (timedelta(), True),
+            (START_DELAY, True),
+            (START_DELAY + timedelta(seconds=1), None),
+        ],
+    )
+    async def test_without_a_run_id_the_start_has_to_fit(
+        self, run_id: str | None, started: timedelta, *, shown: bool | None
+    ) -> None:
+        service = Service(run("wf", "run-9", started=NOW - HOUR + started))
+
+        assert await screen(service, of("wf", run_id, age=HOUR)) == [shown]
+
+    async def test_without_a_run_id_and_a_creation_time_nothing_can_be_told(self) -> None:
+        assert await screen(Service(run("wf", "run-9")), of("wf", None, age=None)) == [None]
+
+    async def test_nothing_at_all(self) -> None:
+        assert await screen(Service(), of("wf"), of("wf", None)) == [False, False]
+
+
+class TestChains:
+    """Visibility says the current run of a chain, a row its first: a description brings both."""
+
+    def probe(self, service: Service) -> tuple[TemporalProbe, Visibility]:
+        visibility = Visibility(START_DELAY)
+        return TemporalProbe(rpc(service), START_DELAY, visibility=visibility), visibility
+
+    async def test_a_chain_is_recognised_from_its_description_on(self) -> None:
+        probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
+        assert await probe.screen([of("wf")]) == [None]
+        assert await probe.observe(of("wf")) == Open("RUNNING")
+
+        shown = []
+        for _ in range(4):
+            visibility.begin()
+            shown.append(await probe.screen([of("wf")]))
+
+        assert shown == [[True]] * 4, "for as long as it is met"
+
+    async def test_in_the_same_pass_too(self) -> None:
+        probe, _ = self.probe(Service(run("wf", "run-2", first="run-1")))
+        await probe.observe(of("wf"))
+
+        assert await probe.screen([of("wf")]) == [True]
+
+    async def test_one_that_has_gone_on_since_is_described_again(self) -> None:
+        service = Service(run("wf", "run-2", first="run-1"))
+        probe, visibility = self.probe(service)
+        await probe.observe(of("wf"))
+        service.runs[:] = [run("wf", "run-3", first="run-1")]
+        visibility.begin()
+
+        assert await probe.screen([of("wf")]) == [None]
+        await probe.observe(of("wf"))
+        assert await probe.screen([of("wf")]) == [True]
+
+    async def test_one_that_was_not_met_in_a_whole_pass_is_forgotten(self) -> None:
+        probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
+        await probe.observe(of("wf"))
+        visibility.begin()
+        visibility.begin()
+
+        assert await probe.screen([of("wf")]) == [None]
+
+    async def test_one_that_has_ended_takes_no_room(self) -> None:
+        closed = Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
+        service = Service(run("wf", "run-2", closed, first="run-1"))
+        probe, _ = self.probe(service)
+        await probe.observe(of("wf"))
+        service.runs[:] = [run("wf", "run-2", first="run-1")]
+
+        assert await probe.screen([of("wf")]) == [None]
+
+    async def test_a_workflow_that_is_still_in_its_first_run_takes_no_room(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(visibility_module, "MAX_HEADS", 1)
+        probe, _ = self.probe(Service(run("a", "run-1"), run("b", "run-2", first="run-1")))
+        await probe.observe(of("a"))
+        await probe.observe(of("b"))
+
+        assert await probe.screen([of("b")]) == [True]
+
+    async def test_no_more_than_so_many_are_remembered(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(visibility_module, "MAX_HEADS", 2)
+        rows = [of(f"wf-{number}", f"first-{number}") for number in range(3)]
+        service = Service(*(run(each.workflow_id, "now", first=f"{each.run_id}") for each in rows))
+        probe, visibility = self.probe(service)
+
+        for each in rows:
+            await probe.observe(each)
+        visibility.begin()
+
+        assert await probe.screen(rows) == [True, True, None]

@@ -1,0 +1,241 @@
+"""Visibility that cannot be asked: rows are described instead, and the log says once why."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio.api.enums.v1 import ResourceExhaustedCause as Cause
+from temporalio.api.enums.v1 import ResourceExhaustedScope as Scope
+from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
+from temporalio.service import RPCError, RPCStatusCode
+
+from reconciler.core.causes import MAX_LINES
+from reconciler.core.model import RunRow
+from reconciler.temporal.client import calls as calls_module
+from reconciler.temporal.client.error_codes import Overloaded
+from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.observe.namespaces import NamespacesProbe
+from reconciler.temporal.observe.visibility import Visibility
+from tests.support.factories import row
+from tests.support.temporal.stubs import error, rpc
+from tests.support.temporal.visibility_stub import Service, run
+
+START_DELAY = timedelta(minutes=1)
+TOLD = "visibility cannot be asked, so every row is described"
+
+
+def throttled(scope: Scope.ValueType) -> RPCError:
+    cause = Cause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT
+    detail = ResourceExhaustedFailure(cause=cause, scope=scope)
+    return error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=detail)
+
+
+OF_THE_NAMESPACE = throttled(Scope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE)
+OF_THE_SERVER = throttled(Scope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM)
+REFUSALS = [
+    pytest.param(error(RPCStatusCode.UNIMPLEMENTED, "no list"), 1, id="unimplemented"),
+    pytest.param(error(RPCStatusCode.PERMISSION_DENIED, "no"), 1, id="denied"),
+    pytest.param(error(RPCStatusCode.INVALID_ARGUMENT, "bad query"), 1, id="invalid"),
+    pytest.param(error(RPCStatusCode.UNAVAILABLE, "store is down"), 2, id="unavailable"),
+    pytest.param(error(RPCStatusCode.DEADLINE_EXCEEDED, "slow"), 2, id="too slow"),
+    pytest.param(error(RPCStatusCode.INTERNAL, "bug"), 1, id="internal"),
+    pytest.param(OF_THE_NAMESPACE, 3, id="throttled"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls_module, "THROTTLED_PAUSES", (1e-9,) * 2)
+
+
+def of(workflow_id: str = "wf", namespace: str | None = None) -> RunRow:
+    return row(1, workflow_id=workflow_id, run_id="run-1", namespace=namespace)
+
+
+def refusing(*refusals: RPCError) -> Service:
+    service = Service(run("wf", "run-1"))
+    service.refusals["ns"] = list(refusals)
+    return service
+
+
+@pytest.mark.parametrize(("refusal", "tries"), REFUSALS)
+async def test_nothing_is_known_and_it_is_left_alone_until_the_next_pass(
+    refusal: RPCError, tries: int
+) -> None:
+    service, visibility = refusing(refusal), Visibility(START_DELAY)
+    calls = rpc(service)
+
+    with capture_logs() as lines:
+        shown = [await visibility.screen(calls, [of(), of("other")]) for _ in range(3)]
+
+    assert shown == [[None, None]] * 3
+    assert len(service.asked) == tries, "and what may be over in a moment is tried again"
+    assert [line["event"] for line in lines] == [TOLD]
+    assert (lines[0]["log_level"], lines[0]["namespace"]) == ("warning", "ns")
+    assert lines[0]["why"]
+
+
+async def test_it_is_asked_again_in_the_next_pass() -> None:
+    service, visibility = refusing(error(RPCStatusCode.UNIMPLEMENTED)), Visibility(START_DELAY)
+    calls = rpc(service)
+    await visibility.screen(calls, [of()])
+    service.refusals.clear()
+    visibility.begin()
+
+    assert await visibility.screen(calls, [of()]) == [True]
+
+
+async def test_the_same_reason_is_told_once_and_another_anew() -> None:
+    service = refusing(
+        error(RPCStatusCode.UNIMPLEMENTED, "no list"),
+        error(RPCStatusCode.UNIMPLEMENTED, "no list"),
+        error(RPCStatusCode.PERMISSION_DENIED, "no"),
+    )
+    visibility, calls = Visibility(START_DELAY), rpc(service)
+
+    with capture_logs() as lines:
+        for _ in range(3):
+            visibility.begin()
+            await visibility.screen(calls, [of()])
+
+    assert len(service.asked) == 3
+    assert [line["log_level"] for line in lines] == ["warning", "debug", "warning"]
+    assert "unimplemented: no list" in lines[0]["why"]
+    assert "refuses access" in lines[2]["why"]
+
+
+async def test_a_refusal_in_the_middle_leaves_nothing_half_known() -> None:
+    plain = [of(f"wf-{number}") for number in range(1001)]
+
+    class Once(Service):
+        async def list_workflow_executions(self, request: Any, **options: Any) -> Any:
+            if self.asked:
+                raise error(RPCStatusCode.UNIMPLEMENTED)
+            return await super().list_workflow_executions(request, **options)
+
+    assert await Visibility(START_DELAY).screen(rpc(Once()), plain) == [None] * 1001
+
+
+async def test_an_overload_of_the_whole_server_ends_the_pass() -> None:
+    service = refusing(OF_THE_SERVER)
+
+    with pytest.raises(Overloaded):
+        await Visibility(START_DELAY).screen(rpc(service), [of()])
+
+    assert len(service.asked) == 1
+
+
+class Counting(RateLimiter):
+    """One that lets everything through, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.acquired = self.slowed = 0
+
+    async def acquire(self, *, wait: bool = True) -> None:
+        self.acquired += 1
+
+    def throttled(self) -> None:
+        self.slowed += 1
+
+
+class TestLimits:
+    """Visibility has a quota of its own on the server, and so a limit of its own here."""
+
+    async def test_a_list_counts_in_both_limits_and_a_description_in_one(self) -> None:
+        every, lists = Counting(), Counting()
+        calls = rpc(Service(run("wf", "run-1")), every, list_limiter=lists)
+
+        await Visibility(START_DELAY).screen(calls, [of()])
+        assert (every.acquired, lists.acquired) == (1, 1)
+        await calls.describe("wf")
+        assert (every.acquired, lists.acquired) == (2, 1)
+
+    async def test_a_list_that_is_throttled_slows_down_lists_only(self) -> None:
+        every, lists = Counting(), Counting()
+        calls = rpc(refusing(OF_THE_NAMESPACE), every, list_limiter=lists)
+
+        await Visibility(START_DELAY).screen(calls, [of()])
+
+        assert (every.slowed, lists.slowed) == (0, 3)
+        assert (every.acquired, lists.acquired) == (3, 3), "each try"
+
+    async def test_the_limits_are_those_of_all_namespaces(self) -> None:
+        every, lists = Counting(), Counting()
+        calls = rpc(Service(), every, list_limiter=lists).of_row("other")
+
+        await Visibility(START_DELAY).screen(calls, [of()])
+
+        assert (every.acquired, lists.acquired) == (1, 1)
+
+
+class TestNamespaces:
+    """Each row is looked for in its own."""
+
+    def probe(self, service: Service) -> NamespacesProbe:
+        return NamespacesProbe(rpc(service), START_DELAY)
+
+    async def test_one_call_for_each(self) -> None:
+        service = Service(run("a", "run-1"), run("c", "run-1"))
+        rows = [of("a", "x"), of("b"), of("c", "x"), of("d", "ns"), of("e", "")]
+
+        assert await self.probe(service).screen(rows) == [True, False, True, False, False]
+        asked = {
+            each.namespace: sorted(ids)
+            for each, ids in zip(service.asked, service.ids, strict=True)
+        }
+        assert asked == {"x": ["a", "c"], "ns": ["b", "d", "e"]}
+
+    async def test_of_one_that_cannot_be_used_nothing_is_known(self) -> None:
+        service = Service(run("a", "run-1"))
+        service.namespaces["x"] = [error(RPCStatusCode.PERMISSION_DENIED, "no")]
+
+        assert await self.probe(service).screen([of("a", "x"), of("a")]) == [None, True]
+        assert [each.namespace for each in service.asked] == ["ns"]
+
+    async def test_one_that_refuses_takes_nothing_from_the_others(self) -> None:
+        service = Service(run("a", "run-1"))
+        service.refusals["x"] = [error(RPCStatusCode.PERMISSION_DENIED, "no")]
+        probe = self.probe(service)
+
+        for _ in range(2):
+            assert await probe.screen([of("a", "x"), of("a")]) == [None, True]
+        assert [each.namespace for each in service.asked] == ["x", "ns", "ns"]
+
+    async def test_a_pass_begins_with_the_retention(self) -> None:
+        service = refusing(error(RPCStatusCode.UNIMPLEMENTED))
+        probe = self.probe(service)
+        assert await probe.screen([of()]) == [None]
+        service.refusals.clear()
+        assert await probe.screen([of()]) == [None]
+
+        await probe.retention()
+
+        assert await probe.screen([of()]) == [True]
+
+    async def test_chains_are_remembered_for_all(self) -> None:
+        service = Service(run("a", "run-2", first="run-1"))
+        probe = self.probe(service)
+        await probe.observe(of("a", "x"))
+
+        assert await probe.screen([of("a", "x")]) == [True]
+
+
+async def test_many_namespaces_that_cannot_be_asked_are_a_few_lines() -> None:
+    service, visibility = Service(), Visibility(START_DELAY)
+    names = [f"ns-{number}" for number in range(250)]
+    for name in names:
+        service.refusals[name] = [error(RPCStatusCode.UNIMPLEMENTED, "no list")] * 3
+    calls, told = rpc(service), []
+    for _ in range(3):
+        with capture_logs() as lines:
+            visibility.begin()
+            for name in names:
+                await visibility.screen(calls.of_row(name), [of(namespace=name)])
+        told.append([line["event"] for line in lines if line["log_level"] == "warning"])
+
+    more = "visibility could not be asked in more namespaces"
+    assert told == [[TOLD] * MAX_LINES, [more], []]

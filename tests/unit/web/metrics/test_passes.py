@@ -1,0 +1,164 @@
+"""A report and some outcomes in, samples out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from reconciler.core.model import LeaveReason
+from reconciler.core.report import PassReport
+from reconciler.web.metrics.passes import MAX_WORKFLOW_TYPES, PassMetrics
+from tests.support.factories import CLOSE_TIME, NOW, outcome, row
+from tests.support.hostile import HOSTILE, unseen
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = PassMetrics(self.registry, "run", clock=lambda: NOW)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"reconciler_{name}", labels)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def report(**fields: object) -> PassReport:
+    return PassReport("id", "run", dry_run=False, started_at=NOW, **fields)  # type: ignore[arg-type]
+
+
+async def test_a_pass_is_counted_with_its_rows(bench: Bench) -> None:
+    left = Counter({LeaveReason.OPEN: 3, LeaveReason.EXPIRED: 2, LeaveReason.UNKNOWN: 1})
+    await bench.metrics.on_pass(
+        report(scanned=9, left=left, lost_races=1, duration_seconds=4, oldest_left=CLOSE_TIME)
+    )
+
+    assert bench.value("passes_total", mode="run", outcome="unresolved") == 1
+    assert bench.value("pass_duration_seconds_sum", mode="run") == 4
+    assert bench.value("rows_scanned_total") == 9
+    assert bench.value("rows_left_total", reason="open") == 3
+    assert bench.value("lost_races_total") == 1
+    assert bench.value("running_rows") == 6
+    assert bench.value("missing_rows", reason="expired") == 2
+    assert bench.value("missing_rows", reason="never_started") == 0
+    age = (NOW - CLOSE_TIME).total_seconds()
+    assert bench.value("oldest_running_row_age_seconds") == pytest.approx(age)
+
+
+async def test_an_aborted_pass_says_nothing_about_all_rows(bench: Bench) -> None:
+    await bench.metrics.on_pass(report(left=Counter({LeaveReason.EXPIRED: 2})))
+    await bench.metrics.on_pass(report(error="away", scanned=1))
+
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 1
+    assert bench.value("running_rows") == 2
+    assert bench.value("missing_rows", reason="expired") == 2
+
+
+async def test_what_cannot_be_known_has_no_series(bench: Bench) -> None:
+    assert bench.value("running_rows") is None
+    assert bench.value("oldest_running_row_age_seconds") is None
+
+    await bench.metrics.on_pass(report())
+    assert bench.value("running_rows") == 0
+    assert bench.value("oldest_running_row_age_seconds") is None
+
+    bench.metrics.forget()
+    assert bench.value("running_rows") is None
+    assert bench.value("missing_rows", reason="expired") is None
+
+
+@pytest.mark.parametrize(
+    ("temporal_status", "missed"),
+    [
+        ("COMPLETED", 1),
+        ("FAILED", 1),
+        ("CANCELED", 1),
+        ("TERMINATED", None),
+        ("TIMED_OUT", None),
+        ("NOT_FOUND", None),
+    ],
+)
+async def test_only_ends_that_a_workflow_can_report_count_as_missed(
+    bench: Bench, temporal_status: str, missed: float | None
+) -> None:
+    written = outcome(row(), status="ended", temporal_status=temporal_status, workflow_type="Order")
+    await bench.metrics.on_written([written])
+
+    assert bench.value("rows_written_total", status="ended", workflow_type="Order") == 1
+    assert (
+        bench.value("missed_writes_total", workflow_type="Order", status=temporal_status) == missed
+    )
+
+
+async def test_drift_is_from_close_to_write(bench: Bench) -> None:
+    late = outcome(row(), completed_at=NOW - timedelta(seconds=20))
+    await bench.metrics.on_written([late])
+
+    assert bench.value("drift_age_seconds_sum") == 20
+    assert bench.value("drift_age_seconds_count") == 1
+
+
+async def test_a_clock_that_is_ahead_makes_no_negative_drift(bench: Bench) -> None:
+    await bench.metrics.on_written([outcome(row(), completed_at=NOW + timedelta(seconds=20))])
+
+    assert bench.value("drift_age_seconds_sum") == 0
+
+
+async def test_a_row_that_temporal_no_longer_knows_has_no_drift(bench: Bench) -> None:
+    await bench.metrics.on_written([outcome(row(), completed_at=None)])
+
+    assert bench.value("drift_age_seconds_count") == 0
+    assert bench.value("rows_written_total", status="completed", workflow_type="unknown") == 1
+
+
+async def test_types_without_end_make_no_series_without_end(bench: Bench) -> None:
+    for number in range(MAX_WORKFLOW_TYPES + 50):
+        await bench.metrics.on_written([outcome(row(), workflow_type=f"type-{number}")])
+    await bench.metrics.on_written([outcome(row(), workflow_type="type-0")])
+
+    others = bench.value("rows_written_total", status="completed", workflow_type="other")
+    assert others == 50
+    assert bench.value("rows_written_total", status="completed", workflow_type="type-0") == 2
+
+
+async def test_failures_are_at_zero_before_the_first(bench: Bench) -> None:
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 0
+    assert bench.value("rows_left_total", reason="unknown") == 0
+    assert bench.value("pass_duration_seconds_count", mode="run") == 0
+
+
+async def test_a_pass_that_ends_by_a_bug_is_one_that_was_aborted(bench: Bench) -> None:
+    bench.metrics.crash()
+
+    assert bench.value("passes_total", mode="run", outcome="aborted") == 1
+
+
+async def test_overruns_are_counted(bench: Bench) -> None:
+    bench.metrics.overrun()
+
+    assert bench.value("pass_overruns_total") == 1
+
+
+async def test_what_visibility_saved_and_where_it_was_wrong(bench: Bench) -> None:
+    for shown in ("open", "not_open"):
+        assert bench.value("screening_disagreements_total", visibility=shown) == 0, "from the start"
+    for _ in range(2):
+        await bench.metrics.on_pass(
+            report(scanned=9, screened=4, disagreements=Counter(open=2, not_open=1))
+        )
+
+    assert bench.value("rows_screened_total") == 8
+    assert bench.value("screening_disagreements_total", visibility="open") == 4
+    assert bench.value("screening_disagreements_total", visibility="not_open") == 2
+
+
+async def test_a_label_can_be_looked_at_in_a_terminal(bench: Bench) -> None:
+    await bench.metrics.on_written([outcome(row(), workflow_type=HOSTILE)])
+
+    assert unseen(generate_latest(bench.registry).decode()) == set()
