@@ -11,7 +11,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from temporalio import activity
@@ -24,16 +24,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.core.text import one_line
 from reconciler.worker.argument import Argument
-from reconciler.worker.own_row import OwnRow
 from reconciler.worker.report import ACTIVITY
+from reconciler.worker.types import OwnRow
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
+    from reconciler.worker.types import EngineSource
     from reconciler.worker.writer import RowWriter
-
-    #: An engine of the application's, or what makes one when it is first needed.
-    EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
 
 
 class StatusActivity:

@@ -18,7 +18,7 @@ from reconciler.worker.ending import LARGEST
 from reconciler.worker.interceptor import MainPathInterceptor, Selection
 
 if TYPE_CHECKING:
-    from reconciler.worker.activity import EngineSource
+    from reconciler.worker.types import EngineSource
 
 
 #: For asking the server for its limits, when a worker starts.

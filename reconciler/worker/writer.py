@@ -31,10 +31,10 @@ from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
 from reconciler.temporal.failures.redactor import Redactor
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 
 if TYPE_CHECKING:
-    from reconciler.worker.activity import EngineSource
+    from reconciler.worker.types import EngineSource
 
 #: Seconds for one write, all included. Less than the attempt it is part of, so that what went
 #: wrong can still be told: after it, SQLAlchemy takes up to two more to close a silent connection.

@@ -30,7 +30,7 @@ from reconciler.plan.format import from_line
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage

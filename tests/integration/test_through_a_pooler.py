@@ -29,7 +29,7 @@ from reconciler.core.report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.schema import TableMapping, TableNames
 from reconciler.settings.model import Settings
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage

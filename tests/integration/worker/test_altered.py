@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 

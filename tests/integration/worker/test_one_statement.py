@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.worker import writer
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.integration.test_through_a_pooler import AS_DOCUMENTED

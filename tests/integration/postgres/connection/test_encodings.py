@@ -29,7 +29,7 @@ from reconciler.postgres.rows.lookup import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.schema import TableMapping, TableNames
 from reconciler.settings.model import Settings
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database, opened
 from tests.integration.postgres.rows.test_rejections import begun

@@ -23,7 +23,7 @@ from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.schema import TableNames
 from reconciler.settings.table import TableSettings
-from reconciler.worker.own_row import OwnRow
+from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.factories import outcome

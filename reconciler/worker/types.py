@@ -1,9 +1,17 @@
-"""Which row is that of a workflow. Apart from the writer, so that it is light to import."""
+"""What the activity and its writer share. Light: it is imported by workflow modules, too."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    #: An engine of the application's, or what makes one when it is first needed.
+    EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
 
 
 @dataclass(frozen=True, slots=True)
