@@ -17,8 +17,8 @@ from benchmarks.statements import Statement, watched
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.diagnose.page_plan import find_scans
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.names import TableMapping
 
 BATCH = 500
 MOST_MB, MOST_MS = at_most(30, "MB"), at_most(100, "ms")

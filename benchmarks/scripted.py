@@ -16,8 +16,8 @@ from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.names import TableMapping
 
 _NOW = datetime.now(UTC)
 _END = _NOW - timedelta(days=1)

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from benchmarks.workflows import Run
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 

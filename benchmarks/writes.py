@@ -24,8 +24,8 @@ from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.names import TableMapping
 
 BATCH = 500
 _END = datetime.now(UTC) - timedelta(days=1)

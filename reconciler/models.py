@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy import BigInteger, DateTime, Identity, Index, Table, Text, event, func
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column
 
-from reconciler.postgres.schema import TableNames, is_running
+from reconciler.postgres.table.names import TableNames, is_running
 
 __all__ = ["WorkflowExecutionColumns", "WorkflowExecutionMixin"]
 

@@ -30,8 +30,8 @@ from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.runtime import quiet_runtime
 from tests.support.properties import load_profile
 from tests.support.servers.dynamic_config import DYNAMIC_CONFIG

@@ -29,8 +29,8 @@ from reconciler.postgres.journal.bookkeeping import Bookkeeping, History, bookke
 from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect

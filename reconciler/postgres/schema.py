@@ -1,126 +1,25 @@
-"""The tables: the application's, under whatever names it has, and our own.
+"""Our own tables: the history of passes, the lease, the journal.
 
-Ours live in a schema of their own so that they never collide with the application's. Alembic
+They live in a schema of their own so that they never collide with the application's. Alembic
 compares `OWN` with the database; the application's table is reflected, not declared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.own_text import OwnText
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
 REVISION = "0004"
-#: The bytes of a name in PostgreSQL.
-MAX_NAME = 63
 OWN = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
-
-
-@dataclass(frozen=True, slots=True)
-class TableNames:
-    """What the application calls its table and the columns we read or write.
-
-    None stands for a column that the table has not; docs/tables.md says what is lost without it.
-    """
-
-    table: str = "workflow_executions"
-    #: None: found by the connection's search_path.
-    schema: str | None = None
-    id: str = "id"
-    workflow_id: str = "workflow_id"
-    run_id: str | None = "run_id"
-    status: str = "status"
-    created_at: str | None = "created_at"
-    completed_at: str | None = "completed_at"
-    error_message: str | None = "error_message"
-    #: Only a backfill by workflow type reads it; it need not exist otherwise.
-    workflow_type: str = "workflow_type"
-    #: Temporal's namespace of the row's workflow.
-    namespace: str | None = None
-
-    @property
-    def full_name(self) -> str:
-        """The table's name as the operator wrote it."""
-        return f"{self.schema}.{self.table}" if self.schema else self.table
-
-    @property
-    def index(self) -> str:
-        """The name of our partial index over the running rows."""
-        return index_name(self.table)
-
-    @property
-    def read(self) -> tuple[str, ...]:
-        """The columns a pass reads."""
-        optional = (self.run_id, self.created_at, self.namespace)
-        return (self.id, self.workflow_id, self.status, *filter(None, optional))
-
-    @property
-    def written(self) -> tuple[str, ...]:
-        """The columns a pass writes."""
-        return (self.status, *self.filled)
-
-    @property
-    def filled(self) -> tuple[str, ...]:
-        """The columns that a pass writes besides the status: what `migrate` adds if need be."""
-        return tuple(filter(None, (self.completed_at, self.error_message)))
-
-
-@dataclass(frozen=True, slots=True)
-class RowFilter:
-    """That a column has one of some values: rows of others are not ours to look at."""
-
-    column: str
-    values: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """The same for the same rows, whatever order the values were given in."""
-        return f"{self.column} = {', '.join(map(_quoted, sorted(self.values)))}"
-
-
-@dataclass(frozen=True, slots=True)
-class TableMapping:
-    """How the application's table is to be understood, before anybody has looked at it."""
-
-    names: TableNames = field(default_factory=TableNames)
-    statuses: StatusValues = field(default_factory=StatusValues)
-    where: RowFilter | None = None
-
-    @property
-    def read(self) -> tuple[str, ...]:
-        """The columns a pass reads."""
-        if self.where is None or self.where.column in self.names.read:
-            return self.names.read
-        return (*self.names.read, self.where.column)
-
-
-def _quoted(value: str) -> str:
-    """A value that could be taken for several is put in quotes, as in the settings."""
-    return '"' + value.replace('"', '""') + '"' if set(value) & set(',"') else value
-
-
-def index_name(table: str) -> str:
-    """The name of our partial index over the running rows of a table, or of a partition.
-
-    PostgreSQL would cut a name that is longer than 63 bytes, and take two tables' for one.
-    """
-    name = f"reconciler_{table}_running"
-    if len(name.encode()) <= MAX_NAME:
-        return name
-    digest = sha256(table.encode()).hexdigest()[:8]
-    room = MAX_NAME - len(f"reconciler__{digest}_running")
-    return f"reconciler_{table.encode()[:room].decode(errors='ignore')}_{digest}_running"
 
 
 def is_good(outcome: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -202,48 +101,6 @@ changes = sa.Table(
     sa.Index("changes_of_pass", "pass_id", "id"),
     sa.Index("changes_workflow_id", "workflow_id"),
 )
-
-
-def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:
-    """The columns of the table that `migrate` creates where the application has none yet."""
-    names, running = mapping.names, mapping.statuses.running[0]
-    columns = (
-        _column(names.id, sa.BigInteger(), sa.Identity(), primary_key=True),
-        _column(names.workflow_id, sa.Text(), nullable=False, index=True),
-        _column(names.run_id, sa.Text(), comment="first run of the chain"),
-        _column(names.workflow_type, sa.Text()),
-        _column(names.namespace, sa.Text(), comment="Temporal's namespace"),
-        _column(names.status, sa.Text(), nullable=False, server_default=running),
-        _column(names.created_at, _TIME, nullable=False, server_default=sa.func.now()),
-        _column(names.completed_at, _TIME, comment="Temporal's close time"),
-        _column(names.error_message, sa.Text(), comment="the failure in one line"),
-    )
-    return {column.name: column for column in columns if column is not None}
-
-
-def _column(
-    name: str | None, kind: sa.types.TypeEngine[Any], *parts: sa.schema.SchemaItem, **options: Any
-) -> sa.Column[Any] | None:
-    return None if name is None else sa.Column(name, kind, *parts, **options)
-
-
-def is_running(status: sa.ColumnElement[Any], running: Sequence[str]) -> sa.ColumnElement[bool]:
-    """The predicate of the partial index, and of every statement that is to use it.
-
-    The values are constants without a type: PostgreSQL gives them the column's, be that text or
-    an enum, and recognises the predicate.
-    """
-    constants = [_constant(value) for value in running]
-    return status == constants[0] if len(constants) == 1 else status.in_(constants)
-
-
-def _constant(value: str) -> sa.ColumnElement[Any]:
-    """The value as SQL, whatever the server takes a backslash in a plain constant for."""
-    quoted = "'" + value.replace("'", "''") + "'"
-    if "\\" in value or "%(" in value:
-        # The latter is how SQLAlchemy begins a parameter, wherever it stands.
-        quoted = "E" + quoted.replace("\\", "\\\\").replace("%(", "%\\x28")
-    return sa.literal_column(quoted)
 
 
 def written_by(pass_id: UUID) -> sa.Select[Any]:

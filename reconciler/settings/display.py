@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from reconciler.postgres.schema import RowFilter
+from reconciler.postgres.table.names import RowFilter
 from reconciler.settings.load import environment_name, toml_paths
 from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile

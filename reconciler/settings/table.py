@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.secret_files import SecretFilesSource
 from reconciler.settings.sources import DOTENV, DotenvSource, EnvironmentSource, read_toml

@@ -17,7 +17,7 @@ import pytest
 from temporalio.client import Client
 
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.runtime import quiet_runtime
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import HURRIED, Daemon, daemon

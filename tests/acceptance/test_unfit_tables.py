@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.names import TableMapping
 from tests.conftest import Database, opened, with_user
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import HURRIED, daemon

@@ -16,7 +16,7 @@ from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from tests.conftest import Database

@@ -30,8 +30,8 @@ from reconciler.daemon.loop import MODE, Loop
 from reconciler.daemon.schedule import Every
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.schema_check import check_own_schema
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.web.metrics.passes import PassMetrics

@@ -27,7 +27,7 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
 from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter

@@ -22,7 +22,7 @@ from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, CloseStatus, Open, RunRow
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.client.runtime import quiet_runtime

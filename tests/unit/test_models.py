@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, registry
 
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
-from reconciler.postgres.schema import TableMapping, default_columns
+from reconciler.postgres.table.names import TableMapping, default_columns
 from tests.unit.worker.test_light import modules_after
 
 INDEX = "reconciler_workflow_executions_running"

@@ -24,8 +24,9 @@ from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_own_schema
 from reconciler.postgres.rows.rivals import are_looked_for, is_indexed
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import OWN_SCHEMA, REVISION, is_running
+from reconciler.postgres.schema import OWN_SCHEMA, REVISION
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import is_running
 from reconciler.postgres.table.relation import quoted_name
 from reconciler.settings.model import Settings
 

@@ -21,7 +21,8 @@ from reconciler.postgres.migrate.running_index import (
     statements_to_build,
     statements_to_drop,
 )
-from reconciler.postgres.schema import OWN_SCHEMA, TableMapping, default_columns
+from reconciler.postgres.schema import OWN_SCHEMA
+from reconciler.postgres.table.names import TableMapping, default_columns
 from reconciler.postgres.table.relation import check_names, look_up, quoted_name
 from reconciler.postgres.table.table_checks import missing_columns
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reconciler.postgres.schema import TableMapping, index_name, is_running
+from reconciler.postgres.table.names import TableMapping, index_name, is_running
 from reconciler.postgres.table.relation import quoted_name
 
 #: The comment on what was added to a table of the application's.

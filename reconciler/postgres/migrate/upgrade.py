@@ -20,7 +20,8 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.postgres.connection.engine import close, open_engine, translated
 from reconciler.postgres.journal.schema_check import check_known
 from reconciler.postgres.migrate.application_table import Additions, add_missing, find_missing
-from reconciler.postgres.schema import OWN_SCHEMA, TableMapping, TableNames
+from reconciler.postgres.schema import OWN_SCHEMA
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import check_names, find_relation, look_up
 from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_mismatches
 

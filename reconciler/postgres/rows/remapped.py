@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
 from reconciler.core.ports import Ending, Written
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.names import TableMapping
 
 
 class RemappedStore:

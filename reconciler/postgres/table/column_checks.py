@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
 from reconciler.postgres.table.types import KEYS, is_text
 

@@ -20,8 +20,8 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId, RunRow
 from reconciler.postgres.connection.encoding import decoded, python_codec, read_as_bytes, shown
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.schema import TableMapping, is_running
 from reconciler.postgres.table.keys import Key, has_bytes
+from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation
 from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_mismatches
 from reconciler.postgres.table.types import (

@@ -13,7 +13,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.postgres.schema import OWN_SCHEMA, TableMapping, TableNames, changes
+from reconciler.postgres.schema import OWN_SCHEMA, changes
+from reconciler.postgres.table.names import TableMapping, TableNames
 
 #: What kinds of relation are called, by PostgreSQL's letters for them.
 _KINDS = {

@@ -14,8 +14,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.schema import TableMapping, TableNames
 from reconciler.postgres.table.column_checks import odd_types, setting_of, unfit_values
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import Relation, quoted_name
 from reconciler.postgres.table.unwritable import unwritable
 

@@ -12,7 +12,7 @@ import pytest
 from reconciler.doctor.findings import Finding, Level
 from reconciler.postgres.diagnose.sample import NamespaceRows, rows_by_namespace
 from reconciler.postgres.journal.lease import Lease
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from reconciler.settings.table import Columns
 from tests.integration.doctor.conftest import Patient
 from tests.support.tables.past import pass_over

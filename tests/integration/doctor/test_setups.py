@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.doctor.findings import Level
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.table import Columns
 from tests.integration.doctor.conftest import Patient
 from tests.support.network.certificates import Authority

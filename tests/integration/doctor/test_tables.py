@@ -9,7 +9,7 @@ import pytest
 from reconciler.doctor.findings import Level
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import RowFilter, TableMapping
+from reconciler.postgres.table.names import RowFilter, TableMapping
 from reconciler.settings.table import Columns
 from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient

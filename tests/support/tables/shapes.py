@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 
 #: What every shape's rows are: of workflows that have completed, failed, are open; one that is over
 #: already; and possibly one that is none of ours.

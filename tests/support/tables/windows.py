@@ -13,7 +13,7 @@ from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.postgres.rows.reading import Read
 from reconciler.postgres.rows.reading import Reading as ReadingRows
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 
 DAY = datetime(2026, 11, 2, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.postgres.schema import RowFilter, TableNames
+from reconciler.postgres.table.names import RowFilter, TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.settings.table import TableSettings

@@ -27,7 +27,7 @@ from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.lookup import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
 from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter

@@ -11,7 +11,8 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.schema_check import check_own_schema
 from reconciler.postgres.migrate.upgrade import alembic_config
-from reconciler.postgres.schema import REVISION, TableMapping
+from reconciler.postgres.schema import REVISION
+from reconciler.postgres.table.names import TableMapping
 from tests.conftest import Database, with_user
 
 

@@ -11,7 +11,7 @@ import pytest
 from reconciler.core.model import RunRow
 from reconciler.core.report import PassOutcome
 from reconciler.postgres.journal.undo import PostgresUndo
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.integration.postgres.journal.test_undo import (
     STALE,

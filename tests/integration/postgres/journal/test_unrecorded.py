@@ -12,7 +12,7 @@ from reconciler.core.report import PassReport
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.unrecorded import NoHistory
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
-from reconciler.postgres.schema import TableMapping
+from reconciler.postgres.table.names import TableMapping
 from tests.conftest import Database
 
 MAPPING = TableMapping()

@@ -20,7 +20,8 @@ from alembic.util import CommandError
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
-from reconciler.postgres.schema import OWN, OWN_SCHEMA, RowFilter, TableMapping, TableNames
+from reconciler.postgres.schema import OWN, OWN_SCHEMA
+from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from tests.conftest import Database, with_user
 from tests.support.polling import deadline, eventually
 from tests.support.tables.scripts import run_script

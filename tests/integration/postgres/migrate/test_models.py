@@ -24,7 +24,8 @@ from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import REVISION, TableMapping, TableNames
+from reconciler.postgres.schema import REVISION
+from reconciler.postgres.table.names import TableMapping, TableNames
 from tests.conftest import Database
 from tests.integration.postgres.migrate.test_migrations import COLUMNS, INDEX
 from tests.support.factories import outcome

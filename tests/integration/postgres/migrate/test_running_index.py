@@ -16,8 +16,8 @@ from reconciler.models import WorkflowExecutionMixin
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
-from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from reconciler.postgres.table.relation import find_relation
 from tests.conftest import Database
 from tests.support.tables.scripts import run_script

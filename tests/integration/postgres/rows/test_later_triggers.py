@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_rejections import rows_of, trigger
 from tests.integration.postgres.rows.test_what_rows_say import undo, write

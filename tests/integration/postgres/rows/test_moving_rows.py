@@ -21,7 +21,7 @@ from reconciler.core.undo import Restored, UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from reconciler.settings.table import TableSettings
 from reconciler.worker.types import OwnRow
 from reconciler.worker.writer import RowWriter

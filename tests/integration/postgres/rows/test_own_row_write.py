@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.rows.write import SLACK, counted_own_row_write, own_row_write
-from reconciler.postgres.schema import RowFilter, TableNames
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import RowFilter, TableNames
 from tests.conftest import Database
 from tests.support.polling import eventually
 

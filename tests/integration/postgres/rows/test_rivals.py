@@ -16,8 +16,8 @@ from reconciler.core.window import Window
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.postgres.rows.rivals import arrays, is_indexed, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import RowFilter, TableNames
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import RowFilter, TableNames
 from tests.conftest import Database
 from tests.support.factories import start
 

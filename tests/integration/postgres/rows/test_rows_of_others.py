@@ -18,8 +18,8 @@ from reconciler.core.window import WindowCount
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.rows.write import own_row_write
-from reconciler.postgres.schema import RowFilter, TableNames
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import RowFilter, TableNames
 from reconciler.worker import status_activity
 from tests.conftest import Database
 from tests.support.factories import outcome

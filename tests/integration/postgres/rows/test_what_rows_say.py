@@ -16,7 +16,7 @@ from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_rejections import BAD, begun, rows_of, trigger
 from tests.support.factories import CLOSE_TIME, NOW, outcome

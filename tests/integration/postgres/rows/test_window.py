@@ -13,8 +13,8 @@ from reconciler.core.model import RowId
 from reconciler.core.window import EVERY, Window, WindowCount
 from reconciler.postgres.rows import store as module
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping
 from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.names import TableMapping
 from tests.conftest import Database
 from tests.support.tables.windows import (
     DAY,

@@ -12,7 +12,7 @@ from reconciler.core.progress import Progress, Span
 from reconciler.core.window import Window, WindowCount
 from reconciler.postgres.journal.checkpoint import from_json, to_json
 from reconciler.postgres.rows import store as module
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.support.tables.windows import (
     DAY,

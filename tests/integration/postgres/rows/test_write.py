@@ -14,7 +14,7 @@ from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassReport
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.support.factories import CLOSE_TIME, NOW, outcome
 from tests.support.polling import deadline

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_write import begin_pass, failed
 from tests.support.polling import eventually

@@ -14,8 +14,8 @@ from reconciler.core.verdict import StatusValues
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
 from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from tests.conftest import Database
 from tests.support.factories import closed, policy
 from tests.support.passes.bench import reconcile, scripted

@@ -17,7 +17,7 @@ from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.schema_check import check_own_schema
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.schema import TableNames
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database, with_user
 from tests.support.factories import CLOSE_TIME, outcome
 

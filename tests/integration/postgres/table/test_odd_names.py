@@ -21,8 +21,8 @@ from reconciler.postgres.rows.lookup import find_rows, old_values
 from reconciler.postgres.rows.rivals import arrays, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.rows.write import counted_own_row_write
-from reconciler.postgres.schema import TableNames
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.support.factories import outcome
 

@@ -14,7 +14,7 @@ from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.schema import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from tests.conftest import Database, with_user
 
 JOBS = TableNames(table="jobs")
