@@ -1,5 +1,6 @@
-"""The command line. Parses, calls `app`, prints, and says with its exit code how it went.
+"""The command line: parses arguments, calls `app`, prints, and exits with the right code.
 
 0 done; 3 done, but some rows could not be judged; 4 Temporal or the database could not be used;
-2 wrong usage or configuration; 1 a bug. Every refusal is one line on stderr.
+2 wrong usage or configuration; 1 a bug. Every error is one line on stderr. How a result looks is
+in `console`; nothing here talks to a server.
 """

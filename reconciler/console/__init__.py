@@ -1,1 +1,4 @@
-"""What the commands print for people: a few short tables, coloured on a terminal."""
+"""What the commands print for people: a few short tables, coloured on a terminal.
+
+Formats what it is given. It asks no server and decides no exit code: that is `cli`.
+"""

@@ -1,1 +1,4 @@
-"""The pure core: data and decisions. No I/O, no clock, no logging."""
+"""The pure core: data, decisions, and the ports that a pass needs.
+
+No I/O, no clock, no logging, and no import from any other package of the project.
+"""

@@ -1,1 +1,4 @@
-"""`reconciler doctor`: what a pass needs, checked before it is needed. Writes nothing."""
+"""`reconciler doctor`: checks everything a pass needs before it is needed. Writes nothing.
+
+Checks that every start makes stay with what they check; `doctor` reports them, too.
+"""

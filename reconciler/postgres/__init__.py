@@ -1,1 +1,4 @@
-"""The PostgreSQL side: the application's table, our journal, the statements."""
+"""The PostgreSQL side: every statement of the product is in here, one package for each subject.
+
+No rule about a row: those are in `core`. No call to Temporal.
+"""

@@ -1,1 +1,4 @@
-"""What an operator can set, and how it is read."""
+"""What an operator can set, how it is read, and how it is shown.
+
+Plain values come out of it; below `app` nothing knows a setting.
+"""

@@ -1,1 +1,4 @@
-"""The HTTP side of `reconciler run`: health and metrics, read-only."""
+"""The HTTP side of `reconciler run`: probes and metrics, read-only.
+
+Serves what it is given: what healthy means is decided in `daemon`.
+"""
