@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
-from reconciler.core.options import PassOptions
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass

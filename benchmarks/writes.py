@@ -19,6 +19,7 @@ from benchmarks.stage import fill, leave_out_the_benchmark, set_running
 from benchmarks.statements import Statement, watched
 from benchmarks.workflows import Run
 from reconciler.core.model import Outcome, RunRow
+from reconciler.core.request import PassRequest
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
@@ -92,7 +93,7 @@ async def _measure(
             table = await map_table(engine, TableMapping(), writing=True)
             names = table.mapping.names.full_name
             history = PassHistory(engine, names, "default", StatusValues())
-            report = PassReport(str(uuid4()), "once", dry_run=False, started_at=_END)
+            report = PassReport(str(uuid4()), PassRequest("once"), started_at=_END)
             await history.on_start(report)
             store = PostgresStore(engine, table, journalled=journalled)
             outcomes = await _read(store)

@@ -16,7 +16,8 @@ from reconciler.app.backfill import MODE, Desk, Outlook, Request, alone
 from reconciler.app.lease import this_process
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.window import WindowCount
+from reconciler.core.request import PassRequest
+from reconciler.core.window import AgeSpread
 from reconciler.host.cancellation import in_thread
 from reconciler.passes.lifecycle import Bystander, reported
 from reconciler.passes.log import PassLog
@@ -38,7 +39,7 @@ async def run_plan(
     Raises `ConfigurationError` if it is not a plan of this table, whole and unchanged. What else
     may end it is in the report, as of `run_backfill`.
     """
-    report = request.new_report(settings, {"plan": None}, host_time())
+    report = request.new_report({"plan": None}, host_time())
     with reported(report):
         async with using_engine(settings.dsn()) as engine:
             command = _Command(settings, request, desk, engine, force)
@@ -64,8 +65,9 @@ class _Command:
         await books.check(looping=True)  # for the lease
         namespace, asked = plan.header.namespace, {"plan": plan.header.plan_id}
         history = books.history(table.scope, namespace, settings.status_values())
-        begun = None if request.restart else await history.unfinished(MODE, asked, table)
-        new = request.new_report(settings, asked, await DatabaseClock(self.engine).read())
+        same = PassRequest(MODE, asked=asked)
+        begun = None if request.restart else await history.unfinished(same, table.read_id)
+        new = request.new_report(asked, await DatabaseClock(self.engine).read())
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
         report.become(begun or new)
         outlook = _outlook(plan, request, begun)
@@ -80,7 +82,8 @@ class _Command:
                 await apply_plan(
                     books.store(table),
                     plan,
-                    [history, redactor, Bystander(watching)],
+                    history,
+                    [redactor, Bystander(watching)],
                     " or ".join(settings.statuses.running),
                     request.options(settings),
                     PassLog(each_row=not books.journals),
@@ -105,11 +108,11 @@ class _Command:
 
 
 def _outlook(plan: Plan, request: Request, begun: PassReport | None) -> Outlook:
-    done = begun.scanned if begun else 0
+    done = begun.tally.scanned if begun else 0
     rows = max(plan.finishes - done, 0)
     return Outlook(
         table=plan.header.table,
-        ahead=WindowCount(rows),
+        ahead=AgeSpread(rows),
         rows=min(rows, request.limit or rows),
         apply=True,
         begun=begun,

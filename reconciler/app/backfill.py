@@ -22,17 +22,16 @@ from typing import Any, Protocol
 from reconciler.app.exclusive import exclusive
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.options import PassOptions
-from reconciler.core.ports import Lease, Observer
+from reconciler.core.ports import History, Lease, Observer
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.window import EVERY, Moment, Window, WindowCount
-from reconciler.host.cancellation import through
+from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.window import EVERY, AgeSpread, Moment, Window
+from reconciler.host.cancellation import run_to_completion
 from reconciler.passes.lifecycle import Bystander, reported
 from reconciler.plan.format import PlanHeader
 from reconciler.plan.write import PlanWriter
 from reconciler.postgres.connection.clock import host_time
-from reconciler.postgres.journal.bookkeeping import History
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
 
@@ -79,8 +78,6 @@ class Request:
     def options(self, settings: Settings) -> PassOptions:
         """The options of its pass."""
         return PassOptions(
-            mode=MODE,
-            dry_run=not self.apply,
             batch_size=settings.batch_size,
             concurrency=settings.concurrency,
             full_sweep_interval=settings.full_sweep_interval,
@@ -89,11 +86,9 @@ class Request:
             pauses=True,
         )
 
-    def new_report(self, settings: Settings, asked: Mapping[str, Any], now: datetime) -> PassReport:
+    def new_report(self, asked: Mapping[str, Any], now: datetime) -> PassReport:
         """The report of a pass that begins now."""
-        report = self.options(settings).new_report(now)
-        report.asked = asked
-        return report
+        return PassReport.begin(PassRequest(MODE, not self.apply, asked), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +97,7 @@ class Outlook:
 
     table: str
     #: What is still to be looked at, and how much of it this command will look at.
-    ahead: WindowCount
+    ahead: AgeSpread
     rows: int
     apply: bool
     window: Window = EVERY
@@ -132,7 +127,7 @@ async def run_backfill(settings: Settings, request: Request, desk: Desk) -> Pass
     Raises `ConfigurationError`. A server that cannot be used, a request to stop and a lost lease
     are in the report, also where they come before the pass has begun.
     """
-    report = request.new_report(settings, request.asked(settings), host_time())
+    report = request.new_report(request.asked(settings), host_time())
     run = _apply if request.apply else _dry_run
     with reported(report):
         return report if await run(settings, request, desk, report) else None
@@ -160,14 +155,15 @@ async def _apply(settings: Settings, request: Request, desk: Desk, report: PassR
         asked, options = request.asked(settings), request.options(settings)
         now = await app.clock.read()
         window = request.window(now)
-        goes_on = not request.restart
-        begun = await app.history.unfinished(MODE, asked, app.table) if goes_on else None
+        resumes = not request.restart
+        same = PassRequest(MODE, asked=asked)
+        begun = await app.history.unfinished(same, app.table.read_id) if resumes else None
         outlook, progress = await _look_ahead(app, request, window, begun)
         if begun is not None:
             report.become(begun)
         if not desk.agrees(outlook):
             return False
-        new = request.new_report(settings, {**asked, **_bounds(window)}, now)
+        new = request.new_report({**asked, **_bounds(window)}, now)
         new.progress = None if begun else progress
         with desk.watch(outlook) as watching:
             lease = app.lease(MODE)
@@ -198,12 +194,13 @@ async def alone(
 ) -> AsyncIterator[None]:
     """Make `report` that of the pass to resume, or `new`; keep other processes off it meanwhile."""
     # The bounds of the window are not compared: an age makes others of them in each run.
-    asked = {name: value for name, value in (new.asked or {}).items() if name not in _BOUNDS}
+    given = (new.request.asked or {}).items()
+    same = PassRequest(MODE, asked={name: value for name, value in given if name not in _BOUNDS})
     async with exclusive(lease, "a backfill or an undo", report):
         if request.restart:
-            await history.give_up(MODE, asked)
+            await history.give_up(same)
         # Uninterrupted: from here on the pass counts as running, and its end has to be recorded.
-        begun = await through(history.resume(MODE, asked, table))
+        begun = await run_to_completion(history.resume(same, table.read_id))
         report.become(new if begun is None else begun)
         yield
 
@@ -237,8 +234,8 @@ async def _look_ahead(
         until = await store.last_running()
         progress = Progress(None if until is None else Span(None, until))
     rest = progress.rest
-    ahead = WindowCount() if rest is None else await store.count_running(rest)
-    again = sum(span.rows for span in progress.again)
+    ahead = AgeSpread() if rest is None else await store.count_running(rest)
+    again = sum(span.to_recheck for span in progress.to_recheck)
     outlook = Outlook(
         table=app.table.scope,
         ahead=ahead,
@@ -261,6 +258,6 @@ def _bounds(window: Window) -> Mapping[str, Any]:
 
 def _window(request: Request, begun: PassReport) -> Window:
     """The window as it was when the pass began: an age must not move it from piece to piece."""
-    bounds = [(begun.asked or {}).get(name) for name in _BOUNDS]
+    bounds = [(begun.request.asked or {}).get(name) for name in _BOUNDS]
     since, until = (bound and datetime.fromisoformat(bound) for bound in bounds)
     return Window(since, until, request.workflow_type)

@@ -13,7 +13,7 @@ from reconciler.app.lease import CLAIM_AGAIN, LEASE_TIME, Keeper
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Lease
 from reconciler.core.report import Report
-from reconciler.host.cancellation import ended, heard
+from reconciler.host.cancellation import acknowledge_cancel, wait_until_done
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.journal.lease import SPARE
 
@@ -52,7 +52,7 @@ async def exclusive(
         except asyncio.CancelledError:
             if not loss.happened:
                 raise
-            heard()
+            acknowledge_cancel()
             raise Unusable(LOST) from None
         finally:
             keeping.cancel()
@@ -60,7 +60,7 @@ async def exclusive(
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
     finally:
-        await ended(asyncio.ensure_future(keeper.release()))
+        await wait_until_done(asyncio.ensure_future(keeper.release()))
 
 
 class _Loss:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.app.exclusive import exclusive
 from reconciler.app.lease import this_process
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.lifecycle import reported
 from reconciler.passes.undo import run_undo
@@ -52,9 +53,9 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
     requests to stop.
     """
     _check_journal(settings)
-    report = UndoReport(str(uuid4()), MODE, dry_run, started_at=host_time())
+    request = PassRequest(MODE, dry_run, {MODE: str(pass_id)})
+    report = UndoReport.begin(request, host_time())
     report.undone = str(pass_id)
-    report.asked = {MODE: report.undone}
     with reported(report):
         async with using_engine(settings.dsn()) as engine:
             await _undo(engine, settings, report)
@@ -62,22 +63,26 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
 
 
 async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> None:
-    if report.dry_run:
+    if report.request.dry_run:
         await check_readable(engine)
     else:
         await check_own_schema(engine, looping=True)  # for the lease
     report.started_at = await DatabaseClock(engine).read()
     undone = await find_pass(JournalReader(engine), UUID(report.undone), settings)
     mapping = settings.table_mapping()
-    table = await map_table(engine, mapping, writing=not report.dry_run, also=mapping.names.written)
+    table = await map_table(
+        engine, mapping, writing=not report.request.dry_run, also=mapping.names.written
+    )
     _check_table(undone, table, settings)
     report.expected = sum((undone.report or {}).get("written", {}).values())
     # Nobody is at a backfill while we have its lease.
-    report.unended = undone.finished_at is None and (report.dry_run or undone.mode != BACKFILL)
+    report.unended = undone.finished_at is None and (
+        report.request.dry_run or undone.mode != BACKFILL
+    )
     scope, namespace = undone.table or table.scope, undone.namespace or ""
     history = PassHistory(engine, scope, namespace, settings.status_values())
     journal = PostgresUndo(engine, table)
-    if report.dry_run:
+    if report.request.dry_run:
         await run_undo(journal, history, report, settings.batch_size)
         return
     # The lease of a backfill: it would finish again what is put back beside it.

@@ -14,18 +14,18 @@ from temporalio.runtime import Runtime
 
 from reconciler.app.lease import this_process
 from reconciler.core.model import Closed, Observation, OldValues, RowId, Verdict
-from reconciler.core.options import PassOptions
-from reconciler.core.ports import Lease, Observer, Store
+from reconciler.core.ports import History, Lease, Observer, Store
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import Policy
 from reconciler.core.window import EVERY, Window
 from reconciler.passes.judging import judged
-from reconciler.passes.lifecycle import reading_clock
+from reconciler.passes.lifecycle import read_clock
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections, using_engine
-from reconciler.postgres.journal.bookkeeping import Bookkeeping, History, bookkeeping
+from reconciler.postgres.journal.bookkeeping import Bookkeeping, bookkeeping
 from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
@@ -54,7 +54,7 @@ class Explanation:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """Both connections, open and checked."""
 
@@ -66,13 +66,13 @@ class App:
     history: History
     table: MappedTable
     clock: DatabaseClock
-    _books: Bookkeeping
-    _pruning: Sequence[Observer]
-    _engine: AsyncEngine
-    _probe: NamespacesProbe
-    _redactor: Redactor
-    _decoding: Decoding | None = None
-    _pass_log: PassLog = field(default_factory=PassLog)
+    books: Bookkeeping
+    pruning: Sequence[Observer]
+    engine: AsyncEngine
+    probe: NamespacesProbe
+    redactor: Redactor
+    decoding: Decoding | None
+    pass_log: PassLog = field(default_factory=PassLog)
 
     async def run_pass(
         self,
@@ -87,11 +87,12 @@ class App:
 
         `remap`: read the table's definition again, which may have changed since the app was opened.
         """
-        options = self.settings.pass_options(mode, dry_run=dry_run)
-        report = report or options.new_report(self.clock.now())
-        remapped = RemappedStore(self._engine, self.table.mapping, self._books.store)
+        report = report or PassReport.begin(PassRequest(mode, dry_run), self.clock.now())
+        remapped = RemappedStore(self.engine, self.table.mapping, self.books.store)
         store = remapped if remap else self.store()
-        return await self._run(store, options, self._pass_log, observers, report)
+        return await self._run(
+            store, self.settings.pass_options(), self.pass_log, observers, report
+        )
 
     async def run_backfill(
         self,
@@ -100,7 +101,7 @@ class App:
         report: PassReport,
         observers: Sequence[Observer] = (),
     ) -> PassReport:
-        """A pass over a window of the running rows; goes on with `report` if that has begun."""
+        """A pass over a window of the running rows; resumes `report` if that has begun."""
         # A line for each of a million rows helps nobody if the journal has them.
         pass_log = PassLog(each_row=not self.journals)
         return await self._run(self.store(window), options, pass_log, observers, report)
@@ -113,23 +114,30 @@ class App:
         others: Sequence[Observer],
         report: PassReport,
     ) -> PassReport:
-        # A resumed pass is on record already.
-        recorded = [self.history, *others] if report.resumed else others
-        now = await reading_clock(report, recorded, self.clock.read)
+        now = await read_clock(report, self.history, others, self.clock.read)
         if now is None:
             return report
-        ours = [*self._pruning, *filter(None, [self._decoding]), self._redactor]
-        what = self.policy, options, now, pass_log, report
-        return await run_pass(store, self._probe, [self.history, *others, *ours], *what)
+        ours = [*self.pruning, *filter(None, [self.decoding]), self.redactor]
+        return await run_pass(
+            store,
+            self.probe,
+            self.history,
+            [*others, *ours],
+            self.policy,
+            options,
+            now,
+            report,
+            pass_log,
+        )
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""
-        return self._books.store(self.table, window)
+        return self.books.store(self.table, window)
 
     def lease(self, of: str = "") -> Lease:
         """This process's side of the lease on table and namespace; `of` another kind of pass."""
         namespace = self.scope_namespace
-        return self._books.lease(self.table.scope, namespace, this_process(), of)
+        return self.books.lease(self.table.scope, namespace, this_process(), of)
 
     @property
     def scope_namespace(self) -> str:
@@ -139,11 +147,11 @@ class App:
     @property
     def journals(self) -> bool:
         """Whether what passes change is journalled."""
-        return self._books.journals
+        return self.books.journals
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
         """What the rows with these ids say by now, for people to read."""
-        found = await old_values(self._engine, self.table, ids)
+        found = await old_values(self.engine, self.table, ids)
         return {
             id_: replace(old, error_message=await self._hidden(old.error_message))
             for id_, old in found.items()
@@ -152,7 +160,7 @@ class App:
     @property
     def retention(self) -> timedelta:
         """The namespace's retention, as far as known."""
-        return (self._probe.namespace or self.namespace).retention
+        return (self.probe.namespace or self.namespace).retention
 
     async def check_temporal(self) -> Namespace:
         """Ask Temporal for the namespace, without waiting for the rate limit behind a busy pass.
@@ -164,17 +172,17 @@ class App:
     @property
     def undecoded(self) -> int | None:
         """Failures that could not be decoded so far; None if none is to be."""
-        return self._decoding.undecoded if self._decoding else None
+        return self.decoding.undecoded if self.decoding else None
 
     async def forget_connections(self) -> None:
         """Start anew with the database: what is pooled may be dead, or lead to a replica."""
-        await forget_connections(self._engine)
+        await forget_connections(self.engine)
 
     async def explain(self, workflow_id: str) -> list[Explanation]:
         """Every row of this workflow id, whatever its status. Writes nothing."""
         now = await self.clock.read()
-        rows = await find_rows(self._engine, self.table, workflow_id)
-        observed = [(each.row, await self._probe.observe(each.row)) for each in rows]
+        rows = await find_rows(self.engine, self.table, workflow_id)
+        observed = [(each.row, await self.probe.observe(each.row)) for each in rows]
         verdicts = await judged(self.store(), observed, self.policy, now)
         return [
             Explanation(
@@ -192,11 +200,11 @@ class App:
         return observation
 
     async def _hidden(self, message: str | None) -> str | None:
-        return message and await self._redactor.hide(message)
+        return message and await self.redactor.hide(message)
 
     async def observe_id(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of a workflow id, with no row to match."""
-        return self._as_written(await self._probe.observe_current(workflow_id))
+        return self._as_written(await self.probe.observe_current(workflow_id))
 
 
 @asynccontextmanager
@@ -246,8 +254,21 @@ async def open_app(
             decoding=decoding,
             redactor=redactor,
         )
-        kept = history, table, DatabaseClock(engine), books, pruning
-        yield App(settings, namespace, policy, rpc, *kept, engine, probe, redactor, decoding)
+        yield App(
+            settings=settings,
+            namespace=namespace,
+            policy=policy,
+            rpc=rpc,
+            history=history,
+            table=table,
+            clock=DatabaseClock(engine),
+            books=books,
+            pruning=pruning,
+            engine=engine,
+            probe=probe,
+            redactor=redactor,
+            decoding=decoding,
+        )
 
 
 def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:

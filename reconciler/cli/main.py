@@ -165,9 +165,11 @@ def once(
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.app.wiring import open_app
+    from reconciler.core.report import PassReport
+    from reconciler.core.request import PassRequest
     from reconciler.passes.lifecycle import reported
 
-    report = settings.pass_options("once", dry_run=dry_run).new_report(datetime.now(UTC))
+    report = PassReport.begin(PassRequest("once", dry_run), datetime.now(UTC))
     with reported(report):
         async with open_app(settings, writing=not dry_run) as app:
             await app.run_pass("once", dry_run=dry_run, report=report)

@@ -153,7 +153,7 @@ def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> 
         shown(
             (report.outcome.value, COLOURS[report.outcome]),
             f": {changes} of pass {report.undone} in {report.duration_seconds:.2f} s",
-            ", nothing was written" if report.dry_run else f", pass {report.pass_id}",
+            ", nothing was written" if report.request.dry_run else f", pass {report.pass_id}",
         ),
         soft_wrap=True,
     )
@@ -162,7 +162,7 @@ def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> 
 
 
 def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
-    group = "would put back" if report.dry_run else "put back"
+    group = "would put back" if report.request.dry_run else "put back"
     for status, count in sorted(report.written.items()) or [("", 0)]:
         yield group, status, count, ""
         group = ""
@@ -176,7 +176,7 @@ def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
 def _next(report: UndoReport, running: Sequence[str]) -> Iterator[str]:
     if any(report.written[status] for status in running):
         yield "a pass of `once` or `run` would finish these rows again"
-    if report.written and not report.dry_run:
+    if report.written and not report.request.dry_run:
         yield f"to take it back: reconciler undo {report.pass_id}"
 
 

@@ -25,7 +25,8 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     if begun is not None:
         yield (
             f"going on with pass {begun.pass_id}, begun {_time(begun.started_at)}: "
-            f"{begun.scanned:,} rows scanned, {begun.changed:,} written; --restart begins anew"
+            f"{begun.tally.scanned:,} rows scanned, {begun.changed:,} written; "
+            "--restart begins again"
         )
     if outlook.planned_at is not None:
         yield (
@@ -81,7 +82,7 @@ def print_what_next(
     # Neither may be said again: the one would begin anew, the other contradicts --apply.
     again = [word for word in command if word not in ("--restart", "--dry-run")]
     given = shlex.join(["reconciler", *again])
-    if report.dry_run:
+    if report.request.dry_run:
         steps = _after_dry_run(report, given, output)
     else:
         steps = _next(report, given, journal=journal)

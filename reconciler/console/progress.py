@@ -12,9 +12,8 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from reconciler.core.model import Verdict
-from reconciler.core.ports import Observer
-from reconciler.core.report import PassReport
+from reconciler.core.model import LeaveReason, Verdict
+from reconciler.core.ports import Observer, PassView
 
 #: Seconds between two lines where there is no terminal.
 LINE_EVERY = 10.0
@@ -36,16 +35,14 @@ class Pace:
     def __post_init__(self) -> None:
         self._started = self.clock()
 
-    def begin(self, report: PassReport) -> None:
+    def begin(self, report: PassView) -> None:
         """What an earlier process has done is not this one's pace."""
-        self._scanned_before = report.scanned
+        self._scanned_before = report.tally.scanned
 
-    def note(self, report: PassReport) -> None:
+    def note(self, report: PassView) -> None:
         """Take in what the report says by now; rows of the second look come on top."""
-        done = report.scanned - (self._scanned_before or 0)
-        progress = report.progress
-        if progress is not None and progress.rest is None and progress.again:
-            ahead = sum(span.rows for span in progress.again)
+        done = report.tally.scanned - (self._scanned_before or 0)
+        if ahead := report.to_recheck:
             if self._again is None:
                 self._again, self.rows = ahead, done + ahead
             done += self._again - ahead
@@ -71,11 +68,11 @@ class Bar(Observer):
         self._bar, self._pace, self._dry_run = bar, pace, dry_run
         self._task: TaskID = bar.add_task("", total=pace.rows, told="")
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         """Begin."""
         self._pace.begin(report)
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
         """Move on."""
         self._pace.note(report)
         self._bar.update(
@@ -93,25 +90,25 @@ class Lines(Observer):
         self._pace = pace
         self._told_at = pace.clock()
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         """Begin."""
         self._pace.begin(report)
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
         """Say how far it is, if that was some time ago."""
         self._pace.note(report)
         now = self._pace.clock()
         if now - self._told_at < LINE_EVERY:
             return
         self._told_at = now
-        left = self._pace.time_left
+        left, tally = self._pace.time_left, report.tally
         log.info(
             "progress",
             rows=f"{self._pace.done}/{self._pace.rows}",
             rows_per_second=round(self._pace.per_second, 1),
-            written=report.changed,
-            left=report.left.total() - report.unknown,
-            unknown=report.unknown,
+            written=tally.written.total(),
+            left=tally.left.total() - tally.left[LeaveReason.UNKNOWN],
+            unknown=tally.left[LeaveReason.UNKNOWN],
             time_left=None if left is None else str(left),
         )
 
@@ -134,10 +131,11 @@ def watching(console: Console, rows: int, *, dry_run: bool) -> Iterator[Observer
         yield Bar(bar, pace, dry_run=dry_run)
 
 
-def _told(report: PassReport, pace: Pace, *, dry_run: bool) -> str:
+def _told(report: PassView, pace: Pace, *, dry_run: bool) -> str:
+    tally = report.tally
     written = "to write" if dry_run else "written"
-    left = report.left.total() - report.unknown
+    unknown = tally.left[LeaveReason.UNKNOWN]
     return (
-        f"{pace.per_second:,.0f}/s  {report.changed:,} {written}  {left:,} left  "
-        f"{report.unknown:,} unknown"
+        f"{pace.per_second:,.0f}/s  {tally.written.total():,} {written}  "
+        f"{tally.left.total() - unknown:,} left  {unknown:,} unknown"
     )

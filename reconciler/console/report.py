@@ -10,7 +10,8 @@ from rich.table import Table
 from reconciler.console.screen import shown
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
-from reconciler.core.window import Spread
+from reconciler.core.tally import Tally
+from reconciler.core.window import AgeSpread
 
 #: Each reason in words.
 WHY_LEFT = {
@@ -44,30 +45,31 @@ def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -
 def print_report(report: PassReport, console: Console) -> None:
     """The counts of a pass, reasons included."""
     print_counts(_lines(report), console)
-    rows = f"{report.scanned} row{'' if report.scanned == 1 else 's'}"
+    scanned = report.tally.scanned
+    rows = f"{scanned} row{'' if scanned == 1 else 's'}"
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
     console.print(
         shown(
             (report.outcome.value, COLOURS[report.outcome]),
             f": {rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}",
-            (f", pass {report.pass_id}" if not report.dry_run else ", nothing was written"),
+            (f", pass {report.pass_id}" if not report.request.dry_run else ", nothing was written"),
         ),
         soft_wrap=True,
     )
 
 
-def _failed_as_missing(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
+def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
     """Which rows Temporal did not know, apart from those that are told as left."""
     group = "missing"
-    for reason, spread in report.missing.items():
-        failed = spread.rows - report.left[reason]
+    for reason, spread in tally.missing.items():
+        failed = spread.rows - tally.left[reason]
         if failed > 0:
             yield group, reason.value.replace("_", " "), failed, f"created {_between(spread)}"
             group = ""
 
 
-def _between(spread: Spread) -> str:
+def _between(spread: AgeSpread) -> str:
     # Rows without a creation time are unknown, never missing.
     times = [time for time in (spread.oldest, spread.newest) if time is not None]
     days = [f"{time:%Y-%m-%d}" for time in times]
@@ -76,25 +78,26 @@ def _between(spread: Spread) -> str:
 
 
 def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
-    group = "would write" if report.dry_run else "written"
-    for status, count in sorted(report.written.items()) or [("", 0)]:
+    group = "would write" if report.request.dry_run else "written"
+    tally = report.tally
+    for status, count in sorted(tally.written.items()) or [("", 0)]:
         yield group, status, count, ""
         group = ""
-    yield from _failed_as_missing(report)
+    yield from _failed_as_missing(tally)
     group = "left"
     for reason in LeaveReason:
-        if reason is not LeaveReason.UNKNOWN and report.left[reason]:
-            spread = report.missing.get(reason)
+        if reason is not LeaveReason.UNKNOWN and tally.left[reason]:
+            spread = tally.missing.get(reason)
             created = f", created {_between(spread)}" if spread and spread.rows else ""
             why = WHY_LEFT[reason] + created
-            if reason is LeaveReason.OPEN and report.screened:
-                why += f", {report.screened} of them as visibility shows them"
-            yield group, reason.value.replace("_", " "), report.left[reason], why
+            if reason is LeaveReason.OPEN and tally.screened:
+                why += f", {tally.screened} of them as visibility shows them"
+            yield group, reason.value.replace("_", " "), tally.left[reason], why
             group = ""
     if report.unknown:
         yield "unknown", "", report.unknown, WHY_LEFT[LeaveReason.UNKNOWN]
-    if report.lost_races:
-        yield "lost races", "", report.lost_races, "finished, or being written, by someone else"
+    if tally.lost_races:
+        yield "lost races", "", tally.lost_races, "finished, or being written, by someone else"
     if report.held_back:
         why = "most rows are missing in Temporal: is this the right namespace?"
         yield "held back", "", report.held_back, why

@@ -62,6 +62,8 @@ class Open:
     """The chain is not over: running, paused, or in a state this version does not know."""
 
     status: str = "RUNNING"
+    #: Visibility shows it as open, and it was not described.
+    screened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,8 @@ class Leave:
     row: RunRow
     reason: LeaveReason
     detail: str | None = None
+    #: Because of visibility alone.
+    screened: bool = False
 
 
 Verdict: TypeAlias = Finish | Leave

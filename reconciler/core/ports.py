@@ -1,15 +1,15 @@
 """What the pass needs from the outside, in the vocabulary of the core.
 
-Ports are this small so that a fake stays below 80 lines. `postgres` implements `Store`, `Lease`
-and `Observer`, `metrics` implements `Observer`, `temporal` implements `Probe`.
+Ports are this small so that a fake stays below 80 lines. `postgres` implements `Store`, `History`
+and `Lease`, `temporal` implements `Probe`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import (
@@ -22,7 +22,11 @@ from reconciler.core.model import (
     Unknown,
     Verdict,
 )
-from reconciler.core.report import PassReport
+from reconciler.core.report import PassOutcome, PassReport, Report
+from reconciler.core.request import PassRequest
+from reconciler.core.sweep import Swept
+from reconciler.core.tally import Tally
+from reconciler.core.verdict import StatusValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +124,107 @@ class Probe(Protocol):
         ...
 
 
-class Observer:
-    """Whoever wants to know about passes: history, metrics. What it does not override is silence.
+class History(Protocol):
+    """The passes over one table and namespace: recorded, so that others see and resume them.
 
-    No protocol, because most observers listen to some of this only.
+    A dry run is not recorded. Every method raises `Unusable`.
     """
 
-    async def on_start(self, report: PassReport) -> None:
+    async def begin(self, report: Report) -> Swept | None:
+        """Record that a pass begins; how far the last complete one has swept, if it is known."""
+        ...
+
+    async def checkpoint(self, report: PassReport) -> None:
+        """Record how far a pass has come that can be resumed."""
+        ...
+
+    async def written(self, pass_id: str) -> Mapping[str, int] | None:
+        """The rows a pass has written, by status; None if there is no journal to tell."""
+        ...
+
+    async def end(self, report: Report) -> None:
+        """Record that a pass has ended, whatever its outcome."""
+        ...
+
+    async def heartbeat(self) -> Heartbeat | None:
+        """The last good pass over every row; None if there was none yet."""
+        ...
+
+    async def unfinished(
+        self, request: PassRequest, read_id: Callable[[Any], RowId]
+    ) -> PassReport | None:
+        """The last pass of this request that has not come to its end, as it stands.
+
+        `read_id` makes a key of the table of what was recorded as JSON.
+        """
+        ...
+
+    async def resume(
+        self, request: PassRequest, read_id: Callable[[Any], RowId]
+    ) -> PassReport | None:
+        """Resume that pass: the process that had it before can no longer record anything."""
+        ...
+
+    async def give_up(self, request: PassRequest) -> None:
+        """Keep passes of this request from being resumed."""
+        ...
+
+
+class ReportView(Protocol):
+    """What observers see of any report: all of it, and nothing that they could change."""
+
+    @property
+    def pass_id(self) -> str: ...  # noqa: D102
+    @property
+    def request(self) -> PassRequest: ...  # noqa: D102
+    @property
+    def started_at(self) -> datetime: ...  # noqa: D102
+    @property
+    def duration_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def error(self) -> str | None: ...  # noqa: D102
+    @property
+    def outcome(self) -> PassOutcome: ...  # noqa: D102
+    @property
+    def more_left(self) -> bool: ...  # noqa: D102
+    def as_json(self, statuses: StatusValues) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class PassView(ReportView, Protocol):
+    """The same of a pass over rows. Its tally is a copy."""
+
+    @property
+    def tally(self) -> Tally: ...  # noqa: D102
+    @property
+    def to_recheck(self) -> int: ...  # noqa: D102
+    @property
+    def held_back(self) -> int: ...  # noqa: D102
+    @property
+    def rpcs(self) -> Mapping[str, int]: ...  # noqa: D102
+    @property
+    def disagreements(self) -> Mapping[str, int]: ...  # noqa: D102
+
+
+class Observer:
+    """Gets to know of passes: metrics, a progress bar. What it does not override is ignored.
+
+    No protocol, because most observers listen to some of this only. None of them can change a
+    report, and their order makes no difference.
+    """
+
+    async def on_start(self, report: PassView) -> None:
         """A pass begins, nothing is written yet."""
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         """These outcomes have just been written; never called in a dry run."""
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
-        """A page has been settled: these verdicts, in the order of the rows; told in a dry run too.
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
+        """A page has been settled, in a dry run too: these verdicts, in the order of the rows.
 
-        `report.progress` is where another process would go on. A second look at a page comes
-        without verdicts.
+        A second look at a page comes without verdicts.
         """
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def on_pass(self, report: PassView) -> None:
         """A pass has ended, whatever its outcome."""
 
 

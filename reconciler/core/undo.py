@@ -111,6 +111,8 @@ class UndoReport(Report):
     #: It has not recorded its end: it may be running, and write more.
     unended: bool = False
     scanned: int = 0
+    #: Rows that were put back, by the status they got.
+    written: Counter[str] = field(default_factory=Counter)
     left: Counter[Kept] = field(default_factory=Counter)
 
     @property
@@ -118,6 +120,10 @@ class UndoReport(Report):
         """Rows are neither as they were before the pass nor put back, or there may be more."""
         kept = (count for reason, count in self.left.items() if reason is not Kept.AS_BEFORE)
         return self.unended or any(kept)
+
+    def correct(self, written: Mapping[str, int]) -> None:
+        """Count all that the journal says the undo has put back."""
+        self.written = Counter(written)
 
     def note_pruned(self) -> int:
         """Count the changes that the journal no longer has; how many there are."""
@@ -132,8 +138,8 @@ class UndoReport(Report):
         values = dict.fromkeys((*statuses.running, *ends), 0)
         return {
             "pass_id": self.pass_id,
-            "mode": self.mode,
-            "dry_run": self.dry_run,
+            "mode": self.request.mode,
+            "dry_run": self.request.dry_run,
             "undone": self.undone,
             "unended": self.unended,
             "started_at": self.started_at.isoformat(),

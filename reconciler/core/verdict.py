@@ -110,8 +110,8 @@ def decide(
     `rivals` must have been asked for where `needs_rivals`; `Unknown` if they could not be told.
     """
     match observation:
-        case Open(status):
-            return Leave(row, LeaveReason.OPEN, status)
+        case Open(status, screened):
+            return Leave(row, LeaveReason.OPEN, status, screened=screened)
         case Unknown(cause):
             return Leave(row, LeaveReason.UNKNOWN, cause)
         case Closed():

@@ -40,33 +40,22 @@ EVERY = Window()
 
 
 @dataclass(frozen=True, slots=True)
-class WindowCount:
-    """How many running rows are in a window, and when the oldest and the newest were created."""
-
-    rows: int = 0
-    oldest: datetime | None = None
-    newest: datetime | None = None
-
-    def plus(self, more: WindowCount) -> WindowCount:
-        """Both together."""
-        return WindowCount(
-            self.rows + more.rows,
-            min(filter(None, (self.oldest, more.oldest)), default=None),
-            max(filter(None, (self.newest, more.newest)), default=None),
-        )
-
-
-@dataclass(slots=True)
-class Spread:
+class AgeSpread:
     """How many rows, and when the oldest and the newest of them were created."""
 
     rows: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
-    def add(self, row: RunRow) -> None:
-        """Count a row."""
-        self.rows += 1
-        if row.created_at is not None:
-            self.oldest = min(self.oldest or row.created_at, row.created_at)
-            self.newest = max(self.newest or row.created_at, row.created_at)
+    @classmethod
+    def of(cls, row: RunRow) -> AgeSpread:
+        """A single row."""
+        return cls(1, row.created_at, row.created_at)
+
+    def plus(self, more: AgeSpread) -> AgeSpread:
+        """Both together."""
+        return AgeSpread(
+            self.rows + more.rows,
+            min(filter(None, (self.oldest, more.oldest)), default=None),
+            max(filter(None, (self.newest, more.newest)), default=None),
+        )

@@ -237,7 +237,7 @@ class Loop:
             log.warning(
                 "the pass took longer than the interval; the next one follows when it is due",
                 seconds=round(report.duration_seconds, 1),
-                rows=report.scanned,
+                rows=report.tally.scanned,
             )
 
     async def _back_off(self, why: str) -> None:

@@ -1,14 +1,12 @@
-"""A pass that is cancelled stops at a good place instead of where it is."""
+"""Cancelling asyncio tasks at a good place instead of wherever they are."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, TypeVarTuple
-
-from reconciler.core.report import Report
 
 #: Seconds that work has to end once it is given up.
 GIVE_UP = 5.0
@@ -17,45 +15,21 @@ _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 
 
-@contextlib.contextmanager
-def stopping(report: Report) -> Iterator[None]:
-    """Turn the first cancellation into a request to stop; let the second one through."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        if report.stopped:
-            raise
-        heard()
-        report.stop()
-
-
-def heard() -> None:
+def acknowledge_cancel() -> None:
     """A cancellation has been dealt with: the task is no longer being cancelled."""
     if task := asyncio.current_task():
         while task.uncancel():
             pass
 
 
-def stop_at_the_next_step() -> None:
+def cancel_at_next_await() -> None:
     """Put a cancellation off until the task waits for something."""
     if task := asyncio.current_task():
-        heard()
+        acknowledge_cancel()
         task.cancel()
 
 
-async def finished(report: Report, work: asyncio.Task[None]) -> None:
-    """Wait for work, even if the pass is stopped meanwhile; stopped again, give it up."""
-    try:
-        with stopping(report):
-            await asyncio.wait([work])
-        await asyncio.wait([work])
-    except asyncio.CancelledError:
-        await given_up(work)
-        raise
-    work.result()
-
-
-async def given_up(work: asyncio.Task[Any]) -> None:
+async def give_up(work: asyncio.Task[Any]) -> None:
     """Cancel work and wait for its end: what it has done by then is counted."""
     work.cancel()
     await asyncio.wait([work], timeout=GIVE_UP)
@@ -63,7 +37,7 @@ async def given_up(work: asyncio.Task[Any]) -> None:
         work.exception()  # retrieved, or asyncio would log it
 
 
-async def through(work: Coroutine[Any, Any, _T]) -> _T:
+async def run_to_completion(work: Coroutine[Any, Any, _T]) -> _T:
     """Do this even if asked to stop meanwhile; the request then takes effect at the next step.
 
     Asked a second time, it is given up.
@@ -72,9 +46,9 @@ async def through(work: Coroutine[Any, Any, _T]) -> _T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        heard()
+        acknowledge_cancel()
         result = await task
-        stop_at_the_next_step()
+        cancel_at_next_await()
         return result
 
 
@@ -91,12 +65,12 @@ async def in_thread(
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         stop.set()
-        await ended(task)
+        await wait_until_done(task)
         task.exception()  # retrieved, or asyncio would log it
         raise
 
 
-async def ended(work: asyncio.Future[Any]) -> None:
+async def wait_until_done(work: asyncio.Future[Any]) -> None:
     """Wait for the end of something that does not take long, however often asked to stop."""
     while not work.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,13 @@
-"""What frames every pass: its observers are notified of its beginning and end, however it ends."""
+"""What frames every pass: its beginning and its end are recorded, however it ends.
+
+```
+begin ──► run ──► correct by the journal ──► end in the history ──► observers
+            │ cancelled: stop ──► cancelled again: give up the write under way
+            └ Unusable, or a bug: the pass is aborted, and its report says why
+```
+
+Only this module writes `error`, `ended` and `duration_seconds` of a report.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +17,53 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any
 
 import structlog
 
 from reconciler.core.errors import ReconcilerError, Unusable
 from reconciler.core.model import Outcome, Verdict
-from reconciler.core.ports import Observer
+from reconciler.core.ports import History, Observer, PassView
 from reconciler.core.report import PassReport, Report
-from reconciler.host.cancellation import GIVE_UP, given_up, heard, stopping, through
-
-_R_contra = TypeVar("_R_contra", bound=Report, contravariant=True)
-_R = TypeVar("_R", bound=Report)
-_Work = Callable[[], Coroutine[None, None, None]]
+from reconciler.core.sweep import Swept
+from reconciler.host.cancellation import (
+    GIVE_UP,
+    acknowledge_cancel,
+    give_up,
+    run_to_completion,
+)
 
 log = structlog.get_logger(__name__)
 
 
-class Recording(Protocol[_R_contra]):
-    """Is notified of passes of one kind; see `Observer`."""
+@contextmanager
+def absorb_first_cancel(report: Report) -> Iterator[None]:
+    """Turn the first cancellation into a request to stop; let the second one through."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if report.stopped:
+            raise
+        acknowledge_cancel()
+        report.stop()
 
-    async def on_start(self, report: _R_contra) -> None:
-        """A pass begins, nothing is written yet."""
-        ...
 
-    async def on_pass(self, report: _R_contra) -> None:
-        """A pass has ended, whatever its outcome."""
-        ...
+async def finish_despite_cancel(report: Report, work: asyncio.Task[Any]) -> None:
+    """Wait for work, even if the pass is stopped meanwhile; stopped again, give it up."""
+    try:
+        with absorb_first_cancel(report):
+            await asyncio.wait([work])
+        if not work.done():  # what is done is waited for, too: there a first request would be lost
+            await asyncio.wait([work])
+    except asyncio.CancelledError:
+        await give_up(work)
+        raise
+    work.result()
 
 
 @contextmanager
 def reported(report: Report) -> Iterator[None]:
-    """Let what ends a command around its pass end up in the pass's report too.
+    """Let what ends a command around its pass end up in the pass's report, too.
 
     Such as a server that cannot be used, or a request to stop while connecting, before the pass
     has begun; one that comes after its end changes nothing.
@@ -49,33 +73,40 @@ def reported(report: Report) -> Iterator[None]:
     except Unusable as error:
         report.error = str(error)
     except asyncio.CancelledError:
-        heard()
+        acknowledge_cancel()
         if not report.ended:
             report.stop()
 
 
-async def recorded(report: _R, observers: Sequence[Recording[_R]], run: _Work) -> None:
-    """Run a pass, and notify observers of its beginning and of its end.
+async def run_recorded(
+    report: Report,
+    history: History,
+    run: Callable[[Swept | None], Coroutine[None, None, None]],
+    observers: Sequence[Observer] = (),
+) -> None:
+    """Run a pass; record its beginning and its end, and notify observers of both.
 
-    Requests to stop, and errors meant for the operator, end up in the report. So does a bug, which
-    is then raised.
+    `run` gets what the history knows of the last sweep. Requests to stop, and errors meant for the
+    operator, end up in the report. So does a bug, which is then raised.
     """
 
     async def whole() -> None:
-        # Once it is on record, its end has to be too.
-        await through(_tell_the_beginning(observers, report))
-        await run()
+        # Once its beginning is recorded, its end has to be, too.
+        swept = await run_to_completion(_begin(report, history, observers))
+        await run(swept)
 
-    await _end(report, observers, await _attempt(report, whole))
+    await _end(report, history, observers, await _attempt(report, whole))
 
 
-async def reading_clock(
-    report: PassReport, observers: Sequence[Observer], read: Callable[[], Awaitable[datetime]]
+async def read_clock(
+    report: PassReport,
+    history: History,
+    observers: Sequence[Observer],
+    read: Callable[[], Awaitable[datetime]],
 ) -> datetime | None:
     """The time that a pass uses, read before it begins; None if that failed or was stopped.
 
-    Then the pass has ended, and the report says why. These observers are called as for any end; the
-    history need not be among them, because it has no record of this pass.
+    Then the pass has ended, and the report says why. The history only knows a pass that is resumed.
     """
     now: datetime | None = None
 
@@ -87,7 +118,7 @@ async def reading_clock(
 
     attempt = await _attempt(report, reads)
     if now is None:
-        await _end(report, observers, attempt)
+        await _end(report, history if report.resumed else None, observers, attempt)
     return now
 
 
@@ -100,15 +131,15 @@ class _Attempt:
     at_once: bool = False
 
 
-async def _attempt(report: Report, work: _Work) -> _Attempt:
+async def _attempt(report: Report, work: Callable[[], Coroutine[None, None, None]]) -> _Attempt:
     started, attempt = time.monotonic(), _Attempt()
     try:
-        with stopping(report):
+        with absorb_first_cancel(report):
             await work()
     except ReconcilerError as error:
         report.error = str(error)
     except asyncio.CancelledError:
-        heard()
+        acknowledge_cancel()
         attempt = _Attempt(at_once=True)
     except Exception as error:
         attempt = _Attempt(bug=error)
@@ -117,13 +148,70 @@ async def _attempt(report: Report, work: _Work) -> _Attempt:
     return attempt
 
 
-async def _end(report: _R, observers: Sequence[Recording[_R]], attempt: _Attempt) -> None:
-    """Notify observers of the end; raise the first bug, the pass's or one of theirs."""
+async def _begin(report: Report, history: History, observers: Sequence[Observer]) -> Swept | None:
+    swept = None if report.request.dry_run else await history.begin(report)
+    if isinstance(report, PassReport):
+        for observer in observers:
+            await observer.on_start(report)
+    return swept
+
+
+async def _end(
+    report: Report, history: History | None, observers: Sequence[Observer], attempt: _Attempt
+) -> None:
+    """Record the end; raise the first bug, the pass's or one of an observer's."""
     report.ended = True
-    ending = asyncio.create_task(_tell_the_end(observers, report))
-    bugs = await _told(ending, at_once=attempt.at_once)
+    ending = asyncio.create_task(_record_end(report, history, observers))
+    bugs = await _wait_for_end(ending, at_once=attempt.at_once)
     for bug in filter(None, [attempt.bug, *bugs]):
         raise bug
+
+
+async def _record_end(
+    report: Report, history: History | None, observers: Sequence[Observer]
+) -> list[Exception]:
+    """Record the end and notify all observers; returns the bugs of those that failed."""
+    bugs: list[Exception] = []
+
+    async def survive(step: Awaitable[None]) -> None:
+        try:
+            await step
+        except Unusable as error:
+            report.error = report.error or str(error)
+        except Exception as error:
+            bugs.append(error)
+
+    if history is not None and not report.request.dry_run:
+        await survive(_end_in_history(report, history))
+    if isinstance(report, PassReport):
+        for observer in observers:
+            await survive(observer.on_pass(report))
+    return bugs
+
+
+async def _end_in_history(report: Report, history: History) -> None:
+    if report.error is not None:
+        # Of a write that was cut off, only the journal knows what became.
+        written = await history.written(report.pass_id)
+        if written is not None:
+            report.correct(written)
+    await history.end(report)
+
+
+async def _wait_for_end(ending: asyncio.Task[list[Exception]], *, at_once: bool) -> list[Exception]:
+    """Wait for the end to be recorded; not for long once the pass is asked to stop.
+
+    There is nothing left to be stopped: such a request is dealt with, but for a second one.
+    """
+    try:
+        await asyncio.wait([ending], timeout=GIVE_UP if at_once else None)
+    except asyncio.CancelledError:
+        acknowledge_cancel()
+        if not at_once:
+            return await _wait_for_end(ending, at_once=True)
+    if not ending.done():
+        await give_up(ending)
+    return [] if ending.cancelled() or not ending.done() else ending.result()
 
 
 class Bystander(Observer):
@@ -136,7 +224,7 @@ class Bystander(Observer):
         self._observer = observer
         self._logged = False
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         """Pass it on."""
         self._logged = False
         await self._unless_it_fails(self._observer.on_start(report))
@@ -145,11 +233,11 @@ class Bystander(Observer):
         """Pass it on."""
         await self._unless_it_fails(self._observer.on_written(outcomes))
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
         """Pass it on."""
         await self._unless_it_fails(self._observer.on_page(report, verdicts))
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def on_pass(self, report: PassView) -> None:
         """Pass it on."""
         await self._unless_it_fails(self._observer.on_pass(report))
 
@@ -160,35 +248,3 @@ class Bystander(Observer):
             if not self._logged:
                 log.exception("an observer failed by a bug, please report it")
             self._logged = True
-
-
-async def _tell_the_beginning(observers: Sequence[Recording[_R]], report: _R) -> None:
-    for observer in observers:
-        await observer.on_start(report)
-
-
-async def _tell_the_end(observers: Sequence[Recording[_R]], report: _R) -> list[Exception]:
-    """Notify all of them; returns the bugs of those that failed."""
-    bugs = []
-    for observer in observers:
-        try:
-            await observer.on_pass(report)
-        except Exception as error:
-            bugs.append(error)
-    return bugs
-
-
-async def _told(ending: asyncio.Task[list[Exception]], *, at_once: bool) -> list[Exception]:
-    """Wait for the end to be recorded; not for long once the pass is asked to stop.
-
-    There is nothing left to be stopped: such a request is dealt with, but for a second one.
-    """
-    try:
-        await asyncio.wait([ending], timeout=GIVE_UP if at_once else None)
-    except asyncio.CancelledError:
-        heard()
-        if not at_once:
-            return await _told(ending, at_once=True)
-    if not ending.done():
-        await given_up(ending)
-    return [] if ending.cancelled() or not ending.done() else ending.result()

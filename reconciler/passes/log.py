@@ -7,10 +7,10 @@ from typing import Any
 
 import structlog
 
-from reconciler.core.causes import Causes, in_words
 from reconciler.core.model import Finish, Leave, LeaveReason, RunRow
 from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
+from reconciler.host.causes import Causes, in_words
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class PassLog:
             log.debug("lost race: no longer running", **told)
         else:
             level = log.info if self._each_row else log.debug
-            level("would finish" if report.dry_run else "finished", **told)
+            level("would finish" if report.request.dry_run else "finished", **told)
 
     def breaker(self, missing: int, scanned: int, held_back: int) -> None:
         """Most rows are missing."""
@@ -88,21 +88,22 @@ class PassLog:
     def end(self, report: PassReport) -> None:
         """One line for a pass that changed something; a quiet one would only fill the log."""
         self._sum_up(report)
-        level = log.info if report.changed and not report.dry_run else log.debug
+        tally = report.tally
+        level = log.info if report.changed and not report.request.dry_run else log.debug
         level(
             "pass",
             pass_id=report.pass_id,
-            mode=report.mode,
+            mode=report.request.mode,
             outcome=report.outcome.value,
-            scanned=report.scanned,
-            written=dict(report.written),
-            left={reason.value: count for reason, count in report.left.items()},
-            lost_races=report.lost_races,
+            scanned=tally.scanned,
+            written=dict(tally.written),
+            left={reason.value: count for reason, count in tally.left.items() if count},
+            lost_races=tally.lost_races,
             seconds=round(report.duration_seconds, 3),
         )
 
     def _sum_up(self, report: PassReport) -> None:
-        if report.error is not None and not report.scanned:
+        if report.error is not None and not report.tally.scanned:
             return  # it has looked at nothing, so that what was wrong before still is
         self._bugs.end_round()  # each has had its line
         if beyond := self._causes.end_round():

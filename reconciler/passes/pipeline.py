@@ -5,7 +5,7 @@ read ──► screen ──► ask × concurrency ──► settled by the call
 ```
 
 No stage waits for more of the stage before than it needs: while the last rows of one page are asked
-about, the first of the next are too. Memory is bounded by `PAGES`.
+about, the first of the next are, too. The caller's next page is one of a bounded number.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from reconciler.core.model import Observation, RunRow, Unknown
 from reconciler.core.ports import Probe, Store
 from reconciler.core.progress import Span
 
-#: Pages between being read and being settled, at the most.
-PAGES = 4
+
+#: Pages that are read and asked about while the caller settles one.
+AHEAD = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -64,20 +65,7 @@ class Screening:
         """All rows of a page have their answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Feeding:
-    """How pages are fed."""
-
-    #: Rows per page, and rows asked about at the same time.
-    size: int
-    concurrency: int
-    #: Called for bugs in the reconciler that end nothing: event, error, and row if there is one.
-    on_bug: Callable[[str, BaseException, RunRow | None], None]
-    #: Rows at the most.
-    rows: int = sys.maxsize
-
-
-class Feed:
+class Pipeline:
     """A span's running rows, page by page, with what Temporal says of them.
 
     The cursor moves past every row of a page, whatever becomes of them: rows that are left as
@@ -85,16 +73,32 @@ class Feed:
     """
 
     def __init__(
-        self, store: Store, probe: Probe, span: Span, feeding: Feeding, screening: Screening
+        self,
+        store: Store,
+        probe: Probe,
+        span: Span,
+        screening: Screening,
+        on_bug: Callable[[str, BaseException, RunRow | None], None],
+        *,
+        size: int,
+        concurrency: int,
+        rows: int = sys.maxsize,
+        ahead: int = AHEAD,
     ) -> None:
+        """`on_bug` is called for bugs that end nothing: event, error, and row if there is one.
+
+        `size`: rows per page; `concurrency`: rows asked about at the same time; `rows`: at most
+        in all; `ahead`: pages that are read and asked about while the caller settles one.
+        """
         self._store, self._probe, self._span = store, probe, span
-        self._feeding, self._screening = feeding, screening
-        self._pages = PAGES
-        self._room = asyncio.Event()
+        self._screening, self._on_bug = screening, on_bug
+        self._size, self._concurrency, self._rows = size, concurrency, rows
+        self._room = asyncio.Semaphore(1 + ahead)
         self._read_pages: asyncio.Queue[Page | None] = asyncio.Queue(maxsize=1)
         self._to_ask: asyncio.Queue[tuple[Page, int] | None] = asyncio.Queue()
         self._under_way: deque[Page] = deque()
-        self._handed_out, self._complete = False, True
+        self._handed_out = False
+        self._complete = True
         self._news = asyncio.Event()
         self._work: asyncio.Task[None]
 
@@ -110,13 +114,8 @@ class Feed:
 
     def _has_ended(self, work: asyncio.Task[None]) -> None:
         if not work.cancelled():
-            work.exception()  # told by `next`, or of no interest any more
+            work.exception()  # raised by `next`, or no longer of interest
         self._news.set()
-
-    def allow(self, pages: int) -> None:
-        """How many pages may be under way, the one that was handed out last included."""
-        self._pages = pages
-        self._room.set()
 
     def stop(self) -> None:
         """Ask no more: the pages that are left come with the answers there are."""
@@ -128,8 +127,9 @@ class Feed:
         When it was stopped, or if a server became unusable, the rest of the pages come as they
         are. Only then raises `Unusable`. To ask for the next page means to be done with the last.
         """
-        self._handed_out = False
-        self._room.set()
+        if self._handed_out:
+            self._handed_out = False
+            self._room.release()
         while not self._work.done() and not self._has_answered_page():
             self._news.clear()
             await self._news.wait()
@@ -150,16 +150,16 @@ class Feed:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read())
                 group.create_task(self._screen())
-                for _ in range(self._feeding.concurrency):
+                for _ in range(self._concurrency):
                     group.create_task(self._ask())
         except BaseExceptionGroup as errors:
-            raise _first_told(errors) from (None if len(errors.exceptions) == 1 else errors)
+            raise _first_to_raise(errors) from (None if len(errors.exceptions) == 1 else errors)
 
     async def _read(self) -> None:
-        after, rows_left = self._span.after, self._feeding.rows
+        after, rows_left = self._span.after, self._rows
         while rows_left and after != self._span.until:
-            await self._has_room()
-            size = min(self._feeding.size, rows_left)
+            await self._room.acquire()
+            size = min(self._size, rows_left)
             rows = await self._store.scan_running(after, self._span.until, size)
             if not rows:
                 break
@@ -168,11 +168,6 @@ class Feed:
             await self._read_pages.put(page)
             after, rows_left = rows[-1].id, rows_left - len(rows)
         await self._read_pages.put(None)
-
-    async def _has_room(self) -> None:
-        while len(self._under_way) + self._handed_out >= self._pages:
-            self._room.clear()
-            await self._room.wait()
 
     async def _screen(self) -> None:
         while page := await self._read_pages.get():
@@ -185,7 +180,7 @@ class Feed:
                     self._to_ask.put_nowait((page, index))
             if not page.unanswered:
                 self._news.set()
-        for _ in range(self._feeding.concurrency):
+        for _ in range(self._concurrency):
             self._to_ask.put_nowait(None)
 
     async def _ask(self) -> None:
@@ -213,7 +208,7 @@ class Feed:
         cancelled = task is not None and task.cancelling() > 0
         if isinstance(error, Unusable) or (cancelled and isinstance(error, asyncio.CancelledError)):
             raise error
-        self._feeding.on_bug(event, error, row)
+        self._on_bug(event, error, row)
         if cancelled:  # the bug took its place
             raise asyncio.CancelledError from error
 
@@ -222,7 +217,7 @@ class Feed:
 _BUGS = (Exception, asyncio.CancelledError)
 
 
-def _first_told(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_to_raise(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """Of several errors at the same time a bug, which an unusable server must not hide."""
     bugs = (each for each in errors.exceptions if not isinstance(each, Unusable))
     return next(bugs, errors.exceptions[0])

@@ -8,17 +8,17 @@ turn in the sweep comes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from reconciler.core.model import Closed, Leave, Missing, Observation, Open, Verdict
+from reconciler.core.model import Closed, Missing, Observation, Open
 from reconciler.core.ports import Probe
 from reconciler.core.sweep import Sweep
 from reconciler.host.steady_clock import steady
 from reconciler.passes.pipeline import Page, Screening
 
 #: What is known of a row that was not described.
-BY_VISIBILITY = Open("open in visibility")
+BY_VISIBILITY = Open("open in visibility", screened=True)
 #: Of a page's descriptions at least this share has to be saved. Below, where most workflows have
 #: ended, a list call costs about what it saves, and takes from a quota that is far smaller.
 WORTHWHILE = 0.1
@@ -59,12 +59,6 @@ class VisibilityScreening(Screening):
     def learn(self, page: Page) -> None:
         """Note how many rows are open. Told also by pages that were not screened."""
         self._open = sum(isinstance(each, Open) for each in page.observations) / len(page.rows)
-
-
-def screened(verdicts: Iterable[Verdict]) -> int:
-    """How many rows are left because of visibility alone."""
-    why = BY_VISIBILITY.status
-    return sum(isinstance(each, Leave) and each.detail == why for each in verdicts)
 
 
 def disagreements(page: Page) -> Counter[str]:

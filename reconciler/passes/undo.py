@@ -13,11 +13,12 @@ from typing import Protocol
 
 import structlog
 
-from reconciler.core.causes import Causes, in_words
 from reconciler.core.errors import Unusable
+from reconciler.core.ports import History
+from reconciler.core.sweep import Swept
 from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport, why_kept
-from reconciler.host.cancellation import finished
-from reconciler.passes.lifecycle import Recording, recorded
+from reconciler.host.causes import Causes, in_words
+from reconciler.passes.lifecycle import finish_despite_cancel, run_recorded
 from reconciler.passes.settle import then_pause
 
 #: Rows not put back that get a line in the log each, per cause; the others are only counted.
@@ -46,14 +47,14 @@ class Journal(Protocol):
 
 
 async def run_undo(
-    journal: Journal, history: Recording[UndoReport], report: UndoReport, batch_size: int
+    journal: Journal, history: History, report: UndoReport, batch_size: int
 ) -> UndoReport:
     """Undo the pass `report.undone`; always returns the report.
 
     Cancelled, it stops after the statement under way; cancelled again, it gives that up.
     """
     causes = Causes(MAX_LINES)
-    await recorded(report, [history], partial(_Undo(journal, report, causes).run, batch_size))
+    await run_recorded(report, history, partial(_Undo(journal, report, causes).run, batch_size))
     if beyond := causes.end_round():
         log.warning("more rows are left alone", rows=sum(beyond.values()), why=in_words(beyond))
     _tell_the_end(report)
@@ -64,7 +65,7 @@ class _Undo:
     def __init__(self, journal: Journal, report: UndoReport, causes: Causes) -> None:
         self.journal, self.report, self.causes = journal, report, causes
 
-    async def run(self, batch_size: int) -> None:
+    async def run(self, batch_size: int, _: Swept | None) -> None:
         """Every change of the pass, a page at a time."""
         before: int | None = None
         while not self.report.stopped:
@@ -73,12 +74,12 @@ class _Undo:
                 self._tell_what_is_not_there()
                 return
             undoing = asyncio.create_task(self._undo(page))
-            await finished(self.report, undoing)
+            await finish_despite_cancel(self.report, undoing)
             before = page[-1].id
 
     async def _undo(self, page: Sequence[Change]) -> None:
         restored = Restored({})
-        if not self.report.dry_run:
+        if not self.report.request.dry_run:
             writing = self.journal.restore(self.report.pass_id, [c.id for c in page])
             restored = await then_pause(writing)
         settled = restored.statuses.keys() | restored.refused.keys()
@@ -125,14 +126,14 @@ class _Undo:
         reason = Kept.PRUNED if standing is None else why_kept(standing)
         if reason is not None:
             self._count_kept(change, reason)
-        elif self.report.dry_run:
+        elif self.report.request.dry_run:
             self._count_restored(change, change.old_status)
         else:
             self._count_kept(change, Kept.LOCKED)
 
     def _count_restored(self, change: Change, status: str) -> None:
         self.report.written[status] += 1
-        event = "would put back" if self.report.dry_run else "put back"
+        event = "would put back" if self.report.request.dry_run else "put back"
         log.debug(event, **_row(change), new=status, pass_id=self.report.pass_id)
 
     def _count_kept(self, change: Change, reason: Kept, cause: str = "") -> None:
@@ -150,11 +151,11 @@ def _row(change: Change) -> Mapping[str, str | None]:
 
 
 def _tell_the_end(report: UndoReport) -> None:
-    level = log.debug if report.dry_run else log.info
+    level = log.debug if report.request.dry_run else log.info
     level(
         "pass",
         pass_id=report.pass_id,
-        mode=report.mode,
+        mode=report.request.mode,
         undone=report.undone,
         outcome=report.outcome.value,
         scanned=report.scanned,

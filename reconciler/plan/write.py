@@ -20,9 +20,7 @@ from typing import Protocol, Self
 
 from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Finish, OldValues, RowId, Verdict
-from reconciler.core.ports import Observer
-from reconciler.core.progress import is_missing
-from reconciler.core.report import PassReport
+from reconciler.core.ports import Observer, PassView
 from reconciler.core.text import one_line, visible
 from reconciler.plan.format import Json, PlanHeader, Trailer, to_line
 from reconciler.plan.rows import row_of, row_to_json
@@ -72,7 +70,7 @@ class PlanWriter(Observer):
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
         """Write down a page. Raises `Unusable`: without its plan the dry run is worth nothing."""
         if not verdicts:
             return
@@ -83,25 +81,27 @@ class PlanWriter(Observer):
         except OSError as error:
             raise Unusable(_of(self.path, _cannot(error))) from error
         self.rows += len(verdicts)
-        self.finishes += sum(isinstance(verdict, Finish) for verdict in verdicts)
-        self._missing += sum(map(is_missing, verdicts))
+        finishes = [verdict for verdict in verdicts if isinstance(verdict, Finish)]
+        self.finishes += len(finishes)
+        self._missing += sum(finish.missing is not None for finish in finishes)
 
-    async def on_pass(self, report: PassReport) -> None:
-        """Give the file its name; nothing is kept of a pass that was aborted."""
-        if report.error is None:
-            try:
+    async def on_pass(self, report: PassView) -> None:
+        """Give the file its name; nothing is kept of a pass that was aborted. Raises `Unusable`."""
+        try:
+            if report.error is None:
                 self._keep(Trailer(self.rows, self.finishes, self._held_back(report)))
-            except OSError as error:
-                report.error = _of(self.path, _cannot(error))
-        self.close()
+        except OSError as error:
+            raise Unusable(_of(self.path, _cannot(error))) from error
+        finally:
+            self.close()
 
-    def _held_back(self, report: PassReport) -> int:
+    def _held_back(self, report: PassView) -> int:
         """Rows to be finished because they are missing, if the pass would have finished none.
 
         Then the breaker held them back, or the pass ended at a limit before it could tell.
         """
         closed = self.finishes - self._missing
-        return 0 if report.changed > closed else self._missing
+        return 0 if report.tally.written.total() > closed else self._missing
 
     def _keep(self, trailer: Trailer) -> None:
         self._file.write(self._format.end(trailer))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reconciler.core.options import PassOptions
+from reconciler.core.request import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy
 from reconciler.settings.secret_files import SecretFromFile
 from reconciler.settings.table import TableSettings
@@ -122,12 +122,10 @@ class Settings(DatabaseSettings):
             statuses=self.status_values(),
         )
 
-    def pass_options(self, mode: str, *, dry_run: bool) -> PassOptions:
-        """The options of a pass."""
+    def pass_options(self) -> PassOptions:
+        """The options of a pass over every row."""
         return PassOptions(
-            mode,
-            dry_run,
-            self.batch_size,
-            self.concurrency,
+            batch_size=self.batch_size,
+            concurrency=self.concurrency,
             full_sweep_interval=self.full_sweep_interval,
         )

@@ -95,7 +95,7 @@ async def journal(
     address = {"target_host": temporal_address}
     async with open_app(settings, writing=True, temporal=address) as app:
         report = await app.run_pass("once", dry_run=False)
-    assert report.written == {"failed": ROWS}
+    assert report.tally.written == {"failed": ROWS}
     return Journal(offline, database, row.workflow_id, report.pass_id, before)
 
 

@@ -11,6 +11,7 @@ import pytest
 from reconciler.core.model import RowId, RunRow, Unknown
 from reconciler.core.ports import Ending, Store, Written
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.support.factories import NOW, outcome, start
@@ -100,7 +101,7 @@ def fake_bench() -> Bench:
 @pytest.fixture
 async def real_bench(database: Database) -> Bench:
     history = database.history()
-    await history.on_start(PassReport(PASS_ID, "once", dry_run=False, started_at=NOW))
+    await history.on_start(PassReport(PASS_ID, PassRequest("once"), started_at=NOW))
     return RealBench(database, PostgresStore(database.engine, await database.table()))
 
 

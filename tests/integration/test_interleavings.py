@@ -29,8 +29,8 @@ from reconciler.core.model import (
     RunRow,
     Unknown,
 )
-from reconciler.core.options import PassOptions
 from reconciler.core.ports import Ending, Written
+from reconciler.core.request import PassOptions
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database, opened
@@ -320,7 +320,7 @@ async def test_two_passes_at_once_write_each_row_once(database: Database) -> Non
             datetime.now(UTC),
         )
         assert report.error is None
-        assert report.scanned == report.changed + report.lost_races
+        assert report.tally.scanned == report.changed + report.tally.lost_races
         return report.changed
 
     written = await asyncio.gather(one_pass(), one_pass())

@@ -112,7 +112,7 @@ async def make_table(database: Database, kind: str) -> None:
 
 async def finishes_and_undoes(keyed: Keyed, report: PassReport | None) -> None:
     assert report is not None
-    assert (report.error, report.changed, report.lost_races) == (None, keyed.rows, 0)
+    assert (report.error, report.changed, report.tally.lost_races) == (None, keyed.rows, 0)
     assert await keyed.running() == 0
     undone = await journal.undo(keyed.settings, UUID(report.pass_id), dry_run=False)
     assert (undone.error, undone.left) == (None, {})

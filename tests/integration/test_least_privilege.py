@@ -143,7 +143,7 @@ async def test_the_documented_rights_are_enough_for_everything(
     await database.execute(role.may(documented("What the database role may do")))
     await one_more(stage)
 
-    assert (await once(settings(), dry_run=True)).written == {"failed": 1}
+    assert (await once(settings(), dry_run=True)).tally.written == {"failed": 1}
     passed = await once(settings())
     undone = await journal.undo(settings(), UUID(passed.pass_id), dry_run=False)
     filled = await backfill(settings())
@@ -151,7 +151,7 @@ async def test_the_documented_rights_are_enough_for_everything(
     await loop_over(settings())
 
     assert (passed.error, undone.error, filled.error) == (None, None, None)
-    assert passed.written == filled.written == {"failed": 1}
+    assert passed.tally.written == filled.tally.written == {"failed": 1}
     assert undone.outcome is PassOutcome.OK
     assert await stage.statuses() == {"failed": 2}
     async with journal.open_journal(settings()) as reader:
@@ -217,12 +217,12 @@ class TestWithoutOurSchema:
     async def test_a_pass_writes_as_ever(self, stage: Stage, off: Settings) -> None:
         await one_more(stage)
         dry = await once(off, dry_run=True)
-        assert (dry.error, dry.written) == (None, {"failed": 1})
+        assert (dry.error, dry.tally.written) == (None, {"failed": 1})
         assert await stage.statuses() == {"running": 1}
 
         report = await once(off)
 
-        assert (report.error, report.written) == (None, {"failed": 1})
+        assert (report.error, report.tally.written) == (None, {"failed": 1})
         (row,) = await stage.database.fetch("SELECT * FROM workflow_executions")
         assert row["completed_at"] is not None
         assert str(row["error_message"]).startswith("terminated by ")
@@ -234,7 +234,7 @@ class TestWithoutOurSchema:
         with capture_logs() as lines:
             report = await backfill(off)
 
-        assert (report.error, report.written) == (None, {"failed": 1})
+        assert (report.error, report.tally.written) == (None, {"failed": 1})
         (finished,) = [line for line in lines if line["event"] == "finished"]
         assert finished["log_level"] == "info"
 
@@ -248,7 +248,7 @@ class TestWithoutOurSchema:
 
         assert first is not None
         assert second is not None
-        assert [(r.scanned, r.more_left, r.resumed) for r in (first, second)] == [
+        assert [(r.tally.scanned, r.more_left, r.resumed) for r in (first, second)] == [
             (2, True, False)
         ] * 2
 
@@ -263,7 +263,7 @@ class TestWithoutOurSchema:
             report = await run_plan(off, Request(apply=True), plan, Desk(), force=False)
 
         assert report is not None
-        assert (report.error, report.written) == (None, {"failed": 1})
+        assert (report.error, report.tally.written) == (None, {"failed": 1})
         assert [line["log_level"] for line in lines if line["event"] == "finished"] == ["info"]
 
     async def test_a_row_is_explained(self, stage: Stage, off: Settings) -> None:
@@ -295,7 +295,7 @@ class TestWithoutOurSchema:
         await database.execute(f"GRANT SELECT ({columns}) ON workflow_executions TO {role.name}")
         await one_more(stage)
 
-        assert (await once(off)).written == {"failed": 1}
+        assert (await once(off)).tally.written == {"failed": 1}
         assert (await backfill(off)).error is None
 
 

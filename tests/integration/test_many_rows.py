@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
-from reconciler.core.options import PassOptions
+from reconciler.core.request import PassOptions
 from reconciler.core.verdict import MissingPolicy
 from reconciler.core.window import Window
 from reconciler.passes.log import PassLog

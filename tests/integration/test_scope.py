@@ -13,8 +13,8 @@ import pytest
 
 from reconciler.app import undo as journal
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.options import PassOptions
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions
 from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.passes.reconcile import run_pass

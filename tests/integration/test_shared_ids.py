@@ -108,7 +108,7 @@ async def test_the_row_that_holds_the_run_id_is_finished_and_the_other_is_not(
     dry, plan, window, once = await in_every_way(settings, tmp_path / "plan.jsonl", started + TICK)
 
     assert [each.changed for each in (dry, plan, window, once)] == [0, 0, 0, 1]
-    assert once.left == {"never_started": 1}
+    assert once.tally.left == {"never_started": 1}
     assert await statuses(database) == ["running", "completed"]
 
 

@@ -10,8 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler.core.model import Missing, Observation, Outcome, Rival, RowId, RunRow, Unknown
-from reconciler.core.ports import Ending, Observer, Written
-from reconciler.core.report import PassReport
+from reconciler.core.ports import Ending, Heartbeat, Observer, PassView, Written
+from reconciler.core.report import PassReport, Report
+from reconciler.core.request import PassRequest
+from reconciler.core.sweep import Swept
 from tests.support.factories import RETENTION
 
 
@@ -108,18 +110,54 @@ class ScriptedProbe:
 
 
 @dataclass
+class FakeHistory:
+    """Keeps the reports that begin, are checkpointed and end; there is nothing to resume."""
+
+    swept: Swept | None = None
+    begun: list[Report] = field(default_factory=list)
+    checkpoints: int = 0
+    ended: list[Report] = field(default_factory=list)
+    journal: Mapping[str, int] | None = None
+
+    async def begin(self, report: Report) -> Swept | None:
+        self.begun.append(report)
+        return self.swept
+
+    async def checkpoint(self, report: PassReport) -> None:
+        self.checkpoints += 1
+
+    async def written(self, pass_id: str) -> Mapping[str, int] | None:
+        return self.journal
+
+    async def end(self, report: Report) -> None:
+        self.ended.append(report)
+
+    async def heartbeat(self) -> Heartbeat | None:
+        return None
+
+    async def unfinished(self, request: PassRequest, read_id: Any) -> PassReport | None:
+        return None
+
+    async def resume(self, request: PassRequest, read_id: Any) -> PassReport | None:
+        return None
+
+    async def give_up(self, request: PassRequest) -> None:
+        pass
+
+
+@dataclass
 class Recorder(Observer):
     """An observer that keeps what it is told."""
 
-    started: list[PassReport] = field(default_factory=list)
+    started: list[PassView] = field(default_factory=list)
     written: list[Outcome] = field(default_factory=list)
-    ended: list[PassReport] = field(default_factory=list)
+    ended: list[PassView] = field(default_factory=list)
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         self.started.append(report)
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         self.written += outcomes
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def on_pass(self, report: PassView) -> None:
         self.ended.append(report)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Observation, RunRow
 from reconciler.core.progress import Span
-from reconciler.core.window import WindowCount
+from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, not_checked, not_measurable
 from reconciler.doctor.rules import connection as judge
 from reconciler.doctor.rules.clocks import TEMPORAL, temporal_clock
@@ -71,7 +71,7 @@ class BothSides:
             return [not_checked(judge.OLDEST, f"see {NAMESPACES}")]
         store = PostgresStore(self.engine, self.table)
         until = await store.last_running()
-        running = WindowCount()
+        running = AgeSpread()
         if until is not None:
             running = await store.count_running(Span(None, until))
         now, retention = self.database_clock(), self.namespace.retention
@@ -94,7 +94,7 @@ class BothSides:
         return [temporal_clock(after, future, self.grace)]
 
     async def _observe_oldest(
-        self, running: WindowCount, now: datetime
+        self, running: AgeSpread, now: datetime
     ) -> Sequence[tuple[Observation, timedelta]]:
         """What Temporal says of the oldest rows, where they are near their namespace's retention.
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from reconciler.core.model import Closed, Missing, Observation, Open
 from reconciler.core.text import one_line
-from reconciler.core.window import WindowCount
+from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, ok, warning
 from reconciler.doctor.rules.format import rows, span
 from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan
@@ -102,7 +102,7 @@ def strange_statuses(running: Sequence[str], strange: Sequence[str]) -> Finding:
 
 
 def oldest_row(
-    running: WindowCount,
+    running: AgeSpread,
     now: datetime,
     retention: timedelta | None,
     near: Sequence[tuple[Observation, timedelta]],

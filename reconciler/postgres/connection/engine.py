@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
 from reconciler.core.text import one_line
-from reconciler.host.cancellation import ended
+from reconciler.host.cancellation import wait_until_done
 from reconciler.postgres.connection.dialect import (
     DRIVERS_OWN,
     PoolerSafeDialect,
@@ -108,7 +108,7 @@ async def close(engine: AsyncEngine) -> None:
     A silent server holds this up for two seconds.
     """
     closing = asyncio.ensure_future(engine.dispose())
-    await ended(closing)
+    await wait_until_done(closing)
     closing.result()
 
 

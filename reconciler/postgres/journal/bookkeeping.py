@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.ports import Lease, Observer
+from reconciler.core.ports import History, Lease, Observer
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import EVERY, Window
 from reconciler.postgres.journal.history import PassHistory
@@ -20,8 +20,6 @@ from reconciler.postgres.journal.unrecorded import NoHistory, NoLease
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
-
-History: TypeAlias = PassHistory | NoHistory
 
 
 class OwnSchema:
@@ -41,7 +39,7 @@ class OwnSchema:
         """Writes what it finishes into the journal."""
         return PostgresStore(self._engine, table, window, ruled_out=self._ruled_out)
 
-    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> PassHistory:
+    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:
         """The passes over a table and a namespace."""
         return PassHistory(self._engine, table_name, namespace, statuses)
 
@@ -70,7 +68,7 @@ class NoSchema:
         ruled_out = self._ruled_out
         return PostgresStore(self._engine, table, window, journalled=False, ruled_out=ruled_out)
 
-    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> NoHistory:  # noqa: ARG002
+    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:  # noqa: ARG002
         """Of this process alone."""
         return NoHistory(self._engine)
 

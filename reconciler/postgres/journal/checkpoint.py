@@ -5,118 +5,78 @@ Ids are numbers or text there; the table's own type tells which text is a UUID.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.model import MISSING_REASONS, LeaveReason, RowId
+from reconciler.core.model import RowId
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.window import Spread
+from reconciler.core.tally import Tally
+from reconciler.core.text import one_line
 from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.table.keys import has_bytes
 
 _Json = Mapping[str, Any]
+_ReadId = Callable[[Any], RowId]
+
+_TALLY = TypeAdapter(Tally)
+_SPAN = TypeAdapter(Span)
 
 
-def to_json(progress: Progress) -> _Json:
-    """What is still to be done."""
+def to_json(progress: Progress, done: Tally) -> _Json:
+    """What is still to be done, and the tallies of what is done."""
     return {
         "rest": progress.rest and _span_to_json(progress.rest),
-        "again": [_span_to_json(span) for span in progress.again],
-        "looks_again": progress.looks_again,
+        "to_recheck": [_span_to_json(span) for span in progress.to_recheck],
+        "rechecking": progress.rechecking,
+        "done": _TALLY.dump_python(done, mode="json"),
     }
 
 
-def from_json(cursor: _Json, read_id: Callable[[Any], RowId]) -> Progress:
-    """What is still to be done, from what `to_json` made of it."""
-    return Progress(
-        rest=cursor["rest"] and _span_from_json(cursor["rest"], read_id),
-        again=[_span_from_json(span, read_id) for span in cursor["again"]],
-        looks_again=cursor["looks_again"],
-    )
-
-
-def restore(
-    report: PassReport,
-    cursor: _Json,
-    read_id: Callable[[Any], RowId],
-    written: Iterable[tuple[str, int]],
-) -> None:
-    """Give a report the progress and the counts of the pass that it resumes.
+def restore(report: PassReport, cursor: _Json, read_id: _ReadId) -> None:
+    """Give a report the progress and the tallies of the pass that it resumes.
 
     Raises `DatabaseUnfit` if they were recorded by a version with another format.
     """
     try:
-        report.progress = from_json(cursor, read_id)
-        restore_counts(report, cursor["counts"], dict(written))
+        report.progress = Progress(
+            rest=cursor["rest"] and _span_from_json(cursor["rest"], read_id),
+            to_recheck=[_span_from_json(span, read_id) for span in cursor["to_recheck"]],
+            rechecking=cursor["rechecking"],
+        )
+        report.done = _TALLY.validate_python(cursor["done"])
     except (KeyError, TypeError, ValueError) as error:
+        why = one_line(f"{type(error).__name__}: {error}", 200)
         raise DatabaseUnfit(
             f"cannot resume pass {report.pass_id}: another version of reconciler has recorded "
-            f"how far it came, or the key had another type ({error!r}): use --restart"
+            f"how far it came, or the key had another type ({why}): use --restart"
         ) from error
 
 
-def restore_counts(report: PassReport, told: _Json, written: Mapping[str, int]) -> None:
-    """Give a report that has its progress the counts of its JSON, as of the last page noted.
-
-    What was `written` is known from the journal: the process may have been killed, or stopped in
-    the middle of a page, between a write and the note of it.
-    """
-    report.duration_seconds, report.scanned = told["duration_seconds"], told["scanned"]
-    report.written = Counter(written)
-    if report.progress is not None:
-        report.progress.unnoted = max(report.changed - sum(told["written"].values()), 0)
-    report.left = _reasons(told["left"] | {LeaveReason.UNKNOWN: told["unknown"]})
-    report.lost_races, report.held_back = told["lost_races"], told["held_back"]
-    report.missing = {reason: _spread(told["missing"][reason]) for reason in MISSING_REASONS}
-    report.rpcs, report.screened = Counter(told["rpcs"]), told.get("screened", 0)
-
-
 def _span_to_json(span: Span) -> _Json:
-    return {
-        "after": _written_id(span.after),
-        "until": _written_id(span.until),
-        "left": span.left,
-        "failing": span.failing,
-        "oldest_failing": span.oldest_failing and span.oldest_failing.isoformat(),
-        "lost": span.lost,
-    }
+    ids = {"after": _id_to_json(span.after), "until": _id_to_json(span.until)}
+    return {**_SPAN.dump_python(span, mode="json", exclude=set(ids)), **ids}
 
 
-def _span_from_json(span: _Json, read_id: Callable[[Any], RowId]) -> Span:
-    return Span(
-        after=None if span["after"] is None else _read_id(span["after"], read_id),
-        until=_read_id(span["until"], read_id),
-        left=_reasons(span["left"]),
-        failing=_reasons(span["failing"]),
-        oldest_failing=_time(span["oldest_failing"]),
-        lost=span["lost"],
-    )
+def _span_from_json(span: _Json, read_id: _ReadId) -> Span:
+    # The type of the ids is the table's.
+    read: Span = _SPAN.validate_python({**span, "after": None, "until": 0})
+    read.after = None if span["after"] is None else _id_from_json(span["after"], read_id)
+    read.until = _id_from_json(span["until"], read_id)
+    return read
 
 
-def _written_id(row_id: RowId | None) -> int | str | _Json | None:
+def _id_to_json(row_id: RowId | None) -> int | str | _Json | None:
     if isinstance(row_id, str) and has_bytes(row_id):
         return {"bytes": row_id.encode(ASCII, "surrogateescape").hex()}  # no JSON may have them
     return str(row_id) if isinstance(row_id, UUID) else row_id
 
 
-def _read_id(written: int | str | _Json, read_id: Callable[[Any], RowId]) -> RowId:
+def _id_from_json(written: int | str | _Json, read_id: _ReadId) -> RowId:
     if isinstance(written, Mapping):
         return bytes.fromhex(written["bytes"]).decode(ASCII, "surrogateescape")
     return read_id(written)
-
-
-def _reasons(counts: Mapping[str, int]) -> Counter[LeaveReason]:
-    return Counter({LeaveReason(reason): count for reason, count in counts.items() if count})
-
-
-def _spread(spread: _Json) -> Spread:
-    return Spread(spread["rows"], _time(spread["oldest"]), _time(spread["newest"]))
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

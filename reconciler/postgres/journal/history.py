@@ -1,14 +1,14 @@
 """The `passes` table: the history of passes, and the heartbeat that other processes read.
 
-Every pass that may write leaves a row, begun before its first change. One that was asked to do
-something particular notes down there how far it has come, so that the same command goes on with it.
+Every pass that may write leaves a row, begun before its first change. One that can be resumed
+records there how far it has come, so that the same command resumes it.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,27 +19,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler import __version__
-from reconciler.core.errors import DatabaseUnusable, Unusable
-from reconciler.core.model import Verdict
-from reconciler.core.ports import Heartbeat, Observer
-from reconciler.core.progress import Progress
+from reconciler.core.errors import Unusable
+from reconciler.core.model import RowId
+from reconciler.core.ports import Heartbeat
 from reconciler.core.report import PassOutcome, PassReport, Report
+from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.journal.schema_check import write_own
 from reconciler.postgres.schema import is_good, passes, written_by
-from reconciler.postgres.table.mapping import MappedTable
 
 #: The modes that look at every running row: what they are is the heartbeat.
 WHOLE_MODES = ("once", "run")
-#: What is needed to go on with a pass.
+#: What is needed to resume a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
 
-class PassHistory(Observer):
-    """The passes over one table and namespace. A dry run leaves nothing behind, not even here."""
+class PassHistory:
+    """The passes over one table and namespace; see the port `History`."""
 
     def __init__(
         self,
@@ -51,72 +50,54 @@ class PassHistory(Observer):
         self._engine = engine
         self._of = {"table_name": table_name, "namespace": namespace}
         self._statuses = statuses
-        # Whoever resumes a pass puts its own mark there; the one before is heard no more.
+        # A process that resumes a pass puts its own mark there; the one before no longer counts.
         self._mark = str(uuid4())
 
-    async def on_start(self, report: Report) -> None:
-        """Record that the pass began, as its changes refer to it; tell how far the last swept."""
-        if report.dry_run:
-            return
-        if isinstance(report, PassReport):
-            report.swept = await self._last_sweep()
-        if report.resumed:
-            return
-        await self._execute(
-            sa.insert(passes).values(
-                id=UUID(report.pass_id),
-                mode=report.mode,
-                started_at=report.started_at,
-                host=socket.gethostname(),
-                version=__version__,
-                **({} if report.asked is None else {"asked": report.asked}),
-                **self._begun_with(report),
-                **self._of,
+    async def begin(self, report: Report) -> Swept | None:
+        """Record that the pass began, as its changes refer to it."""
+        swept = await self._last_sweep() if isinstance(report, PassReport) else None
+        if not report.resumed:
+            asked = report.request.asked
+            await self._execute(
+                sa.insert(passes).values(
+                    id=UUID(report.pass_id),
+                    mode=report.request.mode,
+                    started_at=report.started_at,
+                    host=socket.gethostname(),
+                    version=__version__,
+                    **({} if asked is None else {"asked": asked}),
+                    **self._progress_of(report),
+                    **self._of,
+                )
             )
-        )
+        return swept
 
-    def _begun_with(self, report: Report) -> Mapping[str, Any]:
-        """Where to go on if it is killed before its first page is done."""
-        if not isinstance(report, PassReport) or report.asked is None or report.progress is None:
-            return {}
-        told = report.as_json(self._statuses)
-        return {"cursor": self._cursor(report.progress, told), "report": told}
-
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
-        """Note down how far a pass has come that can be gone on with."""
-        if report.dry_run or report.asked is None or report.progress is None:
-            return
-        told = report.as_json(self._statuses)
-        cursor = self._cursor(report.progress, told)
-        noted = (
+    async def checkpoint(self, report: PassReport) -> None:
+        """Record how far it has come. Raises `Unusable` if another process has resumed it."""
+        recording = (
             sa.update(passes)
             .where(passes.c.id == UUID(report.pass_id), self._by_us())
-            .values(cursor=cursor, report=told)
+            .values(**self._progress_of(report))
         )
-        if not await self._execute(noted):
-            raise Unusable(f"another process has gone on with pass {report.pass_id}")
+        if not await self._execute(recording):
+            raise Unusable(f"another process has resumed pass {report.pass_id}")
 
-    async def on_pass(self, report: Report) -> None:
-        """Record how it ended. A database that is unusable by now makes the pass an aborted one."""
-        if report.dry_run:
-            return
-        try:
-            if report.error is not None:
-                # Of a write that was cut off, the pass does not know itself what became.
-                written = await self._read(written_by(UUID(report.pass_id)))
-                report.written = Counter(dict(written))
-            await self._execute(self._ended(report))
-        except DatabaseUnusable as error:
-            report.error = report.error or str(error)
+    async def written(self, pass_id: str) -> Mapping[str, int]:
+        """What the journal has of it."""
+        return dict(await self._read(written_by(UUID(pass_id))))
 
-    def _ended(self, report: Report) -> sa.Update:
-        return (
+    async def end(self, report: Report) -> None:
+        """Record how it ended."""
+        told = report.as_json(self._statuses)
+        if isinstance(report, PassReport):
+            told = {**told, "sweep_end": report.sweep_end}
+        await self._execute(
             sa.update(passes)
             .where(passes.c.id == UUID(report.pass_id), self._by_us())
             .values(
                 finished_at=sa.func.clock_timestamp(),
                 outcome=report.outcome.value,
-                report={**report.as_json(self._statuses), **_swept(report)},
+                report=told,
                 error=report.error,
                 cursor=passes.c.cursor if report.more_left else sa.null(),
             )
@@ -153,56 +134,50 @@ class PassHistory(Observer):
                 return rows
 
     async def unfinished(
-        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+        self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """The last pass that was asked to do the same and has not come to its end, as it stands.
-
-        Raises `DatabaseUnusable`.
-        """
-        last = self._unfinished(mode, asked).order_by(passes.c.started_at.desc()).limit(1)
+        """The last pass of this request that has not come to its end, as it stands."""
+        last = self._unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
         columns = sa.select(*_BEGUN).where(passes.c.id == last.scalar_subquery())
-        return await self._begun(columns, table)
+        return await self._begun(columns, read_id)
 
     async def resume(
-        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+        self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """Go on with that pass: from here on, who had it before can note down nothing more.
-
-        Raises `DatabaseUnusable`.
-        """
-        last = self._unfinished(mode, asked).order_by(passes.c.started_at.desc()).limit(1)
+        """Resume that pass: the process that had it before can no longer record anything."""
+        last = self._unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
         mark = passes.c.cursor.concat(self._signature())
         taken_over = (
             sa.update(passes)
-            # Once more the cursor: it may have gone while the row was waited for.
+            # The cursor once more: it may have gone while the row was waited for.
             .where(passes.c.id == last.scalar_subquery(), passes.c.cursor.is_not(None))
             .values(cursor=mark, finished_at=None, outcome=None, error=None)
             .values(host=socket.gethostname(), version=__version__)
             .returning(*_BEGUN)
         )
-        return await self._begun(taken_over, table)
+        return await self._begun(taken_over, read_id)
 
     async def _begun(
-        self, rows: sa.Select[Any] | ReturningUpdate[Any], table: MappedTable
+        self, rows: sa.Select[Any] | ReturningUpdate[Any], read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        with translated("go on with a pass of reconciler.passes"):
+        with translated("resume a pass of reconciler.passes"):
             async with self._engine.begin() as connection:
                 row = (await connection.execute(rows)).first()
                 if row is None:
                     return None
                 written = await connection.execute(written_by(row.id))
-                report = PassReport(str(row.id), row.mode, dry_run=False, started_at=row.started_at)
-                report.asked, report.resumed = row.asked, True
+                request = PassRequest(row.mode, asked=row.asked)
+                report = PassReport(str(row.id), request, row.started_at, resumed=True)
+                restore(report, row.cursor, read_id)
+                report.correct(dict(written.all()))
                 # What came after the last page has cost time and calls all the same.
-                spent = {name: row.report[name] for name in ("duration_seconds", "rpcs")}
-                counts = row.cursor["counts"] | spent
-                restore(report, {**row.cursor, "counts": counts}, table.read_id, written.all())
+                report.duration_seconds = row.report["duration_seconds"]
+                report.rpcs = Counter(row.report["rpcs"])
                 return report
 
-    async def give_up(self, mode: str, asked: Mapping[str, Any]) -> None:
-        """Let nobody go on with passes that were asked to do the same. Raises as above."""
-        given_up = self._unfinished(mode, asked)
-        await self.close(passes.c.id.in_(given_up))
+    async def give_up(self, request: PassRequest) -> None:
+        """Keep passes of this request from being resumed."""
+        await self.close(passes.c.id.in_(self._unfinished(request)))
 
     async def close(self, which: sa.ColumnElement[bool]) -> None:
         """Let nobody go on with these passes, nor note down anything of them any more."""
@@ -216,10 +191,15 @@ class PassHistory(Observer):
             )
         )
 
-    def _cursor(self, progress: Progress, told: Mapping[str, Any]) -> sa.ColumnElement[Any]:
-        # The counts too: those of the report are of its end, which may be in the middle of a page.
-        cursor = {**to_json(progress), "counts": told}
-        return sa.cast(cursor, JSONB).concat(self._signature())
+    def _progress_of(self, report: Report) -> Mapping[str, Any]:
+        """Where to resume it, if it can be resumed."""
+        if not isinstance(report, PassReport) or report.progress is None:
+            return {}
+        if report.request.asked is None:
+            return {}
+        cursor = sa.cast(to_json(report.progress, report.done), JSONB)
+        report_json = report.as_json(self._statuses)
+        return {"cursor": cursor.concat(self._signature()), "report": report_json}
 
     def _signature(self) -> sa.ColumnElement[Any]:
         """Who notes something down, and when."""
@@ -231,11 +211,9 @@ class PassHistory(Observer):
             type_=JSONB,
         )
 
-    def _unfinished(self, mode: str, asked: Mapping[str, Any]) -> sa.Select[Any]:
-        same = passes.c.asked.contains(asked)
-        return sa.select(passes.c.id).where(
-            *self._ours(), passes.c.mode == mode, same, passes.c.cursor.is_not(None)
-        )
+    def _unfinished(self, request: PassRequest) -> sa.Select[Any]:
+        same = passes.c.mode == request.mode, passes.c.asked.contains(request.asked)
+        return sa.select(passes.c.id).where(*self._ours(), *same, passes.c.cursor.is_not(None))
 
     def _ours(self) -> list[sa.ColumnElement[bool]]:
         return [passes.c[name] == value for name, value in self._of.items()]
@@ -247,7 +225,3 @@ class PassHistory(Observer):
 
     async def _execute(self, statement: sa.Insert | sa.Update) -> int:
         return await write_own(self._engine, statement, "write reconciler.passes")
-
-
-def _swept(report: Report) -> Mapping[str, Any]:
-    return {"sweep_end": report.sweep_end} if isinstance(report, PassReport) else {}

@@ -14,8 +14,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.ports import Observer
-from reconciler.core.report import Report
+from reconciler.core.ports import Observer, PassView
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.schema import changes, noted_at, passes
 
@@ -42,13 +41,13 @@ class Pruning(Observer):
         self._ours = sa.and_(passes.c.table_name == table_name, passes.c.namespace == namespace)
         self._pruned_at = float("-inf")
 
-    async def on_pass(self, report: Report) -> None:
+    async def on_pass(self, report: PassView) -> None:
         """Prune after a pass, if it is time to.
 
         Not after one that failed: what there was before is all there is to go by then.
         """
         due = time.monotonic() - self._pruned_at >= PRUNE_EVERY.total_seconds()
-        if not due or report.dry_run or report.error is not None:
+        if not due or report.request.dry_run or report.error is not None:
             return
         self._pruned_at = time.monotonic()
         try:

@@ -6,36 +6,43 @@ is what others could have known of it, in other processes and later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.ports import Heartbeat, Observer
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.model import RowId
+from reconciler.core.ports import Heartbeat
+from reconciler.core.report import PassOutcome, PassReport, Report
+from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.table.mapping import MappedTable
 
 
-class NoHistory(Observer):
-    """Knows of the last good pass of its own process, and of nothing else."""
+class NoHistory:
+    """Knows the last good pass of its own process, and nothing else; see the port `History`."""
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
         self._engine, self._clock = engine, clock
         self._last_good: tuple[float, timedelta, str] | None = None
         self._swept: Swept | None = None
 
-    async def on_start(self, report: PassReport) -> None:
-        """Say how far the last pass swept."""
-        report.swept = self._swept
+    async def begin(self, report: Report) -> Swept | None:  # noqa: ARG002
+        """How far the last pass of this process has swept."""
+        return self._swept
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def checkpoint(self, report: PassReport) -> None:
+        """Nothing is recorded."""
+
+    async def written(self, pass_id: str) -> None:
+        """Nothing is known of what a pass has written but what it counted."""
+
+    async def end(self, report: Report) -> None:
         """Remember when a good pass ended."""
-        if report.outcome is not PassOutcome.ABORTED:
+        if isinstance(report, PassReport) and report.outcome is not PassOutcome.ABORTED:
             duration = timedelta(seconds=report.duration_seconds)
             self._last_good = self._clock(), duration, report.pass_id
             self._swept = Swept(report.started_at, report.sweep_end)
@@ -56,17 +63,17 @@ class NoHistory(Observer):
         return Heartbeat(now - age, duration, now, pass_id)
 
     async def unfinished(
-        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+        self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """None: nobody has noted down how far a pass has come."""
+        """None: nothing is recorded of how far a pass has come."""
 
     async def resume(
-        self, mode: str, asked: Mapping[str, Any], table: MappedTable
+        self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
         """None, as above."""
 
-    async def give_up(self, mode: str, asked: Mapping[str, Any]) -> None:
-        """Nothing can be gone on with anyhow."""
+    async def give_up(self, request: PassRequest) -> None:
+        """Nothing can be resumed anyway."""
 
 
 class NoLease:

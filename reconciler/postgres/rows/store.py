@@ -18,7 +18,7 @@ from reconciler.core.errors import DatabaseUnusable, Unusable
 from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
 from reconciler.core.ports import Ending, Written
 from reconciler.core.progress import Span
-from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.connection.driver import Statement, compiled, fetch
 from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.connection.engine import STATEMENT_TIMEDOUT, sqlstate, translated
@@ -122,9 +122,9 @@ class PostgresStore:
             if isinstance(row, Unread) or row[-1]
         ]
 
-    async def count_running(self, span: Span) -> WindowCount:
+    async def count_running(self, span: Span) -> AgeSpread:
         """How many rows a scan of the span would find; counted piece by piece, as it is read."""
-        counted, after = WindowCount(), span.after
+        counted, after = AgeSpread(), span.after
         while True:
             try:
                 read, *found, last = await self._counted(after, span.until)
@@ -134,7 +134,7 @@ class PostgresStore:
                 ):
                     raise
                 return counted.plus(await self._counted_apart(after, span.until))
-            counted = counted.plus(WindowCount(*found))
+            counted = counted.plus(AgeSpread(*found))
             if read < COUNTED_AT_ONCE:
                 return counted
             after = self._table.key.known(last)
@@ -146,13 +146,13 @@ class PostgresStore:
             (counted,) = await fetch(self._engine, count, given)
         return list(counted)
 
-    async def _counted_apart(self, after: RowId | None, until: RowId) -> WindowCount:
+    async def _counted_apart(self, after: RowId | None, until: RowId) -> AgeSpread:
         """The same, where a row cannot be read that would tell whether it is in the window."""
-        counted = WindowCount()
+        counted = AgeSpread()
         while after != until and (rows := await self.scan_running(after, until, COUNTED_APART)):
             made = [row.created_at for row in rows if row.created_at is not None]
             oldest, newest = min(made, default=None), max(made, default=None)
-            counted = counted.plus(WindowCount(len(rows), oldest, newest))
+            counted = counted.plus(AgeSpread(len(rows), oldest, newest))
             after = rows[-1].id
         return counted
 

@@ -19,9 +19,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
-from reconciler.core.causes import MAX_CAUSES, OTHER, in_words
-from reconciler.core.ports import Observer
-from reconciler.core.report import PassReport
+from reconciler.core.ports import Observer, PassView
+from reconciler.host.causes import MAX_CAUSES, OTHER, in_words
 from reconciler.temporal.failures.attributes import encoded_attributes, with_messages
 
 #: Failures decoded at the same time.
@@ -106,7 +105,7 @@ class Decoding(Observer):
             self._note(wrong[0])
         return clear
 
-    async def on_pass(self, report: PassReport) -> None:  # noqa: ARG002
+    async def on_pass(self, report: PassView) -> None:  # noqa: ARG002
         """A pass has ended."""
         self.tell()
 

@@ -13,9 +13,8 @@ from functools import partial
 
 import structlog
 
-from reconciler.core.ports import Observer
+from reconciler.core.ports import Observer, PassView
 from reconciler.core.redaction import UNSEARCHED, Redaction
-from reconciler.core.report import PassReport
 from reconciler.core.text import one_line
 
 #: Seconds for one text, including the wait for others: more than a single expression's limit adds
@@ -51,7 +50,7 @@ class Redactor(Observer):
         """`text` as one line of at most `limit` characters, without what matches."""
         return one_line(await self.hide(text), self._limit)
 
-    async def on_pass(self, report: PassReport) -> None:  # noqa: ARG002
+    async def on_pass(self, report: PassView) -> None:  # noqa: ARG002
         """Log how many texts were replaced, if any."""
         if self._unsearched:
             log.warning(

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 import structlog
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
-from reconciler.core.causes import Causes, in_words
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import RunRow
+from reconciler.host.causes import Causes, in_words
 from reconciler.temporal.client.error_codes import Overloaded, RowError
 from reconciler.temporal.client.execution_info import is_open, to_datetime
 from reconciler.temporal.client.rpc import Rpc

@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
-from reconciler.core.ports import Observer
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.ports import Observer, PassView
+from reconciler.core.report import PassOutcome
 from reconciler.core.text import visible
 
 #: Workflow types with series of their own; an application that makes up types as it goes must
@@ -75,7 +75,7 @@ class PassMetrics(Observer):
         for shown in ("open", "not_open"):
             self._disagreements.labels(shown)
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         """A pass began."""
         self.under_way = report.pass_id
 
@@ -91,21 +91,22 @@ class PassMetrics(Observer):
                 # Temporal's clock may be ahead of ours.
                 self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def on_pass(self, report: PassView) -> None:
         """A pass ended; the gauges are those of passes that saw every row."""
-        self._passes.labels(report.mode, report.outcome.value).inc()
-        self._duration.labels(report.mode).observe(report.duration_seconds)
-        self._scanned.inc(report.scanned)
-        self._lost_races.inc(report.lost_races)
-        self._screened.inc(report.screened)
+        mode, tally = report.request.mode, report.tally
+        self._passes.labels(mode, report.outcome.value).inc()
+        self._duration.labels(mode).observe(report.duration_seconds)
+        self._scanned.inc(tally.scanned)
+        self._lost_races.inc(tally.lost_races)
+        self._screened.inc(tally.screened)
         for shown, count in report.disagreements.items():
             self._disagreements.labels(shown).inc(count)
-        for reason, count in report.left.items():
+        for reason, count in tally.left.items():
             self._left.labels(reason.value).inc(count)
         if report.outcome is not PassOutcome.ABORTED:
-            self._running.rows, self._running.oldest = report.left.total(), report.oldest_left
+            self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
             for reason in MISSING_REASONS:
-                self._missing.labels(reason.value).set(report.left[reason])
+                self._missing.labels(reason.value).set(tally.left[reason])
         self.under_way = None
 
     def overrun(self) -> None:

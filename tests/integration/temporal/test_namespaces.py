@@ -12,15 +12,15 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from reconciler.core.model import LeaveReason, RunRow
-from reconciler.core.options import PassOptions
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import MissingPolicy
 from reconciler.passes.reconcile import run_pass
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 from tests.support.factories import policy
-from tests.support.fakes import MemoryStore
+from tests.support.fakes import FakeHistory, MemoryStore
 from tests.support.polling import eventually
 
 #: Past the retention of the default namespace, and within that of the other.
@@ -67,7 +67,9 @@ def a_row(id_: int, of: WorkflowHandle[object, object] | str, namespace: str | N
 async def passed(temporal: Client, store: MemoryStore, missing: MissingPolicy) -> PassReport:
     probe = NamespacesProbe(Rpc(temporal, RateLimiter(0)), timedelta(minutes=1))
     rules = policy(missing=missing)
-    return await run_pass(store, probe, [], rules, PassOptions(), datetime.now(UTC))
+    now = datetime.now(UTC)
+    report = PassReport.begin(PassRequest("once"), now)
+    return await run_pass(store, probe, FakeHistory(), [], rules, PassOptions(), now, report)
 
 
 @pytest.mark.parametrize("missing", list(MissingPolicy))
@@ -99,13 +101,13 @@ async def test_each_row_is_judged_in_the_namespace_that_it_names(
     ]
     # Nothing is written that nobody said, whatever the policy: there is no such namespace.
     assert {4, 5, 8} <= store.running.keys()
-    assert report.left[LeaveReason.UNKNOWN] == 3
+    assert report.tally.left[LeaveReason.UNKNOWN] == 3
     assert report.outcome is PassOutcome.UNRESOLVED
     if missing is MissingPolicy.FAIL:
         assert ends[6] == "outcome unknown: deleted from Temporal", "kept for a month there"
         assert ends[7] == "outcome unknown: past Temporal's retention"
     else:
-        assert report.left[LeaveReason.DELETED] == report.left[LeaveReason.EXPIRED] == 1
+        assert report.tally.left[LeaveReason.DELETED] == report.tally.left[LeaveReason.EXPIRED] == 1
 
 
 async def test_the_connection_s_own_namespace_must_exist(temporal: Client, other: Client) -> None:

@@ -132,7 +132,11 @@ async def test_only_what_has_ended_changes_and_only_what_may_have_is_described(
     everything = len(table.rows)
 
     first = await once(app)
-    assert (first.screened, first.rpcs["list"], first.rpcs["describe"]) == (0, 0, everything + 1)
+    assert (first.tally.screened, first.rpcs["list"], first.rpcs["describe"]) == (
+        0,
+        0,
+        everything + 1,
+    )
     assert await table.changed() == {"used again"}
 
     ended = {"to end", "to end, it's odd", "chain to end"}
@@ -142,7 +146,7 @@ async def test_only_what_has_ended_changes_and_only_what_may_have_is_described(
     second = await once(app)
 
     assert await table.changed() == {"used again", *ended}
-    assert second.screened == everything - 1 - len(ODD) - len(ended)
+    assert second.tally.screened == everything - 1 - len(ODD) - len(ended)
     assert second.rpcs["list"] == 1
     assert second.rpcs["describe"] == len(ODD) + len(ended)
     assert second.disagreements == {}
@@ -188,15 +192,15 @@ async def test_while_visibility_lags_a_row_waits_and_no_other_suffers(
 
     with monkeypatch.context() as lagging:
         lagging.setattr(app.rpc, "list", of_before)
-        assert (await once(app)).screened == OPEN
+        assert (await once(app)).tally.screened == OPEN
         await table.end("open 7")
-        assert ((await once(app)).screened, await table.changed()) == (OPEN, set())
+        assert ((await once(app)).tally.screened, await table.changed()) == (OPEN, set())
     await table.shown(OPEN - 1)
 
     report = await once(app)
 
     assert await table.changed() == {"open 7"}
-    assert report.screened == OPEN - 1
+    assert report.tally.screened == OPEN - 1
 
 
 async def test_visibility_that_has_lost_everything_costs_calls_and_no_row(
@@ -212,7 +216,7 @@ async def test_visibility_that_has_lost_everything_costs_calls_and_no_row(
     report = await once(app)
 
     assert await table.changed() == set()
-    assert (report.rpcs["describe"], report.screened) == (OPEN, 0)
+    assert (report.rpcs["describe"], report.tally.screened) == (OPEN, 0)
     assert report.disagreements == {"not_open": OPEN}
 
 

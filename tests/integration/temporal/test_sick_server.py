@@ -17,14 +17,13 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryResponse
 
 from reconciler.core.model import RunRow
-from reconciler.core.options import PassOptions
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy, Policy
-from reconciler.passes.reconcile import run_pass
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 from tests.support.fakes import MemoryStore
 from tests.support.network.frontend import Answer, Frontend, described, frontend
+from tests.support.passes.bench import reconcile
 
 FAILED = Status.WORKFLOW_EXECUTION_STATUS_FAILED
 CLOSED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -92,8 +91,7 @@ async def pass_over(
     created = NOW - timedelta(hours=48)
     store = MemoryStore(RunRow(n, f"wf-{n}", f"run-{n}", created) for n in range(1, rows + 1))
     probe = NamespacesProbe(rpc, timedelta(minutes=1))
-    options = PassOptions(batch_size=20)
-    return store, await run_pass(store, probe, [], POLICY, options, NOW)
+    return store, await reconcile(store, probe, POLICY, batch_size=20)
 
 
 @pytest.mark.parametrize(

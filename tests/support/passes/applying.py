@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core.model import RowId, Verdict
-from reconciler.core.options import PassOptions
-from reconciler.core.ports import Observer
+from reconciler.core.ports import History, Observer, PassView
 from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.passes.log import PassLog
 from reconciler.plan.apply import Redact, apply_plan
 from reconciler.plan.read import Plan
 from tests.support.factories import NOW, row
-from tests.support.fakes import MemoryStore, Recorder
+from tests.support.fakes import FakeHistory, MemoryStore, Recorder
 
 
 @dataclass
@@ -25,7 +25,8 @@ class Pages(Recorder):
     rest: list[Span | None] = field(default_factory=list)
     after_page: Callable[[], None] = lambda: None
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
+        assert isinstance(report, PassReport)
         assert report.progress
         self.pages.append([v.outcome.row.id for v in verdicts])  # type: ignore[union-attr]
         self.rest.append(report.progress.rest)
@@ -37,7 +38,7 @@ def table(*numbers: int) -> MemoryStore:
 
 
 def new_report() -> PassReport:
-    return PassReport("pass", "backfill", dry_run=False, started_at=NOW)
+    return PassReport("pass", PassRequest("backfill", asked={}), started_at=NOW)
 
 
 async def apply(
@@ -45,6 +46,7 @@ async def apply(
     plan: Plan,
     observer: Observer | None = None,
     *,
+    history: History | None = None,
     report: PassReport | None = None,
     force: bool = False,
     redact: Redact | None = None,
@@ -53,6 +55,7 @@ async def apply(
     return await apply_plan(
         store,
         plan,
+        history or FakeHistory(),
         [observer or Recorder()],
         "running",
         PassOptions(**options),  # type: ignore[arg-type]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.model import Observation, RunRow
-from reconciler.core.options import PassOptions
-from reconciler.core.ports import Observer, Probe, Store
+from reconciler.core.ports import History, Observer, Probe, Store
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import MissingPolicy, Policy
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import NOW, policy, row
-from tests.support.fakes import Answer, ScriptedProbe
+from tests.support.fakes import Answer, FakeHistory, ScriptedProbe
 
 #: Rows that Temporal does not know are to be failed.
 FAIL = policy(missing=MissingPolicy.FAIL)
@@ -29,13 +31,47 @@ async def reconcile(
     probe: Probe,
     rules: Policy | None = None,
     *,
+    history: History | None = None,
     observers: Sequence[Observer] = (),
     pass_log: PassLog | None = None,
     report: PassReport | None = None,
+    mode: str = "once",
+    dry_run: bool = False,
     **options: Any,
 ) -> PassReport:
-    given = PassOptions(**options)
-    return await run_pass(store, probe, observers, rules or policy(), given, NOW, pass_log, report)
+    return await run_pass(
+        store,
+        probe,
+        history or FakeHistory(),
+        observers,
+        rules or policy(),
+        PassOptions(**options),
+        NOW,
+        report or PassReport.begin(PassRequest(mode, dry_run), NOW),
+        pass_log,
+    )
+
+
+def resumable() -> PassReport:
+    """A pass whose way is recorded, page by page."""
+    return PassReport.begin(PassRequest("backfill", asked={}), NOW)
+
+
+def recorded(report: PassReport) -> str:
+    """What another process finds of a pass."""
+    assert report.progress is not None
+    cursor = to_json(report.progress, report.done)
+    return json.dumps({"pass_id": report.pass_id, "cursor": cursor})
+
+
+def resumed(record: str, written: Mapping[str, int]) -> PassReport:
+    """What it makes of that, and of what the journal says was written."""
+    found = json.loads(record)
+    request = PassRequest("backfill", asked={})
+    report = PassReport(found["pass_id"], request, NOW, resumed=True)
+    restore(report, found["cursor"], int)
+    report.correct(written)
+    return report
 
 
 def scripted(default: Observation, **answers: Answer) -> ScriptedProbe:
@@ -51,7 +87,7 @@ def in_turn(*answers: Observation) -> Callable[[RunRow], Observation]:
 
 def accounted_for(report: PassReport) -> int:
     """Each row that was looked at was written, left, or lost to somebody else: nothing twice."""
-    return report.changed + report.left.total() + report.lost_races
+    return report.tally.ends
 
 
 class Slow(ScriptedProbe):

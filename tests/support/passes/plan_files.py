@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Finish, Leave, LeaveReason, OldValues, RowId, Verdict
-from reconciler.core.progress import is_missing
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.plan.format import PlanHeader
 from reconciler.plan.read import Plan, open_plan
 from reconciler.plan.write import PlanWriter
@@ -35,7 +35,7 @@ async def still_running(ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
 
 
 def dry_run() -> PassReport:
-    return PassReport("pass", "backfill", dry_run=True, started_at=NOW)
+    return PassReport("pass", PassRequest("backfill", dry_run=True), started_at=NOW)
 
 
 async def make_plan(
@@ -46,9 +46,9 @@ async def make_plan(
     header: PlanHeader = HEADER,
 ) -> Path:
     report = dry_run()
-    missing = sum(map(is_missing, verdicts))
+    missing = sum(isinstance(each, Finish) and each.missing is not None for each in verdicts)
     finished = sum(isinstance(verdict, Finish) for verdict in verdicts)
-    report.written["completed"] = finished - missing if held_back else finished
+    report.done.written["completed"] = finished - missing if held_back else finished
     with PlanWriter(path, header, still_running) as writer:
         await writer.on_page(report, verdicts)
         await writer.on_pass(report)

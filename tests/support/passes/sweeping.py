@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from reconciler.core.model import RowId, RunRow
-from reconciler.core.ports import Observer, Probe, Store
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.ports import Probe, Store
+from reconciler.core.report import PassOutcome, PassReport, Report
 from reconciler.core.sweep import Sweep, Swept, next_sweep
 from tests.support.factories import NOW
+from tests.support.fakes import FakeHistory
 from tests.support.passes.bench import reconcile
 
 INTERVAL = timedelta(minutes=10)
@@ -21,24 +22,25 @@ HALF_A_MINUTE_AGO = Swept(NOW - timedelta(seconds=30), end=0.3)
 
 
 @dataclass
-class Remembering(Observer):
-    """What the histories do: tells how far the last complete pass swept; keeps all reports."""
+class Remembering(FakeHistory):
+    """Knows how far the last complete pass has swept."""
 
     swept: Swept | None = A_MOMENT_AGO
-    reports: list[PassReport] = field(default_factory=list)
 
-    async def on_start(self, report: PassReport) -> None:
-        report.swept = self.swept
-
-    async def on_pass(self, report: PassReport) -> None:
-        self.reports.append(report)
+    async def end(self, report: Report) -> None:
+        await super().end(report)
+        assert isinstance(report, PassReport)
         if report.outcome is not PassOutcome.ABORTED:
             self.swept = Swept(report.started_at, report.sweep_end)
+
+    @property
+    def reports(self) -> list[PassReport]:
+        return [report for report in self.ended if isinstance(report, PassReport)]
 
 
 async def screened_pass(store: Store, probe: Probe, *rules: Any, **options: Any) -> PassReport:
     """A pass in which it is no row's turn, unless told otherwise."""
-    given = {"observers": [Remembering()], **NOBODY_DUE, **options}
+    given = {"history": Remembering(), **NOBODY_DUE, **options}
     return await reconcile(store, probe, *rules, **given)
 
 

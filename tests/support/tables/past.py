@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
@@ -26,12 +27,12 @@ async def pass_over(
     of: tuple[str, str] = OURS,
 ) -> str:
     """A pass that began and ended so long ago; its id."""
-    report = PassReport(str(uuid4()), mode, dry_run=False, started_at=datetime.now(UTC) - age)
+    report = PassReport(str(uuid4()), PassRequest(mode), started_at=datetime.now(UTC) - age)
     report.error, report.duration_seconds = error, 12.5
-    report.left[LeaveReason.UNKNOWN] = unknown
+    report.done.left[LeaveReason.UNKNOWN] = unknown
     history = PassHistory(database.engine, *of, StatusValues())
-    await history.on_start(report)
-    await history.on_pass(report)
+    await history.begin(report)
+    await history.end(report)
     await database.execute(
         "UPDATE reconciler.passes SET finished_at = started_at WHERE id = $1", UUID(report.pass_id)
     )

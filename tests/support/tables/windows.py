@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from reconciler.core.progress import Span
-from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.rows.reading import Read
 from reconciler.postgres.rows.reading import Reading as ReadingRows
 from reconciler.postgres.rows.store import PostgresStore
@@ -50,7 +50,7 @@ class Reading(PostgresStore):
         return rows
 
 
-async def counted(store: PostgresStore) -> WindowCount:
+async def counted(store: PostgresStore) -> AgeSpread:
     until = await store.last_running()
     assert until is not None
     return await store.count_running(Span(None, until))

@@ -16,7 +16,8 @@ from reconciler.app.exclusive import LOST, PATIENCE, exclusive
 from reconciler.app.lease import LEASE_TIME
 from reconciler.core.errors import DatabaseUnusable, Unusable
 from reconciler.core.report import PassOutcome, PassReport
-from reconciler.host.cancellation import stopping
+from reconciler.core.request import PassRequest
+from reconciler.passes.lifecycle import absorb_first_cancel
 from tests.support.factories import NOW
 
 
@@ -54,7 +55,7 @@ class Bench:
 
     def __init__(self, *answers: int | Exception | None) -> None:
         self.lease = FakeLease(list(answers))
-        self.report = PassReport("p", "backfill", dry_run=False, started_at=NOW)
+        self.report = PassReport("p", PassRequest("backfill"), started_at=NOW)
         self.now = 1000.0
         self.slept: list[float] = []
 
@@ -151,7 +152,7 @@ async def test_if_it_is_lost_the_pass_is_stopped_and_may_write_what_it_has_decid
     wrote = False
 
     async with bench.holding():
-        with stopping(bench.report):
+        with absorb_first_cancel(bench.report):
             await asyncio.Event().wait()
         await bench.lease.claimed(10)
         wrote = True
@@ -181,7 +182,7 @@ async def test_a_second_loss_does_not_make_the_pass_give_up_its_write(at_once: N
     bench = Bench(1, None, 3, None, 5, None)
 
     async with bench.holding():
-        with stopping(bench.report):
+        with absorb_first_cancel(bench.report):
             await asyncio.Event().wait()
         await bench.lease.claimed(8)
 

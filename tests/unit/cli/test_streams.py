@@ -11,6 +11,7 @@ from reconciler.cli import main
 from reconciler.cli.base import ABORTED, conclude, refuse
 from reconciler.cli.main import run
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import StdoutLost
 from tests.support.factories import NOW
@@ -54,7 +55,7 @@ def test_a_bug_is_shown_and_only_shown(
 def test_what_ended_a_pass_is_said_though_its_report_is_lost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = PassReport("id", "once", dry_run=False, started_at=NOW)
+    report = PassReport("id", PassRequest("once"), started_at=NOW)
     report.error = "Temporal is away"
 
     with pytest.raises(StdoutLost):

@@ -21,8 +21,9 @@ from reconciler.console.report import print_report
 from reconciler.console.screen import screen
 from reconciler.core.model import Closed, CloseStatus, Leave, LeaveReason, Missing, Open, Unknown
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
-from reconciler.core.window import Window, WindowCount
+from reconciler.core.window import AgeSpread, Window
 from reconciler.doctor.findings import Examination, Finding, Level
 from reconciler.postgres.journal.reader import Values
 from reconciler.postgres.rows.lookup import StoredRow
@@ -66,22 +67,23 @@ def _changes(console: Console) -> None:
 
 
 def _undo(console: Console) -> None:
-    report = UndoReport(HOSTILE, HOSTILE, dry_run=False, started_at=NOW)
+    report = UndoReport(HOSTILE, PassRequest(HOSTILE), started_at=NOW)
     report.expected = report.scanned = 1
     report.written = Counter({HOSTILE: 1})
     print_undo(report, [HOSTILE], console)
 
 
 def _a_report(**fields: Any) -> PassReport:
-    report = PassReport(HOSTILE, "backfill", started_at=NOW, **{"dry_run": False, **fields})
-    report.written = Counter({HOSTILE: 1})
-    report.left = Counter({LeaveReason.UNKNOWN: 1, LeaveReason.OPEN: 1})
+    dry_run = fields.pop("dry_run", False)
+    report = PassReport(HOSTILE, PassRequest("backfill", dry_run), NOW, **fields)
+    report.done.written = Counter({HOSTILE: 1})
+    report.done.left = Counter({LeaveReason.UNKNOWN: 1, LeaveReason.OPEN: 1})
     return report
 
 
 def _outlook(console: Console) -> None:
     window = Window(workflow_type=HOSTILE)
-    ahead = WindowCount(1, NOW, NOW)
+    ahead = AgeSpread(1, NOW, NOW)
     print_outlook(Outlook(HOSTILE, ahead, 1, True, window, begun=_a_report()), console)
     print_outlook(Outlook(HOSTILE, ahead, 1, True, planned_at=NOW), console)
 

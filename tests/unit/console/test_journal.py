@@ -12,6 +12,7 @@ from uuid import UUID
 from rich.console import Console
 
 from reconciler.console.journal import TEXT, ChangeTable, PassTable, print_undo
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import Kept, UndoReport
 from reconciler.postgres.journal.reader import StoredChange, StoredPass, Values
 from tests.support.factories import CLOSE_TIME, NOW
@@ -174,7 +175,7 @@ def test_how_to_see_more_changes_is_a_command_to_copy() -> None:
 
 
 def undone(*, dry_run: bool = False) -> UndoReport:
-    return UndoReport("p-2", "undo", dry_run, started_at=NOW, undone="p-1")
+    return UndoReport("p-2", PassRequest("undo", dry_run=dry_run), started_at=NOW, undone="p-1")
 
 
 def printed(report: UndoReport) -> str:

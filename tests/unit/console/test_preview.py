@@ -15,7 +15,9 @@ from reconciler.app.backfill import Outlook
 from reconciler.console.preview import print_outlook, print_what_next
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.window import Window, WindowCount
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
+from reconciler.core.window import AgeSpread, Window
 from tests.support.factories import NOW
 
 DAY = timedelta(days=1)
@@ -25,7 +27,7 @@ def outlook(**fields: Any) -> list[str]:
     given: dict[str, Any] = {
         "table": "jobs",
         "window": Window(),
-        "ahead": WindowCount(2_000_000, NOW - 9 * DAY, NOW - DAY),
+        "ahead": AgeSpread(2_000_000, NOW - 9 * DAY, NOW - DAY),
         "rows": 2_000_000,
         "max_rps": 100,
         "apply": True,
@@ -39,10 +41,9 @@ def outlook(**fields: Any) -> list[str]:
 def next_steps(
     command: list[str], output: str | None = None, *, journal: bool = True, **fields: Any
 ) -> list[str]:
-    report = PassReport("p-1", "backfill", dry_run=False, started_at=NOW)
-    report.progress = Progress()
-    for name, value in fields.items():
-        setattr(report, name, value)
+    request = PassRequest("backfill", fields.pop("dry_run", False))
+    done = Tally(written=fields.pop("written", Counter()))
+    report = PassReport("p-1", request, NOW, done=done, **{"progress": Progress(), **fields})
     screen = io.StringIO()
     kept = None if output is None else Path(output)
     print_what_next(report, command, kept, Console(file=screen, width=80), journal=journal)
@@ -86,24 +87,24 @@ def test_the_window_in_force_is_told_in_full() -> None:
 
 
 def test_a_plan_is_told_by_its_age() -> None:
-    assert outlook(planned_at=NOW - DAY, ahead=WindowCount(40), rows=40, max_rps=None) == [
+    assert outlook(planned_at=NOW - DAY, ahead=AgeSpread(40), rows=40, max_rps=None) == [
         "40 rows of jobs to write, by the plan of 2026-11-22 12:00:00Z"
     ]
 
 
 def test_nothing_to_do() -> None:
-    assert outlook(ahead=WindowCount(), rows=0) == ["no rows of jobs, marked running"]
+    assert outlook(ahead=AgeSpread(), rows=0) == ["no rows of jobs, marked running"]
 
 
 def test_what_is_gone_on_with() -> None:
-    begun = PassReport("p-0", "backfill", dry_run=False, started_at=NOW)
-    begun.scanned, begun.written["failed"] = 5000, 400
+    begun = PassReport("p-0", PassRequest("backfill"), started_at=NOW)
+    begun.done.scanned, begun.done.written["failed"] = 5000, 400
 
     first, second, _ = outlook(begun=begun)
 
     assert first == (
         "going on with pass p-0, begun 2026-11-23 12:00:00Z: 5,000 rows scanned, 400 written; "
-        "--restart begins anew"
+        "--restart begins again"
     )
     assert second.startswith("still to look at: 2,000,000 rows of jobs")
 

@@ -14,6 +14,8 @@ from reconciler.console.progress import LINE_EVERY, Lines, Pace, watching
 from reconciler.core.model import LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
 from tests.support.factories import NOW
 
 
@@ -26,10 +28,10 @@ class Clock:
 
 
 def report(scanned: int, **fields: object) -> PassReport:
-    made = PassReport("id", "backfill", dry_run=False, started_at=NOW)
-    made.scanned = scanned
+    made = PassReport("id", PassRequest("backfill"), started_at=NOW)
+    made.done.scanned = scanned
     for name, value in fields.items():
-        setattr(made, name, value)
+        setattr(made if name == "progress" else made.done, name, value)
     return made
 
 
@@ -63,13 +65,13 @@ def test_what_an_earlier_process_has_done_is_not_this_ones_pace(clock: Clock) ->
 def test_the_second_look_comes_on_top(clock: Clock) -> None:
     pace = Pace(100, clock)
     pace.begin(report(0))
-    span = Span(None, 100, Counter({LeaveReason.DELETED: 40}))
+    span = Span(None, 100, Tally(left=Counter({LeaveReason.DELETED: 40})))
 
-    pace.note(report(100, progress=Progress(rest=None, again=[span])))
+    pace.note(report(100, progress=Progress(rest=None, to_recheck=[span])))
     assert (pace.done, pace.rows) == (100, 140)
 
-    span.left[LeaveReason.DELETED] = 10
-    pace.note(report(100, progress=Progress(rest=None, again=[span])))
+    span.second.written["failed"] = 30
+    pace.note(report(100, progress=Progress(rest=None, to_recheck=[span])))
     assert (pace.done, pace.rows) == (130, 140)
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from reconciler.console.report import print_report
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from tests.support.factories import NOW, finish, row
 
 
@@ -17,12 +18,12 @@ def printed(report: PassReport) -> str:
 
 
 def report(*, dry_run: bool = False) -> PassReport:
-    return PassReport("p-1", "once", dry_run=dry_run, started_at=NOW)
+    return PassReport("p-1", PassRequest("once", dry_run=dry_run), started_at=NOW)
 
 
 def test_a_status_value_is_printed_as_it_is() -> None:
     folded = report()
-    folded.add_written([finish(row(1), status="[/red]")], written={1})
+    folded.done.add_written([finish(row(1), status="[/red]")], written={1})
 
     assert "written  [/red]  1" in printed(folded)
 
@@ -42,8 +43,8 @@ def test_what_was_held_back_is_told() -> None:
 
 def test_of_open_rows_it_is_told_how_many_were_not_described() -> None:
     folded = report()
-    folded.left[LeaveReason.OPEN] = 30
+    folded.done.left[LeaveReason.OPEN] = 30
     assert "visibility" not in printed(folded)
-    folded.screened = 28
+    folded.done.screened = 28
 
     assert "28 of them as visibility shows them" in printed(folded)

@@ -1,14 +1,16 @@
-"""Spans of rows: what is kept of a page for the second look, and what is taken back at it."""
+"""Spans of rows that get a second look: what is kept of them, and how both looks add up."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
-from reconciler.core.model import Finish, Leave, LeaveReason, Verdict
-from reconciler.core.progress import Progress, Span, Taken, is_missing, left_for, up_to
+from reconciler.core.model import Finish, LeaveReason, RowId
+from reconciler.core.progress import Progress, Span
+from reconciler.core.tally import Tally
 from tests.support.factories import NOW, finish, row
 
 DELETED, EXPIRED, OPEN = LeaveReason.DELETED, LeaveReason.EXPIRED, LeaveReason.OPEN
@@ -19,91 +21,97 @@ def failing(id_: int, reason: LeaveReason = DELETED, age: timedelta | None = HOU
     return finish(row(id_, age=age), missing=reason, status="failed")
 
 
-def left(id_: int, reason: LeaveReason = OPEN) -> Leave:
-    return Leave(row(id_), reason)
+def span(after: RowId | None, until: RowId, missing: Sequence[Finish] = (), **left: int) -> Span:
+    """A page with these missing rows, and others that were left."""
+    first = Tally(len(missing) + sum(left.values()))
+    first.left.update({LeaveReason(reason): count for reason, count in left.items()})
+    first.add_set_aside(missing)
+    made = Span(after, until, first)
+    made.add_failing(missing)
+    return made
 
 
 class TestAPage:
-    def test_has_left_whatever_was_not_written(self) -> None:
-        verdicts: list[Verdict] = [finish(row(1)), left(2), left(3)]
-        verdicts += [failing(4), failing(5, EXPIRED)]
+    def test_knows_what_it_would_fail_by_reason(self) -> None:
+        page = span(None, 4, [failing(1), failing(2, EXPIRED)], deleted=1, open=1)
 
-        span = Span.of(None, 5, verdicts, written={1})
-
-        assert (span.after, span.until, span.rows) == (None, 5, 4)
-        assert span.left == {OPEN: 2, DELETED: 1, EXPIRED: 1}
-
-    def test_has_left_what_was_refused_or_lost(self) -> None:
-        span = Span.of(None, 3, [finish(row(i)) for i in (1, 2, 3)], written={1}, refused={2})
-
-        assert (span.left, span.lost, span.rows) == ({LeaveReason.UNKNOWN: 1}, 1, 2)
-
-    def test_would_fail_only_rows_that_are_missing_and_not_left_by_policy(self) -> None:
-        span = Span.of(None, 3, [left(1, DELETED), failing(2), failing(3)])
-
-        assert span.failing == {DELETED: 2}
+        assert page.failing == {DELETED: 1, EXPIRED: 1}
+        assert page.to_recheck == 4
 
     def test_knows_when_the_oldest_that_it_would_fail_was_created(self) -> None:
         aged = [failing(1, age=HOUR), failing(2, age=3 * HOUR), failing(3, age=2 * HOUR)]
-        older = Leave(row(4, age=9 * HOUR), OPEN)
 
-        assert Span.of(None, 4, [*aged, older]).oldest_failing == NOW - 3 * HOUR
-        assert Span.of(None, 4, [failing(1, age=None)]).oldest_failing is None
-        assert Span.of(None, 4, [older]).oldest_failing is None
+        assert span(None, 4, aged).oldest_failing == NOW - 3 * HOUR
+        assert span(None, 4, [failing(1, age=None)]).oldest_failing is None
+        assert span(None, 4).oldest_failing is None
 
 
-class TestASecondLook:
-    def test_crosses_off_the_rows_and_the_reasons_they_had(self) -> None:
-        span = Span.of(None, 4, [left(1), left(2), failing(3), failing(4)])
+class TestBothLooks:
+    def test_before_the_second_it_is_the_first(self) -> None:
+        page = span(None, 3, [failing(1)], open=2)
 
-        taken = span.take([OPEN, DELETED])
+        assert page.tally == page.first
 
-        assert taken == Taken(Counter({OPEN: 1, DELETED: 1}))
-        assert (span.rows, +span.left) == (2, {OPEN: 1, DELETED: 1})
+    def test_on_the_way_each_row_counts_once(self) -> None:
+        page = span(None, 4, [failing(1), failing(2)], open=2)
+        page.second.written["failed"] = 1
+        page.second.left[OPEN] = 1
 
-    @pytest.mark.parametrize("reason", [None, EXPIRED], ids=["closed since", "expired since"])
-    def test_crosses_off_any_row_for_one_that_has_another_reason_now(
-        self, reason: LeaveReason | None
-    ) -> None:
-        span = Span.of(None, 2, [left(1), failing(2)])
+        assert (page.tally.written, page.tally.left.total()) == ({"failed": 1}, 3)
+        assert page.tally.scanned == page.tally.ends == 4
+        assert page.to_recheck == 2
 
-        taken = span.take([reason])
+    def test_a_row_that_was_lost_at_the_first_and_written_at_the_second_is_written(self) -> None:
+        page = span(None, 2, [failing(1)])
+        page.first.lost_races, page.first.scanned = 1, 2
+        page.second.written.update(failed=1, completed=1)
 
-        assert taken.left.total() == 1
-        assert span.rows == 1
+        assert page.tally.lost_races == 0
+        assert page.tally.scanned == page.tally.ends == 2
 
-    def test_crosses_off_what_was_lost_at_the_first_look(self) -> None:
-        span = Span.of(None, 2, [finish(row(1)), left(2)])
+    def test_a_row_that_was_written_at_the_first_stays_written(self) -> None:
+        page = span(None, 2, [failing(1)])
+        page.first.written["completed"], page.first.scanned = 1, 2
+        page.second.written["failed"] = 1
 
-        taken = span.take([None, OPEN])
+        assert page.final_tally.written == {"completed": 1, "failed": 1}
+        assert page.to_recheck == 0
 
-        assert taken == Taken(Counter({OPEN: 1}), lost=1)
-        assert span.rows == 0
+    def test_in_the_end_a_row_that_was_not_found_again_is_a_lost_race(self) -> None:
+        page = span(None, 3, [failing(1), failing(2)], open=1)
+        page.second.written["failed"] = 1
 
-    def test_knows_rows_that_have_turned_up_since(self) -> None:
-        assert Span.of(None, 2, [left(1)]).take([OPEN, OPEN]) == Taken(Counter({OPEN: 1}), new=1)
+        done = page.final_tally
+        assert (done.written, done.left, done.lost_races) == ({"failed": 1}, {}, 2)
+        assert done.scanned == done.ends == 3
+
+    def test_rows_that_have_turned_up_since_were_scanned(self) -> None:
+        page = span(None, 2, [failing(1)])
+        page.second.written["failed"] = 2
+
+        assert page.tally.scanned == page.final_tally.scanned == 2
+        assert page.final_tally.lost_races == 0
 
 
 class TestSpansThatAreKept:
     def test_are_one_if_they_touch(self) -> None:
         progress = Progress()
-        progress.set_aside(Span.of(None, 2, [failing(1), left(2)]))
-        lost = finish(row(5))
-        progress.set_aside(Span.of(2, 5, [failing(3, EXPIRED, 5 * HOUR), failing(4), lost]))
+        progress.set_aside(span(None, 2, [failing(1)], open=1))
+        progress.set_aside(span(2, 5, [failing(3, EXPIRED, 5 * HOUR), failing(4)]))
 
-        (span,) = progress.again
-        assert (span.after, span.until, span.rows, span.lost) == (None, 5, 5, 1)
-        assert span.left == {DELETED: 2, OPEN: 1, EXPIRED: 1}
-        assert span.failing == {DELETED: 2, EXPIRED: 1}
-        assert span.oldest_failing == NOW - 5 * HOUR
+        (kept,) = progress.to_recheck
+        assert (kept.after, kept.until, kept.to_recheck) == (None, 5, 4)
+        assert kept.first.left == {DELETED: 2, OPEN: 1, EXPIRED: 1}
+        assert kept.failing == {DELETED: 2, EXPIRED: 1}
+        assert kept.oldest_failing == NOW - 5 * HOUR
 
     def test_are_two_if_there_is_a_page_between_them(self) -> None:
         progress = Progress()
-        progress.set_aside(Span.of(None, 2, [failing(1)]))
-        progress.set_aside(Span.of(4, 6, [failing(5)]))
-        progress.set_aside(Span.of(6, 8, [failing(7)]))
+        progress.set_aside(span(None, 2, [failing(1)]))
+        progress.set_aside(span(4, 6, [failing(5)]))
+        progress.set_aside(span(6, 8, [failing(7)]))
 
-        assert [(span.after, span.until) for span in progress.again] == [(None, 2), (4, 8)]
+        assert [(each.after, each.until) for each in progress.to_recheck] == [(None, 2), (4, 8)]
 
     @pytest.mark.parametrize(
         ("first", "second", "oldest"),
@@ -113,10 +121,10 @@ class TestSpansThatAreKept:
         self, first: int | None, second: int | None, oldest: int | None
     ) -> None:
         ages = [None if hours is None else hours * HOUR for hours in (first, second)]
-        span = Span.of(None, 1, [failing(1, age=ages[0])])
-        span.join(Span.of(1, 2, [failing(2, age=ages[1])]))
+        kept = span(None, 1, [failing(1, age=ages[0])])
+        kept.join(span(1, 2, [failing(2, age=ages[1])]))
 
-        assert span.oldest_failing == (oldest and NOW - oldest * HOUR)
+        assert kept.oldest_failing == (oldest and NOW - oldest * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -131,26 +139,11 @@ def test_more_is_left_while_something_is_to_be_looked_at(progress: Progress, mor
     assert progress.more_left is more
 
 
-def test_why_a_row_stays_for_now() -> None:
-    assert left_for(left(1)) is OPEN
-    assert left_for(failing(1, EXPIRED)) is EXPIRED
-    assert left_for(finish(row(1))) is None
+def test_a_tally_less_some_rows_keeps_what_was_written() -> None:
+    tally = Tally(6, written=Counter(completed=1), left=Counter({OPEN: 2, DELETED: 2}))
+    tally.lost_races = 1
 
-
-def test_only_a_row_that_would_be_failed_counts_as_missing() -> None:
-    assert is_missing(failing(1))
-    assert not is_missing(left(1, DELETED))
-    assert not is_missing(finish(row(1)))
-
-
-@pytest.mark.parametrize(
-    ("limit", "rows"),
-    [(0, [1]), (1, [1, 2, 3]), (2, [1, 2, 3, 4]), (3, [1, 2, 3, 4, 5, 6]), (9, [1, 2, 3, 4, 5, 6])],
-)
-def test_verdicts_up_to_a_limit_end_before_the_first_beyond_it(limit: int, rows: list[int]) -> None:
-    verdicts: list[Verdict] = [left(1), finish(row(2)), left(3), finish(row(4)), finish(row(5))]
-    verdicts.append(left(6))
-
-    taken = up_to(limit, lambda verdict: isinstance(verdict, Finish), verdicts)
-
-    assert list(taken) == [verdicts[id_ - 1] for id_ in rows]
+    assert tally.less(3).left.total() == 1
+    assert tally.less(5).ends == 1
+    assert tally.less(9).written == {"completed": 1}
+    assert tally.ends == 6, "a copy"

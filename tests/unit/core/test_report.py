@@ -6,79 +6,59 @@ from datetime import timedelta
 from reconciler.core.model import Leave, LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
-from reconciler.core.window import Spread
 from tests.support.factories import NOW, finish, row
 
 
 def report() -> PassReport:
-    return PassReport("p-1", "once", dry_run=False, started_at=NOW)
+    return PassReport("p-1", PassRequest("once"), started_at=NOW)
 
 
-def test_counts_what_the_write_returned_not_what_was_asked() -> None:
+def left(*reasons: LeaveReason) -> PassReport:
     folded = report()
-    asked = [finish(row(1)), finish(row(2), status="failed"), finish(row(3)), finish(row(4))]
-
-    folded.add_written(asked, written={1, 2}, refused={4})
-
-    assert folded.written == {"completed": 1, "failed": 1}
-    assert folded.lost_races == 1
-    assert folded.unknown == 1
-    assert folded.changed == 2
+    folded.done.add_left([Leave(row(id_), reason) for id_, reason in enumerate(reasons)])
+    return folded
 
 
 def test_a_lost_race_is_a_normal_outcome() -> None:
     folded = report()
 
-    folded.add_written([finish(row(1))], written=set())
+    folded.done.add_written([finish(row(1))], written=set())
 
-    assert folded.lost_races == 1
     assert folded.outcome is PassOutcome.OK
 
 
 def test_rows_left_by_policy_are_no_error() -> None:
-    folded = report()
-
-    folded.add_left([Leave(row(1), LeaveReason.EXPIRED), Leave(row(2), LeaveReason.OPEN)])
-
-    assert folded.outcome is PassOutcome.OK
+    assert left(LeaveReason.EXPIRED, LeaveReason.OPEN).outcome is PassOutcome.OK
 
 
 def test_unknown_rows_make_the_pass_unresolved() -> None:
-    folded = report()
-
-    folded.add_left([Leave(row(1), LeaveReason.UNKNOWN)])
-
-    assert folded.outcome is PassOutcome.UNRESOLVED
+    assert left(LeaveReason.UNKNOWN).outcome is PassOutcome.UNRESOLVED
 
 
 def test_an_error_outweighs_everything() -> None:
-    folded = report()
-    folded.add_left([Leave(row(1), LeaveReason.UNKNOWN)])
+    folded = left(LeaveReason.UNKNOWN)
 
-    folded.error = "Temporal is away"
+    folded.error = "Temporal is unreachable"
 
     assert folded.outcome is PassOutcome.ABORTED
 
 
-def test_the_oldest_row_that_is_left_is_known() -> None:
-    folded = report()
-    assert folded.oldest_left is None
-
-    folded.add_left([Leave(row(1, age=None), LeaveReason.OPEN)])
-    assert folded.oldest_left is None
-
-    folded.add_left([Leave(row(2, age=timedelta(hours=2)), LeaveReason.OPEN)])
-    folded.add_left([Leave(row(3, age=timedelta(hours=1)), LeaveReason.OPEN)])
-    assert folded.oldest_left == NOW - timedelta(hours=2)
-
-    refused, lost = (finish(row(i, age=timedelta(hours=i))) for i in (4, 9))
-    folded.add_written([refused, lost], written=set(), refused={4})
-    assert folded.oldest_left == NOW - timedelta(hours=4), "a lost race is no longer running"
-
+def test_rows_that_are_held_back_are_left_and_their_age_is_known() -> None:
     missing = finish(row(5, age=timedelta(hours=5)), missing=LeaveReason.EXPIRED)
-    folded.hold_back([Span.of(None, 5, [missing])])
-    assert folded.oldest_left == NOW - timedelta(hours=5)
+    span = Span(None, 5)
+    span.first.add_set_aside([missing])
+    span.add_failing([missing])
+    folded = report()
+    folded.progress = Progress(None, [span])
+    assert folded.tally.oldest_left is None, "it is to be written"
+
+    folded.hold_back()
+
+    assert (folded.held_back, folded.tally.left) == (1, {LeaveReason.EXPIRED: 1})
+    assert folded.tally.oldest_left == NOW - timedelta(hours=5)
+    assert not folded.more_left
 
 
 def test_json_has_exactly_the_keys_of_the_contract() -> None:
@@ -88,9 +68,9 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
         Leave(row(3), LeaveReason.UNKNOWN),
         Leave(row(4, age=timedelta(days=2)), LeaveReason.EXPIRED),
     ]
-    folded.add_scanned([finish(row(1)), *leaves])
-    folded.add_written([finish(row(1))], written={1})
-    folded.add_left(leaves)
+    folded.done.scanned = 4
+    folded.done.add_written([finish(row(1))], written={1})
+    folded.done.add_left(leaves)
     folded.rpcs.update(describe=3, history=1, namespace=1)
     folded.duration_seconds = 1.23456
 
@@ -120,35 +100,6 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
         "rpcs": {"describe": 3, "history": 1, "list": 0},
         "outcome": "unresolved",
     }
-
-
-class TestMissingRows:
-    def test_are_spread_from_the_oldest_to_the_newest(self) -> None:
-        spread = Spread()
-        for id_, hours in enumerate((2, 1, 5, 3), start=1):
-            spread.add(row(id_, age=timedelta(hours=hours)))
-        spread.add(row(5, age=None))
-
-        assert spread == Spread(5, NOW - timedelta(hours=5), NOW - timedelta(hours=1))
-
-    def test_that_do_not_say_when_they_were_created_are_only_counted(self) -> None:
-        spread = Spread()
-        spread.add(row(1, age=None))
-
-        assert spread == Spread(1, None, None)
-
-    def test_are_those_that_are_left_and_those_that_are_failed_by_their_reason(self) -> None:
-        folded = report()
-        failing = finish(row(1, age=timedelta(hours=3)), missing=LeaveReason.DELETED)
-        leaves = [Leave(row(2), LeaveReason.DELETED), Leave(row(3), LeaveReason.TOO_YOUNG)]
-
-        folded.add_scanned([failing, *leaves, finish(row(4))])
-
-        assert folded.scanned == 4
-        hour = timedelta(hours=1)
-        assert folded.missing[LeaveReason.DELETED] == Spread(2, NOW - 3 * hour, NOW - hour)
-        assert folded.missing[LeaveReason.EXPIRED] == Spread()
-        assert folded.missing[LeaveReason.NEVER_STARTED] == Spread()
 
 
 class TestMoreIsLeft:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.report import PassOutcome
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import (
     Change,
     Kept,
@@ -56,7 +57,7 @@ def test_a_page_ends_before_a_row_comes_a_second_time(rows: str, taken: str) -> 
 
 
 def report(**left: int) -> UndoReport:
-    report = UndoReport("p-2", "undo", dry_run=False, started_at=NOW, undone="p-1")
+    report = UndoReport("p-2", PassRequest("undo"), started_at=NOW, undone="p-1")
     for reason, count in left.items():
         report.left[Kept(reason)] += count
     return report

@@ -4,27 +4,27 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.core.window import WindowCount
+from reconciler.core.window import AgeSpread
 from tests.support.factories import NOW
 
 HOUR = timedelta(hours=1)
 
 
 def test_two_counts_together_reach_from_the_oldest_to_the_newest() -> None:
-    early = WindowCount(2, oldest=NOW - 9 * HOUR, newest=NOW - 4 * HOUR)
-    late = WindowCount(3, oldest=NOW - 6 * HOUR, newest=NOW)
+    early = AgeSpread(2, oldest=NOW - 9 * HOUR, newest=NOW - 4 * HOUR)
+    late = AgeSpread(3, oldest=NOW - 6 * HOUR, newest=NOW)
 
-    both = WindowCount(5, oldest=NOW - 9 * HOUR, newest=NOW)
+    both = AgeSpread(5, oldest=NOW - 9 * HOUR, newest=NOW)
     assert early.plus(late) == late.plus(early) == both
 
 
-@pytest.mark.parametrize("nothing", [WindowCount(), WindowCount(2)], ids=["no rows", "no times"])
-def test_rows_that_do_not_say_when_they_were_created_change_no_bound(nothing: WindowCount) -> None:
-    some = WindowCount(3, oldest=NOW - HOUR, newest=NOW)
+@pytest.mark.parametrize("nothing", [AgeSpread(), AgeSpread(2)], ids=["no rows", "no times"])
+def test_rows_that_do_not_say_when_they_were_created_change_no_bound(nothing: AgeSpread) -> None:
+    some = AgeSpread(3, oldest=NOW - HOUR, newest=NOW)
 
-    both = WindowCount(3 + nothing.rows, oldest=NOW - HOUR, newest=NOW)
+    both = AgeSpread(3 + nothing.rows, oldest=NOW - HOUR, newest=NOW)
     assert some.plus(nothing) == nothing.plus(some) == both
 
 
 def test_nothing_and_nothing_is_nothing() -> None:
-    assert WindowCount().plus(WindowCount()) == WindowCount()
+    assert AgeSpread().plus(AgeSpread()) == AgeSpread()

@@ -17,6 +17,7 @@ from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.daemon import health as module
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import Every
@@ -201,7 +202,7 @@ async def test_a_pass_counts_once_its_metrics_are_there() -> None:
     """Its end is in the database before: readiness and metrics must agree."""
     health = make(FakeApp(beat=beat(timedelta(seconds=1))), FakeKeeper())
     health.passes = metrics = PassMetrics(health.registry, "run", lambda: NOW)
-    report = PassReport("p", "run", dry_run=False, started_at=NOW)
+    report = PassReport("p", PassRequest("run"), started_at=NOW)
     await metrics.on_start(report)
 
     ready, told = await health.readiness()
@@ -217,7 +218,7 @@ async def test_a_pass_counts_once_its_metrics_are_there() -> None:
 async def test_a_pass_under_way_takes_nothing_from_the_one_before() -> None:
     health = make(FakeApp(beat=beat(timedelta(seconds=1))), FakeKeeper())
     health.passes = metrics = PassMetrics(health.registry, "run", lambda: NOW)
-    await metrics.on_start(PassReport("next", "run", dry_run=False, started_at=NOW))
+    await metrics.on_start(PassReport("next", PassRequest("run"), started_at=NOW))
 
     assert (await health.readiness())[0]
 

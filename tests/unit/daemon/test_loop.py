@@ -21,6 +21,7 @@ from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.daemon import loop as module
 from reconciler.daemon import schedule as schedule_module
 from reconciler.daemon.health import Health
@@ -65,7 +66,9 @@ class FakeApp:
         self, mode: str, *, dry_run: bool, observers: Sequence[Observer], remap: bool
     ) -> PassReport:
         assert remap, "the table may have changed since the start"
-        report = PassReport(str(len(self.passes)), mode, dry_run, started_at=datetime.now(UTC))
+        report = PassReport(
+            str(len(self.passes)), PassRequest(mode, dry_run=dry_run), started_at=datetime.now(UTC)
+        )
         self.passes.append(report)
         await self.script(report)
         for observer in observers:

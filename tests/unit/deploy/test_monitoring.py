@@ -18,6 +18,8 @@ from temporalio.service import RPCStatusCode
 
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
 from reconciler.web.metrics.passes import PassMetrics
 from reconciler.web.metrics.state import State, StateCollector
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
@@ -186,7 +188,7 @@ async def count_something(metrics: PassMetrics) -> None:
     await metrics.on_written([outcome(row(), completed_at=CLOSE_TIME)])
     left = Counter({LeaveReason.EXPIRED: 1})
     await metrics.on_pass(
-        PassReport("id", "run", dry_run=False, started_at=NOW, left=left, oldest_left=CLOSE_TIME)
+        PassReport("id", PassRequest("run"), NOW, done=Tally(left=left, oldest_left=CLOSE_TIME))
     )
 
 

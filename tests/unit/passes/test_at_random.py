@@ -84,7 +84,7 @@ class Store(MemoryStore):
         ]
         written = await process.table.store.finish_if_running(pass_id, free)
         done = [outcome.status for outcome in free if outcome.row.id in written.ids]
-        process.notes.journal[pass_id].update(done)
+        process.notes.journalled[pass_id].update(done)
         if process.comes("killed after"):
             raise Killed
         if process.comes("no answer"):
@@ -143,8 +143,8 @@ async def test_no_row_is_skipped_and_each_is_written_and_counted_once(
     locked = {number for number in due if "locked" in kinds[number - 1] and tried[number] == 1}
     assert table.store.finished.keys() == due - locked
     assert set(table.store.times.values()) <= {1}, "written more than once"
-    assert last.scanned == accounted_for(last)
-    assert last.lost_races == len(locked)
-    journal = sum(notes.journal.values(), Counter[str]())
+    assert last.tally.scanned == accounted_for(last)
+    assert last.tally.lost_races == len(locked)
+    journal = sum(notes.journalled.values(), Counter[str]())
     assert journal == Counter(each.status for each in table.store.finished.values())
-    assert +last.written == +notes.journal[last.pass_id]
+    assert +last.tally.written == +notes.journalled[last.pass_id]

@@ -9,13 +9,11 @@ from structlog.testing import capture_logs
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Outcome, Verdict
-from reconciler.core.options import PassOptions
-from reconciler.core.ports import Observer
-from reconciler.core.report import PassReport
+from reconciler.core.ports import Observer, PassView
 from reconciler.passes.lifecycle import Bystander
-from reconciler.passes.reconcile import run_pass
-from tests.support.factories import NOW, closed, policy, row
+from tests.support.factories import closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
+from tests.support.passes.bench import reconcile
 
 
 class Broken(Observer):
@@ -24,16 +22,16 @@ class Broken(Observer):
     def __init__(self, error: Exception) -> None:
         self.error, self.calls = error, 0
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         self._fail()
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         self._fail()
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
         self._fail()
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def on_pass(self, report: PassView) -> None:
         self._fail()
 
     def _fail(self) -> None:
@@ -46,10 +44,9 @@ async def test_a_pass_goes_on_without_them(error: Exception) -> None:
     store = MemoryStore([row(1), row(2)])
     probe = ScriptedProbe({"wf-1": closed(), "wf-2": closed()})
     broken = Broken(error)
-    options = PassOptions("run", dry_run=False, batch_size=1)
 
     with capture_logs() as logged:
-        report = await run_pass(store, probe, [Bystander(broken)], policy(), options, NOW)
+        report = await reconcile(store, probe, observers=[Bystander(broken)], batch_size=1)
 
     assert (report.error, sorted(store.finished)) == (None, [1, 2])
     assert broken.calls == 6

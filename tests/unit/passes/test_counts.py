@@ -22,8 +22,7 @@ from reconciler.core.model import (
     Unknown,
     Verdict,
 )
-from reconciler.core.ports import Observer, Written
-from reconciler.core.report import PassReport
+from reconciler.core.ports import Observer, PassView, Written
 from reconciler.web.metrics.passes import PassMetrics
 from tests.support.factories import closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
@@ -37,8 +36,8 @@ async def test_a_row_that_is_refused_at_both_looks_is_unknown_once() -> None:
 
     report = await reconcile(store, scripted(Missing(), wf_1=closed()), FAIL)
 
-    assert (report.written, report.left) == ({"failed": 2}, {"unknown": 1})
-    assert report.scanned == accounted_for(report) == 3
+    assert (report.tally.written, report.tally.left) == ({"failed": 2}, {"unknown": 1})
+    assert report.tally.scanned == accounted_for(report) == 3
 
 
 async def test_a_row_that_was_locked_at_first_and_is_written_at_last_is_no_lost_race() -> None:
@@ -53,9 +52,9 @@ async def test_a_row_that_was_locked_at_first_and_is_written_at_last_is_no_lost_
 
     report = await reconcile(Store(rows(3)), scripted(Missing(), wf_1=closed()), FAIL)
 
-    assert report.written == {"completed": 1, "failed": 2}
-    assert report.lost_races == 0
-    assert report.scanned == accounted_for(report) == 3
+    assert report.tally.written == {"completed": 1, "failed": 2}
+    assert report.tally.lost_races == 0
+    assert report.tally.scanned == accounted_for(report) == 3
 
 
 async def test_a_row_that_turns_up_before_the_second_look_counts_as_looked_at() -> None:
@@ -73,8 +72,8 @@ async def test_a_row_that_turns_up_before_the_second_look_counts_as_looked_at() 
 
     report = await reconcile(Store(rows(4)[1:]), probe, FAIL)
 
-    assert (report.written, report.left) == ({"failed": 3}, {"open": 1})
-    assert report.scanned == accounted_for(report) == 4
+    assert (report.tally.written, report.tally.left) == ({"failed": 3}, {"open": 1})
+    assert report.tally.scanned == accounted_for(report) == 4
 
 
 async def test_no_count_is_negative_while_there_is_more_to_do() -> None:
@@ -84,8 +83,8 @@ async def test_no_count_is_negative_while_there_is_more_to_do() -> None:
     report = await reconcile(store, probe, FAIL, max_changes=1)
 
     assert report.more_left
-    assert report.scanned == accounted_for(report) == 2
-    assert min(report.left.values()) >= 0
+    assert report.tally.scanned == accounted_for(report) == 2
+    assert min(report.tally.left.values()) >= 0
 
 
 async def test_a_pass_that_was_cut_off_at_its_second_look_can_be_told_in_metrics() -> None:
@@ -107,9 +106,9 @@ async def test_a_pass_that_was_cut_off_at_its_second_look_can_be_told_in_metrics
 class Balance(Observer):
     """Adds up the counts after each page."""
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
-        assert report.scanned == accounted_for(report)
-        assert min(report.left.values(), default=0) >= 0
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
+        assert report.tally.scanned == report.tally.ends
+        assert min(report.tally.left.values(), default=0) >= 0
 
 
 ANSWERS = st.sampled_from([Open(), closed(), Missing(), Unknown("busy")])
@@ -157,6 +156,6 @@ async def test_the_counts_add_up_after_each_page_whatever_happens_between_the_lo
             max_changes=max_changes,
         )
 
-    assert report.scanned == accounted_for(report)
-    assert report.written == Counter(o.status for o in store.finished.values())
-    assert report.more_left or report.scanned == len(looks)
+    assert report.tally.scanned == accounted_for(report)
+    assert report.tally.written == Counter(o.status for o in store.finished.values())
+    assert report.more_left or report.tally.scanned == len(looks)

@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.core.model import Observation, Outcome, RunRow, Verdict
-from reconciler.core.ports import Observer, Written
+from reconciler.core.model import Observation, Outcome, RunRow
+from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import MissingPolicy, StatusValues
-from reconciler.postgres.journal.checkpoint import from_json, restore_counts, to_json
-from tests.support.factories import NOW, policy
-from tests.support.fakes import MemoryStore, ScriptedProbe
-from tests.support.passes.bench import accounted_for, reconcile
+from reconciler.core.verdict import MissingPolicy
+from tests.support.factories import policy
+from tests.support.fakes import FakeHistory, MemoryStore, ScriptedProbe
+from tests.support.passes.bench import accounted_for, reconcile, recorded, resumable, resumed
 from tests.support.properties import examples
 from tests.unit.passes.test_pieces import KINDS, Table
 
@@ -41,25 +40,22 @@ class Killed(BaseException):
 
 
 @dataclass
-class Notes(Observer):
-    """What is noted down after each page and journalled by each write; survives the process."""
+class Notes(FakeHistory):
+    """What is recorded after each page and journalled by each write; survives the process."""
 
     noted: str = ""
-    journal: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    journalled: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
-        assert report.progress is not None
-        told = {"cursor": to_json(report.progress), "told": report.as_json(StatusValues())}
-        self.noted = json.dumps(told)
+    async def checkpoint(self, report: PassReport) -> None:
+        self.noted = recorded(report)
 
-    def resume(self) -> PassReport | None:
+    async def written(self, pass_id: str) -> Counter[str]:
+        return self.journalled[pass_id]
+
+    def report(self) -> PassReport:
         if not self.noted:
-            return None
-        noted = json.loads(self.noted)
-        report = PassReport(noted["told"]["pass_id"], "backfill", dry_run=False, started_at=NOW)
-        report.progress = from_json(noted["cursor"], read_id=int)
-        restore_counts(report, noted["told"], self.journal[report.pass_id])
-        return report
+            return resumable()
+        return resumed(self.noted, self.journalled[json.loads(self.noted)["pass_id"]])
 
 
 @dataclass
@@ -76,9 +72,9 @@ class Process:
         self, store: MemoryStore, probe: ScriptedProbe, **options: Any
     ) -> PassReport | None:
         """Its report; None if it was killed."""
-        begun = self.notes.resume()
+        begun = self.notes.report()
         self.task = asyncio.create_task(
-            reconcile(store, probe, RULES, observers=[self.notes], report=begun, **options)
+            reconcile(store, probe, RULES, history=self.notes, report=begun, **options)
         )
         await asyncio.wait([self.task])
         return None if self.task.exception() else self.task.result()
@@ -98,7 +94,7 @@ class Store(MemoryStore):
             raise Killed
         written = await self.process.table.store.finish_if_running(pass_id, outcomes)
         done = [outcome.status for outcome in outcomes if outcome.row.id in written.ids]
-        self.process.notes.journal[pass_id].update(done)
+        self.process.notes.journalled[pass_id].update(done)
         if self.process.comes("killed after"):
             raise Killed
         return written
@@ -142,8 +138,10 @@ async def test_in_the_end_every_row_is_finished_as_in_one_go_and_once(
     assert last is not None
     assert not last.more_left
     # A process that has noted nothing down is not gone on with: the next pass has less to do.
-    before = sum((written for id_, written in notes.journal.items() if id_ != last.pass_id), NONE)
-    assert +last.written + before == +whole.written
-    assert (+last.left, last.missing) == (+whole.left, whole.missing)
-    assert last.scanned == accounted_for(last) == len(kinds) - before.total()
-    assert last.lost_races == 0
+    before = sum(
+        (written for id_, written in notes.journalled.items() if id_ != last.pass_id), NONE
+    )
+    assert +last.tally.written + before == +whole.tally.written
+    assert (+last.tally.left, last.tally.missing) == (+whole.tally.left, whole.tally.missing)
+    assert last.tally.scanned == accounted_for(last) == len(kinds) - before.total()
+    assert last.tally.lost_races == 0

@@ -9,10 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from reconciler.core.causes import MAX_LINES
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import CloseStatus, Missing, Observation, Open, RunRow, Unknown
 from reconciler.core.report import PassOutcome
+from reconciler.host.causes import MAX_LINES
 from reconciler.passes.log import PassLog
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore, ScriptedProbe

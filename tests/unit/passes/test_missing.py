@@ -17,7 +17,7 @@ from tests.support.passes.bench import FAIL, accounted_for, in_turn, reconcile, 
 async def test_missing_rows_that_are_left_by_policy_do_not_make_the_pass_unresolved() -> None:
     report = await reconcile(MemoryStore(rows(30)), scripted(Missing()))
 
-    assert report.left == {"deleted": 30}
+    assert report.tally.left == {"deleted": 30}
     assert report.outcome is PassOutcome.OK
 
 
@@ -27,7 +27,7 @@ async def test_missing_rows_are_failed_if_they_are_few() -> None:
 
     report = await reconcile(store, probe, FAIL)
 
-    assert report.written == {"failed": 2}
+    assert report.tally.written == {"failed": 2}
     assert report.outcome is PassOutcome.OK
 
 
@@ -38,7 +38,7 @@ async def test_missing_rows_are_held_back_by_the_breaker_if_they_are_most() -> N
     report = await reconcile(store, probe, FAIL, batch_size=10)
 
     assert list(store.finished) == [1], "what Temporal did say is written all the same"
-    assert report.left == {"deleted": 29, "expired": 1}
+    assert report.tally.left == {"deleted": 29, "expired": 1}
     assert report.outcome is PassOutcome.UNRESOLVED
 
 
@@ -48,7 +48,7 @@ async def test_rows_too_young_to_tell_do_not_trip_the_breaker() -> None:
 
     report = await reconcile(store, scripted(Missing()), FAIL)
 
-    assert report.written == {"failed": 1}
+    assert report.tally.written == {"failed": 1}
 
 
 async def test_missing_rows_are_asked_about_once_more_before_they_are_failed() -> None:
@@ -56,7 +56,7 @@ async def test_missing_rows_are_asked_about_once_more_before_they_are_failed() -
 
     report = await reconcile(store, scripted(closed(), wf_1=in_turn(Missing(), Open())), FAIL)
 
-    assert report.left == {"open": 1}
+    assert report.tally.left == {"open": 1}
     assert list(store.finished) == [2]
 
 
@@ -67,7 +67,7 @@ async def test_the_breaker_counts_over_all_pages() -> None:
     few = await reconcile(MemoryStore(rows(30)), scripted(Open(), **first_ten), FAIL, batch_size=10)
     most = await reconcile(MemoryStore(rows(30)), others_missing, FAIL, batch_size=10)
 
-    assert few.written == {"failed": 10}, "a page of missing rows is few among three"
+    assert few.tally.written == {"failed": 10}, "a page of missing rows is few among three"
     assert (most.changed, most.held_back) == (0, 20), "two pages are most of three"
 
 
@@ -80,9 +80,9 @@ async def test_rows_that_are_held_back_are_counted_and_not_asked_about_again() -
         report = await reconcile(store, probe, FAIL, batch_size=10)
 
     assert report.held_back == 30, "and one is left whatever the policy says"
-    assert report.left == {"deleted": 29, "expired": 2, "open": 1}
-    assert report.oldest_left == NOW - timedelta(days=3)
-    assert report.scanned == accounted_for(report) == len(probe.asked) == 32
+    assert report.tally.left == {"deleted": 29, "expired": 2, "open": 1}
+    assert report.tally.oldest_left == NOW - timedelta(days=3)
+    assert report.tally.scanned == accounted_for(report) == len(probe.asked) == 32
     assert not report.more_left, "the next pass decides anew"
     (line,) = [line for line in lines if line["log_level"] == "warning"]
     assert (line["missing"], line["scanned"], line["held_back"]) == (31, 32, 30)
@@ -94,7 +94,7 @@ async def test_the_oldest_row_left_may_be_one_that_is_not_held_back() -> None:
     report = await reconcile(store, scripted(Missing(), wf_31=Open()), FAIL)
 
     assert report.held_back == 30
-    assert report.oldest_left == NOW - timedelta(days=3)
+    assert report.tally.oldest_left == NOW - timedelta(days=3)
 
 
 @pytest.mark.parametrize("batch_size", [4, 100])
@@ -104,9 +104,9 @@ async def test_a_dry_run_counts_missing_rows_it_would_fail(batch_size: int) -> N
 
     report = await reconcile(store, probe, FAIL, dry_run=True, batch_size=batch_size)
 
-    assert report.written == {"completed": 1, "failed": 3}
-    assert +report.left == {"open": 5}
-    assert report.scanned == accounted_for(report) == len(probe.asked) == 9
+    assert report.tally.written == {"completed": 1, "failed": 3}
+    assert +report.tally.left == {"open": 5}
+    assert report.tally.scanned == accounted_for(report) == len(probe.asked) == 9
     assert (report.more_left, report.outcome) == (False, PassOutcome.OK)
     assert not store.finished
 
@@ -116,6 +116,6 @@ async def test_a_dry_run_does_not_count_missing_rows_that_the_breaker_would_hold
         MemoryStore(rows(30)), scripted(Missing(), wf_1=closed()), FAIL, dry_run=True
     )
 
-    assert report.written == {"completed": 1}
-    assert (report.held_back, report.left) == (29, {"deleted": 29})
+    assert report.tally.written == {"completed": 1}
+    assert (report.held_back, report.tally.left) == (29, {"deleted": 29})
     assert report.outcome is PassOutcome.UNRESOLVED

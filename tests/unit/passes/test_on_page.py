@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Leave, Missing, Observation, Open, Outcome, RowId, RunRow, Verdict
-from reconciler.core.ports import Observer
+from reconciler.core.ports import Observer, PassView
 from reconciler.core.report import PassOutcome, PassReport
-from reconciler.passes.pipeline import PAGES
+from reconciler.passes.pipeline import AHEAD
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import FAIL, Slow, reconcile, rows, scripted
@@ -24,7 +24,8 @@ class Pages(Observer):
     rest: list[RowId | None] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
+        assert isinstance(report, PassReport)
         assert report.progress is not None
         self.rows.append([_row(verdict).id for verdict in verdicts])
         rest = report.progress.rest
@@ -107,7 +108,7 @@ async def test_of_a_second_look_that_was_cut_short_by_a_stop_nothing_is_told() -
     assert sorted(store.finished) == [1, 2, 3]
     assert len(pages.rows) == 2 + 1 + 1, "the scan, the beginning of the second look, a page of it"
     assert report.progress is not None
-    assert [span.after for span in report.progress.again] == [2]
+    assert [span.after for span in report.progress.to_recheck] == [2]
 
 
 async def test_of_a_page_that_was_cut_short_by_a_limit_what_was_done_is_told() -> None:
@@ -124,19 +125,19 @@ async def test_missing_rows_that_are_to_be_failed_are_among_the_verdicts_of_thei
 
     await reconcile(MemoryStore(rows(2)), scripted(Missing()), FAIL, observers=[pages])
 
-    assert pages.rows == [[1, 2], [], []], "a second look comes without: its beginning, and a page"
-    assert pages.changed == [0, 0, 2]
+    assert pages.rows == [[1, 2], [], [], []], "a second look comes without: beginning, page, end"
+    assert pages.changed == [0, 0, 2, 2]
 
 
 async def test_an_observer_that_cannot_note_it_down_ends_the_pass() -> None:
     class Full(Observer):
-        async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+        async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
             raise Unusable("disk full")
 
     probe = scripted(closed())
-    store = MemoryStore(rows(2 * PAGES + 2))
+    store = MemoryStore(rows(2 * AHEAD + 6))
     report = await reconcile(store, probe, observers=[Full()], batch_size=2)
 
     assert (report.outcome, report.error) == (PassOutcome.ABORTED, "disk full")
     assert report.changed == 2, "what was written is counted"
-    assert len(probe.asked) <= 2 * PAGES, "no more than was under way"
+    assert len(probe.asked) <= 2 * (AHEAD + 1), "no more than was under way"

@@ -27,7 +27,7 @@ async def test_the_cursor_moves_whatever_the_verdict(observation: Observation) -
     async with deadline():
         report = await reconcile(store, probe, batch_size=2)
 
-    assert report.scanned == 7
+    assert report.tally.scanned == 7
     assert sorted(probe.asked) == [f"wf-{number}" for number in range(1, 8)]
     assert 7 in store.finished, "a page of rows that are left must not strand those after it"
 
@@ -53,7 +53,7 @@ async def test_rows_inserted_during_the_pass_wait_for_the_next_one() -> None:
             store, ScriptedProbe({"wf-1": insert_another, "wf-2": insert_another}), batch_size=1
         )
 
-    assert report.scanned == 2
+    assert report.tally.scanned == 2
 
 
 async def test_the_pass_comes_to_its_end_though_its_last_row_was_finished_meanwhile() -> None:
@@ -65,7 +65,7 @@ async def test_the_pass_comes_to_its_end_though_its_last_row_was_finished_meanwh
 
     report = await reconcile(store, scripted(Open(), wf_1=finish_the_last), batch_size=1)
 
-    assert report.scanned == 3
+    assert report.tally.scanned == 3
     assert not report.more_left
 
 
@@ -86,7 +86,7 @@ async def test_an_unusable_temporal_ends_the_pass_and_keeps_what_was_written() -
     assert sorted(store.finished) == [1, 2, 3], "what was answered before is settled"
     assert report.outcome is PassOutcome.ABORTED
     assert report.error == "no such namespace"
-    assert report.written == {"completed": 3}
+    assert report.tally.written == {"completed": 3}
     assert report.progress == Progress(Span(2, 4)), "the second page is not done"
 
 
@@ -136,7 +136,7 @@ async def test_the_next_page_is_read_while_this_one_is_observed() -> None:
     async with deadline():
         report = await reconcile(Store(rows(2)), Probe({}), batch_size=1)
 
-    assert report.scanned == 2
+    assert report.tally.scanned == 2
 
 
 async def test_a_page_is_written_while_the_next_is_observed() -> None:
@@ -157,7 +157,7 @@ async def test_a_page_is_written_while_the_next_is_observed() -> None:
     async with deadline():
         report = await reconcile(Store(rows(2)), Probe({}), batch_size=1)
 
-    assert report.written == {"completed": 2}
+    assert report.tally.written == {"completed": 2}
 
 
 async def test_what_has_been_decided_is_written_though_temporal_went_away_meanwhile() -> None:
@@ -180,5 +180,5 @@ async def test_what_has_been_decided_is_written_though_temporal_went_away_meanwh
     report = await reconcile(store, Probe({}), batch_size=1)
 
     assert list(store.finished) == [1]
-    assert report.written == {"completed": 1}
+    assert report.tally.written == {"completed": 1}
     assert report.outcome is PassOutcome.ABORTED

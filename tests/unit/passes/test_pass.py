@@ -17,9 +17,9 @@ async def test_every_verdict_ends_where_it_belongs() -> None:
 
     report = await reconcile(store, probe)
 
-    assert report.scanned == 4
-    assert report.written == {"completed": 1}
-    assert report.left == {"open": 1, "unknown": 1, "deleted": 1}
+    assert report.tally.scanned == 4
+    assert report.tally.written == {"completed": 1}
+    assert report.tally.left == {"open": 1, "unknown": 1, "deleted": 1}
     assert list(store.finished) == [1]
 
 
@@ -32,8 +32,8 @@ async def test_counts_what_the_write_returned() -> None:
 
     report = await reconcile(store, scripted(closed(), wf_1=finished_by_someone_else))
 
-    assert report.written == {"completed": 1}
-    assert report.lost_races == 1
+    assert report.tally.written == {"completed": 1}
+    assert report.tally.lost_races == 1
     assert 1 not in store.finished
 
 
@@ -43,7 +43,7 @@ async def test_a_row_the_database_refuses_is_unknown_and_harms_no_other() -> Non
 
     report = await reconcile(store, scripted(closed()))
 
-    assert report.written == {"completed": 2}
+    assert report.tally.written == {"completed": 2}
     assert report.unknown == 1
     assert report.outcome is PassOutcome.UNRESOLVED
 
@@ -63,7 +63,7 @@ async def test_a_dry_run_writes_nothing_and_counts_what_it_would() -> None:
 
     report = await reconcile(store, scripted(closed()), dry_run=True)
 
-    assert report.written == {"completed": 3}
+    assert report.tally.written == {"completed": 3}
     assert not store.finished
 
 
@@ -106,7 +106,7 @@ async def test_the_retention_is_asked_for_in_each_pass() -> None:
 
     report = await reconcile(MemoryStore(rows(1)), Probe({}), policy())
 
-    assert report.left == {"expired": 1}, "an hour old"
+    assert report.tally.left == {"expired": 1}, "an hour old"
 
 
 async def test_rpcs_are_those_of_this_pass() -> None:

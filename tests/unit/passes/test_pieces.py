@@ -5,7 +5,6 @@ Between the pieces there is nothing but JSON, as between two processes.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,11 +18,10 @@ from structlog.testing import capture_logs
 from reconciler.core.model import CloseStatus, Missing, Observation, Open, Outcome, RunRow, Unknown
 from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
-from reconciler.postgres.journal.checkpoint import from_json, restore_counts, to_json
+from reconciler.core.verdict import MissingPolicy, Policy
 from tests.support.factories import closed, policy, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
-from tests.support.passes.bench import accounted_for, reconcile
+from tests.support.passes.bench import accounted_for, reconcile, recorded, resumable, resumed
 from tests.support.properties import examples
 
 #: What there is in a table: how old a row is, and what Temporal says about it.
@@ -75,28 +73,19 @@ class Counting(MemoryStore):
 
 
 def through_json(report: PassReport) -> PassReport:
-    """What another process makes of what this one has noted down."""
-    assert report.progress is not None
-    cursor = json.loads(json.dumps(to_json(report.progress)))
-    told = json.loads(json.dumps(report.as_json(StatusValues())))
-    restored = PassReport(report.pass_id, report.mode, report.dry_run, report.started_at)
-    restored.progress = from_json(cursor, read_id=int)
-    restore_counts(restored, told, dict(report.written))
-    return restored
+    """What another process makes of what this one has recorded."""
+    return resumed(recorded(report), report.tally.written)
 
 
 def counts(report: PassReport) -> dict[str, Any]:
-    counted = asdict(report)
-    own = ("pass_id", "started_at", "duration_seconds", "rpcs", "oldest_left")
-    return {name: value for name, value in counted.items() if name not in own} | {
-        "written": +report.written,
-        "left": +report.left,
-    }
+    tally = asdict(report.tally) | {"oldest_left": None}
+    tally |= {"written": +report.tally.written, "left": +report.tally.left}
+    return tally | {"error": report.error, "held_back": report.held_back}
 
 
 async def in_pieces(table: Table, rules: Policy, **limits: Any) -> PassReport:
     """The same command again and again, until nothing is left to do."""
-    begun: PassReport | None = None
+    begun = resumable()
     for _ in range(100):
         report = await reconcile(table.store, table.probe, rules, report=begun, **limits)
         if not report.more_left:
@@ -136,4 +125,4 @@ async def test_a_pass_in_pieces_ends_as_one_in_one_go(
     assert piecewise.store.finished == at_once.store.finished
     assert set(piecewise.store.times.values()) <= {1}, "written more than once"
     assert counts(last) == counts(whole)
-    assert last.scanned == accounted_for(last) == len(kinds)
+    assert last.tally.scanned == accounted_for(last) == len(kinds)

@@ -15,7 +15,7 @@ from reconciler.core.ports import Probe
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome
 from reconciler.passes.log import PassLog
-from reconciler.passes.pipeline import PAGES, Feed, Feeding, Page, Screening
+from reconciler.passes.pipeline import AHEAD, Page, Pipeline, Screening
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import reconcile, rows, scripted
@@ -53,12 +53,12 @@ async def at_rest() -> None:
         await asyncio.sleep(0)
 
 
-def feed(
-    store: MemoryStore, probe: Probe, screening: Screening | None = None, **feeding: int
-) -> Feed:
+def pipeline(
+    store: MemoryStore, probe: Probe, screening: Screening | None = None, **options: int
+) -> Pipeline:
     span = Span(None, max(int(str(id_)) for id_ in store.running))
-    given = Feeding(**{"size": 2, "concurrency": 4, **feeding}, on_bug=PassLog().bug)
-    return Feed(store, probe, span, given, screening or Screening())
+    given = {"size": 2, "concurrency": 4, **options}
+    return Pipeline(store, probe, span, screening or Screening(), PassLog().bug, **given)
 
 
 def ids(page: Page | None) -> list[RowId]:
@@ -77,7 +77,7 @@ class TestOverlap:
 
         report = await reconcile(MemoryStore(rows(4)), probe, batch_size=2, concurrency=2)
 
-        assert report.scanned == 4
+        assert report.tally.scanned == 4
 
     async def test_the_next_page_is_screened_while_this_one_is_described(self) -> None:
         class Probe(Gated):
@@ -122,16 +122,16 @@ class TestOverlap:
                     page.answer(index, Open())
 
         probe = Gated(closed(), 3)
-        async with feed(MemoryStore(rows(4)), probe, First()) as feeding:
+        async with pipeline(MemoryStore(rows(4)), probe, First()) as feeding:
             assert ids(await feeding.next()) == [1, 2]
             assert 1 not in probe.answered
 
     async def test_pages_come_in_their_order_whatever_that_of_the_answers(self) -> None:
         probe, store = Gated(closed(), 1), MemoryStore(rows(6))
-        async with feed(store, probe) as feeding:
+        async with pipeline(store, probe) as feeding:
             first = asyncio.create_task(feeding.next())
             await at_rest()
-            assert (probe.answered, first.done()) == ({2, 3, 4, 5, 6}, False)
+            assert (probe.answered, first.done()) == ({2, 3, 4}, False)
             probe.gates[1].set()
 
             assert ids(await first) == [1, 2]
@@ -141,30 +141,26 @@ class TestOverlap:
 class TestBounds:
     async def test_so_many_pages_are_under_way_and_no_more(self) -> None:
         probe, store = Gated(Open(), 1), MemoryStore(rows(40))
-        async with feed(store, probe) as feeding:
+        async with pipeline(store, probe) as feeding:
             await at_rest()
-            assert store.pages == PAGES
+            assert store.pages == 1 + AHEAD
             probe.gates[1].set()
 
             for handed_out in range(1, 4):
                 assert await feeding.next()
                 await at_rest()
-                assert store.pages == PAGES + handed_out - 1, "the page that is settled included"
+                assert store.pages == AHEAD + handed_out, "the page that is settled included"
 
-    async def test_fewer_where_fewer_are_allowed(self) -> None:
+    async def test_none_is_read_ahead_where_that_may_be_in_vain(self) -> None:
         probe, store = scripted(Open()), MemoryStore(rows(40))
-        async with feed(store, probe) as feeding:
-            feeding.allow(1)
+        async with pipeline(store, probe, ahead=0) as feeding:
             assert ids(await feeding.next()) == [1, 2]
             await at_rest()
             assert store.pages == 1
-            feeding.allow(2)
-            await at_rest()
-            assert store.pages == 2
 
     async def test_no_more_rows_than_are_to_be_looked_at(self) -> None:
         store, probe = MemoryStore(rows(40)), scripted(Open())
-        async with feed(store, probe, rows=5) as feeding:
+        async with pipeline(store, probe, rows=5) as feeding:
             pages = [ids(await feeding.next()) for _ in range(4)]
 
         assert pages == [[1, 2], [3, 4], [5], []]
@@ -187,7 +183,7 @@ class TestEnds:
         assert sorted(store.finished) == [1, 2, 4, 5, 6], "what was answered is written"
         assert report.progress == Progress(Span(2, 6)), "and nobody goes on after the gap"
         assert pages.rows == [[1, 2]]
-        assert (report.stopped, report.scanned) == (True, 5)
+        assert (report.stopped, report.tally.scanned) == (True, 5)
 
     async def test_temporal_becomes_unusable(self) -> None:
         class Probe(Gated):
@@ -220,7 +216,7 @@ class TestEnds:
                     raise DatabaseUnusable("gone")
                 return await super().scan_running(after, until, limit)
 
-        async with feed(Store(rows(6)), Gated(closed(), 3)) as feeding:
+        async with pipeline(Store(rows(6)), Gated(closed(), 3)) as feeding:
             first, second = await feeding.next(), await feeding.next()
             assert first and second  # noqa: PT018
             assert (first.complete, second.complete) == (True, False)
@@ -235,7 +231,7 @@ class TestEnds:
             async def screen(self, page: Page) -> None:
                 raise error
 
-        async with feed(MemoryStore(rows(1)), scripted(Open()), Failing()) as feeding:
+        async with pipeline(MemoryStore(rows(1)), scripted(Open()), Failing()) as feeding:
             assert ids(await feeding.next()) == [1]
             with pytest.raises(Unusable) as raised:
                 await feeding.next()
@@ -246,7 +242,7 @@ class TestEnds:
             async def screen(self, page: Page) -> None:
                 raise RuntimeError("a bug")
 
-        async with feed(MemoryStore(rows(1)), scripted(Open()), Failing()) as feeding:
+        async with pipeline(MemoryStore(rows(1)), scripted(Open()), Failing()) as feeding:
             page = await feeding.next()
             assert page and page.observations == [Open()]  # noqa: PT018
             assert await feeding.next() is None
@@ -277,7 +273,7 @@ class TestEnds:
                     raise other
 
         with capture_logs() as lines:
-            async with feed(Store(rows(4)), scripted(Open()), Failing()) as feeding:
+            async with pipeline(Store(rows(4)), scripted(Open()), Failing()) as feeding:
                 await feeding.next()
                 with pytest.raises((KeyError, Unusable)) as raised:
                     await feeding.next()
@@ -318,7 +314,7 @@ class TestEnds:
                 return Open()
 
         probe = Odd({})
-        async with feed(MemoryStore(rows(8)), probe, concurrency=2) as feeding:
+        async with pipeline(MemoryStore(rows(8)), probe, concurrency=2) as feeding:
             await at_rest()
             feeding.stop()
             with capture_logs() as lines:
@@ -333,7 +329,7 @@ class TestEnds:
             def learn(self, page: Page) -> None:
                 raise ZeroDivisionError
 
-        async with feed(MemoryStore(rows(4)), scripted(Open()), Failing()) as feeding:
+        async with pipeline(MemoryStore(rows(4)), scripted(Open()), Failing()) as feeding:
             with capture_logs() as lines:
                 assert [ids(await feeding.next()) for _ in range(3)] == [[1, 2], [3, 4], []]
         assert [line["log_level"] for line in lines] == ["error"]
@@ -355,7 +351,7 @@ class TestEnds:
                 return Open()
 
         async def ask() -> None:
-            async with feed(MemoryStore(rows(1)), Slow({})) as feeding:
+            async with pipeline(MemoryStore(rows(1)), Slow({})) as feeding:
                 await feeding.next()
 
         asking = asyncio.create_task(ask())
@@ -375,7 +371,7 @@ class TestEnds:
         probe = Gated(Open(), *range(3, 41))
 
         async def settle() -> None:
-            async with feed(MemoryStore(rows(40)), probe) as feeding:
+            async with pipeline(MemoryStore(rows(40)), probe) as feeding:
                 await feeding.next()
                 raise KeyError
 
@@ -384,5 +380,5 @@ class TestEnds:
 
     async def test_nobody_wants_the_rest(self) -> None:
         probe = Gated(Open(), *range(3, 41))
-        async with feed(MemoryStore(rows(40)), probe) as feeding:
+        async with pipeline(MemoryStore(rows(40)), probe) as feeding:
             assert ids(await feeding.next()) == [1, 2]

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from reconciler.core.model import LeaveReason, Missing, Open, RowId, Verdict
+from reconciler.core.model import Finish, LeaveReason, Missing, Open, RowId
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.window import Spread
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
 from tests.support.factories import NOW, closed, finish, row
 from tests.support.fakes import MemoryStore, Recorder
 from tests.support.passes.bench import FAIL, accounted_for, reconcile, rows, scripted
 
 
-def begun(progress: Progress, **counts: object) -> PassReport:
+def begun(progress: Progress, done: Tally | None = None, **others: Any) -> PassReport:
     begun_at = NOW - timedelta(minutes=5)
-    return PassReport("p-1", "backfill", False, begun_at, progress=progress, **counts)  # type: ignore[arg-type]
+    request = PassRequest("backfill", asked={})
+    done = done or Tally()
+    return PassReport("p-1", request, begun_at, progress=progress, done=done, **others)
 
 
-def missing(*ids: RowId) -> list[Verdict]:
+def missing(*ids: RowId) -> list[Finish]:
     return [finish(row(id_), missing=LeaveReason.DELETED, status="failed") for id_ in ids]
+
+
+def span(after: RowId | None, until: RowId, failing: Sequence[Finish]) -> Span:
+    """A page of which only these rows are left."""
+    tally = Tally(scanned=len(failing))
+    tally.add_set_aside(failing)
+    made = Span(after, until, tally)
+    made.add_failing(failing)
+    return made
 
 
 async def test_it_goes_on_with_the_rest_and_nowhere_else() -> None:
@@ -38,16 +52,19 @@ async def test_nothing_is_looked_at_if_nothing_is_left() -> None:
 
     report = await reconcile(store, probe, report=begun(Progress()))
 
-    assert (store.pages, probe.asked, report.scanned) == (0, [], 0)
+    assert (store.pages, probe.asked, report.tally.scanned) == (0, [], 0)
 
 
 async def test_its_counts_are_those_of_both() -> None:
-    before = begun(
-        Progress(Span(3, 6)),
+    done = Tally(
         scanned=3,
         written=Counter(completed=1),
         left=Counter({LeaveReason.OPEN: 1}),
         lost_races=1,
+    )
+    before = begun(
+        Progress(Span(3, 6)),
+        done,
         rpcs=Counter(describe=3, history=2),
         duration_seconds=40.0,
     )
@@ -57,8 +74,8 @@ async def test_its_counts_are_those_of_both() -> None:
 
     assert report is before
     assert report.pass_id == "p-1"
-    assert report.scanned == accounted_for(report) == 6
-    assert (report.written, report.left) == ({"completed": 3}, {"open": 2})
+    assert report.tally.scanned == accounted_for(report) == 6
+    assert (report.tally.written, report.tally.left) == ({"completed": 3}, {"open": 2})
     assert report.rpcs == {"describe": 6, "history": 2}
     assert 40 < report.duration_seconds < 50
 
@@ -74,7 +91,8 @@ async def test_its_calls_are_added_up_also_if_this_process_has_made_some_before(
 
 
 async def test_a_limit_of_changes_is_that_of_this_process() -> None:
-    store, before = MemoryStore(rows(9)), begun(Progress(Span(3, 9)), written=Counter(completed=3))
+    store, done = MemoryStore(rows(9)), Tally(written=Counter(completed=3))
+    before = begun(Progress(Span(3, 9)), done)
 
     report = await reconcile(store, scripted(closed()), report=before, max_changes=2)
 
@@ -83,32 +101,19 @@ async def test_a_limit_of_changes_is_that_of_this_process() -> None:
 
 
 async def test_the_breaker_counts_what_was_scanned_before() -> None:
-    spread = {LeaveReason.DELETED: Spread(18), LeaveReason.EXPIRED: Spread()}
-    spread[LeaveReason.NEVER_STARTED] = Spread()
-    span = Span.of(None, 18, missing(*range(1, 19)))
-    before = begun(
-        Progress(Span(18, 20), [span]),
-        scanned=18,
-        left=Counter({LeaveReason.DELETED: 18}),
-        missing=spread,
-    )
+    before = begun(Progress(Span(18, 20), [span(None, 18, missing(*range(1, 19)))]))
     store = MemoryStore(rows(20))
 
     report = await reconcile(store, scripted(Missing()), FAIL, report=before)
 
-    assert (report.held_back, report.left, store.finished) == (20, {"deleted": 20}, {})
+    assert (report.held_back, report.tally.left, store.finished) == (20, {"deleted": 20}, {})
 
 
 async def test_the_second_look_goes_on_where_it_was() -> None:
-    span = Span.of(None, 6, missing(1, 2, 3, 4, 5, 6))
-    span.take([LeaveReason.DELETED] * 2)
-    span.after = 2
-    before = begun(
-        Progress(None, [span, Span.of(8, 9, missing(9))]),
-        scanned=9,
-        written=Counter(failed=2),
-        left=Counter({LeaveReason.DELETED: 5, LeaveReason.OPEN: 2}),
-    )
+    first = span(None, 6, missing(1, 2, 3, 4, 5, 6))
+    first.after, first.second.written["failed"] = 2, 2
+    done = Tally(scanned=2, left=Counter({LeaveReason.OPEN: 2}))
+    before = begun(Progress(None, [first, span(8, 9, missing(9))]), done)
     store = MemoryStore(rows(9)[2:])  # the first two have been failed
     del store.running[3]  # and somebody else has finished the third
     probe = scripted(Missing(), wf_4=Open())
@@ -117,23 +122,39 @@ async def test_the_second_look_goes_on_where_it_was() -> None:
 
     assert sorted(probe.asked) == ["wf-4", "wf-5", "wf-6", "wf-9"]
     assert sorted(store.finished) == [5, 6, 9]
-    assert (report.written, report.left, report.lost_races) == ({"failed": 5}, {"open": 3}, 1)
-    assert report.scanned == accounted_for(report) == 9
+    assert (report.tally.written, report.tally.left, report.tally.lost_races) == (
+        {"failed": 5},
+        {"open": 3},
+        1,
+    )
+    assert report.tally.scanned == accounted_for(report) == 9
     assert not report.more_left
 
 
-async def test_rows_that_were_written_and_not_noted_down_had_been_looked_at() -> None:
-    span = Span.of(None, 2, missing(1))
-    progress = Progress(Span(2, 9), [span], unnoted=2)
-    left = Counter({LeaveReason.DELETED: 1, LeaveReason.OPEN: 1})
-    before = begun(progress, scanned=2, written=Counter(completed=2), left=left)
+async def test_rows_that_were_written_and_not_recorded_had_been_looked_at() -> None:
+    done = Tally(scanned=1, left=Counter({LeaveReason.OPEN: 1}))
+    before = begun(Progress(Span(2, 9), [span(None, 2, missing(1))]), done)
+    before.correct({"completed": 2})
     store = MemoryStore(row for row in rows(9) if row.id not in (3, 4))
 
     report = await reconcile(store, scripted(Open()), FAIL, report=before, limit=3)
 
-    assert report.scanned == accounted_for(report) == 2 + 2 + 3
-    assert report.left == {"deleted": 1, "open": 4}
-    assert progress.unnoted == 0, "counted"
+    assert report.tally.scanned == accounted_for(report) == 2 + 2 + 3
+    assert report.tally.left == {"deleted": 1, "open": 4}
+
+
+async def test_rows_that_were_written_at_the_second_look_and_not_recorded_are_no_lost_races() -> (
+    None
+):
+    progress = Progress(None, [span(None, 4, missing(1, 2, 3, 4))], rechecking=True)
+    before = begun(progress)
+    before.correct({"failed": 2})
+    store = MemoryStore(rows(4)[2:])
+
+    report = await reconcile(store, scripted(Missing()), FAIL, report=before)
+
+    assert report.tally.written == {"failed": 4}
+    assert (report.tally.lost_races, report.tally.scanned) == (0, 4)
 
 
 async def test_observers_are_told_that_it_starts() -> None:

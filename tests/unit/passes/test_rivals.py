@@ -52,7 +52,7 @@ async def test_a_run_goes_to_the_row_that_holds_its_id() -> None:
         report = await reconcile(store, scripted(closed()), FAIL, dry_run=dry_run)
 
         assert (report.outcome, report.changed) == (PassOutcome.OK, 1)
-        assert report.left == {"never_started": 1}
+        assert report.tally.left == {"never_started": 1}
     assert store.finished.keys() == {2}
 
 

@@ -42,8 +42,8 @@ async def test_a_row_that_visibility_shows_as_open_is_left_without_a_description
 
     assert sorted(probe.asked) == ["wf-2", "wf-3"]
     assert sorted(store.finished) == [2, 3]
-    assert report.left == {"open": 2}
-    assert (report.scanned, report.screened) == (4, 2)
+    assert report.tally.left == {"open": 2}
+    assert (report.tally.scanned, report.tally.screened) == (4, 2)
     assert accounted_for(report) == 4
     assert report.outcome is PassOutcome.OK
 
@@ -54,21 +54,21 @@ async def test_only_a_description_leads_to_a_write() -> None:
     report = await screened_pass(store, seen(scripted(Open()), wf_1=False, wf_2=False, wf_3=None))
 
     assert store.finished == {}
-    assert (report.changed, report.screened, report.left) == (0, 0, {"open": 4})
+    assert (report.changed, report.tally.screened, report.tally.left) == (0, 0, {"open": 4})
 
 
 async def test_a_row_whose_turn_it_is_is_described_whatever_visibility_says() -> None:
     store, probe = MemoryStore(rows(200)), seen(scripted(closed()), **all_open(200))
 
     report = await screened_pass(
-        store, probe, observers=[Remembering(HALF_A_MINUTE_AGO)], full_sweep_interval=INTERVAL
+        store, probe, history=Remembering(HALF_A_MINUTE_AGO), full_sweep_interval=INTERVAL
     )
 
     due = due_among(rows(200))
     assert 0 < len(due) < 30
     assert sorted(store.finished) == due
     assert len(probe.asked) == len(due)
-    assert report.screened == 200 - len(due)
+    assert report.tally.screened == 200 - len(due)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ async def test_a_pass_that_describes_every_row_never_asks_visibility(
     report = await screened_pass(
         MemoryStore(rows(20)),
         probe,
-        observers=[Remembering(swept)],
+        history=Remembering(swept),
         full_sweep_interval=interval,
         batch_size=5,
     )
 
     assert probe.screened == [], why
     assert len(probe.asked) == 20
-    assert report.screened == 0
+    assert report.tally.screened == 0
 
 
 async def test_a_single_row_is_described_rather_than_listed() -> None:
@@ -111,10 +111,10 @@ async def test_where_missing_rows_are_to_be_failed_the_breaker_sees_every_row() 
     store, probe = MemoryStore(rows(600)), seen(scripted(Missing()), **all_open(600))
 
     report = await screened_pass(
-        store, probe, FAIL, observers=[Remembering(HALF_A_MINUTE_AGO)], full_sweep_interval=INTERVAL
+        store, probe, FAIL, history=Remembering(HALF_A_MINUTE_AGO), full_sweep_interval=INTERVAL
     )
 
-    assert (report.held_back, report.written) == (600, {})
+    assert (report.held_back, report.tally.written) == (600, {})
     assert probe.screened == []
 
 
@@ -145,7 +145,7 @@ async def test_rows_that_a_limit_leaves_to_the_next_pass_are_for_that_one_to_cou
 
     report = await screened_pass(MemoryStore(rows(4)), probe, max_changes=1)
 
-    assert (report.scanned, report.screened, report.left) == (2, 1, {"open": 1})
+    assert (report.tally.scanned, report.tally.screened, report.tally.left) == (2, 1, {"open": 1})
 
 
 class TestWorthwhile:
@@ -184,8 +184,8 @@ class TestWorthwhile:
         assert report.changed == 200
         assert probe.screened[:20] == [f"wf-{number}" for number in range(1, 21)]
         assert probe.screened[-1] == "wf-400"
-        assert len(probe.screened) == report.screened + 20, "and the first page in vain"
-        assert report.screened >= 100
+        assert len(probe.screened) == report.tally.screened + 20, "and the first page in vain"
+        assert report.tally.screened >= 100
 
     @pytest.mark.parametrize(("ended", "pages"), [(89, 5), (91, 1)])
     async def test_one_saved_in_ten_is_worth_it(self, ended: int, pages: int) -> None:

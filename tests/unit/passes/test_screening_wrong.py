@@ -10,8 +10,8 @@ from typing import Any
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow, Unknown
-from reconciler.core.options import PassOptions
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.sweep import Swept
 from reconciler.passes.reconcile import run_pass
 from tests.support.factories import NOW, closed, policy
@@ -20,7 +20,6 @@ from tests.support.passes.bench import rows
 from tests.support.passes.sweeping import (
     HALF_A_MINUTE_AGO,
     INTERVAL,
-    NOBODY_DUE,
     Remembering,
     due_among,
     screened_pass,
@@ -48,7 +47,7 @@ async def disagreements(shown: bool | None, observation: Observation) -> dict[st
     report = await screened_pass(
         MemoryStore(rows(100)),
         probe,
-        observers=[Remembering(HALF_A_MINUTE_AGO)],
+        history=Remembering(HALF_A_MINUTE_AGO),
         full_sweep_interval=INTERVAL,
     )
     assert len(probe.asked) == (len(due_among(rows(100))) if shown else 100)
@@ -92,7 +91,10 @@ class Loop:
         self.now += every
         options = PassOptions(batch_size=100, full_sweep_interval=INTERVAL)
         rules = policy()
-        return await run_pass(self.store, self.probe, [self.history], rules, options, self.now)
+        report = PassReport.begin(PassRequest("run"), self.now)
+        return await run_pass(
+            self.store, self.probe, self.history, [], rules, options, self.now, report
+        )
 
 
 async def test_every_row_is_repaired_in_time_though_visibility_is_wrong_for_ever() -> None:
@@ -137,8 +139,8 @@ async def test_a_pass_that_failed_is_made_up_for_by_the_next() -> None:
 
     assert aborted.outcome is PassOutcome.ABORTED
     assert position is not None
-    assert report.swept == position, "it moves on complete passes only"
-    expected = position.end + 60 / (600 - 2 * 60)
+    expected = position.end + 60 / (600 - 2 * 60)  # it moves on complete passes only
+    assert report.sweep_end == expected
     assert loop.history.swept == Swept(loop.now, expected)
     assert len(probe.asked) > 1.5 * 600 * SHARE, "the share of both"
 
@@ -153,24 +155,22 @@ async def test_a_pass_that_was_stopped_has_not_swept() -> None:
             raise AssertionError
 
     history, probe = Remembering(HALF_A_MINUTE_AGO), Hanging({})
-    options: Any = {"observers": [history], "full_sweep_interval": INTERVAL}
+    options: Any = {"history": history, "full_sweep_interval": INTERVAL}
     task = asyncio.create_task(screened_pass(MemoryStore(rows(100)), probe, **options))
     await hanging.wait()
     task.cancel()
     report = await task
 
     assert report.stopped
-    assert report.screened == 100 - len(due_among(rows(100))), "what is known is reported"
+    assert report.tally.screened == 100 - len(due_among(rows(100))), "what is known is reported"
     assert history.swept == HALF_A_MINUTE_AGO
 
 
 async def test_each_pass_says_where_the_next_begins() -> None:
     history = Remembering(Swept(NOW - timedelta(seconds=30), end=0.99))
-    options: Any = {"observers": [history], "full_sweep_interval": INTERVAL}
+    options: Any = {"history": history, "full_sweep_interval": INTERVAL}
 
     report = await screened_pass(MemoryStore(rows(10)), Convinced({}, Open()), **options)
 
     assert abs(report.sweep_end - (0.99 + SHARE - 1)) < 1e-9, "round the circle"
-    full = await screened_pass(MemoryStore(), Convinced({}), **{**options, **NOBODY_DUE})
-    assert full.swept is not None
-    assert full.swept.end == report.sweep_end
+    assert history.swept == Swept(NOW, report.sweep_end)

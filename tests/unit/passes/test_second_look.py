@@ -9,11 +9,11 @@ import pytest
 
 from reconciler.core import progress
 from reconciler.core.model import Missing, Observation, Open, Outcome, RowId, RunRow, Unknown
-from reconciler.core.ports import Observer, Written
+from reconciler.core.ports import Observer, PassView, Written
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.verdict import MissingPolicy
 from reconciler.passes.log import PassLog
-from reconciler.passes.pipeline import PAGES
+from reconciler.passes.pipeline import AHEAD
 from tests.support.factories import closed, policy, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import FAIL, accounted_for, in_turn, reconcile, rows, scripted
@@ -25,9 +25,10 @@ class Spans(Observer):
     def __init__(self) -> None:
         self.seen: list[list[tuple[RowId | None, RowId]]] = []
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[object]) -> None:
+    async def on_page(self, report: PassView, verdicts: Sequence[object]) -> None:
+        assert isinstance(report, PassReport)
         assert report.progress is not None
-        self.seen.append([(span.after, span.until) for span in report.progress.again])
+        self.seen.append([(span.after, span.until) for span in report.progress.to_recheck])
 
 
 async def test_pages_with_missing_rows_that_touch_are_kept_as_one_span() -> None:
@@ -46,8 +47,8 @@ async def test_so_many_spans_are_kept_apart_and_no_more(monkeypatch: pytest.Monk
     report = await reconcile(MemoryStore(rows(12)), probe, FAIL, observers=[spans], batch_size=2)
 
     assert spans.seen[5] == [(None, 2), (4, 12)], "whatever comes after the second joins it"
-    assert (report.written, report.left) == ({"failed": 3}, {"open": 9})
-    assert report.scanned == accounted_for(report) == 12
+    assert (report.tally.written, report.tally.left) == ({"failed": 3}, {"open": 9})
+    assert report.tally.scanned == accounted_for(report) == 12
 
 
 async def test_only_pages_with_missing_rows_are_asked_about_again() -> None:
@@ -64,10 +65,10 @@ async def test_a_row_that_was_open_at_first_and_has_closed_since_is_finished() -
 
     report = await reconcile(store, probe, FAIL)
 
-    assert report.written == {"completed": 1, "failed": 1}
+    assert report.tally.written == {"completed": 1, "failed": 1}
     assert store.finished[1].status == "completed"
-    assert report.scanned == accounted_for(report) == 2
-    assert report.left == {}
+    assert report.tally.scanned == accounted_for(report) == 2
+    assert report.tally.left == {}
 
 
 async def test_a_row_whose_workflow_has_started_since_is_left_open() -> None:
@@ -76,9 +77,9 @@ async def test_a_row_whose_workflow_has_started_since_is_left_open() -> None:
 
     report = await reconcile(store, probe, FAIL)
 
-    assert report.written == {"failed": 1}
-    assert report.left == {"open": 2}
-    assert report.scanned == accounted_for(report) == 3
+    assert report.tally.written == {"failed": 1}
+    assert report.tally.left == {"open": 2}
+    assert report.tally.scanned == accounted_for(report) == 3
 
 
 async def test_a_row_that_is_missing_only_since_the_first_look_is_failed_too() -> None:
@@ -87,8 +88,8 @@ async def test_a_row_that_is_missing_only_since_the_first_look_is_failed_too() -
 
     report = await reconcile(store, probe, FAIL)
 
-    assert report.written == {"failed": 2}
-    assert report.left == {}
+    assert report.tally.written == {"failed": 2}
+    assert report.tally.left == {}
 
 
 async def test_rows_finished_between_the_looks_are_lost_races() -> None:
@@ -105,9 +106,9 @@ async def test_rows_finished_between_the_looks_are_lost_races() -> None:
 
     report = await reconcile(Store(rows(4)), probe, FAIL, batch_size=4)
 
-    assert report.written == {"failed": 2}
-    assert (report.lost_races, report.left) == (2, {})
-    assert report.scanned == accounted_for(report) == 4
+    assert report.tally.written == {"failed": 2}
+    assert (report.tally.lost_races, report.tally.left) == (2, {})
+    assert report.tally.scanned == accounted_for(report) == 4
 
 
 async def test_a_row_finished_while_it_is_asked_about_again_is_a_lost_race() -> None:
@@ -122,7 +123,7 @@ async def test_a_row_finished_while_it_is_asked_about_again_is_a_lost_race() -> 
 
     report = await reconcile(store, scripted(Missing(), wf_1=finished_by_someone_else), FAIL)
 
-    assert (report.changed, report.lost_races, report.left) == (1, 1, {})
+    assert (report.changed, report.tally.lost_races, report.tally.left) == (1, 1, {})
 
 
 async def test_a_row_that_cannot_be_judged_any_more_is_unknown_once() -> None:
@@ -130,7 +131,7 @@ async def test_a_row_that_cannot_be_judged_any_more_is_unknown_once() -> None:
 
     report = await reconcile(MemoryStore(rows(3)), probe, FAIL)
 
-    assert report.left == {"unknown": 2, "open": 1}
+    assert report.tally.left == {"unknown": 2, "open": 1}
     assert report.outcome is PassOutcome.UNRESOLVED
 
 
@@ -149,7 +150,7 @@ async def test_a_missing_row_that_the_database_refuses_is_unknown_once() -> None
 
     report = await reconcile(store, scripted(Missing()), FAIL)
 
-    assert (report.written, report.left) == ({"failed": 1}, {"unknown": 1})
+    assert (report.tally.written, report.tally.left) == ({"failed": 1}, {"unknown": 1})
 
 
 class CountedRow(RunRow):
@@ -202,8 +203,8 @@ async def test_memory_does_not_grow_with_the_number_of_missing_rows() -> None:
         store, Nothing({}), anyway, observers=[spans], pass_log=PassLog(each_row=False)
     )
 
-    assert (report.scanned, report.changed, store.written) == (50_000, 50_000, 50_000)
-    assert CountedRow.most <= (PAGES + 1) * 500, "and the page that is being read"
+    assert (report.tally.scanned, report.changed, store.written) == (50_000, 50_000, 50_000)
+    assert CountedRow.most <= (AHEAD + 2) * 500, "and the page that is being read"
     assert {len(seen) for seen in spans.seen[:-1]} == {1}
 
 

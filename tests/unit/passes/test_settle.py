@@ -9,14 +9,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow
+from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow, Verdict
 from reconciler.core.ports import Observer, Written
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.passes import reconcile as pass_module
 from reconciler.passes.log import PassLog
 from reconciler.passes.settle import MAX_PAUSE, Settler
 from tests.support.factories import NOW, closed, finish
-from tests.support.fakes import MemoryStore, Recorder
+from tests.support.fakes import FakeHistory, MemoryStore, Recorder
 from tests.support.passes.bench import reconcile, rows, scripted
 
 
@@ -54,10 +55,25 @@ def settler(
     pauses: bool = True,
     dry_run: bool = False,
 ) -> Settler:
-    report = PassReport("p-1", "backfill", dry_run, started_at=NOW)
+    report = PassReport("p-1", PassRequest("backfill", dry_run=dry_run), started_at=NOW)
     return Settler(
-        store, observers, PassLog(), report, "running", pauses, clock=clock, sleep=clock.sleep
+        store,
+        FakeHistory(),
+        observers,
+        PassLog(),
+        report,
+        "running",
+        pauses,
+        clock=clock,
+        sleep=clock.sleep,
     )
+
+
+async def settle(settling: Settler, verdicts: Sequence[Verdict]) -> None:
+    """As a pass does it."""
+    settled = await settling.settle(verdicts)
+    settling.report.done.add(settled.tally)
+    await settling.announce(settled)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +85,7 @@ async def test_after_a_write_it_pauses_as_long_as_that_took_but_not_for_long(
     clock = Clock()
     settling = settler(SlowStore(rows(2), clock, took), clock)
 
-    await settling.settle([finish(row) for row in rows(2)])
+    await settle(settling, [finish(row) for row in rows(2)])
 
     assert clock.slept == [pause]
     assert settling.report.changed == 2
@@ -80,7 +96,7 @@ async def test_each_write_has_a_pause_of_its_own() -> None:
     settling = settler(MemoryStore(rows(2)), clock)
 
     for row in rows(2):
-        await settling.settle([finish(row)])
+        await settle(settling, [finish(row)])
 
     assert clock.slept == [0, 0]
 
@@ -92,7 +108,7 @@ async def test_there_is_no_pause_unless_it_is_wanted_and_something_was_written(
     clock = Clock()
     settling = settler(MemoryStore(rows(1)), clock, pauses=pauses, dry_run=dry_run)
 
-    await settling.settle([finish(row) for row in rows(1)])
+    await settle(settling, [finish(row) for row in rows(1)])
 
     assert clock.slept == []
     assert settling.report.changed == 1
@@ -102,10 +118,10 @@ async def test_there_is_no_pause_if_there_was_nothing_to_write() -> None:
     clock = Clock()
     settling = settler(MemoryStore(rows(1)), clock)
 
-    await settling.settle([Leave(row, LeaveReason.OPEN) for row in rows(1)])
+    await settle(settling, [Leave(row, LeaveReason.OPEN) for row in rows(1)])
 
     assert clock.slept == []
-    assert settling.report.left == {"open": 1}
+    assert settling.report.tally.left == {"open": 1}
 
 
 @pytest.mark.parametrize(("pauses", "writes"), [(True, 2), (False, 0)])
@@ -133,7 +149,7 @@ async def test_rows_are_written_in_one_statement() -> None:
     store, recorder = Store(rows(5)), Recorder()
     settling = settler(store, Clock(), recorder)
 
-    await settling.settle([finish(row) for row in rows(5)])
+    await settle(settling, [finish(row) for row in rows(5)])
 
     assert store.statements == 1
     assert [outcome.row.id for outcome in recorder.written] == [1, 2, 3, 4, 5]
@@ -153,10 +169,10 @@ async def test_what_was_written_before_the_database_was_lost_is_counted_logged_a
     settling = settler(HalfStore(), Clock(), recorder)
 
     with capture_logs() as lines, pytest.raises(DatabaseUnusable, match="connection lost"):
-        await settling.settle([finish(row) for row in rows(5)])
+        await settle(settling, [finish(row) for row in rows(5)])
 
     report = settling.report
-    assert (report.changed, report.unknown, report.lost_races) == (1, 1, 0)
+    assert (report.changed, report.unknown, report.tally.lost_races) == (1, 1, 0)
     assert [outcome.row.id for outcome in recorder.written] == [1]
     assert [line["event"] for line in lines] == ["finished", "refused by the database"]
 
@@ -165,4 +181,4 @@ async def test_a_pass_reports_what_it_wrote_before_the_database_was_lost() -> No
     report = await reconcile(HalfStore(rows(5)), scripted(closed()))
 
     assert (report.outcome, report.error) == ("aborted", "connection lost")
-    assert (report.changed, report.unknown, report.lost_races) == (1, 1, 0)
+    assert (report.changed, report.unknown, report.tally.lost_races) == (1, 1, 0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from reconciler.core.model import Missing, Outcome, Verdict
-from reconciler.core.ports import Observer, Written
+from reconciler.core.ports import Observer, PassView, Written
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.plan.read import Plan
 from tests.support.factories import closed
@@ -49,11 +49,11 @@ class Record(Observer):
     """What others know of the pass, noted slowly."""
 
     def __init__(self) -> None:
-        self.started: list[PassReport] = []
+        self.started: list[PassView] = []
         self.ended: list[tuple[PassOutcome, Counter[str], bool]] = []
         self.told: Counter[str] = Counter()
 
-    async def on_start(self, report: PassReport) -> None:
+    async def on_start(self, report: PassView) -> None:
         self.started.append(report)
         await asyncio.sleep(0)
 
@@ -61,12 +61,12 @@ class Record(Observer):
         self.told.update(outcome.status for outcome in outcomes)
         await asyncio.sleep(0)
 
-    async def on_page(self, report: PassReport, verdicts: Sequence[Verdict]) -> None:
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
         await asyncio.sleep(0)
 
-    async def on_pass(self, report: PassReport) -> None:
+    async def on_pass(self, report: PassView) -> None:
         await asyncio.sleep(0)
-        self.ended.append((report.outcome, report.written.copy(), report.stopped))
+        self.ended.append((report.outcome, report.tally.written, report.more_left))
         await asyncio.sleep(0)
 
 
@@ -92,12 +92,12 @@ async def stopped_at(steps: Sequence[int], pass_: Pass) -> None:
     assert task.cancelling() == 0
     assert record.started == [report]
     written = Counter(outcome.status for outcome in store.finished.values())
-    assert (written - report.written).total() <= store.in_doubt
-    assert not report.written - written
+    assert (written - report.tally.written).total() <= store.in_doubt
+    assert not report.tally.written - written
     if len(steps) < 3:
-        assert record.ended == [(report.outcome, report.written, report.stopped)]
+        assert record.ended == [(report.outcome, report.tally.written, report.more_left)]
     if len(steps) == 1:
-        assert written == report.written == record.told
+        assert written == report.tally.written == record.told
         assert report.stopped or not report.more_left
 
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 import pytest
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnusable
-from reconciler.core.model import LeaveReason, Missing, Outcome, RowId, RunRow
-from reconciler.core.ports import Written
+from reconciler.core.model import LeaveReason, Missing, Observation, Outcome, RowId, RunRow
+from reconciler.core.ports import PassView, Written
 from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report import PassOutcome
 from reconciler.passes import lifecycle as recorded
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore, Recorder, ScriptedProbe
@@ -29,11 +29,31 @@ async def test_what_has_been_decided_is_written(batch_size: int) -> None:
     task.cancel()
     report = await task
 
-    assert len(store.finished) == report.changed == report.scanned == 5
+    assert len(store.finished) == report.changed == report.tally.scanned == 5
     assert (report.outcome, report.stopped) == (PassOutcome.ABORTED, True)
     assert report.error == "stopped before its end"
     assert task.cancelling() == 0
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("steps", range(1, 80))
+async def test_at_any_step_of_the_event_loop_too(steps: int) -> None:
+    class Counting(ScriptedProbe):
+        answered = 0
+
+        async def observe(self, asked_row: RunRow) -> Observation:
+            found = await super().observe(asked_row)
+            self.answered += 1
+            return found
+
+    store, probe = MemoryStore(rows(6)), Counting({}, closed())
+    task = asyncio.create_task(reconcile(store, probe, batch_size=2, concurrency=2))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    report = await task
+
+    assert len(store.finished) == report.changed == report.tally.scanned == probe.answered
 
 
 async def test_the_observer_hears_of_it() -> None:
@@ -49,7 +69,7 @@ async def test_while_it_is_put_on_record_it_is_recorded_to_the_end_and_asks_noth
     class Slowly(Recorder):
         starting, may_go_on = asyncio.Event(), asyncio.Event()
 
-        async def on_start(self, report: PassReport) -> None:
+        async def on_start(self, report: PassView) -> None:
             self.starting.set()
             await self.may_go_on.wait()
             await super().on_start(report)
@@ -106,7 +126,7 @@ async def test_missing_rows_are_failed_only_when_asked_twice(answers: int, writt
     report = await task
 
     assert len(store.finished) == report.changed == written
-    assert report.left == {LeaveReason.DELETED: 5}
+    assert report.tally.left == {LeaveReason.DELETED: 5}
 
 
 async def test_while_a_page_is_being_read_the_rest_is_for_the_next_one() -> None:
@@ -143,7 +163,7 @@ async def test_while_its_end_is_being_recorded_that_is_finished_first() -> None:
     class Slow(Recorder):
         recording, may_end = asyncio.Event(), asyncio.Event()
 
-        async def on_pass(self, report: PassReport) -> None:
+        async def on_pass(self, report: PassView) -> None:
             self.recording.set()
             await self.may_end.wait()
             await super().on_pass(report)
@@ -193,7 +213,7 @@ async def test_a_database_that_is_silent_does_not_hold_up_who_asks_a_second_time
     class Silent(Recorder):
         recording = asyncio.Event()
 
-        async def on_pass(self, report: PassReport) -> None:
+        async def on_pass(self, report: PassView) -> None:
             self.recording.set()
             await asyncio.Event().wait()
 
@@ -256,7 +276,7 @@ async def test_before_its_first_page_it_is_stopped_too() -> None:
     task.cancel()
     report = await task
 
-    assert (report.stopped, report.scanned) == (True, 0)
+    assert (report.stopped, report.tally.scanned) == (True, 0)
     assert recorder.ended == [report]
 
 
@@ -271,14 +291,14 @@ async def test_a_bug_in_the_middle_is_recorded_and_raised() -> None:
         await pass_
 
     (report,) = recorder.ended
-    assert (report.outcome, report.changed) == (PassOutcome.ABORTED, 4)
+    assert (report.outcome, report.tally.written.total()) == (PassOutcome.ABORTED, 4)
     assert report.error == "internal error: ZeroDivisionError()"
     assert asyncio.all_tasks() == before
 
 
 async def test_a_bug_of_one_observer_at_the_end_keeps_no_other_from_hearing_of_it() -> None:
     class Buggy(Recorder):
-        async def on_pass(self, report: PassReport) -> None:
+        async def on_pass(self, report: PassView) -> None:
             raise ZeroDivisionError
 
     recorder = Recorder()
@@ -303,7 +323,7 @@ async def test_a_setting_that_turns_out_wrong_on_the_way_ends_the_pass_with_a_re
 
 async def test_a_database_that_fails_at_the_beginning_is_in_the_report() -> None:
     class Failing(Recorder):
-        async def on_start(self, report: PassReport) -> None:
+        async def on_start(self, report: PassView) -> None:
             raise DatabaseUnusable("away")
 
     probe, failing = scripted(closed()), Failing()

@@ -10,11 +10,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.report import PassOutcome, Report
+from reconciler.core.report import PassOutcome
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport
 from reconciler.passes import undo as module
 from reconciler.passes.undo import MAX_LINES, run_undo
 from tests.support.factories import NOW
+from tests.support.fakes import FakeHistory
 
 AS_LEFT = Standing(exists=True, same_run=True, has_old=False, has_new=True)
 AS_BEFORE = Standing(exists=True, same_run=True, has_old=True, has_new=False)
@@ -51,34 +53,22 @@ class FakeJournal:
         return {i: self.now.get(i, AS_LEFT) for i in of if i not in self.pruned}
 
 
-@dataclass
-class Recorder:
-    started: list[PassOutcome] = field(default_factory=list)
-    ended: list[PassOutcome] = field(default_factory=list)
-
-    async def on_start(self, report: Report) -> None:
-        self.started.append(report.outcome)
-
-    async def on_pass(self, report: Report) -> None:
-        self.ended.append(report.outcome)
-
-
 def report(*, dry_run: bool = False) -> UndoReport:
-    return UndoReport("p-2", "undo", dry_run, started_at=NOW, undone="p-1")
+    return UndoReport("p-2", PassRequest("undo", dry_run=dry_run), started_at=NOW, undone="p-1")
 
 
 async def undo(journal: FakeJournal, batch_size: int = 2, *, dry_run: bool = False) -> UndoReport:
-    return await run_undo(journal, Recorder(), report(dry_run=dry_run), batch_size)
+    return await run_undo(journal, FakeHistory(), report(dry_run=dry_run), batch_size)
 
 
 async def test_every_change_is_put_back_the_newest_first() -> None:
-    journal, recorder = FakeJournal(5), Recorder()
+    journal, recorder = FakeJournal(5), FakeHistory()
 
     done = await run_undo(journal, recorder, report(), batch_size=2)
 
     assert journal.restored == [5, 4, 3, 2, 1]
     assert (done.scanned, done.written, done.left) == (5, {"running": 5}, {})
-    assert recorder.started == recorder.ended == [PassOutcome.OK]
+    assert recorder.begun == recorder.ended == [done]
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -156,7 +146,7 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
             await self.may_end.wait()
             return await super().restore(pass_id, of)
 
-    journal, recorder = Slow(5), Recorder()
+    journal, recorder = Slow(5), FakeHistory()
     task = asyncio.create_task(run_undo(journal, recorder, report(), batch_size=2))
     await journal.writing.wait()
     task.cancel()
@@ -167,7 +157,7 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
     assert journal.restored == [5, 4]
     assert (done.scanned, done.written) == (2, {"running": 2})
     assert (done.stopped, done.error) == (True, "stopped before its end")
-    assert recorder.ended == [PassOutcome.ABORTED]
+    assert [each.outcome for each in recorder.ended] == [PassOutcome.ABORTED]
 
 
 async def test_a_database_that_goes_away_ends_it_with_what_was_done_so_far() -> None:
@@ -177,11 +167,11 @@ async def test_a_database_that_goes_away_ends_it_with_what_was_done_so_far() -> 
                 raise DatabaseUnusable("away")
             return await super().restore(pass_id, of)
 
-    recorder = Recorder()
+    recorder = FakeHistory()
     done = await run_undo(Failing(5), recorder, report(), batch_size=2)
 
     assert (done.error, done.scanned, done.written) == ("away", 2, {"running": 2})
-    assert recorder.ended == [PassOutcome.ABORTED]
+    assert [each.outcome for each in recorder.ended] == [PassOutcome.ABORTED]
 
 
 async def test_given_again_it_goes_on_where_it_was_killed() -> None:

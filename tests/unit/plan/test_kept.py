@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from reconciler.core.model import Leave, LeaveReason, Missing, Verdict
-from reconciler.core.options import PassOptions
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import MissingPolicy
-from reconciler.passes.reconcile import run_pass
 from reconciler.plan.write import PlanWriter
-from tests.support.factories import NOW, closed, finish, policy, row
+from tests.support.factories import closed, finish, policy, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.hostile import HOSTILE, unseen
+from tests.support.passes.bench import reconcile
 from tests.support.passes.plan_files import (
     HEADER,
     dry_run,
@@ -129,13 +128,14 @@ class TestDryRun:
         rows = [row(number, age=timedelta(days=2)) for number in range(1, count + 1)]
         probe = ScriptedProbe({"wf-1": closed(), "wf-2": closed()}, default=Missing())
         with PlanWriter(path, HEADER, still_running) as writer:
-            return await run_pass(
+            return await reconcile(
                 MemoryStore(rows),
                 probe,
-                [writer],
                 policy(missing=MissingPolicy.FAIL),
-                PassOptions(dry_run=True, batch_size=10, **options),  # type: ignore[arg-type]
-                NOW,
+                observers=[writer],
+                dry_run=True,
+                batch_size=10,
+                **options,
             )
 
     async def test_missing_rows_that_would_be_failed_are_in_the_plan(self, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ class TestDryRun:
 
         end = lines(tmp_path / "plan.jsonl")[-1]
         assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 0)
-        assert report.written == {"completed": 2, "failed": 1}
+        assert report.tally.written == {"completed": 2, "failed": 1}
 
     async def test_a_pass_that_ends_at_a_limit_is_kept(self, tmp_path: Path) -> None:
         report = await self.kept(tmp_path / "plan.jsonl", limit=15)

@@ -124,9 +124,9 @@ async def test_a_file_that_has_come_meanwhile_is_not_overwritten(path: Path) -> 
     with PlanWriter(path, HEADER, still_running) as writer:
         await writer.on_page(report, finishes(1))
         path.write_text("precious")
-        await writer.on_pass(report)
+        with pytest.raises(Unusable, match=f"^--output {path}: cannot be written: File exists"):
+            await writer.on_pass(report)
 
-    assert report.error == f"--output {path}: cannot be written: File exists"
     assert path.read_text() == "precious"
     assert list(path.parent.iterdir()) == [path]
 
@@ -151,13 +151,13 @@ async def test_a_page_that_cannot_be_written_ends_the_pass(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-async def test_an_end_that_cannot_be_written_makes_the_pass_an_aborted_one(path: Path) -> None:
+async def test_an_end_that_cannot_be_written_is_raised(path: Path) -> None:
     report = dry_run()
     with PlanWriter(path, HEADER, still_running) as writer, no_space(100):
         await writer.on_page(report, finishes(1))
-        await writer.on_pass(report)
+        with pytest.raises(Unusable, match=f"^--output {path}: cannot be written: File too large"):
+            await writer.on_pass(report)
 
-    assert report.error == f"--output {path}: cannot be written: File too large"
     assert list(path.parent.iterdir()) == []
 
 

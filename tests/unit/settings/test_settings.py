@@ -42,8 +42,7 @@ def test_defaults() -> None:
     assert settings.policy(timedelta(days=1), None).grace == timedelta(seconds=60)
     assert settings.table_mapping() == TableMapping()
     assert settings.status_values() == StatusValues()
-    options = settings.pass_options("once", dry_run=True)
-    assert (options.mode, options.dry_run) == ("once", True)
+    options = settings.pass_options()
     assert (options.batch_size, options.concurrency, settings.max_rps) == (500, 16, 100)
 
 

@@ -15,6 +15,7 @@ import pytest
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.doctor.checks.table import check_table
 from reconciler.doctor.findings import Level
@@ -286,15 +287,15 @@ async def test_the_end_of_a_pass_is_recorded_whatever_its_words(
         history = PassHistory(
             database.engine, "t\u00e4ble-\u6f22", "sp\u00e4ce-\u6f22", StatusValues()
         )
-        report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
-        report.asked = {"workflow_type": "\u00e9\u6f22"}
+        report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
+        report.request.asked = {"workflow_type": "\u00e9\u6f22"}
         report.progress = Progress(Span(None, 7))
         await history.on_start(report)
         report.error, report.stopped = error, True
         await history.on_pass(report)
 
         (told,) = [page async for page in JournalReader(database.engine).passes(9)]
-        begun_pass = await history.unfinished("once", report.asked, await database.table())
+        begun_pass = await history.unfinished("once", report.request.asked, await database.table())
 
     assert told[0].error == stored
     assert told[0].outcome == "aborted"
@@ -307,7 +308,7 @@ async def test_a_character_that_only_python_knows_is_no_end_of_the_record(
 ) -> None:
     async with encoded(postgres_url, "LATIN1") as database:
         history = database.history()
-        report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
+        report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
         await history.on_start(report)
         cast("PoolerSafeDialect", database.engine.dialect).codec = "utf-8"
         report.error = "\u00e9 \u6f22"

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.connection.engine import (
     forget_connections,
     is_lost,
@@ -42,7 +43,7 @@ async def test_nothing_outlives_a_transaction(database: Database) -> None:
     """A transaction-mode pooler gives the connection to somebody else after each transaction."""
     await database.insert("wf", "run-1")
     store = PostgresStore(database.engine, await database.table())
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
     await database.history().on_start(report)
     (row,) = await store.scan_running(None, 1, 10)
     await store.finish_if_running(report.pass_id, [outcome(row)])

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.history import PassHistory
@@ -113,22 +114,22 @@ async def test_a_pass_that_was_cut_off_has_written_what_its_journal_says(
 ) -> None:
     """It may have been stopped, or have lost its connection, while a write was under way."""
     history = database.history()
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
     await history.on_start(report)
     await change(database, report.pass_id, 3)
-    report.written["failed"] = 1
+    report.tally.written["failed"] = 1
     report.error = "stopped before its end" if cut_off else None
 
     await history.on_pass(report)
 
-    assert report.written["failed"] == (3 if cut_off else 1)
+    assert report.tally.written["failed"] == (3 if cut_off else 1)
     (row,) = await database.fetch("SELECT report FROM reconciler.passes")
-    assert json.loads(str(row["report"]))["written"]["failed"] == report.written["failed"]
+    assert json.loads(str(row["report"]))["written"]["failed"] == report.tally.written["failed"]
 
 
 async def test_what_an_undo_has_put_back_is_in_the_journal_too(database: Database) -> None:
     history = database.history()
-    report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=datetime.now(UTC))
+    report = UndoReport(str(uuid4()), PassRequest("undo"), started_at=datetime.now(UTC))
     await history.on_start(report)
     await change(database, report.pass_id, 2)
     report.stop()

@@ -10,6 +10,7 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.journal import prune as module
 from reconciler.postgres.journal.prune import KEEP, Pruning
 from tests.conftest import Database
@@ -224,7 +225,7 @@ async def test_a_pass_that_somebody_is_at_stays_with_its_changes_however_old(
 ) -> None:
     """Begun long ago, or by a host whose clock is off; and noted something down just now."""
     report = PassReport(
-        str(uuid4()), "backfill", dry_run=False, started_at=now() - 2 * JOURNAL, asked={}
+        str(uuid4()), PassRequest("backfill"), started_at=now() - 2 * JOURNAL, asked={}
     )
     report.progress = Progress(Span(None, 9))
     await database.history().on_start(report)

@@ -14,6 +14,7 @@ from reconciler.core.errors import DatabaseUnfit, Unusable
 from reconciler.core.model import LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.table.mapping import MappedTable
@@ -25,8 +26,8 @@ ASKED = {"since": "2026-01-01", "until": None, "missing": "fail"}
 
 
 def begun(**fields: Any) -> PassReport:
-    report = PassReport(str(uuid4()), "backfill", dry_run=False, started_at=datetime.now(UTC))
-    report.asked = {**ASKED, "from": "2026-01-01T00:00:00+00:00"}
+    report = PassReport(str(uuid4()), PassRequest("backfill"), started_at=datetime.now(UTC))
+    report.request.asked = {**ASKED, "from": "2026-01-01T00:00:00+00:00"}
     failing = finish(row(2), missing=LeaveReason.DELETED)
     report.progress = Progress(Span(3, 9), [Span.of(None, 3, [failing])])
     for name, value in fields.items():
@@ -59,7 +60,7 @@ async def test_after_each_page_it_is_noted_down_how_far_the_pass_has_come(
     assert (await stored(database, report))["after"] == "3"
 
     report.progress = Progress(Span(6, 9))
-    report.scanned = 6
+    report.tally.scanned = 6
     await history.on_page(report, ())
 
     (row,) = await database.fetch("SELECT *, report->>'scanned' AS n FROM reconciler.passes")
@@ -87,16 +88,20 @@ async def test_a_pass_over_every_row_was_asked_nothing_in_particular(database: D
 
 async def test_it_is_gone_on_with_as_it_was(database: Database, table: MappedTable) -> None:
     _, report = await noted(database, scanned=4)
-    report.left[LeaveReason.OPEN] = 4
+    report.tally.left[LeaveReason.OPEN] = 4
 
     resumed = await database.history().resume("backfill", ASKED, table)
 
     assert resumed is not None
     assert resumed.progress == report.progress
-    assert (resumed.pass_id, resumed.mode, resumed.scanned) == (report.pass_id, "backfill", 4)
-    assert (resumed.asked, resumed.resumed) == (report.asked, True)
+    assert (resumed.pass_id, resumed.request.mode, resumed.tally.scanned) == (
+        report.pass_id,
+        "backfill",
+        4,
+    )
+    assert (resumed.request.asked, resumed.resumed) == (report.request.asked, True)
     assert resumed.started_at == report.started_at
-    assert not resumed.dry_run
+    assert not resumed.request.dry_run
 
 
 async def test_to_look_at_what_is_unfinished_takes_nothing_from_anybody(

@@ -11,9 +11,9 @@ import pytest
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Missing, Observation, Open, Outcome, RunRow
-from reconciler.core.options import PassOptions
 from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
@@ -71,9 +71,9 @@ class Bench:
         assert journal == {"changes": sum(written.values()), "rows": sum(written.values())}
         (row,) = await self.database.fetch("SELECT outcome, cursor FROM reconciler.passes")
         assert row == {"outcome": "ok", "cursor": None}
-        assert +report.written == written
-        assert (report.left.total(), report.lost_races) == (left, 0)
-        assert report.scanned == accounted_for(report) == 6
+        assert +report.tally.written == written
+        assert (report.tally.left.total(), report.tally.lost_races) == (left, 0)
+        assert report.tally.scanned == accounted_for(report) == 6
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_a_pass_that_was_killed_before_it_noted_anything_down_is_begun_ane
 
     rows = await bench.database.fetch("SELECT outcome FROM reconciler.passes ORDER BY started_at")
     assert sorted(str(row["outcome"]) for row in rows) == ["None", "ok"]
-    assert (report.scanned, report.changed, report.resumed) == (5, 4, False)
+    assert (report.tally.scanned, report.changed, report.resumed) == (5, 4, False)
 
 
 async def test_a_pass_in_pieces_is_one_pass(bench: Bench) -> None:

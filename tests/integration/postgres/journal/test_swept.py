@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from reconciler.core.ports import PassView
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.history import PassHistory
@@ -20,12 +22,12 @@ MINUTE = timedelta(minutes=1)
 
 
 class History(Protocol):
-    async def on_start(self, report: PassReport) -> None: ...
-    async def on_pass(self, report: PassReport) -> None: ...
+    async def on_start(self, report: PassView) -> None: ...
+    async def on_pass(self, report: PassView) -> None: ...
 
 
 def a_pass(began: datetime = NOON, mode: str = "run", *, dry_run: bool = False) -> PassReport:
-    return PassReport(str(uuid4()), mode, dry_run, started_at=began)
+    return PassReport(str(uuid4()), PassRequest(mode, dry_run=dry_run), started_at=began)
 
 
 async def swept(history: History, report: PassReport, end: float) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
@@ -30,7 +31,7 @@ def failed(id_: int, **fields: Any) -> Outcome:
 
 
 async def begun(database: Database) -> str:
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
     await database.history().on_start(report)
     return report.pass_id
 
@@ -65,8 +66,10 @@ async def undo(
     batch_size: int = 500,
     names: TableNames = NAMES,
 ) -> UndoReport:
-    report = UndoReport(str(uuid4()), "undo", dry_run, started_at=datetime.now(UTC))
-    report.undone, report.asked = pass_id, {"undo": pass_id}
+    report = UndoReport(
+        str(uuid4()), PassRequest("undo", dry_run=dry_run), started_at=datetime.now(UTC)
+    )
+    report.undone, report.request.asked = pass_id, {"undo": pass_id}
     journal = PostgresUndo(database.engine, await database.table(names))
     return await run_undo(journal, database.history(), report, batch_size)
 
@@ -253,7 +256,7 @@ async def test_an_error_that_is_not_of_one_row_ends_it(database: Database) -> No
     pass_id = await rows(database, 3)
     undoing = PostgresUndo(database.engine, await database.table())
     await database.execute("ALTER TABLE workflow_executions RENAME error_message TO why")
-    report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=STALE, undone=pass_id)
+    report = UndoReport(str(uuid4()), PassRequest("undo"), started_at=STALE, undone=pass_id)
 
     done = await run_undo(undoing, database.history(), report, 500)
 

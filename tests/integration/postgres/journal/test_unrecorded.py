@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.unrecorded import NoHistory
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
@@ -19,7 +20,7 @@ MAPPING = TableMapping()
 
 
 def ended(**fields: object) -> PassReport:
-    report = PassReport("1", "run", dry_run=False, started_at=datetime.now(UTC))
+    report = PassReport("1", PassRequest("run"), started_at=datetime.now(UTC))
     report.duration_seconds = 2.5
     for name, value in fields.items():
         setattr(report, name, value)

@@ -17,6 +17,7 @@ import pytest
 
 from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import Restored, UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
@@ -92,7 +93,7 @@ async def statuses(database: Database) -> dict[object, object]:
 
 
 async def finish(database: Database, store: PostgresStore) -> tuple[str, Awaitable[Written]]:
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
     await database.history().on_start(report)
     seen = await store.scan_running(None, 2, 2)
     return report.pass_id, store.finish_if_running(report.pass_id, [outcome(row) for row in seen])
@@ -121,7 +122,7 @@ async def test_an_undo_leaves_that_row_alone(
     pass_id, write = await finish(database, store)
     assert (await write).ids == {1, 2}
     table = await database.table(TableNames(table="jobs"))
-    report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=datetime.now(UTC))
+    report = UndoReport(str(uuid4()), PassRequest("undo"), started_at=datetime.now(UTC))
     report.undone = pass_id
     undoing = run_undo(PostgresUndo(database.engine, table), database.history(), report, 100)
 

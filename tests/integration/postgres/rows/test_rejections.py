@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import RunRow
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.rows.halving import PATIENCE
 from reconciler.postgres.rows.ruled_out import RuledOut
@@ -36,7 +37,7 @@ async def rows_of(database: Database, count: int) -> list[RunRow]:
 
 
 async def begun(database: Database) -> str:
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
     await database.history().on_start(report)
     return report.pass_id
 

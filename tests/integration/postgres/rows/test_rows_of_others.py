@@ -13,8 +13,9 @@ from temporalio.testing import ActivityEnvironment
 from reconciler.core.model import RunRow
 from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
-from reconciler.core.window import WindowCount
+from reconciler.core.window import AgeSpread
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.rows.write import own_row_write
@@ -43,7 +44,7 @@ async def filtered(database: Database, *values: str, names: TableNames = NAMES) 
 
 
 async def begin(database: Database) -> str:
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOON)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOON)
     await database.history().on_start(report)
     return report.pass_id
 
@@ -57,7 +58,7 @@ async def test_nothing_but_rows_of_these_values_is_found_or_counted(shared: Data
 
     assert await store.last_running() == ours
     assert [row.id for row in await store.scan_running(None, 9, 9)] == [ours]
-    assert await store.count_running(Span(None, 9)) == WindowCount(1, NOON, NOON)
+    assert await store.count_running(Span(None, 9)) == AgeSpread(1, NOON, NOON)
     found = await find_rows(shared.engine, table, "w")
     assert [bool(row.running) for row in found] == [False, True, False]
 

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.ports import Written
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
@@ -45,7 +46,7 @@ async def write(
 async def undo(
     database: Database, pass_id: str, table: str = TABLE, names: TableNames | None = None
 ) -> UndoReport:
-    report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=NOW, undone=pass_id)
+    report = UndoReport(str(uuid4()), PassRequest("undo"), started_at=NOW, undone=pass_id)
     mapped = await database.table(names or TableNames(table=table))
     journal = PostgresUndo(database.engine, mapped)
     return await run_undo(journal, database.history(), report, 500)

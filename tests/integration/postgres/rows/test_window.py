@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId
-from reconciler.core.window import EVERY, Window, WindowCount
+from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.rows import store as module
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import map_table
@@ -89,7 +89,7 @@ class TestWhichRowsAreInAWindow:
         (running,) = await insert_at(database, DAY)
 
         assert await ids(await store_of(database, THE_DAY)) == [running]
-        assert await counted(await store_of(database, THE_DAY)) == WindowCount(1, DAY, DAY)
+        assert await counted(await store_of(database, THE_DAY)) == AgeSpread(1, DAY, DAY)
 
 
 async def plan_of(database: Database, query: sa.Select[Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.model import RowId
 from reconciler.core.progress import Progress, Span
-from reconciler.core.window import Window, WindowCount
+from reconciler.core.window import AgeSpread, Window
 from reconciler.postgres.journal.checkpoint import from_json, to_json
 from reconciler.postgres.rows import store as module
 from reconciler.postgres.table.names import TableNames
@@ -78,8 +78,8 @@ class TestCounting:
         await insert_at(database, *times, None)
         store, every = await store_of(database, THE_DAY), await store_of(database)
 
-        assert await counted(store) == WindowCount(5, DAY + 3 * HOUR, DAY + 20 * HOUR)
-        assert await counted(every) == WindowCount(8, DAY - HOUR, DAY + 30 * HOUR)
+        assert await counted(store) == AgeSpread(5, DAY + 3 * HOUR, DAY + 20 * HOUR)
+        assert await counted(every) == AgeSpread(8, DAY - HOUR, DAY + 30 * HOUR)
         assert store.reads == (1, 1, 1, 1), "the last row, and 3 + 3 + 2"
 
     @pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 6])
@@ -91,7 +91,7 @@ class TestCounting:
 
         count = await (await store_of(database)).count_running(Span(None, 1000))
 
-        assert count == (WindowCount(rows, DAY, DAY) if rows else WindowCount())
+        assert count == (AgeSpread(rows, DAY, DAY) if rows else AgeSpread())
 
     async def test_is_of_what_a_scan_of_the_span_would_find(self, database: Database) -> None:
         inserted = await insert_at(database, *(DAY + number * HOUR for number in range(6)))
@@ -99,7 +99,7 @@ class TestCounting:
 
         count = await store.count_running(Span(inserted[1], inserted[4]))
 
-        assert count == WindowCount(3, DAY + 2 * HOUR, DAY + 4 * HOUR)
+        assert count == AgeSpread(3, DAY + 2 * HOUR, DAY + 4 * HOUR)
 
 
 KEYS: dict[str, list[RowId]] = {
@@ -130,7 +130,7 @@ async def test_keys_may_be_of_any_type(
     monkeypatch.setattr(module, "COUNTED_AT_ONCE", 2)
     store = await store_of(database, Window(since=DAY + HOUR), await jobs(database, key))
 
-    assert await counted(store) == WindowCount(3, DAY + HOUR, DAY + 3 * HOUR)
+    assert await counted(store) == AgeSpread(3, DAY + HOUR, DAY + 3 * HOUR)
     last = await store.last_running()
     assert last is not None
     first = await store.scan_running(None, last, 2)

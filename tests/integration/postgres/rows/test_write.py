@@ -12,6 +12,7 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames
@@ -23,7 +24,7 @@ CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 async def begin_pass(database: Database) -> str:
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=datetime.now(UTC))
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
     await database.history().on_start(report)
     return report.pass_id
 
@@ -251,11 +252,11 @@ async def test_the_scan_uses_the_partial_index(database: Database) -> None:
 
 async def test_history_records_begin_and_end_of_a_pass(database: Database) -> None:
     history = database.history()
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
 
     await history.on_start(report)
     (running,) = await database.fetch("SELECT * FROM reconciler.passes")
-    report.scanned = 7
+    report.tally.scanned = 7
     await history.on_pass(report)
     (ended,) = await database.fetch("SELECT *, report->>'scanned' AS n FROM reconciler.passes")
 
@@ -266,7 +267,7 @@ async def test_history_records_begin_and_end_of_a_pass(database: Database) -> No
 
 async def test_a_dry_run_leaves_no_trace_in_the_history(database: Database) -> None:
     history = database.history()
-    report = PassReport(str(uuid4()), "once", dry_run=True, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once", dry_run=True), started_at=CREATED)
 
     await history.on_start(report)
     await history.on_pass(report)
@@ -276,7 +277,7 @@ async def test_a_dry_run_leaves_no_trace_in_the_history(database: Database) -> N
 
 async def test_history_that_cannot_be_written_aborts_the_pass(database: Database) -> None:
     history = database.history()
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
     await database.execute("DROP TABLE reconciler.changes, reconciler.passes")
 
     with pytest.raises(DatabaseUnusable, match=r"cannot read reconciler\.passes"):
@@ -299,7 +300,7 @@ async def test_of_two_rows_with_one_key_in_two_partitions_only_the_one_that_was_
         " (1, 'wf', NULL, 'running', '2026-06-01')"
     )
     store = PostgresStore(database.engine, await database.table(TableNames(table="jobs")))
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
     await database.history().on_start(report)
     old, _ = sorted(await store.scan_running(None, 1, 10), key=lambda row: str(row.created_at))
 

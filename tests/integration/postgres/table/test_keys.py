@@ -10,6 +10,7 @@ import pytest
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.model import RunRow
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.support.factories import NOW, outcome
@@ -117,7 +118,7 @@ async def test_rows_with_keys_of_any_other_type_are_written(
     until = await store.last_running()
     assert until is not None
     rows = await store.scan_running(None, until, 10)
-    report = PassReport(str(SOME), "once", dry_run=False, started_at=NOW)
+    report = PassReport(str(SOME), PassRequest("once"), started_at=NOW)
     await database.history().on_start(report)
 
     done = await store.finish_if_running(report.pass_id, [outcome(row) for row in rows])

@@ -12,6 +12,7 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import RunRow
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.schema_check import check_own_schema
@@ -88,7 +89,7 @@ async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]
     assert str(row.id) == str(id_)
     assert list(await store.scan_running(row.id, last, 10)) == []
 
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
     await database.history().on_start(report)
     cut = "boom" * 1000 if table.error_message_length is None else "b" * table.error_message_length
     written = await store.finish_if_running(
@@ -131,7 +132,7 @@ async def test_a_message_is_cut_to_what_a_column_holds_domain_or_not(
     table = await database.table()
     store = PostgresStore(database.engine, table)
     (row,) = await store.scan_running(None, 9, 9)
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
     await database.history().on_start(report)
 
     failed = outcome(row, status="failed", error_message="boom " * 9)
@@ -152,7 +153,7 @@ async def test_what_a_domains_check_makes_of_a_message_is_found_out_row_by_row(
     ids = [await database.insert("wf", "run-1") for _ in range(2)]
     store = PostgresStore(database.engine, await database.table())
     rows = await store.scan_running(None, 9, 9)
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
     await database.history().on_start(report)
     outcomes = [
         outcome(row, status="failed", error_message=message)
@@ -185,7 +186,7 @@ async def test_a_time_without_a_zone_is_utc_wherever_the_database_is(
     await database.insert("wf", "run-1")
     await database.engine.dispose()
     store = PostgresStore(database.engine, await database.table())
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
     await database.history().on_start(report)
 
     (row,) = await store.scan_running(None, 9, 9)
@@ -232,7 +233,7 @@ async def test_names_that_need_quotes(database: Database) -> None:
     )
     table = await database.table(OWN_NAMES, StatusValues(running=("it's on",)))
     store = PostgresStore(database.engine, table)
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=CREATED)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
     await database.history().on_start(report)
 
     (row,) = await store.scan_running(None, 1, 10)

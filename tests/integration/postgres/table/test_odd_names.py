@@ -12,6 +12,7 @@ import pytest
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.diagnose.page_plan import plan_page
@@ -77,13 +78,13 @@ async def works_in_everything(database: Database, names: TableNames) -> None:
     (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
     async with engine.connect() as connection:
         assert (await connection.execute(select_rivals(table), arrays([]))).all() == []
-    report = PassReport(str(uuid4()), "once", dry_run=False, started_at=NOW)
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
     await database.history().on_start(report)
 
     done = await store.finish_if_running(report.pass_id, [outcome(row)])
     assert done.ids == {1}
     assert (await old_values(engine, table, [1]))[1].status == "completed"
-    undo = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=NOW, undone=report.pass_id)
+    undo = UndoReport(str(uuid4()), PassRequest("undo"), started_at=NOW, undone=report.pass_id)
     await run_undo(PostgresUndo(engine, table), database.history(), undo, 10)
     assert (undo.error, dict(undo.written), undo.left) == (None, {"running": 1}, {})
 

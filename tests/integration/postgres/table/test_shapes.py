@@ -12,7 +12,7 @@ import pytest
 from alembic import command
 
 from reconciler.core.model import CloseStatus, Open
-from reconciler.core.options import PassOptions
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.reconcile import run_pass
 from reconciler.passes.undo import run_undo
@@ -171,12 +171,12 @@ async def reconcile(database: Database, table: MappedTable) -> str:
     )
     assert report.error is None
     assert sorted(probe.asked) == [BROKEN, DONE, OPEN]
-    assert (report.changed, report.scanned) == (2, 3)
+    assert (report.changed, report.tally.scanned) == (2, 3)
     return report.pass_id
 
 
 async def undo(database: Database, table: MappedTable, pass_id: str) -> None:
-    report = UndoReport(str(uuid4()), "undo", dry_run=False, started_at=datetime.now(UTC))
+    report = UndoReport(str(uuid4()), PassRequest("undo"), started_at=datetime.now(UTC))
     report.undone = pass_id
     history = PassHistory(database.engine, table.scope, "default", table.mapping.statuses)
     await run_undo(PostgresUndo(database.engine, table), history, report, 100)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, Unknown
-from reconciler.core.window import WindowCount
+from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Level
 from reconciler.doctor.rules.connection import (
     connected,
@@ -52,7 +52,7 @@ def ended(before: timedelta) -> Closed:
 def test_old_rows_are_a_worry_unless_their_workflow_is_open(
     age: timedelta, oldest: list[Observation], level: Level, told: str
 ) -> None:
-    running = WindowCount(3, NOW - age, NOW)
+    running = AgeSpread(3, NOW - age, NOW)
 
     finding = oldest_row(running, NOW, DAY, [(each, DAY) for each in oldest])
 
@@ -65,7 +65,7 @@ def test_every_worry_about_old_rows_is_told_at_once() -> None:
     observations: list[Observation] = [ended(HOUR), ended(20 * HOUR), Missing(), Open()]
 
     near = [(each, DAY) for each in observations]
-    finding = oldest_row(WindowCount(4, NOW - 30 * DAY, NOW), NOW, DAY, near)
+    finding = oldest_row(AgeSpread(4, NOW - 30 * DAY, NOW), NOW, DAY, near)
 
     assert finding.message == (
         "4 running rows, the oldest 30 d old, retention 24 h; of the oldest 4, "
@@ -79,7 +79,7 @@ def test_every_worry_about_old_rows_is_told_at_once() -> None:
 def test_each_row_counts_by_the_retention_of_its_namespace() -> None:
     near = [(ended(20 * HOUR), 2 * DAY), (ended(23 * HOUR), DAY), (ended(DAY), 9 * DAY)]
 
-    finding = oldest_row(WindowCount(4, NOW - 30 * DAY, NOW), NOW, None, near)
+    finding = oldest_row(AgeSpread(4, NOW - 30 * DAY, NOW), NOW, None, near)
 
     assert finding.message == (
         "4 running rows, the oldest 30 d old, in several namespaces; of the oldest 3, "
@@ -88,14 +88,14 @@ def test_each_row_counts_by_the_retention_of_its_namespace() -> None:
 
 
 def test_rows_without_a_creation_time_are_told() -> None:
-    finding = oldest_row(WindowCount(2), NOW, DAY, [])
+    finding = oldest_row(AgeSpread(2), NOW, DAY, [])
 
     assert finding.level is Level.OK
     assert finding.message == "2 running rows, none of them with a creation time"
 
 
 def test_no_running_rows_are_no_worry() -> None:
-    assert oldest_row(WindowCount(), NOW, DAY, []).level is Level.OK
+    assert oldest_row(AgeSpread(), NOW, DAY, []).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_server_that_is_too_old_is_told(version: str | None, level: Level) -> 
 def test_how_long_an_outcome_is_kept_needs_no_end_of_the_calendar() -> None:
     near: list[tuple[Observation, timedelta]] = [(ended(HOUR), 3_000_000 * DAY)]
 
-    assert "1 ended" in oldest_row(WindowCount(1, NOW - DAY, NOW), NOW, DAY, near).message
+    assert "1 ended" in oldest_row(AgeSpread(1, NOW - DAY, NOW), NOW, DAY, near).message
 
 
 def test_of_many_strange_statuses_a_few_are_named() -> None:

@@ -20,8 +20,8 @@ async def test_rows_are_finished_as_the_plan_says_and_no_others(plan: Plan) -> N
     report = await apply(store, plan)
 
     assert store.finished == {number: outcome(row(number)) for number in (2, 3, 5, 6)}
-    assert report.written == {"completed": 4}
-    assert (report.scanned, report.lost_races, report.left) == (4, 0, {})
+    assert report.tally.written == {"completed": 4}
+    assert (report.tally.scanned, report.tally.lost_races, report.tally.left) == (4, 0, {})
     assert (report.outcome, report.more_left) == (PassOutcome.OK, False)
 
 
@@ -31,7 +31,7 @@ async def test_a_row_that_is_no_longer_running_is_a_lost_race(plan: Plan) -> Non
     report = await apply(store, plan)
 
     assert sorted(map(str, store.finished)) == ["2", "6"]
-    assert (report.scanned, report.changed, report.lost_races) == (4, 2, 2)
+    assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 2, 2)
     assert report.outcome is PassOutcome.OK
 
 
@@ -41,7 +41,7 @@ async def test_a_row_that_another_run_uses_by_now_is_a_lost_race(plan: Plan) -> 
     report = await apply(store, plan)
 
     assert not store.finished
-    assert report.lost_races == 4
+    assert report.tally.lost_races == 4
 
 
 async def test_a_row_the_database_refuses_harms_no_other(plan: Plan) -> None:
@@ -60,7 +60,7 @@ async def test_a_plan_without_rows_to_finish_is_done_at_once(tmp_path: Path) -> 
 
     report = await apply(table(1, 2), plan, recorder)
 
-    assert (report.scanned, report.outcome) == (0, PassOutcome.OK)
+    assert (report.tally.scanned, report.outcome) == (0, PassOutcome.OK)
     assert recorder.started == recorder.ended == [report]
     assert recorder.pages == []
 

@@ -37,9 +37,9 @@ class TestHeldBack:
         report = await apply(store, plan, batch_size=batch_size)
 
         assert sorted(map(str, store.finished)) == ["1", "5"], "what Temporal did say"
-        assert report.left == {LeaveReason.EXPIRED: 2, LeaveReason.DELETED: 1}
-        assert (report.scanned, report.changed, report.held_back) == (5, 2, 3)
-        assert report.oldest_left == row(2).created_at
+        assert report.tally.left == {LeaveReason.EXPIRED: 2, LeaveReason.DELETED: 1}
+        assert (report.tally.scanned, report.changed, report.held_back) == (5, 2, 3)
+        assert report.tally.oldest_left == row(2).created_at
         assert (report.outcome, report.more_left) == (PassOutcome.UNRESOLVED, False)
 
     async def test_rows_are_told_of_with_the_others(self, plan: Plan) -> None:
@@ -63,9 +63,9 @@ class TestHeldBack:
         with capture_logs() as lines:
             report = await apply(store, plan, force=True)
 
-        assert report.written == {"completed": 2, "failed": 3}
-        assert (report.held_back, report.left) == (0, {})
-        assert report.missing[LeaveReason.EXPIRED].rows == 2
+        assert report.tally.written == {"completed": 2, "failed": 3}
+        assert (report.held_back, report.tally.left) == (0, {})
+        assert report.tally.missing[LeaveReason.EXPIRED].rows == 2
         assert report.outcome is PassOutcome.OK
         assert not [line for line in lines if line["log_level"] == "warning"]
 
@@ -83,4 +83,4 @@ class TestHeldBack:
         report = await apply(table(*range(1, 6)), plan, recorder, max_changes=2)
 
         assert recorder.pages == [[1, 2, 3, 4, 5]]
-        assert (report.scanned, report.changed, report.more_left) == (5, 2, False)
+        assert (report.tally.scanned, report.changed, report.more_left) == (5, 2, False)

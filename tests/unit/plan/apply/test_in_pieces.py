@@ -13,9 +13,8 @@ from reconciler.core.model import Outcome
 from reconciler.core.ports import Written
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.verdict import StatusValues
 from reconciler.plan.read import Plan
-from reconciler.postgres.journal.checkpoint import from_json, restore_counts, to_json
+from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import row
 from tests.support.fakes import MemoryStore
 from tests.support.passes.applying import apply, new_report, table
@@ -25,8 +24,9 @@ class TestGoingOn:
     def begun(self, after: int, scanned: int, written: int, unnoted: int = 0) -> PassReport:
         report = new_report()
         report.resumed = True
-        report.progress = Progress(Span(after, 7), unnoted=unnoted)
-        report.scanned, report.written["completed"] = scanned, written
+        report.progress = Progress(Span(after, 7))
+        report.done.scanned, report.done.written["completed"] = scanned, written - unnoted
+        report.correct({"completed": written})
         return report
 
     async def test_begins_below_the_last_line_that_was_done(self, plan: Plan) -> None:
@@ -35,7 +35,7 @@ class TestGoingOn:
         report = await apply(store, plan, report=self.begun(4, 2, 2), batch_size=1)
 
         assert sorted(map(str, store.finished)) == ["5", "6"]
-        assert (report.scanned, report.changed, report.lost_races) == (4, 4, 0)
+        assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 4, 0)
 
     async def test_what_is_done_is_not_begun_again(self, plan: Plan) -> None:
         store, report = table(*range(1, 9)), new_report()
@@ -55,7 +55,7 @@ class TestGoingOn:
         begun = self.begun(3, 1, 3, unnoted=2)
         report = await apply(store, plan, report=begun, batch_size=batch_size)
 
-        assert (report.scanned, report.changed, report.lost_races) == (4, 3, 1)
+        assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 3, 1)
 
     async def test_in_pieces_comes_to_the_same_as_at_once(self, plan: Plan) -> None:
         store = table(1, 2, 3, 4, 6, 7)
@@ -65,7 +65,7 @@ class TestGoingOn:
             pieces += 1
 
         assert pieces == 4
-        assert (report.scanned, report.changed, report.lost_races) == (4, 3, 1)
+        assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 3, 1)
 
     async def test_what_failed_is_gone_through_again_and_counted_once(self, plan: Plan) -> None:
         class Store(MemoryStore):
@@ -82,19 +82,16 @@ class TestGoingOn:
         store.away = False
         report = await apply(store, plan, report=kept(begun), batch_size=1)
 
-        assert (report.scanned, report.changed, report.lost_races) == (4, 2, 2)
+        assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 2, 2)
 
 
 def kept(report: PassReport) -> PassReport:
     """What another process knows of a pass, over a table whose ids are no numbers."""
     assert report.progress
-    progress = json.loads(json.dumps(to_json(report.progress)))
+    cursor = json.loads(json.dumps(to_json(report.progress, report.done)))
     restored = new_report()
-    restored.progress = from_json(
-        progress, lambda value: UUID(value) if isinstance(value, str) else value
-    )
-    told = json.loads(json.dumps(report.as_json(StatusValues())))
-    restore_counts(restored, told, report.written)
+    restore(restored, cursor, lambda value: UUID(value) if isinstance(value, str) else value)
+    restored.correct(report.tally.written)
     return restored
 
 
@@ -106,7 +103,7 @@ class TestLimits:
         report = await apply(store, plan, batch_size=batch_size, max_changes=2)
 
         assert sorted(map(str, store.finished)) == ["3", "5"]
-        assert (report.scanned, report.lost_races) == (3, 1)
+        assert (report.tally.scanned, report.tally.lost_races) == (3, 1)
         assert report.more_left
         assert report.progress == Progress(Span(6, 7))
         assert report.outcome is PassOutcome.UNRESOLVED
@@ -125,7 +122,7 @@ class TestLimits:
         report = await apply(store, plan, batch_size=2, limit=3)
 
         assert sorted(map(str, store.finished)) == ["3", "5"]
-        assert (report.scanned, report.lost_races, report.more_left) == (3, 1, True)
+        assert (report.tally.scanned, report.tally.lost_races, report.more_left) == (3, 1, True)
 
     @pytest.mark.parametrize(("max_changes", "limit"), [(4, 99), (99, 4)])
     async def test_at_the_end_there_is_nothing_left(

@@ -66,7 +66,7 @@ class TestStopping:
             await asyncio.sleep(0)
         report = await task
 
-        assert (report.stopped, report.changed, report.scanned) == (True, 0, 0)
+        assert (report.stopped, report.changed, report.tally.scanned) == (True, 0, 0)
         assert recorder.ended == [report]
 
     @pytest.mark.parametrize("times", [1, 2, 3])
@@ -130,7 +130,7 @@ class TestStopping:
 
         report = await apply(Store(), plan)
 
-        assert (report.scanned, report.more_left) == (0, True)
+        assert (report.tally.scanned, report.more_left) == (0, True)
         assert report.progress == Progress(Span(None, 7))
 
     async def test_a_plan_that_changes_meanwhile_ends_the_pass(self, plan: Plan) -> None:

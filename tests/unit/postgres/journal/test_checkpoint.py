@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,12 +11,12 @@ from uuid import UUID
 import pytest
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.model import Leave, LeaveReason, RowId
+from reconciler.core.model import Finish, Leave, LeaveReason, RowId
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.verdict import StatusValues
-from reconciler.core.window import Spread
-from reconciler.postgres.journal.checkpoint import from_json, restore, restore_counts, to_json
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
+from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import NOW, finish, row
 
 UUIDS = [UUID(int=number) for number in (1, 2, 3, 4)]
@@ -29,6 +28,22 @@ def through_json(value: Any) -> Any:
 
 def left(id_: RowId, reason: LeaveReason) -> Leave:
     return Leave(row(id_, age=timedelta(hours=2)), reason)
+
+
+def span(after: RowId | None, until: RowId, *leaves: Leave, failing: Sequence[Finish] = ()) -> Span:
+    made = Span(after, until)
+    made.first.add_left(leaves)
+    made.first.add_set_aside(failing)
+    made.add_failing(failing)
+    return made
+
+
+def restored(
+    progress: Progress, done: Tally | None = None, read_id: Callable[[Any], RowId] = int
+) -> PassReport:
+    report = PassReport("p-1", PassRequest("backfill", asked={}), NOW)
+    restore(report, through_json(to_json(progress, done or Tally())), read_id)
+    return report
 
 
 @pytest.mark.parametrize(
@@ -44,99 +59,69 @@ def test_what_is_left_to_do_comes_back_as_it_was(
 ) -> None:
     first, second, third, last = ids
     failing = finish(row(second), missing=LeaveReason.EXPIRED)
-    span = Span.of(first, second, [failing, left(third, LeaveReason.OPEN)])
-    lost = Span.of(None, first, [finish(row(first))])
-    progress = Progress(Span(third, last), [lost, span], looks_again=True)
+    one = span(first, second, left(third, LeaveReason.OPEN), failing=[failing])
+    one.second.written["failed"] = 1
+    other = span(None, first)
+    other.first.lost_races = 1
+    progress = Progress(Span(third, last), [other, one], rechecking=True)
 
-    read = from_json(through_json(to_json(progress)), read_id)
+    read = restored(progress, read_id=read_id).progress
 
     assert read == progress
     assert read.rest is not None
     assert type(read.rest.until) is type(last)
-    assert read.again[0].lost == 1
-    assert read.again[1].left == {LeaveReason.OPEN: 1, LeaveReason.EXPIRED: 1}
-    assert read.again[1].failing == {LeaveReason.EXPIRED: 1}
-    assert read.again[1].oldest_failing == NOW - timedelta(hours=1)
+    assert read.to_recheck[1].oldest_failing == NOW - timedelta(hours=1)
 
 
 @pytest.mark.parametrize("progress", [Progress(), Progress(Span(None, 7)), Progress(Span(0, 7))])
 def test_no_rest_and_no_beginning_come_back_as_they_were(progress: Progress) -> None:
-    assert from_json(through_json(to_json(progress)), int) == progress
+    assert restored(progress).progress == progress
 
 
 def test_a_reason_comes_back_as_a_reason() -> None:
-    span = Span.of(None, 1, [left(1, LeaveReason.UNKNOWN)])
+    read = restored(Progress(None, [span(None, 1, left(1, LeaveReason.UNKNOWN))])).progress
 
-    (read,) = from_json(through_json(to_json(Progress(None, [span]))), int).again
-
-    assert [type(reason) for reason in read.left] == [LeaveReason]
-
-
-def a_report() -> PassReport:
-    report = PassReport("p-1", "backfill", dry_run=False, started_at=NOW, duration_seconds=12.5)
-    leaves = [left(3, LeaveReason.OPEN), left(4, LeaveReason.UNKNOWN)]
-    missing = finish(row(5), missing=LeaveReason.DELETED)
-    report.add_scanned([finish(row(1)), finish(row(2)), *leaves, missing])
-    report.add_left(leaves)
-    report.add_set_aside([missing])
-    report.add_written([finish(row(1)), finish(row(2))], written={1})
-    report.held_back = 3
-    report.rpcs = Counter(describe=5, history=1, list=2)
-    report.screened = 1
-    report.missing[LeaveReason.EXPIRED] = Spread(2, NOW - timedelta(days=3), NOW)
-    return report
+    assert read is not None
+    assert [type(reason) for reason in read.to_recheck[0].first.left] == [LeaveReason]
 
 
-def restored(report: PassReport, written: dict[str, int]) -> PassReport:
-    fresh = PassReport("p-1", "backfill", dry_run=False, started_at=NOW, progress=Progress())
-    restore_counts(fresh, through_json(report.as_json(StatusValues())), written)
-    return fresh
+def a_tally() -> Tally:
+    tally = Tally(scanned=5, screened=1)
+    tally.add_left([left(3, LeaveReason.OPEN), left(4, LeaveReason.UNKNOWN)])
+    tally.add_set_aside([finish(row(5), missing=LeaveReason.DELETED)])
+    tally.add_written([finish(row(1)), finish(row(2))], written={1})
+    return tally
 
 
-def test_counts_come_back_from_the_json_of_a_report() -> None:
-    before = a_report()
-
-    after = restored(before, {"completed": 1})
-
-    assert after.as_json(StatusValues()) == before.as_json(StatusValues())
-    assert +after.left == before.left
-    assert after.missing == before.missing
-    assert after.duration_seconds == 12.5
-    assert after.rpcs == before.rpcs
+def test_tallies_come_back_as_they_were() -> None:
+    assert restored(Progress(), a_tally()).done == a_tally()
 
 
 def test_what_was_written_is_what_the_journal_says() -> None:
-    """Killed after the write of three more rows, and before the note of it."""
-    after = restored(a_report(), {"completed": 2, "failed": 2})
+    """Killed after the write of three more rows, and before it was recorded."""
+    after = restored(Progress(Span(None, 9)), a_tally())
 
-    assert after.written == {"completed": 2, "failed": 2}
-    assert after.scanned == 5
+    after.correct({"completed": 2, "failed": 2})
+
+    assert after.tally.written == {"completed": 2, "failed": 2}
+    assert after.tally.scanned == 5 + 3
     assert after.progress is not None
-    assert after.progress.unnoted == 3
-
-
-def test_counts_go_on_from_there() -> None:
-    after = restored(a_report(), {"completed": 1})
-    after.add_left([left(6, LeaveReason.OPEN)])
-    after.add_scanned([left(7, LeaveReason.EXPIRED)])
-
-    assert after.left[LeaveReason.OPEN] == 2
-    assert after.missing[LeaveReason.EXPIRED].rows == 3
+    assert after.progress.unrecorded == 3
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"rest": {"after": None, "until": "not a number"}},
-        {"again": [{"until": 5}]},
-        {"counts": {"left": {"waiting_for_callback": 1}}},
-        {"counts": None},
+        {"to_recheck": [{"until": 5}]},
+        {"done": {"left": {"waiting_for_callback": 1}}},
+        {"done": None},
     ],
     ids=["key of another type", "fields that are missing", "a reason of later", "no counts"],
 )
-def test_what_another_version_has_noted_down_is_refused_in_one_line(change: Any) -> None:
-    begun = PassReport("p-1", "backfill", dry_run=False, started_at=NOW)
-    cursor = {**to_json(Progress(Span(None, 5))), "counts": begun.as_json(StatusValues())}
+def test_what_another_version_has_recorded_is_refused_in_one_line(change: Any) -> None:
+    begun = PassReport("p-1", PassRequest("backfill"), started_at=NOW)
+    cursor = to_json(Progress(Span(None, 5)), Tally())
 
     with pytest.raises(DatabaseUnfit, match=r"cannot resume pass p-1: .*use --restart"):
-        restore(begun, {**cursor, **change}, int, [])
+        restore(begun, {**cursor, **change}, int)

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from temporalio.api.common.v1 import Payload
 from temporalio.api.history.v1 import HistoryEvent
 
-from reconciler.core.causes import MAX_CAUSES
+from reconciler.host.causes import MAX_CAUSES
 from reconciler.temporal.failures.close import describe_close
 from reconciler.temporal.failures.decoding import (
     AT_ONCE,

@@ -12,8 +12,8 @@ from temporalio.api.enums.v1 import ResourceExhaustedScope as Scope
 from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.service import RPCError, RPCStatusCode
 
-from reconciler.core.causes import MAX_LINES
 from reconciler.core.model import RunRow
+from reconciler.host.causes import MAX_LINES
 from reconciler.temporal.client import calls as calls_module
 from reconciler.temporal.client.error_codes import Overloaded
 from reconciler.temporal.client.rate_limiter import RateLimiter

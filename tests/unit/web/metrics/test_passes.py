@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
 from reconciler.web.metrics.passes import MAX_WORKFLOW_TYPES, PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.hostile import HOSTILE, unseen
@@ -29,8 +32,13 @@ def bench() -> Bench:
     return Bench()
 
 
-def report(**fields: object) -> PassReport:
-    return PassReport("id", "run", dry_run=False, started_at=NOW, **fields)  # type: ignore[arg-type]
+def report(**fields: Any) -> PassReport:
+    own = {
+        name: fields.pop(name)
+        for name in ("duration_seconds", "error", "disagreements")
+        if name in fields
+    }
+    return PassReport("id", PassRequest("run"), NOW, done=Tally(**fields), **own)
 
 
 async def test_a_pass_is_counted_with_its_rows(bench: Bench) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 
-from reconciler.core.causes import MAX_CAUSES, MAX_LENGTH, MAX_LINES, OTHER, Causes, in_words
+from reconciler.host.causes import MAX_CAUSES, MAX_LENGTH, MAX_LINES, OTHER, Causes, in_words
 
 
 def lines(causes: Causes, cause: str, *of: int) -> list[int]:

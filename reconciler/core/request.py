@@ -1,20 +1,28 @@
-"""What a pass is asked to do, in plain values."""
+"""What a pass is asked to do, and how it goes about it; in plain values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from uuid import uuid4
+from datetime import timedelta
+from typing import Any
 
-from reconciler.core.report import PassReport
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """What a pass is asked to do."""
+
+    mode: str
+    dry_run: bool = False
+    #: What is recorded of a pass that can be resumed: the same request resumes it. None for a
+    #: pass over every row.
+    asked: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PassOptions:
     """What distinguishes one kind of pass from another."""
 
-    mode: str = "once"
-    dry_run: bool = False
     #: Rows per page read and per statement written.
     batch_size: int = 500
     #: Rows asked about at the same time.
@@ -27,7 +35,3 @@ class PassOptions:
     max_changes: int | None = None
     #: Whether to leave the database alone for a moment after each write.
     pauses: bool = False
-
-    def new_report(self, now: datetime) -> PassReport:
-        """The report of a pass that begins now."""
-        return PassReport(str(uuid4()), self.mode, self.dry_run, started_at=now)
