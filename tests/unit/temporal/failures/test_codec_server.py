@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payloads
 from temporalio.converter import DataConverter
 
+from reconciler.core.errors import ConfigurationError
+from reconciler.host.logs import configure_logs
 from reconciler.temporal.failures.codec_server import CodecServer
 from reconciler.temporal.failures.decoding import (
     MAX_AWAY,
@@ -20,6 +23,7 @@ from reconciler.temporal.failures.decoding import (
     try_sample,
 )
 from reconciler.temporal.failures.text import describe_failure
+from tests.support.network.certificates import Authority
 from tests.support.network.codecs import Server, http, sealing
 from tests.support.polling import eventually
 from tests.support.temporal.failures import in_activity, refused, sealed
@@ -44,15 +48,17 @@ async def test_the_right_key_and_token() -> None:
 
     (request,) = server.requests
     assert request.target == "/decode"
-    assert request.headers == {
+    expected = {
         "host": server.url.removeprefix("http://"),
         "content-type": "application/json",
         "content-length": str(len(request.body)),
+        "accept-encoding": "identity",
         "connection": "close",
         "x-namespace": "name space",
         "authorization": TOKEN,
         "x-team": "ops",
     }
+    assert expected.items() <= request.headers.items()
     assert [payload["metadata"].keys() for payload in json.loads(request.body)["payloads"]] == [
         {"encoding"}
     ] * 2
@@ -91,6 +97,7 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
         pytest.param(http(204), "HTTP 204", id="204"),
         pytest.param(http(200), "did not answer with payloads", id="nothing"),
         pytest.param(http(200, "<html>"), "did not answer with payloads", id="a page"),
+        pytest.param(http(200, "{}", "Content-Encoding: gzip"), "made 0 payloads", id="packed"),
         pytest.param(http(200, "[" * 5000), "did not answer with payloads", id="nested too deep"),
         pytest.param(http(200, '{"payloads": 5}'), "did not answer with payloads", id="of a kind"),
         pytest.param(http(200, "{}"), "made 0 payloads of 2", id="too few"),
@@ -106,12 +113,24 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
             "makes something else of it than a message",
             id="no JSON in it",
         ),
-        pytest.param(b"SSH-2.0-OpenSSH\r\n", "or does not speak HTTP", id="no HTTP"),
-        pytest.param(http(200, "{}")[:-1], "hung up", id="cut off"),
-        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 3, "hung up", id="hangs up"),
-        pytest.param(http(200, "{}", "X: " + "x" * 200_000), "does not speak", id="long headers"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "no answer from the codec server (", id="no HTTP"),
+        pytest.param(
+            http(200, "{}")[:-1], "no answer from the codec server (peer closed", id="cut off"
+        ),
+        pytest.param(
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 3,
+            "no answer from the codec server (Server disc",
+            id="hangs up",
+        ),
+        pytest.param(
+            http(200, "{}", "X: " + "x" * 200_000),
+            "no answer from the codec server (",
+            id="long headers",
+        ),
         pytest.param(b"", "no answer within 0.3 s", id="silence"),
-        pytest.param(b"HTTP/1.1 200 OK\r\n", "hung up", id="half an answer"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\n", "no answer from the codec server (", id="half an answer"
+        ),
     ],
 )
 async def test_an_answer_that_is_none(answer: bytes, why: str) -> None:
@@ -146,7 +165,7 @@ async def test_nobody_there() -> None:
     described, told = await text(Server(port=1))
 
     assert described == ENCODED
-    assert told.startswith("the codec server cannot be reached (Connect call failed")
+    assert told.startswith("no answer from the codec server (All connection attempts failed")
 
 
 @pytest.mark.parametrize(
@@ -181,15 +200,55 @@ async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
 async def test_an_http_server_where_https_is_expected(scheme: str) -> None:
     async with Server().up() as server:
         codec = CodecServer(server.url.replace("http:", scheme))
-        with pytest.raises(CodecAway, match="cannot be reached"):
+        with pytest.raises(CodecAway, match="no answer from the codec server"):
             await codec.decode([refused().encoded_attributes], "ns", "wf")
 
 
-def test_certificates_are_checked() -> None:
-    tls = CodecServer("https://codec")._tls
+async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("certifi.where", lambda: "/nowhere")  # httpx's own list is not used
+    authority = Authority(tmp_path)
+    certificate = authority.issue("127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate.cert, certificate.key)
+    async with Server(tls=tls).up() as server:
+        described, why = await text(server)
+        assert (described, "CERTIFICATE_VERIFY_FAILED" in why) == (ENCODED, True)
 
-    assert tls is not None
-    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+        assert await text(server) == (CLEAR, "")
+
+
+@pytest.mark.usefixtures("restored_logs")
+async def test_its_url_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its path may hold a secret."""
+    configure_logs("debug", as_json=False)
+    async with Server().up() as server:
+        codec = CodecServer(f"{server.url}/s3cret")
+        await codec.decode([refused().encoded_attributes], "ns", "wf")
+
+    assert "s3cret" not in capsys.readouterr().err
+
+
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Server().up() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        await CodecServer("http://codec.test").decode([refused().encoded_attributes], "ns", "wf")
+
+    assert [request.target for request in proxy.requests] == ["http://codec.test/decode"]
+
+
+@pytest.mark.parametrize(
+    "url", ["socks5://u:s3cret@proxy:1", "gopher://u:s3cret@proxy", "http://u:s3cret@:x"]
+)
+def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", url)
+
+    with pytest.raises(ConfigurationError, match="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") as error:
+        CodecServer("https://codec")
+
+    assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
