@@ -148,8 +148,7 @@ class Decoding(Observer):
             self._rests_until = self._clock() + REST
 
     def _note(self, error: BaseException) -> None:
-        # The text of an unknown error may hold anything, also what is not to be seen.
-        why = str(error) if isinstance(error, Undecodable) else type(error).__name__
+        why = _why(error)
         if why not in self._untold and len(self._untold) >= MAX_CAUSES:
             why = OTHER
         self._untold[why] += 1
@@ -180,7 +179,12 @@ async def try_sample(decoder: Decoder, namespace: str, seconds: float) -> Sample
             return Sample(ok=True, text=await decoder.sample(namespace))
     except TimeoutError:
         return Sample(ok=False, text=f"no answer within {seconds:g} s")
-    except Undecodable as error:
-        return Sample(ok=False, text=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
-        return Sample(ok=False, text=type(error).__name__)
+    except BaseException as error:
+        if _is_our_end(error):
+            raise
+        return Sample(ok=False, text=_why(error))
+
+
+def _why(error: BaseException) -> str:
+    """Its text only if it is ours: that of an unknown error may hold a secret."""
+    return str(error) if isinstance(error, Undecodable) else type(error).__name__
