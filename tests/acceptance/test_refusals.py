@@ -67,14 +67,6 @@ async def test_a_profile_that_is_not_there(reconciler: Command) -> None:
     assert_refused(await reconciler("once", TEMPORAL_PROFILE="prod"), 2, "no profile 'prod'")
 
 
-async def test_a_certificate_whose_variable_is_misspelt(reconciler: Command) -> None:
-    result = await reconciler("once", TEMPORAL_TLS_CLIENT_CERT=SECRET)
-
-    assert_refused(
-        result, 2, "TEMPORAL_TLS_CLIENT_CERT: there is no such variable, did you mean TEMPORAL_TLS_"
-    )
-
-
 async def test_a_proxy_that_is_not_there(reconciler: Command) -> None:
     proxy = f"http://user:{SECRET}@127.0.0.1:1"
 

@@ -12,8 +12,9 @@ import structlog
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.files import read_file
-from reconciler.temporal.config.variables import API_KEY_FILE
 
+#: Ours: Temporal's own code does not know it.
+API_KEY_FILE = "TEMPORAL_API_KEY_FILE"
 #: Seconds between two looks into the file, while calls are made.
 LOOK_EVERY = 1.0
 #: A header cannot hold anything else, and the SDK would leave it out without a word.

@@ -86,8 +86,9 @@ async def test_with_another_authority(servers: Servers) -> None:
     untrusted = no_tls(servers.tls, "InvalidCertificate(UnknownIssuer)")
 
     assert await refusal(servers.tls, server_ca_cert_path=servers.stranger.root) == untrusted
-    # With those that the system trusts.
+    # With those that the system trusts, and with a file that holds none.
     assert await refusal(servers.tls, server_name="127.0.0.1") == untrusted
+    assert await refusal(servers.tls, server_ca_cert_path=servers.client.key) == untrusted
 
 
 DAY = timedelta(days=1)
@@ -200,6 +201,23 @@ class TestMutual:
                 client_cert_path=servers.client.cert,
                 client_key_path=servers.stranger.issue("client.test").key,
             )
+
+    @pytest.mark.parametrize(
+        ("cert", "key"), [(True, False), (False, True), ("junk", True), (True, "junk")]
+    )
+    async def test_with_a_pair_that_is_none(
+        self, servers: Servers, tmp_path: Path, cert: bool | str, key: bool | str
+    ) -> None:
+        junk = tmp_path / "junk"
+        junk.write_text("s3cret")
+        files = {
+            "client_cert_path": servers.client.cert if cert is True else cert and junk,
+            "client_key_path": servers.client.key if key is True else key and junk,
+        }
+
+        with pytest.raises(ConfigurationError, match=r"settings cannot be used \(") as refused:
+            await reach(servers.mutual, **{name: file for name, file in files.items() if file})
+        assert "s3cret" not in str(refused.value)
 
     async def test_with_one_of_another_authority(self, servers: Servers) -> None:
         strange = servers.stranger.issue("client.test")
