@@ -43,7 +43,7 @@ def check_files(dsn: str) -> None:
         try:
             check_file(path, _LARGEST)
         except UnfitFile as error:
-            if given or error.errno != errno.ENODATA:  # an empty one that nobody named is ignored
+            if given or error.errno != errno.ENODATA:  # an empty default file is ignored
                 raise _unreadable(path, error, setting) from None
         except (OSError, ValueError):
             continue

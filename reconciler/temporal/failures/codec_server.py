@@ -18,7 +18,7 @@ from temporalio.converter import DataConverter
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
 from reconciler.temporal.failures.attributes import message_in
-from reconciler.temporal.failures.decoding import SAMPLE, CodecAway, Undecodable
+from reconciler.temporal.failures.decoding import SAMPLE, CodecUnusable, Undecodable
 
 #: Bytes of an answer. A failure has two megabytes at most where the server's limit was left alone.
 MAX_ANSWER = 4 * 1024 * 1024
@@ -26,7 +26,7 @@ _OK = 200
 _REDIRECTS = range(300, 400)
 _REFUSED = (401, 403)
 _NOT_OFFERED = (404, 405, 501)
-# The server is not well, or asks for fewer calls: no matter of what was to be decoded.
+# The server has a problem, or asks for fewer calls, whatever was to be decoded.
 _UNWELL = (429, *range(500, 600))
 
 
@@ -38,8 +38,8 @@ class HttpStatus(Undecodable):
         self.status = status
 
 
-class HttpAway(HttpStatus, CodecAway):
-    """It answered so as not to be asked again at once."""
+class HttpUnusable(HttpStatus, CodecUnusable):
+    """It answered so that it should not be called again at once."""
 
 
 class CodecServer:
@@ -140,17 +140,17 @@ class CodecServer:
                         )
         except httpx.TransportError as error:  # TLS and name resolution among them
             why = one_line(str(error), 200) or type(error).__name__
-            raise CodecAway(f"no answer from the codec server ({why})") from None
+            raise CodecUnusable(f"no answer from the codec server ({why})") from None
         return bytes(answer)
 
 
 def _of_status(status: int) -> HttpStatus:
     text = f"the codec server answered HTTP {status}"
     if status in _REFUSED:
-        return HttpAway(f"{text}: check RECONCILER_CODEC_HEADERS", status)
+        return HttpUnusable(f"{text}: check RECONCILER_CODEC_HEADERS", status)
     if status in _REDIRECTS:
         return HttpStatus(f"{text}: redirects are not followed", status)
-    return HttpAway(text, status) if status in _UNWELL else HttpStatus(text, status)
+    return HttpUnusable(text, status) if status in _UNWELL else HttpStatus(text, status)
 
 
 def _message(payload: Payload) -> str | Undecodable:

@@ -29,7 +29,7 @@ from reconciler.temporal.failures.attributes import message_in
 from reconciler.temporal.failures.decoding import SAMPLE, Undecodable
 
 SETTING = "RECONCILER_DATA_CONVERTER"
-# Ours; or the codec's own, which `Decoding` tells apart.
+# By us, or by the codec itself: `Decoding` distinguishes them.
 _CANCELLED = (asyncio.CancelledError, GeneratorExit)
 
 _T = TypeVar("_T")

@@ -41,5 +41,5 @@ async def using_decoder(decoder: Decoder | None, seconds: float) -> AsyncIterato
     try:
         yield decoding
     finally:
-        decoding.tell()  # what was decoded outside of a pass
+        decoding.log_undecoded()  # of what was outside of a pass
         await decoder.close()

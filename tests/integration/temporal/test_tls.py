@@ -145,11 +145,11 @@ async def test_a_setting_that_no_server_accepts(servers: Servers, setting: str, 
 
 class TestServerName:
     async def test_a_certificate_for_another_name(self, servers: Servers) -> None:
-        told = await refusal(servers.named, server_ca_cert_path=servers.authority.root)
+        error = await refusal(servers.named, server_ca_cert_path=servers.authority.root)
 
-        assert told.startswith(f"no TLS with Temporal at {servers.named} (InvalidCertificate(")
-        assert "temporal.test" in told
-        assert told.endswith(CHECK)
+        assert error.startswith(f"no TLS with Temporal at {servers.named} (InvalidCertificate(")
+        assert "temporal.test" in error
+        assert error.endswith(CHECK)
 
     async def test_can_be_set(self, servers: Servers) -> None:
         root = servers.authority.root

@@ -37,7 +37,7 @@ class Scene:
     missing: Path
 
     def verified(self, **parameters: object) -> str:
-        """The URL of who must show a certificate."""
+        """The URL of a client that must show a certificate."""
         trust = {"sslmode": "verify-full", "sslrootcert": self.authority.root}
         return self.server.certified_url(**trust, **parameters)
 
@@ -183,10 +183,10 @@ class TestUnreachable:
 
     async def test_by_tcp(self, scene: Scene) -> None:
         url = scene.verified(sslcert=scene.own.cert, sslkey=scene.own.key)
-        away = url.replace(f":{scene.server.certified_port}/", ":1/")
+        unreachable = url.replace(f":{scene.server.certified_port}/", ":1/")
 
         with pytest.raises(DatabaseUnusable, match="unreachable") as refused:
-            await user(away)
+            await user(unreachable)
         assert not isinstance(refused.value, DatabaseUnfit)
 
     async def test_by_socket(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Temporal's own settings: what is wrong with them is told before anybody tries to connect."""
+"""Temporal's own settings: mistakes in them are reported before a connection is tried."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_there_is_no_default_address() -> None:
     "address", ["temporal", "https://t:7233", "t:", ":7233", "u:p@t:7233", "t:7233/", "a b:1"]
 )
 def test_an_address_is_host_and_port(address: str) -> None:
-    told = refusal({"TEMPORAL_ADDRESS": address})
+    error = refusal({"TEMPORAL_ADDRESS": address})
 
-    assert told.startswith(
+    assert error.startswith(
         f"TEMPORAL_ADDRESS: must be host:port, and nothing else (it is {address!r}"
     )
 
@@ -95,7 +95,7 @@ def test_a_profile_is_taken_and_the_environment_wins(toml: Path, authority: Auth
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "error"),
     [
         (f'[profile.default]\napi_kye = "{SECRET}"', "unknown field `api_kye`"),
         (f'[profile.default.tls]\nsever_name = "{SECRET}"', "unknown field `sever_name`"),
@@ -107,30 +107,30 @@ def test_a_profile_is_taken_and_the_environment_wins(toml: Path, authority: Auth
         (f"[profile.default]\napi_key = {SECRET}", "TOML parse error at line 2"),
     ],
 )
-def test_a_mistake_in_the_file_is_told_without_what_is_in_it(
-    toml: Path, content: str, told: str
+def test_a_mistake_in_the_file_is_reported_without_its_content(
+    toml: Path, content: str, error: str
 ) -> None:
     toml.write_text(content)
 
     text = refusal({"TEMPORAL_CONFIG_FILE": str(toml)})
 
     assert text.startswith(f"Temporal's settings (TEMPORAL_*, {toml}): TOML parse error")
-    assert told in text
+    assert error in text
 
 
 def test_a_profile_that_is_not_there_is_named(toml: Path) -> None:
     toml.write_text('[profile.default]\naddress = "t:7233"')
     there = {"TEMPORAL_CONFIG_FILE": str(toml)}
 
-    told = "TEMPORAL_PROFILE: there is no profile 'prod' in "
-    assert refusal({"TEMPORAL_PROFILE": "prod"} | there) == f"{told}{toml}"
-    assert refusal({"TEMPORAL_PROFILE": "prod"}) == f"{told}temporal.toml"
+    error = "TEMPORAL_PROFILE: there is no profile 'prod' in "
+    assert refusal({"TEMPORAL_PROFILE": "prod"} | there) == f"{error}{toml}"
+    assert refusal({"TEMPORAL_PROFILE": "prod"}) == f"{error}temporal.toml"
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    told = refusal({"TEMPORAL_CONFIG_FILE": str(tmp_path / "none")})
+    error = refusal({"TEMPORAL_CONFIG_FILE": str(tmp_path / "none")})
 
-    assert told == f"TEMPORAL_CONFIG_FILE: there is no file {tmp_path}/none"
+    assert error == f"TEMPORAL_CONFIG_FILE: there is no file {tmp_path}/none"
 
 
 def test_variables_of_other_programs_are_ignored() -> None:
@@ -140,7 +140,7 @@ def test_variables_of_other_programs_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "error"),
     [
         ({"TEMPORAL_TLS": "off"}, "TEMPORAL_TLS must be true or false"),
         ({"TEMPORAL_TLS": ""}, "TEMPORAL_TLS must be true or false"),
@@ -154,13 +154,13 @@ def test_variables_of_other_programs_are_ignored() -> None:
     ],
 )
 def test_a_value_that_would_silently_mean_something_else_is_refused(
-    variables: dict[str, str], told: str
+    variables: dict[str, str], error: str
 ) -> None:
-    assert refusal(variables).startswith(told)
+    assert refusal(variables).startswith(error)
 
 
 class TestCertificates:
-    """And keys, whose content is never told."""
+    """And keys, whose content is never shown."""
 
     def test_are_read(self, authority: Authority, certificate: Certificate) -> None:
         config = load_config(
@@ -198,10 +198,10 @@ class TestCertificates:
             f'client_cert_path = "{tmp_path}/none"\nclient_key_data = "{SECRET}"\n'
         )
 
-        told = refusal({"TEMPORAL_CONFIG_FILE": str(toml)})
+        error = refusal({"TEMPORAL_CONFIG_FILE": str(toml)})
 
         assert (
-            told == f"client_cert_path (temporal.toml): {tmp_path}/none: No such file or directory"
+            error == f"client_cert_path (temporal.toml): {tmp_path}/none: No such file or directory"
         )
 
 
@@ -239,7 +239,7 @@ class TestApiKeyFile:
         assert refusal({"TEMPORAL_CONFIG_FILE": path}).startswith("TEMPORAL_CONFIG_FILE: ")
 
     @pytest.mark.parametrize(
-        ("content", "told"),
+        ("content", "error"),
         [
             (None, "No such file or directory"),
             (b" \n", "is empty"),
@@ -248,7 +248,7 @@ class TestApiKeyFile:
         ],
     )
     def test_without_a_key_is_refused(
-        self, tmp_path: Path, content: bytes | None, told: str
+        self, tmp_path: Path, content: bytes | None, error: str
     ) -> None:
         file = tmp_path / "key"
         if content is not None:
@@ -257,7 +257,7 @@ class TestApiKeyFile:
         text = refusal({"TEMPORAL_API_KEY_FILE": str(file)})
 
         assert text.startswith(f"TEMPORAL_API_KEY_FILE: {file}")
-        assert text.endswith(told)
+        assert text.endswith(error)
 
 
 def test_a_proxy_has_a_host_a_port_and_a_login() -> None:

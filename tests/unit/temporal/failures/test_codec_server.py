@@ -1,4 +1,4 @@
-"""A codec server as it should be, and all that can be in its place."""
+"""A codec server that works, and everything that can go wrong with one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from reconciler.core.errors import ConfigurationError
 from reconciler.host.logs import configure_logs
 from reconciler.temporal.failures.codec_server import CodecServer
 from reconciler.temporal.failures.decoding import (
-    MAX_AWAY,
-    CodecAway,
+    MAX_UNUSABLE,
+    CodecUnusable,
     Decoding,
     Undecodable,
     try_sample,
@@ -39,7 +39,7 @@ async def text(server: Server, seconds: float = 5, **options: Any) -> tuple[str,
     decoding = Decoding(CodecServer(server.url, **options), seconds)
     failure = await sealed(in_activity(refused()), sealing())
     described = describe_failure(await decoding.failure(failure, "name space", "wf"))
-    return described, "; ".join(decoding._untold)
+    return described, "; ".join(decoding._unlogged)
 
 
 async def test_the_right_key_and_token() -> None:
@@ -135,11 +135,11 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
 )
 async def test_an_answer_that_is_none(answer: bytes, why: str) -> None:
     async with Server(answer=answer).up() as server:
-        described, told = await text(server, seconds=0.3 if not answer else 5, headers=HEADERS)
+        described, logged = await text(server, seconds=0.3 if not answer else 5, headers=HEADERS)
 
     assert described == ENCODED
-    assert why in told
-    assert "s3cret" not in told
+    assert why in logged
+    assert "s3cret" not in logged
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -147,38 +147,40 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     async with Server().up() as other:
         answer = http(status, "", f"Location: {other.url}/decode")
         async with Server(answer=answer).up() as server:
-            described, told = await text(server, headers=HEADERS)
+            described, logged = await text(server, headers=HEADERS)
 
     assert (described, other.requests) == (ENCODED, [])
-    assert told == f"the codec server answered HTTP {status}: redirects are not followed"
+    assert logged == f"the codec server answered HTTP {status}: redirects are not followed"
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000
     async with Server(answer=answer).up() as server:
-        _, told = await text(server, max_answer=100_000)
+        _, logged = await text(server, max_answer=100_000)
 
-    assert told == "the codec server answers with more than 100000 bytes"
+    assert logged == "the codec server answers with more than 100000 bytes"
 
 
 async def test_nobody_there() -> None:
-    described, told = await text(Server(port=1))
+    described, logged = await text(Server(port=1))
 
     assert described == ENCODED
-    assert told.startswith("no answer from the codec server (All connection attempts failed")
+    assert logged.startswith("no answer from the codec server (All connection attempts failed")
 
 
 @pytest.mark.parametrize(
-    ("answer", "away"),
+    ("answer", "unusable"),
     [(http(503), True), (http(401), True), (http(429), True), (http(400), False)],
 )
-async def test_which_answers_are_a_reason_to_leave_it_alone(answer: bytes, away: bool) -> None:
+async def test_which_answers_are_a_reason_not_to_call_it_for_a_while(
+    answer: bytes, unusable: bool
+) -> None:
     async with Server(answer=answer).up() as server:
         decoding = Decoding(CodecServer(server.url), 5)
-        for _ in range(2 * MAX_AWAY):
+        for _ in range(2 * MAX_UNUSABLE):
             await decoding.failure(await sealed(refused(), sealing()), "ns", "wf")
 
-    assert len(server.requests) == (MAX_AWAY if away else 2 * MAX_AWAY)
+    assert len(server.requests) == (MAX_UNUSABLE if unusable else 2 * MAX_UNUSABLE)
 
 
 async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
@@ -200,7 +202,7 @@ async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
 async def test_an_http_server_where_https_is_expected(scheme: str) -> None:
     async with Server().up() as server:
         codec = CodecServer(server.url.replace("http:", scheme))
-        with pytest.raises(CodecAway, match="no answer from the codec server"):
+        with pytest.raises(CodecUnusable, match="no answer from the codec server"):
             await codec.decode([refused().encoded_attributes], "ns", "wf")
 
 
@@ -252,7 +254,7 @@ def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("server", "ok", "told"),
+    ("server", "ok", "logged"),
     [
         pytest.param(Server(token=TOKEN), True, "encoded and decoded", id="good"),
         pytest.param(Server(token=f"{TOKEN}0"), False, "HTTP 401: check", id="wrong token"),
@@ -261,13 +263,13 @@ def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.Mo
         pytest.param(Server(answer=b""), False, "no answer within 0.1 s", id="silent"),
     ],
 )
-async def test_a_sample(server: Server, ok: bool, told: str) -> None:
+async def test_a_sample(server: Server, ok: bool, logged: str) -> None:
     async with server.up():
         seconds = 0.1 if server.answer == b"" else 5
         sample = await try_sample(CodecServer(server.url, HEADERS), "ns", seconds)
 
     assert sample.ok is ok
-    assert told in sample.text
+    assert logged in sample.text
     assert "s3cret" not in sample.text
 
 

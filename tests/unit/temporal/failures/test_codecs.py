@@ -94,7 +94,7 @@ async def text(
     decoding = Decoding(decoders[-1], seconds)
     failure = await sealed(in_activity(refused()), sealing(Sealed(key)))
     described = describe_failure(await decoding.failure(failure, "ns", "wf"))
-    return described, "; ".join(decoding._untold)
+    return described, "; ".join(decoding._unlogged)
 
 
 async def test_the_right_key(decoders: Decoders) -> None:
@@ -141,11 +141,11 @@ async def test_another_key_leaves_names_and_types(decoders: Decoders) -> None:
 async def test_a_codec_that_does_not_do_what_it_should(
     decoders: Decoders, do: Callable[[], Any], why: str
 ) -> None:
-    described, told = await text(decoders, sealing(codec(do)))
+    described, logged = await text(decoders, sealing(codec(do)))
 
     assert described == "activity charge failed: Refused: Encoded failure"
-    assert re.search(why, told)
-    assert SECRET not in told
+    assert re.search(why, logged)
+    assert SECRET not in logged
 
 
 async def test_a_codec_that_hangs_is_cancelled(decoders: Decoders) -> None:
@@ -277,7 +277,7 @@ async def test_a_payload_converter_of_ones_own(decoders: Decoders) -> None:
 
 
 @pytest.mark.parametrize(
-    ("converter", "ok", "told"),
+    ("converter", "ok", "logged"),
     [
         (sealing(), True, "encoded as binary/sealed, and decoded"),
         (DataConverter(), True, "encoded as json/plain, and decoded"),
@@ -287,13 +287,15 @@ async def test_a_payload_converter_of_ones_own(decoders: Decoders) -> None:
         (sealing(codec(fail(SystemExit()))), False, "SystemExit in the data converter, decoding"),
     ],
 )
-async def test_a_sample(decoders: Decoders, converter: DataConverter, ok: bool, told: str) -> None:
+async def test_a_sample(
+    decoders: Decoders, converter: DataConverter, ok: bool, logged: str
+) -> None:
     decoders.append(ConverterDecoder(converter))
 
     sample = await try_sample(decoders[-1], "ns", 5)
 
     assert sample.ok is ok
-    assert told in sample.text
+    assert logged in sample.text
 
 
 async def test_a_sample_that_cannot_be_encoded(decoders: Decoders) -> None:
