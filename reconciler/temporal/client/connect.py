@@ -11,7 +11,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
-from reconciler.core.errors import ConfigurationError, TemporalUnusable
+from reconciler.core.errors import ConfigurationError, ReconcilerError, TemporalUnusable
 from reconciler.temporal.client.connect_errors import Route, are_settings_unusable, last_sentence
 from reconciler.temporal.client.namespace import Namespace, describe_namespace
 from reconciler.temporal.client.rate_limiter import LIST_FLOOR_RPS, RateLimiter
@@ -60,10 +60,14 @@ async def connect(
             f"{CONNECT_TIMEOUT.total_seconds():g} s: {route.hint}"
         ) from error
     except (RuntimeError, ValueError) as error:  # all that the SDK raises
-        text = str(error)
-        if isinstance(error, ValueError) or are_settings_unusable(text):
-            raise ConfigurationError(
-                f"Temporal's settings cannot be used ({last_sentence(text)}): "
-                "check TEMPORAL_* and temporal.toml"
-            ) from error
-        raise route.explain(text) from error
+        raise _explain(error, route) from error
+
+
+def _explain(error: RuntimeError | ValueError, route: Route) -> ReconcilerError:
+    text = str(error)
+    if isinstance(error, ValueError) or are_settings_unusable(text):
+        return ConfigurationError(
+            f"Temporal at {route} cannot be reached with these settings ({last_sentence(text)}): "
+            "check TEMPORAL_* and temporal.toml"
+        )
+    return route.explain(text)

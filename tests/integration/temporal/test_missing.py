@@ -176,7 +176,7 @@ class TestConnect:
 
     async def test_an_address_that_cannot_be_one(self) -> None:
         with pytest.raises(
-            ConfigurationError, match=r"cannot be used \(.*port.*\): check TEMPORAL_"
+            ConfigurationError, match=r"at h:99999 cannot be reached .*port.*\): check TEMPORAL_"
         ):
             await connect({"target_host": "h:99999"}, 100)
 
