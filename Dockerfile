@@ -24,7 +24,7 @@ RUN /opt/build/bin/python -m hatchling build -t wheel -d /wheel \
         --disable-pip-version-check --no-compile --no-deps --no-index /wheel/*.whl
 # Compile what the commands load, and nothing that they never do.
 RUN cd / && /opt/reconciler/bin/python -c \
-        "import reconciler.__main__, reconciler.console, reconciler.daemon.loop, reconciler.postgres.migrate.upgrade" \
+        "import reconciler.__main__, reconciler.console, reconciler.daemon.loop, reconciler.postgres.migrate.upgrade, reconciler.temporal.failures.codec_server" \
     && /opt/reconciler/bin/reconciler --version
 
 

@@ -59,7 +59,7 @@ format: $(STAMP) ## Format the code and mend what can be mended
 
 lock: $(STAMP) ## Lock the newest versions that pyproject.toml allows
 	$(COMPILE) --extra dev --upgrade -o requirements.txt pyproject.toml
-	$(COMPILE) --constraints requirements.txt -o deploy/image/requirements.txt pyproject.toml
+	$(COMPILE) --constraints requirements.txt --extra codec -o deploy/image/requirements.txt pyproject.toml
 	$(COMPILE) --constraints requirements.txt --group build -o deploy/image/build.txt
 
 clean: ## Remove everything that was made

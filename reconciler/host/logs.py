@@ -47,6 +47,9 @@ def configure_logs(level: str, *, as_json: bool) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # The migration commands say themselves what they did, and the loop when a pass is late.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs each URL; that of a codec server may hold a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from reconciler.postgres.connection.encoding import UTF8, python_codec
 from reconciler.postgres.connection.own_text import UTF_8, own_json
-from reconciler.postgres.connection.tls import check_files, tls_trouble
+from reconciler.postgres.connection.tls import check_files, explain_tls_error
 
 #: What asyncpg raises. The last where a server has said goodbye, but not yet hung up.
 DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -49,7 +49,7 @@ class PoolerSafeDialect(PGDialect_asyncpg):
             if isinstance(error, ValueError) and not isinstance(error, (*DRIVERS_OWN, OSError)):
                 # Without asyncpg's words, which may repeat the password.
                 raise UnreadableUrl from None
-            if trouble := tls_trouble(error, parameters["dsn"]):
+            if trouble := explain_tls_error(error, parameters["dsn"]):
                 raise trouble from error
             raise
         settings = connection.driver_connection.get_settings()

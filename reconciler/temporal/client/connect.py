@@ -11,9 +11,8 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
-from reconciler.core.errors import ConfigurationError, TemporalUnusable
-from reconciler.core.text import one_line
-from reconciler.temporal.client.connect_errors import Route
+from reconciler.core.errors import ConfigurationError, ReconcilerError, TemporalUnusable
+from reconciler.temporal.client.connect_errors import Route, are_settings_unusable, last_sentence
 from reconciler.temporal.client.namespace import Namespace, describe_namespace
 from reconciler.temporal.client.rate_limiter import LIST_FLOOR_RPS, RateLimiter
 from reconciler.temporal.client.rpc import Rpc
@@ -35,19 +34,18 @@ async def connect(
 
     `config` is what `load_config` returns; the rates are calls per second, 0 for no limit: of all
     kinds, and of those that ask visibility. Raises `TemporalUnusable`, or `ConfigurationError` for
-    settings that make no sense.
+    settings that no server accepts.
 
     Every call carries `caller-type: preemptable`, by which the server's history and persistence
     tiers put us behind everyone else (server 1.28 to 1.32; ignored elsewhere).
     """
-    target = config["target_host"]
     arguments = dict(config)
     key_file: KeyFile | None = arguments.pop("key_file", None)
     if key_file is not None:  # we may have waited for long for the server
         arguments["api_key"] = key_file.renewed(at_once=True)
     arguments["rpc_metadata"] = {**config.get("rpc_metadata", {}), "caller-type": "preemptable"}
     arguments["identity"] = f"reconciler@{socket.gethostname()}"
-    route = Route(target, config.get("tls"), config.get("http_connect_proxy_config"))
+    route = Route(config["target_host"], config.get("http_connect_proxy_config"))
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT.total_seconds()):
             client = await Client.connect(**arguments, runtime=runtime or quiet_runtime())
@@ -61,9 +59,15 @@ async def connect(
             f"Temporal at {route} did not answer within "
             f"{CONNECT_TIMEOUT.total_seconds():g} s: {route.hint}"
         ) from error
-    except RuntimeError as error:  # the SDK's word for refused, no such host, TLS mismatch
-        raise route.trouble(str(error)) from error
-    except ValueError as error:
-        raise ConfigurationError(
-            f"Temporal's settings (TEMPORAL_ADDRESS is {target!r}): {one_line(str(error), 300)}"
-        ) from error
+    except (RuntimeError, ValueError) as error:  # all that the SDK raises
+        raise _explain(error, route) from error
+
+
+def _explain(error: RuntimeError | ValueError, route: Route) -> ReconcilerError:
+    text = str(error)
+    if isinstance(error, ValueError) or are_settings_unusable(text):
+        return ConfigurationError(
+            f"Temporal at {route} cannot be reached with these settings ({last_sentence(text)}): "
+            "check TEMPORAL_* and temporal.toml"
+        )
+    return route.explain(text)

@@ -73,9 +73,7 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
             f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
         )
     if is_away(error):
-        trouble = route.trouble(f"{error.status.name.lower()}: {error.message}")
-        # The connection was made with these settings, so this is no configuration error by now.
-        return trouble if isinstance(trouble, TemporalUnusable) else TemporalUnfit(str(trouble))
+        return route.explain(f"{error.status.name.lower()}: {error.message}")
     if is_overload(error):
         return Overloaded(
             f"the whole Temporal server at {target} is overloaded, not namespace {namespace!r} "

@@ -37,7 +37,7 @@ class NamespaceCalls:
         self.namespace = name
         self._service = client.workflow_service
         config = client.service_client.config
-        self._route = Route(config.target_host, config.tls, config.http_connect_proxy_config)
+        self._route = Route(config.target_host, config.http_connect_proxy_config)
         self._calls, self._own = calls, own
 
     async def describe_namespace(self) -> DescribeNamespaceResponse:

@@ -1,4 +1,4 @@
-"""An API key in a file, which is read again while we run: keys are short-lived, a loop is not."""
+"""An API key in a file, which is read again while the loop runs: keys are short-lived."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ import structlog
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.files import read_file
-from reconciler.temporal.config.variables import API_KEY_FILE
 
-#: Seconds between two looks into the file, while calls are made.
+#: Ours: Temporal's own code does not know it.
+API_KEY_FILE = "TEMPORAL_API_KEY_FILE"
+#: Seconds between two reads of the file, while calls are made.
 LOOK_EVERY = 1.0
-#: A header cannot hold anything else, and the SDK would leave it out without a word.
+#: A header cannot hold anything else, and the SDK would silently omit it.
 _KEY = re.compile(r"[!-~]+")
 
 log = structlog.get_logger(__name__)
 
 
 def check_key(name: str, key: str) -> str:
-    """The key, if it can be one. Raises `ConfigurationError`, which does not repeat it."""
+    """The key, if it is valid. Raises `ConfigurationError`, which does not repeat it."""
     if not _KEY.fullmatch(key):
         raise ConfigurationError(f"{name}: must hold the key and nothing else, in one line")
     return key
 
 
 class KeyFile:
-    """The key in a file, as it comes to be.
+    """An API key file that is re-read while running.
 
-    What is wrong with the file later is no reason to give up a key that works: it is logged, once.
+    If the file cannot be read later, the key that works is kept, and the error is logged once.
     """
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises `ConfigurationError` if there is no key in the file."""
-        # As it is where there is no such home: it will not be found then.
+        # Unchanged where there is no such home; the file is not found then.
         self._path, self._clock = Path(os.path.expanduser(path)), clock  # noqa: PTH111
         self._key = self._read()
         self._looked_at = clock()
         self._in_trouble = False
-        #: Is told the key that has taken the place of another.
+        #: Called with each new key.
         self.on_change: Callable[[str], None] | None = None
 
     def renewed(self, *, at_once: bool = False) -> str:
-        """The key as it is by now; looks once a second at the most, unless `at_once`."""
+        """The current key; reads the file at most once a second, unless `at_once`."""
         now = self._clock()
         if at_once or now - self._looked_at >= LOOK_EVERY:
             self._looked_at = now

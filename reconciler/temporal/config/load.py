@@ -1,15 +1,14 @@
 """Temporal's own settings: TEMPORAL_* and temporal.toml, as arguments of `connect`.
 
 Read by Temporal's own code, `temporalio.envconfig`, so that a profile means here what it means to
-Temporal's command line; but what that code lets pass is refused: a file that is not there, a
-variable that does not exist, a certificate that is none.
+Temporal's command line. That code lets some mistakes pass, and waits for a pipe. So files are read
+here, and values that would mean something else than they say are refused.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +21,13 @@ from temporalio.service import HttpConnectProxyConfig
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
 from reconciler.host.files import read_file
-from reconciler.temporal.config.api_key import KeyFile, check_key
-from reconciler.temporal.config.variables import API_KEY_FILE, check_variables
+from reconciler.temporal.config.api_key import API_KEY_FILE, KeyFile, check_key
 
 _FILE = "TEMPORAL_CONFIG_FILE"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):\d{1,5}")
-_CERTIFICATE, _KEY = "CERTIFICATE", "PRIVATE KEY"
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-_PEM = {
-    _CERTIFICATE: re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----"),
-    _KEY: re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]+-----END [A-Z ]*PRIVATE KEY-----"),
-}
+#: Empty, they are a value that was not filled in.
+_NOT_EMPTY = ("TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", API_KEY_FILE)
 
 
 def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dict[str, Any]:
@@ -41,7 +36,7 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     `proxy` is a URL that has been checked. Raises `ConfigurationError`. There is no default
     address: a daemon that guesses localhost in production would find every workflow missing.
     """
-    check_variables({k: v for k, v in environment.items() if k != "TEMPORAL_ADDRESS" or v})
+    _check_values(environment)
     key_file = None
     if path := environment.get(API_KEY_FILE):
         key_file = KeyFile(path)
@@ -58,11 +53,25 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     if profile.api_key is not None:
         check_key("TEMPORAL_API_KEY", profile.api_key)
     if profile.tls is not None and not profile.tls.disabled:
-        profile = replace(profile, tls=_checked_tls(profile.tls, environment))
+        profile = replace(profile, tls=_with_files(profile.tls, environment))
     config = dict(profile.to_client_connect_config())
     if proxy is not None:
         config["http_connect_proxy_config"] = proxy_config(proxy)
     return config if key_file is None else {**config, "key_file": key_file}
+
+
+def _check_values(environment: Mapping[str, str]) -> None:
+    """Raise `ConfigurationError`, which never repeats a value."""
+    for name in _NOT_EMPTY:
+        if name in environment and not environment[name].strip():
+            raise ConfigurationError(f"{name} is empty: set it, or remove it")
+    if environment.get("TEMPORAL_TLS", "true").lower() not in ("true", "1", "false", "0"):
+        # Temporal's code takes any other word for true: off, no, disabled.
+        raise ConfigurationError("TEMPORAL_TLS must be true or false")
+    if "TEMPORAL_API_KEY" in environment and API_KEY_FILE in environment:
+        raise ConfigurationError(
+            f"TEMPORAL_API_KEY and {API_KEY_FILE} are both set: remove one of them"
+        )
 
 
 def _read_config_file(environment: Mapping[str, str]) -> bytes | None:
@@ -115,56 +124,25 @@ def _load_profile(environment: Mapping[str, str]) -> ClientConfigProfile:
     )
 
 
-def _checked_tls(tls: ClientConfigTLS, environment: Mapping[str, str]) -> ClientConfigTLS:
-    """With the content of its files. Refuses what could not make a connection, before one is tried.
+def _with_files(tls: ClientConfigTLS, environment: Mapping[str, str]) -> ClientConfigTLS:
+    """With the content of its files. Raises `ConfigurationError` for one that cannot be read."""
 
-    Never repeats a key.
-    """
-
-    def named(part: str) -> str:
-        names = (f"TEMPORAL_TLS_{part}_{kind}" for kind in ("PATH", "DATA"))
-        return next((n for n in names if n in environment), f"{part.lower()}_path (temporal.toml)")
-
-    read = replace(
-        tls,
-        server_root_ca_cert=_pem(named("SERVER_CA_CERT"), tls.server_root_ca_cert, _CERTIFICATE),
-        client_cert=_pem(named("CLIENT_CERT"), tls.client_cert, _CERTIFICATE),
-        client_private_key=_pem(named("CLIENT_KEY"), tls.client_private_key, _KEY),
-    )
-    if (tls.client_cert is None) != (tls.client_private_key is None):
-        there, other = "CLIENT_CERT", "CLIENT_KEY"
-        if tls.client_cert is None:
-            there, other = other, there
-        raise ConfigurationError(
-            f"{named(there)} is set, and TEMPORAL_TLS_{other}_PATH is not: a client certificate "
-            "needs both"
-        )
-    return read
-
-
-def _pem(name: str, source: DataSource | None, kind: str) -> bytes | None:
-    if source is None:
-        return None
-    where = f"{name}: {source}" if isinstance(source, Path) else name
-    try:
-        content = read_file(source) if isinstance(source, Path) else source
-        text = content.decode() if isinstance(content, bytes) else content
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{where}: {getattr(error, 'strerror', None) or 'is no PEM file'}"
-        ) from None
-    if kind is _KEY and "ENCRYPTED" in text:
-        raise ConfigurationError(f"{where}: is encrypted: give a key without a passphrase")
-    blocks = _PEM[kind].findall(text)
-    if not blocks:
-        raise ConfigurationError(f"{where}: holds no {kind.lower()} in PEM format")
-    if kind is _CERTIFICATE:
+    def read(part: str, source: DataSource | None) -> DataSource | None:
+        if not isinstance(source, Path):
+            return source
         try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(cadata="\n".join(blocks))
-        except (ssl.SSLError, ValueError):
-            raise ConfigurationError(f"{where}: holds a certificate that cannot be read") from None
-    return text.encode()
+            return read_file(source)
+        except OSError as error:
+            variable, key = f"TEMPORAL_TLS_{part}_PATH", f"{part.lower()}_path (temporal.toml)"
+            name = variable if variable in environment else key
+            raise ConfigurationError(f"{name}: {source}: {error.strerror}") from None
+
+    return replace(
+        tls,
+        server_root_ca_cert=read("SERVER_CA_CERT", tls.server_root_ca_cert),
+        client_cert=read("CLIENT_CERT", tls.client_cert),
+        client_private_key=read("CLIENT_KEY", tls.client_private_key),
+    )
 
 
 def _without_excerpt(error: Exception) -> str:

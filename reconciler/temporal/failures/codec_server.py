@@ -1,34 +1,32 @@
 """Decoding by a codec server: Temporal's protocol of `/encode` and `/decode`, over HTTP.
 
-Payloads travel as proto JSON (github.com/temporalio/samples-go, codec-server/protocol.md). The
-client is our own, of h11 and asyncio: it needs nothing that is not there anyway, ends at once when
-it is cancelled, follows no redirect, and reads no more than it has room for.
+Payloads travel as proto JSON (github.com/temporalio/samples-go, codec-server/protocol.md). Needs
+the extra `codec`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Sequence
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import h11
+import httpx
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import DataConverter
 
+from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
 from reconciler.temporal.failures.attributes import message_in
-from reconciler.temporal.failures.decoding import SAMPLE, CodecAway, Undecodable
+from reconciler.temporal.failures.decoding import SAMPLE, CodecUnusable, Undecodable
 
 #: Bytes of an answer. A failure has two megabytes at most where the server's limit was left alone.
 MAX_ANSWER = 4 * 1024 * 1024
-_CHUNK = 64 * 1024
 _OK = 200
 _REDIRECTS = range(300, 400)
 _REFUSED = (401, 403)
 _NOT_OFFERED = (404, 405, 501)
-# The server is not well, or asks for fewer calls: no matter of what was to be decoded.
+# The server has a problem, or asks for fewer calls, whatever was to be decoded.
 _UNWELL = (429, *range(500, 600))
 
 
@@ -40,8 +38,8 @@ class HttpStatus(Undecodable):
         self.status = status
 
 
-class HttpAway(HttpStatus, CodecAway):
-    """It answered so as not to be asked again at once."""
+class HttpUnusable(HttpStatus, CodecUnusable):
+    """It answered so that it should not be called again at once."""
 
 
 class CodecServer:
@@ -53,10 +51,22 @@ class CodecServer:
         headers: Sequence[tuple[str, str]] = (),
         max_answer: int = MAX_ANSWER,
     ) -> None:
-        """`headers`: what it wants to see, an authorization above all."""
+        """`headers`: what it requires, an authorization above all.
+
+        Raises `ConfigurationError` for a proxy of the environment that cannot be used.
+        """
         self._endpoint, self._headers, self._max_answer = endpoint, headers, max_answer
-        # The certificates that the machine trusts, or those of SSL_CERT_FILE.
-        self._tls = ssl.create_default_context() if urlsplit(endpoint).scheme == "https" else None
+        try:
+            self._client = httpx.AsyncClient(
+                # The certificates that the machine trusts, or those of SSL_CERT_FILE.
+                verify=ssl.create_default_context(),
+                timeout=None,  # noqa: S113 - the caller limits a whole failure
+            )
+        except (ImportError, ValueError, httpx.InvalidURL):  # which may repeat a password
+            raise ConfigurationError(
+                "RECONCILER_CODEC_ENDPOINT: the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY "
+                "cannot be used: set it to http://host:port, or unset it"
+            ) from None
 
     async def decode(
         self,
@@ -89,7 +99,8 @@ class CodecServer:
         return done
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Close its connections."""
+        await self._client.aclose()
 
     async def _post(
         self, what: str, payloads: Sequence[Payload], namespace: str
@@ -105,65 +116,41 @@ class CodecServer:
         return decoded
 
     async def _exchange(self, what: str, body: bytes, namespace: str) -> bytes:
-        """One request on a connection of its own. Raises `Undecodable`."""
-        url = urlsplit(self._endpoint.replace("{namespace}", quote(namespace, safe="")))
-        port = url.port or (443 if self._tls else 80)
-        try:
-            reader, writer = await asyncio.open_connection(url.hostname, port, ssl=self._tls)
-            try:
-                client = h11.Connection(h11.CLIENT)
-                headers = [
-                    ("Host", url.netloc),
-                    ("Content-Type", "application/json"),
-                    ("Content-Length", str(len(body))),
-                    ("Connection", "close"),
-                    ("X-Namespace", namespace),
-                    *self._headers,
-                ]
-                target = f"{url.path.rstrip('/')}/{what}"
-                request = h11.Request(method="POST", target=target, headers=headers)
-                for event in (request, h11.Data(data=body), h11.EndOfMessage()):
-                    writer.write(client.send(event) or b"")
-                await writer.drain()
-                return await self._answer(client, reader)
-            finally:
-                writer.transport.abort()  # a polite end could wait for a server that is silent
-        except OSError as error:  # TLS and name resolution among them
-            why = one_line(error.strerror or str(error) or type(error).__name__, 200)
-            raise CodecAway(f"the codec server cannot be reached ({why})") from None
-        except h11.RemoteProtocolError as error:
-            why = one_line(str(error), 200)
-            raise CodecAway(f"the codec server hung up, or does not speak HTTP ({why})") from None
-
-    async def _answer(self, client: h11.Connection, reader: asyncio.StreamReader) -> bytes:
+        """One request, on a connection of its own. Raises `Undecodable`."""
+        url = self._endpoint.replace("{namespace}", quote(namespace, safe="")).rstrip("/")
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Accept-Encoding", "identity"),  # so that the size of an answer is what is read
+            ("Connection", "close"),  # a server may close an idle one just as it is used again
+            ("X-Namespace", namespace),
+            *self._headers,
+        ]
         answer = bytearray()
-        while True:
-            match client.next_event():
-                case h11.NEED_DATA:
-                    client.receive_data(await reader.read(_CHUNK))
-                case h11.Response(status_code=status) if status != _OK:
-                    raise _of_status(status)
-                case h11.Data(data=data):
-                    answer += data
+        try:
+            async with self._client.stream(
+                "POST", f"{url}/{what}", content=body, headers=headers
+            ) as response:
+                if response.status_code != _OK:
+                    raise _of_status(response.status_code)
+                async for chunk in response.aiter_raw():
+                    answer += chunk
                     if len(answer) > self._max_answer:
                         raise Undecodable(
                             f"the codec server answers with more than {self._max_answer} bytes"
                         )
-                case h11.EndOfMessage():
-                    return bytes(answer)
-                case h11.InformationalResponse() | h11.Response():
-                    pass
-                case _:
-                    raise CodecAway("the codec server hung up")
+        except httpx.TransportError as error:  # TLS and name resolution among them
+            why = one_line(str(error), 200) or type(error).__name__
+            raise CodecUnusable(f"no answer from the codec server ({why})") from None
+        return bytes(answer)
 
 
 def _of_status(status: int) -> HttpStatus:
     text = f"the codec server answered HTTP {status}"
     if status in _REFUSED:
-        return HttpAway(f"{text}: check RECONCILER_CODEC_HEADERS", status)
+        return HttpUnusable(f"{text}: check RECONCILER_CODEC_HEADERS", status)
     if status in _REDIRECTS:
         return HttpStatus(f"{text}: redirects are not followed", status)
-    return HttpAway(text, status) if status in _UNWELL else HttpStatus(text, status)
+    return HttpUnusable(text, status) if status in _UNWELL else HttpStatus(text, status)
 
 
 def _message(payload: Payload) -> str | Undecodable:

@@ -1,7 +1,9 @@
 """The team's own data converter, by its import string, and decoding with it.
 
-A codec is somebody else's code, and may ask a key service in a way that blocks: it gets a thread
-and an event loop of its own, so that it can hold up nothing but itself.
+A codec may ask a key service in a way that blocks, which would stop passes, the lease and `/livez`.
+So it runs in a thread with an event loop of its own, always the same one: its clients may be bound
+to the loop that first used them. `asyncio.to_thread` would not do, because the process waits for
+those threads when it ends.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from temporalio.converter import DataConverter, WorkflowSerializationContext
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
 from reconciler.temporal.failures.attributes import message_in
-from reconciler.temporal.failures.decoding import SAMPLE, CodecAway, Undecodable
+from reconciler.temporal.failures.decoding import SAMPLE, Undecodable
 
 SETTING = "RECONCILER_DATA_CONVERTER"
-#: Seconds that a codec has to come to its end when everything is closed.
-CLOSE_TIMEOUT = 1.0
+# By us, or by the codec itself: `Decoding` distinguishes them.
+_CANCELLED = (asyncio.CancelledError, GeneratorExit)
 
 _T = TypeVar("_T")
 
@@ -119,7 +121,8 @@ class ConverterDecoder:
 
     def __init__(self, converter: DataConverter) -> None:
         self._converter = converter
-        self._thread: _Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = asyncio.Event()
 
     async def decode(
         self, payloads: Sequence[Payload], namespace: str, workflow_id: str
@@ -135,10 +138,10 @@ class ConverterDecoder:
         return answer
 
     async def close(self) -> None:
-        """Let the codec's loop end, if it has ever begun."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            await thread.stop()
+        """Cancel what the codec still does, and end its thread, without waiting for either."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the codec has closed the loop itself
+                self._loop.call_soon_threadsafe(self._closing.set)
 
     async def _messages(
         self, payloads: Sequence[Payload], namespace: str, workflow_id: str
@@ -154,8 +157,10 @@ class ConverterDecoder:
             )
             values = await converter.decode([payload])
             message = message_in(values[0]) if len(values) == 1 else None
-        except BaseException as error:  # noqa: BLE001 - code of others may raise anything
-            return _whatever(error, "decoding")
+        except _CANCELLED:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the team's code may raise anything
+            return Undecodable(f"{type(error).__name__} in the data converter, decoding")
         if message is None:
             return Undecodable("the data converter makes something else of it than a message")
         return message
@@ -166,8 +171,10 @@ class ConverterDecoder:
                 WorkflowSerializationContext(namespace=namespace, workflow_id="reconciler-sample")
             )
             (payload,) = await converter.encode([SAMPLE])
-        except BaseException as error:  # noqa: BLE001 - code of others may raise anything
-            return _whatever(error, "encoding")
+        except _CANCELLED:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the team's code may raise anything
+            return Undecodable(f"{type(error).__name__} in the data converter, encoding")
         answer = await self._message(payload, namespace, "reconciler-sample")
         if isinstance(answer, str) and answer != SAMPLE["message"]:
             return Undecodable("the data converter decodes something else than it encoded")
@@ -175,66 +182,19 @@ class ConverterDecoder:
         return answer if isinstance(answer, Undecodable) else f"encoded as {encoding}, and decoded"
 
     async def _in_thread(self, work: Coroutine[Any, Any, _T]) -> _T:
-        if self._thread is None or self._thread.has_ended:
-            self._thread = _Thread()
-        return await self._thread.run(work)
+        """Run it on the codec's event loop; cancelled here, it is cancelled there."""
+        if self._loop is None or self._loop.is_closed():  # by the codec
+            self._loop, self._closing = asyncio.new_event_loop(), asyncio.Event()
+            # A daemon: a codec that blocks must not keep the process from ending.
+            arguments = self._loop, self._closing
+            threading.Thread(target=_run, args=arguments, name="codec", daemon=True).start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
-def _whatever(error: BaseException, doing: str) -> Undecodable:
-    """What a codec raised: returned and not raised, above all a cancellation of its own.
-
-    That would be taken for one of ours on the other side; ours is raised again.
-    """
-    if isinstance(error, GeneratorExit):  # nobody waits for it any more
-        raise error
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
-    return Undecodable(f"{type(error).__name__} in the data converter, {doing}")
-
-
-class _Thread:
-    """An event loop in a thread that nobody has to wait for."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._turn, name="data-converter", daemon=True)
-        self._thread.start()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether somebody's code has ended the loop, and with it the thread."""
-        return not self._thread.is_alive()
-
-    def _turn(self) -> None:
-        # Code of others may end the loop in any way, which `run` reports to those who wait.
-        with (
-            contextlib.suppress(BaseException),
-            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
-        ):
-            runner.run(self._wait())
-
-    async def _wait(self) -> None:
-        await self._stopping.wait()
-
-    async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run it there; cancelled here, it is cancelled there."""
-        try:
-            there = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # somebody's code has ended the loop
-            work.close()
-            raise CodecAway("the data converter has ended its event loop") from None
-        try:
-            return await asyncio.wrap_future(there)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise CodecAway("the data converter has ended its event loop") from None
-
-    async def stop(self) -> None:
-        """Cancel what runs there, and wait a moment for it; what blocks is left behind."""
-        with contextlib.suppress(RuntimeError):  # it has ended by itself
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT)
+def _run(loop: asyncio.AbstractEventLoop, until: asyncio.Event) -> None:
+    # The codec may end the loop in any way; those who wait for it hear of that by their futures.
+    with (
+        contextlib.suppress(BaseException),
+        asyncio.Runner(loop_factory=lambda: loop) as runner,
+    ):
+        runner.run(until.wait())

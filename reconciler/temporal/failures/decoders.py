@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from reconciler.temporal.failures.codec_server import CodecServer
+from reconciler.core.errors import ConfigurationError
 from reconciler.temporal.failures.data_converter import ConverterDecoder, load_converter
 from reconciler.temporal.failures.decoding import Decoder, Decoding
 
@@ -15,11 +15,18 @@ def make_decoder(
 ) -> Decoder | None:
     """The team's data converter by its import string, or its codec server; None for neither.
 
-    Raises `ConfigurationError` if the data converter cannot be had.
+    Raises `ConfigurationError` if it cannot be had.
     """
     if data_converter is not None:
         return ConverterDecoder(load_converter(data_converter))
     if codec_endpoint is not None:
+        try:
+            from reconciler.temporal.failures.codec_server import CodecServer  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"RECONCILER_CODEC_ENDPOINT needs the package {error.name}: pip install "
+                f"{error.name}, or the extra temporal-reconciler[codec]"
+            ) from None
         return CodecServer(codec_endpoint, codec_headers)
     return None
 
@@ -34,5 +41,5 @@ async def using_decoder(decoder: Decoder | None, seconds: float) -> AsyncIterato
     try:
         yield decoding
     finally:
-        decoding.tell()  # what was decoded outside of a pass
+        decoding.log_undecoded()  # of what was outside of a pass
         await decoder.close()

@@ -1,8 +1,8 @@
-"""Failures in clear: what their converter has encoded is decoded before they become a text.
+"""Failures in clear: encoded attributes are decoded before a failure becomes a text.
 
-Whatever goes wrong here, the text is that of the failure as it is ("Encoded failure"): no pass
-fails because of it, and no row is left. A codec that is down or hangs costs a pass next to
-nothing: after a few failures in a row it is left alone for a while.
+Whatever goes wrong here, the row gets the text of the encoded failure ("Encoded failure"). No pass
+fails because of it, and no row is left. A codec that is down or hangs costs a pass little: after a
+few such calls in a row it is not called for a while.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from reconciler.temporal.failures.attributes import encoded_attributes, with_mes
 
 #: Failures decoded at the same time.
 AT_ONCE = 4
-#: After so many calls in a row that found the codec away, it is not asked for `REST` seconds.
-MAX_AWAY = 3
+#: After this many unusable answers in a row, the codec is not called for `REST` seconds.
+MAX_UNUSABLE = 3
 REST = 60.0
 
 #: What a decoder is tried with.
@@ -39,12 +39,12 @@ class Undecodable(Exception):
     """Why something could not be decoded: one line, without anything of what was to be decoded."""
 
 
-class CodecAway(Undecodable):
-    """The codec could not be asked, or did not answer in time, whatever it was given."""
+class CodecUnusable(Undecodable):
+    """The codec could not be called, or did not answer in time, whatever it was given."""
 
 
 class Decoder(Protocol):
-    """Whoever can decode: the team's data converter, or its codec server."""
+    """The team's data converter, or its codec server."""
 
     async def decode(
         self, payloads: Sequence[Payload], namespace: str, workflow_id: str
@@ -53,7 +53,7 @@ class Decoder(Protocol):
         ...
 
     async def sample(self, namespace: str) -> str:
-        """Encode and decode something of our own; how it went. Raises `Undecodable`."""
+        """Encode and decode a sample; how it went. Raises `Undecodable`."""
         ...
 
     async def close(self) -> None:
@@ -62,7 +62,7 @@ class Decoder(Protocol):
 
 
 class Decoding(Observer):
-    """Decodes failures for whoever observes rows; tells once per pass what could not be decoded."""
+    """Decodes failures; logs once per pass what could not be decoded."""
 
     def __init__(
         self, decoder: Decoder, timeout: float, clock: Callable[[], float] = time.monotonic
@@ -70,8 +70,8 @@ class Decoding(Observer):
         """`timeout`: seconds for the decoding of one failure with all its causes."""
         self._decoder, self._timeout, self._clock = decoder, timeout, clock
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._away, self._rests_until = 0, 0.0
-        self._untold: Counter[str] = Counter()
+        self._unusable, self._rests_until = 0, 0.0
+        self._unlogged: Counter[str] = Counter()
         #: Failures that kept their encoded text since the start.
         self.undecoded = 0
 
@@ -107,51 +107,50 @@ class Decoding(Observer):
 
     async def on_pass(self, report: PassView) -> None:  # noqa: ARG002
         """A pass has ended."""
-        self.tell()
+        self.log_undecoded()
 
-    def tell(self) -> None:
+    def log_undecoded(self) -> None:
         """Log what could not be decoded since the last time, if anything."""
-        if not self._untold:
+        if not self._unlogged:
             return
         log.warning(
             "some failures could not be decoded, their text is that of the encoded failure",
-            failures=self._untold.total(),
-            why=in_words(dict(self._untold.most_common(3))),
+            failures=self._unlogged.total(),
+            why=in_words(dict(self._unlogged.most_common(3))),
         )
-        self._untold.clear()
+        self._unlogged.clear()
 
     async def _ask(
         self, payloads: Sequence[Payload], namespace: str, workflow_id: str
     ) -> Sequence[str | Undecodable]:
         async with self._places:
             if self._clock() < self._rests_until:
-                raise Undecodable("the codec was away just now, and was not asked")
+                raise Undecodable("the codec failed just now, and was not called")
             try:
                 async with asyncio.timeout(self._timeout):
                     answers = await self._decoder.decode(payloads, namespace, workflow_id)
             except TimeoutError:
-                self._is_away()
-                raise CodecAway(f"no answer within {self._timeout:g} s") from None
-            except CodecAway:
-                self._is_away()
+                self._count_unusable()
+                raise CodecUnusable(f"no answer within {self._timeout:g} s") from None
+            except CodecUnusable:
+                self._count_unusable()
                 raise
             except Undecodable:
-                self._away = 0
+                self._unusable = 0
                 raise
-            self._away = 0
+            self._unusable = 0
             return answers
 
-    def _is_away(self) -> None:
-        self._away += 1
-        if self._away >= MAX_AWAY:
+    def _count_unusable(self) -> None:
+        self._unusable += 1
+        if self._unusable >= MAX_UNUSABLE:
             self._rests_until = self._clock() + REST
 
     def _note(self, error: BaseException) -> None:
-        # The text of an unknown error may hold anything, also what is not to be seen.
-        why = str(error) if isinstance(error, Undecodable) else type(error).__name__
-        if why not in self._untold and len(self._untold) >= MAX_CAUSES:
+        why = _why(error)
+        if why not in self._unlogged and len(self._unlogged) >= MAX_CAUSES:
             why = OTHER
-        self._untold[why] += 1
+        self._unlogged[why] += 1
         self.undecoded += 1
 
 
@@ -165,7 +164,7 @@ def _is_our_end(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How a decoder did with something of our own."""
+    """How a decoder did with a sample."""
 
     ok: bool
     #: In one line.
@@ -179,7 +178,12 @@ async def try_sample(decoder: Decoder, namespace: str, seconds: float) -> Sample
             return Sample(ok=True, text=await decoder.sample(namespace))
     except TimeoutError:
         return Sample(ok=False, text=f"no answer within {seconds:g} s")
-    except Undecodable as error:
-        return Sample(ok=False, text=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
-        return Sample(ok=False, text=type(error).__name__)
+    except BaseException as error:
+        if _is_our_end(error):
+            raise
+        return Sample(ok=False, text=_why(error))
+
+
+def _why(error: BaseException) -> str:
+    """Its text only if it is ours: that of an unknown error may hold a secret."""
+    return str(error) if isinstance(error, Undecodable) else type(error).__name__

@@ -94,7 +94,7 @@ def passes(database: Database, world: World) -> Passes:
     return Passes(database, world)
 
 
-async def test_without_a_codec_names_and_types_are_told(passes: Passes) -> None:
+async def test_without_a_codec_names_and_types_are_written(passes: Passes) -> None:
     assert await passes.text() == passes.encoded
     assert not [line for line in passes.lines if line["log_level"] == "warning"]
 
@@ -148,7 +148,7 @@ async def test_with_a_codec_server_that_is_down(passes: Passes) -> None:
     url = "http://127.0.0.1:1"
 
     assert await passes.text(codec_endpoint=url) == passes.encoded
-    assert "cannot be reached" in passes.why
+    assert "no answer from the codec server" in passes.why
 
 
 async def test_what_is_redacted_is_found_in_what_was_decoded(passes: Passes) -> None:
@@ -159,7 +159,7 @@ async def test_what_is_redacted_is_found_in_what_was_decoded(passes: Passes) -> 
     assert text == passes.in_child("no [redacted]")
 
 
-async def test_explaining_tells_what_could_not_be_decoded(
+async def test_explaining_logs_what_could_not_be_decoded(
     passes: Passes, database: Database, world: World
 ) -> None:
     row = await world.ended(await world.start("fail", "no money"))

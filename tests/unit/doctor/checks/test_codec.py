@@ -91,7 +91,7 @@ async def test_a_codec_server_that_is_down() -> None:
     finding = await codec(codec_endpoint="http://127.0.0.1:1")
 
     assert finding.level is Level.WARNING
-    assert "the codec server cannot be reached" in finding.message
+    assert "no answer from the codec server" in finding.message
     assert finding.mend == "check RECONCILER_CODEC_ENDPOINT"
 
 

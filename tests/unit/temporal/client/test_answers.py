@@ -182,15 +182,6 @@ async def test_silence_ends_the_pass_if_the_namespace_is_not_answered_for(
         await KINDS[kind](rpc(Always(CODES[code][0], away=True)))
 
 
-async def test_a_connection_that_breaks_by_its_settings_ends_a_pass_and_is_no_bug() -> None:
-    """As it would at the start, by an error that a pass knows."""
-    service = Always(UNAVAILABLE)
-    service.silence = error(RPCStatusCode.UNAVAILABLE, "InvalidUri")
-
-    with pytest.raises(TemporalUnfit, match="TEMPORAL_ADDRESS"):
-        await rpc(service).describe("wf")
-
-
 # --- One row ---------------------------------------------------------------------------------
 
 

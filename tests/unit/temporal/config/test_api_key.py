@@ -49,15 +49,15 @@ def warnings(logged: list[EventDict]) -> list[EventDict]:
 def test_a_changed_file_is_noticed_within_a_second(
     path: Path, key_file: KeyFile, clock: Clock
 ) -> None:
-    told: list[str] = []
-    key_file.on_change = told.append
+    given: list[str] = []
+    key_file.on_change = given.append
     path.write_text("new")
     clock.now = 0.9
 
     assert key_file.renewed() == "old", "not a look for each call"
     clock.now = 1.0
     assert key_file.renewed() == "new"
-    assert told == ["new"]
+    assert given == ["new"]
 
 
 def test_the_same_key_again_is_no_news(path: Path, key_file: KeyFile) -> None:
@@ -78,11 +78,11 @@ def test_a_key_that_works_is_kept_when_its_file_is_not_there_any_more(
     with structlog.testing.capture_logs() as logged:
         assert [key_file.renewed(at_once=True) for _ in range(3)] == ["old"] * 3
 
-    assert len(warnings(logged)) == 1, "told once"
+    assert len(warnings(logged)) == 1, "logged once"
     assert str(path) in warnings(logged)[0]["error"]
 
 
-def test_trouble_with_the_file_is_told_again_once_it_was_over(
+def test_trouble_with_the_file_is_logged_again_once_it_was_over(
     path: Path, key_file: KeyFile
 ) -> None:
     with structlog.testing.capture_logs() as logged:

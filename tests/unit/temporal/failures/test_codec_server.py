@@ -1,25 +1,29 @@
-"""A codec server as it should be, and all that can be in its place."""
+"""A codec server that works, and everything that can go wrong with one."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payloads
 from temporalio.converter import DataConverter
 
+from reconciler.core.errors import ConfigurationError
+from reconciler.host.logs import configure_logs
 from reconciler.temporal.failures.codec_server import CodecServer
 from reconciler.temporal.failures.decoding import (
-    MAX_AWAY,
-    CodecAway,
+    MAX_UNUSABLE,
+    CodecUnusable,
     Decoding,
     Undecodable,
     try_sample,
 )
 from reconciler.temporal.failures.text import describe_failure
+from tests.support.network.certificates import Authority
 from tests.support.network.codecs import Server, http, sealing
 from tests.support.polling import eventually
 from tests.support.temporal.failures import in_activity, refused, sealed
@@ -35,7 +39,7 @@ async def text(server: Server, seconds: float = 5, **options: Any) -> tuple[str,
     decoding = Decoding(CodecServer(server.url, **options), seconds)
     failure = await sealed(in_activity(refused()), sealing())
     described = describe_failure(await decoding.failure(failure, "name space", "wf"))
-    return described, "; ".join(decoding._untold)
+    return described, "; ".join(decoding._unlogged)
 
 
 async def test_the_right_key_and_token() -> None:
@@ -44,15 +48,17 @@ async def test_the_right_key_and_token() -> None:
 
     (request,) = server.requests
     assert request.target == "/decode"
-    assert request.headers == {
+    expected = {
         "host": server.url.removeprefix("http://"),
         "content-type": "application/json",
         "content-length": str(len(request.body)),
+        "accept-encoding": "identity",
         "connection": "close",
         "x-namespace": "name space",
         "authorization": TOKEN,
         "x-team": "ops",
     }
+    assert expected.items() <= request.headers.items()
     assert [payload["metadata"].keys() for payload in json.loads(request.body)["payloads"]] == [
         {"encoding"}
     ] * 2
@@ -91,6 +97,7 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
         pytest.param(http(204), "HTTP 204", id="204"),
         pytest.param(http(200), "did not answer with payloads", id="nothing"),
         pytest.param(http(200, "<html>"), "did not answer with payloads", id="a page"),
+        pytest.param(http(200, "{}", "Content-Encoding: gzip"), "made 0 payloads", id="packed"),
         pytest.param(http(200, "[" * 5000), "did not answer with payloads", id="nested too deep"),
         pytest.param(http(200, '{"payloads": 5}'), "did not answer with payloads", id="of a kind"),
         pytest.param(http(200, "{}"), "made 0 payloads of 2", id="too few"),
@@ -106,21 +113,33 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
             "makes something else of it than a message",
             id="no JSON in it",
         ),
-        pytest.param(b"SSH-2.0-OpenSSH\r\n", "or does not speak HTTP", id="no HTTP"),
-        pytest.param(http(200, "{}")[:-1], "hung up", id="cut off"),
-        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 3, "hung up", id="hangs up"),
-        pytest.param(http(200, "{}", "X: " + "x" * 200_000), "does not speak", id="long headers"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "no answer from the codec server (", id="no HTTP"),
+        pytest.param(
+            http(200, "{}")[:-1], "no answer from the codec server (peer closed", id="cut off"
+        ),
+        pytest.param(
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 3,
+            "no answer from the codec server (Server disc",
+            id="hangs up",
+        ),
+        pytest.param(
+            http(200, "{}", "X: " + "x" * 200_000),
+            "no answer from the codec server (",
+            id="long headers",
+        ),
         pytest.param(b"", "no answer within 0.3 s", id="silence"),
-        pytest.param(b"HTTP/1.1 200 OK\r\n", "hung up", id="half an answer"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\n", "no answer from the codec server (", id="half an answer"
+        ),
     ],
 )
 async def test_an_answer_that_is_none(answer: bytes, why: str) -> None:
     async with Server(answer=answer).up() as server:
-        described, told = await text(server, seconds=0.3 if not answer else 5, headers=HEADERS)
+        described, logged = await text(server, seconds=0.3 if not answer else 5, headers=HEADERS)
 
     assert described == ENCODED
-    assert why in told
-    assert "s3cret" not in told
+    assert why in logged
+    assert "s3cret" not in logged
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -128,38 +147,40 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     async with Server().up() as other:
         answer = http(status, "", f"Location: {other.url}/decode")
         async with Server(answer=answer).up() as server:
-            described, told = await text(server, headers=HEADERS)
+            described, logged = await text(server, headers=HEADERS)
 
     assert (described, other.requests) == (ENCODED, [])
-    assert told == f"the codec server answered HTTP {status}: redirects are not followed"
+    assert logged == f"the codec server answered HTTP {status}: redirects are not followed"
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000
     async with Server(answer=answer).up() as server:
-        _, told = await text(server, max_answer=100_000)
+        _, logged = await text(server, max_answer=100_000)
 
-    assert told == "the codec server answers with more than 100000 bytes"
+    assert logged == "the codec server answers with more than 100000 bytes"
 
 
 async def test_nobody_there() -> None:
-    described, told = await text(Server(port=1))
+    described, logged = await text(Server(port=1))
 
     assert described == ENCODED
-    assert told.startswith("the codec server cannot be reached (Connect call failed")
+    assert logged.startswith("no answer from the codec server (All connection attempts failed")
 
 
 @pytest.mark.parametrize(
-    ("answer", "away"),
+    ("answer", "unusable"),
     [(http(503), True), (http(401), True), (http(429), True), (http(400), False)],
 )
-async def test_which_answers_are_a_reason_to_leave_it_alone(answer: bytes, away: bool) -> None:
+async def test_which_answers_are_a_reason_not_to_call_it_for_a_while(
+    answer: bytes, unusable: bool
+) -> None:
     async with Server(answer=answer).up() as server:
         decoding = Decoding(CodecServer(server.url), 5)
-        for _ in range(2 * MAX_AWAY):
+        for _ in range(2 * MAX_UNUSABLE):
             await decoding.failure(await sealed(refused(), sealing()), "ns", "wf")
 
-    assert len(server.requests) == (MAX_AWAY if away else 2 * MAX_AWAY)
+    assert len(server.requests) == (MAX_UNUSABLE if unusable else 2 * MAX_UNUSABLE)
 
 
 async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
@@ -181,19 +202,59 @@ async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
 async def test_an_http_server_where_https_is_expected(scheme: str) -> None:
     async with Server().up() as server:
         codec = CodecServer(server.url.replace("http:", scheme))
-        with pytest.raises(CodecAway, match="cannot be reached"):
+        with pytest.raises(CodecUnusable, match="no answer from the codec server"):
             await codec.decode([refused().encoded_attributes], "ns", "wf")
 
 
-def test_certificates_are_checked() -> None:
-    tls = CodecServer("https://codec")._tls
+async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("certifi.where", lambda: "/nowhere")  # httpx's own list is not used
+    authority = Authority(tmp_path)
+    certificate = authority.issue("127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate.cert, certificate.key)
+    async with Server(tls=tls).up() as server:
+        described, why = await text(server)
+        assert (described, "CERTIFICATE_VERIFY_FAILED" in why) == (ENCODED, True)
 
-    assert tls is not None
-    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+        assert await text(server) == (CLEAR, "")
+
+
+@pytest.mark.usefixtures("restored_logs")
+async def test_its_url_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its path may hold a secret."""
+    configure_logs("debug", as_json=False)
+    async with Server().up() as server:
+        codec = CodecServer(f"{server.url}/s3cret")
+        await codec.decode([refused().encoded_attributes], "ns", "wf")
+
+    assert "s3cret" not in capsys.readouterr().err
+
+
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Server().up() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        await CodecServer("http://codec.test").decode([refused().encoded_attributes], "ns", "wf")
+
+    assert [request.target for request in proxy.requests] == ["http://codec.test/decode"]
 
 
 @pytest.mark.parametrize(
-    ("server", "ok", "told"),
+    "url", ["socks5://u:s3cret@proxy:1", "gopher://u:s3cret@proxy", "http://u:s3cret@:x"]
+)
+def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", url)
+
+    with pytest.raises(ConfigurationError, match="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") as error:
+        CodecServer("https://codec")
+
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("server", "ok", "logged"),
     [
         pytest.param(Server(token=TOKEN), True, "encoded and decoded", id="good"),
         pytest.param(Server(token=f"{TOKEN}0"), False, "HTTP 401: check", id="wrong token"),
@@ -202,13 +263,13 @@ def test_certificates_are_checked() -> None:
         pytest.param(Server(answer=b""), False, "no answer within 0.1 s", id="silent"),
     ],
 )
-async def test_a_sample(server: Server, ok: bool, told: str) -> None:
+async def test_a_sample(server: Server, ok: bool, logged: str) -> None:
     async with server.up():
         seconds = 0.1 if server.answer == b"" else 5
         sample = await try_sample(CodecServer(server.url, HEADERS), "ns", seconds)
 
     assert sample.ok is ok
-    assert told in sample.text
+    assert logged in sample.text
     assert "s3cret" not in sample.text
 
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from temporalio.converter import (
 
 from reconciler.temporal.failures.attributes import encoded_attributes
 from reconciler.temporal.failures.data_converter import ConverterDecoder
-from reconciler.temporal.failures.decoding import CodecAway, Decoding, try_sample
+from reconciler.temporal.failures.decoding import Decoding, try_sample
 from reconciler.temporal.failures.text import describe_failure
 from tests.support.network.codecs import Sealed, sealing
 from tests.support.polling import eventually
@@ -93,7 +94,7 @@ async def text(
     decoding = Decoding(decoders[-1], seconds)
     failure = await sealed(in_activity(refused()), sealing(Sealed(key)))
     described = describe_failure(await decoding.failure(failure, "ns", "wf"))
-    return described, "; ".join(decoding._untold)
+    return described, "; ".join(decoding._unlogged)
 
 
 async def test_the_right_key(decoders: Decoders) -> None:
@@ -113,7 +114,7 @@ async def test_another_key_leaves_names_and_types(decoders: Decoders) -> None:
         pytest.param(fail(KeyError(SECRET)), "KeyError in the data converter", id="raises"),
         pytest.param(fail(SystemExit(1)), "SystemExit in the data converter", id="exits"),
         pytest.param(fail(KeyboardInterrupt()), "KeyboardInterrupt in", id="interrupts"),
-        pytest.param(fail(asyncio.CancelledError()), "CancelledError in", id="cancels itself"),
+        pytest.param(fail(asyncio.CancelledError()), "CancelledError", id="cancels itself"),
         pytest.param(
             fail(Odd(SECRET)), "Odd in the data converter", id="raises what nobody catches"
         ),
@@ -140,11 +141,11 @@ async def test_another_key_leaves_names_and_types(decoders: Decoders) -> None:
 async def test_a_codec_that_does_not_do_what_it_should(
     decoders: Decoders, do: Callable[[], Any], why: str
 ) -> None:
-    described, told = await text(decoders, sealing(codec(do)))
+    described, logged = await text(decoders, sealing(codec(do)))
 
     assert described == "activity charge failed: Refused: Encoded failure"
-    assert re.search(why, told)
-    assert SECRET not in told
+    assert re.search(why, logged)
+    assert SECRET not in logged
 
 
 async def test_a_codec_that_hangs_is_cancelled(decoders: Decoders) -> None:
@@ -171,44 +172,29 @@ async def test_a_codec_that_hangs_is_cancelled(decoders: Decoders) -> None:
     assert begun == ended == ["once"], "the rest of the chain was tried after all"
 
 
-async def test_a_codec_that_ends_its_loop_cancels_nobody(decoders: Decoders) -> None:
-    """What waits for it is cancelled there, and must not pass for cancelled here."""
+async def test_a_codec_that_ends_its_event_loop_gets_another(decoders: Decoders) -> None:
+    """Those who wait for it are not cancelled."""
+    loops: list[asyncio.AbstractEventLoop] = []
 
-    async def stop() -> list[Payload]:
-        asyncio.get_running_loop().stop()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    assert await text(decoders, sealing(Codec(stop))) == (
-        "activity charge failed: Refused: Encoded failure",
-        "the data converter has ended its event loop",
-    )
-    thread = decoders[-1]._thread
-    assert thread is not None
-    await asyncio.to_thread(thread._thread.join)
-    with pytest.raises(CodecAway, match="has ended its event loop"):
-        await decoders[-1].decode([plain({})], "ns", "wf")
-
-
-async def test_a_codec_that_has_ended_its_loop_gets_another(decoders: Decoders) -> None:
-    tries: list[str] = []
-
-    async def stop_once() -> list[Payload]:
-        tries.append("once")
-        if len(tries) == 1:
-            asyncio.get_running_loop().stop()
-            await asyncio.Event().wait()
+    async def end_once() -> list[Payload]:
+        loops.append(asyncio.get_running_loop())
+        if len(loops) == 1:
+            ending = loops[0].create_task(end())
+            await asyncio.wait([ending])
         return [plain({"message": "clear"})]
 
-    decoders.append(ConverterDecoder(sealing(Codec(stop_once))))
-    (sealed, *_) = encoded_attributes(in_activity(refused()))
-    with pytest.raises(CodecAway):
-        await decoders[-1].decode([sealed], "ns", "wf")
-    thread = decoders[-1]._thread
-    assert thread is not None
-    await asyncio.to_thread(thread._thread.join)
+    async def end() -> None:
+        sys.exit()
 
-    assert await decoders[-1].decode([sealed], "ns", "wf") == ["clear"]
+    decoders.append(ConverterDecoder(sealing(Codec(end_once))))
+    decoding = Decoding(decoders[-1], 5)
+    failure = await sealed(refused(), sealing())
+
+    assert await decoding.failure(failure, "ns", "wf") == failure
+    await eventually(lambda: _is(["closed" for loop in loops if loop.is_closed()]))
+    await decoders[-1].close()
+    described = describe_failure(await decoding.failure(failure, "ns", "wf"))
+    assert described == "Refused: clear"
 
 
 async def test_a_codec_that_blocks_its_thread_holds_nobody_up(decoders: Decoders) -> None:
@@ -229,15 +215,13 @@ async def test_a_codec_that_blocks_its_thread_holds_nobody_up(decoders: Decoders
     )
 
 
-async def test_a_codec_that_blocks_is_not_waited_for_when_everything_is_closed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("reconciler.temporal.failures.data_converter.CLOSE_TIMEOUT", 0.01)
+async def test_a_codec_that_blocks_is_not_waited_for_when_everything_is_closed() -> None:
     free = threading.Event()
     decoder = ConverterDecoder(sealing(codec(lambda: [free.wait(30)])))
     try:
         sample = await try_sample(decoder, "ns", 0.01)
         await decoder.close()
+        assert all(each.daemon for each in threading.enumerate() if each.name == "codec")
     finally:
         free.set()
 
@@ -293,21 +277,25 @@ async def test_a_payload_converter_of_ones_own(decoders: Decoders) -> None:
 
 
 @pytest.mark.parametrize(
-    ("converter", "ok", "told"),
+    ("converter", "ok", "logged"),
     [
         (sealing(), True, "encoded as binary/sealed, and decoded"),
         (DataConverter(), True, "encoded as json/plain, and decoded"),
         (sealing(codec(fail(KeyError(SECRET)))), False, "KeyError in the data converter, decoding"),
         (sealing(codec(lambda: [plain({"message": "x"})])), False, "decodes something else than"),
+        (sealing(codec(fail(asyncio.CancelledError()))), False, "CancelledError"),
+        (sealing(codec(fail(SystemExit()))), False, "SystemExit in the data converter, decoding"),
     ],
 )
-async def test_a_sample(decoders: Decoders, converter: DataConverter, ok: bool, told: str) -> None:
+async def test_a_sample(
+    decoders: Decoders, converter: DataConverter, ok: bool, logged: str
+) -> None:
     decoders.append(ConverterDecoder(converter))
 
     sample = await try_sample(decoders[-1], "ns", 5)
 
     assert sample.ok is ok
-    assert told in sample.text
+    assert logged in sample.text
 
 
 async def test_a_sample_that_cannot_be_encoded(decoders: Decoders) -> None:
@@ -327,10 +315,7 @@ async def test_what_was_never_used_can_be_closed_and_leaves_no_thread() -> None:
 
     await ConverterDecoder(sealing()).close()
 
-    # That of `asyncio.to_thread` stays, for whoever needs one next.
-    assert {each.name.partition("_")[0] for each in set(threading.enumerate()) - before} <= {
-        "asyncio"
-    }
+    assert set(threading.enumerate()) == before
 
 
 async def test_what_still_runs_is_cancelled_when_everything_is_closed() -> None:
@@ -351,6 +336,7 @@ async def test_what_still_runs_is_cancelled_when_everything_is_closed() -> None:
     await hung.wait()
     await decoder.close()
 
-    assert ended.is_set()
-    with pytest.raises(CodecAway):  # nobody has cancelled who asks
+    with pytest.raises(asyncio.CancelledError):
         await asking
+    assert ended.wait(30)
+    assert not asking.cancelling()

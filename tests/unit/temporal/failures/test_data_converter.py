@@ -55,7 +55,7 @@ def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "name", "told"),
+    ("source", "name", "error"),
     [
         pytest.param(None, "team_away:x", "there is no module team_away: is it", id="no module"),
         pytest.param("import team_away", "team_codec:x", "there is no module team_away", id="its"),
@@ -88,7 +88,7 @@ def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None
     ],
 )
 def test_what_is_no_data_converter_is_refused_without_a_word_of_its_own(
-    folder: Path, source: str | None, name: str, told: str
+    folder: Path, source: str | None, name: str, error: str
 ) -> None:
     if source is not None:
         (folder / "team_codec.py").write_text(source)
@@ -98,6 +98,6 @@ def test_what_is_no_data_converter_is_refused_without_a_word_of_its_own(
 
     line = str(refused.value)
     assert line.startswith(PREFIX)
-    assert told.format(folder=folder) in line
+    assert error.format(folder=folder) in line
     assert line.endswith(f"(it is '{name}')")
     assert SECRET not in line

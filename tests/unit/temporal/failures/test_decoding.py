@@ -15,9 +15,9 @@ from reconciler.host.causes import MAX_CAUSES
 from reconciler.temporal.failures.close import describe_close
 from reconciler.temporal.failures.decoding import (
     AT_ONCE,
-    MAX_AWAY,
+    MAX_UNUSABLE,
     REST,
-    CodecAway,
+    CodecUnusable,
     Decoding,
     Undecodable,
     try_sample,
@@ -91,9 +91,9 @@ async def text(decoding: Decoding, event: HistoryEvent | None = None) -> str:
     return describe_close(await decoding.event(event, "ns", "wf"))
 
 
-def told(decoding: Decoding) -> list[EventDict]:
+def log_lines(decoding: Decoding) -> list[EventDict]:
     with capture_logs() as lines:
-        decoding.tell()
+        decoding.log_undecoded()
     return lines
 
 
@@ -103,7 +103,7 @@ async def test_a_failure_is_put_in_clear() -> None:
     assert await text(decoding, closing(in_activity(refused()))) == (
         "activity charge failed: Refused: no money"
     )
-    assert (decoding.undecoded, told(decoding)) == (0, [])
+    assert (decoding.undecoded, log_lines(decoding)) == (0, [])
 
 
 async def test_nobody_is_asked_about_what_is_not_encoded() -> None:
@@ -121,7 +121,7 @@ async def test_nobody_is_asked_about_what_is_not_encoded() -> None:
     ("decoder", "why"),
     [
         pytest.param(raising(Undecodable("HTTP 400")), "HTTP 400", id="cannot"),
-        pytest.param(raising(CodecAway("refused")), "refused", id="is away"),
+        pytest.param(raising(CodecUnusable("refused")), "refused", id="is away"),
         pytest.param(raising(KeyError("s3cret")), "KeyError", id="has a bug"),
         pytest.param(raising(RecursionError()), "RecursionError", id="has a bug of another kind"),
         pytest.param(answering(Undecodable("wrong key")), "wrong key", id="cannot this one"),
@@ -133,16 +133,16 @@ async def test_nobody_is_asked_about_what_is_not_encoded() -> None:
         pytest.param(answering(5), "TypeError", id="no text"),  # type: ignore[arg-type]
     ],
 )
-async def test_what_cannot_be_decoded_keeps_its_text_and_is_told(
+async def test_what_cannot_be_decoded_keeps_its_text_and_is_logged(
     decoder: Scripted, why: str
 ) -> None:
     decoding = Decoding(decoder, 5)
 
     assert await text(decoding) == ENCODED
     assert decoding.undecoded == 1
-    (line,) = told(decoding)
+    (line,) = log_lines(decoding)
     assert (line["log_level"], line["failures"], line["why"]) == ("warning", 1, f"{why} (1)")
-    assert told(decoding) == []
+    assert log_lines(decoding) == []
 
 
 async def test_what_can_be_decoded_of_a_chain_is() -> None:
@@ -160,7 +160,7 @@ async def test_one_line_for_a_pass_with_the_reasons_by_number() -> None:
     await text(decoding)
     await text(decoding)
 
-    (line,) = told(decoding)
+    (line,) = log_lines(decoding)
     assert (line["failures"], line["why"]) == (3, "wrong key (2); HTTP 400 (1)")
 
 
@@ -171,7 +171,7 @@ async def test_reasons_without_end_do_not_fill_the_memory() -> None:
         decoder.do = raising(Undecodable(str(number))).do
         await text(decoding)
 
-    (line,) = told(decoding)
+    (line,) = log_lines(decoding)
     assert line["failures"] == MAX_CAUSES + 10
     assert line["why"].startswith("other causes (10); ")
 
@@ -180,29 +180,29 @@ async def test_a_codec_that_hangs_is_given_up() -> None:
     decoding = Decoding(hanging(), 0.01)
 
     assert await text(decoding) == ENCODED
-    assert told(decoding)[0]["why"] == "no answer within 0.01 s (1)"
+    assert log_lines(decoding)[0]["why"] == "no answer within 0.01 s (1)"
 
 
-@pytest.mark.parametrize("away", [raising(CodecAway("refused")), hanging()])
+@pytest.mark.parametrize("away", [raising(CodecUnusable("refused")), hanging()])
 async def test_a_codec_that_is_away_is_left_alone_for_a_while(away: Scripted) -> None:
     clock = Clock()
     decoder = Scripted(away.do)
     decoding = Decoding(decoder, 0.01, clock)
     for _ in range(10):
         assert await text(decoding) == ENCODED
-    assert decoder.asked == MAX_AWAY
+    assert decoder.asked == MAX_UNUSABLE
 
     clock.now += REST
     await text(decoding)
     await text(decoding)
-    assert decoder.asked == MAX_AWAY + 1, "one try is enough to see that it is still away"
+    assert decoder.asked == MAX_UNUSABLE + 1, "one try is enough to see that it is still away"
 
     clock.now += REST
     decoder.do = answering("no money").do
     for _ in range(5):
         assert await text(decoding) == CLEAR
     assert decoding.undecoded == 12
-    assert "the codec was away just now, and was not asked (8)" in told(decoding)[0]["why"]
+    assert "the codec failed just now, and was not called (8)" in log_lines(decoding)[0]["why"]
 
 
 async def test_a_codec_is_not_away_that_answers_within_its_time() -> None:
@@ -222,17 +222,17 @@ async def test_a_codec_is_not_away_that_answers_within_its_time() -> None:
     "between", [answering("no money"), raising(Undecodable("HTTP 400"))], ids=["good", "bad"]
 )
 async def test_a_codec_that_answers_in_between_is_not_away(between: Scripted) -> None:
-    decoder = raising(CodecAway("refused"))
+    decoder = raising(CodecUnusable("refused"))
     away = decoder.do
     decoding = Decoding(decoder, 5)
     for _ in range(5):
         decoder.do = away
-        for _ in range(MAX_AWAY - 1):
+        for _ in range(MAX_UNUSABLE - 1):
             await text(decoding)
         decoder.do = between.do
         await text(decoding)
 
-    assert decoder.asked == 5 * MAX_AWAY
+    assert decoder.asked == 5 * MAX_UNUSABLE
 
 
 async def test_what_it_cannot_decode_does_not_make_it_rest() -> None:
@@ -249,7 +249,7 @@ async def test_a_few_are_decoded_at_once_and_all_that_fail_together_hold_up_the_
 
     async def hang_up() -> Answers:
         await gone.wait()
-        raise CodecAway("hung up")
+        raise CodecUnusable("hung up")
 
     decoder = Scripted(hang_up)
     decoding = Decoding(decoder, PATIENCE)
@@ -273,7 +273,7 @@ async def test_a_hang_is_waited_for_by_no_more_than_were_asked_before_it_was_not
     texts = await asyncio.gather(*(text(decoding) for _ in range(50)))
 
     assert texts == [ENCODED] * 50
-    assert decoder.most_at_once == AT_ONCE <= decoder.asked < AT_ONCE + MAX_AWAY
+    assert decoder.most_at_once == AT_ONCE <= decoder.asked < AT_ONCE + MAX_UNUSABLE
 
 
 async def test_it_can_be_cancelled() -> None:
@@ -295,7 +295,7 @@ async def test_it_can_be_cancelled() -> None:
     ("decoder", "ok", "line"),
     [
         (answering("fine"), True, "ns: ('fine',)"),
-        (raising(CodecAway("HTTP 401")), False, "HTTP 401"),
+        (raising(CodecUnusable("HTTP 401")), False, "HTTP 401"),
         (raising(KeyError("s3cret")), False, "KeyError"),
         (hanging(), False, "no answer within 0.01 s"),
     ],
