@@ -42,6 +42,11 @@ def flat(text: str) -> str:
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0]")
 
 
+def plural(count: int, noun: str) -> str:
+    """Such as "1 row" and "1,200 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def visible(text: str) -> str:
     r"""`text` with an escape, such as `\x1b` or `\u202e`, for every character that shows nothing.
 

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -37,21 +36,6 @@ from reconciler.settings.model import Settings
 
 #: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
 PATIENCE = timedelta(minutes=2)
-
-
-class DemoSettings(Settings):
-    """Settings that nothing around the demo can change."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the demo itself says."""
-        return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +71,7 @@ async def run_demo(*, keep: bool) -> int:
     with postgres_server() as url:
         async with temporal_server() as environment:
             client = environment.client
-            settings = DemoSettings(database_url=SecretStr(url))
+            settings = Settings(database_url=SecretStr(url))
             await migrate(settings)
             async with _worker(client), _engine(url) as engine:
                 return await _tell(console, settings, client, engine, keep=keep)

@@ -19,7 +19,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode
 
 from reconciler.core.redaction import SECONDS, Redaction
 from reconciler.settings.types import MAX_PORT, Duration
@@ -128,7 +127,7 @@ class FailureSettings(BaseModel):
     codec_timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
         timedelta(seconds=5), description="for decoding one failure, 0.1s to 60s"
     )
-    redact: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_expressions)] = Field(
+    redact: Annotated[tuple[str, ...], BeforeValidator(parse_expressions)] = Field(
         (), description="regular expressions; what matches is cut out of failures"
     )
 

@@ -6,16 +6,18 @@ Settings stop here and in `app`: everything below gets plain values. Temporal's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from reconciler.core.options import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy
-from reconciler.settings.secret_files import SecretFromFile
+from reconciler.host.files import read_secret
+from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
 from reconciler.settings.types import (
     DatabaseUrl,
@@ -28,6 +30,9 @@ from reconciler.settings.types import (
     Switch,
     normal_database_url,
 )
+
+#: Where a setting is among the fields of the models, such as ("columns", "run_id").
+FieldPath = tuple[str, ...]
 
 
 class LogFormat(StrEnum):
@@ -49,16 +54,14 @@ class LogLevel(StrEnum):
 class DatabaseSettings(TableSettings):
     """The table, and the database it is in."""
 
-    database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL", description="the application's database"
-    )
+    database_url: DatabaseUrl = Field(description="the application's database")
+    database_url_file: str | None = Field(None, description="a file that holds DATABASE_URL")
 
     def dsn(self) -> Callable[[], str]:
-        """What tells the URL: as it is by now, where it is in a file that may be rotated."""
-        url = self.database_url
-        if isinstance(url, SecretFromFile):
-            return lambda: normal_database_url(url.file.read())
-        return url.get_secret_value
+        """Returns the current URL: one in a file is read again, since it may be rotated."""
+        if (file := self.database_url_file) is not None:
+            return lambda: normal_database_url(read_secret("DATABASE_URL_FILE", file))
+        return self.database_url.get_secret_value
 
 
 class Settings(DatabaseSettings):
@@ -131,3 +134,24 @@ class Settings(DatabaseSettings):
             self.concurrency,
             full_sweep_interval=self.full_sweep_interval,
         )
+
+
+def fields(kind: type[BaseModel], path: FieldPath = ()) -> Iterator[tuple[FieldPath, FieldInfo]]:
+    """Each setting, those in sections included."""
+    for name, field in kind.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from fields(section, (*path, name))
+        else:
+            yield (*path, name), field
+
+
+def environment_name(path: FieldPath) -> str:
+    """The variable that sets this field: RECONCILER_COLUMNS__RUN_ID for ("columns", "run_id")."""
+    name = "__".join(path).upper()
+    return name if name.startswith("DATABASE_URL") else PREFIX + name
+
+
+def toml_key(path: FieldPath) -> str:
+    """The key that sets this field in `reconciler.toml`: columns.run_id."""
+    return ".".join(path)

@@ -7,24 +7,23 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from reconciler.settings.failures import FailureSettings
-from reconciler.settings.secret_files import SecretFilesSource
-from reconciler.settings.sources import DOTENV, DotenvSource, EnvironmentSource, read_toml
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
 _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
-PREFIX = "RECONCILER_"
 
 
 def split_name(text: str) -> list[str]:
@@ -73,6 +72,11 @@ def parse_where(value: object) -> object:
     return RowFilter(column.strip(), parsed)
 
 
+def contradiction(reason: str, *parts: str) -> PydanticCustomError:
+    """These parts of a section do not go together."""
+    return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
+
+
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
 Values = Annotated[tuple[Name, ...], BeforeValidator(parse_values), Field(min_length=1)]
@@ -103,13 +107,14 @@ class Columns(BaseModel):
 
     @model_validator(mode="after")
     def _distinct(self) -> Columns:
-        names = [name for name in self.model_dump().values() if name is not None]
-        if len(set(names)) < len(names):
-            raise ValueError("two columns have the same name")
+        parts: dict[str, str] = {}
+        for part, name in self.model_dump().items():
+            if name is not None and (other := parts.setdefault(name, part)) != part:
+                raise contradiction(f"both name the column {name!r}", other, part)
         if self.run_id is None and self.created_at is None:
-            raise ValueError(
-                "with neither run_id nor created_at nothing tells one use of a workflow id from "
-                "the next, and no row could be judged"
+            raise contradiction(
+                "one of them is needed to distinguish one use of a workflow id from the next",
+                *("run_id", "created_at"),
             )
         return self
 
@@ -119,7 +124,7 @@ class Statuses(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    running: Annotated[Values, NoDecode] = Field(
+    running: Values = Field(
         ("running",), description="rows with this value are looked at; several: pending,running"
     )
     completed: Name = Field("completed", description="written for COMPLETED")
@@ -130,48 +135,42 @@ class Statuses(BaseModel):
 
     @model_validator(mode="after")
     def _ends(self) -> Statuses:
-        ends = (self.completed, self.failed, self.canceled, self.terminated, self.timed_out)
-        if set(self.running) & set(ends):
-            raise ValueError("a row that has ended cannot have the value of one that is running")
+        for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
+            if (value := getattr(self, end)) in self.running:
+                raise contradiction(
+                    f"a row that has ended cannot have the value of one that is running, {value!r}",
+                    *("running", end),
+                )
         return self
 
 
-class TableSettings(FailureSettings, BaseSettings):
-    """The application's table: all that the main path needs where it is given an engine."""
+class TableSettings(FailureSettings):
+    """The application's table: all that the main path needs if it is given an engine."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        extra="ignore",  # unknown names are found by settings.load, with a better message
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(extra="forbid")
 
     table: Annotated[str, AfterValidator(check_table)] = Field(
         "workflow_executions", description="the application's table, schema.table if need be"
     )
     columns: Columns = Field(default_factory=Columns)
     statuses: Statuses = Field(default_factory=Statuses)
-    where: Annotated[Where, NoDecode] = Field(
+    where: Where = Field(
         None, description="column=value,value: other rows are never looked at; default: all"
     )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         2000, description="characters of error_message that are kept"
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """First wins: arguments, environment, .env, reconciler.toml. A secret has one place."""
-        files, environment = SecretFilesSource(settings_cls), EnvironmentSource(settings_cls)
-        dotenv = DotenvSource(settings_cls, DOTENV)
-        toml = InitSettingsSource(settings_cls, read_toml())
-        return init_settings, files, environment, dotenv, toml
+    #: Where each setting was found, if it was set: "environment", ".env", "reconciler.toml", …
+    _places: Mapping[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    def set_places(self, places: Mapping[tuple[str, ...], str]) -> None:
+        """Remember where settings were found; `load` knows."""
+        self._places = places
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """Where a setting was found, such as that of ("columns", "run_id")."""
+        return self._places.get(path, "default")
 
     def table_mapping(self) -> TableMapping:
         """How the application's table is to be understood."""

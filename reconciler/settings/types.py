@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from reconciler.core.window import Moment
-from reconciler.settings.secret_files import SecretFromFile
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -59,13 +58,14 @@ def parse_moment(text: str) -> Moment:
         ) from None
 
 
-def check_database_url(value: object) -> SecretStr:
-    """A PostgreSQL URL in the form asyncpg takes, that still knows the file it is from."""
-    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    normal = normal_database_url(url)
-    if isinstance(value, SecretFromFile):
-        return SecretFromFile(normal, value.file)
-    return SecretStr(normal)
+def is_secret(annotation: Any) -> bool:
+    """Whether settings of this type are never shown."""
+    return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
+
+
+def check_database_url(value: object) -> str:
+    """A PostgreSQL URL in the form asyncpg takes."""
+    return normal_database_url(_text(value))
 
 
 def normal_database_url(url: str) -> str:
@@ -103,17 +103,20 @@ def parse_switch(value: object) -> object:
     return known[word]
 
 
-def check_proxy_url(value: object) -> object:
+def check_proxy_url(value: object) -> str:
     """The URL of an HTTP proxy. Its errors never repeat it: it may hold a password."""
-    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    url = url.removesuffix("/")
+    url = _text(value).removesuffix("/")
     login, _, place = url.removeprefix("http://").rpartition("@")
     match = _HOST_PORT.fullmatch(place)
     if not url.startswith("http://") or match is None or int(match[1]) > MAX_PORT:
         raise ValueError("must look like http://[user:password@]host:port")
     if set(login) & set("@/?#[]") or not login.isascii() or not login.isprintable():
         raise ValueError("has special characters in user or password: percent-encode them")
-    return SecretFromFile(url, value.file) if isinstance(value, SecretFromFile) else url
+    return url
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def check_rate(value: float) -> float:

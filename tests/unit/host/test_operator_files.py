@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.connection.tls import check_files
+from reconciler.settings import sources
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config.api_key import KeyFile
@@ -94,12 +95,31 @@ def test_settings_that_break_their_parser(content: str, why: str) -> None:
     assert refusal().startswith(f"reconciler.toml: {why}")
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "RECONCILER_CODEC_HEADERS"])
-def test_a_secret_in_a_pipe(pipe: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(f"{name}_FILE", str(pipe))
+def test_a_database_url_in_a_pipe(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(pipe))
 
-    assert refusal() == f"{name}_FILE: cannot read {pipe}: {PIPE}"
+    assert refusal() == f"DATABASE_URL_FILE: cannot read {pipe}: {PIPE}"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, PIPE),
+        (Path.mkdir, "is a directory, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
+        (lambda path: path.write_bytes(b"#" * 2**21), "is larger than 1,024 KiB"),
+    ],
+    ids=["pipe", "directory", "device", "too large"],
+)
+def test_a_mounted_secret_that_is_no_file(
+    make: Callable[[Path], object], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "SECRETS", (str(tmp_path),))
+    path = tmp_path / "reconciler_codec_headers"
+    make(path)
+
+    assert refusal() == f"{path.name} ({tmp_path}): cannot read {path}: {why}"
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ def test_an_expression_that_cannot_be_meant(
 def test_a_list_of_something_else() -> None:
     Path("reconciler.toml").write_text("redact = [1]")
 
-    with pytest.raises(ConfigurationError, match="RECONCILER_REDACT: must be a regular expression"):
+    with pytest.raises(
+        ConfigurationError, match=r"reconciler\.toml: redact: must be a regular expr"
+    ):
         load_settings(TableSettings)
 
 
