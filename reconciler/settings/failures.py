@@ -116,19 +116,24 @@ class FailureSettings(BaseModel):
     """The same for a pass and for the main path, so that both write the same text."""
 
     data_converter: Annotated[str, AfterValidator(check_import)] | None = Field(
-        None, description="decodes encoded failures: module:attribute, a Temporal DataConverter"
+        None,
+        description="Decodes encoded failures: your Temporal DataConverter, as module:attribute.",
     )
     codec_endpoint: Annotated[str, AfterValidator(check_endpoint)] | None = Field(
-        None, description="decodes them instead: the URL of a codec server, without /decode"
+        None,
+        description="Decodes encoded failures instead: the URL of a codec server, without /decode. "
+        "{namespace} in it stands for the namespace.",
     )
     codec_headers: Annotated[SecretStr, AfterValidator(check_headers)] | None = Field(
-        None, description="what the codec server wants to see: Name: value, one a line"
+        None, description="Headers for the codec server, as Name: value, one on each line."
     )
     codec_timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
-        timedelta(seconds=5), description="for decoding one failure, 0.1s to 60s"
+        timedelta(seconds=5), description="How long decoding one failure may take, 0.1s to 60s."
     )
     redact: Annotated[tuple[str, ...], BeforeValidator(parse_expressions)] = Field(
-        (), description="regular expressions; what matches is cut out of failures"
+        (),
+        description="A regular expression, or a JSON array of them. What matches is replaced by "
+        "[redacted] before a failure is stored, logged or shown.",
     )
 
     @field_validator("codec_endpoint")

@@ -84,25 +84,43 @@ Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 
 
 class Columns(BaseModel):
-    """The names of the columns that are read or written; no other column is touched.
-
-    Empty where the table has none. The descriptions say what is lost then.
-    """
+    """The names of the columns that are read or written; no other column is touched."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Name = Field("id", description="primary key, of any orderable type")
-    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id")
-    run_id: OptionalName = Field("run_id", description="first run of the chain, may be null")
-    workflow_type: Name = Field(
-        "workflow_type", description="read by backfill --workflow-type alone, may not exist"
+    id: Name = Field(
+        "id",
+        description="The key: bigint, integer, uuid, text or another type that can be ordered. It "
+        "is the whole primary key, or NOT NULL and UNIQUE.",
     )
-    status: Name = Field("status", description="text, varchar or an enum")
-    created_at: OptionalName = Field("created_at", description="when the row was inserted")
-    completed_at: OptionalName = Field("completed_at", description="gets Temporal's close time")
-    error_message: OptionalName = Field("error_message", description="gets the failure in one line")
+    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id.")
+    run_id: OptionalName = Field(
+        "run_id",
+        description="The run id of the first run of the chain. Null is allowed: then the start "
+        "time decides. Empty if there is no such column.",
+    )
+    workflow_type: Name = Field(
+        "workflow_type",
+        description="The workflow type. Only backfill --workflow-type reads it, so it need not "
+        "exist.",
+    )
+    status: Name = Field("status", description="The status: text, varchar or an enum.")
+    created_at: OptionalName = Field(
+        "created_at",
+        description="When the row was inserted; UTC if it has no time zone. Empty if there is no "
+        "such column.",
+    )
+    completed_at: OptionalName = Field(
+        "completed_at",
+        description="Gets the time when Temporal closed the workflow. Empty if there is no such "
+        "column.",
+    )
+    error_message: OptionalName = Field(
+        "error_message",
+        description="Gets the failure in one line. Empty if there is no such column.",
+    )
     namespace: OptionalName = Field(
-        None, description="Temporal's namespace, where rows are of several; default: none"
+        None, description="Temporal's namespace, if the rows of the table belong to several."
     )
 
     @model_validator(mode="after")
@@ -125,13 +143,21 @@ class Statuses(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     running: Values = Field(
-        ("running",), description="rows with this value are looked at; several: pending,running"
+        ("running",),
+        description="Passes look at rows with this value, or one of several: pending,running. A "
+        "value with a comma in it is written in double quotes.",
     )
-    completed: Name = Field("completed", description="written for COMPLETED")
-    failed: Name = Field("failed", description="written for FAILED")
-    canceled: Name | None = Field(None, description="written for CANCELED; default: failed")
-    terminated: Name | None = Field(None, description="written for TERMINATED; default: failed")
-    timed_out: Name | None = Field(None, description="written for TIMED_OUT; default: failed")
+    completed: Name = Field("completed", description="Written for COMPLETED.")
+    failed: Name = Field("failed", description="Written for FAILED.")
+    canceled: Name | None = Field(
+        None, description="Written for CANCELED, in place of the value for FAILED."
+    )
+    terminated: Name | None = Field(
+        None, description="Written for TERMINATED, in place of the value for FAILED."
+    )
+    timed_out: Name | None = Field(
+        None, description="Written for TIMED_OUT, in place of the value for FAILED."
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> Statuses:
@@ -150,15 +176,20 @@ class TableSettings(FailureSettings):
     model_config = ConfigDict(extra="forbid")
 
     table: Annotated[str, AfterValidator(check_table)] = Field(
-        "workflow_executions", description="the application's table, schema.table if need be"
+        "workflow_executions",
+        description="The application's table, as table or schema.table, in upper and lower case as "
+        'PostgreSQL has it. A name with a dot or a space is quoted: "My App".jobs.',
     )
     columns: Columns = Field(default_factory=Columns)
     statuses: Statuses = Field(default_factory=Statuses)
     where: Where = Field(
-        None, description="column=value,value: other rows are never looked at; default: all"
+        None,
+        description="column=value or column=value,value: passes never look at other rows.",
     )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        2000, description="characters of error_message that are kept"
+        2000,
+        description="The longest error message that is stored, in characters. A shorter column is "
+        "respected.",
     )
 
     #: Where each setting was found, if it was set: "environment", ".env", "reconciler.toml", …
