@@ -26,6 +26,7 @@ from reconciler.core.options import PassOptions
 from reconciler.core.ports import Lease, Observer
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
+from reconciler.core.text import iso
 from reconciler.core.window import EVERY, Moment, Window, WindowCount
 from reconciler.host.cancellation import through
 from reconciler.passes.lifecycle import Bystander, reported
@@ -255,8 +256,7 @@ _BOUNDS = ("from", "to")
 
 
 def _bounds(window: Window) -> Mapping[str, Any]:
-    since, until = window.since, window.until
-    return {"from": since and since.isoformat(), "to": until and until.isoformat()}
+    return {"from": iso(window.since), "to": iso(window.until)}
 
 
 def _window(request: Request, begun: PassReport) -> Window:

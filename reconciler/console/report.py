@@ -10,6 +10,7 @@ from rich.table import Table
 from reconciler.console.screen import shown
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
+from reconciler.core.text import plural
 from reconciler.core.window import Spread
 
 #: Each reason in words.
@@ -44,7 +45,7 @@ def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -
 def print_report(report: PassReport, console: Console) -> None:
     """The counts of a pass, reasons included."""
     print_counts(_lines(report), console)
-    rows = f"{report.scanned} row{'' if report.scanned == 1 else 's'}"
+    rows = plural(report.scanned, "row")
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
     console.print(

@@ -21,6 +21,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.progress import Progress, Span, Taken, left_for
 from reconciler.core.sweep import Swept
+from reconciler.core.text import iso
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import Spread
 
@@ -253,9 +254,4 @@ class PassReport(Report):
 
 
 def _spread(spread: Spread) -> Mapping[str, Any]:
-    oldest, newest = spread.oldest, spread.newest
-    return {
-        "rows": spread.rows,
-        "oldest": oldest and oldest.isoformat(),
-        "newest": newest and newest.isoformat(),
-    }
+    return {"rows": spread.rows, "oldest": iso(spread.oldest), "newest": iso(spread.newest)}

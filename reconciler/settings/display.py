@@ -16,6 +16,7 @@ from reconciler.core.text import plural
 from reconciler.postgres.table.names import RowFilter
 from reconciler.settings.model import FieldPath, Settings, environment_name, fields
 from reconciler.settings.sources import DOTENV, ENVIRONMENT
+from reconciler.settings.types import format_duration
 
 HIDDEN = "(hidden)"
 #: The parameters of libpq that hold no secret; the values of all others are hidden.
@@ -130,7 +131,7 @@ def shown(path: FieldPath, value: Any) -> str:
         return show(value)
     match value:
         case timedelta():
-            return shown_duration(value)
+            return format_duration(value)
         case Enum():
             return str(value.value)
         case bool():
@@ -149,12 +150,3 @@ def shown(path: FieldPath, value: Any) -> str:
 
 def _value(settings: Settings, path: FieldPath) -> Any:
     return reduce(getattr, path, settings)
-
-
-def shown_duration(duration: timedelta) -> str:
-    """A duration as settings take it: in the largest unit that leaves a whole number."""
-    seconds = duration.total_seconds()
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:g}s"

@@ -37,6 +37,14 @@ def parse_duration(value: object) -> object:
         raise ValueError("is too long a duration") from None
 
 
+def format_duration(duration: timedelta) -> str:
+    """A duration as `parse_duration` reads it, in the largest unit that leaves a whole number."""
+    seconds = duration.total_seconds()
+    fitting = [unit for unit, length in _UNITS.items() if seconds and seconds % length == 0]
+    unit = fitting[-1] if fitting else "s"
+    return f"{seconds / _UNITS[unit]:g}{unit}"
+
+
 def parse_moment(text: str) -> Moment:
     """A point in time: a timestamp, UTC if it names no zone, or an age such as `90d`.
 

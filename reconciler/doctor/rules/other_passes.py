@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import combinations, groupby
 
+from reconciler.core.text import duration
 from reconciler.doctor.findings import Finding, Level, ok, refused, warning
-from reconciler.doctor.rules.format import span
 from reconciler.postgres.journal.history import WHOLE_MODES
 from reconciler.postgres.journal.lease import HeldLease
 from reconciler.postgres.journal.reader import StoredPass
@@ -55,7 +55,8 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     ended = next((each for each in whole if each.finished_at is not None), None)
     if ended is None or ended.finished_at is None:
         return ok(PASSES, "no pass over every row has come to its end yet")
-    last = f"the last pass ({ended.mode} on {ended.host}) ended {span(now - ended.finished_at)} ago"
+    ago = duration(now - ended.finished_at)
+    last = f"the last pass ({ended.mode} on {ended.host}) ended {ago} ago"
     if ended.outcome == "aborted":
         text = f"{last}, aborted: {ended.error or 'it was stopped'}"
         return refused(PASSES, text, "see its log", level=Level.WARNING)

@@ -15,6 +15,7 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import MISSING_REASONS, LeaveReason, RowId
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
+from reconciler.core.text import iso
 from reconciler.core.window import Spread
 from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.table.keys import has_bytes
@@ -82,7 +83,7 @@ def _span_to_json(span: Span) -> _Json:
         "until": _written_id(span.until),
         "left": span.left,
         "failing": span.failing,
-        "oldest_failing": span.oldest_failing and span.oldest_failing.isoformat(),
+        "oldest_failing": iso(span.oldest_failing),
         "lost": span.lost,
     }
 

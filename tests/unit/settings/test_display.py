@@ -14,11 +14,11 @@ from reconciler.settings.display import (
     resolved_settings,
     resolved_temporal,
     shown_database_url,
-    shown_duration,
     shown_url,
 )
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
+from reconciler.settings.types import format_duration
 from reconciler.temporal.config.load import load_config
 from tests.support.network.certificates import Authority
 
@@ -167,7 +167,7 @@ def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_durations_are_shown_as_they_are_set(duration: timedelta, shown: str) -> None:
-    assert shown_duration(duration) == shown
+    assert format_duration(duration) == shown
 
 
 def test_of_secrets_in_files_the_place_is_shown(
