@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from reconciler.app.exclusive import exclusive
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Mode
 from reconciler.core.options import PassOptions
 from reconciler.core.ports import Lease, Observer
 from reconciler.core.progress import Progress, Span
@@ -36,8 +37,6 @@ from reconciler.postgres.connection.clock import host_time
 from reconciler.postgres.journal.bookkeeping import History
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
-
-MODE = "backfill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class Request:
     def options(self, settings: Settings) -> PassOptions:
         """The options of its pass."""
         return PassOptions(
-            mode=MODE,
+            mode=Mode.BACKFILL,
             dry_run=not self.apply,
             batch_size=settings.batch_size,
             concurrency=settings.concurrency,
@@ -162,7 +161,7 @@ async def _apply(settings: Settings, request: Request, desk: Desk, report: PassR
         now = await app.clock.read()
         window = request.window(now)
         goes_on = not request.restart
-        begun = await app.history.unfinished(MODE, asked, app.table) if goes_on else None
+        begun = await app.history.unfinished(Mode.BACKFILL, asked, app.table) if goes_on else None
         outlook, progress = await _look_ahead(app, request, window, begun)
         if begun is not None:
             report.become(begun)
@@ -171,7 +170,7 @@ async def _apply(settings: Settings, request: Request, desk: Desk, report: PassR
         new = request.new_report(settings, {**asked, **_bounds(window)}, now)
         new.progress = None if begun else progress
         with desk.watch(outlook) as watching:
-            lease = app.lease(MODE)
+            lease = app.lease(Mode.BACKFILL)
             async with alone(app.history, lease, app.table, new, request, report):
                 window = _window(request, report)
                 await app.run_backfill(window, options, report, [Bystander(watching)])
@@ -202,9 +201,9 @@ async def alone(
     asked = {name: value for name, value in (new.asked or {}).items() if name not in _BOUNDS}
     async with exclusive(lease, "a backfill or an undo", report):
         if request.restart:
-            await history.give_up(MODE, asked)
+            await history.give_up(Mode.BACKFILL, asked)
         # Uninterrupted: from here on the pass counts as running, and its end has to be recorded.
-        begun = await through(history.resume(MODE, asked, table))
+        begun = await through(history.resume(Mode.BACKFILL, asked, table))
         report.become(new if begun is None else begun)
         yield
 

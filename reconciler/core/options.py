@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+from reconciler.core.model import Mode
 from reconciler.core.report import PassReport
 
 
@@ -13,7 +14,7 @@ from reconciler.core.report import PassReport
 class PassOptions:
     """What distinguishes one kind of pass from another."""
 
-    mode: str = "once"
+    mode: str = Mode.ONCE
     dry_run: bool = False
     #: Rows per page read and per statement written.
     batch_size: int = 500

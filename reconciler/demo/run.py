@@ -21,6 +21,7 @@ from temporalio.worker import Worker
 from reconciler.app.wiring import migrate, open_app
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen, shown
+from reconciler.core.model import Mode
 from reconciler.core.report import PassOutcome
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.demo.workflows import (
@@ -97,7 +98,7 @@ async def _tell(
         "namespace": client.namespace,
     }
     async with open_app(settings, writing=True, temporal=temporal) as app:
-        report = await app.run_pass("once", dry_run=False)
+        report = await app.run_pass(Mode.ONCE, dry_run=False)
     print_report(report, console)
     console.print("\nThe table after it, with Temporal's close times and failures:\n")
     await _print_rows(console, engine, with_story=False)

@@ -20,7 +20,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler import __version__
 from reconciler.core.errors import DatabaseUnusable, Unusable
-from reconciler.core.model import Verdict
+from reconciler.core.model import Mode, Verdict
 from reconciler.core.ports import Heartbeat, Observer
 from reconciler.core.progress import Progress
 from reconciler.core.report import PassOutcome, PassReport, Report
@@ -32,8 +32,8 @@ from reconciler.postgres.journal.schema_check import write_own
 from reconciler.postgres.schema import is_good, passes, written_by
 from reconciler.postgres.table.mapping import MappedTable
 
-#: The modes that look at every running row: what they are is the heartbeat.
-WHOLE_MODES = ("once", "run")
+#: Passes in these modes are the heartbeat.
+_WHOLE = [mode for mode in Mode if mode.is_whole]
 #: What is needed to go on with a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
@@ -140,7 +140,7 @@ class PassHistory(Observer):
     async def _last_good(self, *columns: sa.ColumnElement[Any]) -> Any:
         # One from the future, before the database's clock was set back, would hide all that follow.
         past = passes.c.finished_at <= sa.func.clock_timestamp()
-        good = is_good(passes.c.outcome), passes.c.mode.in_(WHOLE_MODES), past
+        good = is_good(passes.c.outcome), passes.c.mode.in_(_WHOLE), past
         last = sa.select(*columns).where(*self._ours(), *good)
         rows = await self._read(last.order_by(passes.c.finished_at.desc()).limit(1))
         return rows[0] if rows else None
