@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from reconciler.core.errors import ConfigurationError
 from reconciler.settings.model import FieldPath, Settings, environment_name, fields, toml_key
 from reconciler.settings.sources import (
+    CONFIG,
     ENVIRONMENT,
     PREFIX,
     Given,
@@ -123,7 +124,9 @@ def _is_ours(given: Given) -> bool:
     name = given.name.upper()
     if not name.startswith(PREFIX) or name.startswith(_TESTS):  # those are our tests'
         return False
-    return not (given.place == ENVIRONMENT and _SERVICE_LINK.fullmatch(f"{name}={given.value}"))
+    if given.place == ENVIRONMENT:
+        return name != CONFIG and not _SERVICE_LINK.fullmatch(f"{name}={given.value}")
+    return True
 
 
 def _complain(given: Given) -> _Unknown:

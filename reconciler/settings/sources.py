@@ -1,7 +1,8 @@
 """Where settings are read from: the environment, `.env`, `reconciler.toml`, mounted secrets.
 
-Each is read once per load, and each may be missing. Anything else that is wrong with one is a
-`ConfigurationError` of one line. pydantic-settings does less here: it blocks on a pipe, skips a
+RECONCILER_CONFIG names another file in place of `reconciler.toml`; that one must exist. Each of the
+others may be missing. Anything else that is wrong with one is a `ConfigurationError` of one line.
+Each is read once per load. pydantic-settings does less here: it blocks on a pipe, skips a
 secret that is not a regular file, and does not say where a value comes from.
 """
 
@@ -24,6 +25,7 @@ from reconciler.host.files import read_file, read_secret
 from reconciler.host.streams import decoded, is_text
 
 PREFIX = "RECONCILER_"
+CONFIG = f"{PREFIX}CONFIG"
 ENVIRONMENT, DOTENV, TOML = "environment", ".env", "reconciler.toml"
 #: Where Docker and Kubernetes mount secrets, each in a file that has the name of its setting.
 SECRETS = ("/run/secrets", "/run/secrets/reconciler")
@@ -41,11 +43,8 @@ class Given:
     place: str
     #: A `Path` stands for a file that holds the value.
     value: Any = field(repr=False)
-
-    @property
-    def is_key(self) -> bool:
-        """Whether it is named as in TOML, and not as in the environment."""
-        return self.place == TOML
+    #: Whether the name is a key of TOML.
+    is_key: bool = False
 
     def __str__(self) -> str:
         if self.is_key:
@@ -65,11 +64,13 @@ def read_settings() -> Iterator[Given]:
         yield Given(name, ENVIRONMENT, value)
     for name, text in read_dotenv().items():
         yield Given(name, DOTENV, text)
-    for key, value in _read_toml().items():
+    file = os.environ.get(CONFIG) or TOML
+    for key, value in _read_toml(file).items():
         if isinstance(value, dict):
-            yield from (Given(f"{key}.{inner}", TOML, value[inner]) for inner in value)
+            for inner in value:
+                yield Given(f"{key}.{inner}", file, value[inner], is_key=True)
         else:
-            yield Given(key, TOML, value)
+            yield Given(key, file, value, is_key=True)
     for folder in SECRETS:
         yield from (Given(name, folder, Path(folder, name)) for name in _list_secrets(folder))
 
@@ -100,14 +101,14 @@ def read_dotenv() -> Mapping[str, str | None]:
     return dotenv_values(stream=StringIO("".join(readable)))
 
 
-def _read_toml() -> Mapping[str, Any]:
-    text = _text(TOML)
+def _read_toml(file: str) -> Mapping[str, Any]:
+    text = _text(file)
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigurationError(f"{TOML}: is nested too deeply") from None
+        raise ConfigurationError(f"{file}: is nested too deeply") from None
     except ValueError as error:
-        raise ConfigurationError(f"{TOML}: {error}") from None
+        raise ConfigurationError(f"{file}: {error}") from None
 
 
 def _list_secrets(folder: str) -> list[str]:
@@ -122,7 +123,8 @@ def _text(name: str) -> str:
     try:
         return read_file(name).decode("utf-8-sig")
     except FileNotFoundError as error:
-        if os.path.islink(name):  # noqa: PTH114 - a mount that failed is not a missing file
+        # A file that was asked for must exist, and a mount that failed is not a missing file.
+        if name == os.environ.get(CONFIG) or os.path.islink(name):  # noqa: PTH114
             raise _unreadable(name, error.strerror) from None
         return ""
     except UnicodeDecodeError:

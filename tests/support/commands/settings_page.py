@@ -31,7 +31,7 @@ start, from
 
 1. the environment,
 2. `.env` in the current folder, as `NAME=value` lines,
-3. `reconciler.toml` in the current folder,
+3. `reconciler.toml` in the current folder, or the file that the variable `RECONCILER_CONFIG` names,
 4. files in `/run/secrets`, for [mounted secrets](security.md#secrets).
 
 The first place that has a setting wins. A name that does not exist is rejected, so a typo cannot
