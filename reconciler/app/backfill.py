@@ -73,7 +73,7 @@ class Request:
             "until": self.until and str(self.until),
             "workflow_type": self.workflow_type,
             "missing": settings.missing.value,
-            "mapping": settings.as_told(),
+            "mapping": settings.mapping_as_json(),
         }
 
     def options(self, settings: Settings) -> PassOptions:

@@ -68,9 +68,9 @@ def read_secret(setting: str, path: str | Path) -> str:
         raise ConfigurationError(f"{setting}: {path} is not UTF-8") from None
     except OSError as error:
         raise ConfigurationError(f"{setting}: cannot read {path}: {error.strerror}") from None
-    if not (secret := text.rstrip("\r\n")):
+    if not text.strip():
         raise ConfigurationError(f"{setting}: {path} is empty")
-    return secret
+    return text.rstrip("\r\n")
 
 
 def check_file(path: str | Path, limit: int | None = None) -> None:

@@ -144,7 +144,7 @@ def shown(path: FieldPath, value: Any) -> str:
             return f"{value:g}"
         case str() | int() | RowFilter():
             return str(value)
-        case _:  # a secret, or a type of which nobody has said that it is none
+        case _:  # a secret, or a new type that may be one
             return HIDDEN
 
 

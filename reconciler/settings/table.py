@@ -27,26 +27,26 @@ _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 
 
 def split_name(text: str) -> list[str]:
-    """The parts of a table's name; one with a dot or a blank in it is in double quotes."""
+    """The parts of a table's name; a part with a dot or a space in it is in double quotes."""
     return [plain or quoted.replace('""', '"') for quoted, plain in _PART.findall(text)]
 
 
 def check_table(text: str) -> str:
-    """A table's name, with that of its schema or without."""
+    """A table's name, with or without its schema."""
     if not _TABLE.fullmatch(text):
         raise ValueError(
-            'must be table or schema.table; a name with a dot or a blank is quoted, "My App".jobs'
+            'must be table or schema.table; a name with a dot or a space is quoted, "My App".jobs'
         )
     return text
 
 
 def none_if_empty(value: object) -> object:
-    """An empty name says that there is none."""
+    """An empty name means that there is no such column."""
     return None if value == "" else value
 
 
 def parse_values(value: object) -> object:
-    """`pending,running` as a tuple; a value with a comma in it is put in double quotes."""
+    """`pending,running` as a tuple; a value with a comma in it is written in double quotes."""
     if not isinstance(value, str):
         return value
     try:
@@ -73,7 +73,7 @@ def parse_where(value: object) -> object:
 
 
 def contradiction(reason: str, *parts: str) -> PydanticCustomError:
-    """These parts of a section do not go together."""
+    """An error about these parts of a section, which contradict each other."""
     return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
 
 
@@ -204,7 +204,7 @@ class TableSettings(FailureSettings):
         return self._places.get(path, "default")
 
     def table_mapping(self) -> TableMapping:
-        """How the application's table is to be understood."""
+        """The names and values of the application's table."""
         *schema, table = split_name(self.table)
         names = TableNames(
             table=table, schema=schema[0] if schema else None, **self.columns.model_dump()
@@ -216,8 +216,8 @@ class TableSettings(FailureSettings):
         values = self.statuses.model_dump()
         return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
 
-    def as_told(self) -> Mapping[str, Any]:
-        """The mapping as JSON: what was begun with another one is not gone on with."""
+    def mapping_as_json(self) -> Mapping[str, Any]:
+        """The mapping as JSON: a backfill is not resumed with another one."""
         return {
             "columns": self.columns.model_dump(),
             "statuses": self.statuses.model_dump(mode="json"),
@@ -225,6 +225,6 @@ class TableSettings(FailureSettings):
         }
 
     def message_limit(self, column_length: int | None) -> int:
-        """Characters of error_message that are kept, given the length of its column."""
+        """The longest error message that is stored, given the length of its column."""
         limit = self.error_message_limit
         return min(limit, column_length or limit)
