@@ -72,7 +72,7 @@ def load_settings(kind: type[_S], **overrides: Any) -> _S:
 def load_guest_settings(kind: type[_S]) -> _S:
     """The settings of a process that is not ours, such as a worker of the application.
 
-    There, names with our prefix may belong to other programs: names unlike any of ours are logged
+    There, names with our prefix may belong to other programs: names unlike our own are logged
     once and ignored. What looks like a typo is rejected here too.
     """
     found, unknown = _match(read_settings())

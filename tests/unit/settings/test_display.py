@@ -137,10 +137,10 @@ def test_a_key_of_temporals_in_a_file_is_not_shown(
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
     monkeypatch.setenv("TEMPORAL_API_KEY_FILE", str(tmp_path / "key"))
 
-    told = temporal()
+    found = temporal()
 
-    assert told["TEMPORAL_API_KEY"] == ("(hidden)", "environment")
-    assert told["TEMPORAL_TLS"] == ("on", "environment")
+    assert found["TEMPORAL_API_KEY"] == ("(hidden)", "environment")
+    assert found["TEMPORAL_TLS"] == ("on", "environment")
 
 
 def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,8 +240,8 @@ def test_no_secret_is_shown_wherever_one_can_be(monkeypatch: pytest.MonkeyPatch)
     environment = temporal_environment()
     settings = load_settings(Settings)
 
-    told = resolved_settings(settings)
-    told += resolved_temporal(load_config(environment, settings.proxy_url), environment)
+    found = resolved_settings(settings)
+    found += resolved_temporal(load_config(environment, settings.proxy_url), environment)
 
-    assert set(given) - {each.name for each in told} == set()
-    assert SECRET not in str([each.as_json() for each in told])
+    assert set(given) - {each.name for each in found} == set()
+    assert SECRET not in str([each.as_json() for each in found])

@@ -70,14 +70,16 @@ def test_the_environment_goes_before_dotenv(mounted: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("content", ["s3cret ", "s3cret \r\n", "\ufeffs3cret \n\n"])
-def test_what_editors_add_is_no_part_of_a_secret(mounted: Path, content: str) -> None:
+def test_a_byte_order_mark_and_the_last_newline_are_not_part_of_a_secret(
+    mounted: Path, content: str
+) -> None:
     mounted.write_bytes(content.encode())
 
     assert read_secret("X_FILE", mounted) == "s3cret "
 
 
 @pytest.mark.parametrize("elsewhere", ["environment", ".env", "reconciler.toml"])
-def test_a_secret_that_stands_in_two_places_is_refused(
+def test_a_url_that_is_set_in_two_ways_is_rejected(
     mounted: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", str(mounted))
@@ -96,7 +98,7 @@ def test_a_secret_that_stands_in_two_places_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (None, "cannot read url: No such file or directory"),
         (b"", "url is empty"),
@@ -107,28 +109,28 @@ def test_a_secret_that_stands_in_two_places_is_refused(
     ids=["missing", "empty", "newline", "not UTF-8", "something else"],
 )
 def test_a_file_without_the_secret_is_named(
-    monkeypatch: pytest.MonkeyPatch, content: bytes | None, told: str
+    monkeypatch: pytest.MonkeyPatch, content: bytes | None, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", "url")
     if content is not None:
         Path("url").write_bytes(content)
 
-    assert refusal().startswith(f"DATABASE_URL_FILE: {told}")
+    assert refusal().startswith(f"DATABASE_URL_FILE: {expected}")
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
         ("", "DATABASE_URL_FILE is empty: it must be the path of a file"),
         ("/", "DATABASE_URL_FILE: cannot read /: is a directory, not a file"),
     ],
 )
-def test_a_path_that_is_none_of_a_file(
-    monkeypatch: pytest.MonkeyPatch, path: str, told: str
+def test_a_path_that_is_not_a_file(
+    monkeypatch: pytest.MonkeyPatch, path: str, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", path)
 
-    assert refusal() == told
+    assert refusal() == expected
 
 
 def test_a_command_ends_with_2_and_one_line(
@@ -142,7 +144,9 @@ def test_a_command_ends_with_2_and_one_line(
     )
 
 
-def test_who_is_given_an_engine_needs_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_for_an_engine_of_the_application_read_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", "nowhere")
 
     load_settings(TableSettings)
@@ -178,14 +182,14 @@ class TestMounted:
 
         assert load_settings(Settings).proxy_url == "http://proxy:2"
 
-    def test_one_that_is_no_such_secret_is_refused_without_its_value(self, folder: Path) -> None:
+    def test_an_invalid_one_is_rejected_without_its_value(self, folder: Path) -> None:
         (folder / "reconciler_codec_headers").write_text("s3cret")
 
         assert refusal().startswith(
             f"reconciler_codec_headers ({folder}): line 1 is not of the form Name: value"
         )
 
-    def test_a_typo_is_refused(self, folder: Path) -> None:
+    def test_a_typo_is_rejected(self, folder: Path) -> None:
         (folder / "reconciler_codec_header").write_text("s3cret")
 
         assert refusal() == (

@@ -199,7 +199,7 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "expected"),
     [
         ("RECONCILER_GRACE", "5 parsecs", "must be a number of seconds, or a duration"),
         ("RECONCILER_GRACE", "-1s", "must be a number of seconds, or a duration"),
@@ -224,17 +224,17 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
     ],
 )
 def test_an_invalid_value_is_named_with_its_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(name, value)
 
     text = refusal()
 
     assert name in text
-    assert told in text
+    assert expected in text
 
 
-def test_several_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_mistakes_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_BATCH_SIZE", "x")
     monkeypatch.setenv("RECONCILER_MAX_RPS", "y")
 
@@ -356,7 +356,7 @@ def test_a_file_is_named_in_the_environment_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ("tabel = 'a'", "unknown key tabel, did you mean table?"),
         ("TABLE = 'a'", "unknown key TABLE, did you mean table?"),
@@ -378,10 +378,12 @@ def test_a_file_is_named_in_the_environment_only() -> None:
         ("batch_size = ", "Invalid value"),
     ],
 )
-def test_mistakes_in_a_file_are_named_as_they_are_written_there(content: str, told: str) -> None:
+def test_mistakes_in_a_file_are_named_as_they_are_written_there(
+    content: str, expected: str
+) -> None:
     Path("reconciler.toml").write_text(content)
 
-    assert refusal().startswith(f"reconciler.toml: {told}")
+    assert refusal().startswith(f"reconciler.toml: {expected}")
 
 
 def test_mistakes_in_dotenv_are_named_by_their_variable() -> None:

@@ -59,7 +59,7 @@ def test_an_empty_filter_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         *((text, "must look like column=value") for text in ("tenant", "=7", " =7", "tenant=")),
         *((text, "must look like column=value") for text in ("tenant=7,", "tenant=,7", " ")),
@@ -69,11 +69,11 @@ def test_an_empty_filter_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_filter_that_is_none_is_refused(
-    monkeypatch: pytest.MonkeyPatch, text: str, told: str
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
 ) -> None:
     monkeypatch.setenv("RECONCILER_WHERE", text)
 
-    assert f"RECONCILER_WHERE: {told}" in refusal()
+    assert f"RECONCILER_WHERE: {expected}" in refusal()
 
 
 @pytest.mark.parametrize("content", ['where = "tenant=7,8"', "where = 'tenant=\"7\",8'"])
@@ -149,7 +149,7 @@ def test_several_values_may_count_as_running(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "RECONCILER_STATUSES__RUNNING: must not be empty"),
         ("pending,", "RECONCILER_STATUSES__RUNNING: must not be empty"),
@@ -162,8 +162,8 @@ def test_several_values_may_count_as_running(
     ],
 )
 def test_values_that_cannot_count_as_running(
-    monkeypatch: pytest.MonkeyPatch, text: str, told: str
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
 ) -> None:
     monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", text)
 
-    assert refusal().startswith(told)
+    assert refusal().startswith(expected)
