@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 SUITE := $(BIN)/pytest -n 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image lint format lock clean
+.PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,11 +47,15 @@ bench-quick: $(STAMP) ## Measure less of it, and print it only (two minutes)
 image: ## Build the container image
 	docker build --build-arg VERSION=$(VERSION) --tag reconciler:$(VERSION) .
 
-lint: $(STAMP) ## Check format, style, types, layers
+docs: $(STAMP) ## Write docs/settings.md from the settings' descriptions
+	$(BIN)/python tests/support/commands/settings_page.py
+
+lint: $(STAMP) ## Check format, style, types, layers, docs/settings.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/support/commands/settings_page.py --check
 
 format: $(STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff format .

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.app.backfill import MODE, Desk, Outlook, Request, alone
+from reconciler.app.backfill import Desk, Outlook, Request, alone
 from reconciler.app.lease import this_process
+from reconciler.core.model import Mode
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
@@ -65,7 +66,7 @@ class _Command:
         await books.check(looping=True)  # for the lease
         namespace, asked = plan.header.namespace, {"plan": plan.header.plan_id}
         history = books.history(table.scope, namespace, settings.status_values())
-        same = PassRequest(MODE, asked=asked)
+        same = PassRequest(Mode.BACKFILL, asked=asked)
         begun = None if request.restart else await history.unfinished(same, table.read_id)
         new = request.new_report(asked, await DatabaseClock(self.engine).read())
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
@@ -76,7 +77,7 @@ class _Command:
         redactor = Redactor(
             settings.redaction(), settings.message_limit(table.error_message_length)
         )
-        lease = books.lease(table.scope, namespace, this_process(), MODE)
+        lease = books.lease(table.scope, namespace, this_process(), Mode.BACKFILL)
         with self.desk.watch(outlook) as watching:
             async with alone(history, lease, table, new, request, report):
                 await apply_plan(

@@ -22,10 +22,12 @@ from typing import Any, Protocol
 from reconciler.app.exclusive import exclusive
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Mode
 from reconciler.core.ports import History, Lease, Observer
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.text import iso
 from reconciler.core.window import EVERY, AgeSpread, Moment, Window
 from reconciler.host.cancellation import run_to_completion
 from reconciler.passes.lifecycle import Bystander, reported
@@ -34,8 +36,6 @@ from reconciler.plan.write import PlanWriter
 from reconciler.postgres.connection.clock import host_time
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
-
-MODE = "backfill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Request:
             "until": self.until and str(self.until),
             "workflow_type": self.workflow_type,
             "missing": settings.missing.value,
-            "mapping": settings.as_told(),
+            "mapping": settings.mapping_as_json(),
         }
 
     def options(self, settings: Settings) -> PassOptions:
@@ -88,7 +88,7 @@ class Request:
 
     def new_report(self, asked: Mapping[str, Any], now: datetime) -> PassReport:
         """The report of a pass that begins now."""
-        return PassReport.begin(PassRequest(MODE, not self.apply, asked), now)
+        return PassReport.begin(PassRequest(Mode.BACKFILL, not self.apply, asked), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ async def _apply(settings: Settings, request: Request, desk: Desk, report: PassR
         now = await app.clock.read()
         window = request.window(now)
         resumes = not request.restart
-        same = PassRequest(MODE, asked=asked)
+        same = PassRequest(Mode.BACKFILL, asked=asked)
         begun = await app.history.unfinished(same, app.table.read_id) if resumes else None
         outlook, progress = await _look_ahead(app, request, window, begun)
         if begun is not None:
@@ -166,7 +166,7 @@ async def _apply(settings: Settings, request: Request, desk: Desk, report: PassR
         new = request.new_report({**asked, **_bounds(window)}, now)
         new.progress = None if begun else progress
         with desk.watch(outlook) as watching:
-            lease = app.lease(MODE)
+            lease = app.lease(Mode.BACKFILL)
             async with alone(app.history, lease, app.table, new, request, report):
                 window = _window(request, report)
                 await app.run_backfill(window, options, report, [Bystander(watching)])
@@ -195,7 +195,9 @@ async def alone(
     """Make `report` that of the pass to resume, or `new`; keep other processes off it meanwhile."""
     # The bounds of the window are not compared: an age makes others of them in each run.
     given = (new.request.asked or {}).items()
-    same = PassRequest(MODE, asked={name: value for name, value in given if name not in _BOUNDS})
+    same = PassRequest(
+        Mode.BACKFILL, asked={name: value for name, value in given if name not in _BOUNDS}
+    )
     async with exclusive(lease, "a backfill or an undo", report):
         if request.restart:
             await history.give_up(same)
@@ -252,8 +254,7 @@ _BOUNDS = ("from", "to")
 
 
 def _bounds(window: Window) -> Mapping[str, Any]:
-    since, until = window.since, window.until
-    return {"from": since and since.isoformat(), "to": until and until.isoformat()}
+    return {"from": iso(window.since), "to": iso(window.until)}
 
 
 def _window(request: Request, begun: PassReport) -> Window:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.app.exclusive import exclusive
 from reconciler.app.lease import this_process
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Mode
 from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.lifecycle import reported
@@ -29,8 +30,6 @@ from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
-
-MODE, BACKFILL = "undo", "backfill"
 
 
 @asynccontextmanager
@@ -53,7 +52,7 @@ async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoRepor
     requests to stop.
     """
     _check_journal(settings)
-    request = PassRequest(MODE, dry_run, {MODE: str(pass_id)})
+    request = PassRequest(Mode.UNDO, dry_run, {"undo": str(pass_id)})
     report = UndoReport.begin(request, host_time())
     report.undone = str(pass_id)
     with reported(report):
@@ -75,10 +74,9 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     )
     _check_table(undone, table, settings)
     report.expected = sum((undone.report or {}).get("written", {}).values())
-    # Nobody is at a backfill while we have its lease.
-    report.unended = undone.finished_at is None and (
-        report.request.dry_run or undone.mode != BACKFILL
-    )
+    # While we hold the lease of backfills, none is running.
+    is_idle = undone.mode == Mode.BACKFILL and not report.request.dry_run
+    report.unended = undone.finished_at is None and not is_idle
     scope, namespace = undone.table or table.scope, undone.namespace or ""
     history = PassHistory(engine, scope, namespace, settings.status_values())
     journal = PostgresUndo(engine, table)
@@ -86,7 +84,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
         await run_undo(journal, history, report, settings.batch_size)
         return
     # The lease of a backfill: it would finish again what is put back beside it.
-    lease = Lease(engine, lease_name(scope, BACKFILL), namespace, this_process())
+    lease = Lease(engine, lease_name(scope, Mode.BACKFILL), namespace, this_process())
     async with exclusive(lease, "a backfill or an undo", report):
         # A resumed backfill would not visit again the rows that are put back now.
         await history.close(passes.c.id == undone.id)

@@ -31,6 +31,7 @@ from reconciler.cli.base import (
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError, ReconcilerError
+from reconciler.core.model import Mode
 from reconciler.core.report import PassReport
 from reconciler.core.text import visible
 from reconciler.host.signals import INTERRUPTED, signals
@@ -169,10 +170,10 @@ async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.core.request import PassRequest
     from reconciler.passes.lifecycle import reported
 
-    report = PassReport.begin(PassRequest("once", dry_run), datetime.now(UTC))
+    report = PassReport.begin(PassRequest(Mode.ONCE, dry_run), datetime.now(UTC))
     with reported(report):
         async with open_app(settings, writing=not dry_run) as app:
-            await app.run_pass("once", dry_run=dry_run, report=report)
+            await app.run_pass(Mode.ONCE, dry_run=dry_run, report=report)
     return report
 
 

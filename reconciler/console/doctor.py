@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reconciler.console.screen import shown
-from reconciler.core.text import visible
+from reconciler.core.text import plural, visible
 from reconciler.doctor.findings import Examination, Finding, Level
 
 _COLOURS = {
@@ -53,7 +53,7 @@ def _coloured(level: Level, width: int = 0) -> tuple[str, str]:
 def _counted(level: Level, count: int) -> str:
     match level:
         case Level.WARNING | Level.FAILURE:
-            return f"{count} {level.value}{'' if count == 1 else 's'}"
+            return plural(count, level.value)
         case Level.OK:
             return f"{count} ok"
         case Level.SKIPPED:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from reconciler.console.report import COLOURS, print_counts
 from reconciler.console.screen import shown
-from reconciler.core.text import one_line, visible
+from reconciler.core.text import one_line, plural, visible
 from reconciler.core.undo import Kept, UndoReport
 from reconciler.postgres.journal.reader import StoredChange, StoredPass
 
@@ -148,7 +148,7 @@ def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> 
         console.print(shown(f"pass {report.undone} changed nothing"), soft_wrap=True)
         return
     print_counts(_lines(report), console)
-    changes = f"{report.scanned} change{'' if report.scanned == 1 else 's'}"
+    changes = plural(report.scanned, "change")
     console.print(
         shown(
             (report.outcome.value, COLOURS[report.outcome]),

@@ -12,6 +12,7 @@ from rich.console import Console
 from reconciler.app.backfill import Outlook
 from reconciler.console.screen import shown
 from reconciler.core.report import PassReport
+from reconciler.core.text import duration, plural
 
 
 def print_outlook(outlook: Outlook, console: Console) -> None:
@@ -30,7 +31,7 @@ def _lines(outlook: Outlook) -> Iterator[str]:
         )
     if outlook.planned_at is not None:
         yield (
-            f"{outlook.rows:,} {_rows(outlook.rows)} of {outlook.table} to write, "
+            f"{plural(outlook.rows, 'row')} of {outlook.table} to write, "
             f"by the plan of {_time(outlook.planned_at)}"
         )
         return
@@ -42,17 +43,17 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     created = ""
     if ahead.oldest and ahead.newest:
         created = f", created {_time(ahead.oldest)} to {_time(ahead.newest)}"
-    yield f"{more}{ahead.rows:,} {_rows(ahead.rows)} of {which}{created}"
+    yield f"{more}{plural(ahead.rows, 'row')} of {which}{created}"
     yield _duration(outlook)
 
 
 def _duration(outlook: Outlook) -> str:
-    some = f"{outlook.rows:,} {_rows(outlook.rows)}"
+    some = plural(outlook.rows, "row")
     if not outlook.max_rps:
         return f"{some} will be asked about as fast as Temporal answers"
     takes = timedelta(seconds=round(outlook.rows / outlook.max_rps))
     return (
-        f"{some} at {outlook.max_rps:g} calls/s: at least {_human(takes)}, "
+        f"{some} at {outlook.max_rps:g} calls/s: at least {duration(takes)}, "
         "more where workflows failed (two calls) or are missing"
     )
 
@@ -116,15 +117,3 @@ def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
 
 def _time(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def _human(duration: timedelta) -> str:
-    minutes, seconds = divmod(int(duration.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
-
-
-def _rows(count: int) -> str:
-    return "row" if count == 1 else "rows"

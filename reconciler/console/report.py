@@ -11,6 +11,7 @@ from reconciler.console.screen import shown
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
 from reconciler.core.tally import Tally
+from reconciler.core.text import plural
 from reconciler.core.window import AgeSpread
 
 #: Each reason in words.
@@ -45,8 +46,7 @@ def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -
 def print_report(report: PassReport, console: Console) -> None:
     """The counts of a pass, reasons included."""
     print_counts(_lines(report), console)
-    scanned = report.tally.scanned
-    rows = f"{scanned} row{'' if scanned == 1 else 's'}"
+    rows = plural(report.tally.scanned, "row")
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
     console.print(

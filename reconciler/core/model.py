@@ -16,6 +16,20 @@ from uuid import UUID
 RowId: TypeAlias = int | str | UUID
 
 
+class Mode(StrEnum):
+    """What started a pass."""
+
+    ONCE = "once"
+    RUN = "run"
+    BACKFILL = "backfill"
+    UNDO = "undo"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it looks at every running row, so that it shows that rows are looked after."""
+        return self in (Mode.ONCE, Mode.RUN)
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """A row of the application's table that is marked as running."""

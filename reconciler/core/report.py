@@ -14,6 +14,7 @@ from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason
 from reconciler.core.progress import Progress
 from reconciler.core.request import PassRequest
 from reconciler.core.tally import Tally
+from reconciler.core.text import iso
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import AgeSpread
 
@@ -220,9 +221,4 @@ class PassReport(Report):
 
 
 def _spread(spread: AgeSpread) -> Mapping[str, Any]:
-    oldest, newest = spread.oldest, spread.newest
-    return {
-        "rows": spread.rows,
-        "oldest": oldest and oldest.isoformat(),
-        "newest": newest and newest.isoformat(),
-    }
+    return {"rows": spread.rows, "oldest": iso(spread.oldest), "newest": iso(spread.newest)}

@@ -1,4 +1,4 @@
-"""Two rules for text: `one_line` for what is stored, `visible` for what people see.
+"""Text: `one_line` for what is stored, `visible` for what people see; numbers and times in words.
 
 Anyone who can choose a workflow id or an error message must not be able to clear a terminal, forge
 a log line or reverse the order of words.
@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 # Everything a terminal, a log line or PostgreSQL (which refuses NUL) could trip over: runs of
 # white space, C0 and C1 controls, the Unicode line and paragraph separators, and halves of
@@ -40,6 +41,36 @@ def flat(text: str) -> str:
 # What `str.isprintable` takes for printable although it shows nothing: fillers, the
 # joiner of graphemes and vowels that are never shown (Default_Ignorable_Code_Point of Unicode).
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0]")
+
+
+def plural(count: int, noun: str) -> str:
+    """Such as "1 row" and "1,200 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+_UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
+#: From here on, numbers are shown without decimals.
+_WHOLE = 100
+
+
+def duration(length: timedelta) -> str:
+    """A length of time in a unit that suits it, e.g. "2.5 d", "90 s", "0.4 ms"; without a sign."""
+    seconds = abs(length.total_seconds())
+    for unit, size in _UNITS:
+        if seconds >= 2 * size:
+            return f"{_number(seconds / size)} {unit}"
+    if seconds >= 1 or not seconds:
+        return f"{_number(seconds)} s"
+    return f"{_number(seconds * 1000)} ms"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= _WHOLE else f"{value:.3g}"
+
+
+def iso(time: datetime | None) -> str | None:
+    """A point in time as JSON has it."""
+    return None if time is None else time.isoformat()
 
 
 def visible(text: str) -> str:

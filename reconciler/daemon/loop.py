@@ -28,6 +28,7 @@ from temporalio.runtime import Runtime
 from reconciler.app.lease import Keeper
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
+from reconciler.core.model import Mode
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import MAX_JITTER, Schedule, jitter, retry_delay
 from reconciler.daemon.scheduler import Scheduler
@@ -41,7 +42,6 @@ from reconciler.web.metrics.sdk import SdkMetrics
 from reconciler.web.routes import create_web
 from reconciler.web.server import serving
 
-MODE = "run"
 #: Seconds that a pass has to write what it has decided; then it is ended where it is.
 DRAIN_TIMEOUT = 6.0
 #: Seconds for everything between the request to stop and the end of the process.
@@ -100,7 +100,7 @@ async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, An
         web = create_web(health)
         await stack.enter_async_context(serving(web, settings.http_host, settings.http_port))
         app = await _opened(stack, settings, temporal, runtime, health)
-        await Loop(app, schedule, PassMetrics(registry, MODE, app.clock.now), sdk, health).run()
+        await Loop(app, schedule, PassMetrics(registry, Mode.RUN, app.clock.now), sdk, health).run()
 
 
 async def _opened(
@@ -158,7 +158,7 @@ class Loop:
         """Run until cancelled."""
         with contextlib.suppress(Unusable):  # the first pass finds out
             await self._app.clock.read()  # cron times go by it
-        self._scheduler.add(MODE, self._tick, self._wait)
+        self._scheduler.add(Mode.RUN, self._tick, self._wait)
         self._scheduler.add("sdk", self._drain_sdk, lambda _: SDK_METRICS_EVERY)
         self._scheduler.start()
         log.info(
@@ -182,7 +182,7 @@ class Loop:
 
     def _pass_at_once(self) -> None:
         self._due_by = self._from_now(timedelta())
-        self._scheduler.at_once(MODE)
+        self._scheduler.at_once(Mode.RUN)
 
     def _wait(self, since: timedelta | None) -> timedelta:
         """Until the next pass. Cron times are the database's, by which readiness is judged too."""
@@ -219,7 +219,7 @@ class Loop:
         next_due = steady() + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
             report = await self._app.run_pass(
-                MODE, dry_run=False, observers=[self._observing], remap=True
+                Mode.RUN, dry_run=False, observers=[self._observing], remap=True
             )
         except Exception:
             log.exception("a pass failed by a bug, please report it")

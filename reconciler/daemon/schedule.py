@@ -11,6 +11,7 @@ from typing import TypeAlias
 from cronsim import CronSim, CronSimError
 
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.text import duration
 
 #: Seconds before the first new try, and at most before any; each is varied by half.
 FIRST_RETRY, LAST_RETRY = 5.0, 60.0
@@ -31,7 +32,7 @@ class Every:
     interval: timedelta
 
     def __str__(self) -> str:
-        return f"every {self.interval.total_seconds():g} s"
+        return f"every {duration(self.interval)}"
 
     def due_after(self, start: datetime, count: int) -> datetime:
         """The time of the `count`-th pass that is due after `start`."""

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +21,7 @@ from temporalio.worker import Worker
 from reconciler.app.wiring import migrate, open_app
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen, shown
+from reconciler.core.model import Mode
 from reconciler.core.report import PassOutcome
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.demo.workflows import (
@@ -37,21 +37,6 @@ from reconciler.settings.model import Settings
 
 #: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
 PATIENCE = timedelta(minutes=2)
-
-
-class DemoSettings(Settings):
-    """Settings that nothing around the demo can change."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the demo itself says."""
-        return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +72,7 @@ async def run_demo(*, keep: bool) -> int:
     with postgres_server() as url:
         async with temporal_server() as environment:
             client = environment.client
-            settings = DemoSettings(database_url=SecretStr(url))
+            settings = Settings(database_url=SecretStr(url))
             await migrate(settings)
             async with _worker(client), _engine(url) as engine:
                 return await _tell(console, settings, client, engine, keep=keep)
@@ -113,7 +98,7 @@ async def _tell(
         "namespace": client.namespace,
     }
     async with open_app(settings, writing=True, temporal=temporal) as app:
-        report = await app.run_pass("once", dry_run=False)
+        report = await app.run_pass(Mode.ONCE, dry_run=False)
     print_report(report, console)
     console.print("\nThe table after it, with Temporal's close times and failures:\n")
     await _print_rows(console, engine, with_story=False)

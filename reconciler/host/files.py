@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from reconciler.core.errors import ConfigurationError
+
 #: Bytes of a file that is read as a whole.
 MAX_BYTES = 1024 * 1024
 
@@ -53,6 +55,22 @@ def read_file(path: str | Path) -> bytes:
         raise UnfitFile(errno.EAGAIN, "has no content to read yet")
     _check_size(len(content), MAX_BYTES)
     return content
+
+
+def read_secret(setting: str, path: str | Path) -> str:
+    """The secret in a file, without the newline at its end.
+
+    Raises `ConfigurationError`, which names the setting and the path and nothing of the content.
+    """
+    try:
+        text = read_file(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{setting}: {path} is not UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: cannot read {path}: {error.strerror}") from None
+    if not text.strip():
+        raise ConfigurationError(f"{setting}: {path} is empty")
+    return text.rstrip("\r\n")
 
 
 def check_file(path: str | Path, limit: int | None = None) -> None:

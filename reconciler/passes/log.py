@@ -10,6 +10,7 @@ import structlog
 from reconciler.core.model import Finish, Leave, LeaveReason, RunRow
 from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
+from reconciler.core.text import iso
 from reconciler.host.causes import Causes, in_words
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class PassLog:
             "old": was,
             "new": outcome.status,
             "why": outcome.error_message or outcome.temporal_status,
-            "closed": outcome.completed_at and outcome.completed_at.isoformat(),
+            "closed": iso(outcome.completed_at),
             "pass_id": report.pass_id,
         }
         if cause := written.refused.get(outcome.row.id):

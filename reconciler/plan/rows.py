@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from types import NoneType
 from typing import Any, assert_never
 from uuid import UUID
@@ -19,6 +18,7 @@ from reconciler.core.model import (
     RunRow,
     Verdict,
 )
+from reconciler.core.text import iso
 from reconciler.plan.format import Json, take, time
 
 #: Characters of texts that nobody limits and that are not written: they are there to be read.
@@ -60,7 +60,7 @@ def _row_to_json(row: RunRow) -> dict[str, Any]:
         "id": str(row.id) if isinstance(row.id, UUID) else row.id,
         "workflow_id": row.workflow_id,
         "run_id": row.run_id,
-        "created_at": _iso(row.created_at),
+        "created_at": iso(row.created_at),
         # Where rows are of several: what is written compares it.
         **({} if row.namespace is None else {"namespace": row.namespace}),
     }
@@ -69,7 +69,7 @@ def _row_to_json(row: RunRow) -> dict[str, Any]:
 def _old_to_json(old: OldValues) -> Json:
     return {
         "status": _shown(old.status),
-        "completed_at": _iso(old.completed_at),
+        "completed_at": iso(old.completed_at),
         "error_message": _shown(old.error_message),
     }
 
@@ -77,7 +77,7 @@ def _old_to_json(old: OldValues) -> Json:
 def _new_to_json(outcome: Outcome) -> Json:
     return {
         "status": outcome.status,
-        "completed_at": _iso(outcome.completed_at),
+        "completed_at": iso(outcome.completed_at),
         "error_message": outcome.error_message,
     }
 
@@ -86,7 +86,7 @@ def _evidence_to_json(outcome: Outcome) -> Json:
     return {
         "temporal_status": outcome.temporal_status,
         "final_run_id": outcome.final_run_id,
-        "close_time": _iso(outcome.completed_at),
+        "close_time": iso(outcome.completed_at),
         "workflow_type": outcome.workflow_type,
     }
 
@@ -127,10 +127,6 @@ def _outcome(row: RunRow, line: Json) -> Outcome:
 def _reason(line: Json) -> LeaveReason | None:
     reason = take(line, "reason", str, NoneType)
     return None if reason is None else LeaveReason(reason)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def _shown(text: str | None) -> str | None:

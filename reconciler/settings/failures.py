@@ -1,4 +1,4 @@
-"""What becomes of the texts of failures: how they are decoded, and what is cut out of them."""
+"""The settings about failure messages: how they are decoded, and what is redacted."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode
 
 from reconciler.core.redaction import SECONDS, Redaction
 from reconciler.settings.types import MAX_PORT, Duration
 
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e\t]*)")
-#: Headers that are ours to set.
+#: Headers that the client sets.
 _OWN_HEADERS = {
     "host", "content-type", "content-length", "transfer-encoding", "connection", "x-namespace",
 }  # fmt: skip
 
 
 def parse_expressions(value: object) -> object:
-    """A list of regular expressions: from a JSON array of strings, or one expression as it is."""
+    """A tuple of regular expressions, from a JSON array of strings or from one expression."""
     if isinstance(value, str):
         value = _from_json(value)
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -46,7 +45,7 @@ def parse_expressions(value: object) -> object:
         try:
             matches_nothing = regex.compile(expression).search("", timeout=SECONDS)
         except (regex.error, RecursionError, OverflowError, TimeoutError) as error:
-            raise ValueError(f"{expression!r} is no regular expression: {error}") from None
+            raise ValueError(f"{expression!r} is not a regular expression: {error}") from None
         if matches_nothing:
             raise ValueError(f"{expression!r} matches the empty string, so it would match anything")
     return tuple(value)
@@ -55,8 +54,8 @@ def parse_expressions(value: object) -> object:
 def _from_json(text: str) -> list[str]:
     if not (text.startswith("[") and text.endswith("]")):
         return [text]
-    # It could be one expression, a set of characters; or a list with a slip in it, which as a set
-    # would cut nothing that it should.
+    # It could be one expression, a set of characters. Or it is a list with a typo in it, which as a
+    # set of characters would redact the wrong text.
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
@@ -76,7 +75,7 @@ def check_import(value: str) -> str:
 
 
 def check_endpoint(value: str) -> str:
-    """A URL below which a codec server answers. Its errors never repeat it: it may hold secrets."""
+    """The base URL of a codec server. Errors never repeat it: it may hold secrets."""
     try:
         parts = urlsplit(value.replace("{namespace}", "x"))
         port = parts.port or 0
@@ -92,7 +91,7 @@ def check_endpoint(value: str) -> str:
 
 
 def check_headers(value: SecretStr) -> SecretStr:
-    """Lines as HTTP has them, `Authorization: Bearer …`. Errors never repeat a value."""
+    """Header lines, such as `Authorization: Bearer …`. Errors never repeat a value."""
     for number, line in enumerate(_lines(value), start=1):
         match = _HEADER.fullmatch(line)
         if match is None:
@@ -103,7 +102,7 @@ def check_headers(value: SecretStr) -> SecretStr:
 
 
 def check_timeout(value: timedelta) -> timedelta:
-    """Long enough for an answer, and short enough not to hold a pass up."""
+    """Long enough for an answer, and short enough not to delay a pass."""
     if not timedelta(milliseconds=100) <= value <= timedelta(seconds=60):
         raise ValueError("must be at least 0.1s and at most 60s")
     return value
@@ -114,22 +113,27 @@ def _lines(headers: SecretStr) -> list[str]:
 
 
 class FailureSettings(BaseModel):
-    """The same for a pass and for the main path, so that both write the same text."""
+    """Used by passes and by the main path, so that both write the same text."""
 
     data_converter: Annotated[str, AfterValidator(check_import)] | None = Field(
-        None, description="decodes encoded failures: module:attribute, a Temporal DataConverter"
+        None,
+        description="Decodes encoded failures: your Temporal DataConverter, as module:attribute.",
     )
     codec_endpoint: Annotated[str, AfterValidator(check_endpoint)] | None = Field(
-        None, description="decodes them instead: the URL of a codec server, without /decode"
+        None,
+        description="Decodes encoded failures instead: the URL of a codec server, without /decode. "
+        "{namespace} in it stands for the namespace.",
     )
     codec_headers: Annotated[SecretStr, AfterValidator(check_headers)] | None = Field(
-        None, description="what the codec server wants to see: Name: value, one a line"
+        None, description="Headers for the codec server, as Name: value, one on each line."
     )
     codec_timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
-        timedelta(seconds=5), description="for decoding one failure, 0.1s to 60s"
+        timedelta(seconds=5), description="How long decoding one failure may take, 0.1s to 60s."
     )
-    redact: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_expressions)] = Field(
-        (), description="regular expressions; what matches is cut out of failures"
+    redact: Annotated[tuple[str, ...], BeforeValidator(parse_expressions)] = Field(
+        (),
+        description="A regular expression, or a JSON array of them. What matches is replaced by "
+        "[redacted] before a failure is stored, logged or shown.",
     )
 
     @field_validator("codec_endpoint")
@@ -148,7 +152,7 @@ class FailureSettings(BaseModel):
 
     @property
     def decodes(self) -> bool:
-        """Whether rows are to say in clear what failures encode."""
+        """Whether failures are decoded before they are written."""
         return self.data_converter is not None or self.codec_endpoint is not None
 
     def decoder(self) -> tuple[str | None, str | None, Sequence[tuple[str, str]]]:
@@ -158,5 +162,5 @@ class FailureSettings(BaseModel):
         return self.data_converter, self.codec_endpoint, headers
 
     def redaction(self) -> Redaction:
-        """What is cut out of failures."""
+        """What is redacted in failures."""
         return Redaction(tuple(map(regex.compile, self.redact)))

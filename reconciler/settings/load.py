@@ -1,35 +1,42 @@
-"""Reading the settings of this process: environment, `.env`, `reconciler.toml`.
+"""Reading the settings of this process.
 
-Refuses what is wrong in one line that names the setting, and refuses names that do not exist: a
-typo must not be a silent default.
+Rejects what is wrong in one line that names the setting as the operator wrote it, and rejects
+names that do not exist: a typo must not become a silent default.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
-import os
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic_settings import SettingsError
+from pydantic import ValidationError
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.settings.model import Settings
-from reconciler.settings.secret_files import SUFFIX, SecretFromFile, secrets, setting_name
-from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml
-from reconciler.settings.table import PREFIX, TableSettings
+from reconciler.settings.model import FieldPath, Settings, environment_name, fields, toml_key
+from reconciler.settings.sources import (
+    CONFIG,
+    ENVIRONMENT,
+    PREFIX,
+    Given,
+    read_dotenv,
+    read_environment,
+    read_settings,
+)
+from reconciler.settings.table import TableSettings
+from reconciler.settings.types import is_secret
 
+_URL, _URL_FILE = ("database_url",), ("database_url_file",)
 _TESTS = f"{PREFIX}TEST_"
 # What Kubernetes puts into every container of a namespace with a Service called reconciler, or
 # reconciler-something: RECONCILER_SERVICE_HOST, RECONCILER_PORT=tcp://…, RECONCILER_PORT_8080_TCP…
 _SERVICE_LINK = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_(HOST=|PORT(_\w+)?=)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?=|=\w+://)).*"
 )
-
-
 # What pydantic says in words about types and items.
 _REASONS = {
     "float_parsing": "must be a number",
@@ -39,51 +46,48 @@ _REASONS = {
 }
 
 _log = logging.getLogger("reconciler.worker")
-#: What has been logged by this process.
+#: What this process has logged.
 _logged: set[str] = set()
 
 _S = TypeVar("_S", bound=TableSettings)
 
 
+class _Unknown(NamedTuple):
+    complaint: str
+    is_typo: bool
+
+
 def load_settings(kind: type[_S], **overrides: Any) -> _S:
     """The settings of this process, or some of them.
 
-    `overrides` are what options of the command line say instead. Raises `ConfigurationError`: one
-    line, no secrets.
+    `overrides` are options of the command line that replace settings. Raises
+    `ConfigurationError`: one line, no secrets.
     """
-    return _loaded(kind, [complaint for complaint, _ in _unknown_names()], overrides)
+    found, unknown = _match(read_settings())
+    if unknown:
+        raise ConfigurationError("; ".join(each.complaint for each in unknown))
+    return _build(kind, found, overrides)
 
 
 def load_guest_settings(kind: type[_S]) -> _S:
     """The settings of a process that is not ours, such as a worker of the application.
 
-    There, names with our prefix may be other people's: those that resemble none of ours are
-    logged, once, and left alone. What looks like a typo is refused here too.
+    There, names with our prefix may belong to other programs: names unlike our own are logged
+    once and ignored. What looks like a typo is rejected here too.
     """
-    unknown = list(_unknown_names())
-    for complaint in sorted({complaint for complaint, is_typo in unknown if not is_typo} - _logged):
+    found, unknown = _match(read_settings())
+    for complaint in sorted({each.complaint for each in unknown if not each.is_typo} - _logged):
         _logged.add(complaint)
         _log.warning("%s, so it is ignored", complaint)
-    return _loaded(kind, [complaint for complaint, is_typo in unknown if is_typo], {})
-
-
-def _loaded(kind: type[_S], unknown: Collection[str], overrides: Mapping[str, Any]) -> _S:
-    try:
-        if unknown:
-            raise ConfigurationError("; ".join(unknown))
-        return kind(**overrides)
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaints(kind, error, overrides))) from None
-    except SettingsError as error:  # a group, such as RECONCILER_COLUMNS, set as a whole
-        group = re.search(r'field "(\w+)"', str(error))
-        name = environment_name((group[1],)) if group else f"{PREFIX}*"
-        raise ConfigurationError(f"{name}: set its parts, as {name}__<NAME>=…") from None
+    if typos := [each.complaint for each in unknown if each.is_typo]:
+        raise ConfigurationError("; ".join(typos))
+    return _build(kind, found, {})
 
 
 def temporal_environment() -> Mapping[str, str]:
-    """The variables Temporal's own configuration is read from: environment first, then .env.
+    """The variables for Temporal's own configuration: environment first, then .env.
 
-    Only its own: Temporal's code takes nothing but text, which other variables need not be.
+    Only TEMPORAL_*: Temporal's code accepts nothing but text, which other variables need not be.
     """
     return {
         name: value
@@ -92,67 +96,127 @@ def temporal_environment() -> Mapping[str, str]:
     }
 
 
-def environment_name(path: tuple[str, ...]) -> str:
-    """The variable that sets this field, e.g. ("columns", "run_id")."""
-    if path[0].lower().removesuffix(SUFFIX.lower()) == "database_url":
-        return path[0].upper()
-    return PREFIX + "__".join(path).upper()
+@cache
+def _variables() -> Mapping[str, FieldPath]:
+    return {environment_name(path): path for path, _ in fields(Settings)}
 
 
-def _unknown_names() -> Iterator[tuple[str, bool]]:
-    """One complaint per setting that does not exist, and whether it looks like a typo of one."""
-    known = set(_known_names())
-    given = dict.fromkeys(os.environ, "environment")
-    given |= dict.fromkeys(read_dotenv(), DOTENV)
-    given |= {environment_name(path): TOML for path in toml_paths()}
-    for name, source in given.items():
-        # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
-        upper = name.upper()
-        if not upper.startswith(PREFIX) or upper.startswith(_TESTS):
-            continue
-        if name in os.environ and _SERVICE_LINK.fullmatch(f"{upper}={os.environ[name]}"):
-            continue
-        if upper not in known:
-            near = difflib.get_close_matches(upper, known, n=1, cutoff=0.85)
-            hint = f", did you mean {near[0]}?" if near else ""
-            yield f"{name} ({source}): there is no such setting{hint}", bool(near)
+@cache
+def _keys() -> Mapping[str, FieldPath]:
+    return {toml_key(path): path for path, _ in fields(Settings)}
 
 
-def _known_names() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
-        nested = field.annotation
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            yield from (environment_name((name, inner)) for inner in nested.model_fields)
-        yield environment_name((name,))
-    yield from (setting_name(Settings, name) + SUFFIX for name in secrets(Settings))
+def _match(settings: Iterable[Given]) -> tuple[dict[FieldPath, Given], list[_Unknown]]:
+    """Where each field was found, and what belongs to no field."""
+    found: dict[FieldPath, Given] = {}
+    unknown = []
+    for each in settings:
+        # The names of variables are case-insensitive.
+        path = _keys().get(each.name) if each.is_key else _variables().get(each.name.upper())
+        if path is not None:
+            found.setdefault(path, each)
+        elif each.is_key or _is_ours(each):
+            unknown.append(_complain(each))
+    return found, unknown
 
 
-def toml_paths() -> Iterator[tuple[str, ...]]:
-    """The settings that are in `reconciler.toml`. Raises `ConfigurationError` if it is no TOML."""
-    for key, value in read_toml().items():
-        if isinstance(value, dict):
-            yield from ((key, inner) for inner in value)
-        else:
-            yield (key,)
+def _is_ours(given: Given) -> bool:
+    name = given.name.upper()
+    if not name.startswith(PREFIX) or name.startswith(_TESTS):  # those are our tests'
+        return False
+    if given.place == ENVIRONMENT:
+        return name != CONFIG and not _SERVICE_LINK.fullmatch(f"{name}={given.value}")
+    return True
+
+
+def _complain(given: Given) -> _Unknown:
+    name = given.name.upper()
+    if given.is_key and name not in _variables():
+        name = PREFIX + name.removeprefix(PREFIX).replace(".", "__")
+    if inner := next((known for known in _variables() if known.startswith(f"{name}__")), None):
+        example = toml_key(_variables()[inner]) if given.is_key else inner
+        return _Unknown(f"{given}: set its parts, such as {example}", is_typo=True)
+    near = difflib.get_close_matches(name, _variables(), n=1, cutoff=0.85)
+    hint = ""
+    if near:
+        meant = toml_key(_variables()[near[0]]) if given.is_key else near[0]
+        hint = f", did you mean {meant}?"
+    if given.is_key:
+        return _Unknown(f"{given.place}: unknown key {given.name}{hint}", bool(near))
+    return _Unknown(f"{given.name} ({given.place}): there is no such setting{hint}", bool(near))
+
+
+def _build(kind: type[_S], found: dict[FieldPath, Given], overrides: Mapping[str, Any]) -> _S:
+    if _URL[0] in kind.model_fields and _URL_FILE in found:
+        found[_URL] = _url_in_file(found)
+    values: dict[str, Any] = {}
+    for path, given in found.items():
+        if path[0] in kind.model_fields:
+            section = values.setdefault(path[0], {}) if path[1:] else values
+            section[path[-1]] = given.read()
+    try:
+        settings = kind(**{**values, **overrides})
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_complaints(kind, error, found, overrides))) from None
+    settings.set_places({path: given.place for path, given in found.items()})
+    return settings
+
+
+def _url_in_file(found: Mapping[FieldPath, Given]) -> Given:
+    file = found[_URL_FILE]
+    if url := found.get(_URL):
+        raise ConfigurationError(
+            f"{url.name} ({url.place}) and {file.name} ({file.place}) exclude each other: "
+            "remove one of them"
+        )
+    if not file.value:
+        raise ConfigurationError(f"{file} is empty: it must be the path of a file")
+    return Given(file.name, file.place, Path(str(file.value)))
 
 
 def _complaints(
-    kind: type[TableSettings], error: ValidationError, overrides: Collection[str]
+    kind: type[TableSettings],
+    error: ValidationError,
+    found: Mapping[FieldPath, Given],
+    overrides: Collection[str],
 ) -> Iterator[str]:
-    # An endpoint may have a password in it, if it has no business there.
-    secret = {setting_name(kind, name) for name in (*secrets(kind), "codec_endpoint")}
+    # An endpoint may have a password in it, although it must not.
+    secret = {path for path, field in fields(kind) if is_secret(field.annotation)}
+    secret.add(("codec_endpoint",))
     for problem in error.errors(include_url=False):
         # Without the place in a list, which has no name.
         path = tuple(str(part) for part in problem["loc"] if not isinstance(part, int))
-        option = "--" + path[0].replace("_", "-")
-        name = option if path[0] in overrides else environment_name(path)
+        # A section whose parts contradict each other says which.
+        parts = problem.get("ctx", {}).get("parts", ())
+        name = _written([(*path, part) for part in parts] or [path], found)
+        if path[0] in overrides:
+            name = "--" + path[0].replace("_", "-")
         if problem["type"] == "missing":
             yield f"{name} is not set"
+            yield from _what_temporal_lacks(kind)
             continue
         reason = _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         reason = reason[:1].lower() + reason[1:]
         given = problem["input"]
-        if isinstance(given, SecretFromFile):
-            name = given.file.name
-        hidden = name in secret or isinstance(given, SecretStr | dict)
+        hidden = path in secret or isinstance(given, dict)
         yield f"{name}: {reason}" + ("" if hidden else f" (it is {given!r})")
+
+
+def _written(paths: Sequence[FieldPath], found: Mapping[FieldPath, Given]) -> str:
+    """These settings as the operator wrote them; those that are not set by their variable."""
+    given = [found[path] for path in paths if path in found]
+    if given and all(each.is_key for each in given):
+        return f"{given[0].place}: " + " and ".join(map(toml_key, paths))
+    return " and ".join(str(found.get(path, environment_name(path))) for path in paths)
+
+
+def _what_temporal_lacks(kind: type[TableSettings]) -> Iterator[str]:
+    """What else a newcomer has to set: both sides are named in one line."""
+    # It imports Temporal's SDK, which takes a while.
+    from reconciler.temporal.config.load import load_config  # noqa: PLC0415
+
+    if kind is Settings:
+        try:
+            load_config(temporal_environment())
+        except ConfigurationError as error:
+            yield str(error)

@@ -6,16 +6,18 @@ Settings stop here and in `app`: everything below gets plain values. Temporal's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from reconciler.core.request import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy
-from reconciler.settings.secret_files import SecretFromFile
+from reconciler.host.files import read_secret
+from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
 from reconciler.settings.types import (
     DatabaseUrl,
@@ -28,6 +30,9 @@ from reconciler.settings.types import (
     Switch,
     normal_database_url,
 )
+
+#: Where a setting is among the fields of the models, such as ("columns", "run_id").
+FieldPath = tuple[str, ...]
 
 
 class LogFormat(StrEnum):
@@ -50,61 +55,92 @@ class DatabaseSettings(TableSettings):
     """The table, and the database it is in."""
 
     database_url: DatabaseUrl = Field(
-        validation_alias="DATABASE_URL", description="the application's database"
+        description="The application's database: postgresql://user:password@host:5432/database. "
+        "The schemes postgres and postgresql+asyncpg work too. Special characters in user and "
+        "password are percent-encoded."
+    )
+    database_url_file: str | None = Field(
+        None,
+        description="A file that holds DATABASE_URL, in place of it. It is read again for each new "
+        "connection, so a rotated password needs no restart.",
     )
 
     def dsn(self) -> Callable[[], str]:
-        """What tells the URL: as it is by now, where it is in a file that may be rotated."""
-        url = self.database_url
-        if isinstance(url, SecretFromFile):
-            return lambda: normal_database_url(url.file.read())
-        return url.get_secret_value
+        """Returns the current URL: one in a file is read again, since it may be rotated."""
+        if (file := self.database_url_file) is not None:
+            return lambda: normal_database_url(read_secret("DATABASE_URL_FILE", file))
+        return self.database_url.get_secret_value
 
 
 class Settings(DatabaseSettings):
     """Everything an operator can set, apart from Temporal's own variables."""
 
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        500, description="rows per page read and per statement written"
+        500, description="Rows per page that is read and per statement that is written, 1 to 10000."
     )
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
-        16, description="rows asked about at the same time"
+        16, description="Rows that Temporal is asked about at the same time, 1 to 1000."
     )
-    max_rps: Rate = Field(100, description="calls to Temporal per second, 1 or more; 0 = no limit")
+    max_rps: Rate = Field(
+        100,
+        description="Calls to Temporal per second, at least 1; 0 for no limit. The default is 4 % "
+        "of the quota of one Temporal frontend, the rest is for your workers.",
+    )
     visibility_rps: Rate = Field(
-        5, description="of these, list calls per second, 1 or more; 0 = no limit of their own"
+        5,
+        description="List calls to Temporal per second, at least 1, which count in MAX_RPS too; 0 "
+        "for no limit of their own. The default is half of Temporal's own quota for them.",
     )
     full_sweep_interval: Duration = Field(
         timedelta(minutes=10),
-        description="each row is described so often whatever visibility says; 0 = in each pass",
+        description="Each row is described at least once in this time, whatever visibility "
+        "reports, because visibility may lag. 0 describes each row in each pass.",
     )
     grace: Duration = Field(
-        timedelta(seconds=60), description="rows younger than this may still be about to start"
+        timedelta(seconds=60),
+        description="Rows younger than this are left alone while Temporal does not know their "
+        "workflow, or while they have no run id: both may be on their way.",
     )
     missing: MissingPolicy = Field(
-        MissingPolicy.LEAVE, description="rows whose workflow Temporal does not know: leave, fail"
+        MissingPolicy.LEAVE,
+        description="What to do with rows whose workflow Temporal does not know: leave or fail.",
     )
     max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="share of missing rows above which none of them is finished"
+        0.5,
+        description="With MISSING=fail, the share of missing rows above which none of them is "
+        "failed: a wrong namespace looks like that. Applies from 20 rows per pass.",
     )
     interval: Interval = Field(
-        timedelta(seconds=30), description="from the start of one pass of the loop to the next"
+        timedelta(seconds=30),
+        description="For run: from the start of one pass to the start of the next, at least 1s.",
     )
     journal: Switch = Field(
-        default=True, description="on, off: whether anything of ours is kept in the database"
+        default=True,
+        description="on or off. off keeps no schema reconciler in the database, and so no undo, no "
+        "history and no lease: each replica of run passes.",
     )
     journal_retention: JournalRetention = Field(
-        timedelta(days=90), description="how long changes are kept, for explaining and undoing"
+        timedelta(days=90),
+        description="How long changes are kept for changes and undo, at least 1h.",
     )
     http_host: Annotated[str, Field(min_length=1)] = Field(
-        "127.0.0.1", description="where the loop serves health and metrics; 0.0.0.0 for everybody"
+        "127.0.0.1",
+        description="For run: the address that serves health and metrics; 0.0.0.0 for all.",
     )
-    http_port: Port = Field(8080, description="its port; 0 = any free one, see the log")
+    http_port: Port = Field(
+        8080, description="For run: the port of it; 0 for any free one, which is logged."
+    )
     temporal_proxy: ProxyUrl | None = Field(
-        None, description="the HTTP proxy to Temporal, http://[user:password@]host:port"
+        None, description="The HTTP proxy to Temporal: http://[user:password@]host:port."
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
-    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console, json")
+    log_level: LogLevel = Field(
+        LogLevel.INFO,
+        description="The least severe log lines that are shown: debug, info, warning or error.",
+    )
+    log_format: LogFormat = Field(
+        LogFormat.CONSOLE,
+        description="How log lines look: console or json. The container image sets json.",
+    )
 
     @property
     def proxy_url(self) -> str | None:
@@ -129,3 +165,24 @@ class Settings(DatabaseSettings):
             concurrency=self.concurrency,
             full_sweep_interval=self.full_sweep_interval,
         )
+
+
+def fields(kind: type[BaseModel], path: FieldPath = ()) -> Iterator[tuple[FieldPath, FieldInfo]]:
+    """Each setting, those in sections included."""
+    for name, field in kind.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from fields(section, (*path, name))
+        else:
+            yield (*path, name), field
+
+
+def environment_name(path: FieldPath) -> str:
+    """The variable that sets this field: RECONCILER_COLUMNS__RUN_ID for ("columns", "run_id")."""
+    name = "__".join(path).upper()
+    return name if name.startswith("DATABASE_URL") else PREFIX + name
+
+
+def toml_key(path: FieldPath) -> str:
+    """The key that sets this field in `reconciler.toml`: columns.run_id."""
+    return ".".join(path)

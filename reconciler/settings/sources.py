@@ -1,6 +1,9 @@
-"""Where settings come from: the environment, and `.env` and `reconciler.toml` in this folder.
+"""Where settings are read from: the environment, `.env`, `reconciler.toml`, mounted secrets.
 
-Both files may be missing. Whatever else is wrong with one is a `ConfigurationError` of one line.
+RECONCILER_CONFIG names another file in place of `reconciler.toml`; that one must exist. Each of the
+others may be missing. Anything else that is wrong with one is a `ConfigurationError` of one line.
+Each is read once per load. pydantic-settings does less here: it blocks on a pipe, skips a
+secret that is not a regular file, and does not say where a value comes from.
 """
 
 from __future__ import annotations
@@ -8,27 +11,72 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
-from pydantic_settings.sources.utils import parse_env_vars
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.host.files import read_file
+from reconciler.host.files import read_file, read_secret
 from reconciler.host.streams import decoded, is_text
 
-DOTENV = ".env"
-TOML = "reconciler.toml"
-_OURS = ("RECONCILER_", "DATABASE_URL", "TEMPORAL_")
+PREFIX = "RECONCILER_"
+CONFIG = f"{PREFIX}CONFIG"
+ENVIRONMENT, DOTENV, TOML = "environment", ".env", "reconciler.toml"
+#: Where Docker and Kubernetes mount secrets, each in a file that has the name of its setting.
+SECRETS = ("/run/secrets", "/run/secrets/reconciler")
+_OURS = (PREFIX, "DATABASE_URL", "TEMPORAL_")
 _OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A setting as the operator wrote it."""
+
+    #: A variable, or a key of TOML such as `columns.id`.
+    name: str
+    #: "environment", ".env", "reconciler.toml", or the folder of a mounted secret.
+    place: str
+    #: A `Path` stands for a file that holds the value.
+    value: Any = field(repr=False)
+    #: Whether the name is a key of TOML.
+    is_key: bool = False
+
+    def __str__(self) -> str:
+        if self.is_key:
+            return f"{self.place}: {self.name}"
+        return self.name if self.place in (ENVIRONMENT, DOTENV) else f"{self.name} ({self.place})"
+
+    def read(self) -> Any:
+        """The value. Raises `ConfigurationError` if it is in a file that cannot be read."""
+        if isinstance(self.value, Path):
+            return read_secret(str(self), self.value)
+        return self.value
+
+
+def read_settings() -> Iterator[Given]:
+    """All that is set, in order of precedence: of two with the same name, the first counts."""
+    for name, value in read_environment().items():
+        yield Given(name, ENVIRONMENT, value)
+    for name, text in read_dotenv().items():
+        yield Given(name, DOTENV, text)
+    file = os.environ.get(CONFIG) or TOML
+    for key, value in _read_toml(file).items():
+        if isinstance(value, dict):
+            for inner in value:
+                yield Given(f"{key}.{inner}", file, value[inner], is_key=True)
+        else:
+            yield Given(key, file, value, is_key=True)
+    for folder in SECRETS:
+        yield from (Given(name, folder, Path(folder, name)) for name in _list_secrets(folder))
+
+
 def read_environment() -> Mapping[str, str]:
-    """The environment of this process, whatever its locale; ours has to be text."""
+    """The environment of this process in any locale. Our own variables have to be UTF-8."""
     environment = {name: decoded(value) for name, value in os.environ.items()}
     for name, value in environment.items():
         if name.upper().startswith(_OURS) and not is_text(value):
@@ -39,8 +87,8 @@ def read_environment() -> Mapping[str, str]:
 def read_dotenv() -> Mapping[str, str | None]:
     """The variables in `.env`.
 
-    A line that cannot be read would leave a setting at its default, so it is refused if it begins
-    with a name that is ours. Those of other programs are left out.
+    A line that cannot be read would leave a setting at its default. It is rejected if it begins
+    with one of our names; lines of other programs are ignored.
     """
     readable: list[str] = []
     for each in parse_stream(StringIO(_text(DOTENV))):
@@ -53,36 +101,30 @@ def read_dotenv() -> Mapping[str, str | None]:
     return dotenv_values(stream=StringIO("".join(readable)))
 
 
-def read_toml() -> dict[str, Any]:
-    """What `reconciler.toml` holds."""
-    text = _text(TOML)
+def _read_toml(file: str) -> Mapping[str, Any]:
+    text = _text(file)
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigurationError(f"{TOML}: is nested too deeply") from None
+        raise ConfigurationError(f"{file}: is nested too deeply") from None
     except ValueError as error:
-        raise ConfigurationError(f"{TOML}: {error}") from None
+        raise ConfigurationError(f"{file}: {error}") from None
 
 
-class EnvironmentSource(EnvSettingsSource):
-    """The environment for pydantic-settings."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(read_environment(), self.case_sensitive, self.env_ignore_empty)
-
-
-class DotenvSource(DotEnvSettingsSource):
-    """`.env` for pydantic-settings, which by itself would wait for a pipe."""
-
-    def _read_env_files(self) -> Mapping[str, str | None]:
-        return parse_env_vars(read_dotenv(), self.case_sensitive, self.env_ignore_empty)
+def _list_secrets(folder: str) -> list[str]:
+    try:
+        names = [path.name for path in Path(folder).iterdir()]
+    except OSError:  # there is none, or it is another program's
+        return []
+    return sorted(name for name in names if name.upper().startswith(PREFIX))
 
 
 def _text(name: str) -> str:
     try:
         return read_file(name).decode("utf-8-sig")
     except FileNotFoundError as error:
-        if os.path.islink(name):  # noqa: PTH114 - a mount that failed is no missing file
+        # A file that was asked for must exist, and a mount that failed is not a missing file.
+        if name == os.environ.get(CONFIG) or os.path.islink(name):  # noqa: PTH114
             raise _unreadable(name, error.strerror) from None
         return ""
     except UnicodeDecodeError:

@@ -7,47 +7,46 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from reconciler.settings.failures import FailureSettings
-from reconciler.settings.secret_files import SecretFilesSource
-from reconciler.settings.sources import DOTENV, DotenvSource, EnvironmentSource, read_toml
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
 _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
-PREFIX = "RECONCILER_"
 
 
 def split_name(text: str) -> list[str]:
-    """The parts of a table's name; one with a dot or a blank in it is in double quotes."""
+    """The parts of a table's name; a part with a dot or a space in it is in double quotes."""
     return [plain or quoted.replace('""', '"') for quoted, plain in _PART.findall(text)]
 
 
 def check_table(text: str) -> str:
-    """A table's name, with that of its schema or without."""
+    """A table's name, with or without its schema."""
     if not _TABLE.fullmatch(text):
         raise ValueError(
-            'must be table or schema.table; a name with a dot or a blank is quoted, "My App".jobs'
+            'must be table or schema.table; a name with a dot or a space is quoted, "My App".jobs'
         )
     return text
 
 
 def none_if_empty(value: object) -> object:
-    """An empty name says that there is none."""
+    """An empty name means that there is no such column."""
     return None if value == "" else value
 
 
 def parse_values(value: object) -> object:
-    """`pending,running` as a tuple; a value with a comma in it is put in double quotes."""
+    """`pending,running` as a tuple; a value with a comma in it is written in double quotes."""
     if not isinstance(value, str):
         return value
     try:
@@ -73,6 +72,11 @@ def parse_where(value: object) -> object:
     return RowFilter(column.strip(), parsed)
 
 
+def contradiction(reason: str, *parts: str) -> PydanticCustomError:
+    """An error about these parts of a section, which contradict each other."""
+    return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
+
+
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
 Values = Annotated[tuple[Name, ...], BeforeValidator(parse_values), Field(min_length=1)]
@@ -80,36 +84,55 @@ Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 
 
 class Columns(BaseModel):
-    """The names of the columns that are read or written; no other column is touched.
-
-    Empty where the table has none. The descriptions say what is lost then.
-    """
+    """The names of the columns that are read or written; no other column is touched."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Name = Field("id", description="primary key, of any orderable type")
-    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id")
-    run_id: OptionalName = Field("run_id", description="first run of the chain, may be null")
-    workflow_type: Name = Field(
-        "workflow_type", description="read by backfill --workflow-type alone, may not exist"
+    id: Name = Field(
+        "id",
+        description="The key: bigint, integer, uuid, text or another type that can be ordered. It "
+        "is the whole primary key, or NOT NULL and UNIQUE.",
     )
-    status: Name = Field("status", description="text, varchar or an enum")
-    created_at: OptionalName = Field("created_at", description="when the row was inserted")
-    completed_at: OptionalName = Field("completed_at", description="gets Temporal's close time")
-    error_message: OptionalName = Field("error_message", description="gets the failure in one line")
+    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id.")
+    run_id: OptionalName = Field(
+        "run_id",
+        description="The run id of the first run of the chain. Null is allowed: then the start "
+        "time decides. Empty if there is no such column.",
+    )
+    workflow_type: Name = Field(
+        "workflow_type",
+        description="The workflow type. Only backfill --workflow-type reads it, so it need not "
+        "exist.",
+    )
+    status: Name = Field("status", description="The status: text, varchar or an enum.")
+    created_at: OptionalName = Field(
+        "created_at",
+        description="When the row was inserted; UTC if it has no time zone. Empty if there is no "
+        "such column.",
+    )
+    completed_at: OptionalName = Field(
+        "completed_at",
+        description="Gets the time when Temporal closed the workflow. Empty if there is no such "
+        "column.",
+    )
+    error_message: OptionalName = Field(
+        "error_message",
+        description="Gets the failure in one line. Empty if there is no such column.",
+    )
     namespace: OptionalName = Field(
-        None, description="Temporal's namespace, where rows are of several; default: none"
+        None, description="Temporal's namespace, if the rows of the table belong to several."
     )
 
     @model_validator(mode="after")
     def _distinct(self) -> Columns:
-        names = [name for name in self.model_dump().values() if name is not None]
-        if len(set(names)) < len(names):
-            raise ValueError("two columns have the same name")
+        parts: dict[str, str] = {}
+        for part, name in self.model_dump().items():
+            if name is not None and (other := parts.setdefault(name, part)) != part:
+                raise contradiction(f"both name the column {name!r}", other, part)
         if self.run_id is None and self.created_at is None:
-            raise ValueError(
-                "with neither run_id nor created_at nothing tells one use of a workflow id from "
-                "the next, and no row could be judged"
+            raise contradiction(
+                "one of them is needed to distinguish one use of a workflow id from the next",
+                *("run_id", "created_at"),
             )
         return self
 
@@ -119,62 +142,69 @@ class Statuses(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    running: Annotated[Values, NoDecode] = Field(
-        ("running",), description="rows with this value are looked at; several: pending,running"
+    running: Values = Field(
+        ("running",),
+        description="Passes look at rows with this value, or one of several: pending,running. A "
+        "value with a comma in it is written in double quotes.",
     )
-    completed: Name = Field("completed", description="written for COMPLETED")
-    failed: Name = Field("failed", description="written for FAILED")
-    canceled: Name | None = Field(None, description="written for CANCELED; default: failed")
-    terminated: Name | None = Field(None, description="written for TERMINATED; default: failed")
-    timed_out: Name | None = Field(None, description="written for TIMED_OUT; default: failed")
+    completed: Name = Field("completed", description="Written for COMPLETED.")
+    failed: Name = Field("failed", description="Written for FAILED.")
+    canceled: Name | None = Field(
+        None, description="Written for CANCELED, in place of the value for FAILED."
+    )
+    terminated: Name | None = Field(
+        None, description="Written for TERMINATED, in place of the value for FAILED."
+    )
+    timed_out: Name | None = Field(
+        None, description="Written for TIMED_OUT, in place of the value for FAILED."
+    )
 
     @model_validator(mode="after")
     def _ends(self) -> Statuses:
-        ends = (self.completed, self.failed, self.canceled, self.terminated, self.timed_out)
-        if set(self.running) & set(ends):
-            raise ValueError("a row that has ended cannot have the value of one that is running")
+        for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
+            if (value := getattr(self, end)) in self.running:
+                raise contradiction(
+                    f"a row that has ended cannot have the value of one that is running, {value!r}",
+                    *("running", end),
+                )
         return self
 
 
-class TableSettings(FailureSettings, BaseSettings):
-    """The application's table: all that the main path needs where it is given an engine."""
+class TableSettings(FailureSettings):
+    """The application's table: all that the main path needs if it is given an engine."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        extra="ignore",  # unknown names are found by settings.load, with a better message
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(extra="forbid")
 
     table: Annotated[str, AfterValidator(check_table)] = Field(
-        "workflow_executions", description="the application's table, schema.table if need be"
+        "workflow_executions",
+        description="The application's table, as table or schema.table, in upper and lower case as "
+        'PostgreSQL has it. A name with a dot or a space is quoted: "My App".jobs.',
     )
     columns: Columns = Field(default_factory=Columns)
     statuses: Statuses = Field(default_factory=Statuses)
-    where: Annotated[Where, NoDecode] = Field(
-        None, description="column=value,value: other rows are never looked at; default: all"
+    where: Where = Field(
+        None,
+        description="column=value or column=value,value: passes never look at other rows.",
     )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        2000, description="characters of error_message that are kept"
+        2000,
+        description="The longest error message that is stored, in characters. A shorter column is "
+        "respected.",
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """First wins: arguments, environment, .env, reconciler.toml. A secret has one place."""
-        files, environment = SecretFilesSource(settings_cls), EnvironmentSource(settings_cls)
-        dotenv = DotenvSource(settings_cls, DOTENV)
-        toml = InitSettingsSource(settings_cls, read_toml())
-        return init_settings, files, environment, dotenv, toml
+    #: Where each setting was found, if it was set: "environment", ".env", "reconciler.toml", …
+    _places: Mapping[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    def set_places(self, places: Mapping[tuple[str, ...], str]) -> None:
+        """Remember where settings were found; `load` knows."""
+        self._places = places
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """Where a setting was found, such as that of ("columns", "run_id")."""
+        return self._places.get(path, "default")
 
     def table_mapping(self) -> TableMapping:
-        """How the application's table is to be understood."""
+        """The names and values of the application's table."""
         *schema, table = split_name(self.table)
         names = TableNames(
             table=table, schema=schema[0] if schema else None, **self.columns.model_dump()
@@ -186,8 +216,8 @@ class TableSettings(FailureSettings, BaseSettings):
         values = self.statuses.model_dump()
         return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
 
-    def as_told(self) -> Mapping[str, Any]:
-        """The mapping as JSON: what was begun with another one is not gone on with."""
+    def mapping_as_json(self) -> Mapping[str, Any]:
+        """The mapping as JSON: a backfill is not resumed with another one."""
         return {
             "columns": self.columns.model_dump(),
             "statuses": self.statuses.model_dump(mode="json"),
@@ -195,6 +225,6 @@ class TableSettings(FailureSettings, BaseSettings):
         }
 
     def message_limit(self, column_length: int | None) -> int:
-        """Characters of error_message that are kept, given the length of its column."""
+        """The longest error message that is stored, given the length of its column."""
         limit = self.error_message_limit
         return min(limit, column_length or limit)

@@ -1,16 +1,15 @@
-"""The kinds of values that settings have, and how each is read. Errors never repeat a secret."""
+"""The types of settings, and how each is parsed. Errors never repeat a secret."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from reconciler.core.window import Moment
-from reconciler.settings.secret_files import SecretFromFile
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
@@ -19,7 +18,7 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _AGE_UNITS = _UNITS | {"w": 7 * 86400}
 MAX_PORT = 65535
 _HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
-# What SQLAlchemy's URLs call differently, and what they may say about what we decide ourselves.
+# SQLAlchemy's names for parameters of libpq, and parameters that we set ourselves.
 _LIBPQ = {"ssl": "sslmode"}
 _DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
@@ -35,19 +34,27 @@ def parse_duration(value: object) -> object:
     try:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
     except OverflowError:
-        raise ValueError("is too long a duration") from None
+        raise ValueError("is too long") from None
+
+
+def format_duration(duration: timedelta) -> str:
+    """A duration as `parse_duration` reads it, in the largest unit that leaves a whole number."""
+    seconds = duration.total_seconds()
+    fitting = [unit for unit, length in _UNITS.items() if seconds and seconds % length == 0]
+    unit = fitting[-1] if fitting else "s"
+    return f"{seconds / _UNITS[unit]:g}{unit}"
 
 
 def parse_moment(text: str) -> Moment:
     """A point in time: a timestamp, UTC if it names no zone, or an age such as `90d`.
 
-    Raises `ValueError` with what would do.
+    Raises `ValueError` with what is accepted.
     """
     age = _AGE.fullmatch(text.strip().lower())
     try:
         if age is not None:
             length = timedelta(seconds=float(age[1]) * _AGE_UNITS[age[2]])
-            Moment(text, length).by(_ANY_TIME)  # the calendar has a first year
+            Moment(text, length).by(_ANY_TIME)  # the calendar begins with year 1
             return Moment(text, length)
         moment = datetime.fromisoformat(text.strip())
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -59,13 +66,14 @@ def parse_moment(text: str) -> Moment:
         ) from None
 
 
-def check_database_url(value: object) -> SecretStr:
-    """A PostgreSQL URL in the form asyncpg takes, that still knows the file it is from."""
-    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    normal = normal_database_url(url)
-    if isinstance(value, SecretFromFile):
-        return SecretFromFile(normal, value.file)
-    return SecretStr(normal)
+def is_secret(annotation: Any) -> bool:
+    """Whether settings of this type are never shown."""
+    return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
+
+
+def check_database_url(value: object) -> str:
+    """A PostgreSQL URL in the form asyncpg takes."""
+    return normal_database_url(_text(value))
 
 
 def normal_database_url(url: str) -> str:
@@ -76,7 +84,7 @@ def normal_database_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in _SCHEMES or not rest:
         raise ValueError("must look like postgresql://user:password@host:5432/database")
-    # Whatever is split off at the wrong place could be part of a password, and end up in an error.
+    # What is split off at the wrong place could be part of a password, and end up in an error.
     parts = urlsplit(f"postgresql://{rest}")
     hosts = parts.netloc.rpartition("@")
     if "@" in hosts[0] + parts.path or parts.fragment or ("[" in hosts[0]):
@@ -103,35 +111,38 @@ def parse_switch(value: object) -> object:
     return known[word]
 
 
-def check_proxy_url(value: object) -> object:
-    """The URL of an HTTP proxy. Its errors never repeat it: it may hold a password."""
-    url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    url = url.removesuffix("/")
+def check_proxy_url(value: object) -> str:
+    """The URL of an HTTP proxy. Errors never repeat it: it may hold a password."""
+    url = _text(value).removesuffix("/")
     login, _, place = url.removeprefix("http://").rpartition("@")
     match = _HOST_PORT.fullmatch(place)
     if not url.startswith("http://") or match is None or int(match[1]) > MAX_PORT:
         raise ValueError("must look like http://[user:password@]host:port")
     if set(login) & set("@/?#[]") or not login.isascii() or not login.isprintable():
         raise ValueError("has special characters in user or password: percent-encode them")
-    return SecretFromFile(url, value.file) if isinstance(value, SecretFromFile) else url
+    return url
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def check_rate(value: float) -> float:
-    """0 for no limit, or at least 1: slower, a pass would stand still without saying so."""
+    """0 for no limit, or at least 1: a slower pass would seem to hang."""
     if value != 0 and not value >= 1:
         raise ValueError("must be 0, for no limit, or at least 1")
     return value
 
 
 def check_interval(value: timedelta) -> timedelta:
-    """At least a second: to ask more often helps nobody, and zero would be a busy loop."""
+    """At least a second: zero would be a busy loop."""
     if not timedelta(seconds=1) <= value <= timedelta(days=365):
         raise ValueError("must be at least 1s and at most 365d")
     return value
 
 
 def check_journal_retention(value: timedelta) -> timedelta:
-    """At least an hour: what cannot be undone any more before anybody has looked is no journal."""
+    """At least an hour, so that there is time to look at a pass before its changes are gone."""
     if not timedelta(hours=1) <= value <= timedelta(days=36_500):
         raise ValueError("must be at least 1h and at most 36500d")
     return value

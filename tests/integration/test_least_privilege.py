@@ -23,10 +23,11 @@ from reconciler.app.backfill import Outlook, Request, run_backfill
 from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
 from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.model import Mode
 from reconciler.core.ports import Observer
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.daemon.health import Health
-from reconciler.daemon.loop import MODE, Loop
+from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Every
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.schema_check import check_own_schema
@@ -118,7 +119,7 @@ async def loop_over(settings: Settings) -> State:
     schedule = Every(timedelta(hours=1))
     health, metrics = Health(schedule, CollectorRegistry()), CollectorRegistry()
     async with open_app(settings, writing=True, looping=True) as app:
-        loop = Loop(app, schedule, PassMetrics(metrics, MODE), SdkMetrics(list), health)
+        loop = Loop(app, schedule, PassMetrics(metrics, Mode.RUN), SdkMetrics(list), health)
         running = asyncio.create_task(loop.run())
 
         async def is_done() -> bool:

@@ -103,7 +103,7 @@ def test_a_model_without_a_key_is_told_so_by_sqlalchemy() -> None:
 
 def test_it_needs_sqlalchemy_and_nothing_else() -> None:
     heavy = {
-        "asyncpg", "temporalio", "alembic", "pydantic", "pydantic_settings", "structlog",
+        "asyncpg", "temporalio", "alembic", "pydantic", "structlog",
         "reconciler.settings", "reconciler.postgres.connection.engine",
     }  # fmt: skip
 

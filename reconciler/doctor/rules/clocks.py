@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from reconciler.core.text import duration
 from reconciler.doctor.findings import Finding, failure, not_measurable, ok, warning
-from reconciler.doctor.rules.format import span
 from reconciler.postgres.connection.clock import TOLERANCE
 from reconciler.temporal.observe.visibility import CLOCK_SKEW
 
@@ -23,9 +23,9 @@ def host_clock(ahead: timedelta, uncertainty: timedelta, grace: timedelta) -> Fi
     least = abs(ahead) - uncertainty
     if least <= TOLERANCE:
         bound = max(abs(ahead) + uncertainty, timedelta(milliseconds=1))
-        return ok(HOST, f"this host and the database differ by {span(bound)} at most")
+        return ok(HOST, f"this host and the database differ by {duration(bound)} at most")
     which = "ahead of" if ahead > timedelta(0) else "behind"
-    told = f"this host's clock is {span(least)} {which} the database's"
+    told = f"this host's clock is {duration(least)} {which} the database's"
     if ahead > timedelta(0) and least >= grace:
         so = "passes use the database's, but rows dated by this host's are in the future"
         return failure(HOST, f"{told}: {so}", _BY_NTP)
@@ -44,12 +44,12 @@ def temporal_clock(
         why = "Temporal tells its time to nobody, and there is no running row whose start it knows"
         return not_measurable(TEMPORAL, why)
     if future > CLOCK_SKEW:
-        told = f"Temporal's clock is at least {span(future)} ahead of this host's"
+        told = f"Temporal's clock is at least {duration(future)} ahead of this host's"
         return warning(TEMPORAL, f"{told}: a workflow has started in the future", _BY_NTP)
     nearest = min(after_insert, key=abs)
     count, late = len(after_insert), nearest >= timedelta(0)
     who = "one running workflow" if count == 1 else f"the nearest of {count} running workflows"
-    told = f"{who} started {span(nearest)} {'after' if late else 'before'} its row was created"
+    told = f"{who} started {duration(nearest)} {'after' if late else 'before'} its row was created"
     if -CLOCK_SKEW <= nearest <= grace:
         return ok(TEMPORAL, f"no skew to be seen: {told}")
     where = "earlier" if late else "later"

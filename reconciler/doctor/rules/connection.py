@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Closed, Missing, Observation, Open
-from reconciler.core.text import one_line
+from reconciler.core.text import duration, one_line, plural
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, ok, warning
-from reconciler.doctor.rules.format import rows, span
 from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.server import LOWEST, is_too_old
@@ -32,7 +31,7 @@ def connected(check: str, message: str, round_trip: timedelta | None) -> Finding
     """A connection, with its round-trip time if that is known."""
     if round_trip is None:
         return ok(check, message)
-    told = f"{message}, round trip {span(round_trip)}"
+    told = f"{message}, round trip {duration(round_trip)}"
     if round_trip > SLOW:
         return warning(check, told, "run the reconciler near its servers: every call takes as long")
     return ok(check, told)
@@ -52,7 +51,7 @@ def temporal(target: str, version: str | None, round_trip: timedelta | None) -> 
 
 def namespace(found: Namespace) -> Finding:
     """The namespace and how long it keeps what has closed."""
-    told = f"{found.name}, keeps closed workflows for {span(found.retention)}"
+    told = f"{found.name}, keeps closed workflows for {duration(found.retention)}"
     if found.archives_history:
         told += ", archives their histories"
     elif found.retention < SHORT_RETENTION:
@@ -114,11 +113,12 @@ def oldest_row(
     that retention. A row's age alone loses nothing: the retention counts from a workflow's end, and
     one may run for years.
     """
+    rows = plural(running.rows, "running row")
     if running.oldest is None:
         none = ", none of them with a creation time" if running.rows else ""
-        return ok(OLDEST, f"{rows(running.rows)}{none}")
-    told = f"{rows(running.rows)}, the oldest {span(now - running.oldest)} old, "
-    told += "in several namespaces" if retention is None else f"retention {span(retention)}"
+        return ok(OLDEST, f"{rows}{none}")
+    told = f"{rows}, the oldest {duration(now - running.oldest)} old, "
+    told += "in several namespaces" if retention is None else f"retention {duration(retention)}"
     if not near:
         return ok(OLDEST, told)
     still = f"of the oldest {len(near)}" if len(near) > 1 else "of the oldest"
@@ -136,8 +136,9 @@ def _worries(
     missing = sum(isinstance(each, Missing) for each, _ in near)
     unknown = len(near) - len(left) - missing - sum(isinstance(each, Open) for each, _ in near)
     if left:
+        soonest = duration(max(min(left), timedelta(0)))
         yield (
-            f"{len(left)} ended, and Temporal forgets how in {span(max(min(left), timedelta(0)))}",
+            f"{len(left)} ended, and Temporal forgets how in {soonest}",
             "run `reconciler once`, and see in `reconciler passes` why no pass has done it",
         )
     if missing:

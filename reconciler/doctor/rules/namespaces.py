@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Unknown
+from reconciler.core.text import plural
 from reconciler.doctor.findings import Finding, Level, ok, refused
 from reconciler.doctor.rules import connection as judge
-from reconciler.doctor.rules.format import rows
 from reconciler.postgres.diagnose.sample import NamespaceRows
 from reconciler.temporal.client.namespace import Namespace
 
@@ -50,7 +50,7 @@ def namespaces(found: Sequence[Found], own: str) -> list[Finding]:
 
 
 def _judged(found: Found, own: str) -> Finding:
-    of_it = f"{rows(found.rows.count)} of"
+    of_it = f"{plural(found.rows.count, 'running row')} of"
     if isinstance(found.namespace, Unknown):
         text = f"{of_it} {found.rows.name!r} cannot be judged: {found.namespace.cause}"
         return refused(NAMESPACES, text, "mend it in the rows", Level.WARNING)

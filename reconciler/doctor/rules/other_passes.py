@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import combinations, groupby
 
+from reconciler.core.model import Mode
+from reconciler.core.text import duration
 from reconciler.doctor.findings import Finding, Level, ok, refused, warning
-from reconciler.doctor.rules.format import span
-from reconciler.postgres.journal.history import WHOLE_MODES
 from reconciler.postgres.journal.lease import HeldLease
 from reconciler.postgres.journal.reader import StoredPass
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
@@ -19,7 +19,7 @@ LEASE, PASSES = "lease", "passes"
 RECENT, LATELY = timedelta(hours=1), timedelta(days=1)
 #: What happens once may be somebody who looks after something; what happens again is a timer.
 AGAIN = 2
-_TIMERS = ("run", "once")
+_WHOLE = [mode for mode in Mode if mode.is_whole]
 
 
 def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
@@ -51,11 +51,12 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     }
     if where:
         return _other_namespace(PASSES, table, where, namespace)
-    whole = [each for each in of_table if each.mode in WHOLE_MODES and each.namespace == namespace]
+    whole = [each for each in of_table if each.mode in _WHOLE and each.namespace == namespace]
     ended = next((each for each in whole if each.finished_at is not None), None)
     if ended is None or ended.finished_at is None:
         return ok(PASSES, "no pass over every row has come to its end yet")
-    last = f"the last pass ({ended.mode} on {ended.host}) ended {span(now - ended.finished_at)} ago"
+    ago = duration(now - ended.finished_at)
+    last = f"the last pass ({ended.mode} on {ended.host}) ended {ago} ago"
     if ended.outcome == "aborted":
         text = f"{last}, aborted: {ended.error or 'it was stopped'}"
         return refused(PASSES, text, "see its log", level=Level.WARNING)
@@ -88,7 +89,7 @@ def _other_namespace(check: str, table: str, where: Mapping[str, str], ours: str
 def _twice(recent: Iterable[StoredPass]) -> str:
     """Which timers do the same work; empty if no two do. Replicas of the loop share a lease."""
     # A host's timer, or the loop, which is one wherever it is.
-    timers = [each.host if each.mode == "once" else "" for each in recent if each.mode in _TIMERS]
+    timers = [each.host if each.mode == Mode.ONCE else "" for each in recent if each.mode in _WHOLE]
     often = [each for each, count in Counter(timers).items() if count >= AGAIN]
     crons = sorted(filter(None, often))
     if "" in often and (others := [each for each in crons if _alternate(timers, "", each)]):

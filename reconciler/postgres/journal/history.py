@@ -20,7 +20,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler import __version__
 from reconciler.core.errors import Unusable
-from reconciler.core.model import RowId
+from reconciler.core.model import Mode, RowId
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report import PassOutcome, PassReport, Report
 from reconciler.core.request import PassRequest
@@ -31,8 +31,8 @@ from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.journal.schema_check import write_own
 from reconciler.postgres.schema import is_good, passes, written_by
 
-#: The modes that look at every running row: what they are is the heartbeat.
-WHOLE_MODES = ("once", "run")
+#: Passes in these modes are the heartbeat.
+_WHOLE = [mode for mode in Mode if mode.is_whole]
 #: What is needed to resume a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
@@ -121,7 +121,7 @@ class PassHistory:
     async def _last_good(self, *columns: sa.ColumnElement[Any]) -> Any:
         # One from the future, before the database's clock was set back, would hide all that follow.
         past = passes.c.finished_at <= sa.func.clock_timestamp()
-        good = is_good(passes.c.outcome), passes.c.mode.in_(WHOLE_MODES), past
+        good = is_good(passes.c.outcome), passes.c.mode.in_(_WHOLE), past
         last = sa.select(*columns).where(*self._ours(), *good)
         rows = await self._read(last.order_by(passes.c.finished_at.desc()).limit(1))
         return rows[0] if rows else None

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.host.files import read_file
+from reconciler.host.files import read_secret
 
 #: Ours: Temporal's own code does not know it.
 API_KEY_FILE = "TEMPORAL_API_KEY_FILE"
@@ -70,11 +70,5 @@ class KeyFile:
                 self.on_change(key)
 
     def _read(self) -> str:
-        try:
-            text = read_file(self._path).decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "is not UTF-8"
-            raise ConfigurationError(f"{API_KEY_FILE}: {self._path}: {why}") from None
-        if not text.strip():
-            raise ConfigurationError(f"{API_KEY_FILE}: {self._path} is empty")
-        return check_key(f"{API_KEY_FILE}: {self._path}", text.strip())
+        key = read_secret(API_KEY_FILE, self._path)
+        return check_key(f"{API_KEY_FILE}: {self._path}", key.strip())

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("restored_logs")
         ("DATA_CONVERTER", "team_nowhere:x", "there is no module team_nowhere"),
         ("DATA_CONVERTER", "json:dumps", "dumps needs arguments"),
         ("CODEC_ENDPOINT", "codec.example", "must look like https://"),
-        ("REDACT", "(", "is no regular expression"),
+        ("REDACT", "(", "is not a regular expression"),
     ],
 )
 @pytest.mark.parametrize("command", [["once"], ["run"], ["explain", "wf"], ["backfill"]])

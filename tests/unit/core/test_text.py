@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.text import one_line, visible, visible_json
+from reconciler.core.text import duration, one_line, plural, visible, visible_json
 from tests.support.hostile import HOSTILE, unseen
 
 
@@ -83,3 +84,28 @@ def test_visible_json_is_the_same_json(text: str) -> None:
     assert json.loads(line) == {"text": text}
     assert unseen(line) <= {each for each in text if each.isspace()}
     assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"),
+        (0.0004, "0.4 ms"),
+        (0.25, "250 ms"),
+        (1.5, "1.5 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7200, "2 h"),
+        (86_400, "24 h"),
+        (-864_000, "10 d"),
+        (31_536_000 * 3, "1095 d"),
+    ],
+)
+def test_lengths_of_time_are_shown_in_their_largest_unit(seconds: float, shown: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == shown
+
+
+def test_numbers_of_things_are_shown_with_their_plural() -> None:
+    assert [plural(count, "row") for count in (0, 1, 2, 1200)] == [
+        *("0 rows", "1 row", "2 rows", "1,200 rows"),
+    ]

@@ -19,13 +19,14 @@ from structlog.testing import capture_logs
 from reconciler.app import lease as keeper_module
 from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable
+from reconciler.core.model import Mode
 from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.daemon import loop as module
 from reconciler.daemon import schedule as schedule_module
 from reconciler.daemon.health import Health
-from reconciler.daemon.loop import MODE, Loop
+from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Cron, Every, retry_delay
 from reconciler.postgres.connection.engine import close
 from reconciler.web.metrics.passes import PassMetrics
@@ -97,7 +98,7 @@ class Bench:
 
     def start(self, app: FakeApp, schedule: Every | Cron = HOURLY) -> asyncio.Task[None]:
         health = self.health = Health(schedule, CollectorRegistry())
-        metrics = PassMetrics(self.registry, MODE)
+        metrics = PassMetrics(self.registry, Mode.RUN)
         loop = Loop(cast("App", app), schedule, metrics, SdkMetrics(list), health)
         self.running.append(asyncio.create_task(loop.run()))
         return self.running[-1]

@@ -15,8 +15,7 @@ import yaml
 from reconciler import __version__
 from reconciler.cli.main import cli
 from reconciler.host.signals import NUMBERS
-from reconciler.settings.load import environment_name
-from reconciler.settings.model import Settings
+from reconciler.settings.model import Settings, environment_name
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -1,6 +1,6 @@
-"""Each file that an operator can name, where it is something that would be waited for, or no text.
+"""Each file that an operator can name, if it is a pipe, a device, too large or not text.
 
-`test_files` has the other kinds; what matters here is that each place asks in the same way.
+`test_files` has all kinds; here each place that reads a file is tested with one of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.connection.tls import check_files
+from reconciler.settings import sources
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config.api_key import KeyFile
@@ -62,14 +63,14 @@ def test_settings_in_a_pipe(name: str) -> None:
     [(b"\xff\xfe", "is not UTF-8"), (b"#" * 2**21, "is larger than 1,024 KiB")],
     ids=["no text", "too large"],
 )
-def test_settings_that_are_none(name: str, content: bytes, why: str) -> None:
+def test_files_of_settings_that_cannot_be_read(name: str, content: bytes, why: str) -> None:
     Path(name).write_bytes(content)
 
     assert refusal() == f"{name} cannot be read: {why}"
 
 
 @pytest.mark.parametrize("name", [".env", "reconciler.toml"])
-def test_a_link_to_nothing_is_no_missing_file(name: str) -> None:
+def test_a_broken_link_is_not_a_missing_file(name: str) -> None:
     Path(name).symlink_to("nowhere")
 
     assert refusal() == f"{name} cannot be read: No such file or directory"
@@ -94,12 +95,31 @@ def test_settings_that_break_their_parser(content: str, why: str) -> None:
     assert refusal().startswith(f"reconciler.toml: {why}")
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "RECONCILER_CODEC_HEADERS"])
-def test_a_secret_in_a_pipe(pipe: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(f"{name}_FILE", str(pipe))
+def test_a_database_url_in_a_pipe(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(pipe))
 
-    assert refusal() == f"{name}_FILE: cannot read {pipe}: {PIPE}"
+    assert refusal() == f"DATABASE_URL_FILE: cannot read {pipe}: {PIPE}"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, PIPE),
+        (Path.mkdir, "is a directory, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device, not a file"),
+        (lambda path: path.write_bytes(b"#" * 2**21), "is larger than 1,024 KiB"),
+    ],
+    ids=["pipe", "directory", "device", "too large"],
+)
+def test_a_mounted_secret_that_is_not_a_file(
+    make: Callable[[Path], object], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "SECRETS", (str(tmp_path),))
+    path = tmp_path / "reconciler_codec_headers"
+    make(path)
+
+    assert refusal() == f"{path.name} ({tmp_path}): cannot read {path}: {why}"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +157,7 @@ def test_temporals_file_where_it_is_looked_for(
 
 
 def test_a_key_that_becomes_a_pipe_is_kept(tmp_path: Path) -> None:
-    """In a loop that runs, which would be deaf to everything while it waits for the pipe."""
+    """A running loop would hang while it waits for the pipe."""
     path = tmp_path / "key"
     path.write_text("key")
     key = KeyFile(str(path))
@@ -147,7 +167,9 @@ def test_a_key_that_becomes_a_pipe_is_kept(tmp_path: Path) -> None:
     with capture_logs() as logged:
         assert [key.renewed(at_once=True) for _ in range(2)] == ["key", "key"]
 
-    assert [line["error"] for line in logged] == [f"TEMPORAL_API_KEY_FILE: {path}: {PIPE}"]
+    assert [line["error"] for line in logged] == [
+        f"TEMPORAL_API_KEY_FILE: cannot read {path}: {PIPE}"
+    ]
 
 
 @pytest.mark.parametrize("parameter", ["sslrootcert", "sslcrl", "sslcert", "sslkey", "servicefile"])
@@ -191,8 +213,8 @@ def test_files_of_a_connection_that_are_not_there_are_for_the_driver_to_miss() -
     check_files("postgresql://db/app?sslrootcert=/nowhere&sslkey=relative")
 
 
-def test_files_at_home_that_are_empty_are_in_nobodys_way() -> None:
-    """Few connections need them, and these are told by the driver."""
+def test_empty_files_in_the_home_folder_do_no_harm() -> None:
+    """Few connections need them, and for those the driver reports it."""
     file = Path.home() / ".pg_service.conf"
     file.touch()
     check_files("postgresql://db/app")
@@ -202,7 +224,7 @@ def test_files_at_home_that_are_empty_are_in_nobodys_way() -> None:
 
 
 @pytest.mark.parametrize("name", ["RECONCILER_TABLE", "DATABASE_URL", "TEMPORAL_NAMESPACE"])
-def test_a_variable_that_is_no_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_text(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "a\udcff")
 
     assert refusal() == f"{name} is not UTF-8"

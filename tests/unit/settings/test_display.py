@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.settings import sources
 from reconciler.settings.display import (
     ResolvedSetting,
     resolved_settings,
     resolved_temporal,
     shown_database_url,
-    shown_duration,
     shown_url,
 )
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
+from reconciler.settings.types import format_duration
 from reconciler.temporal.config.load import load_config
 from tests.support.network.certificates import Authority
 
@@ -108,7 +109,7 @@ def test_temporals_settings_are_shown_with_their_source(monkeypatch: pytest.Monk
     assert temporal() == {
         "TEMPORAL_ADDRESS": ("temporal:7233", "environment"),
         "TEMPORAL_NAMESPACE": ("prod", ".env"),
-        "TEMPORAL_TLS": ("on", "TEMPORAL_API_KEY"),
+        "TEMPORAL_TLS": ("on", ".env"),
         "TEMPORAL_API_KEY": ("(hidden)", ".env"),
         "TEMPORAL_GRPC_META_X_TOKEN": ("(hidden)", "environment"),
     }
@@ -126,23 +127,20 @@ def test_how_tls_is_spoken_is_shown_without_keys(
     monkeypatch.setenv("TEMPORAL_TLS_CLIENT_KEY_PATH", str(certificate.key))
     monkeypatch.setenv("TEMPORAL_TLS_SERVER_NAME", "temporal.example")
 
-    assert temporal()["TEMPORAL_TLS"] == (
-        "on, with a client certificate, with an authority of its own, for temporal.example",
-        "environment",
-    )
+    assert temporal()["TEMPORAL_TLS"] == ("on, with a client certificate", "environment")
 
 
-def test_a_key_of_temporals_in_a_file_is_shown_as_its_path(
+def test_a_key_of_temporals_in_a_file_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "key").write_text(SECRET)
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
     monkeypatch.setenv("TEMPORAL_API_KEY_FILE", str(tmp_path / "key"))
 
-    told = temporal()
+    found = temporal()
 
-    assert told["TEMPORAL_API_KEY"] == ("(hidden)", f"file {tmp_path / 'key'}")
-    assert told["TEMPORAL_TLS"] == ("on", "TEMPORAL_API_KEY_FILE")
+    assert found["TEMPORAL_API_KEY"] == ("(hidden)", "environment")
+    assert found["TEMPORAL_TLS"] == ("on", "environment")
 
 
 def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,43 +167,23 @@ def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_durations_are_shown_as_they_are_set(duration: timedelta, shown: str) -> None:
-    assert shown_duration(duration) == shown
+    assert format_duration(duration) == shown
 
 
-@pytest.mark.parametrize("place", ["environment", ".env", "reconciler.toml"])
-def test_secrets_in_files_are_shown_as_their_paths(
-    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_of_secrets_in_files_the_place_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(sources, "SECRETS", (str(tmp_path),))
+    (tmp_path / "reconciler_temporal_proxy").write_text(f"http://user:{SECRET}@proxy:3128")
     monkeypatch.delenv("DATABASE_URL")
-    held = {
-        "DATABASE_URL_FILE": f"postgresql://app:{SECRET}@db/app",
-        "RECONCILER_TEMPORAL_PROXY_FILE": f"http://user:{SECRET}@proxy:3128",
-        "RECONCILER_CODEC_HEADERS_FILE": f"Authorization: Bearer {SECRET}",
-    }
-    paths = {name: tmp_path / name.lower() for name in held}
-    for name, secret in held.items():
-        paths[name].write_text(f"{secret}\n")
-    if place == "environment":
-        for name, path in paths.items():
-            monkeypatch.setenv(name, str(path))
-    else:
-        of_ours = {name.removeprefix("RECONCILER_").lower(): path for name, path in paths.items()}
-        named = paths if place == ".env" else of_ours
-        Path(place).write_text("".join(f"{name} = '{path}'\n" for name, path in named.items()))
-    monkeypatch.setenv("RECONCILER_CODEC_ENDPOINT", "http://codec")
+    Path("url").write_text(f"postgresql://app:{SECRET}@db/app")
+    Path("reconciler.toml").write_text("database_url_file = 'url'")
 
     assert resolved() == {
-        "DATABASE_URL": ("app@db/app", f"file {paths['DATABASE_URL_FILE']}"),
+        "DATABASE_URL": ("app@db/app", "reconciler.toml"),
         "RECONCILER_TABLE": ("workflow_executions", "default"),
-        "RECONCILER_CODEC_ENDPOINT": ("http://codec", "environment"),
-        "RECONCILER_CODEC_HEADERS": (
-            "(hidden)",
-            f"file {paths['RECONCILER_CODEC_HEADERS_FILE']}",
-        ),
-        "RECONCILER_TEMPORAL_PROXY": (
-            "http://(hidden)@proxy:3128",
-            f"file {paths['RECONCILER_TEMPORAL_PROXY_FILE']}",
-        ),
+        "DATABASE_URL_FILE": ("url", "reconciler.toml"),
+        "RECONCILER_TEMPORAL_PROXY": ("http://(hidden)@proxy:3128", str(tmp_path)),
     }
 
 
@@ -262,8 +240,8 @@ def test_no_secret_is_shown_wherever_one_can_be(monkeypatch: pytest.MonkeyPatch)
     environment = temporal_environment()
     settings = load_settings(Settings)
 
-    told = resolved_settings(settings)
-    told += resolved_temporal(load_config(environment, settings.proxy_url), environment)
+    found = resolved_settings(settings)
+    found += resolved_temporal(load_config(environment, settings.proxy_url), environment)
 
-    assert set(given) - {each.name for each in told} == set()
-    assert SECRET not in str([each.as_json() for each in told])
+    assert set(given) - {each.name for each in found} == set()
+    assert SECRET not in str([each.as_json() for each in found])

@@ -1,4 +1,4 @@
-"""Secrets from files: NAME_FILE in place of NAME, wherever settings stand."""
+"""Secrets from files: DATABASE_URL_FILE, and what is mounted at /run/secrets."""
 
 from __future__ import annotations
 
@@ -6,30 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr, field_validator
 
 from reconciler.cli.main import run
 from reconciler.core.errors import ConfigurationError
-from reconciler.settings.load import load_settings
+from reconciler.host.files import read_secret
+from reconciler.settings import sources
+from reconciler.settings.load import load_guest_settings, load_settings
 from reconciler.settings.model import Settings
-from reconciler.settings.secret_files import SecretFile, secrets, setting_name
 from reconciler.settings.table import TableSettings
 
 URL = "postgresql://app:s3cret@db:5432/app"
-
-
-class Future(Settings):
-    """As settings may look one day."""
-
-    proxy: SecretStr | None = None
-    headers: SecretStr | None = None
-
-    @field_validator("headers")
-    @classmethod
-    def _check(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and "=" not in value.get_secret_value():
-            raise ValueError("must be name=value")
-        return value
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +35,9 @@ def mounted(tmp_path: Path) -> Path:
     return file
 
 
-def refusal(kind: type[TableSettings] = Settings) -> str:
+def refusal() -> str:
     with pytest.raises(ConfigurationError) as refused:
-        load_settings(kind)
+        load_settings(Settings)
     assert "s3cret" not in str(refused.value)
     return str(refused.value)
 
@@ -84,14 +70,16 @@ def test_the_environment_goes_before_dotenv(mounted: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("content", ["s3cret ", "s3cret \r\n", "\ufeffs3cret \n\n"])
-def test_what_editors_add_is_no_part_of_a_secret(mounted: Path, content: str) -> None:
+def test_a_byte_order_mark_and_the_last_newline_are_not_part_of_a_secret(
+    mounted: Path, content: str
+) -> None:
     mounted.write_bytes(content.encode())
 
-    assert SecretFile("X_FILE", str(mounted)).read() == "s3cret "
+    assert read_secret("X_FILE", mounted) == "s3cret "
 
 
 @pytest.mark.parametrize("elsewhere", ["environment", ".env", "reconciler.toml"])
-def test_a_secret_that_stands_in_two_places_is_refused(
+def test_a_url_that_is_set_in_two_ways_is_rejected(
     mounted: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", str(mounted))
@@ -102,14 +90,15 @@ def test_a_secret_that_stands_in_two_places_is_refused(
     else:
         Path("reconciler.toml").write_text(f"database_url = '{URL}'")
 
+    name = "database_url" if elsewhere == "reconciler.toml" else "DATABASE_URL"
     assert refusal() == (
-        f"DATABASE_URL ({elsewhere}) and DATABASE_URL_FILE (environment) exclude each other: "
+        f"{name} ({elsewhere}) and DATABASE_URL_FILE (environment) exclude each other: "
         "remove one of them"
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (None, "cannot read url: No such file or directory"),
         (b"", "url is empty"),
@@ -120,28 +109,28 @@ def test_a_secret_that_stands_in_two_places_is_refused(
     ids=["missing", "empty", "newline", "not UTF-8", "something else"],
 )
 def test_a_file_without_the_secret_is_named(
-    monkeypatch: pytest.MonkeyPatch, content: bytes | None, told: str
+    monkeypatch: pytest.MonkeyPatch, content: bytes | None, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", "url")
     if content is not None:
         Path("url").write_bytes(content)
 
-    assert refusal().startswith(f"DATABASE_URL_FILE: {told}")
+    assert refusal().startswith(f"DATABASE_URL_FILE: {expected}")
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
         ("", "DATABASE_URL_FILE is empty: it must be the path of a file"),
         ("/", "DATABASE_URL_FILE: cannot read /: is a directory, not a file"),
     ],
 )
-def test_a_path_that_is_none_of_a_file(
-    monkeypatch: pytest.MonkeyPatch, path: str, told: str
+def test_a_path_that_is_not_a_file(
+    monkeypatch: pytest.MonkeyPatch, path: str, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", path)
 
-    assert refusal() == told
+    assert refusal() == expected
 
 
 def test_a_command_ends_with_2_and_one_line(
@@ -155,51 +144,60 @@ def test_a_command_ends_with_2_and_one_line(
     )
 
 
-def test_who_is_given_an_engine_needs_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_for_an_engine_of_the_application_read_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", "nowhere")
 
     load_settings(TableSettings)
 
 
-class TestEverySecret:
-    """It is a matter of the type: nothing else has to be said."""
+class TestMounted:
+    """Where Docker and Kubernetes put them, each in a file named like its setting."""
 
     @pytest.fixture(autouse=True)
-    def url(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        folder = tmp_path / "secrets"
+        folder.mkdir()
+        monkeypatch.setattr(sources, "SECRETS", (str(folder), str(folder / "reconciler")))
         monkeypatch.setenv("DATABASE_URL", URL)
+        return folder
 
-    def test_has_a_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("RECONCILER_HEADERS_FILE", "headers")
-        Path("headers").write_text("Authorization=s3cret")
-        settings = Future()
+    @pytest.mark.parametrize("name", ["reconciler_temporal_proxy", "RECONCILER_TEMPORAL_PROXY"])
+    @pytest.mark.parametrize("inner", ["", "reconciler"])
+    def test_a_secret_needs_no_variable(self, folder: Path, name: str, inner: str) -> None:
+        (folder / inner).mkdir(exist_ok=True)
+        (folder / inner / name).write_text("http://u:s3cret@proxy:3128\n")
+        (folder / "others").write_text("theirs")
 
-        assert settings.headers is not None
-        assert settings.headers.get_secret_value() == "Authorization=s3cret"
-        assert settings.proxy is None
+        settings = load_settings(Settings)
+
+        assert settings.proxy_url == "http://u:s3cret@proxy:3128"
+        assert settings.place(("temporal_proxy",)) == str(folder / inner)
         assert "s3cret" not in repr(settings)
 
-    @pytest.mark.parametrize("suffix", ["", "_FILE"])
-    def test_is_never_shown(self, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-        monkeypatch.setattr("reconciler.settings.load.Settings", Future)
-        monkeypatch.setenv(f"RECONCILER_HEADERS{suffix}", "s3cret")
-        Path("s3cret").write_text("s3cret")
+    def test_everything_else_comes_first(self, folder: Path) -> None:
+        (folder / "reconciler_temporal_proxy").write_text("http://proxy:1")
+        Path("reconciler.toml").write_text("temporal_proxy = 'http://proxy:2'")
 
-        assert refusal(Future) == f"RECONCILER_HEADERS{suffix}: must be name=value"
+        assert load_settings(Settings).proxy_url == "http://proxy:2"
 
-    def test_is_known_by_both_names(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("reconciler.settings.load.Settings", Future)
-        Path("reconciler.toml").write_text("headers_file = 'headers'\nproxi_file = 'proxy'")
+    def test_an_invalid_one_is_rejected_without_its_value(self, folder: Path) -> None:
+        (folder / "reconciler_codec_headers").write_text("s3cret")
 
-        assert refusal(Future) == (
-            "RECONCILER_PROXI_FILE (reconciler.toml): there is no such setting, "
-            "did you mean RECONCILER_PROXY_FILE?"
+        assert refusal().startswith(
+            f"reconciler_codec_headers ({folder}): line 1 is not of the form Name: value"
         )
 
-    def test_other_settings_have_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        names = {setting_name(Settings, name) for name in secrets(Settings)}
+    def test_a_typo_is_rejected(self, folder: Path) -> None:
+        (folder / "reconciler_codec_header").write_text("s3cret")
 
-        monkeypatch.setenv("RECONCILER_TABLE_FILE", "table")
+        assert refusal() == (
+            f"reconciler_codec_header ({folder}): there is no such setting, "
+            "did you mean RECONCILER_CODEC_HEADERS?"
+        )
 
-        assert "DATABASE_URL" in names
-        assert "RECONCILER_TABLE" not in names
-        assert "there is no such setting" in refusal()
+    def test_other_programs_secrets_are_not_opened(self, folder: Path) -> None:
+        os.mkfifo(folder / "reconciler_ledger_key")
+
+        load_guest_settings(TableSettings)

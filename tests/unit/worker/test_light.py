@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 HEAVY = {
-    "sqlalchemy", "asyncpg", "pydantic", "pydantic_settings", "apscheduler", "alembic", "typer",
+    "sqlalchemy", "asyncpg", "pydantic", "apscheduler", "alembic", "typer",
     "rich", "structlog", "prometheus_client", "reconciler.postgres", "reconciler.settings",
 }  # fmt: skip
 

@@ -106,7 +106,7 @@ async def test_what_the_doctor_and_explain_read_too(ascii_database: Database) ->
 
 
 async def test_the_doctor_warns_of_sql_ascii(ascii_database: Database) -> None:
-    found = await check_table(ascii_database.engine, Settings(DATABASE_URL=ascii_database.url))
+    found = await check_table(ascii_database.engine, Settings(database_url=ascii_database.url))
 
     (finding, _) = found.findings
     assert finding.level is Level.WARNING

@@ -17,7 +17,6 @@ from reconciler.doctor.rules.connection import (
     strange_statuses,
     temporal,
 )
-from reconciler.doctor.rules.format import span
 from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan, find_scans
 from reconciler.temporal.client.namespace import Namespace
 from tests.support.factories import NOW
@@ -152,25 +151,6 @@ def test_servers_that_are_far_away_are_a_worry() -> None:
     assert connected("database", "there", timedelta(seconds=1)).level is Level.OK
     assert connected("database", "there", timedelta(seconds=1.1)).level is Level.WARNING
     assert connected("temporal", "there", None).message == "there"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [
-        (0, "0 s"),
-        (0.0004, "0.4 ms"),
-        (0.25, "250 ms"),
-        (1.5, "1.5 s"),
-        (119, "119 s"),
-        (120, "2 min"),
-        (7200, "2 h"),
-        (86_400, "24 h"),
-        (-864_000, "10 d"),
-        (31_536_000 * 3, "1095 d"),
-    ],
-)
-def test_lengths_of_time_are_told_in_their_largest_unit(seconds: float, told: str) -> None:
-    assert span(timedelta(seconds=seconds)) == told
 
 
 @pytest.mark.parametrize(
