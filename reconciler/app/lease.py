@@ -1,4 +1,17 @@
-"""Keeps the lease as long as it can, and knows when it can no longer be sure of it."""
+"""Keeps the lease as long as it can, and knows when it can no longer be sure of it.
+
+```
+             claimed                     claimed again, every 5 s
+ standby ───────────────► holding ◄──────────┐
+    ▲                       │  │─────────────┘
+    │ another has claimed,  │
+    │ or no answer in 15 s  │ a pass was due and was not started: given up,
+    └───────────────────────┘ and not claimed for 15 s
+```
+
+It keeps replicas from doing the same work. That they cannot overwrite one another is the guarded
+write's doing, so a holder that has lost the lease without knowing does no harm.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -30,7 +30,6 @@ from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
@@ -282,23 +281,3 @@ def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:
     )
     if table.mapping.names.created_at is None:
         log.info("no column for created_at: rows Temporal does not know are never judged")
-
-
-async def migrate(settings: Settings) -> list[str]:
-    """Bring the database to what this version needs; returns what was done, a line each."""
-    from reconciler.postgres.migrate import upgrade as migrations  # noqa: PLC0415 - see below
-
-    return await migrations.migrate(*_migration_arguments(settings), own_schema=settings.journal)
-
-
-async def migration_sql(settings: Settings, output: TextIO) -> None:
-    """Print what `migrate` would run on this database."""
-    # Alembic is big, and a loop that runs for months has no use for it.
-    from reconciler.postgres.migrate import upgrade as migrations  # noqa: PLC0415
-
-    arguments = _migration_arguments(settings)
-    await migrations.migration_sql(*arguments, output, own_schema=settings.journal)
-
-
-def _migration_arguments(settings: Settings) -> tuple[str, TableMapping]:
-    return settings.database_url.get_secret_value(), settings.table_mapping()

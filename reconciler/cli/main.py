@@ -116,7 +116,7 @@ def migrate(
     sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead.")] = False,
 ) -> None:
     """Bring the database to what this version needs."""
-    from reconciler.app import wiring as app
+    from reconciler.app import migrate as app
 
     settings = load()
     if sql:

@@ -1,7 +1,23 @@
 """From an observation to a verdict: the rules of the product, and nothing but the rules.
 
-Purely computational: `reconcile.run_pass` calls `decide` once per row and acts on what it
-returns. The rules are those of docs/architecture.md, "From an observation to a verdict".
+| observation | verdict |
+|---|---|
+| Closed COMPLETED | finish `completed`, with the close time and no message |
+| Closed FAILED, TIMED_OUT, TERMINATED, CANCELED | finish `failed`, or the value for this end |
+| Open | leave: open |
+| Closed; row without run id, and it or the chain younger than `grace` | leave: too young |
+| Closed; row without run id, another row holds a run id of the chain | as Missing, id in use |
+| Closed; row without run id, another row without one fits as well | leave: unknown |
+| Missing; row younger than `grace` | leave: too young |
+| Missing; row younger than the retention, without run id | leave: never started (*) |
+| Missing; row younger than the retention, with run id | leave: deleted (*) |
+| Missing; row older | leave: expired (*) |
+| Missing, but the workflow id is in use | left as above, whatever `missing` says |
+| Missing; row without creation time | leave: unknown |
+| Unknown | leave: unknown |
+
+(*) With `missing = fail`: finish `failed`, "outcome unknown: …", unless the breaker trips: if more
+than `max_missing_ratio` of at least 20 rows are missing, none of them is finished.
 """
 
 from __future__ import annotations

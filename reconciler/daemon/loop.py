@@ -4,6 +4,18 @@ One loop does everything: the keeper claims the lease, the scheduler starts a pa
 and the lease is ours, uvicorn answers. A pass that fails is tried again after a while that grows,
 and the lease is given up meanwhile: another replica may be better placed. Asked to stop, it stops
 the pass at the next row, writes what has been decided, and leaves within ten seconds.
+
+```
+wait for both servers, then
+keeper     claims the lease      taken ─► a pass at once      lost ─► the pass is stopped
+scheduler  when a pass is due, and the lease is held: app.run_pass("run", [metrics])
+             failed  ─► forget pooled connections, give the lease up, claim it after the back-off
+             stopped ─► nothing: somebody asked for it
+web        asks health: the keeper's last turn, both servers, the last good pass
+```
+
+Everything that waits has a limit: a claim 5 s, a call to Temporal 10 s, a statement 30 s, its
+answer 60 s, stopping 9 s.
 """
 
 from __future__ import annotations

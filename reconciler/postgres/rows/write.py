@@ -2,6 +2,18 @@
 
 `guarded_write` finishes what a pass has judged, a batch at a time and journalled. `own_row_write`
 finishes the one row of a workflow that reports its own end.
+
+```sql
+WITH locked     AS (SELECT place, id, old values, given.* FROM workflow_executions
+                    JOIN unnest(…) WITH ORDINALITY AS given
+                    WHERE status = 'running' AND workflow_id = given.workflow_id
+                      AND run_id IS NOT DISTINCT FROM given.run_id
+                    FOR NO KEY UPDATE SKIP LOCKED),
+     finished   AS (UPDATE workflow_executions SET status, completed_at, error_message FROM locked
+                    WHERE the same guard again RETURNING id, new values, locked.*),
+     journalled AS (INSERT INTO reconciler.changes SELECT … FROM finished)
+SELECT the places finished; those locked, and the statuses, if they are not as expected
+```
 """
 
 from __future__ import annotations

@@ -1,4 +1,20 @@
-"""What the error codes of Temporal's answers mean: to the row, to the pass, to the rate."""
+"""What the error codes of Temporal's answers mean: to the row, to the pass, to the rate.
+
+| answer | means |
+|---|---|
+| NOT_FOUND of the namespace | the pass ends |
+| NOT_FOUND otherwise | `Missing`; first the archive is asked, if it may be |
+| PERMISSION_DENIED, UNAUTHENTICATED | the pass ends; `Unknown` if other rows are answered |
+| RESOURCE_EXHAUSTED | half the rate, tried again for about 16 s; then as above |
+| RESOURCE_EXHAUSTED of scope SYSTEM | half the rate, and the pass ends at once |
+| RESOURCE_EXHAUSTED: BUSY_WORKFLOW, oversized message | `Unknown`, the rate stays |
+| UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | one more try; then `Unknown` if Temporal answers otherwise |
+| 50 of these in a row | the pass ends |
+| an answer that cannot be decoded | `Unknown`; of a history: the row is written without its text |
+| everything else | `Unknown` |
+
+In a namespace that only rows name, what would end the pass makes its rows `Unknown`.
+"""
 
 from __future__ import annotations
 
