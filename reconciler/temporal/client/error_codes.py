@@ -8,7 +8,7 @@
 | RESOURCE_EXHAUSTED | half the rate, tried again for about 16 s; then as above |
 | RESOURCE_EXHAUSTED of scope SYSTEM | half the rate, and the pass ends at once |
 | RESOURCE_EXHAUSTED: BUSY_WORKFLOW, oversized message | `Unknown`, the rate stays |
-| UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | one more try; then `Unknown` if Temporal answers otherwise |
+| UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | one more try; `Unknown` if others are answered |
 | 50 of these in a row | the pass ends |
 | an answer that cannot be decoded | `Unknown`; of a history: the row is written without its text |
 | everything else | `Unknown` |

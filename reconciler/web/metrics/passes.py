@@ -67,9 +67,12 @@ class PassMetrics(Observer):
         self._missing = Gauge("missing_rows", missing, ["reason"], **make)
         self._running = _Running(clock)
         registry.register(self._running)
-        self._duration.labels(mode)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        self._duration.labels(self._mode)
         for outcome in PassOutcome:
-            self._passes.labels(mode, outcome.value)
+            self._passes.labels(self._mode, outcome.value)
         for reason in LeaveReason:
             self._left.labels(reason.value)
         for shown in ("open", "not_open"):
