@@ -7,6 +7,7 @@ here, and values that would mean something else than they say are refused.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -24,10 +25,11 @@ from reconciler.host.files import read_file
 from reconciler.temporal.config.api_key import API_KEY_FILE, KeyFile, check_key
 
 _FILE = "TEMPORAL_CONFIG_FILE"
+_NAMESPACE = "TEMPORAL_NAMESPACE"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):\d{1,5}")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 #: Empty, they are a value that was not filled in.
-_NOT_EMPTY = ("TEMPORAL_NAMESPACE", "TEMPORAL_API_KEY", API_KEY_FILE)
+_NOT_EMPTY = (_NAMESPACE, "TEMPORAL_API_KEY", API_KEY_FILE)
 
 
 def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dict[str, Any]:
@@ -68,6 +70,12 @@ def _check_values(environment: Mapping[str, str]) -> None:
     if environment.get("TEMPORAL_TLS", "true").lower() not in ("true", "1", "false", "0"):
         # Temporal's code takes any other word for true: off, no, disabled.
         raise ConfigurationError("TEMPORAL_TLS must be true or false")
+    near = difflib.get_close_matches(_NAMESPACE, environment, n=1, cutoff=0.9)
+    if near and _NAMESPACE not in environment:
+        # It would mean `default`, where every workflow is missing. Other typos just fail.
+        raise ConfigurationError(
+            f"{near[0]}: there is no such variable, did you mean {_NAMESPACE}?"
+        )
     if "TEMPORAL_API_KEY" in environment and API_KEY_FILE in environment:
         raise ConfigurationError(
             f"TEMPORAL_API_KEY and {API_KEY_FILE} are both set: remove one of them"

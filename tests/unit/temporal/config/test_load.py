@@ -267,3 +267,11 @@ def test_a_proxy_has_a_host_a_port_and_a_login() -> None:
 
     assert of("http://proxy:3128") == HttpConnectProxyConfig("proxy:3128")
     assert of("http://u:p%40ss@[::1]:3128") == HttpConnectProxyConfig("[::1]:3128", ("u", "p@ss"))
+
+
+@pytest.mark.parametrize("typo", ["TEMPORAL_NAMESPCE", "TEMPORAL_NAME_SPACE", "TEMPORL_NAMESPACE"])
+def test_a_misspelt_namespace_is_refused_as_it_would_mean_the_default(typo: str) -> None:
+    assert refusal({typo: "prod"}) == (
+        f"{typo}: there is no such variable, did you mean TEMPORAL_NAMESPACE?"
+    )
+    load_config({**ADDRESS, typo: "another program's", "TEMPORAL_NAMESPACE": "prod"})
