@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TextIO
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,6 +16,7 @@ from reconciler.app.lease import this_process
 from reconciler.core.model import Closed, Observation, OldValues, RowId, Verdict
 from reconciler.core.options import PassOptions
 from reconciler.core.ports import Lease, Observer, Store
+from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
 from reconciler.core.verdict import Policy
 from reconciler.core.window import EVERY, Window
@@ -26,11 +27,11 @@ from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections, using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping, History, bookkeeping
+from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
@@ -52,6 +53,10 @@ class Explanation:
     stored: StoredRow
     observation: Observation
     verdict: Verdict
+    #: The last change that a pass has made to it.
+    change: StoredChange | None = None
+    #: Why that is not known, if it is not.
+    no_journal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +87,25 @@ class App:
         observers: Sequence[Observer] = (),
         report: PassReport | None = None,
         remap: bool = False,
+        each_row: bool = True,
     ) -> PassReport:
         """One pass over every running row; `report` is the one to fill in.
 
+        `each_row`: log every row that is finished, even if the journal has it.
         `remap`: read the table's definition again, which may have changed since the app was opened.
         """
         options = self.settings.pass_options(mode, dry_run=dry_run)
         report = report or options.new_report(self.clock.now())
         remapped = RemappedStore(self._engine, self.table.mapping, self._books.store)
         store = remapped if remap else self.store()
-        return await self._run(store, options, self._pass_log, observers, report)
+        pass_log = self._pass_log if each_row else self._short_log()
+        return await self._run(store, options, pass_log, observers, report)
+
+    async def count_running(self) -> int:
+        """How many rows a pass would look at."""
+        store = self.store()
+        until = await store.last_running()
+        return 0 if until is None else (await store.count_running(Span(None, until))).rows
 
     async def run_backfill(
         self,
@@ -101,9 +115,11 @@ class App:
         observers: Sequence[Observer] = (),
     ) -> PassReport:
         """A pass over a window of the running rows; goes on with `report` if that has begun."""
+        return await self._run(self.store(window), options, self._short_log(), observers, report)
+
+    def _short_log(self) -> PassLog:
         # A line for each of a million rows helps nobody if the journal has them.
-        pass_log = PassLog(each_row=not self.journals)
-        return await self._run(self.store(window), options, pass_log, observers, report)
+        return PassLog(each_row=not self.journals)
 
     async def _run(
         self,
@@ -174,6 +190,7 @@ class App:
         """Every row of this workflow id, whatever its status. Writes nothing."""
         now = await self.clock.read()
         rows = await find_rows(self._engine, self.table, workflow_id)
+        changes, no_journal = await self._books.last_changes(self.table, workflow_id)
         observed = [(each.row, await self._probe.observe(each.row)) for each in rows]
         verdicts = await judged(self.store(), observed, self.policy, now)
         return [
@@ -181,6 +198,8 @@ class App:
                 stored=replace(stored, error_message=await self._hidden(stored.error_message)),
                 observation=self._as_written(observation),
                 verdict=verdict,
+                change=changes.get(str(stored.row.id)),
+                no_journal=no_journal,
             )
             for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
         ]
@@ -261,23 +280,3 @@ def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:
     )
     if table.mapping.names.created_at is None:
         log.info("no column for created_at: rows Temporal does not know are never judged")
-
-
-async def migrate(settings: Settings) -> list[str]:
-    """Bring the database to what this version needs; returns what was done, a line each."""
-    from reconciler.postgres.migrate import upgrade as migrations  # noqa: PLC0415 - see below
-
-    return await migrations.migrate(*_migration_arguments(settings), own_schema=settings.journal)
-
-
-async def migration_sql(settings: Settings, output: TextIO) -> None:
-    """Print what `migrate` would run on this database."""
-    # Alembic is big, and a loop that runs for months has no use for it.
-    from reconciler.postgres.migrate import upgrade as migrations  # noqa: PLC0415
-
-    arguments = _migration_arguments(settings)
-    await migrations.migration_sql(*arguments, output, own_schema=settings.journal)
-
-
-def _migration_arguments(settings: Settings) -> tuple[str, TableMapping]:
-    return settings.database_url.get_secret_value(), settings.table_mapping()

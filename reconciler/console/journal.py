@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from reconciler.console.report import COLOURS, print_counts
-from reconciler.console.screen import shown
+from reconciler.console.screen import shown, utc
 from reconciler.core.text import one_line, visible
 from reconciler.core.undo import Kept, UndoReport
-from reconciler.postgres.journal.reader import StoredChange, StoredPass
+from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
 #: Characters of a text that may be long; --json prints all of it.
 TEXT = 200
@@ -102,7 +101,7 @@ class PassTable(_Listing):
         several = len(self._over) > 1  # which one is of no interest where there is no other
         return (
             str(stored.id),
-            _time(stored.started_at),
+            utc(stored.started_at),
             stored.mode,
             stored.outcome or "unfinished",
             "" if duration is None else f"{duration:.1f}",
@@ -131,15 +130,21 @@ class ChangeTable(_Listing):
     def _line(self, change: StoredChange) -> Sequence[str]:
         why = [change.temporal_status, change.new.error_message]
         return (
-            _time(change.changed_at),
+            utc(change.changed_at),
             str(change.pass_id),
             change.table if len(self._tables) > 1 else "",
             one_line(change.row_id, TEXT),
             one_line(change.workflow_id, TEXT),
             f"{change.old.status} → {change.new.status}",
-            "" if change.new.completed_at is None else _time(change.new.completed_at),
+            "" if change.new.completed_at is None else utc(change.new.completed_at),
             one_line(": ".join(filter(None, why)), TEXT),
         )
+
+
+def in_short(stored: StoredPass, rows: int) -> str:
+    """The pass in a line, for the question whether to undo it."""
+    changed = f"{rows} row{'' if rows == 1 else 's'} changed"
+    return f"pass {stored.id}, {stored.mode}, {utc(stored.started_at)}, {changed}"
 
 
 def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
@@ -197,7 +202,3 @@ def _asked(asked: Mapping[str, Any]) -> str:
 
 def _counts(written: Mapping[str, int]) -> str:
     return ", ".join(f"{status} {count}" for status, count in sorted(written.items()) if count)
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from reconciler.app.backfill import Outlook
-from reconciler.console.screen import shown
+from reconciler.console.screen import shown, utc
 from reconciler.core.report import PassReport
 
 
@@ -24,13 +24,13 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     begun, ahead = outlook.begun, outlook.ahead
     if begun is not None:
         yield (
-            f"going on with pass {begun.pass_id}, begun {_time(begun.started_at)}: "
+            f"going on with pass {begun.pass_id}, begun {utc(begun.started_at)}: "
             f"{begun.scanned:,} rows scanned, {begun.changed:,} written; --restart begins anew"
         )
     if outlook.planned_at is not None:
         yield (
             f"{outlook.rows:,} {_rows(outlook.rows)} of {outlook.table} to write, "
-            f"by the plan of {_time(outlook.planned_at)}"
+            f"by the plan of {utc(outlook.planned_at)}"
         )
         return
     which = f"{outlook.table}, marked running{_bounds(outlook)}"
@@ -40,7 +40,7 @@ def _lines(outlook: Outlook) -> Iterator[str]:
         return
     created = ""
     if ahead.oldest and ahead.newest:
-        created = f", created {_time(ahead.oldest)} to {_time(ahead.newest)}"
+        created = f", created {utc(ahead.oldest)} to {utc(ahead.newest)}"
     yield f"{more}{ahead.rows:,} {_rows(ahead.rows)} of {which}{created}"
     yield _duration(outlook)
 
@@ -59,8 +59,8 @@ def _duration(outlook: Outlook) -> str:
 def _bounds(outlook: Outlook) -> str:
     window = outlook.window
     bounds = [
-        f"created from {_time(window.since)}" if window.since else "",
-        f"created before {_time(window.until)}" if window.until else "",
+        f"created from {utc(window.since)}" if window.since else "",
+        f"created before {utc(window.until)}" if window.until else "",
         f"of type {window.workflow_type}" if window.workflow_type else "",
     ]
     return "".join(f", {bound}" for bound in bounds if bound)
@@ -111,10 +111,6 @@ def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
         yield "held back: check cluster and namespace; --force writes them all the same"
     if report.changed and journal:
         yield f"to take it back: reconciler undo {report.pass_id}"
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _human(duration: timedelta) -> str:

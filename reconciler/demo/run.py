@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Worker
 
-from reconciler.app.wiring import migrate, open_app
+from reconciler.app.setup import migrate
+from reconciler.app.wiring import open_app
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen, shown
 from reconciler.core.report import PassOutcome

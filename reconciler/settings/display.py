@@ -17,7 +17,7 @@ from reconciler.postgres.table.names import RowFilter
 from reconciler.settings.load import environment_name, toml_paths
 from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile
-from reconciler.settings.sources import DOTENV, TOML, read_dotenv
+from reconciler.settings.sources import DOTENV, read_dotenv, toml_file
 
 HIDDEN = "(hidden)"
 DEFAULT = "default"
@@ -183,7 +183,7 @@ def shown_duration(duration: timedelta) -> str:
 
 def _sources() -> Mapping[str, str]:
     """Where each variable was found; the first of them wins, as in the settings themselves."""
-    sources = {environment_name(path).upper(): TOML for path in toml_paths()}
+    sources = {environment_name(path).upper(): toml_file() for path in toml_paths()}
     sources |= dict.fromkeys(_names_in(read_dotenv()), DOTENV)
     return sources | dict.fromkeys(_names_in(os.environ), "environment")
 

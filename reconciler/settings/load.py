@@ -19,7 +19,14 @@ from pydantic_settings import SettingsError
 from reconciler.core.errors import ConfigurationError
 from reconciler.settings.model import Settings
 from reconciler.settings.secret_files import SUFFIX, SecretFromFile, secrets, setting_name
-from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml
+from reconciler.settings.sources import (
+    CONFIG,
+    DOTENV,
+    read_dotenv,
+    read_environment,
+    read_toml,
+    toml_file,
+)
 from reconciler.settings.table import PREFIX, TableSettings
 
 _TESTS = f"{PREFIX}TEST_"
@@ -104,11 +111,13 @@ def _unknown_names() -> Iterator[tuple[str, bool]]:
     known = set(_known_names())
     given = dict.fromkeys(os.environ, "environment")
     given |= dict.fromkeys(read_dotenv(), DOTENV)
-    given |= {environment_name(path): TOML for path in toml_paths()}
+    given |= {environment_name(path): toml_file() for path in toml_paths()}
     for name, source in given.items():
         # Names are case-insensitive, as in pydantic-settings; RECONCILER_TEST_* are the tests'.
         upper = name.upper()
         if not upper.startswith(PREFIX) or upper.startswith(_TESTS):
+            continue
+        if name == CONFIG and source == "environment":
             continue
         if name in os.environ and _SERVICE_LINK.fullmatch(f"{upper}={os.environ[name]}"):
             continue

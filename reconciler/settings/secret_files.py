@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.files import read_file
-from reconciler.settings.sources import DOTENV, TOML, read_dotenv, read_environment, read_toml
+from reconciler.settings.sources import DOTENV, read_dotenv, read_environment, read_toml, toml_file
 
 SUFFIX = "_FILE"
 
@@ -74,7 +74,7 @@ class SecretFilesSource(PydanticBaseSettingsSource):
 
     def _given(self) -> Mapping[str, Mapping[str, Any]]:
         """What is set, by where it stands; the first place wins, as for other settings."""
-        return {"environment": read_environment(), DOTENV: read_dotenv(), TOML: read_toml()}
+        return {"environment": read_environment(), DOTENV: read_dotenv(), toml_file(): read_toml()}
 
 
 def secrets(kind: type[BaseSettings]) -> Iterator[str]:

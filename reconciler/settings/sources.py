@@ -1,6 +1,7 @@
 """Where settings come from: the environment, and `.env` and `reconciler.toml` in this folder.
 
-Both files may be missing. Whatever else is wrong with one is a `ConfigurationError` of one line.
+RECONCILER_CONFIG names another file in place of the latter, which then must be there; the two of
+this folder may be missing. Whatever else is wrong with one is a `ConfigurationError` of one line.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from reconciler.host.streams import decoded, is_text
 
 DOTENV = ".env"
 TOML = "reconciler.toml"
+CONFIG = "RECONCILER_CONFIG"
 _OURS = ("RECONCILER_", "DATABASE_URL", "TEMPORAL_")
 _OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.IGNORECASE)
 
@@ -53,15 +55,21 @@ def read_dotenv() -> Mapping[str, str | None]:
     return dotenv_values(stream=StringIO("".join(readable)))
 
 
+def toml_file() -> str:
+    """The `reconciler.toml` to read."""
+    return os.environ.get(CONFIG) or TOML
+
+
 def read_toml() -> dict[str, Any]:
     """What `reconciler.toml` holds."""
-    text = _text(TOML)
+    name = toml_file()
+    text = _text(name)
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigurationError(f"{TOML}: is nested too deeply") from None
+        raise ConfigurationError(f"{name}: is nested too deeply") from None
     except ValueError as error:
-        raise ConfigurationError(f"{TOML}: {error}") from None
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 class EnvironmentSource(EnvSettingsSource):
@@ -82,7 +90,8 @@ def _text(name: str) -> str:
     try:
         return read_file(name).decode("utf-8-sig")
     except FileNotFoundError as error:
-        if os.path.islink(name):  # noqa: PTH114 - a mount that failed is no missing file
+        # A file that was asked for has to be there; a mount that failed is no missing file.
+        if name == os.environ.get(CONFIG) or os.path.islink(name):  # noqa: PTH114
             raise _unreadable(name, error.strerror) from None
         return ""
     except UnicodeDecodeError:

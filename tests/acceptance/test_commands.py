@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,86 @@ class TestExplain:
 
         assert result.code == 0
         assert "cancelled by user" in result.out
+        assert "changed by  the workflow or the application: the journal has no pass" in result.out
         assert "not marked as running" in result.out
+
+    async def test_who_has_finished_a_row(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("fail", "no money"))
+        id_ = await database.insert(world.workflow_id, row.run_id)
+        passed = await reconciler("once", "--json")
+
+        finished = await reconciler("explain", world.workflow_id)
+        await database.execute("UPDATE workflow_executions SET status = 'x' WHERE id = $1", id_)
+        changed = await reconciler("explain", world.workflow_id)
+
+        told = rf"changed by +pass {passed.json['pass_id']} at 20[-\dT:]{{17}}Z, running → failed\n"
+        assert re.search(told, finished.out)
+        assert "running → failed, and by others since\n" in changed.out
+
+    async def test_a_row_that_is_left_out(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = world.row(await world.start("wait"))
+        await database.insert(world.workflow_id, row.run_id)
+        where = {"RECONCILER_WHERE": "workflow_type=Order"}
+
+        result = await reconciler("explain", world.workflow_id, **where)
+
+        assert "none: RECONCILER_WHERE leaves this row out" in result.out
+
+    async def test_a_run_that_has_ended_just_now_is_not_called_missing(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        await world.ended(await world.start("fail", "no money"))
+        await database.insert(world.workflow_id)
+
+        result = await reconciler("explain", world.workflow_id)
+
+        assert "FAILED at " in result.out
+        assert "leave: younger than RECONCILER_GRACE, its run id may still be on" in result.out
+        assert "not in Temporal" not in result.out
+
+    async def test_json_is_one_object(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("fail", "no money"))
+        id_ = await database.insert(world.workflow_id, row.run_id)
+        before = await reconciler("explain", world.workflow_id, "--json")
+        passed = await reconciler("once", "--json")
+        after = await reconciler("explain", world.workflow_id, "--json")
+        none = await reconciler("explain", "nobody", "--json")
+
+        (running,), (finished,) = before.json["rows"], after.json["rows"]
+        assert (running["row_id"], running["running"], running["changed_by"]) == (
+            str(id_),
+            True,
+            None,
+        )
+        assert running["temporal"]["status"] == "FAILED"
+        assert running["temporal"]["failure"] == "OrderFailed: no money"
+        assert (running["verdict"]["action"], running["verdict"]["status"]) == ("finish", "failed")
+        assert (finished["running"], finished["verdict"]["action"]) == (False, "none")
+        assert finished["completed_at"] == finished["temporal"]["close_time"]
+        assert finished["changed_by"]["pass_id"] == passed.json["pass_id"]
+        assert finished["changed_by"]["old_status"] == "running"
+        assert (none.code, none.json["rows"]) == (3, [])
+        assert none.json["temporal"]["state"] == "missing"
+
+    async def test_the_journal_is_not_needed(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        await world.ended(await world.start("complete"))
+        await database.insert(world.workflow_id, status="completed")
+        await database.execute("DROP SCHEMA reconciler CASCADE")
+
+        without = await reconciler("explain", world.workflow_id)
+        off = await reconciler("explain", world.workflow_id, RECONCILER_JOURNAL="off")
+
+        assert (without.code, off.code) == (0, 0)
+        assert "changed by  unknown: schema reconciler is not there" in without.out
+        assert "changed by  unknown: RECONCILER_JOURNAL is off" in off.out
 
     async def test_every_row_of_the_id(self, reconciler: Command, database: Database) -> None:
         old = datetime.now(UTC) - timedelta(days=9)

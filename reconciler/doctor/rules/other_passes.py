@@ -9,9 +9,9 @@ from itertools import combinations, groupby
 
 from reconciler.doctor.findings import Finding, Level, ok, refused, warning
 from reconciler.doctor.rules.format import span
+from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.history import WHOLE_MODES
 from reconciler.postgres.journal.lease import HeldLease
-from reconciler.postgres.journal.reader import StoredPass
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
 
 LEASE, PASSES = "lease", "passes"

@@ -24,7 +24,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.undo import UndoReport
 from reconciler.core.window import Window, WindowCount
 from reconciler.doctor.findings import Examination, Finding, Level
-from reconciler.postgres.journal.reader import Values
+from reconciler.postgres.journal.entries import Values
 from reconciler.postgres.rows.lookup import StoredRow
 from reconciler.settings.display import ResolvedSetting
 from tests.support.factories import CLOSE_TIME, NOW, finish, row

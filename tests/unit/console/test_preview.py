@@ -52,8 +52,8 @@ def next_steps(
 def test_how_many_rows_and_how_long() -> None:
     assert outlook() == [
         (
-            "2,000,000 rows of jobs, marked running, created 2026-11-14 12:00:00Z to "
-            "2026-11-22 12:00:00Z"
+            "2,000,000 rows of jobs, marked running, created 2026-11-14T12:00:00Z to "
+            "2026-11-22T12:00:00Z"
         ),
         (
             "2,000,000 rows at 100 calls/s: at least 5 h 33 min, more where workflows failed "
@@ -80,14 +80,14 @@ def test_the_window_in_force_is_told_in_full() -> None:
     window = Window(NOW - 10 * DAY, NOW - DAY, "Order")
 
     assert (
-        "marked running, created from 2026-11-13 12:00:00Z, created before 2026-11-22 12:00:00Z,"
+        "marked running, created from 2026-11-13T12:00:00Z, created before 2026-11-22T12:00:00Z,"
         " of type Order, created" in outlook(window=window)[0]
     )
 
 
 def test_a_plan_is_told_by_its_age() -> None:
     assert outlook(planned_at=NOW - DAY, ahead=WindowCount(40), rows=40, max_rps=None) == [
-        "40 rows of jobs to write, by the plan of 2026-11-22 12:00:00Z"
+        "40 rows of jobs to write, by the plan of 2026-11-22T12:00:00Z"
     ]
 
 
@@ -102,7 +102,7 @@ def test_what_is_gone_on_with() -> None:
     first, second, _ = outlook(begun=begun)
 
     assert first == (
-        "going on with pass p-0, begun 2026-11-23 12:00:00Z: 5,000 rows scanned, 400 written; "
+        "going on with pass p-0, begun 2026-11-23T12:00:00Z: 5,000 rows scanned, 400 written; "
         "--restart begins anew"
     )
     assert second.startswith("still to look at: 2,000,000 rows of jobs")

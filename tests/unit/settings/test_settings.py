@@ -308,6 +308,35 @@ def test_files_are_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch
     assert settings.grace == timedelta(minutes=3)
 
 
+def test_another_file_can_be_named_in_place_of_that_in_this_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("reconciler.toml").write_text("batch_size = 1\nconcurrency = 1\n")
+    named = tmp_path / "elsewhere" / "jobs.toml"
+    named.parent.mkdir()
+    named.write_text("batch_size = 2\n")
+    monkeypatch.setenv("RECONCILER_CONFIG", str(named))
+
+    settings = load_settings(Settings)
+
+    assert (settings.batch_size, settings.concurrency) == (2, 16)
+    named.write_text("batchsize = 2\n")
+    assert refusal().startswith(f"RECONCILER_BATCHSIZE ({named}): there is no such setting")
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "reconciler.toml"])
+def test_a_file_that_is_named_has_to_be_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("RECONCILER_CONFIG", name)
+
+    assert refusal() == f"{name} cannot be read: No such file or directory"
+
+
+def test_a_file_is_named_in_the_environment_only() -> None:
+    Path(".env").write_text("RECONCILER_CONFIG=jobs.toml\n")
+
+    assert refusal().startswith("RECONCILER_CONFIG (.env): there is no such setting")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
