@@ -29,13 +29,14 @@ _EXIT_CODES = {
 
 #: The order in which the help lists the commands: that in which a newcomer needs them.
 _ORDER = (
-    *("doctor", "once", "run", "explain", "backfill"),
+    *("init", "doctor", "once", "run", "explain", "backfill"),
     *("passes", "changes", "undo", "migrate", "demo"),
 )
 # `\b` keeps a paragraph as it is.
 _MORE = """\b
 Examples:
   export DATABASE_URL=postgresql://user:password@db:5432/app TEMPORAL_ADDRESS=temporal:7233
+  reconciler init               write a reconciler.toml that fits your table
   reconciler doctor             check the set-up
   reconciler once --dry-run     show what a pass would write
   reconciler explain ORDER-17   show what Temporal says about one row

@@ -1,18 +1,53 @@
-"""What is done before the first pass, and after the last: `migrate`."""
+"""What is done before the first pass, and after the last: `init` and `migrate`."""
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from io import StringIO
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reconciler.cli.base import cli, load
+from reconciler.cli.base import cli, load, readable
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.host.signals import signals
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler init
+  reconciler init billing.jobs --output jobs.toml   and later: reconciler --config jobs.toml once"""
+)
+def init(
+    table: Annotated[
+        str | None, typer.Argument(metavar="TABLE", help="Needed if several could be meant.")
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Never overwritten.")] = Path(
+        "reconciler.toml"
+    ),
+) -> None:
+    """Write a commented reconciler.toml that fits your table.
+
+    Looks for a table with a column called like workflow_id, and goes by the names, types and values
+    in it. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
+    """
+    from reconciler.app import setup as app
+
+    if os.path.lexists(output):
+        raise ConfigurationError(f"{output} is there already, and is not overwritten")
+    settings = load()
+    text, name = signals.run(partial(app.suggest, settings, readable("TABLE", table)))
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
+    print(visible(f"{output} is for table {name}: check every line, then run `reconciler doctor`"))
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""`migrate`, `explain`, `demo`, and the command from a wheel."""
+"""`init`, `migrate`, `explain`, `demo`, and the command from a wheel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
 import psutil
 import pytest
 
+from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database, with_user
 from tests.support.commands.command import RECONCILER, Command
 from tests.support.polling import deadline, eventually
@@ -25,6 +27,53 @@ from tests.support.servers.leftovers import mark
 from tests.support.temporal.world import World
 
 ROOT = Path(__file__).parents[2]
+
+
+class TestInit:
+    async def test_what_it_writes_serves_the_next_command(
+        self, reconciler: Command, database: Database, world: World, tmp_path: Path
+    ) -> None:
+        await database.execute("ALTER TABLE workflow_executions RENAME TO jobs")
+        row = await world.ended(await world.start("fail", "no money"))
+        insert = "INSERT INTO jobs (workflow_id, run_id) VALUES ($1, $2)"
+        await database.execute(insert, row.workflow_id, row.run_id)
+        parts = urlsplit(database.url)
+        user, _, host = parts.netloc.rpartition("@")
+        netloc = f"{user.partition(':')[0]}:s3cret@{host}"
+
+        url = urlunsplit(parts._replace(netloc=netloc))
+        written = await reconciler("init", DATABASE_URL=url)
+        dry = await reconciler("once", "--dry-run", "--json")
+
+        text = (tmp_path / "reconciler.toml").read_text()
+        assert (written.code, written.err) == (0, "")
+        assert written.out.startswith("reconciler.toml is for table jobs: check every line")
+        assert 'table = "jobs"' in text
+        assert "# Temporal answered: namespace default" in text
+        assert "s3cret" not in text
+        assert "://" not in text
+        assert dry.json["written"]["failed"] == 1
+
+    @pytest.mark.parametrize("there", ["file", "dangling link"])
+    async def test_nothing_is_overwritten(
+        self, reconciler: Command, tmp_path: Path, there: str
+    ) -> None:
+        path = tmp_path / "jobs.toml"
+        if there == "file":
+            path.write_text("mine")
+        else:
+            path.symlink_to(tmp_path / "gone")
+
+        result = await reconciler("init", "--output", "jobs.toml")
+
+        assert_refused(result, 2, "jobs.toml is there already, and is not overwritten")
+        assert there != "file" or path.read_text() == "mine"
+        assert not (tmp_path / "gone").exists()
+
+    async def test_a_folder_that_is_not_there(self, reconciler: Command) -> None:
+        result = await reconciler("init", "--output", "no/jobs.toml")
+
+        assert_refused(result, 2, "no/jobs.toml cannot be written: No such file or directory")
 
 
 class TestMigrate:

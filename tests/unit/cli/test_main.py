@@ -20,7 +20,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 COMMANDS = [
-    *("doctor", "once", "run", "explain", "backfill"),
+    *("init", "doctor", "once", "run", "explain", "backfill"),
     *("passes", "changes", "undo", "migrate", "demo"),
 ]
 
@@ -51,7 +51,7 @@ def test_the_help_lists_commands_as_a_newcomer_needs_them(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param([], "name a command: doctor, once, run, explain", id="no command"),
+        pytest.param([], "name a command: init, doctor, once, run, explain", id="no command"),
         pytest.param(["onec"], "onec", id="unknown command"),
         pytest.param(["once", "--dryrun"], "--dryrun", id="unknown option"),
         pytest.param(["explain"], "WORKFLOW_ID", id="missing argument"),
