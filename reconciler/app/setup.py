@@ -10,7 +10,8 @@ from reconciler.core.errors import ReconcilerError
 from reconciler.core.text import visible
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.diagnose.candidates import find_tables, sample_values
-from reconciler.postgres.migrate import upgrade
+from reconciler.postgres.migrate import removal, upgrade
+from reconciler.postgres.migrate.removal import Removal
 from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
@@ -27,6 +28,16 @@ async def migrate(settings: Settings) -> list[str]:
 async def migration_sql(settings: Settings, output: TextIO) -> None:
     """Print what `migrate` would run on this database."""
     await upgrade.migration_sql(*_arguments(settings), output, own_schema=settings.journal)
+
+
+async def find_removal(settings: Settings, *, with_columns: bool) -> Removal:
+    """What `migrate` has made here, to be shown before it is removed."""
+    return await removal.find_removal(*_arguments(settings), with_columns=with_columns)
+
+
+async def remove(settings: Settings, *, with_columns: bool) -> list[str]:
+    """Remove it; returns what stays all the same, a line each."""
+    return await removal.remove(*_arguments(settings), with_columns=with_columns)
 
 
 def _arguments(settings: Settings) -> tuple[str, TableMapping]:

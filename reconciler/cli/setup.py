@@ -7,14 +7,17 @@ import sys
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.base import cli, load, readable
+from reconciler.cli.base import agreed, cli, load, readable, refuse
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.host.signals import signals
+
+if TYPE_CHECKING:
+    from reconciler.settings.model import Settings
 
 
 @cli.command(
@@ -50,11 +53,28 @@ def init(
     print(visible(f"{output} is for table {name}: check every line, then run `reconciler doctor`"))
 
 
-@cli.command()
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler migrate --sql            what it would do, for a DBA to run
+  reconciler migrate --remove         show what it has made; on a terminal, ask and drop it
+  reconciler migrate --remove --yes   drop it; the columns it has added to your table stay"""
+)
 def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the statements and run none of them.")
     ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="The other way round: drop the schema and the index.")
+    ] = False,
+    drop_columns: Annotated[
+        bool,
+        typer.Option(
+            "--drop-columns",
+            help="With --remove: also drop the columns that were added. THIS DELETES THEIR DATA.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --remove: do not ask.")] = False,
 ) -> None:
     """Prepare the database: our schema, missing columns, an index.
 
@@ -64,7 +84,12 @@ def migrate(
     """
     from reconciler.app import setup as app
 
+    if not remove and (drop_columns or yes):
+        raise ConfigurationError(f"{'--drop-columns' if drop_columns else '--yes'} needs --remove")
     settings = load()
+    if remove:
+        _remove(settings, with_columns=drop_columns, sql=sql, yes=yes)
+        return
     if sql:
         statements = StringIO()
         signals.run(partial(app.migration_sql, settings, statements))
@@ -72,6 +97,26 @@ def migrate(
         return
     for line in signals.run(partial(app.migrate, settings)) or ["nothing to do: up to date"]:
         print(visible(line))
+
+
+def _remove(settings: Settings, *, with_columns: bool, sql: bool, yes: bool) -> None:
+    from reconciler.app import setup as app
+
+    found = signals.run(partial(app.find_removal, settings, with_columns=with_columns))
+    if sql:
+        print(_exact("".join(f"{statement};\n" for statement in found.statements)), end="")
+        return
+    for line in found.lines() if found else ["nothing to remove", *found.lines()]:
+        print(visible(line))
+    if not found:
+        return
+    asks = bool(sys.stdin and sys.stdin.isatty())
+    if not yes and not (asks and agreed("Drop this?")):
+        refuse("nothing was dropped" + ("" if asks else ": --yes drops it"))
+        return
+    for line in signals.run(partial(app.remove, settings, with_columns=with_columns)):
+        print(visible(line))
+    print("dropped")
 
 
 def _exact(text: str) -> str:

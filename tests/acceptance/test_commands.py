@@ -22,6 +22,7 @@ import pytest
 from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database, with_user
 from tests.support.commands.command import RECONCILER, Command
+from tests.support.commands.terminal import at_terminal
 from tests.support.polling import deadline, eventually
 from tests.support.servers.leftovers import mark
 from tests.support.temporal.world import World
@@ -102,6 +103,42 @@ class TestMigrate:
         assert "CREATE INDEX CONCURRENTLY" in result.out
         tables = "SELECT 1 FROM pg_tables WHERE tablename IN ('passes', 'workflow_executions')"
         assert await empty_database.fetch(tables) == []
+
+    async def test_remove_shows_what_it_would_drop_and_asks(
+        self, reconciler: Command, database: Database
+    ) -> None:
+        shown = await reconciler("migrate", "--remove")
+        printed = await reconciler("migrate", "--remove", "--sql")
+        async with at_terminal(reconciler, "migrate", "--remove") as terminal:
+            await terminal.prints("Drop this? [y/N]")
+            terminal.type("n\n")
+            assert await terminal.code() == 0
+        there = "SELECT to_regclass('reconciler.changes') IS NOT NULL AS there"
+
+        assert (shown.code, printed.code) == (0, 0)
+        assert shown.out.startswith("drops the index on the running rows of workflow_executions\n")
+        assert shown.err == "reconciler: nothing was dropped: --yes drops it\n"
+        assert "DROP SCHEMA reconciler;\n" in printed.out
+        assert await database.fetch(there) == [{"there": True}]
+
+        async with at_terminal(reconciler, "migrate", "--remove") as terminal:
+            await terminal.prints("Drop this? [y/N]")
+            terminal.type("y\n")
+            assert await terminal.code() == 0
+        assert await database.fetch(there) == [{"there": False}]
+
+    async def test_remove_with_yes_does_not_ask(
+        self, reconciler: Command, database: Database
+    ) -> None:
+        first = await reconciler("migrate", "--remove", "--yes")
+        second = await reconciler("migrate", "--remove", "--yes")
+
+        assert (first.code, first.out.splitlines()[-1]) == (0, "dropped")
+        assert (second.code, second.out) == (0, "nothing to remove\n")
+
+    @pytest.mark.parametrize("option", ["--drop-columns", "--yes"])
+    async def test_options_of_a_removal_need_one(self, reconciler: Command, option: str) -> None:
+        assert_refused(await reconciler("migrate", option), 2, f"{option} needs --remove")
 
     async def test_without_the_right_to_create(
         self, reconciler: Command, empty_database: Database

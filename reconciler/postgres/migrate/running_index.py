@@ -133,7 +133,7 @@ def statements_to_drop(connection: sa.Connection, mapping: TableMapping) -> list
     parts, quote = _parts(connection, mapping), _quote(connection.dialect)
     # One that is not valid is ours as well: the mark comes last.
     added = bool(parts) and (parts[0].added or not parts[0].valid)
-    return [_drop(part, quote) for part in parts] if added else []
+    return [_drop(part, quote) for part in parts if part.exists] if added else []
 
 
 def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa.Dialect) -> str:
