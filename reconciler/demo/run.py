@@ -206,7 +206,8 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
         f"export TEMPORAL_ADDRESS={address}",
         "reconciler once --dry-run",
         f"reconciler explain tenant-{RUNS_ON}",
-        'psql "$DATABASE_URL" -c "TABLE reconciler.changes"',
+        "reconciler changes",
+        "reconciler undo --last",
     ):
         console.print(shown(f"  {line}"), soft_wrap=True)
     await asyncio.Event().wait()
