@@ -110,6 +110,21 @@ async def test_names_types_and_values_of_its_own(
     )
 
 
+async def test_a_column_that_is_only_called_similarly_is_left_out(
+    empty_database: Database,
+) -> None:
+    await empty_database.execute(
+        "CREATE TABLE jobs (id int PRIMARY KEY, order_workflow_id text, last_run_id text,"
+        " order_status text, created_at timestamptz)"
+    )
+
+    text = await suggested(empty_database)
+
+    assert 'run_id = ""  # no such column' in text
+    assert 'workflow_id = "order_workflow_id"' in text
+    assert 'status = "order_status"' in text
+
+
 JOB = "id int PRIMARY KEY, workflow_id text, run_id text, status text"
 
 
