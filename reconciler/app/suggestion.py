@@ -213,5 +213,6 @@ def _plain(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text as TOML: its escapes are those of JSON, which has none for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """The text as TOML, with an escape for every character that shows nothing."""
+    quoted = json.dumps(text, ensure_ascii=False)  # whose escapes TOML has, too
+    return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)
