@@ -31,7 +31,7 @@ from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
 
 MODE, BACKFILL = "undo", "backfill"
-#: So many passes are named at most, of those that an id may be short for.
+#: How many passes are named at most, if the beginning of an id fits several.
 NAMED = 5
 
 

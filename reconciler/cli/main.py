@@ -82,7 +82,7 @@ def _run(arguments: Sequence[str]) -> int:
             refuse("interrupted")
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader went away, e.g. `| head`, before it was flushed
+    except BrokenPipeError:  # stdout was closed before it was flushed, e.g. by `| head`
         return BROKEN_PIPE
     except StdoutLost as error:
         refuse(

@@ -23,10 +23,10 @@ TEXT = 200
 #: Each reason in words.
 WHY_KEPT = {
     Kept.AS_BEFORE: "had the old values already",
-    Kept.CHANGED: "written by somebody since",
+    Kept.CHANGED: "changed by someone else since",
     Kept.REUSED: "about another run or workflow by now",
     Kept.GONE: "deleted",
-    Kept.LOCKED: "being written by somebody right now: undo again later",
+    Kept.LOCKED: "locked by another transaction: undo again later",
     Kept.REFUSED: "refused by the database, see the log",
     Kept.PRUNED: "no longer in the journal",
 }
@@ -53,8 +53,8 @@ class _Listing:
         if not self._widths:
             self._console.print(shown(f"no {command[0]}"))
         elif self._more:
-            told = shlex.join(["reconciler", *command])
-            text = shown(f"there are more: {told} --limit N, or --json", style="dim")
+            again = shlex.join(["reconciler", *command])
+            text = shown(f"there are more: {again} --limit N, or --json", style="dim")
             self._console.print(text, soft_wrap=True)
 
     def _print(self, entries: Sequence[Sequence[str]]) -> None:
@@ -194,10 +194,10 @@ def _asked(asked: Mapping[str, Any]) -> str:
         "plan": "plan",
         "undo": "undo of",
     }
-    told = [f"{word} {asked[name]}" for name, word in words.items() if asked.get(name)]
+    parts = [f"{word} {asked[name]}" for name, word in words.items() if asked.get(name)]
     if asked.get("missing") == "fail":
-        told.append("missing fail")
-    return one_line(", ".join(told), TEXT)
+        parts.append("missing fail")
+    return one_line(", ".join(parts), TEXT)
 
 
 def _counts(written: Mapping[str, int]) -> str:

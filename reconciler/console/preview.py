@@ -1,4 +1,4 @@
-"""What a backfill says before it does anything, and what to do after it."""
+"""What a backfill shows before it starts, and what to do after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.core.report import PassReport
 
 
 def print_outlook(outlook: Outlook, console: Console) -> None:
-    """How many rows, how long it will take, and what is gone on with."""
+    """How many rows, how long it will take, and which pass is resumed."""
     for line in _lines(outlook):
         console.print(shown(line), soft_wrap=True)
 
@@ -24,8 +24,8 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     begun, ahead = outlook.begun, outlook.ahead
     if begun is not None:
         yield (
-            f"going on with pass {begun.pass_id}, begun {utc(begun.started_at)}: "
-            f"{begun.scanned:,} rows scanned, {begun.changed:,} written; --restart begins anew"
+            f"resuming pass {begun.pass_id}, started {utc(begun.started_at)}: "
+            f"{begun.scanned:,} rows scanned, {begun.changed:,} written; --restart starts over"
         )
     if outlook.planned_at is not None:
         yield (
@@ -78,7 +78,7 @@ def print_what_next(
 
     `output` is where a dry run was kept; `journal`: whether what was written can be taken back.
     """
-    # Neither may be said again: the one would begin anew, the other contradicts --apply.
+    # Neither may be repeated: the one would start over, the other contradicts --apply.
     again = [word for word in command if word not in ("--restart", "--dry-run")]
     given = shlex.join(["reconciler", *again])
     if report.dry_run:
@@ -105,7 +105,7 @@ def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Ite
 
 def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
     if report.more_left and report.progress is not None:
-        again = "to go on" if journal else "to look again at all that are running"
+        again = "to resume" if journal else "to look at all running rows again"
         yield f"more is left; {again}: {command}"
     if report.held_back:
         yield "held back: check cluster and namespace; --force writes them all the same"

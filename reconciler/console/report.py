@@ -51,7 +51,7 @@ def print_report(report: PassReport, console: Console) -> None:
 
 
 def _failed_as_missing(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
-    """Which rows Temporal did not know, apart from those that are told as left."""
+    """Which rows Temporal did not know, without those that are reported as left."""
     group = "missing"
     for reason, spread in report.missing.items():
         failed = spread.rows - report.left[reason]

@@ -161,7 +161,7 @@ class TestUndo:
         as_json = await journal("undo", journal.pass_id, "--json")
 
         assert (result.code, as_json.code) == (3, 3)
-        assert "left      changed  1  written by somebody since" in result.out
+        assert "left      changed  1  changed by someone else since" in result.out
         assert "left alone" in result.err
         assert f"workflow_id={journal.workflow_id}" in result.err
         assert as_json.json["left"] == {

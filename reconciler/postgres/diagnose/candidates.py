@@ -1,4 +1,4 @@
-"""Tables that may be the application's, with what tells their columns' parts. Reads only."""
+"""Tables that may hold the rows of workflows, and what is known of their columns. Reads only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _CONSTANT = re.compile(r"'((?:[^']|'')*)'")
 
 @dataclass(frozen=True, slots=True)
 class FoundColumn:
-    """A column, by what may tell what it is for."""
+    """A column, and what hints at its purpose."""
 
     name: str
     #: As it was declared, and what a domain of it is made of.
@@ -61,7 +61,7 @@ class FoundColumn:
     base: str
     #: Part of the primary key, but for what the table is partitioned by.
     primary: bool
-    #: Alone it tells one row from all others.
+    #: It identifies a row on its own.
     unique: bool
     #: The values that its type or a check allows; empty if any.
     allowed: tuple[str, ...]

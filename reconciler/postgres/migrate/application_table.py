@@ -71,7 +71,7 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
 def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> None:
     """Add what is missing and touch nothing else.
 
-    The index is built concurrently, in a transaction of its own: the application goes on reading
+    The index is built concurrently, in a transaction of its own: the application keeps reading
     and writing. Adding a column without a default takes no longer than its lock, which is waited
     for five seconds at most.
     """

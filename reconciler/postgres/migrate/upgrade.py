@@ -37,7 +37,7 @@ SECOND_CONNECTION_TIMEOUT = 15
 async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
     """Bring our schema to head and add to the application's table what is missing.
 
-    Without `own_schema` nothing of ours is made, and only the application's table is fitted.
+    Without `own_schema` our schema is not created, and only the application's table is fitted.
     Safe to repeat, and to run from several places at once. Returns what was done, a line each.
     Raises `DatabaseUnusable`, `DatabaseUnfit` if a later version has been here.
     """
@@ -161,7 +161,7 @@ async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None
 
 
 def revision_of(connection: sa.Connection) -> str | None:
-    """The revision our schema is at; None if there is none of ours."""
+    """The revision our schema is at; None if it is not there."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
     return context.get_current_revision()
 

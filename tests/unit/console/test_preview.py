@@ -95,15 +95,15 @@ def test_nothing_to_do() -> None:
     assert outlook(ahead=WindowCount(), rows=0) == ["no rows of jobs, marked running"]
 
 
-def test_what_is_gone_on_with() -> None:
+def test_which_pass_is_resumed() -> None:
     begun = PassReport("p-0", "backfill", dry_run=False, started_at=NOW)
     begun.scanned, begun.written["failed"] = 5000, 400
 
     first, second, _ = outlook(begun=begun)
 
     assert first == (
-        "going on with pass p-0, begun 2026-11-23T12:00:00Z: 5,000 rows scanned, 400 written; "
-        "--restart begins anew"
+        "resuming pass p-0, started 2026-11-23T12:00:00Z: 5,000 rows scanned, 400 written; "
+        "--restart starts over"
     )
     assert second.startswith("still to look at: 2,000,000 rows of jobs")
 
@@ -149,7 +149,7 @@ def test_after_a_piece_the_same_command() -> None:
     steps = next_steps(["backfill", "--apply"], progress=Progress(Span(5, 9)), held_back=3)
 
     assert steps == [
-        "more is left; to go on: reconciler backfill --apply",
+        "more is left; to resume: reconciler backfill --apply",
         "held back: check cluster and namespace; --force writes them all the same",
     ]
 
@@ -163,7 +163,7 @@ def test_after_a_change_the_way_back() -> None:
 def test_what_would_begin_anew_or_contradict_is_not_said_again() -> None:
     command = ["backfill", "--apply", "--restart", "--max-changes", "3"]
     assert next_steps(command, progress=Progress(Span(5, 9))) == [
-        "more is left; to go on: reconciler backfill --apply --max-changes 3"
+        "more is left; to resume: reconciler backfill --apply --max-changes 3"
     ]
 
     steps = next_steps(["backfill", "--dry-run"], dry_run=True, written=Counter(failed=1))
@@ -176,6 +176,4 @@ def test_without_a_journal_nothing_is_taken_back_or_gone_on_with() -> None:
         ["backfill", "--apply"], journal=False, progress=more, written=Counter(failed=1)
     )
 
-    assert steps == [
-        "more is left; to look again at all that are running: reconciler backfill --apply"
-    ]
+    assert steps == ["more is left; to look at all running rows again: reconciler backfill --apply"]
