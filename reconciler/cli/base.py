@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
 from typer.core import TyperGroup
@@ -26,6 +26,13 @@ _EXIT_CODES = {
     PassOutcome.UNRESOLVED: UNRESOLVED,
     PassOutcome.ABORTED: ABORTED,
 }
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of text for people.")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
+]
 
 #: The order in which the help lists the commands: that in which a newcomer needs them.
 _ORDER = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.base import ABORTED, OK, UNRESOLVED, cli, load, readable, refuse
+from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, cli, load, readable, refuse
 from reconciler.console.screen import screen
 from reconciler.host.signals import signals
 
@@ -25,9 +25,7 @@ _EXIT_CODES = {"ok": OK, "warning": UNRESOLVED, "failure": ABORTED}
 
 @cli.command()
 def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of lines.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Check the settings, both servers and the table.
 
@@ -61,7 +59,7 @@ def explain(
     workflow_id: Annotated[
         str, typer.Argument(metavar="WORKFLOW_ID", help="The workflow id of the row.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Show what Temporal says about a row and what a pass would write.
 

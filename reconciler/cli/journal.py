@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.base import OK, agreed, cli, conclude, load, readable, refuse, say
+from reconciler.cli.base import (
+    OK,
+    AsJson,
+    JsonLines,
+    agreed,
+    cli,
+    conclude,
+    load,
+    readable,
+    refuse,
+    say,
+)
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
@@ -44,9 +55,7 @@ def undo(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be put back; write nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Put back what a pass changed.
 
@@ -93,9 +102,7 @@ def passes(
         str, typer.Argument(metavar="PASS", help="Only those whose id begins so.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show N of them.")] = PASSES,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> int:
     """List the passes that may have written something.
 
@@ -137,9 +144,7 @@ def changes(
             min=1, metavar="N", help=f"Show N of them; default {CHANGES}, with --json all."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> int:
     """List what passes have changed, and on what evidence.
 

@@ -21,6 +21,7 @@ from reconciler.cli.base import (
     BUG,
     OK,
     USAGE,
+    AsJson,
     cli,
     conclude,
     load,
@@ -120,9 +121,7 @@ def once(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
     """One pass over every running row, then exit: the cron job.
 
