@@ -25,7 +25,7 @@ test: $(STAMP) ## Run all tests, on real servers
 test-stress: $(STAMP) ## Run them next to a busy loop on each core
 	$(BIN)/python tests/support/commands/busy.py $(SUITE)
 
-test-unit: $(STAMP) ## Run the tests that need no server (seconds)
+test-unit: $(STAMP) ## Run the tests that need no server (a minute or two)
 	$(BIN)/pytest tests/unit
 
 # Each worker has containers of its own. The first run also pulls the images.
@@ -71,6 +71,7 @@ clean: ## Remove everything that was made
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@echo "Installing the locked packages into $(VENV): a minute or so, the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -43,7 +43,10 @@ def _leave(number: int, _: FrameType | None) -> None:  # noqa: ARG001
 
 
 def _is_loop() -> bool:
-    return sys.argv[1:2] == ["run"]
+    words = sys.argv[1:]
+    while words and words[0].startswith("-"):  # options before the command
+        words = words[2 if words[0] == "--config" else 1 :]
+    return words[:1] == ["run"]
 
 
 if __name__ == "__main__":

@@ -56,8 +56,3 @@ def upgrade() -> None:
     )
     op.create_index("changes_pass_id", "changes", ["pass_id"], schema=SCHEMA)
     op.create_index("changes_workflow_id", "changes", ["workflow_id"], schema=SCHEMA)
-
-
-def downgrade() -> None:
-    op.drop_table("changes", schema=SCHEMA)
-    op.drop_table("passes", schema=SCHEMA)

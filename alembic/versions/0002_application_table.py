@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import context, op
 
-from reconciler.postgres.migrate.application_table import add_missing, find_missing, remove_added
+from reconciler.postgres.migrate.application_table import add_missing, find_missing
 
 revision = "0002"
 down_revision = "0001"
@@ -22,7 +22,3 @@ def upgrade() -> None:
     if missing is None:
         missing = find_missing(op.get_bind(), known["mapping"])
     add_missing(op, known["mapping"], missing)
-
-
-def downgrade() -> None:
-    remove_added(op, context.config.attributes["mapping"])

@@ -38,10 +38,3 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         schema=SCHEMA,
     )
-
-
-def downgrade() -> None:
-    op.drop_table("lease", schema=SCHEMA)
-    op.drop_index("passes_heartbeat", "passes", schema=SCHEMA)
-    for name in ("table_name", "namespace"):
-        op.drop_column("passes", name, schema=SCHEMA)

@@ -28,12 +28,6 @@ def upgrade() -> None:
     _replace_index("changes_pass_id", "changes_of_pass", ["pass_id", "id"])
 
 
-def downgrade() -> None:
-    _replace_index("changes_of_pass", "changes_pass_id", ["pass_id"])
-    for name in COLUMNS:
-        op.drop_column("passes", name, schema=SCHEMA)
-
-
 def _replace_index(old: str, new: str, columns: list[str]) -> None:
     """While passes go on writing to the journal, however long it is."""
     concurrently = {"schema": SCHEMA, "postgresql_concurrently": True}

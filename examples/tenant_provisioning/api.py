@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from tenant_provisioning.models import Base
 from tenant_provisioning.service import TenantService
@@ -56,6 +58,12 @@ def create_app() -> FastAPI:
         await engine.dispose()
 
     app = FastAPI(title="Tenants", lifespan=lifespan)
+
+    @app.exception_handler(RPCError)
+    async def not_running(_: Request, error: RPCError) -> JSONResponse:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise error
+        return JSONResponse({"detail": "no workflow of this tenant is running"}, 404)
 
     @app.post("/tenants", status_code=202)
     async def provision(new: NewTenant, service: Service) -> Provisioning:

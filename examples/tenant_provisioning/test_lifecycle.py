@@ -146,6 +146,14 @@ class TestTheMainPath:
 
         assert (await api.ended("initech"))["status"] == "completed"
 
+    async def test_a_tenant_that_is_not_there(self, api: Api) -> None:
+        for path in ("tenants/nobody/approve", "tenants/nobody/cancel?reason=none"):
+            answer = await api.http.post(f"/{path}")
+            assert (answer.status_code, answer.json()) == (
+                404,
+                {"detail": "no workflow of this tenant is running"},
+            )
+
     async def test_asking_twice(self, api: Api, worker: Worker) -> None:
         await api.provision("umbrella", "enterprise")
         await api.provision("umbrella", "enterprise")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,14 +22,18 @@ from reconciler.passes.lifecycle import reported
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.connection.clock import DatabaseClock, host_time
 from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import Lease, lease_name
-from reconciler.postgres.journal.reader import JournalReader, StoredPass
+from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_own_schema, check_readable
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
+
+#: How many passes are named at most, if the beginning of an id fits several.
+NAMED = 5
 
 
 @asynccontextmanager
@@ -44,17 +48,18 @@ async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
         yield JournalReader(engine)
 
 
-async def undo(settings: Settings, pass_id: UUID, *, dry_run: bool) -> UndoReport:
+async def undo(settings: Settings, pass_id: str, *, dry_run: bool) -> UndoReport:
     """Put back what a pass has changed, where the row still is as the pass left it.
 
-    Raises `ConfigurationError` if there is no journal, no such pass, or it was over another table.
+    `pass_id` may be the beginning of it. Raises `ConfigurationError` if there is no journal, no
+    such pass, more than one, or it was over another table.
     What makes the database unusable is in the report, before the undo has begun too, and so are
     requests to stop.
     """
     _check_journal(settings)
-    request = PassRequest(Mode.UNDO, dry_run, {"undo": str(pass_id)})
+    request = PassRequest(Mode.UNDO, dry_run)
     report = UndoReport.begin(request, host_time())
-    report.undone = str(pass_id)
+    report.undone = pass_id
     with reported(report):
         async with using_engine(settings.dsn()) as engine:
             await _undo(engine, settings, report)
@@ -67,7 +72,9 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     else:
         await check_own_schema(engine, looping=True)  # for the lease
     report.started_at = await DatabaseClock(engine).read()
-    undone = await find_pass(JournalReader(engine), UUID(report.undone), settings)
+    undone = await find_pass(JournalReader(engine), report.undone, settings)
+    report.undone = str(undone.id)
+    report.request = replace(report.request, asked={"undo": report.undone})
     mapping = settings.table_mapping()
     table = await map_table(
         engine, mapping, writing=not report.request.dry_run, also=mapping.names.written
@@ -91,16 +98,35 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
         await run_undo(journal, history, report, settings.batch_size)
 
 
-async def find_pass(journal: JournalReader, pass_id: UUID, settings: Settings) -> StoredPass:
-    """The pass; raises `ConfigurationError` if there is none of that id."""
-    found = await journal.find(pass_id)
-    if found is None:
+async def find_pass(journal: JournalReader, prefix: str, settings: Settings) -> StoredPass:
+    """The pass whose id begins so; raises `ConfigurationError` unless there is exactly one."""
+    found = await journal.find(prefix, NAMED + 1)
+    if not found:
         raise ConfigurationError(
-            f"there is no pass {pass_id}: `reconciler passes` lists those there are; what they "
+            f"there is no pass {prefix}: `reconciler passes` lists those there are; what they "
             "changed is kept for RECONCILER_JOURNAL_RETENTION, "
             f"{_human(settings.journal_retention)}"
         )
-    return found
+    if len(found) > 1:
+        named = ", ".join(str(each.id) for each in found[:NAMED])
+        more = ", …" if len(found) > NAMED else ""
+        raise ConfigurationError(f"{prefix} is the beginning of several passes: {named}{more}")
+    return found[0]
+
+
+async def find_last(settings: Settings) -> tuple[StoredPass, int]:
+    """The pass that has written into the table last, and how many rows it has changed.
+
+    Raises `ConfigurationError` if the journal has none.
+    """
+    async with open_journal(settings) as journal:
+        mapping = settings.table_mapping()
+        table = await map_table(journal.engine, mapping, writing=False)
+        last = await journal.last_writing(table.identity)
+        if last is None:
+            raise ConfigurationError(f"no pass in the journal has changed {settings.table}")
+        pass_id, rows = last
+        return await find_pass(journal, str(pass_id), settings), rows
 
 
 def _check_journal(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from temporalio.runtime import Runtime
 from reconciler.app.lease import this_process
 from reconciler.core.model import Closed, Observation, OldValues, RowId, Verdict
 from reconciler.core.ports import History, Lease, Observer, Store
+from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import Policy
@@ -26,6 +27,7 @@ from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections, using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping, bookkeeping
+from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
@@ -51,6 +53,10 @@ class Explanation:
     stored: StoredRow
     observation: Observation
     verdict: Verdict
+    #: The last change that a pass has made to it.
+    change: StoredChange | None = None
+    #: Why that is not known, if it is not.
+    no_journal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +87,25 @@ class App:
         observers: Sequence[Observer] = (),
         report: PassReport | None = None,
         remap: bool = False,
+        each_row: bool = True,
     ) -> PassReport:
         """One pass over every running row; `report` is the one to fill in.
 
+        `each_row`: log every row that is finished, even if the journal has it.
         `remap`: read the table's definition again, which may have changed since the app was opened.
         """
         report = report or PassReport.begin(PassRequest(mode, dry_run), self.clock.now())
         remapped = RemappedStore(self.engine, self.table.mapping, self.books.store)
         store = remapped if remap else self.store()
-        return await self._run(
-            store, self.settings.pass_options(), self.pass_log, observers, report
-        )
+        options = self.settings.pass_options()
+        pass_log = self.pass_log if each_row else self._short_log()
+        return await self._run(store, options, pass_log, observers, report)
+
+    async def count_running(self) -> int:
+        """How many rows a pass would look at."""
+        store = self.store()
+        until = await store.last_running()
+        return 0 if until is None else (await store.count_running(Span(None, until))).rows
 
     async def run_backfill(
         self,
@@ -101,9 +115,11 @@ class App:
         observers: Sequence[Observer] = (),
     ) -> PassReport:
         """A pass over a window of the running rows; resumes `report` if that has begun."""
+        return await self._run(self.store(window), options, self._short_log(), observers, report)
+
+    def _short_log(self) -> PassLog:
         # A line for each of a million rows helps nobody if the journal has them.
-        pass_log = PassLog(each_row=not self.journals)
-        return await self._run(self.store(window), options, pass_log, observers, report)
+        return PassLog(each_row=not self.journals)
 
     async def _run(
         self,
@@ -181,6 +197,7 @@ class App:
         """Every row of this workflow id, whatever its status. Writes nothing."""
         now = await self.clock.read()
         rows = await find_rows(self.engine, self.table, workflow_id)
+        changes, no_journal = await self.books.last_changes(self.table, workflow_id)
         observed = [(each.row, await self.probe.observe(each.row)) for each in rows]
         verdicts = await judged(self.store(), observed, self.policy, now)
         return [
@@ -188,6 +205,8 @@ class App:
                 stored=replace(stored, error_message=await self._hidden(stored.error_message)),
                 observation=self._as_written(observation),
                 verdict=verdict,
+                change=changes.get(str(stored.row.id)),
+                no_journal=no_journal,
             )
             for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -10,15 +9,14 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.base import OK, cli, conclude, load, readable, refuse
+from reconciler.cli.base import OK, AsJson, agreed, cli, conclude, load, readable, refuse
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.report import PassReport
-from reconciler.core.text import visible
 from reconciler.core.verdict import MissingPolicy
 from reconciler.host.signals import signals
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.core.window import Moment
     from reconciler.settings.model import Settings
 
-_Moment = "timestamp (UTC), or an age such as 90d, 12h"
+_Moment = "a timestamp (UTC), or an age such as 90d, 12h"
 _EXCLUSIVE = (
     ("--apply", "--dry-run"),
     ("--apply", "--output"),
@@ -47,100 +45,106 @@ _EXCLUSIVE = (
 _NEEDS = (("--restart", "--apply"), ("--plan", "--apply"), ("--yes", "--apply"))
 
 
-@cli.command()
-def backfill(
-    apply: Annotated[bool, typer.Option("--apply", help="Write; a dry run without it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: the default.")] = False,
-    since: Annotated[
-        str | None, typer.Option(help=f"Rows created from then on: {_Moment}.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help=f"Rows created before: {_Moment}.")] = None,
-    workflow_type: Annotated[str | None, typer.Option(help="Rows of this type alone.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Look at so many rows.")] = None,
-    max_changes: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many writes.")
-    ] = None,
-    missing: Annotated[
-        str | None,
-        typer.Option(help="Rows Temporal does not know: leave or fail [RECONCILER_MISSING]."),
-    ] = None,
-    max_missing_ratio: Annotated[
-        float | None,
-        typer.Option(help="Hold missing rows back above this share of the rows looked at."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Do not hold missing rows back, however many.")
-    ] = False,
-    max_rps: Annotated[float | None, typer.Option(help="Calls to Temporal per second.")] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(help="Rows asked about at the same time.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Keep the dry run: a plan (.jsonl), or a table for people (.csv)."),
-    ] = None,
-    plan: Annotated[
-        Path | None, typer.Option(help="With --apply: write exactly this plan (.jsonl).")
-    ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew instead of going on.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
-) -> int:
-    """A pass over a window of stale rows: a dry run first, then --apply; stop and go on at will.
+_Apply = Annotated[bool, typer.Option("--apply", help="Write. Default: a dry run.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing: the default.")]
+_Since = Annotated[str | None, typer.Option(metavar="WHEN", help=f"Rows created since: {_Moment}.")]
+_Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Rows created before: the same.")]
+_Type = Annotated[str | None, typer.Option(metavar="TYPE", help="Only rows of this type.")]
+_Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Look at N rows at most.")]
+_MaxChanges = Annotated[int | None, typer.Option(min=1, metavar="N", help="Write N rows at most.")]
+_Missing = Annotated[
+    str | None,
+    typer.Option(metavar="leave|fail", help="Rows Temporal does not know [RECONCILER_MISSING]."),
+]
+_Ratio = Annotated[
+    float | None, typer.Option(metavar="RATIO", help="Hold missing rows back above this share.")
+]
+_Force = Annotated[bool, typer.Option("--force", help="Hold no missing rows back, however many.")]
+_MaxRps = Annotated[float | None, typer.Option(metavar="N", help="Calls to Temporal per second.")]
+_Concurrency = Annotated[int | None, typer.Option(metavar="N", help="Rows asked about at once.")]
+_Output = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Keep the dry run: a plan, .jsonl, or .csv.")
+]
+_Plan = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --apply: write exactly this plan.")
+]
+_Restart = Annotated[bool, typer.Option("--restart", help="Start over instead of resuming.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")]
 
-    The same command goes on where the last one ended.
-    It may be ended by Ctrl-C, kill -9, a lost connection, --limit or --max-changes.
+
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler backfill --until 1d                       a dry run: how many rows, and what of them
+  reconciler backfill --until 1d --output plan.jsonl   the same, and keep each row in a file
+  reconciler backfill --apply --plan plan.jsonl        write exactly that
+  reconciler backfill --until 1d --apply               or judge and write at once
+
+Exit code 3 also means that a limit was reached and rows are left. More: docs/backfill.md"""
+)
+def backfill(
+    apply: _Apply = False,
+    dry_run: _DryRun = False,
+    since: _Since = None,
+    until: _Until = None,
+    workflow_type: _Type = None,
+    limit: _Limit = None,
+    max_changes: _MaxChanges = None,
+    missing: _Missing = None,
+    max_missing_ratio: _Ratio = None,
+    force: _Force = False,
+    max_rps: _MaxRps = None,
+    concurrency: _Concurrency = None,
+    output: _Output = None,
+    plan: _Plan = None,
+    restart: _Restart = False,
+    yes: _Yes = False,
+    as_json: AsJson = False,
+) -> int:
+    """Repair years of stale rows: a dry run first, then --apply.
+
+    The same command resumes where the last one ended: by Ctrl-C, kill -9, a lost connection,
+    --limit or --max-changes.
     """
-    judging = {
-        "missing": missing,
-        "max_missing_ratio": max_missing_ratio,
-        "max_rps": max_rps,
-        "concurrency": concurrency,
-    }
+    rates = {"max_rps": max_rps, "concurrency": concurrency}
+    judging = {"missing": missing, "max_missing_ratio": max_missing_ratio, **rates}
     choosing = {"since": since, "until": until, "workflow_type": workflow_type}
-    _check_options(
-        {**judging, **choosing, "plan": plan, "output": output, "max_changes": max_changes},
-        {
-            "--apply": apply,
-            "--dry-run": dry_run,
-            "--restart": restart,
-            "--force": force,
-            "--yes": yes,
-        },
-    )
-    if apply and not yes and not (sys.stdin and sys.stdin.isatty()):
-        raise ConfigurationError("--apply needs --yes where there is no terminal to ask on")
+    limits = {"limit": limit, "max_changes": max_changes, "output": output}
+    flags = {"--apply": apply, "--dry-run": dry_run, "--restart": restart, "--force": force}
+    _check_options({**judging, **choosing, **limits, "plan": plan}, {**flags, "--yes": yes})
+    request = _request(choosing, apply=apply, restart=restart, **limits)
+    if force:
+        judging["max_missing_ratio"] = 1.0
+    settings = _settings(judging, request, force=force and plan is None)
+    terminal = _Terminal(asks=apply and not yes)
+    report = signals.run(partial(_backfill, settings, request, plan, terminal, force=force))
+    if report is not None:
+        return conclude(report, partial(_print, report, output, settings, as_json=as_json))
+    refuse("nothing was written")
+    return OK
+
+
+def _request(choosing: Mapping[str, str | None], **others: Any) -> Request:
     from reconciler.app.backfill import Request
 
     request = Request(
-        since=_moment("--since", since),
-        until=_moment("--until", until),
-        workflow_type=readable("--workflow-type", workflow_type),
-        apply=apply,
-        restart=restart,
-        limit=limit,
-        max_changes=max_changes,
-        output=output,
+        since=_moment("--since", choosing["since"]),
+        until=_moment("--until", choosing["until"]),
+        workflow_type=readable("--workflow-type", choosing["workflow_type"]),
+        **others,
     )
     _check_bounds(request)
-    if force:
-        judging["max_missing_ratio"] = 1.0
-    settings = load(**{name: value for name, value in judging.items() if value is not None})
-    if (since or until) and settings.columns.created_at is None:
+    return request
+
+
+def _settings(options: Mapping[str, Any], request: Request, *, force: bool) -> Settings:
+    settings = load(**{name: value for name, value in options.items() if value is not None})
+    if (request.since or request.until) and settings.columns.created_at is None:
         raise ConfigurationError(
             "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none"
         )
-    _check_missing(settings, force=force and plan is None, partly=bool(limit and output))
-    terminal = _Terminal(asks=apply and not yes)
-    report = signals.run(partial(_backfill, settings, request, plan, terminal, force=force))
-    if report is None:
-        refuse("nothing was written")
-        return OK
-    return conclude(report, partial(_print, report, output, settings, as_json=as_json))
+    _check_missing(settings, force=force, partly=bool(request.limit and request.output))
+    return settings
 
 
 def _check_options(options: Mapping[str, object], flags: Mapping[str, bool]) -> None:
@@ -153,6 +157,9 @@ def _check_options(options: Mapping[str, object], flags: Mapping[str, bool]) -> 
     for one, needed in _NEEDS:
         if one in given and needed not in given:
             raise ConfigurationError(f"{one} needs {needed}")
+    asks = flags["--apply"] and not flags["--yes"]
+    if asks and not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigurationError("--apply needs --yes where there is no terminal to ask on")
 
 
 def _check_missing(settings: Settings, *, force: bool, partly: bool) -> None:
@@ -196,25 +203,20 @@ async def _backfill(
 
 
 class _Terminal:
-    """Stands between the backfill and whoever has typed the command; speaks on stderr."""
+    """Shows the backfill to the operator, and asks; on stderr."""
 
     def __init__(self, *, asks: bool) -> None:
         self._asks = asks
         self._console = screen(stderr=True)
 
     def agrees(self, outlook: Outlook) -> bool:
-        """Tell what lies ahead, and ask if that was not answered beforehand."""
+        """Show what lies ahead, and ask unless --yes was given."""
         from reconciler.console.preview import print_outlook
 
         print_outlook(outlook, self._console)
         if not self._asks or not outlook.rows:
             return True
-        try:
-            with signals.asking():
-                return typer.confirm(f"Write into {visible(outlook.table)}?", err=True)
-        except typer.Abort:  # Ctrl-C; or Ctrl-D, which is no answer either
-            signals.asked = max(signals.asked, 1)
-            raise asyncio.CancelledError from None
+        return agreed(f"Write into {outlook.table}?")
 
     def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
         """A bar, or lines where there is no terminal."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
+from typer.core import TyperGroup
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.report import PassOutcome, Report
@@ -25,12 +27,60 @@ _EXIT_CODES = {
     PassOutcome.ABORTED: ABORTED,
 }
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of text for people.")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
+]
+
+#: The order in which the help lists the commands: that in which a newcomer needs them.
+_ORDER = (
+    *("init", "doctor", "once", "run", "explain", "backfill"),
+    *("passes", "changes", "undo", "migrate", "demo"),
+)
+# `\b` keeps a paragraph as it is.
+_MORE = """\b
+Examples:
+  export DATABASE_URL=postgresql://user:password@db:5432/app TEMPORAL_ADDRESS=temporal:7233
+  reconciler init               write a reconciler.toml that fits your table
+  reconciler doctor             check the set-up
+  reconciler once --dry-run     show what a pass would write
+  reconciler explain ORDER-17   show what Temporal says about one row
+
+\b
+Settings, from the environment, .env or reconciler.toml (`reconciler doctor` shows all of them):
+  DATABASE_URL                            the database of the application
+  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE    Temporal, with its own variables
+  RECONCILER_TABLE, RECONCILER_COLUMNS__* the table, and the names of its columns
+  RECONCILER_STATUSES__*                  the values of its status
+
+\b
+Exit codes:
+  0  done                               2    wrong usage or configuration
+  3  done, but some rows are unclear    4    Temporal or the database cannot be used
+  1  a bug                              130  interrupted
+
+\b
+Documentation: README.md and docs/ of the source checkout"""
+
+
+class _Commands(TyperGroup):
+    """The commands in their order, whichever module brings them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return sorted(self.commands, key=_ORDER.index)
+
+
 cli = typer.Typer(
     name="reconciler",
-    help="Repairs workflow rows that still say running after their Temporal workflow has ended.",
-    add_completion=False,
+    cls=_Commands,
+    epilog=_MORE,
+    # Plain help: the same on a terminal, in a pipe and in the docs.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -76,6 +126,16 @@ def readable(option: str, text: str | None) -> str | None:
     if text is not None and not is_text(text):
         raise ConfigurationError(f"{option} is not UTF-8")
     return text
+
+
+def agreed(question: str) -> bool:
+    """The answer to a question, on a terminal; Ctrl-C and Ctrl-D end the command."""
+    try:
+        with signals.asking():
+            return typer.confirm(visible(question), err=True)
+    except typer.Abort:
+        signals.asked = max(signals.asked, 1)
+        raise asyncio.CancelledError from None
 
 
 def refuse(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`doctor`: whether a pass would work, and what will hurt later."""
+"""`doctor` and `explain`: what is wrong with the set-up, or with a row. Neither writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.base import ABORTED, OK, UNRESOLVED, cli, load
+from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, cli, load, readable, refuse
 from reconciler.console.screen import screen
 from reconciler.host.signals import signals
 
@@ -25,13 +25,12 @@ _EXIT_CODES = {"ok": OK, "warning": UNRESOLVED, "failure": ABORTED}
 
 @cli.command()
 def doctor(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of lines.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Check settings, both servers, the table and all that a pass relies on. Writes nothing.
+    """Check the settings, both servers and the table.
 
-    Exit code 0: all is well; 3: there are warnings; 4: a pass would be refused, or do harm.
+    Writes nothing. Exit code 0: all is well; 3: there are warnings; 4: a pass would be refused, or
+    do harm. More: docs/doctor.md
     """
     from reconciler.console.doctor import print_examination
     from reconciler.settings.load import temporal_environment
@@ -53,3 +52,38 @@ async def _examine(settings: Settings, temporal: Mapping[str, Any]) -> Examinati
     # A data converter is the team's code, and may print what is none of our output.
     with redirect_stdout(sys.stderr):
         return await examine(settings, temporal)
+
+
+@cli.command()
+def explain(
+    workflow_id: Annotated[
+        str, typer.Argument(metavar="WORKFLOW_ID", help="The workflow id of the row.")
+    ],
+    as_json: AsJson = False,
+) -> int:
+    """Show what Temporal says about a row and what a pass would write.
+
+    Of a row that is finished: which pass has finished it. Writes nothing.
+    """
+    workflow_id = readable("WORKFLOW_ID", workflow_id)
+    return signals.run(partial(_explain, load(), workflow_id, as_json=as_json))
+
+
+async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> int:
+    from reconciler.app.wiring import open_app
+    from reconciler.console.explain import as_object, describe_observation, print_explanations
+    from reconciler.core.model import Unknown
+
+    async with open_app(settings, writing=False, ask_archive=True) as app:
+        explanations = await app.explain(workflow_id)
+        current = None if explanations else await app.observe_id(workflow_id)
+    if as_json:
+        print(json.dumps(as_object(workflow_id, explanations, current)))
+    else:
+        print_explanations(explanations, screen())
+    if current is not None:
+        answer = describe_observation(current)
+        refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
+        return UNRESOLVED
+    unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)
+    return UNRESOLVED if unknown else OK

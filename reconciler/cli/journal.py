@@ -1,17 +1,29 @@
-"""What has been changed, and how to take it back: `passes`, `changes`, `undo`."""
+"""What has been changed, and how to revert it: `passes`, `changes`, `undo`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
+from string import hexdigits
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
-from reconciler.cli.base import OK, cli, conclude, load, readable
+from reconciler.cli.base import (
+    OK,
+    AsJson,
+    JsonLines,
+    agreed,
+    cli,
+    conclude,
+    load,
+    readable,
+    refuse,
+    say,
+)
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
@@ -21,29 +33,49 @@ if TYPE_CHECKING:
 
 #: Lines of a table, unless --limit says otherwise.
 PASSES, CHANGES = 20, 50
+#: Of a UUID.
+DIGITS = 32
 
 
-@cli.command()
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler undo 6a24dc3d --dry-run   what would be put back
+  reconciler undo 6a24dc3d
+  reconciler undo --last               show the last pass, and ask"""
+)
 def undo(
-    pass_id: Annotated[str, typer.Argument(help="The pass; `reconciler passes` lists them.")],
+    pass_id: Annotated[
+        str | None,
+        typer.Argument(metavar="PASS", help="Its id, or the beginning of it; see `passes`."),
+    ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="The pass that has written last; asks first.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be put back; write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be put back; write nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Put back what a pass changed, where the row still is as the pass left it.
+    """Put back what a pass changed.
 
-    It is a pass too: the same command, with its id, takes it back.
-    Rows that it sets back to running are finished again by `once` and `run`.
+    Only rows that are still as the pass left them; the others are reported. An undo is a pass too:
+    `undo` of its id reverts it. Rows that it sets back to running are finished again by `once` and
+    `run`.
     """
     from reconciler.app import undo as journal
     from reconciler.console.journal import print_undo
 
-    undone = _pass_id(pass_id)
+    if (pass_id is None) != last:
+        raise ConfigurationError("name one pass, or --last; see reconciler undo --help")
+    if last and not dry_run and not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigurationError("--last asks on a terminal: elsewhere name the pass by its id")
+    prefix = "" if pass_id is None else _checked(pass_id)
     settings = load()
-    report = signals.run(partial(journal.undo, settings, undone, dry_run=dry_run))
+    if last and not (prefix := _last(settings, asks=not dry_run)):
+        refuse("nothing was written")
+        return OK
+    report = signals.run(partial(journal.undo, settings, prefix, dry_run=dry_run))
 
     def show() -> None:
         if as_json:
@@ -54,52 +86,71 @@ def undo(
     return conclude(report, show)
 
 
+def _last(settings: Settings, *, asks: bool) -> str:
+    """The id of the last pass, once it has been shown; empty if it is not to be undone."""
+    from reconciler.app.undo import find_last
+    from reconciler.console.journal import in_short
+
+    found, rows = signals.run(partial(find_last, settings))
+    say(in_short(found, rows))
+    return "" if asks and not agreed("Undo this pass?") else str(found.id)
+
+
 @cli.command()
 def passes(
-    limit: Annotated[int, typer.Option(min=1, help="Show so many.")] = PASSES,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
-    ] = False,
+    pass_id: Annotated[
+        str, typer.Argument(metavar="PASS", help="Only those whose id begins so.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show N of them.")] = PASSES,
+    as_json: JsonLines = False,
 ) -> int:
-    """The passes that may have written something, newest first."""
-    signals.run(partial(_passes, load(), limit, as_json=as_json))
+    """List the passes that may have written something.
+
+    Newest first. A pass that has changed nothing is kept for seven days.
+    """
+    prefix = _checked(pass_id) if pass_id else ""
+    signals.run(partial(_passes, load(), prefix, limit, as_json=as_json))
     return OK
 
 
-async def _passes(settings: Settings, limit: int, *, as_json: bool) -> None:
+async def _passes(settings: Settings, prefix: str, limit: int, *, as_json: bool) -> None:
     from reconciler.app.undo import open_journal
     from reconciler.console.journal import PassTable
 
     table = PassTable(screen(), limit)
     asked = limit if as_json else limit + 1  # to know whether there are more
-    async with open_journal(settings) as journal, aclosing(journal.passes(asked)) as pages:
+    async with open_journal(settings) as journal, aclosing(journal.passes(asked, prefix)) as pages:
         async for page in pages:
             if as_json:
                 _print_json(stored.as_json() for stored in page)
             else:
                 table.add(page)
     if not as_json:
-        table.end(["passes"])
+        table.end(["passes", *filter(None, [prefix])])
 
 
 @cli.command()
 def changes(
     pass_id: Annotated[
-        str | None, typer.Option("--pass", help="Those of this pass alone.", metavar="ID")
+        str | None,
+        typer.Option("--pass", metavar="PASS", help="Only those of this pass, as for `undo`."),
     ] = None,
     workflow_id: Annotated[
-        str | None, typer.Option(help="Those of this workflow id alone.")
+        str | None, typer.Option(metavar="ID", help="Only those of this workflow id.")
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Show so many; {CHANGES} without it, with --json all."),
+        typer.Option(
+            min=1, metavar="N", help=f"Show N of them; default {CHANGES}, with --json all."
+        ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> int:
-    """What passes have changed, and on what evidence, newest first."""
-    of_pass = None if pass_id is None else _pass_id(pass_id)
+    """List what passes have changed, and on what evidence.
+
+    Newest first, a line per row and change.
+    """
+    of_pass = None if pass_id is None else _checked(pass_id)
     workflow_id = readable("--workflow-id", workflow_id)
     signals.run(partial(_changes, load(), of_pass, workflow_id, limit, as_json=as_json))
     return OK
@@ -107,7 +158,7 @@ def changes(
 
 async def _changes(
     settings: Settings,
-    pass_id: UUID | None,
+    prefix: str | None,
     workflow_id: str | None,
     limit: int | None,
     *,
@@ -119,17 +170,16 @@ async def _changes(
     shown = limit or CHANGES
     table = ChangeTable(screen(), shown)
     async with open_journal(settings) as journal:
-        if pass_id is not None:
-            await find_pass(journal, pass_id, settings)
+        found = None if prefix is None else (await find_pass(journal, prefix, settings)).id
         asked = limit if as_json else shown + 1
-        async with aclosing(journal.changes(asked, pass_id, workflow_id)) as pages:
+        async with aclosing(journal.changes(asked, found, workflow_id)) as pages:
             async for page in pages:
                 if as_json:
                     _print_json(change.as_json() for change in page)
                 else:
                     table.add(page)
     if not as_json:
-        of = ["--pass", str(pass_id)] if pass_id else []
+        of = ["--pass", str(found)] if found else []
         of += ["--workflow-id", workflow_id] if workflow_id is not None else []
         table.end(["changes", *of])
 
@@ -139,10 +189,11 @@ def _print_json(objects: Iterable[Mapping[str, Any]]) -> None:
         print(json.dumps(each))
 
 
-def _pass_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
+def _checked(prefix: str) -> str:
+    """The beginning of a pass's id, as typed."""
+    digits = prefix.replace("-", "")
+    if not 0 < len(digits) <= DIGITS or set(digits.lower()) - set(hexdigits):
         raise ConfigurationError(
-            f"{text!r} is not the id of a pass, which is a UUID: `reconciler passes` lists them"
-        ) from None
+            f"{prefix!r} is not the id of a pass, nor its beginning: `reconciler passes` lists them"
+        )
+    return prefix

@@ -1,15 +1,15 @@
-"""`run`, and the commands that need no more than a few lines each."""
+"""The command as a whole, and `once`, `run` and `demo`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from io import StringIO
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,8 +20,8 @@ from reconciler.cli.base import (
     BROKEN_PIPE,
     BUG,
     OK,
-    UNRESOLVED,
     USAGE,
+    AsJson,
     cli,
     conclude,
     load,
@@ -33,7 +33,6 @@ from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError, ReconcilerError
 from reconciler.core.model import Mode
 from reconciler.core.report import PassReport
-from reconciler.core.text import visible
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import StdoutLost, decoded
 
@@ -57,8 +56,8 @@ def run(arguments: Sequence[str]) -> int:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         refuse(f"{text.rstrip('.')}; see {_command(error)} --help")
         return USAGE
-    except SystemExit:  # Typer's answer to a reader that went away, e.g. `| head`
-        return BROKEN_PIPE
+    except SystemExit as end:  # of shell completion; or stdout was closed, e.g. by `| head`
+        return BROKEN_PIPE if end.code else OK
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
         refuse("interrupted")
         return INTERRUPTED
@@ -85,7 +84,7 @@ def _run(arguments: Sequence[str]) -> int:
             refuse("interrupted")
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader went away, e.g. `| head`, before it was flushed
+    except BrokenPipeError:  # stdout was closed before it was flushed, e.g. by `| head`
         return BROKEN_PIPE
     except StdoutLost as error:
         refuse(
@@ -99,57 +98,36 @@ def _run(arguments: Sequence[str]) -> int:
 @cli.callback()
 def main(
     context: typer.Context,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The reconciler.toml to read [RECONCILER_CONFIG]."),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Repairs workflow rows that still say running after their Temporal workflow has ended."""
     if version:
         print(f"reconciler {__version__}")
         raise typer.Exit(OK)
+    if config is not None:
+        os.environ["RECONCILER_CONFIG"] = readable("--config", config)
     if context.invoked_subcommand is None:
         raise ConfigurationError(
-            f"name a command: {', '.join(context.command.commands)}; see reconciler --help"  # type: ignore[attr-defined]
+            f"name a command: {', '.join(context.command.list_commands(context))}; "  # type: ignore[attr-defined]
+            "see reconciler --help"
         )
-
-
-@cli.command()
-def migrate(
-    sql: Annotated[bool, typer.Option("--sql", help="Print the statements instead.")] = False,
-) -> None:
-    """Bring the database to what this version needs."""
-    from reconciler.app import migrate as app
-
-    settings = load()
-    if sql:
-        statements = StringIO()
-        signals.run(partial(app.migration_sql, settings, statements))
-        print(_exact(statements.getvalue()), end="")
-        return
-    for line in signals.run(partial(app.migrate, settings)) or ["nothing to do: up to date"]:
-        print(visible(line))
-
-
-def _exact(text: str) -> str:
-    """The text, if stdout takes it unchanged: an escape would make another statement of it."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        raise ConfigurationError(
-            f"the statements have characters that are not in {encoding}: set PYTHONIOENCODING=utf-8"
-        ) from None
-    return text
 
 
 @cli.command()
 def once(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """One pass over every running row, then exit: the cron job."""
+    """One pass over every running row, then exit: the cron job.
+
+    On a terminal it shows its progress. Elsewhere it logs a line for each row that it finishes.
+    """
     from reconciler.console.report import print_report
 
     settings = load()
@@ -166,25 +144,55 @@ def once(
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.app.wiring import open_app
+    from reconciler.console.progress import watching
     from reconciler.core.report import PassReport
     from reconciler.core.request import PassRequest
-    from reconciler.passes.lifecycle import reported
+    from reconciler.passes.lifecycle import Bystander, reported
 
     report = PassReport.begin(PassRequest(Mode.ONCE, dry_run), datetime.now(UTC))
+    terminal = screen(stderr=True)
     with reported(report):
         async with open_app(settings, writing=not dry_run) as app:
-            await app.run_pass(Mode.ONCE, dry_run=dry_run, report=report)
+            if not terminal.is_terminal:
+                await app.run_pass(Mode.ONCE, dry_run=dry_run, report=report)
+                return report
+            rows = await app.count_running()
+            with watching(terminal, rows, dry_run=dry_run) as bar:
+                await app.run_pass(
+                    Mode.ONCE,
+                    dry_run=dry_run,
+                    report=report,
+                    observers=[Bystander(bar)],
+                    each_row=False,
+                )
     return report
 
 
-@cli.command("run")
+@cli.command(
+    "run",
+    epilog="""\b
+Settings:
+  RECONCILER_INTERVAL=30s           from the start of one pass to the next
+  RECONCILER_HTTP_HOST=127.0.0.1    where /livez, /readyz and /metrics are served;
+  RECONCILER_HTTP_PORT=8080         0.0.0.0 for other hosts to reach them
+  RECONCILER_LOG_FORMAT=console     or json
+
+More: docs/deployment.md, docs/metrics.md""",
+)
 def run_loop(
     cron: Annotated[
         str | None,
-        typer.Option("--cron", help="Pass at these times (UTC) in place of every INTERVAL."),
+        typer.Option(
+            metavar="'M H D M W'",
+            help="Pass at these times (UTC) instead of every RECONCILER_INTERVAL.",
+        ),
     ] = None,
 ) -> None:
-    """The loop, with health and metrics over HTTP: the container."""
+    """Pass after pass, with health and metrics over HTTP.
+
+    This is what a container or a service runs. Start as many replicas as you like: one passes, the
+    others are on standby.
+    """
     from reconciler.daemon.loop import run_daemon
     from reconciler.daemon.schedule import Every, parse_cron
     from reconciler.settings.load import temporal_environment
@@ -197,42 +205,19 @@ def run_loop(
 
 
 @cli.command()
-def explain(
-    workflow_id: Annotated[str, typer.Argument(help="The workflow id of the row.")],
-) -> int:
-    """What Temporal says about a row, what would be written and why. Writes nothing."""
-    return signals.run(partial(_explain, load(), readable("WORKFLOW_ID", workflow_id)))
-
-
-async def _explain(settings: Settings, workflow_id: str) -> int:
-    from reconciler.app.wiring import open_app
-    from reconciler.console.explain import describe_observation, print_explanations
-    from reconciler.core.model import Unknown
-
-    async with open_app(settings, writing=False, ask_archive=True) as app:
-        explanations = await app.explain(workflow_id)
-        print_explanations(explanations, screen())
-        if not explanations:
-            answer = describe_observation(await app.observe_id(workflow_id))
-            refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
-            return UNRESOLVED
-        unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)
-        return UNRESOLVED if unknown else OK
-
-
-@cli.command()
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the servers up and say how to connect.")
+        bool, typer.Option("--keep", help="Leave the servers up and print how to connect.")
     ] = False,
 ) -> int:
-    """Everything on an embedded Temporal and PostgreSQL; nothing to install by hand."""
+    """Show all of it on an embedded Temporal and PostgreSQL."""
     from reconciler.demo.run import run_demo
 
     return signals.run(partial(run_demo, keep=keep))
 
 
-# Their commands, after ours in the help.
+# The commands of these modules; `base` has the order in which all of them are listed.
 from reconciler.cli import backfill as _backfill  # noqa: E402, F401
 from reconciler.cli import doctor as _doctor  # noqa: E402, F401
 from reconciler.cli import journal as _journal  # noqa: E402, F401
+from reconciler.cli import setup as _setup  # noqa: E402, F401

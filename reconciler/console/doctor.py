@@ -25,8 +25,8 @@ def print_examination(examination: Examination, console: Console) -> None:
     )
     for setting in examination.settings:
         source = (setting.source, "dim")
-        told = f"{visible(setting.name):{name}}  {visible(setting.value):{value}}  "
-        line = shown(told, source)
+        resolved = f"{visible(setting.name):{name}}  {visible(setting.value):{value}}  "
+        line = shown(resolved, source)
         console.print(line, soft_wrap=True)
     console.print()
     width = max((len(finding.check) for finding in examination.findings), default=0)
@@ -34,8 +34,8 @@ def print_examination(examination: Examination, console: Console) -> None:
         console.print(_line(finding, width), soft_wrap=True)
     console.print()
     counts = [(level, examination.count(level)) for level in Level]
-    told = ", ".join(_counted(*each) for each in counts if each != (Level.SKIPPED, 0))
-    console.print(shown(_coloured(examination.outcome), f": {told}"), soft_wrap=True)
+    summary = ", ".join(_counted(*each) for each in counts if each != (Level.SKIPPED, 0))
+    console.print(shown(_coloured(examination.outcome), f": {summary}"), soft_wrap=True)
 
 
 def _line(finding: Finding, width: int) -> Text:

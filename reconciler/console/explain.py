@@ -1,20 +1,21 @@
-"""What `explain` prints: row, Temporal's answer and verdict."""
+"""What `explain` prints: row, Temporal's answer, verdict, and which pass changed the row last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import assert_never
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, assert_never
 
 from rich.console import Console
-from rich.table import Table
 
 from reconciler.app.wiring import Explanation
 from reconciler.console.report import WHY_LEFT
-from reconciler.console.screen import shown
+from reconciler.console.screen import print_aligned, utc
 from reconciler.core.model import (
     Closed,
     Finish,
     Leave,
+    LeaveReason,
     Missing,
     Observation,
     Open,
@@ -23,27 +24,84 @@ from reconciler.core.model import (
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
-    """Row, Temporal's answer and verdict, one block per row."""
+    """A block per row."""
     for explanation in explanations:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, text in _explain(explanation):
-            table.add_row(name, shown(text))
-        console.print(table)
+        print_aligned(list(_explain(explanation)), ("bold", ""), console)
         console.print()
+
+
+def as_object(
+    workflow_id: str, explanations: Sequence[Explanation], current: Observation | None
+) -> Mapping[str, Any]:
+    """What `--json` prints; `current` is Temporal's answer about an id without a row."""
+    return {
+        "workflow_id": workflow_id,
+        "rows": [_row_as_object(explanation) for explanation in explanations],
+        "temporal": None if current is None else _observation_as_object(current),
+    }
+
+
+def _row_as_object(explanation: Explanation) -> Mapping[str, Any]:
+    stored, change = explanation.stored, explanation.change
+    return {
+        "row_id": str(stored.row.id),
+        "run_id": stored.row.run_id,
+        "created_at": _iso(stored.row.created_at),
+        "status": stored.status,
+        "completed_at": _iso(stored.completed_at),
+        "error_message": stored.error_message,
+        "running": bool(stored.running),
+        "included": stored.ours,
+        "temporal": _observation_as_object(explanation.observation),
+        "verdict": _verdict_as_object(explanation),
+        "changed_by": change
+        and {
+            "pass_id": str(change.pass_id),
+            "changed_at": change.changed_at.isoformat(),
+            "old_status": change.old.status,
+            "new_status": change.new.status,
+        },
+    }
+
+
+def _observation_as_object(observation: Observation) -> Mapping[str, Any]:
+    closed = observation if isinstance(observation, Closed) else None
+    return {
+        "state": type(observation).__name__.lower(),
+        "status": observation.status if isinstance(observation, Closed | Open) else None,
+        "close_time": closed and closed.close_time.isoformat(),
+        "run_id": closed and closed.run_id,
+        "failure": closed and closed.failure,
+        "detail": None if closed else describe_observation(observation),
+    }
+
+
+def _verdict_as_object(explanation: Explanation) -> Mapping[str, Any]:
+    verdict = explanation.verdict if explanation.stored.running else None
+    return {
+        "action": "none" if verdict is None else type(verdict).__name__.lower(),
+        "status": verdict.outcome.status if isinstance(verdict, Finish) else None,
+        "reason": verdict.reason.value if isinstance(verdict, Leave) else None,
+        "text": _describe_verdict(explanation),
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
 def _explain(explanation: Explanation) -> Iterator[tuple[str, str]]:
     stored = explanation.stored
     row = stored.row
-    created = "an unknown time" if row.created_at is None else row.created_at.isoformat()
+    created = "at an unknown time" if row.created_at is None else utc(row.created_at)
     yield "row", f"{row.id}, created {created}, run id {row.run_id or 'not stored'}"
     yield "status", stored.status
     if stored.completed_at:
-        yield "completed at", stored.completed_at.isoformat()
+        yield "completed at", utc(stored.completed_at)
     if stored.error_message:
         yield "error", stored.error_message
+    if explanation.change or not stored.running:
+        yield "changed by", _describe_change(explanation)
     yield "Temporal", describe_observation(explanation.observation)
     yield "verdict", _describe_verdict(explanation)
 
@@ -54,26 +112,43 @@ def describe_observation(observation: Observation) -> str:
         case Open(status):
             return f"open ({status})"
         case Closed():
-            end = f"{observation.status} at {observation.close_time.isoformat()}"
+            end = f"{observation.status} at {utc(observation.close_time)}"
             text = f": {observation.failure}" if observation.failure else ""
             return f"{end}, run {observation.run_id}{text}"
         case Missing(detail):
             return f"not found: {detail}"
         case Unknown(cause):
-            return f"cannot tell: {cause}"
+            return f"unclear: {cause}"
         case _:
             assert_never(observation)
 
 
+def _describe_change(explanation: Explanation) -> str:
+    change = explanation.change
+    if explanation.no_journal:
+        return f"unknown: {explanation.no_journal}"
+    if change is None:
+        return "the workflow or the application: the journal has no pass that changed this row"
+    statuses = f"{change.old.status} → {change.new.status}"
+    since = "" if change.new.status == explanation.stored.status else ", and by others since"
+    return f"pass {change.pass_id} at {utc(change.changed_at)}, {statuses}{since}"
+
+
 def _describe_verdict(explanation: Explanation) -> str:
+    if not explanation.stored.ours:
+        return "none: RECONCILER_WHERE leaves this row out, so no pass looks at it"
     if not explanation.stored.running:
-        return "none: the row is not marked as running, or not ours, so no pass looks at it"
+        return "none: the row is not marked as running, so no pass looks at it"
+    closed = isinstance(explanation.observation, Closed)
     match explanation.verdict:
         case Finish(outcome):
             return f"finish as {outcome.status!r}"
+        case Leave(reason=LeaveReason.TOO_YOUNG, detail=detail):
+            why = detail if closed else "it may be about to start"
+            return f"leave: younger than RECONCILER_GRACE, {why}"
         case Leave(reason=reason, detail=detail):
             # Of anything else than an end, the answer itself has said why.
-            why = f" ({detail})" if isinstance(explanation.observation, Closed) else ""
+            why = f" ({detail})" if closed else ""
             return f"leave: {WHY_LEFT[reason]}{why}"
         case _:
             assert_never(explanation.verdict)

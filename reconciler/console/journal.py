@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from reconciler.console.report import COLOURS, print_counts
-from reconciler.console.screen import shown
+from reconciler.console.screen import shown, utc
 from reconciler.core.text import one_line, plural, visible
 from reconciler.core.undo import Kept, UndoReport
-from reconciler.postgres.journal.reader import StoredChange, StoredPass
+from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
 #: Characters of a text that may be long; --json prints all of it.
 TEXT = 200
 #: Each reason in words.
 WHY_KEPT = {
     Kept.AS_BEFORE: "had the old values already",
-    Kept.CHANGED: "written by somebody since",
+    Kept.CHANGED: "changed by someone else since",
     Kept.REUSED: "about another run or workflow by now",
     Kept.GONE: "deleted",
-    Kept.LOCKED: "being written by somebody right now: undo again later",
+    Kept.LOCKED: "locked by another transaction: undo again later",
     Kept.REFUSED: "refused by the database, see the log",
     Kept.PRUNED: "no longer in the journal",
 }
@@ -54,8 +53,8 @@ class _Listing:
         if not self._widths:
             self._console.print(shown(f"no {command[0]}"))
         elif self._more:
-            told = shlex.join(["reconciler", *command])
-            text = shown(f"there are more: {told} --limit N, or --json", style="dim")
+            again = shlex.join(["reconciler", *command])
+            text = shown(f"there are more: {again} --limit N, or --json", style="dim")
             self._console.print(text, soft_wrap=True)
 
     def _print(self, entries: Sequence[Sequence[str]]) -> None:
@@ -102,7 +101,7 @@ class PassTable(_Listing):
         several = len(self._over) > 1  # which one is of no interest where there is no other
         return (
             str(stored.id),
-            _time(stored.started_at),
+            utc(stored.started_at),
             stored.mode,
             stored.outcome or "unfinished",
             "" if duration is None else f"{duration:.1f}",
@@ -131,15 +130,21 @@ class ChangeTable(_Listing):
     def _line(self, change: StoredChange) -> Sequence[str]:
         why = [change.temporal_status, change.new.error_message]
         return (
-            _time(change.changed_at),
+            utc(change.changed_at),
             str(change.pass_id),
             change.table if len(self._tables) > 1 else "",
             one_line(change.row_id, TEXT),
             one_line(change.workflow_id, TEXT),
             f"{change.old.status} → {change.new.status}",
-            "" if change.new.completed_at is None else _time(change.new.completed_at),
+            "" if change.new.completed_at is None else utc(change.new.completed_at),
             one_line(": ".join(filter(None, why)), TEXT),
         )
+
+
+def in_short(stored: StoredPass, rows: int) -> str:
+    """The pass in a line, for the question whether to undo it."""
+    changed = f"{rows} row{'' if rows == 1 else 's'} changed"
+    return f"pass {stored.id}, {stored.mode}, {utc(stored.started_at)}, {changed}"
 
 
 def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
@@ -189,15 +194,11 @@ def _asked(asked: Mapping[str, Any]) -> str:
         "plan": "plan",
         "undo": "undo of",
     }
-    told = [f"{word} {asked[name]}" for name, word in words.items() if asked.get(name)]
+    parts = [f"{word} {asked[name]}" for name, word in words.items() if asked.get(name)]
     if asked.get("missing") == "fail":
-        told.append("missing fail")
-    return one_line(", ".join(told), TEXT)
+        parts.append("missing fail")
+    return one_line(", ".join(parts), TEXT)
 
 
 def _counts(written: Mapping[str, int]) -> str:
     return ", ".join(f"{status} {count}" for status, count in sorted(written.items()) if count)
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

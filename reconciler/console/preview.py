@@ -1,22 +1,22 @@
-"""What a backfill says before it does anything, and what to do after it."""
+"""What a backfill shows before it starts, and what to do after it."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from reconciler.app.backfill import Outlook
-from reconciler.console.screen import shown
+from reconciler.console.screen import shown, utc
 from reconciler.core.report import PassReport
 from reconciler.core.text import duration, plural
 
 
 def print_outlook(outlook: Outlook, console: Console) -> None:
-    """How many rows, how long it will take, and what is gone on with."""
+    """How many rows, how long it will take, and which pass is resumed."""
     for line in _lines(outlook):
         console.print(shown(line), soft_wrap=True)
 
@@ -25,14 +25,13 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     begun, ahead = outlook.begun, outlook.ahead
     if begun is not None:
         yield (
-            f"going on with pass {begun.pass_id}, begun {_time(begun.started_at)}: "
-            f"{begun.tally.scanned:,} rows scanned, {begun.changed:,} written; "
-            "--restart begins again"
+            f"resuming pass {begun.pass_id}, started {utc(begun.started_at)}: "
+            f"{begun.tally.scanned:,} rows scanned, {begun.changed:,} written; --restart starts over"
         )
     if outlook.planned_at is not None:
         yield (
             f"{plural(outlook.rows, 'row')} of {outlook.table} to write, "
-            f"by the plan of {_time(outlook.planned_at)}"
+            f"by the plan of {utc(outlook.planned_at)}"
         )
         return
     which = f"{outlook.table}, marked running{_bounds(outlook)}"
@@ -42,7 +41,7 @@ def _lines(outlook: Outlook) -> Iterator[str]:
         return
     created = ""
     if ahead.oldest and ahead.newest:
-        created = f", created {_time(ahead.oldest)} to {_time(ahead.newest)}"
+        created = f", created {utc(ahead.oldest)} to {utc(ahead.newest)}"
     yield f"{more}{plural(ahead.rows, 'row')} of {which}{created}"
     yield _duration(outlook)
 
@@ -61,8 +60,8 @@ def _duration(outlook: Outlook) -> str:
 def _bounds(outlook: Outlook) -> str:
     window = outlook.window
     bounds = [
-        f"created from {_time(window.since)}" if window.since else "",
-        f"created before {_time(window.until)}" if window.until else "",
+        f"created from {utc(window.since)}" if window.since else "",
+        f"created before {utc(window.until)}" if window.until else "",
         f"of type {window.workflow_type}" if window.workflow_type else "",
     ]
     return "".join(f", {bound}" for bound in bounds if bound)
@@ -80,7 +79,7 @@ def print_what_next(
 
     `output` is where a dry run was kept; `journal`: whether what was written can be taken back.
     """
-    # Neither may be said again: the one would begin anew, the other contradicts --apply.
+    # Neither may be repeated: the one would start over, the other contradicts --apply.
     again = [word for word in command if word not in ("--restart", "--dry-run")]
     given = shlex.join(["reconciler", *again])
     if report.request.dry_run:
@@ -107,13 +106,9 @@ def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Ite
 
 def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
     if report.more_left and report.progress is not None:
-        again = "to go on" if journal else "to look again at all that are running"
+        again = "to resume" if journal else "to look at all running rows again"
         yield f"more is left; {again}: {command}"
     if report.held_back:
         yield "held back: check cluster and namespace; --force writes them all the same"
     if report.changed and journal:
         yield f"to take it back: reconciler undo {report.pass_id}"
-
-
-def _time(time: datetime) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -1,4 +1,4 @@
-"""How a backfill comes on: a bar on a terminal, a plain line every some seconds elsewhere."""
+"""Progress of a pass: a bar on a terminal, a log line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Pace:
-    """How many of the rows that lie ahead are behind by now, and how fast that went."""
+    """How many of the rows are done, and how fast."""
 
     rows: int
     clock: Callable[[], float] = time.monotonic
@@ -55,7 +55,7 @@ class Pace:
 
     @property
     def time_left(self) -> timedelta | None:
-        """Until all are done at this pace; None if that cannot be told yet."""
+        """Until all are done at this pace; None if that is not known yet."""
         if not self.done:
             return None
         return timedelta(seconds=round((self.rows - self.done) / self.per_second))
@@ -66,7 +66,7 @@ class Bar(Observer):
 
     def __init__(self, bar: Progress, pace: Pace, *, dry_run: bool) -> None:
         self._bar, self._pace, self._dry_run = bar, pace, dry_run
-        self._task: TaskID = bar.add_task("", total=pace.rows, told="")
+        self._task: TaskID = bar.add_task("", total=pace.rows, counts="")
 
     async def on_start(self, report: PassView) -> None:
         """Begin."""
@@ -79,7 +79,7 @@ class Bar(Observer):
             self._task,
             completed=self._pace.done,
             total=self._pace.rows,
-            told=_told(report, self._pace, dry_run=self._dry_run),
+            counts=_counts(report, self._pace, dry_run=self._dry_run),
         )
 
 
@@ -88,19 +88,19 @@ class Lines(Observer):
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._told_at = pace.clock()
+        self._logged_at = pace.clock()
 
     async def on_start(self, report: PassView) -> None:
         """Begin."""
         self._pace.begin(report)
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
-        """Say how far it is, if that was some time ago."""
+        """Log the progress, if the last line was some time ago."""
         self._pace.note(report)
         now = self._pace.clock()
-        if now - self._told_at < LINE_EVERY:
+        if now - self._logged_at < LINE_EVERY:
             return
-        self._told_at = now
+        self._logged_at = now
         left, tally = self._pace.time_left, report.tally
         log.info(
             "progress",
@@ -115,7 +115,7 @@ class Lines(Observer):
 
 @contextmanager
 def watching(console: Console, rows: int, *, dry_run: bool) -> Iterator[Observer]:
-    """Show the progress over so many rows on this console, which must not be that of the result."""
+    """Show the progress over that many rows on this console; results go to another one."""
     pace = Pace(rows)
     if not console.is_terminal:
         yield Lines(pace)
@@ -123,7 +123,7 @@ def watching(console: Console, rows: int, *, dry_run: bool) -> Iterator[Observer
     columns = (
         BarColumn(bar_width=24),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} rows"),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[counts]}"),
         TextColumn("time left"),
         TimeRemainingColumn(),
     )
@@ -131,7 +131,7 @@ def watching(console: Console, rows: int, *, dry_run: bool) -> Iterator[Observer
         yield Bar(bar, pace, dry_run=dry_run)
 
 
-def _told(report: PassView, pace: Pace, *, dry_run: bool) -> str:
+def _counts(report: PassView, pace: Pace, *, dry_run: bool) -> str:
     tally = report.tally
     written = "to write" if dry_run else "written"
     unknown = tally.left[LeaveReason.UNKNOWN]

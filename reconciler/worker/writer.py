@@ -86,7 +86,8 @@ class RowWriter:
         if status not in ends:
             raise ConfigurationError(
                 f"status {one_line(status, 100)!r} is none of {', '.join(ends)}: "
-                "pass one of these, or set RECONCILER_STATUSES__*"
+                "pass one of these or Temporal's name, such as COMPLETED, or set "
+                "RECONCILER_STATUSES__*"
             )
         return status
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import pty
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 from temporalio.client import Client
@@ -15,41 +11,7 @@ from temporalio.client import Client
 from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.stage import Stage
-from tests.support.polling import eventually
-
-
-@dataclass
-class Terminal:
-    """A command at a terminal of its own: what it has printed so far, and what is typed."""
-
-    process: asyncio.subprocess.Process
-    file: int
-    seen: str = ""
-
-    async def prints(self, text: str) -> None:
-        async def printed() -> bool:
-            self._read()
-            return text in self.seen
-
-        await eventually(printed)
-
-    def type(self, text: str) -> None:
-        os.write(self.file, text.encode())
-
-    async def code(self) -> int:
-        async def ended() -> bool:
-            self._read()
-            return self.process.returncode is not None
-
-        await eventually(ended)
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-    def _read(self) -> None:
-        try:
-            self.seen += os.read(self.file, 65536).decode(errors="replace")
-        except (BlockingIOError, OSError):  # nothing there, or the command has ended
-            return
+from tests.support.commands.terminal import Terminal, at_terminal
 
 
 @pytest.fixture
@@ -62,30 +24,9 @@ async def stage(database: Database, temporal: Client, workflow_id: str) -> Async
 
 @pytest.fixture
 async def terminal(reconciler: Command, stage: Stage) -> AsyncIterator[Terminal]:
-    ours, theirs = pty.openpty()
-    os.set_blocking(ours, False)
-    environment = {**reconciler.environment, "PATH": os.environ["PATH"], "TERM": "xterm"}
-    process = await asyncio.create_subprocess_exec(
-        reconciler.program,
-        "backfill",
-        "--apply",
-        env={**environment, "HOME": str(reconciler.folder), "COLUMNS": "120"},
-        cwd=reconciler.folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    terminal = Terminal(process, ours)
-    try:
+    async with at_terminal(reconciler, "backfill", "--apply") as terminal:
         await terminal.prints("Write into workflow_executions? [y/N]")
         yield terminal
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        os.close(ours)
 
 
 async def test_what_lies_ahead_is_told_before_the_question(terminal: Terminal) -> None:

@@ -109,7 +109,7 @@ async def test_a_killed_one_is_gone_on_with_in_the_same_pass_and_not_from_the_st
 
     result = await backfill(*APPLY, "--missing", "fail", "--json")
 
-    assert f"going on with pass {begun['id']}" in result.err
+    assert f"resuming pass {begun['id']}" in result.err
     assert result.json["pass_id"] == str(begun["id"])
     assert result.json["scanned"] == ROWS == total(result)
     assert "still to look at: " in result.err
@@ -131,7 +131,7 @@ async def test_interrupted_it_finishes_its_batch_and_says_how_to_go_on(
     stopped = await backfill.result(process)
 
     assert stopped.code == 130
-    assert "more is left; to go on: reconciler backfill --apply --yes" in stopped.out
+    assert "more is left; to resume: reconciler backfill --apply --yes" in stopped.out
     (row,) = await stage.passes()
     assert row["cursor"] is not None
     result = await backfill(*APPLY, "--missing", "fail", "--json")
@@ -159,7 +159,7 @@ async def test_a_lost_connection_ends_it_and_the_same_command_goes_on(
 
     assert cut_off.code == 4
     assert "is unreachable" in cut_off.err
-    assert "more is left; to go on: " in cut_off.out
+    assert "more is left; to resume: " in cut_off.out
     result = await backfill(*APPLY, "--missing", "fail", "--json")
     assert result.json["scanned"] == ROWS == total(result)
     await everything_is_right(stage)
@@ -173,7 +173,7 @@ async def test_a_limit_of_changes_is_kept_exactly_and_the_same_command_goes_on(
         result = await backfill(*options)
 
         assert result.code == 3
-        assert "more is left; to go on: " in result.out
+        assert "more is left; to resume: " in result.out
         assert await stage.journalled() == piece
 
     last = await backfill(*options, "--json")

@@ -1,9 +1,10 @@
-"""`migrate`, `explain`, `demo`, and the command from a wheel."""
+"""`init`, `migrate`, `explain`, `demo`, and the command from a wheel."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,19 +12,69 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
 import psutil
 import pytest
 
+from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database, with_user
 from tests.support.commands.command import RECONCILER, Command
+from tests.support.commands.terminal import at_terminal
 from tests.support.polling import deadline, eventually
 from tests.support.servers.leftovers import mark
 from tests.support.temporal.world import World
 
 ROOT = Path(__file__).parents[2]
+
+
+class TestInit:
+    async def test_what_it_writes_serves_the_next_command(
+        self, reconciler: Command, database: Database, world: World, tmp_path: Path
+    ) -> None:
+        await database.execute("ALTER TABLE workflow_executions RENAME TO jobs")
+        row = await world.ended(await world.start("fail", "no money"))
+        insert = "INSERT INTO jobs (workflow_id, run_id) VALUES ($1, $2)"
+        await database.execute(insert, row.workflow_id, row.run_id)
+        parts = urlsplit(database.url)
+        user, _, host = parts.netloc.rpartition("@")
+        netloc = f"{user.partition(':')[0]}:s3cret@{host}"
+
+        url = urlunsplit(parts._replace(netloc=netloc))
+        written = await reconciler("init", DATABASE_URL=url)
+        dry = await reconciler("once", "--dry-run", "--json")
+
+        text = (tmp_path / "reconciler.toml").read_text()
+        assert (written.code, written.err) == (0, "")
+        assert written.out.startswith("reconciler.toml is for table jobs: check every line")
+        assert 'table = "jobs"' in text
+        assert "# Temporal answered: namespace default" in text
+        assert "s3cret" not in text
+        assert "://" not in text
+        assert dry.json["written"]["failed"] == 1
+
+    @pytest.mark.parametrize("there", ["file", "dangling link"])
+    async def test_nothing_is_overwritten(
+        self, reconciler: Command, tmp_path: Path, there: str
+    ) -> None:
+        path = tmp_path / "jobs.toml"
+        if there == "file":
+            path.write_text("mine")
+        else:
+            path.symlink_to(tmp_path / "gone")
+
+        result = await reconciler("init", "--output", "jobs.toml")
+
+        assert_refused(result, 2, "jobs.toml is there already, and is not overwritten")
+        assert there != "file" or path.read_text() == "mine"
+        assert not (tmp_path / "gone").exists()
+
+    async def test_a_folder_that_is_not_there(self, reconciler: Command) -> None:
+        result = await reconciler("init", "--output", "no/jobs.toml")
+
+        assert_refused(result, 2, "no/jobs.toml cannot be written: No such file or directory")
 
 
 class TestMigrate:
@@ -52,6 +103,42 @@ class TestMigrate:
         assert "CREATE INDEX CONCURRENTLY" in result.out
         tables = "SELECT 1 FROM pg_tables WHERE tablename IN ('passes', 'workflow_executions')"
         assert await empty_database.fetch(tables) == []
+
+    async def test_remove_shows_what_it_would_drop_and_asks(
+        self, reconciler: Command, database: Database
+    ) -> None:
+        shown = await reconciler("migrate", "--remove")
+        printed = await reconciler("migrate", "--remove", "--sql")
+        async with at_terminal(reconciler, "migrate", "--remove") as terminal:
+            await terminal.prints("Drop this? [y/N]")
+            terminal.type("n\n")
+            assert await terminal.code() == 0
+        there = "SELECT to_regclass('reconciler.changes') IS NOT NULL AS there"
+
+        assert (shown.code, printed.code) == (0, 0)
+        assert shown.out.startswith("drops the index on the running rows of workflow_executions\n")
+        assert shown.err == "reconciler: nothing was dropped: --yes drops it\n"
+        assert "DROP SCHEMA reconciler;\n" in printed.out
+        assert await database.fetch(there) == [{"there": True}]
+
+        async with at_terminal(reconciler, "migrate", "--remove") as terminal:
+            await terminal.prints("Drop this? [y/N]")
+            terminal.type("y\n")
+            assert await terminal.code() == 0
+        assert await database.fetch(there) == [{"there": False}]
+
+    async def test_remove_with_yes_does_not_ask(
+        self, reconciler: Command, database: Database
+    ) -> None:
+        first = await reconciler("migrate", "--remove", "--yes")
+        second = await reconciler("migrate", "--remove", "--yes")
+
+        assert (first.code, first.out.splitlines()[-1]) == (0, "dropped")
+        assert (second.code, second.out) == (0, "nothing to remove\n")
+
+    @pytest.mark.parametrize("option", ["--drop-columns", "--yes"])
+    async def test_options_of_a_removal_need_one(self, reconciler: Command, option: str) -> None:
+        assert_refused(await reconciler("migrate", option), 2, f"{option} needs --remove")
 
     async def test_without_the_right_to_create(
         self, reconciler: Command, empty_database: Database
@@ -122,7 +209,86 @@ class TestExplain:
 
         assert result.code == 0
         assert "cancelled by user" in result.out
+        assert "changed by  the workflow or the application: the journal has no pass" in result.out
         assert "not marked as running" in result.out
+
+    async def test_who_has_finished_a_row(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("fail", "no money"))
+        id_ = await database.insert(world.workflow_id, row.run_id)
+        passed = await reconciler("once", "--json")
+
+        finished = await reconciler("explain", world.workflow_id)
+        await database.execute("UPDATE workflow_executions SET status = 'x' WHERE id = $1", id_)
+        changed = await reconciler("explain", world.workflow_id)
+
+        told = rf"changed by +pass {passed.json['pass_id']} at 20[-\dT:]{{17}}Z, running → failed\n"
+        assert re.search(told, finished.out)
+        assert "running → failed, and by others since\n" in changed.out
+
+    async def test_a_row_that_is_left_out(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = world.row(await world.start("wait"))
+        await database.insert(world.workflow_id, row.run_id)
+        where = {"RECONCILER_WHERE": "workflow_type=Order"}
+
+        result = await reconciler("explain", world.workflow_id, **where)
+
+        assert "none: RECONCILER_WHERE leaves this row out" in result.out
+
+    async def test_a_run_that_has_ended_just_now_is_not_called_missing(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        await world.ended(await world.start("fail", "no money"))
+        await database.insert(world.workflow_id)
+
+        result = await reconciler("explain", world.workflow_id)
+
+        assert "FAILED at " in result.out
+        assert "leave: younger than RECONCILER_GRACE, its run id may still be on" in result.out
+        assert "not in Temporal" not in result.out
+
+    async def test_json_is_one_object(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        row = await world.ended(await world.start("fail", "no money"))
+        id_ = await database.insert(world.workflow_id, row.run_id)
+        before = await reconciler("explain", world.workflow_id, "--json")
+        passed = await reconciler("once", "--json")
+        after = await reconciler("explain", world.workflow_id, "--json")
+        none = await reconciler("explain", "nobody", "--json")
+
+        (running,), (finished,) = before.json["rows"], after.json["rows"]
+        assert (running["row_id"], running["running"], running["changed_by"]) == (
+            str(id_),
+            True,
+            None,
+        )
+        assert running["temporal"]["status"] == "FAILED"
+        assert running["temporal"]["failure"] == "OrderFailed: no money"
+        assert (running["verdict"]["action"], running["verdict"]["status"]) == ("finish", "failed")
+        assert (finished["running"], finished["verdict"]["action"]) == (False, "none")
+        assert finished["completed_at"] == finished["temporal"]["close_time"]
+        assert finished["changed_by"]["pass_id"] == passed.json["pass_id"]
+        assert finished["changed_by"]["old_status"] == "running"
+        assert (none.code, none.json["rows"]) == (3, [])
+        assert none.json["temporal"]["state"] == "missing"
+
+    async def test_the_journal_is_not_needed(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        await world.ended(await world.start("complete"))
+        await database.insert(world.workflow_id, status="completed")
+        await database.execute("DROP SCHEMA reconciler CASCADE")
+
+        without = await reconciler("explain", world.workflow_id)
+        off = await reconciler("explain", world.workflow_id, RECONCILER_JOURNAL="off")
+
+        assert (without.code, off.code) == (0, 0)
+        assert "changed by  unknown: schema reconciler is not there" in without.out
+        assert "changed by  unknown: RECONCILER_JOURNAL is off" in off.out
 
     async def test_every_row_of_the_id(self, reconciler: Command, database: Database) -> None:
         old = datetime.now(UTC) - timedelta(days=9)

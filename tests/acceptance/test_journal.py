@@ -19,6 +19,7 @@ from reconciler.settings.model import Settings
 from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database, with_user
 from tests.support.commands.command import Command, Result
+from tests.support.commands.terminal import at_terminal
 from tests.support.holding import PATIENT, held_up
 from tests.support.polling import PATIENCE
 from tests.support.tables.past import change, pass_over
@@ -160,7 +161,7 @@ class TestUndo:
         as_json = await journal("undo", journal.pass_id, "--json")
 
         assert (result.code, as_json.code) == (3, 3)
-        assert "left      changed  1  written by somebody since" in result.out
+        assert "left      changed  1  changed by someone else since" in result.out
         assert "left alone" in result.err
         assert f"workflow_id={journal.workflow_id}" in result.err
         assert as_json.json["left"] == {
@@ -321,6 +322,75 @@ class TestUndo:
         assert result.code == 0, result.err
         assert await journal.table() == journal.before
 
+    async def test_the_beginning_of_the_id_is_enough(self, journal: Journal) -> None:
+        result = await journal("undo", journal.pass_id[:8], "--json")
+
+        assert (result.code, result.json["undone"]) == (0, journal.pass_id)
+        assert await journal.table() == journal.before
+
+    @pytest.mark.parametrize("arguments", [["undo"], ["changes", "--pass"]])
+    async def test_the_beginning_of_several_ids_is_refused(
+        self, offline: Command, database: Database, arguments: list[str]
+    ) -> None:
+        ids = [f"6a24dc3{digit}-98b9-42ec-bb42-872caa95267c" for digit in range(6)]
+        for each in ids:
+            made = UUID(await pass_over(database))
+            await database.execute(
+                "UPDATE reconciler.passes SET id = $2 WHERE id = $1", made, UUID(each)
+            )
+
+        result = await offline(*arguments, "6a24dc3")
+
+        told = f"6a24dc3 is the beginning of several passes: {', '.join(ids[:5])}, …"
+        assert_refused(result, 2, told)
+
+    async def test_the_last_pass_is_shown_before_the_question(self, journal: Journal) -> None:
+        await pass_over(journal.database)  # a later one, which has changed nothing
+        async with at_terminal(journal.command, "undo", "--last") as terminal:
+            await terminal.prints("Undo this pass? [y/N]")
+            assert f"pass {journal.pass_id}, once, 20" in terminal.seen
+            assert f"Z, {ROWS} rows changed" in terminal.seen
+            assert await journal.table() != journal.before
+            terminal.type("y\n")
+            assert await terminal.code() == 0
+
+        assert await journal.table() == journal.before
+
+    @pytest.mark.parametrize(("answer", "code"), [("n\n", 0), ("\x04", 130)], ids=["no", "Ctrl-D"])
+    async def test_any_other_answer_writes_nothing(
+        self, journal: Journal, answer: str, code: int
+    ) -> None:
+        before = await journal.contents()
+        async with at_terminal(journal.command, "undo", "--last") as terminal:
+            await terminal.prints("Undo this pass? [y/N]")
+            terminal.type(answer)
+            assert await terminal.code() == code
+
+        assert await journal.contents() == before
+
+    async def test_without_a_terminal_the_last_pass_can_only_be_looked_at(
+        self, journal: Journal
+    ) -> None:
+        before = await journal.contents()
+
+        refused = await journal("undo", "--last")
+        dry = await journal("undo", "--last", "--dry-run", "--json")
+
+        assert_refused(refused, 2, "--last asks on a terminal: elsewhere name the pass by its id")
+        assert (dry.code, dry.json["undone"]) == (0, journal.pass_id)
+        assert await journal.contents() == before
+
+    @pytest.mark.parametrize("arguments", [[], ["6a24dc3d", "--last"]], ids=["none", "two"])
+    async def test_one_pass_has_to_be_named(self, offline: Command, arguments: list[str]) -> None:
+        assert_refused(await offline("undo", *arguments), 2, "name one pass, or --last")
+
+    async def test_there_may_be_no_last_pass(self, offline: Command, database: Database) -> None:
+        await pass_over(database)
+
+        result = await offline("undo", "--last", "--dry-run")
+
+        assert_refused(result, 2, "no pass in the journal has changed workflow_executions")
+
     @pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["for real", "dry run"])
     @pytest.mark.parametrize(
         ("pass_id", "told"),
@@ -385,6 +455,17 @@ class TestPasses:
         assert first.endswith(f"running {ROWS}  undo of {journal.pass_id}")
         assert second.startswith(journal.pass_id)
         assert second.endswith(f"failed {ROWS}")
+
+    async def test_lists_those_whose_id_begins_so(self, journal: Journal) -> None:
+        await journal("undo", journal.pass_id)
+
+        result = await journal("passes", journal.pass_id[:8])
+        none = await journal("passes", f"{int(journal.pass_id[0], 16) ^ 1:x}{journal.pass_id[1:8]}")
+
+        _, line = result.out.splitlines()
+        assert line.startswith(journal.pass_id)
+        assert none.out == "no passes\n"
+        assert_refused(await journal("passes", "x"), 2, "'x' is not the id of a pass")
 
     async def test_json_is_an_object_per_line(self, journal: Journal) -> None:
         await journal("undo", journal.pass_id)

@@ -18,6 +18,8 @@ from temporalio.common import RetryPolicy
 
 from tests.conftest import Database
 from tests.support.commands.command import Command
+from tests.support.commands.stage import Stage
+from tests.support.commands.terminal import at_terminal
 from tests.support.network.silent import silent_server
 from tests.support.polling import PATIENCE, eventually
 from tests.support.temporal.world import World
@@ -387,3 +389,34 @@ async def test_the_breaker_holds_missing_rows_back(
     assert result.json["left"]["expired"] == 20
     assert "is this the right cluster and namespace?" in result.err
     assert await database.fetch("SELECT 1 FROM workflow_executions WHERE status <> 'running'") == []
+
+
+async def test_at_a_terminal_there_is_a_bar_in_place_of_a_line_for_each_row(
+    reconciler: Command, database: Database, temporal: Client, workflow_id: str
+) -> None:
+    stage = Stage(database, temporal, workflow_id)
+    await stage.insert(await stage.closed(), 3)
+
+    async with at_terminal(reconciler, "once") as terminal:
+        assert await terminal.code() == 0
+
+    assert "3/3 rows" in terminal.seen
+    assert "finished" not in terminal.seen
+    assert await stage.statuses() == {"failed": 3}
+
+
+async def test_in_a_pipe_a_line_is_neither_folded_nor_padded(
+    reconciler: Command, database: Database, temporal: Client, workflow_id: str
+) -> None:
+    stage = Stage(database, temporal, workflow_id)
+    await stage.insert(await stage.start("open"))
+    await stage.insert_missing(2)
+
+    once = await reconciler("once", COLUMNS="40")
+    explained = await reconciler("explain", f"{workflow_id}/open", COLUMNS="40")
+
+    lines = [*once.out.splitlines(), *explained.out.splitlines()]
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert max(map(len, lines)) > 80
+    assert "leave: still open in Temporal" in explained.out
+    await stage.end()

@@ -19,6 +19,14 @@ async def test_it_is_the_program(reconciler: Command, fresh: bool) -> None:
     assert (result.code, result.out, result.err) == (0, f"reconciler {__version__}\n", "")
 
 
+async def test_a_shell_completes_commands(reconciler: Command) -> None:
+    asked = {"COMP_WORDS": "reconciler ba", "COMP_CWORD": "1"}
+
+    result = await replace(reconciler, fresh=True)(_RECONCILER_COMPLETE="complete_bash", **asked)
+
+    assert (result.code, result.out.split(), result.err) == (0, ["backfill"], "")
+
+
 # The others are started somewhere: `migrate` from its wheel, `backfill` at a terminal.
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),

@@ -53,6 +53,19 @@ async def test_configuration(
     assert result.out == ""
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["missing", "wrong"])
+async def test_a_file_of_settings_that_is_named(
+    reconciler: Command, tmp_path: Path, written: bool
+) -> None:
+    if written:
+        (tmp_path / "jobs.toml").write_text('table = ""\n')
+
+    result = await reconciler("--config", "jobs.toml", "once")
+
+    why = "RECONCILER_TABLE: must be table or" if written else "jobs.toml cannot be read: No such"
+    assert_refused(result, 2, why)
+
+
 async def test_no_settings_at_all(tmp_path: Path) -> None:
     assert_refused(await Command({}, tmp_path)("once"), 2, "DATABASE_URL is not set")
 

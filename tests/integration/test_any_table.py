@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
@@ -216,7 +215,7 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
         after = await table.rows()
         assert {row["id"] for row in after if finished(table, row)} == ours
         assert others(after, ours) == others(before, ours)
-        undone = await journal.undo(table.settings, UUID(report.pass_id), dry_run=False)
+        undone = await journal.undo(table.settings, report.pass_id, dry_run=False)
         assert (undone.error, undone.left) == (None, {})
         assert await table.rows() == before
 

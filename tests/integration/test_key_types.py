@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from temporalio.client import Client
@@ -114,7 +113,7 @@ async def finishes_and_undoes(keyed: Keyed, report: PassReport | None) -> None:
     assert report is not None
     assert (report.error, report.changed, report.tally.lost_races) == (None, keyed.rows, 0)
     assert await keyed.running() == 0
-    undone = await journal.undo(keyed.settings, UUID(report.pass_id), dry_run=False)
+    undone = await journal.undo(keyed.settings, report.pass_id, dry_run=False)
     assert (undone.error, undone.left) == (None, {})
     assert await keyed.running() == keyed.rows
 

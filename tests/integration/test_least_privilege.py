@@ -146,7 +146,7 @@ async def test_the_documented_rights_are_enough_for_everything(
 
     assert (await once(settings(), dry_run=True)).tally.written == {"failed": 1}
     passed = await once(settings())
-    undone = await journal.undo(settings(), UUID(passed.pass_id), dry_run=False)
+    undone = await journal.undo(settings(), passed.pass_id, dry_run=False)
     filled = await backfill(settings())
     await one_more(stage)
     await loop_over(settings())

@@ -168,7 +168,7 @@ async def test_a_backfill_in_pieces_its_undo_and_what_is_told_of_them(
     assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "gone on with"
     async with open_app(settings, writing=False) as app:
         (explained, *_) = await app.explain(stage.handles[0].id)
-    undone = UUID((await undo(settings, UUID(rest.pass_id), dry_run=False)).pass_id)
+    undone = UUID((await undo(settings, rest.pass_id, dry_run=False)).pass_id)
     async with open_journal(settings) as journal:
         passes = [each async for page in journal.passes(10) for each in page]
         changes = [each async for page in journal.changes(100, undone) for each in page]

@@ -53,3 +53,24 @@ def test_it_leaves_without_the_interpreters_own_end(
         __main__.main()
 
     assert seen == [["once"], (code, b"the result\n")], "nothing is lost in a buffer"
+
+
+@pytest.mark.parametrize(
+    ("words", "is_loop"),
+    [
+        ("run", True),
+        ("run --cron x", True),
+        ("--config reconciler.toml run", True),
+        ("--config=reconciler.toml run", True),
+        ("--config run once", False),
+        ("explain run", False),
+        ("--help", False),
+        ("", False),
+    ],
+)
+def test_the_loop_is_known_whatever_stands_before_the_command(
+    monkeypatch: pytest.MonkeyPatch, words: str, is_loop: bool
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["reconciler", *words.split()])
+
+    assert __main__._is_loop() is is_loop

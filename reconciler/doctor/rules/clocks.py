@@ -41,7 +41,7 @@ def temporal_clock(
     either; `future`: by how much the last of them started later than it is now on this host.
     """
     if not after_insert:
-        why = "Temporal tells its time to nobody, and there is no running row whose start it knows"
+        why = "it shows in the starts of workflows alone, and Temporal knows that of no running row"
         return not_measurable(TEMPORAL, why)
     if future > CLOCK_SKEW:
         told = f"Temporal's clock is at least {duration(future)} ahead of this host's"

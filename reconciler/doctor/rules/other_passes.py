@@ -10,8 +10,8 @@ from itertools import combinations, groupby
 from reconciler.core.model import Mode
 from reconciler.core.text import duration
 from reconciler.doctor.findings import Finding, Level, ok, refused, warning
+from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.lease import HeldLease
-from reconciler.postgres.journal.reader import StoredPass
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
 
 LEASE, PASSES = "lease", "passes"

@@ -69,12 +69,14 @@ def _namespace(column: sa.ColumnElement[Any], own: str) -> sa.ColumnElement[str]
 
 
 async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequence[RunRow]:
-    """The running rows with the highest ids: the youngest, if ids are numbers or in order.
+    """The running rows with a run id and the highest ids: the youngest, if ids are in order.
 
     Raises `DatabaseUnusable`.
     """
-    query = table.select_rows().where(table.is_running).order_by(table.id.desc()).limit(limit)
-    return await _read(engine, table, query)
+    query = table.select_rows().where(table.is_running)
+    if table.run_id is not None:
+        query = query.where(table.run_id.is_not(None))
+    return await _read(engine, table, query.order_by(table.id.desc()).limit(limit))
 
 
 async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> Sequence[str]:

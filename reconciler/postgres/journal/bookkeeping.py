@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.ports import History, Lease, Observer
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import EVERY, Window
+from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import Lease as OwnLease
 from reconciler.postgres.journal.lease import lease_name
 from reconciler.postgres.journal.prune import Pruning
-from reconciler.postgres.journal.schema_check import check_own_schema
+from reconciler.postgres.journal.reader import JournalReader
+from reconciler.postgres.journal.schema_check import check_own_schema, check_readable
 from reconciler.postgres.journal.unrecorded import NoHistory, NoLease
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.store import PostgresStore
@@ -47,6 +50,16 @@ class OwnSchema:
         """Who removes of the history and the journal what is older than that."""
         return [Pruning(self._engine, table_name, namespace, kept)]
 
+    async def last_changes(
+        self, table: MappedTable, workflow_id: str
+    ) -> tuple[Mapping[str, StoredChange], str | None]:
+        """The last change of each row of a workflow id; or why the journal cannot be read."""
+        try:
+            await check_readable(self._engine)
+        except DatabaseUnfit as error:
+            return {}, str(error)
+        return await JournalReader(self._engine).last_changes(table.identity, workflow_id), None
+
     def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:
         """The right to pass, or `of` another kind of pass, of a process called `holder`."""
         return OwnLease(self._engine, lease_name(table_name, of), namespace, holder)
@@ -75,6 +88,14 @@ class NoSchema:
     def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:  # noqa: ARG002
         """Nobody."""
         return []
+
+    async def last_changes(
+        self,
+        table: MappedTable,  # noqa: ARG002
+        workflow_id: str,  # noqa: ARG002
+    ) -> tuple[Mapping[str, StoredChange], str | None]:
+        """None is known."""
+        return {}, "RECONCILER_JOURNAL is off"
 
     def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:  # noqa: ARG002
         """Everybody's."""

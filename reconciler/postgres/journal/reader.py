@@ -7,8 +7,6 @@ without holding it in memory, or a transaction open.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -19,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from reconciler.postgres.schema import changes, passes
 from reconciler.postgres.table.types import readable
 
@@ -26,120 +25,42 @@ from reconciler.postgres.table.types import readable
 PAGE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPass:
-    """A row of `reconciler.passes`."""
-
-    id: UUID
-    mode: str
-    #: None in passes from before revision 0003, unless they have changed something.
-    table: str | None
-    namespace: str | None
-    started_at: datetime
-    #: None, with the outcome, while it runs, and for ever if it was killed.
-    finished_at: datetime | None
-    outcome: str | None
-    error: str | None
-    host: str
-    version: str
-    asked: Mapping[str, Any] | None
-    report: Mapping[str, Any] | None
-
-    def as_json(self) -> Mapping[str, Any]:
-        """The pass as `--json` prints it."""
-        return {
-            "pass_id": str(self.id),
-            "mode": self.mode,
-            "table": self.table,
-            "namespace": self.namespace,
-            "started_at": self.started_at.isoformat(),
-            "finished_at": _text(self.finished_at),
-            "outcome": self.outcome,
-            "error": self.error,
-            "host": self.host,
-            "version": self.version,
-            "asked": self.asked,
-            "report": self.report,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What a pass writes into a row."""
-
-    status: str
-    completed_at: datetime | None
-    error_message: str | None
-
-    def as_json(self) -> Mapping[str, Any]:
-        """The values by the names of the columns, as they are called by default."""
-        return {
-            "status": self.status,
-            "completed_at": _text(self.completed_at),
-            "error_message": self.error_message,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class StoredChange:
-    """A row of `reconciler.changes`."""
-
-    id: int
-    pass_id: UUID
-    changed_at: datetime
-    table: str
-    row_id: str
-    workflow_id: str
-    run_id: str | None
-    old: Values
-    new: Values
-    temporal_status: str
-    final_run_id: str | None
-    close_time: datetime | None
-
-    def as_json(self) -> Mapping[str, Any]:
-        """The change as `--json` prints it."""
-        return {
-            "id": self.id,
-            "pass_id": str(self.pass_id),
-            "changed_at": self.changed_at.isoformat(),
-            "table": self.table,
-            "row_id": self.row_id,
-            "workflow_id": self.workflow_id,
-            "run_id": self.run_id,
-            "old": self.old.as_json(),
-            "new": self.new.as_json(),
-            "evidence": {
-                "temporal_status": self.temporal_status,
-                "final_run_id": self.final_run_id,
-                "close_time": _text(self.close_time),
-            },
-        }
-
-
 class JournalReader:
     """Reads `reconciler.passes` and `reconciler.changes`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self.engine = engine
 
-    async def find(self, pass_id: UUID) -> StoredPass | None:
-        """A pass by its id. Raises `DatabaseUnusable`, as everything here does."""
-        found = await self._read(_passes().where(passes.c.id == pass_id))
-        return StoredPass(*found[0]) if found else None
+    async def find(self, prefix: str, limit: int) -> Sequence[StoredPass]:
+        """The passes whose id begins so. Raises `DatabaseUnusable`, as everything here does."""
+        found = await self._read(
+            _passes().where(_begins(prefix)).order_by(passes.c.id).limit(limit)
+        )
+        return [StoredPass(*row) for row in found]
+
+    async def last_writing(self, table: str) -> tuple[UUID, int] | None:
+        """The pass that has changed a row of this table last, and how many it has changed."""
+        newest = sa.select(changes.c.pass_id).where(changes.c.table_name == table)
+        newest = newest.order_by(changes.c.id.desc()).limit(1)
+        count = sa.select(changes.c.pass_id, sa.func.count()).group_by(changes.c.pass_id)
+        found = await self._read(count.where(changes.c.pass_id == newest.scalar_subquery()))
+        return (found[0][0], found[0][1]) if found else None
 
     async def has_found_rows(self, table: str) -> bool:
         """Whether a pass over this table has ever looked at a row. Raises `DatabaseUnusable`."""
         scanned = sa.cast(passes.c.report["scanned"].astext, sa.Integer)
         found = sa.exists().where(passes.c.table_name == table, scanned > 0)
         with translated("read reconciler.passes"):
-            async with self._engine.connect() as connection:
+            async with self.engine.connect() as connection:
                 return bool(await connection.scalar(sa.select(found)))
 
-    async def passes(self, limit: int) -> AsyncGenerator[Sequence[StoredPass], None]:
-        """The passes, newest first, page by page."""
+    async def passes(
+        self, limit: int, prefix: str = ""
+    ) -> AsyncGenerator[Sequence[StoredPass], None]:
+        """The passes whose id begins so, newest first, page by page."""
         place = sa.tuple_(passes.c.started_at, passes.c.id)
-        query = _passes().order_by(passes.c.started_at.desc(), passes.c.id.desc())
+        query = _passes().where(_begins(prefix))
+        query = query.order_by(passes.c.started_at.desc(), passes.c.id.desc())
         after: sa.ColumnElement[bool] = sa.true()
         while limit > 0:
             read = await self._read(query.where(after).limit(min(PAGE, limit)))
@@ -163,7 +84,7 @@ class JournalReader:
         before: sa.ColumnElement[bool] = sa.true()
         while limit is None or limit > 0:
             read = await self._read(query.where(before).limit(min(PAGE, limit or PAGE)))
-            codec = cast("PoolerSafeDialect", self._engine.dialect).codec
+            codec = cast("PoolerSafeDialect", self.engine.dialect).codec
             page = [_change(row, codec) for row in read]
             if page:
                 yield page
@@ -172,9 +93,18 @@ class JournalReader:
             limit = None if limit is None else limit - PAGE
             before = changes.c.id < page[-1].id
 
+    async def last_changes(self, table: str, workflow_id: str) -> Mapping[str, StoredChange]:
+        """The last change of each row of a workflow id, by the row's key as text."""
+        last: dict[str, StoredChange] = {}
+        async for page in self.changes(None, workflow_id=workflow_id):
+            for change in page:
+                if change.table == table:
+                    last.setdefault(change.row_id, change)
+        return last
+
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated("read the journal"):
-            async with self._engine.connect() as connection:
+            async with self.engine.connect() as connection:
                 await connection.execution_options(postgresql_readonly=True)
                 rows: Sequence[Any] = (await connection.execute(query)).all()
                 return rows
@@ -201,6 +131,14 @@ def _passes() -> sa.Select[Any]:
         passes.c.asked,
         passes.c.report,
     )
+
+
+def _begins(prefix: str) -> sa.ColumnElement[bool]:
+    """Whether a pass's id begins with these hexadecimal digits; hyphens do not count."""
+    if not (digits := prefix.replace("-", "")):
+        return sa.true()
+    lowest, highest = (UUID(digits.ljust(32, end)) for end in "0f")
+    return passes.c.id.between(lowest, highest)
 
 
 def _read_change(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
@@ -233,7 +171,3 @@ def _change(read: Any, codec: str) -> StoredChange:
         final_run_id=row.final_run_id,
         close_time=row.close_time,
     )
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()

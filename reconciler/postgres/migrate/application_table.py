@@ -1,8 +1,8 @@
 """Fitting the application's table: create it where there is none, or add only what is missing.
 
 Called by migration 0002, and again by every `reconciler migrate`, so that a table that is named
-later is fitted too. What was added to a table that was there before is marked with a comment:
-taking the reconciler out again removes exactly that.
+later is fitted too. What was added to a table that was there before is marked with a comment, so
+that `removal` knows it.
 """
 
 from __future__ import annotations
@@ -12,24 +12,17 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from alembic.operations import Operations
-from alembic.util import CommandError
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.migrate.running_index import (
     MARK,
     statements_for_new_table,
     statements_to_build,
-    statements_to_drop,
 )
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, default_columns
-from reconciler.postgres.table.relation import check_names, look_up, quoted_name
+from reconciler.postgres.table.relation import check_names, look_up
 from reconciler.postgres.table.table_checks import missing_columns
-
-_MARKED_COLUMNS = sa.text(
-    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0"
-    " AND NOT attisdropped AND col_description(attrelid, attnum) = :mark"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,7 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
 def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> None:
     """Add what is missing and touch nothing else.
 
-    The index is built concurrently, in a transaction of its own: the application goes on reading
+    The index is built concurrently, in a transaction of its own: the application keeps reading
     and writing. Adding a column without a default takes no longer than its lock, which is waited
     for five seconds at most.
     """
@@ -89,22 +82,6 @@ def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> No
         column = sa.Column(name, columns[name].type, comment=MARK)
         op.add_column(names.table, column, schema=names.schema)
     _run(op, missing.index)
-
-
-def remove_added(op: Operations, mapping: TableMapping) -> None:
-    """Take out what `add_missing` added. The table itself stays, whoever made it: it has rows.
-
-    Raises `CommandError`, which is Alembic's, where there is no database to read that from.
-    """
-    if op.get_context().as_sql:
-        raise CommandError("what was added is read from the database: downgrade without --sql")
-    connection, names = op.get_bind(), mapping.names
-    table = quoted_name(connection.dialect, names)
-    marked = connection.scalars(_MARKED_COLUMNS, {"table": table, "mark": MARK}).all()
-    indexes = statements_to_drop(connection, mapping)
-    for name in marked:
-        op.drop_column(names.table, name, schema=names.schema)
-    _run(op, indexes)
 
 
 def _run(op: Operations, statements: Sequence[str]) -> None:

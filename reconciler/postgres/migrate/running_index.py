@@ -1,6 +1,6 @@
 """The partial index over the running rows: what is there of it, and the statements it still takes.
 
-Built concurrently, so that the application goes on reading and writing. On a partitioned table
+Built concurrently, so that the application can read and write. On a partitioned table
 PostgreSQL cannot do that in one go: the index is made on the table alone, then concurrently on
 each partition, and those are attached to it; partitions that come later get theirs by themselves.
 """
@@ -93,7 +93,7 @@ def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> lis
         return []
     statements = []
     if any(part.exists and not part.fits for part in parts):
-        # One that is attached goes with its parent's: all of them are built anew.
+        # One that is attached goes with its parent's: all of them are rebuilt.
         statements = [_drop(part, quote) for part in parts]
         parts = [
             replace(part, index=index_name(part.name), oid=None, attached=False) for part in parts
@@ -133,7 +133,7 @@ def statements_to_drop(connection: sa.Connection, mapping: TableMapping) -> list
     parts, quote = _parts(connection, mapping), _quote(connection.dialect)
     # One that is not valid is ours as well: the mark comes last.
     added = bool(parts) and (parts[0].added or not parts[0].valid)
-    return [_drop(part, quote) for part in parts] if added else []
+    return [_drop(part, quote) for part in parts if part.exists] if added else []
 
 
 def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa.Dialect) -> str:

@@ -37,12 +37,12 @@ SECOND_CONNECTION_TIMEOUT = 15
 async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
     """Bring our schema to head and add to the application's table what is missing.
 
-    Without `own_schema` nothing of ours is made, and only the application's table is fitted.
+    Without `own_schema` our schema is not created, and only the application's table is fitted.
     Safe to repeat, and to run from several places at once. Returns what was done, a line each.
     Raises `DatabaseUnusable`, `DatabaseUnfit` if a later version has been here.
     """
     with translated("migrate the database"):
-        async with _engine(dsn) as engine, _alone(engine):
+        async with opened(dsn) as engine, alone(engine):
             await _check_fit(engine, mapping)
             before, missing = await _state(engine, mapping)
             if own_schema:
@@ -64,7 +64,7 @@ async def migration_sql(
 ) -> None:
     """Write the statements that `migrate` would run on this database, and run none of them."""
     with translated("read the database's schema"):
-        async with _engine(dsn) as engine:
+        async with opened(dsn) as engine:
             await _check_fit(engine, mapping)
             revision, missing = await _state(engine, mapping)
     if own_schema:
@@ -101,7 +101,8 @@ def _scripts() -> Path:
 
 
 @asynccontextmanager
-async def _engine(dsn: str) -> AsyncIterator[AsyncEngine]:
+async def opened(dsn: str) -> AsyncIterator[AsyncEngine]:
+    """An engine for statements that may take their time."""
     engine = open_engine(dsn, statement_timeout=None, pooled=False)
     try:
         yield engine
@@ -110,7 +111,7 @@ async def _engine(dsn: str) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+async def alone(engine: AsyncEngine) -> AsyncIterator[None]:
     """Hold the migration lock, in a transaction of its own that nothing else happens in.
 
     Building an index concurrently waits for every transaction that holds a snapshot, so neither
@@ -153,11 +154,16 @@ async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None
     """The revision the database is at (None: never migrated), and what its table lacks."""
 
     def read(connection: sa.Connection) -> tuple[str | None, Additions]:
-        context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
-        return context.get_current_revision(), find_missing(connection, mapping)
+        return revision_of(connection), find_missing(connection, mapping)
 
     async with engine.connect() as connection:
         return await connection.run_sync(read)
+
+
+def revision_of(connection: sa.Connection) -> str | None:
+    """The revision our schema is at; None if it is not there."""
+    context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
+    return context.get_current_revision()
 
 
 async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:

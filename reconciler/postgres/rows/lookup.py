@@ -28,13 +28,15 @@ class StoredRow:
     status: str
     completed_at: datetime | None
     error_message: str | None
+    #: Whether a pass would look at it if it were marked as running.
+    ours: bool = True
 
 
 async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -> list[StoredRow]:
     """The rows of a workflow id, oldest first. The columns written last may not exist yet."""
     query = (
         table.select_rows()
-        .add_columns(table.is_running, *_written(table))
+        .add_columns(table.is_running, table.is_ours, *_written(table))
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
@@ -45,8 +47,8 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
             # What a pass would make of it if it is running.
             found.append(StoredRow(row.as_row(workflow_id), True, "?", None, None))  # noqa: FBT003
             continue
-        *fields, running, status, ended, error = row
-        values = text(status), ended, error and text(error)
+        *fields, running, ours, status, ended, error = row
+        values = text(status), ended, error and text(error), bool(ours)
         found.append(StoredRow(table.make_row(*fields), running, *values))
     return found
 

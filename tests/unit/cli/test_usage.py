@@ -1,4 +1,4 @@
-"""Words on a command line that are none of ours: one line that names the help to read."""
+"""Words on a command line that are not known: one line that names the help to read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from reconciler.cli.main import run
     ("arguments", "told"),
     [
         (
-            ["passes", "extra"],
-            "Got unexpected extra argument(s) (extra); see reconciler passes --help",
+            ["once", "extra"],
+            "Got unexpected extra argument(s) (extra); see reconciler once --help",
         ),
-        (["explain"], "Missing argument 'workflow_id'; see reconciler explain --help"),
+        (["explain"], "Missing argument 'WORKFLOW_ID'; see reconciler explain --help"),
         (["onec"], "No such command 'onec'. Did you mean 'once'?; see reconciler --help"),
         (
             ["--json", "once"],

@@ -25,7 +25,7 @@ from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.core.window import AgeSpread, Window
 from reconciler.doctor.findings import Examination, Finding, Level
-from reconciler.postgres.journal.reader import Values
+from reconciler.postgres.journal.entries import Values
 from reconciler.postgres.rows.lookup import StoredRow
 from reconciler.settings.display import ResolvedSetting
 from tests.support.factories import CLOSE_TIME, NOW, finish, row

@@ -14,7 +14,7 @@ from rich.console import Console
 from reconciler.console.journal import TEXT, ChangeTable, PassTable, print_undo
 from reconciler.core.request import PassRequest
 from reconciler.core.undo import Kept, UndoReport
-from reconciler.postgres.journal.reader import StoredChange, StoredPass, Values
+from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from tests.support.factories import CLOSE_TIME, NOW
 
 ID = UUID("0e295662-de0c-44e7-8d52-c43d2d388018")
@@ -84,7 +84,7 @@ def test_a_pass_is_a_line_however_narrow_the_terminal() -> None:
     head, line = passes([a_pass()])
 
     assert head.endswith("  started               mode  outcome  seconds  scanned  written")
-    assert line == f"{ID}  2026-11-23 12:00:00Z  once  ok           1.3      120  completed 80"
+    assert line == f"{ID}  2026-11-23T12:00:00Z  once  ok           1.3      120  completed 80"
 
 
 def test_what_it_wrote_is_told_in_the_order_of_the_values_without_zeroes() -> None:
@@ -96,7 +96,7 @@ def test_what_it_wrote_is_told_in_the_order_of_the_values_without_zeroes() -> No
 def test_one_that_has_not_ended_says_so() -> None:
     _, line = passes([a_pass(outcome=None, finished_at=None, report=None)])
 
-    assert line == f"{ID}  2026-11-23 12:00:00Z  once  unfinished"
+    assert line == f"{ID}  2026-11-23T12:00:00Z  once  unfinished"
 
 
 def test_what_it_was_a_pass_over_is_told_where_there_are_several() -> None:
@@ -153,7 +153,7 @@ def test_a_change_says_what_was_and_what_is_and_on_what_evidence() -> None:
         ]
     )
 
-    assert failed.endswith("running → failed  2026-11-23 11:59:58Z  FAILED: boom")
+    assert failed.endswith("running → failed  2026-11-23T11:59:58Z  FAILED: boom")
     assert undone.endswith("failed → running" + " " * 24 + "UNDO")
 
 

@@ -53,8 +53,8 @@ def next_steps(
 def test_how_many_rows_and_how_long() -> None:
     assert outlook() == [
         (
-            "2,000,000 rows of jobs, marked running, created 2026-11-14 12:00:00Z to "
-            "2026-11-22 12:00:00Z"
+            "2,000,000 rows of jobs, marked running, created 2026-11-14T12:00:00Z to "
+            "2026-11-22T12:00:00Z"
         ),
         (
             "2,000,000 rows at 100 calls/s: at least 5.56 h, more where workflows failed "
@@ -81,14 +81,14 @@ def test_the_window_in_force_is_told_in_full() -> None:
     window = Window(NOW - 10 * DAY, NOW - DAY, "Order")
 
     assert (
-        "marked running, created from 2026-11-13 12:00:00Z, created before 2026-11-22 12:00:00Z,"
+        "marked running, created from 2026-11-13T12:00:00Z, created before 2026-11-22T12:00:00Z,"
         " of type Order, created" in outlook(window=window)[0]
     )
 
 
 def test_a_plan_is_told_by_its_age() -> None:
     assert outlook(planned_at=NOW - DAY, ahead=AgeSpread(40), rows=40, max_rps=None) == [
-        "40 rows of jobs to write, by the plan of 2026-11-22 12:00:00Z"
+        "40 rows of jobs to write, by the plan of 2026-11-22T12:00:00Z"
     ]
 
 
@@ -96,15 +96,15 @@ def test_nothing_to_do() -> None:
     assert outlook(ahead=AgeSpread(), rows=0) == ["no rows of jobs, marked running"]
 
 
-def test_what_is_gone_on_with() -> None:
+def test_which_pass_is_resumed() -> None:
     begun = PassReport("p-0", PassRequest("backfill"), started_at=NOW)
     begun.done.scanned, begun.done.written["failed"] = 5000, 400
 
     first, second, _ = outlook(begun=begun)
 
     assert first == (
-        "going on with pass p-0, begun 2026-11-23 12:00:00Z: 5,000 rows scanned, 400 written; "
-        "--restart begins again"
+        "resuming pass p-0, started 2026-11-23T12:00:00Z: 5,000 rows scanned, 400 written; "
+        "--restart starts over"
     )
     assert second.startswith("still to look at: 2,000,000 rows of jobs")
 
@@ -150,7 +150,7 @@ def test_after_a_piece_the_same_command() -> None:
     steps = next_steps(["backfill", "--apply"], progress=Progress(Span(5, 9)), held_back=3)
 
     assert steps == [
-        "more is left; to go on: reconciler backfill --apply",
+        "more is left; to resume: reconciler backfill --apply",
         "held back: check cluster and namespace; --force writes them all the same",
     ]
 
@@ -164,7 +164,7 @@ def test_after_a_change_the_way_back() -> None:
 def test_what_would_begin_anew_or_contradict_is_not_said_again() -> None:
     command = ["backfill", "--apply", "--restart", "--max-changes", "3"]
     assert next_steps(command, progress=Progress(Span(5, 9))) == [
-        "more is left; to go on: reconciler backfill --apply --max-changes 3"
+        "more is left; to resume: reconciler backfill --apply --max-changes 3"
     ]
 
     steps = next_steps(["backfill", "--dry-run"], dry_run=True, written=Counter(failed=1))
@@ -177,6 +177,4 @@ def test_without_a_journal_nothing_is_taken_back_or_gone_on_with() -> None:
         ["backfill", "--apply"], journal=False, progress=more, written=Counter(failed=1)
     )
 
-    assert steps == [
-        "more is left; to look again at all that are running: reconciler backfill --apply"
-    ]
+    assert steps == ["more is left; to look at all running rows again: reconciler backfill --apply"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 
 from rich.console import Console
 
@@ -11,9 +12,9 @@ from reconciler.core.request import PassRequest
 from tests.support.factories import NOW, finish, row
 
 
-def printed(report: PassReport) -> str:
+def printed(report: PassReport, width: int = 100) -> str:
     output = io.StringIO()
-    print_report(report, Console(file=output, width=100))
+    print_report(report, Console(file=output, width=width))
     return output.getvalue()
 
 
@@ -47,4 +48,31 @@ def test_of_open_rows_it_is_told_how_many_were_not_described() -> None:
     assert "visibility" not in printed(folded)
     folded.done.screened = 28
 
-    assert "28 of them as visibility shows them" in printed(folded)
+    assert "28 of them by visibility alone, not described" in printed(folded)
+
+
+def test_counts_are_aligned_and_a_line_is_neither_folded_nor_padded() -> None:
+    folded = report()
+    folded.add_written([finish(row(1))], written={1})
+    folded.tally.left[LeaveReason.OPEN] = 1234
+    folded.tally.missing[LeaveReason.EXPIRED] = Spread(2, NOW - timedelta(days=400), NOW)
+    folded.tally.left[LeaveReason.EXPIRED] = 2
+
+    written, still, expired, total, _ = printed(folded, width=30).split("\n")
+
+    assert written == "written  completed     1"
+    assert still == "left     open       1234  still open in Temporal"
+    assert expired == (
+        "         expired       2  not in Temporal, and older than its retention, "
+        "created 2025-10-19 to 2026-11-23"
+    )
+    assert total.startswith("ok: 0 rows in 0.00 s, calls to Temporal: none, pass p-1")
+
+
+def test_of_one_day_the_times_are_told() -> None:
+    folded = report()
+    folded.tally.missing[LeaveReason.DELETED] = Spread(2, NOW - timedelta(minutes=1), NOW)
+
+    assert "missing  deleted  2  created 2026-11-23T11:59:00Z to 2026-11-23T12:00:00Z" in printed(
+        folded
+    )

@@ -36,6 +36,14 @@ async def test_a_pass_that_changed_something_is_worth_a_line(
     assert line["scanned"] == 2
 
 
+async def test_the_counts_need_no_line_where_the_command_prints_them() -> None:
+    with capture_logs() as lines:
+        store, log = MemoryStore(rows(2)), PassLog(each_row=False)
+        await reconcile(store, scripted(closed()), pass_log=log)
+
+    assert {line["log_level"] for line in lines} == {"debug"}
+
+
 async def test_what_is_wrong_is_told_once_and_again_when_it_changes() -> None:
     pass_log, warned = PassLog(), []
     for cause in ("busy", "busy", "no such run", None, "busy"):

@@ -54,9 +54,8 @@ async def test_passes_that_began_at_the_same_moment_are_all_told(
 async def test_a_pass_is_told_whole(database: Database) -> None:
     pass_id = await pass_over(database, mode="once", error="away", of=("jobs", "prod"))
 
-    found = await JournalReader(database.engine).find(UUID(pass_id))
+    (found,) = await JournalReader(database.engine).find(pass_id, 2)
 
-    assert found is not None
     told = dict(found.as_json())
     assert told.pop("report")["scanned"] == 0
     assert told.pop("host")
@@ -71,7 +70,6 @@ async def test_a_pass_is_told_whole(database: Database) -> None:
         "error": "away",
         "asked": None,
     }
-    assert await JournalReader(database.engine).find(uuid4()) is None
 
 
 async def test_the_table_of_an_old_pass_is_known_from_its_changes(database: Database) -> None:
@@ -80,9 +78,49 @@ async def test_the_table_of_an_old_pass_is_known_from_its_changes(database: Data
     await database.execute("UPDATE reconciler.passes SET table_name = NULL, namespace = NULL")
     reader = JournalReader(database.engine)
 
-    found = [await reader.find(UUID(pass_id)) for pass_id in (with_changes, without)]
+    found = [await reader.find(pass_id, 2) for pass_id in (with_changes, without)]
 
-    assert [stored and stored.table for stored in found] == ["t", None]
+    assert [stored.table for (stored,) in found] == ["t", None]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [
+        ("6a24dc3d-98b9-42ec-bb42-872caa95267c", ["6a24dc3d-98b9-42ec-bb42-872caa95267c"]),
+        ("6A24DC3D98B9", ["6a24dc3d-98b9-42ec-bb42-872caa95267c"]),
+        ("6a24dc3", [f"6a24dc3{digit}-98b9-42ec-bb42-872caa95267c" for digit in "0df"]),
+        ("6a24dc3e", []),
+    ],
+)
+async def test_a_pass_is_found_by_the_beginning_of_its_id(
+    database: Database, prefix: str, found: list[str]
+) -> None:
+    for first in ("6a24dc30", "6a24dc3d", "6a24dc3f", "6a24dc40", "6a24dc2f"):
+        await database.execute(
+            "UPDATE reconciler.passes SET id = $2 WHERE id = $1",
+            UUID(await pass_over(database)),
+            UUID(f"{first}-98b9-42ec-bb42-872caa95267c"),
+        )
+    reader = JournalReader(database.engine)
+
+    assert [str(stored.id) for stored in await reader.find(prefix, 9)] == found
+    listed = await everything(reader.passes(9, prefix))
+    assert sorted(str(stored.id) for stored in listed) == found
+
+
+async def test_the_pass_that_has_written_last_into_a_table(database: Database) -> None:
+    first, last, other = [await pass_over(database) for _ in range(3)]
+    await pass_over(database)  # which has changed nothing
+    reader = JournalReader(database.engine)
+    assert await reader.last_writing("t") is None
+
+    await change(database, first, 2)
+    await change(database, last, 3)
+    await change(database, other)
+    await database.execute("UPDATE reconciler.changes SET table_name = 'u' WHERE id = 6")
+
+    assert await reader.last_writing("t") == (UUID(last), 3)
+    assert await reader.last_writing("u") == (UUID(other), 1)
 
 
 @pytest.mark.parametrize("page", [2, 5, 500])

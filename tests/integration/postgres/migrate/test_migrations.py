@@ -1,4 +1,4 @@
-"""`migrate`: what it makes, what it leaves alone, and what a way back takes out again."""
+"""`migrate`: what it makes, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.util import CommandError
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
@@ -155,68 +152,6 @@ async def test_a_database_that_a_later_version_has_migrated_is_left_alone(
         await migrate(database.url, TableMapping())
     with pytest.raises(DatabaseUnfit, match=known):
         await migration_sql(database.url, TableMapping(), io.StringIO())
-
-
-async def test_the_way_back_takes_out_what_was_added_and_nothing_else(
-    empty_database: Database,
-) -> None:
-    await empty_database.execute(EXISTING.format(extra="error_message varchar(80),"))
-    columns = await empty_database.fetch(COLUMNS)
-    await up(empty_database)
-
-    await alembic(command.downgrade, empty_database, "base")
-
-    assert await empty_database.fetch(COLUMNS) == columns
-    assert await empty_database.fetch(INDEX) == []
-    assert await empty_database.fetch(
-        "SELECT tablename FROM pg_tables WHERE schemaname = 'reconciler'"
-    ) == [{"tablename": "alembic_version"}]
-
-
-async def test_the_way_back_keeps_a_table_that_we_made(database: Database) -> None:
-    await database.insert("wf", "run-1", error_message="theirs by now")
-    columns = await database.fetch(COLUMNS)
-
-    await alembic(command.downgrade, database, "base")
-
-    assert await database.fetch(COLUMNS) == columns
-    assert (await database.fetch("SELECT workflow_id FROM workflow_executions")) == [
-        {"workflow_id": "wf"}
-    ]
-
-
-async def test_the_way_back_by_alembics_own_command_goes_by_the_settings(
-    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """`alembic -c alembic/alembic.ini downgrade base`, as docs/tables.md has it."""
-    await database.execute(f"CREATE TABLE jobs ({NEEDED})")
-    before = await database.fetch(INDEXES)
-    both = replace(JOBS, statuses=StatusValues(running=("pending", "running")))
-    assert len(await up(database, both)) == 3
-    for name in ("WHERE", "COLUMNS__RUN_ID", "STATUSES__COMPLETED"):
-        monkeypatch.delenv(f"RECONCILER_{name}", raising=False)
-    monkeypatch.setenv("DATABASE_URL", database.url)
-    monkeypatch.setenv("RECONCILER_TABLE", "jobs")
-    monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", "pending,running")
-    monkeypatch.chdir(tmp_path)
-    config = Config(Path(__file__).parents[4] / "alembic" / "alembic.ini")
-
-    with pytest.raises(CommandError, match="is read from the database: downgrade without --sql"):
-        await asyncio.to_thread(command.downgrade, config, "head:base", sql=True)
-    await asyncio.to_thread(command.downgrade, config, "base")
-
-    assert await database.fetch(INDEXES) == before
-    columns = await database.fetch(COLUMNS.replace("workflow_executions", "jobs"))
-    left = ["id", "workflow_id", "run_id", "status", "created_at"]
-    assert [column["column_name"] for column in columns] == left
-    assert len(await database.fetch(INDEX)) == 1, "that of a table of other settings stays"
-
-
-async def test_up_down_up(empty_database: Database) -> None:
-    await up(empty_database)
-    await alembic(command.downgrade, empty_database, "base")
-
-    assert (await up(empty_database))[0] == "schema reconciler: from nothing to 0004"
 
 
 async def test_alembics_own_command_does_the_same(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from alembic import command
 
 from reconciler.core.model import CloseStatus, Open
 from reconciler.core.request import PassOptions, PassRequest
@@ -18,7 +16,8 @@ from reconciler.passes.reconcile import run_pass
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.undo import PostgresUndo
-from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
+from reconciler.postgres.migrate.removal import remove
+from reconciler.postgres.migrate.upgrade import migrate, migration_sql
 from reconciler.postgres.rows.lookup import StoredRow, find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
@@ -108,7 +107,7 @@ async def test_a_table_is_fitted_reconciled_undone_and_left_as_it_was(
     await undo(empty, table, pass_id)
 
     assert await rows(empty, table) == before
-    await asyncio.to_thread(command.downgrade, alembic_config(empty.url, shape.mapping), "base")
+    await remove(empty.url, shape.mapping, with_columns=True)
     assert await empty.fetch(DEFINITION) == definition
 
 
@@ -124,7 +123,7 @@ PRINTED = [
 
 
 @pytest.mark.parametrize("shape", [SHAPES[name] for name in PRINTED], ids=PRINTED)
-async def test_what_is_printed_does_the_same_and_it_can_go_up_and_down_and_up(
+async def test_what_is_printed_does_the_same_and_it_can_be_removed_and_made_again(
     empty_database: Database, shape: Shape
 ) -> None:
     """`--sql`, run by hand as a DBA would; the rows are as they were throughout."""
@@ -140,8 +139,7 @@ async def test_what_is_printed_does_the_same_and_it_can_go_up_and_down_and_up(
 
     assert await migrate(empty_database.url, shape.mapping) == []
     fitted = await empty_database.fetch(DEFINITION)
-    config = alembic_config(empty_database.url, shape.mapping)
-    await asyncio.to_thread(command.downgrade, config, "base")
+    await remove(empty_database.url, shape.mapping, with_columns=True)
     assert await empty_database.fetch(DEFINITION) == definition
     assert len(await migrate(empty_database.url, shape.mapping)) == 1 + len(shape.added)
     assert await empty_database.fetch(DEFINITION) == fitted

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.doctor.findings import Finding, Level
 from reconciler.doctor.rules import other_passes as rivals
+from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.lease import HeldLease
-from reconciler.postgres.journal.reader import StoredPass
 from tests.support.factories import NOW
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)

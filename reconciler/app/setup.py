@@ -1,0 +1,83 @@
+"""The wiring of what prepares a database, and of what takes that out again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TextIO
+
+from reconciler.app import suggestion
+from reconciler.core.errors import ReconcilerError
+from reconciler.core.text import visible
+from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.diagnose.candidates import find_tables, sample_values
+from reconciler.postgres.migrate import removal, upgrade
+from reconciler.postgres.migrate.removal import Removal
+from reconciler.postgres.table.names import TableMapping
+from reconciler.settings.load import temporal_environment
+from reconciler.settings.model import Settings
+from reconciler.settings.table import split_name
+from reconciler.temporal.client.connect import connect
+from reconciler.temporal.config.load import load_config
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the database to what this version needs; returns what was done, a line each."""
+    return await upgrade.migrate(*_arguments(settings), own_schema=settings.journal)
+
+
+async def migration_sql(settings: Settings, output: TextIO) -> None:
+    """Print what `migrate` would run on this database."""
+    await upgrade.migration_sql(*_arguments(settings), output, own_schema=settings.journal)
+
+
+async def find_removal(settings: Settings, *, with_columns: bool) -> Removal:
+    """What `migrate` has made here, to be shown before it is removed."""
+    return await removal.find_removal(*_arguments(settings), with_columns=with_columns)
+
+
+async def remove(settings: Settings, *, with_columns: bool) -> list[str]:
+    """Remove it; returns what stays all the same, a line each."""
+    return await removal.remove(*_arguments(settings), with_columns=with_columns)
+
+
+def _arguments(settings: Settings) -> tuple[str, TableMapping]:
+    return settings.database_url.get_secret_value(), settings.table_mapping()
+
+
+async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
+    """The text of a `reconciler.toml` for what is in this database, and the table's name.
+
+    It holds neither URLs nor secrets. Raises `ConfigurationError` if it cannot be known which
+    table, column or value is meant; `DatabaseUnusable`.
+    """
+    wanted = table or (settings.table if "table" in settings.model_fields_set else "")
+    async with using_engine(settings.dsn()) as engine:
+        found = suggestion.choose(await find_tables(engine), split_name(wanted))
+        columns = suggestion.columns_of(found)
+        status = columns.status
+        seen = await sample_values(engine, found, status.name, columns.id.name)
+    name = suggestion.full_name(found)
+    statuses = suggestion.statuses_of(name, status, seen)
+    lines = [
+        f"# Settings for table {visible(name)}, as `reconciler init` understands it.",
+        "# Check every line; `reconciler doctor` then checks the whole of it.",
+        "# The environment and .env win over this file. DATABASE_URL and TEMPORAL_* belong there.",
+        f"# {await _temporal(settings)}",
+        "",
+        *suggestion.written(found, columns, statuses, seen),
+    ]
+    return "\n".join(lines) + "\n", name
+
+
+async def _temporal(settings: Settings) -> str:
+    """What is known of Temporal, for a comment; never its address, which may hold a secret."""
+    try:
+        config = load_config(temporal_environment(), settings.proxy_url)
+        _, namespace = await connect(config, settings.max_rps)
+    except ReconcilerError:
+        return "Temporal did not answer: `reconciler doctor` says why."
+    days = namespace.retention / timedelta(days=1)
+    return (
+        f"Temporal answered: namespace {visible(namespace.name)}, "
+        f"which keeps closed workflows for {days:g} d."
+    )

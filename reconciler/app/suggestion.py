@@ -1,0 +1,218 @@
+"""What `reconciler init` makes of a table: which column is what, and what its values mean. Pure.
+
+It goes by names and types. What is no more than likely becomes a comment, or is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.text import visible
+from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
+
+_TEXT = ("text", "character", "uuid")
+_TIME = ("timestamp",)
+_MANUAL = "write reconciler.toml by hand (docs/tables.md)"
+#: What a column may be called, in small letters and digits alone, the likeliest name first; and how
+#: its type begins, if that matters.
+_NAMES = {
+    "workflow_id": (("workflowid", "temporalworkflowid", "wfid", "workflow", "wf"), _TEXT),
+    "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), _TEXT),
+    "status": (("status", "state", "workflowstatus", "workflowstate"), ()),
+    "created_at": (("createdat", "insertedat", "created", "inserted", "startedat"), _TIME),
+    "completed_at": (("completedat", "finishedat", "endedat", "closedat", "ended"), _TIME),
+    "error_message": (("errormessage", "error", "failurereason", "failure", "err", "why"), _TEXT),
+    "namespace": (("temporalnamespace", "workflownamespace", "namespace"), _TEXT),
+}
+#: What a column of another name may be for, if its name ends so: order_workflow_id.
+_ENDINGS = ("workflow_id", "status")
+_TYPE_NAMES = ("workflowtype", "temporalworkflowtype")
+#: What a value may be called, in the same way.
+_VALUES = {
+    "running": ("running", "inprogress", "active", "started", "processing", "executing", "open"),
+    "completed": ("completed", "complete", "succeeded", "success", "done", "finished", "ok"),
+    "failed": ("failed", "failure", "error", "errored", "broken", "bad"),
+    "canceled": ("canceled", "cancelled"),
+    "terminated": ("terminated", "aborted", "killed"),
+    "timed_out": ("timedout", "timeout"),
+}
+_WAITING = ("pending", "queued", "scheduled", "waiting", "submitted", "new", "created")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that are known for what they are; None where the table has none."""
+
+    id: FoundColumn
+    workflow_id: FoundColumn
+    status: FoundColumn
+    run_id: FoundColumn | None
+    created_at: FoundColumn | None
+    completed_at: FoundColumn | None
+    error_message: FoundColumn | None
+    namespace: FoundColumn | None
+    workflow_type: FoundColumn | None
+
+
+def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
+    """The table, by its name (schema first, if that was given), or the only one there is.
+
+    Raises `ConfigurationError` if there is none, or more than one.
+    """
+    having = [table for table in tables if _find(table, "workflow_id")]
+    found = [t for t in having if [t.schema, t.name][-len(wanted) :] == [*wanted] or not wanted]
+    if wanted and not found:
+        raise ConfigurationError(
+            f"there is no table {'.'.join(wanted)} with a column called like workflow_id; {_MANUAL}"
+        )
+    if not found:
+        raise ConfigurationError(f"no table has a column called like workflow_id; {_MANUAL}")
+    if len(found) > 1:
+        named = ", ".join(full_name(table) for table in found)
+        raise ConfigurationError(
+            f"several tables have a column called like workflow_id: {named}; "
+            f"name one: reconciler init {full_name(found[0])}"
+        )
+    return found[0]
+
+
+def columns_of(table: FoundTable) -> Columns:
+    """Which column is what. Raises `ConfigurationError` if that cannot be known."""
+    found = {what: _find(table, what) for what in _NAMES}
+    key = _key(table)
+    workflow_id, status = found.pop("workflow_id"), found.pop("status")
+    if key is None:
+        raise ConfigurationError(f"{full_name(table)} has no key of one column; {_MANUAL}")
+    if workflow_id is None or status is None:
+        names = ", ".join(column.name for column in table.columns)
+        raise ConfigurationError(
+            f"{full_name(table)} has no column called like status: {names}; {_MANUAL}"
+        )
+    if found["run_id"] is None and found["created_at"] is None:
+        raise ConfigurationError(
+            f"{full_name(table)} has no column called like run_id or created_at, and needs one of "
+            f"them; {_MANUAL}"
+        )
+    kind = next((c for c in table.columns if _plain(c.name) in _TYPE_NAMES), None)
+    return Columns(key, workflow_id, status, workflow_type=kind, **found)
+
+
+def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[str, str]:
+    """What each status is called; without those that are as failed. Raises `ConfigurationError`.
+
+    `seen` are values that rows have. A value that no row has yet is a guess, unless the column's
+    type or a check lists all there are.
+    """
+    values = status.allowed or seen
+    found = {what: value for what in _VALUES if (value := _named(values, _VALUES[what]))}
+    needed = ("running", "completed", "failed")
+    unclear = set(values) - set(found.values()) - {v for v in values if _plain(v) in _WAITING}
+    lacking = [what for what in needed if what not in found]
+    if values and lacking and (status.allowed or unclear or len(lacking) == len(needed)):
+        raise ConfigurationError(
+            f"none of the values of {table}.{status.name} is called like {' or '.join(lacking)}: "
+            f"{', '.join(values[:20])}; {_MANUAL}"
+        )
+    like = next(iter(found.values()), "running")
+    for what in lacking:
+        found[what] = what.upper() if like.isupper() else what.title() if like.istitle() else what
+    return found
+
+
+def written(
+    table: FoundTable, columns: Columns, statuses: dict[str, str], seen: Sequence[str]
+) -> Iterator[str]:
+    """The lines of the file, without what is said of Temporal."""
+    yield f"table = {_quoted(full_name(table))}"
+    yield "# Only some of the rows:"
+    yield '# where = "tenant=acme,globex"'
+    yield ""
+    yield "[columns]"
+    yield from _lines_of_columns(columns)
+    yield ""
+    yield "[statuses]"
+    values = columns.status.allowed or seen
+    which = "that the column allows" if columns.status.allowed else "in the oldest and newest rows"
+    yield f"# Values {which}: {', '.join(map(visible, values)) or 'none yet, so these are guesses'}"
+    for what, value in statuses.items():
+        guessed = "" if value in values else "  # a guess: no row has it"
+        yield f"{what} = {_quoted(value)}{guessed}"
+    if waiting := [value for value in values if _plain(value) in _WAITING]:
+        both = ", ".join(map(_quoted, [*waiting, statuses["running"]]))
+        yield f"# If a workflow may be running behind them: running = [{both}]"
+
+
+def full_name(table: FoundTable) -> str:
+    """The table's name as RECONCILER_TABLE takes it."""
+    parts = [table.name] if table.schema == "public" else [table.schema, table.name]
+    return ".".join(
+        part if re.fullmatch(r'[^."\s]+', part) else '"' + part.replace('"', '""') + '"'
+        for part in parts
+    )
+
+
+_LACKING = {
+    "run_id": "no such column: rows are matched by their start time (docs/tables.md)",
+    "created_at": "no such column: rows that Temporal does not know are never judged",
+    "completed_at": "not there: `reconciler migrate` adds it",
+    "error_message": "not there: `reconciler migrate` adds it",
+}
+
+
+def _lines_of_columns(columns: Columns) -> Iterator[str]:
+    for what in ("id", "workflow_id", "run_id", "status", "created_at"):
+        column: FoundColumn | None = getattr(columns, what)
+        named = _quoted(column.name if column else "")
+        about = visible(column.type) if column else _LACKING[what]
+        first = ": the first run of the chain?" if column and what == "run_id" else ""
+        yield f"{what} = {named}  # {about}{first}"
+    for what in ("completed_at", "error_message"):
+        column = getattr(columns, what)
+        yield (
+            f"{what} = {_quoted(column.name)}  # {visible(column.type)}"
+            if column
+            else f"# {what}: {_LACKING[what]}"
+        )
+    if columns.workflow_type:
+        yield f"workflow_type = {_quoted(columns.workflow_type.name)}"
+    if columns.namespace:
+        yield "# If it is Temporal's namespace, and rows are of several:"
+        yield f"# namespace = {_quoted(columns.namespace.name)}"
+
+
+def _key(table: FoundTable) -> FoundColumn | None:
+    primary = [column for column in table.columns if column.primary]
+    if len(primary) == 1:
+        return primary[0]
+    unique = [column for column in table.columns if column.unique]
+    return next((c for c in unique if _plain(c.name) == "id"), unique[0] if unique else None)
+
+
+def _find(table: FoundTable, what: str) -> FoundColumn | None:
+    """The column that is called most like it."""
+    names, types = _NAMES[what]
+    fitting = {_plain(c.name): c for c in table.columns if c.base.startswith(types or "")}
+    if found := next((fitting[name] for name in names if name in fitting), None):
+        return found
+    if what not in _ENDINGS:  # last_run_id is not the first run, nor updated_at when it was created
+        return None
+    return next((column for name, column in fitting.items() if name.endswith(names[:2])), None)
+
+
+def _named(values: Sequence[str], names: Sequence[str]) -> str | None:
+    by_name = {_plain(value): value for value in reversed(values)}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _quoted(text: str) -> str:
+    """The text as TOML, with an escape for every character that shows nothing."""
+    quoted = json.dumps(text, ensure_ascii=False)  # whose escapes TOML has, too
+    return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)

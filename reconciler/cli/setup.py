@@ -1,0 +1,131 @@
+"""What is done before the first pass, and after the last: `init` and `migrate`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.base import agreed, cli, load, readable, refuse
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.text import visible
+from reconciler.host.signals import signals
+
+if TYPE_CHECKING:
+    from reconciler.settings.model import Settings
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler init
+  reconciler init billing.jobs --output jobs.toml   and later: reconciler --config jobs.toml once"""
+)
+def init(
+    table: Annotated[
+        str | None, typer.Argument(metavar="TABLE", help="Needed if several could be meant.")
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Never overwritten.")] = Path(
+        "reconciler.toml"
+    ),
+) -> None:
+    """Write a commented reconciler.toml that fits your table.
+
+    Looks for a table with a column called like workflow_id, and goes by the names, types and values
+    in it. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
+    """
+    from reconciler.app import setup as app
+
+    if os.path.lexists(output):
+        raise ConfigurationError(f"{output} is there already, and is not overwritten")
+    settings = load()
+    text, name = signals.run(partial(app.suggest, settings, readable("TABLE", table)))
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
+    print(visible(f"{output} is for table {name}: check every line, then run `reconciler doctor`"))
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler migrate --sql            what it would do, for a DBA to run
+  reconciler migrate --remove         show what it has made; on a terminal, ask and drop it
+  reconciler migrate --remove --yes   drop it; the columns it has added to your table stay"""
+)
+def migrate(
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the statements and run none of them.")
+    ] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="The other way round: drop the schema and the index.")
+    ] = False,
+    drop_columns: Annotated[
+        bool,
+        typer.Option(
+            "--drop-columns",
+            help="With --remove: also drop the columns that were added. THIS DELETES THEIR DATA.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --remove: do not ask.")] = False,
+) -> None:
+    """Prepare the database: our schema, missing columns, an index.
+
+    Creates the schema `reconciler`. Adds to your table completed_at and error_message where they
+    are missing, and a partial index on the running rows, built concurrently. Where there is no
+    table of that name, it is created. Safe to repeat.
+    """
+    from reconciler.app import setup as app
+
+    if not remove and (drop_columns or yes):
+        raise ConfigurationError(f"{'--drop-columns' if drop_columns else '--yes'} needs --remove")
+    settings = load()
+    if remove:
+        _remove(settings, with_columns=drop_columns, sql=sql, yes=yes)
+        return
+    if sql:
+        statements = StringIO()
+        signals.run(partial(app.migration_sql, settings, statements))
+        print(_exact(statements.getvalue()), end="")
+        return
+    for line in signals.run(partial(app.migrate, settings)) or ["nothing to do: up to date"]:
+        print(visible(line))
+
+
+def _remove(settings: Settings, *, with_columns: bool, sql: bool, yes: bool) -> None:
+    from reconciler.app import setup as app
+
+    found = signals.run(partial(app.find_removal, settings, with_columns=with_columns))
+    if sql:
+        print(_exact("".join(f"{statement};\n" for statement in found.statements)), end="")
+        return
+    for line in found.lines() if found else ["nothing to remove", *found.lines()]:
+        print(visible(line))
+    if not found:
+        return
+    asks = bool(sys.stdin and sys.stdin.isatty())
+    if not yes and not (asks and agreed("Drop this?")):
+        refuse("nothing was dropped" + ("" if asks else ": --yes drops it"))
+        return
+    for line in signals.run(partial(app.remove, settings, with_columns=with_columns)):
+        print(visible(line))
+    print("dropped")
+
+
+def _exact(text: str) -> str:
+    """The text, if stdout takes it unchanged: an escape would make another statement of it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"the statements have characters that are not in {encoding}: set PYTHONIOENCODING=utf-8"
+        ) from None
+    return text

@@ -1,0 +1,73 @@
+"""The command at a terminal, as a person calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tests.support.commands.command import Command
+from tests.support.polling import eventually
+
+
+@dataclass
+class Terminal:
+    """A command at a terminal of its own: what it has printed so far, and what is typed."""
+
+    process: asyncio.subprocess.Process
+    file: int
+    seen: str = ""
+
+    async def prints(self, text: str) -> None:
+        async def printed() -> bool:
+            self._read()
+            return text in self.seen
+
+        await eventually(printed)
+
+    def type(self, text: str) -> None:
+        os.write(self.file, text.encode())
+
+    async def code(self) -> int:
+        async def ended() -> bool:
+            self._read()
+            return self.process.returncode is not None
+
+        await eventually(ended)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    def _read(self) -> None:
+        try:
+            self.seen += os.read(self.file, 65536).decode(errors="replace")
+        except (BlockingIOError, OSError):  # nothing there, or the command has ended
+            return
+
+
+@asynccontextmanager
+async def at_terminal(command: Command, *arguments: str) -> AsyncIterator[Terminal]:
+    """Start it with its standard streams at a terminal; end it if it has not ended by then."""
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    environment = {**command.environment, "PATH": os.environ["PATH"], "TERM": "xterm"}
+    process = await asyncio.create_subprocess_exec(
+        command.program,
+        *arguments,
+        env={**environment, "HOME": str(command.folder), "COLUMNS": "120"},
+        cwd=command.folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(ours)
