@@ -26,7 +26,8 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     if begun is not None:
         yield (
             f"resuming pass {begun.pass_id}, started {utc(begun.started_at)}: "
-            f"{begun.tally.scanned:,} rows scanned, {begun.changed:,} written; --restart starts over"
+            f"{begun.tally.scanned:,} rows scanned, {begun.changed:,} written; "
+            "--restart starts over"
         )
     if outlook.planned_at is not None:
         yield (

@@ -9,6 +9,7 @@ from reconciler.console.report import print_report
 from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
+from reconciler.core.window import AgeSpread
 from tests.support.factories import NOW, finish, row
 
 
@@ -53,10 +54,10 @@ def test_of_open_rows_it_is_told_how_many_were_not_described() -> None:
 
 def test_counts_are_aligned_and_a_line_is_neither_folded_nor_padded() -> None:
     folded = report()
-    folded.add_written([finish(row(1))], written={1})
-    folded.tally.left[LeaveReason.OPEN] = 1234
-    folded.tally.missing[LeaveReason.EXPIRED] = Spread(2, NOW - timedelta(days=400), NOW)
-    folded.tally.left[LeaveReason.EXPIRED] = 2
+    folded.done.add_written([finish(row(1))], written={1})
+    folded.done.left[LeaveReason.OPEN] = 1234
+    folded.done.missing[LeaveReason.EXPIRED] = AgeSpread(2, NOW - timedelta(days=400), NOW)
+    folded.done.left[LeaveReason.EXPIRED] = 2
 
     written, still, expired, total, _ = printed(folded, width=30).split("\n")
 
@@ -71,7 +72,7 @@ def test_counts_are_aligned_and_a_line_is_neither_folded_nor_padded() -> None:
 
 def test_of_one_day_the_times_are_told() -> None:
     folded = report()
-    folded.tally.missing[LeaveReason.DELETED] = Spread(2, NOW - timedelta(minutes=1), NOW)
+    folded.done.missing[LeaveReason.DELETED] = AgeSpread(2, NOW - timedelta(minutes=1), NOW)
 
     assert "missing  deleted  2  created 2026-11-23T11:59:00Z to 2026-11-23T12:00:00Z" in printed(
         folded
