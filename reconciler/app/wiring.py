@@ -13,22 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.runtime import Runtime
 
 from reconciler.app.lease import this_process
-from reconciler.core.model import Closed, Observation, OldValues, RowId, Verdict
+from reconciler.core.model import OldValues, RowId
 from reconciler.core.ports import History, Lease, Observer, Store
 from reconciler.core.progress import Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import Policy
 from reconciler.core.window import EVERY, Window
-from reconciler.passes.judging import judged
 from reconciler.passes.lifecycle import read_clock
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections, using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping, bookkeeping
-from reconciler.postgres.journal.entries import StoredChange
-from reconciler.postgres.rows.lookup import StoredRow, find_rows, old_values
+from reconciler.postgres.rows.lookup import old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
@@ -44,19 +42,6 @@ from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """One row: as it stands, what Temporal says, and what a pass would make of it."""
-
-    stored: StoredRow
-    observation: Observation
-    verdict: Verdict
-    #: The last change that a pass has made to it.
-    change: StoredChange | None = None
-    #: Why that is not known, if it is not.
-    no_journal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,18 +117,9 @@ class App:
         now = await read_clock(report, self.history, others, self.clock.read)
         if now is None:
             return report
-        ours = [*self.pruning, *filter(None, [self.decoding]), self.redactor]
-        return await run_pass(
-            store,
-            self.probe,
-            self.history,
-            [*others, *ours],
-            self.policy,
-            options,
-            now,
-            report,
-            pass_log,
-        )
+        observers = [*others, *self.pruning, *filter(None, [self.decoding]), self.redactor]
+        given = self.policy, options, now, report, pass_log
+        return await run_pass(store, self.probe, self.history, observers, *given)
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""
@@ -168,9 +144,13 @@ class App:
         """What the rows with these ids say by now, for people to read."""
         found = await old_values(self.engine, self.table, ids)
         return {
-            id_: replace(old, error_message=await self._hidden(old.error_message))
+            id_: replace(old, error_message=await self.hidden(old.error_message))
             for id_, old in found.items()
         }
+
+    async def hidden(self, message: str | None) -> str | None:
+        """A message of a row, without what must not be shown."""
+        return message and await self.redactor.hide(message)
 
     @property
     def retention(self) -> timedelta:
@@ -192,37 +172,6 @@ class App:
     async def forget_connections(self) -> None:
         """Start anew with the database: what is pooled may be dead, or lead to a replica."""
         await forget_connections(self.engine)
-
-    async def explain(self, workflow_id: str) -> list[Explanation]:
-        """Every row of this workflow id, whatever its status. Writes nothing."""
-        now = await self.clock.read()
-        rows = await find_rows(self.engine, self.table, workflow_id)
-        changes, no_journal = await self.books.last_changes(self.table, workflow_id)
-        observed = [(each.row, await self.probe.observe(each.row)) for each in rows]
-        verdicts = await judged(self.store(), observed, self.policy, now)
-        return [
-            Explanation(
-                stored=replace(stored, error_message=await self._hidden(stored.error_message)),
-                observation=self._as_written(observation),
-                verdict=verdict,
-                change=changes.get(str(stored.row.id)),
-                no_journal=no_journal,
-            )
-            for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
-        ]
-
-    def _as_written(self, observation: Observation) -> Observation:
-        """With the failure's text as a pass would write it."""
-        if isinstance(observation, Closed) and observation.failure is not None:
-            return replace(observation, failure=self.policy.message(observation.failure))
-        return observation
-
-    async def _hidden(self, message: str | None) -> str | None:
-        return message and await self.redactor.hide(message)
-
-    async def observe_id(self, workflow_id: str) -> Observation:
-        """What Temporal says about the current run of a workflow id, with no row to match."""
-        return self._as_written(await self.probe.observe_current(workflow_id))
 
 
 @asynccontextmanager
@@ -256,40 +205,37 @@ async def open_app(
         if writing:
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
-        _tell(temporal["target_host"], namespace, table)
+        _log_connected(temporal["target_host"], namespace, table)
         policy = replace(
             settings.policy(namespace.retention, table.error_message_length),
             namespace=namespace.name,
         )
         over = table.scope, table.scope_namespace(namespace.name)
-        history = books.history(*over, policy.statuses)
-        pruning = books.pruning(*over, settings.journal_retention)
         redactor = Redactor(settings.redaction(), policy.error_message_limit)
-        probe = NamespacesProbe(
-            rpc,
-            start_delay=settings.grace,
-            ask_archive=ask_archive,
-            decoding=decoding,
-            redactor=redactor,
-        )
         yield App(
             settings=settings,
             namespace=namespace,
             policy=policy,
             rpc=rpc,
-            history=history,
+            history=books.history(*over, policy.statuses),
             table=table,
             clock=DatabaseClock(engine),
             books=books,
-            pruning=pruning,
+            pruning=books.pruning(*over, settings.journal_retention),
             engine=engine,
-            probe=probe,
+            probe=NamespacesProbe(
+                rpc,
+                settings.grace,
+                ask_archive=ask_archive,
+                decoding=decoding,
+                redactor=redactor,
+            ),
             redactor=redactor,
             decoding=decoding,
         )
 
 
-def _tell(target: str, namespace: Namespace, table: MappedTable) -> None:
+def _log_connected(target: str, namespace: Namespace, table: MappedTable) -> None:
     log.debug(
         "connected",
         temporal=target,

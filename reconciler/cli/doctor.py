@@ -70,13 +70,14 @@ def explain(
 
 
 async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> int:
+    from reconciler.app.explain import explain, observe_id
     from reconciler.app.wiring import open_app
     from reconciler.console.explain import as_object, describe_observation, print_explanations
     from reconciler.core.model import Unknown
 
     async with open_app(settings, writing=False, ask_archive=True) as app:
-        explanations = await app.explain(workflow_id)
-        current = None if explanations else await app.observe_id(workflow_id)
+        explanations = await explain(app, workflow_id)
+        current = None if explanations else await observe_id(app, workflow_id)
     if as_json:
         print(json.dumps(as_object(workflow_id, explanations, current)))
     else:

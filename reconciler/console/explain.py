@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from rich.console import Console
 
-from reconciler.app.wiring import Explanation
+from reconciler.app.explain import Explanation
 from reconciler.console.report import WHY_LEFT
 from reconciler.console.screen import print_aligned, utc
 from reconciler.core.model import (

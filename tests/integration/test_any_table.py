@@ -21,6 +21,7 @@ from temporalio.client import Client, WorkflowHandle
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
 from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
 from reconciler.core.ports import Observer
@@ -230,7 +231,7 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
 async def explained_as_finished(table: Table) -> dict[object, bool]:
     """For each row of the first workflow, whether a pass looks at it and would finish it."""
     async with open_app(table.settings, writing=False) as app:
-        found = await app.explain(table.handles[0].id)
+        found = await explain(app, table.handles[0].id)
         return {
             each.stored.row.id: each.stored.running and isinstance(each.verdict, Finish)
             for each in found

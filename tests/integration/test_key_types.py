@@ -11,6 +11,7 @@ from temporalio.client import Client
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
 from reconciler.app.backfill import Request, run_backfill
+from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.report import PassReport
@@ -140,7 +141,7 @@ async def test_another_key_works_in_a_pass_and_is_refused_before_a_plan_begins(
     await finishes_and_undoes(keyed, await once(keyed.settings))
     async with open_app(keyed.settings, writing=False) as app:
         rows = await keyed.database.fetch("SELECT workflow_id FROM keyed LIMIT 1")
-        assert len(await app.explain(str(rows[0]["workflow_id"]))) == keyed.rows
+        assert len(await explain(app, str(rows[0]["workflow_id"]))) == keyed.rows
 
     table = tmp_path / "table.csv"
     dry = await run_backfill(keyed.settings, Request(output=table), Desk())

@@ -20,6 +20,7 @@ from temporalio.client import Client
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
 from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
 from reconciler.core.errors import DatabaseUnfit
@@ -271,7 +272,7 @@ class TestWithoutOurSchema:
         handle = await stage.closed()
         await stage.insert(handle)
         async with open_app(off, writing=False) as app:
-            (explanation,) = await app.explain(handle.id)
+            (explanation,) = await explain(app, handle.id)
 
         assert explanation.stored.running
 

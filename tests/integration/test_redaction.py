@@ -11,6 +11,7 @@ from rich.console import Console
 from structlog.testing import capture_logs
 from temporalio.testing import ActivityEnvironment
 
+from reconciler.app.explain import explain, observe_id
 from reconciler.app.wiring import open_app
 from reconciler.console.explain import describe_observation, print_explanations
 from reconciler.core.model import OldValues
@@ -34,8 +35,8 @@ async def test_a_pass(database: Database, world: World) -> None:
     screen = io.StringIO()
     with capture_logs() as lines:
         async with open_app(settings, writing=True, temporal=temporal) as app:
-            print_explanations(await app.explain(world.workflow_id), Console(file=screen))
-            screen.write(describe_observation(await app.observe_id(world.workflow_id)))
+            print_explanations(await explain(app, world.workflow_id), Console(file=screen))
+            screen.write(describe_observation(await observe_id(app, world.workflow_id)))
             shown = await app.old_values([id_])
             await app.run_pass("once", dry_run=False)
 

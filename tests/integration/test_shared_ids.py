@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.app.apply_plan import run_plan
 from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
 from reconciler.core.ports import Observer
@@ -63,7 +64,7 @@ async def in_every_way(settings: Settings, plan: Path, since: datetime) -> list[
 
 async def explained(settings: Settings, workflow_id: str) -> list[bool]:
     async with open_app(settings, writing=False) as app:
-        return [isinstance(each.verdict, Finish) for each in await app.explain(workflow_id)]
+        return [isinstance(each.verdict, Finish) for each in await explain(app, workflow_id)]
 
 
 async def test_where_neither_row_has_the_run_id_both_stay(

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.client import Client
 
 from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.explain import explain
 from reconciler.app.undo import open_journal, undo
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnusable
@@ -167,7 +168,7 @@ async def test_a_backfill_in_pieces_its_undo_and_what_is_told_of_them(
     assert rest is not None
     assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "gone on with"
     async with open_app(settings, writing=False) as app:
-        (explained, *_) = await app.explain(stage.handles[0].id)
+        (explained, *_) = await explain(app, stage.handles[0].id)
     undone = UUID((await undo(settings, rest.pass_id, dry_run=False)).pass_id)
     async with open_journal(settings) as journal:
         passes = [each async for page in journal.passes(10) for each in page]

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Closed
 from reconciler.settings.model import Settings
@@ -168,7 +169,7 @@ async def test_explaining_logs_what_could_not_be_decoded(
     temporal = {"target_host": world.client.service_client.config.target_host}
     with capture_logs() as lines:
         async with open_app(settings, writing=False, temporal=temporal) as app:
-            (explanation,) = await app.explain(world.workflow_id)
+            (explanation,) = await explain(app, world.workflow_id)
             assert app.undecoded == 1
 
     assert isinstance(explanation.observation, Closed)

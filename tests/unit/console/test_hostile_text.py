@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from reconciler.app.backfill import Outlook
-from reconciler.app.wiring import Explanation
+from reconciler.app.explain import Explanation
 from reconciler.console.doctor import print_examination
 from reconciler.console.explain import print_explanations
 from reconciler.console.journal import ChangeTable, PassTable, print_undo

@@ -1,0 +1,55 @@
+"""One row explained: as it stands, what Temporal says, and what a pass would make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.app.wiring import App
+from reconciler.core.model import Closed, Observation, Verdict
+from reconciler.passes.judging import judged
+from reconciler.postgres.journal.entries import StoredChange
+from reconciler.postgres.rows.lookup import StoredRow, find_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is known of one row."""
+
+    stored: StoredRow
+    observation: Observation
+    verdict: Verdict
+    #: The last change that a pass has made to it.
+    change: StoredChange | None = None
+    #: Why that is not known, if it is not.
+    no_journal: str | None = None
+
+
+async def explain(app: App, workflow_id: str) -> list[Explanation]:
+    """Every row of this workflow id, whatever its status. Writes nothing."""
+    now = await app.clock.read()
+    rows = await find_rows(app.engine, app.table, workflow_id)
+    changes, no_journal = await app.books.last_changes(app.table, workflow_id)
+    observed = [(each.row, await app.probe.observe(each.row)) for each in rows]
+    verdicts = await judged(app.store(), observed, app.policy, now)
+    return [
+        Explanation(
+            stored=replace(stored, error_message=await app.hidden(stored.error_message)),
+            observation=_as_written(app, observation),
+            verdict=verdict,
+            change=changes.get(str(stored.row.id)),
+            no_journal=no_journal,
+        )
+        for stored, (_, observation), verdict in zip(rows, observed, verdicts, strict=True)
+    ]
+
+
+async def observe_id(app: App, workflow_id: str) -> Observation:
+    """What Temporal says about the current run of a workflow id, with no row to match."""
+    return _as_written(app, await app.probe.observe_current(workflow_id))
+
+
+def _as_written(app: App, observation: Observation) -> Observation:
+    """With the failure's text as a pass would write it."""
+    if isinstance(observation, Closed) and observation.failure is not None:
+        return replace(observation, failure=app.policy.message(observation.failure))
+    return observation
