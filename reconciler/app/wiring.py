@@ -206,33 +206,46 @@ async def open_app(
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
         _log_connected(temporal["target_host"], namespace, table)
-        policy = replace(
-            settings.policy(namespace.retention, table.error_message_length),
-            namespace=namespace.name,
-        )
-        over = table.scope, table.scope_namespace(namespace.name)
-        redactor = Redactor(settings.redaction(), policy.error_message_limit)
-        yield App(
-            settings=settings,
-            namespace=namespace,
-            policy=policy,
-            rpc=rpc,
-            history=books.history(*over, policy.statuses),
-            table=table,
-            clock=DatabaseClock(engine),
-            books=books,
-            pruning=books.pruning(*over, settings.journal_retention),
-            engine=engine,
-            probe=NamespacesProbe(
-                rpc,
-                settings.grace,
-                ask_archive=ask_archive,
-                decoding=decoding,
-                redactor=redactor,
-            ),
-            redactor=redactor,
+        database = engine, table, books
+        yield _app(settings, database, rpc, namespace, decoding, ask_archive=ask_archive)
+
+
+def _app(
+    settings: Settings,
+    database: tuple[AsyncEngine, MappedTable, Bookkeeping],
+    rpc: Rpc,
+    namespace: Namespace,
+    decoding: Decoding | None,
+    *,
+    ask_archive: bool,
+) -> App:
+    engine, table, books = database
+    policy = replace(
+        settings.policy(namespace.retention, table.error_message_length), namespace=namespace.name
+    )
+    over = table.scope, table.scope_namespace(namespace.name)
+    redactor = Redactor(settings.redaction(), policy.error_message_limit)
+    return App(
+        settings=settings,
+        namespace=namespace,
+        policy=policy,
+        rpc=rpc,
+        history=books.history(*over, policy.statuses),
+        table=table,
+        clock=DatabaseClock(engine),
+        books=books,
+        pruning=books.pruning(*over, settings.journal_retention),
+        engine=engine,
+        probe=NamespacesProbe(
+            rpc,
+            settings.grace,
+            ask_archive=ask_archive,
             decoding=decoding,
-        )
+            redactor=redactor,
+        ),
+        redactor=redactor,
+        decoding=decoding,
+    )
 
 
 def _log_connected(target: str, namespace: Namespace, table: MappedTable) -> None:
