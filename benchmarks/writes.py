@@ -19,8 +19,8 @@ from benchmarks.stage import fill, leave_out_the_benchmark, set_running
 from benchmarks.statements import Statement, watched
 from benchmarks.workflows import Run
 from reconciler.core.model import Outcome, RunRow
-from reconciler.core.request import PassRequest
 from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.history import PassHistory
@@ -94,7 +94,7 @@ async def _measure(
             names = table.mapping.names.full_name
             history = PassHistory(engine, names, "default", StatusValues())
             report = PassReport(str(uuid4()), PassRequest("once"), started_at=_END)
-            await history.on_start(report)
+            await history.begin(report)
             store = PostgresStore(engine, table, journalled=journalled)
             outcomes = await _read(store)
             statements.clear()
