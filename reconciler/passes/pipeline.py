@@ -23,7 +23,6 @@ from reconciler.core.model import Observation, RunRow, Unknown
 from reconciler.core.ports import Probe, Store
 from reconciler.core.progress import Span
 
-
 #: Pages that are read and asked about while the caller settles one.
 AHEAD = 1
 

@@ -20,6 +20,7 @@ from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.journal.history import WHOLE_MODES
 
 
 class NoHistory:
@@ -41,8 +42,10 @@ class NoHistory:
         """Nothing is known of what a pass has written but what it counted."""
 
     async def end(self, report: Report) -> None:
-        """Remember when a good pass ended."""
-        if isinstance(report, PassReport) and report.outcome is not PassOutcome.ABORTED:
+        """Remember when a good pass over every row ended."""
+        if not isinstance(report, PassReport) or report.request.mode not in WHOLE_MODES:
+            return
+        if report.outcome is not PassOutcome.ABORTED:
             duration = timedelta(seconds=report.duration_seconds)
             self._last_good = self._clock(), duration, report.pass_id
             self._swept = Swept(report.started_at, report.sweep_end)
