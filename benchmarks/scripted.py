@@ -9,7 +9,7 @@ import asyncpg
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
 from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
@@ -69,11 +69,9 @@ async def scripted_backfill(url: str) -> PassReport:
         store = PostgresStore(engine, table)
         names = table.mapping.names.full_name
         history = PassHistory(engine, names, "default", StatusValues())
-        options = PassOptions("backfill")
-        report = options.new_report(_NOW)
-        report.asked = {}
+        report = PassReport.begin(PassRequest("backfill", asked={}), _NOW)
         policy = Policy(retention=timedelta(days=30), missing=MissingPolicy.FAIL)
-        log = PassLog(each_row=False)
-        await run_pass(store, ScriptedProbe(), [history], policy, options, _NOW, log, report)
+        log, probe = PassLog(each_row=False), ScriptedProbe()
+        await run_pass(store, probe, history, [], policy, PassOptions(), _NOW, report, log)
     assert report.error is None, report.error
     return report

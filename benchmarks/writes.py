@@ -94,7 +94,7 @@ async def _measure(
             names = table.mapping.names.full_name
             history = PassHistory(engine, names, "default", StatusValues())
             report = PassReport(str(uuid4()), PassRequest("once"), started_at=_END)
-            await history.on_start(report)
+            await history.begin(report)
             store = PostgresStore(engine, table, journalled=journalled)
             outcomes = await _read(store)
             statements.clear()

@@ -20,8 +20,9 @@ from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.core.window import AgeSpread
 from reconciler.host.cancellation import in_thread
-from reconciler.passes.lifecycle import Bystander, reported
+from reconciler.passes.lifecycle import reported
 from reconciler.passes.log import PassLog
+from reconciler.passes.observers import Bystander
 from reconciler.plan.apply import apply_plan
 from reconciler.plan.read import Plan, open_plan
 from reconciler.postgres.connection.clock import DatabaseClock, host_time

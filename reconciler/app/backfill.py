@@ -30,7 +30,8 @@ from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.text import iso
 from reconciler.core.window import EVERY, AgeSpread, Moment, Window
 from reconciler.host.cancellation import run_to_completion
-from reconciler.passes.lifecycle import Bystander, reported
+from reconciler.passes.lifecycle import reported
+from reconciler.passes.observers import Bystander
 from reconciler.plan.format import PlanHeader
 from reconciler.plan.write import PlanWriter
 from reconciler.postgres.connection.clock import host_time

@@ -147,7 +147,8 @@ async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.console.progress import watching
     from reconciler.core.report import PassReport
     from reconciler.core.request import PassRequest
-    from reconciler.passes.lifecycle import Bystander, reported
+    from reconciler.passes.lifecycle import reported
+    from reconciler.passes.observers import Bystander
 
     report = PassReport.begin(PassRequest(Mode.ONCE, dry_run), datetime.now(UTC))
     terminal = screen(stderr=True)

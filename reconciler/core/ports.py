@@ -209,7 +209,8 @@ class Observer:
     """Gets to know of passes: metrics, a progress bar. What it does not override is ignored.
 
     No protocol, because most observers listen to some of this only. None of them can change a
-    report, and their order makes no difference.
+    report, and their order makes no difference. One that raises `Unusable` aborts the pass; the
+    others hear of everything all the same.
     """
 
     async def on_start(self, report: PassView) -> None:

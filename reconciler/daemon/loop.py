@@ -46,7 +46,7 @@ from reconciler.daemon.schedule import MAX_JITTER, Schedule, jitter, retry_delay
 from reconciler.daemon.scheduler import Scheduler
 from reconciler.host.signals import stop_on_signals
 from reconciler.host.steady_clock import steady
-from reconciler.passes.lifecycle import Bystander
+from reconciler.passes.observers import Bystander
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.runtime import observed_runtime
 from reconciler.web.metrics.passes import PassMetrics

@@ -19,11 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
-
 from reconciler.core.errors import ReconcilerError, Unusable
-from reconciler.core.model import Outcome, Verdict
-from reconciler.core.ports import History, Observer, PassView
+from reconciler.core.ports import History, Observer
 from reconciler.core.report import PassReport, Report
 from reconciler.core.sweep import Swept
 from reconciler.host.cancellation import (
@@ -32,8 +29,7 @@ from reconciler.host.cancellation import (
     give_up,
     run_to_completion,
 )
-
-log = structlog.get_logger(__name__)
+from reconciler.passes.observers import notify
 
 
 @contextmanager
@@ -151,8 +147,7 @@ async def _attempt(report: Report, work: Callable[[], Coroutine[None, None, None
 async def _begin(report: Report, history: History, observers: Sequence[Observer]) -> Swept | None:
     swept = None if report.request.dry_run else await history.begin(report)
     if isinstance(report, PassReport):
-        for observer in observers:
-            await observer.on_start(report)
+        await notify(observers, lambda observer: observer.on_start(report))
     return swept
 
 
@@ -184,8 +179,7 @@ async def _record_end(
     if history is not None and not report.request.dry_run:
         await survive(_end_in_history(report, history))
     if isinstance(report, PassReport):
-        for observer in observers:
-            await survive(observer.on_pass(report))
+        await survive(notify(observers, lambda observer: observer.on_pass(report)))
     return bugs
 
 
@@ -212,39 +206,3 @@ async def _wait_for_end(ending: asyncio.Task[list[Exception]], *, at_once: bool)
     if not ending.done():
         await give_up(ending)
     return [] if ending.cancelled() or not ending.done() else ending.result()
-
-
-class Bystander(Observer):
-    """An observer whose own trouble is no reason to end a pass: a progress bar, metrics.
-
-    It is logged once per pass.
-    """
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._logged = False
-
-    async def on_start(self, report: PassView) -> None:
-        """Pass it on."""
-        self._logged = False
-        await self._unless_it_fails(self._observer.on_start(report))
-
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        """Pass it on."""
-        await self._unless_it_fails(self._observer.on_written(outcomes))
-
-    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
-        """Pass it on."""
-        await self._unless_it_fails(self._observer.on_page(report, verdicts))
-
-    async def on_pass(self, report: PassView) -> None:
-        """Pass it on."""
-        await self._unless_it_fails(self._observer.on_pass(report))
-
-    async def _unless_it_fails(self, observing: Awaitable[None]) -> None:
-        try:
-            await observing
-        except Exception:
-            if not self._logged:
-                log.exception("an observer failed by a bug, please report it")
-            self._logged = True

@@ -16,6 +16,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.tally import Tally
 from reconciler.host.cancellation import cancel_at_next_await
 from reconciler.passes.log import PassLog
+from reconciler.passes.observers import notify
 
 #: Seconds: the longest pause after a write.
 MAX_PAUSE = 1.0
@@ -113,8 +114,7 @@ class Settler:
     async def announce(self, settled: Settled) -> None:
         """Notify observers of what was written; raise what kept the rest from being written."""
         if settled.outcomes and not self.report.request.dry_run:
-            for observer in self.observers:
-                await observer.on_written(settled.outcomes)
+            await notify(self.observers, lambda each: each.on_written(settled.outcomes))
         if settled.failure is not None:
             raise settled.failure
 
@@ -132,5 +132,4 @@ class Settler:
         request = self.report.request
         if request.asked is not None and not request.dry_run:
             await self.history.checkpoint(self.report)
-        for observer in self.observers:
-            await observer.on_page(self.report, verdicts)
+        await notify(self.observers, lambda each: each.on_page(self.report, verdicts))

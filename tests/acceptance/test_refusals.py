@@ -62,7 +62,7 @@ async def test_a_file_of_settings_that_is_named(
 
     result = await reconciler("--config", "jobs.toml", "once")
 
-    why = "RECONCILER_TABLE: must be table or" if written else "jobs.toml cannot be read: No such"
+    why = "jobs.toml: table: must be table or" if written else "jobs.toml cannot be read: No such"
     assert_refused(result, 2, why)
 
 

@@ -90,7 +90,7 @@ async def test_a_table_that_does_not_fit(
         (
             ["once"],
             {"RECONCILER_COLUMNS__RUN_ID": "", "RECONCILER_COLUMNS__CREATED_AT": ""},
-            "RECONCILER_COLUMNS: with neither run_id nor created_at nothing tells one use",
+            "RECONCILER_COLUMNS__RUN_ID and RECONCILER_COLUMNS__CREATED_AT: one of them is needed",
         ),
         (
             ["backfill", "--since", "90d"],

@@ -101,7 +101,7 @@ def fake_bench() -> Bench:
 @pytest.fixture
 async def real_bench(database: Database) -> Bench:
     history = database.history()
-    await history.on_start(PassReport(PASS_ID, PassRequest("once"), started_at=NOW))
+    await history.begin(PassReport(PASS_ID, PassRequest("once"), started_at=NOW))
     return RealBench(database, PostgresStore(database.engine, await database.table()))
 
 

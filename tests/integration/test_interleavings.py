@@ -30,7 +30,8 @@ from reconciler.core.model import (
     Unknown,
 )
 from reconciler.core.ports import Ending, Written
-from reconciler.core.request import PassOptions
+from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database, opened
@@ -191,10 +192,12 @@ class World:
         return await run_pass(
             GatedStore(self.store, gate or free),
             GatedProbe(self.truth, gate or free),
-            [self.database.history()],
+            self.database.history(),
+            [],
             policy(),
             PassOptions(),
             START,
+            PassReport.begin(PassRequest("once"), START),
         )
 
     async def main_path(self) -> None:
@@ -308,16 +311,18 @@ async def test_two_passes_at_once_write_each_row_once(database: Database) -> Non
     store = PostgresStore(database.engine, await database.table())
 
     async def one_pass() -> int:
-        gate = Gate()
+        gate, now = Gate(), datetime.now(UTC)
         for _ in range(10_000):
             gate.open()
         report = await run_pass(
             store,
             GatedProbe(truth, gate),
-            [database.history()],
+            database.history(),
+            [],
             policy(),
             PassOptions(batch_size=20),
-            datetime.now(UTC),
+            now,
+            PassReport.begin(PassRequest("once"), now),
         )
         assert report.error is None
         assert report.tally.scanned == report.changed + report.tally.lost_races
@@ -345,9 +350,17 @@ async def test_a_pass_that_is_killed_leaves_whole_batches(database: Database) ->
     gate = Gate()
     for _ in range(100):
         gate.open()
-    writing = asyncio.create_task(
-        run_pass(store, GatedProbe(truth, gate), [history], policy(), PassOptions(), START)
+    passing = run_pass(
+        store,
+        GatedProbe(truth, gate),
+        history,
+        [],
+        policy(),
+        PassOptions(),
+        START,
+        PassReport.begin(PassRequest("once"), START),
     )
+    writing = asyncio.create_task(passing)
     try:
         await _blocked(database)
         await database.execute(

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
-from reconciler.core.request import PassOptions
+from reconciler.core.report import PassReport
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import MissingPolicy
 from reconciler.core.window import Window
 from reconciler.passes.log import PassLog
@@ -60,27 +61,24 @@ async def test_every_row_is_as_temporal_says_and_journalled_once(database: Datab
         " SELECT 'order-' || n, gen_random_uuid(), now() - interval '1 year'"
         f" FROM generate_series(1, {ROWS}) n"
     )
-    options = PassOptions("backfill", max_changes=ROWS // 3)
-    report = options.new_report(NOW)
-    report.asked = {"since": None}
+    options = PassOptions(max_changes=ROWS // 3)
+    request = PassRequest("backfill", asked={"since": None})
     table, history = await database.table(), database.history()
     store = PostgresStore(database.engine, table, Window(until=NOW))
     rules = policy(missing=MissingPolicy.FAIL, retention=RETENTION)
 
     pieces = 0
-    resumed = report
+    resumed = PassReport.begin(request, NOW)
     while pieces == 0 or resumed.more_left:
         log = PassLog(each_row=False)
-        resumed = await run_pass(
-            store, Probe({}), [history], rules, options, NOW, log, report=resumed
-        )
+        resumed = await run_pass(store, Probe({}), history, [], rules, options, NOW, resumed, log)
         assert resumed.error is None
         pieces += 1
-        resumed = await history.resume("backfill", {"since": None}, table) or resumed
+        resumed = await history.resume(request, table.read_id) or resumed
 
     assert pieces == 3
-    assert resumed.written == {"completed": ROWS * 0.4, "failed": ROWS * 0.5}
-    assert resumed.left == {"open": ROWS * 0.1}
+    assert resumed.tally.written == {"completed": ROWS * 0.4, "failed": ROWS * 0.5}
+    assert resumed.tally.left == {"open": ROWS * 0.1}
     rows = await database.fetch("SELECT * FROM workflow_executions")
     assert Counter(map(as_expected, rows)) == {True: ROWS}
     journal = await database.fetch(

@@ -13,7 +13,7 @@ import pytest
 from reconciler.app import undo as journal
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.passes.reconcile import run_pass
@@ -71,10 +71,10 @@ async def passed(of: Settings) -> PassReport:
     """A pass for which every workflow has ended."""
     async with opened(of) as (table, books):
         history = books.history(table.scope, "default", StatusValues())
-        probe = ScriptedProbe({}, closed())
-        rules, options = policy(), PassOptions("once")
+        probe, now = ScriptedProbe({}, closed()), datetime.now(UTC)
+        report = PassReport.begin(PassRequest("once"), now)
         return await run_pass(
-            books.store(table), probe, [history], rules, options, datetime.now(UTC)
+            books.store(table), probe, history, [], policy(), PassOptions(), now, report
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import RowId
+from reconciler.core.model import Mode, RowId
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report import PassOutcome, PassReport, Report
 from reconciler.core.request import PassRequest
@@ -41,8 +41,10 @@ class NoHistory:
         """Nothing is known of what a pass has written but what it counted."""
 
     async def end(self, report: Report) -> None:
-        """Remember when a good pass ended."""
-        if isinstance(report, PassReport) and report.outcome is not PassOutcome.ABORTED:
+        """Remember when a good pass over every row ended."""
+        if not isinstance(report, PassReport) or not Mode(report.request.mode).is_whole:
+            return
+        if report.outcome is not PassOutcome.ABORTED:
             duration = timedelta(seconds=report.duration_seconds)
             self._last_good = self._clock(), duration, report.pass_id
             self._swept = Swept(report.started_at, report.sweep_end)

@@ -20,6 +20,7 @@ from temporalio.worker import Worker
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.request import PassRequest
 from reconciler.core.window import EVERY
 from reconciler.demo.servers import temporal_server
 from reconciler.settings.model import Settings
@@ -99,8 +100,8 @@ class Application:
 
 
 async def backfill(app: App) -> PassReport:
-    options = app.settings.pass_options("backfill", dry_run=False)
-    return await app.run_backfill(EVERY, options, options.new_report(datetime.now(UTC)))
+    report = PassReport.begin(PassRequest("backfill"), datetime.now(UTC))
+    return await app.run_backfill(EVERY, app.settings.pass_options(), report)
 
 
 @pytest.mark.timeout(600)

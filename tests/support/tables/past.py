@@ -24,11 +24,12 @@ async def pass_over(
     mode: str = "run",
     error: str | None = None,
     unknown: int = 0,
+    sweep_end: float = 0.0,
     of: tuple[str, str] = OURS,
 ) -> str:
-    """A pass that began and ended so long ago; its id."""
+    """A pass that began and ended that long ago; its id."""
     report = PassReport(str(uuid4()), PassRequest(mode), started_at=datetime.now(UTC) - age)
-    report.error, report.duration_seconds = error, 12.5
+    report.error, report.duration_seconds, report.sweep_end = error, 12.5, sweep_end
     report.done.left[LeaveReason.UNKNOWN] = unknown
     history = PassHistory(database.engine, *of, StatusValues())
     await history.begin(report)
@@ -40,7 +41,7 @@ async def pass_over(
 
 
 async def change(database: Database, pass_id: str, changes: int = 1) -> None:
-    """Let it have changed so many rows."""
+    """Let it have changed this many rows."""
     await database.execute(
         "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
         " new_status, temporal_status)"

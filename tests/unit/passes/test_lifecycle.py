@@ -1,18 +1,24 @@
-"""What becomes of a pass whose clock cannot be read."""
+"""A pass whose clock cannot be read, and what the history hears of passes."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import pytest
 
-from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
+from reconciler.core.model import Missing, Outcome
+from reconciler.core.ports import Written
+from reconciler.core.report import PassOutcome, PassReport, Report
 from reconciler.core.request import PassRequest
-from reconciler.passes.lifecycle import read_clock
-from tests.support.factories import NOW
-from tests.support.fakes import FakeHistory, Recorder
+from reconciler.core.sweep import Swept
+from reconciler.core.undo import UndoReport
+from reconciler.passes.lifecycle import read_clock, run_recorded
+from tests.support.factories import NOW, closed
+from tests.support.fakes import FakeHistory, MemoryStore, Recorder
+from tests.support.passes.bench import FAIL, accounted_for, reconcile, rows, scripted
 
 EARLIER = datetime(1970, 1, 1, tzinfo=NOW.tzinfo)
 
@@ -92,3 +98,82 @@ async def test_the_history_hears_of_it_only_if_it_knows_the_pass(resumed: bool) 
     await read_clock(old, history, [], read)
 
     assert history.ended == [old] * resumed
+
+
+class NoTouching(FakeHistory):
+    """Fails whatever it is asked."""
+
+    async def begin(self, report: Report) -> Swept | None:
+        raise AssertionError
+
+    async def checkpoint(self, report: PassReport) -> None:
+        raise AssertionError
+
+    async def written(self, pass_id: str) -> Mapping[str, int] | None:
+        raise AssertionError
+
+    async def end(self, report: Report) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("failing", [None, TemporalUnusable("unreachable")])
+async def test_a_dry_run_never_touches_the_history(failing: TemporalUnusable | None) -> None:
+    dry_run = PassReport.begin(PassRequest("backfill", dry_run=True, asked={}), NOW)
+    probe = scripted(closed(), wf_2=Missing(), wf_5=failing or closed())
+
+    await reconcile(
+        MemoryStore(rows(6)), probe, FAIL, history=NoTouching(), report=dry_run, batch_size=2
+    )
+
+    assert dry_run.error == (failing and "unreachable")
+    assert dry_run.changed == (4 if failing else 6)
+
+
+async def test_an_aborted_pass_takes_what_it_has_written_from_the_journal() -> None:
+    history = FakeHistory(journal={"completed": 2})
+
+    class Store(MemoryStore):
+        async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
+            written = await super().finish_if_running(pass_id, outcomes)
+            if 2 in written.ids:
+                raise DatabaseUnusable("connection lost after the commit")
+            return written
+
+    aborted = await reconcile(Store(rows(3)), scripted(closed()), history=history, batch_size=1)
+
+    assert aborted.error == "connection lost after the commit"
+    assert aborted.tally.written == {"completed": 2}
+    assert aborted.tally.scanned == accounted_for(aborted) == 2
+    assert history.ended == [aborted]
+
+
+@pytest.mark.parametrize(
+    ("journal", "error", "written"),
+    [({"completed": 9}, None, 4), (None, "unreachable", 3)],
+    ids=["not aborted", "no journal"],
+)
+async def test_another_pass_has_written_what_it_counted(
+    journal: Mapping[str, int] | None, error: str | None, written: int
+) -> None:
+    probe = scripted(closed(), wf_4=TemporalUnusable(error) if error else closed())
+
+    ended = await reconcile(
+        MemoryStore(rows(4)), probe, history=FakeHistory(journal=journal), batch_size=1
+    )
+
+    assert (ended.error, ended.tally.written) == (error, {"completed": written})
+
+
+async def test_an_undo_that_is_stopped_takes_what_it_has_put_back_from_the_journal() -> None:
+    stopped, history = (
+        UndoReport("2", PassRequest("undo"), NOW),
+        FakeHistory(journal={"running": 2}),
+    )
+
+    async def run(_: Swept | None) -> None:
+        stopped.stop()
+
+    await run_recorded(stopped, history, run)
+
+    assert stopped.written == {"running": 2}
+    assert history.ended == [stopped]

@@ -296,19 +296,6 @@ async def test_a_bug_in_the_middle_is_recorded_and_raised() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_bug_of_one_observer_at_the_end_keeps_no_other_from_hearing_of_it() -> None:
-    class Buggy(Recorder):
-        async def on_pass(self, report: PassView) -> None:
-            raise ZeroDivisionError
-
-    recorder = Recorder()
-    pass_ = reconcile(MemoryStore(rows(1)), scripted(closed()), observers=[Buggy(), recorder])
-    with pytest.raises(ZeroDivisionError):
-        await pass_
-
-    assert len(recorder.ended) == 1
-
-
 async def test_a_setting_that_turns_out_wrong_on_the_way_ends_the_pass_with_a_report() -> None:
     class Probe(ScriptedProbe):
         async def retention(self) -> timedelta:

@@ -7,6 +7,7 @@ import unicodedata
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,7 +125,7 @@ class TestTable:
 class TestDryRun:
     """With the pass itself."""
 
-    async def kept(self, path: Path, count: int = 40, **options: int) -> PassReport:
+    async def kept(self, path: Path, count: int = 40, **options: Any) -> PassReport:
         rows = [row(number, age=timedelta(days=2)) for number in range(1, count + 1)]
         probe = ScriptedProbe({"wf-1": closed(), "wf-2": closed()}, default=Missing())
         with PlanWriter(path, HEADER, still_running) as writer:

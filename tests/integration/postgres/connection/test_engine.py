@@ -44,7 +44,7 @@ async def test_nothing_outlives_a_transaction(database: Database) -> None:
     await database.insert("wf", "run-1")
     store = PostgresStore(database.engine, await database.table())
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
-    await database.history().on_start(report)
+    await database.history().begin(report)
     (row,) = await store.scan_running(None, 1, 10)
     await store.finish_if_running(report.pass_id, [outcome(row)])
 

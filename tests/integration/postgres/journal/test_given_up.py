@@ -7,20 +7,22 @@ import pytest
 from reconciler.core.errors import Unusable
 from reconciler.postgres.schema import passes
 from tests.conftest import Database
-from tests.integration.postgres.journal.test_resume import ASKED, noted, stored
+from tests.integration.postgres.journal.test_resume import SAME, recorded, stored
 
 
 @pytest.mark.parametrize("how", ["restarted", "undone"])
-async def test_whoever_is_at_it_can_note_down_nothing_more(database: Database, how: str) -> None:
-    before, report = await noted(database)
+async def test_the_process_that_has_it_can_record_nothing_more(
+    database: Database, how: str
+) -> None:
+    before, report = await recorded(database)
     if how == "restarted":
-        await database.history().give_up("backfill", ASKED)
+        await database.history().give_up(SAME)
     else:
         await database.history().close(passes.c.mode == "backfill")
 
     with pytest.raises(Unusable):
-        await before.on_page(report, ())
-    await before.on_pass(report)
+        await before.checkpoint(report)
+    await before.end(report)
 
     row = await stored(database, report)
     assert (row["cursor"], row["outcome"]) == (None, "aborted")
@@ -28,11 +30,11 @@ async def test_whoever_is_at_it_can_note_down_nothing_more(database: Database, h
 
 
 async def test_how_it_ended_before_stays(database: Database) -> None:
-    history, report = await noted(database)
-    await history.on_pass(report)
+    history, report = await recorded(database)
+    await history.end(report)
     ended = await stored(database, report)
 
-    await database.history().give_up("backfill", ASKED)
+    await database.history().give_up(SAME)
 
     row = await stored(database, report)
     assert (row["outcome"], row["finished_at"]) == (ended["outcome"], ended["finished_at"])

@@ -1,21 +1,23 @@
-"""The history as a heartbeat: the last pass that came to its end. And what it says of others."""
+"""The history in `reconciler.passes`: begin and end, the heartbeat, the sweep, the journal."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
-from reconciler.core.undo import UndoReport
+from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
 from tests.support.polling import eventually
-from tests.support.tables.past import DAY, change, pass_over
+from tests.support.tables.past import DAY, OURS, change, pass_over
+
+CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 async def finished_at(database: Database, pass_id: str) -> object:
@@ -23,23 +25,6 @@ async def finished_at(database: Database, pass_id: str) -> object:
         "SELECT finished_at FROM reconciler.passes WHERE id = $1", UUID(pass_id)
     )
     return row["finished_at"]
-
-
-async def test_there_is_no_heartbeat_before_the_first_pass(database: Database) -> None:
-    assert await database.history().heartbeat() is None
-
-
-async def test_the_heartbeat_is_the_last_pass_that_came_to_its_end(database: Database) -> None:
-    await pass_over(database, age=2 * DAY)
-    good = await pass_over(database, age=DAY, unknown=1)
-    await pass_over(database, error="Temporal is away")
-
-    beat = await database.history().heartbeat()
-
-    assert beat is not None
-    assert beat.finished_at == await finished_at(database, good)
-    assert beat.duration == timedelta(seconds=12.5)
-    assert beat.pass_id == good
 
 
 async def test_the_heartbeat_is_of_the_same_table_and_namespace(database: Database) -> None:
@@ -97,43 +82,70 @@ async def test_the_heartbeat_is_found_by_its_index(database: Database) -> None:
     await eventually(index_was_used)
 
 
-@pytest.mark.parametrize("mode", ["backfill", "undo"])
-async def test_the_heartbeat_is_of_passes_over_every_row(database: Database, mode: str) -> None:
-    once = await pass_over(database, age=2 * DAY, mode="once")
-    await pass_over(database, age=DAY, mode=mode)
-
-    beat = await database.history().heartbeat()
-
-    assert beat is not None
-    assert beat.finished_at == await finished_at(database, once)
-
-
-@pytest.mark.parametrize("cut_off", [True, False])
-async def test_a_pass_that_was_cut_off_has_written_what_its_journal_says(
-    database: Database, cut_off: bool
-) -> None:
-    """It may have been stopped, or have lost its connection, while a write was under way."""
+async def test_the_beginning_and_the_end_of_a_pass_are_recorded(database: Database) -> None:
     history = database.history()
-    report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
-    await history.on_start(report)
-    await change(database, report.pass_id, 3)
-    report.tally.written["failed"] = 1
-    report.error = "stopped before its end" if cut_off else None
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
 
-    await history.on_pass(report)
+    await history.begin(report)
+    (running,) = await database.fetch("SELECT * FROM reconciler.passes")
+    report.done.scanned = 7
+    await history.end(report)
+    (ended,) = await database.fetch("SELECT *, report->>'scanned' AS n FROM reconciler.passes")
 
-    assert report.tally.written["failed"] == (3 if cut_off else 1)
-    (row,) = await database.fetch("SELECT report FROM reconciler.passes")
-    assert json.loads(str(row["report"]))["written"]["failed"] == report.tally.written["failed"]
+    assert running["finished_at"] is None
+    assert ended["finished_at"] >= datetime.now(UTC) - timedelta(minutes=1)  # type: ignore[operator]
+    assert (ended["outcome"], ended["n"]) == ("ok", "7")
 
 
-async def test_what_an_undo_has_put_back_is_in_the_journal_too(database: Database) -> None:
+async def test_a_history_that_is_not_there_is_unusable(database: Database) -> None:
     history = database.history()
-    report = UndoReport(str(uuid4()), PassRequest("undo"), started_at=datetime.now(UTC))
-    await history.on_start(report)
-    await change(database, report.pass_id, 2)
-    report.stop()
+    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
+    await database.execute("DROP TABLE reconciler.changes, reconciler.passes")
 
-    await history.on_pass(report)
+    with pytest.raises(DatabaseUnusable, match=r"cannot read reconciler\.passes"):
+        await history.begin(report)
+    with pytest.raises(DatabaseUnusable, match=r"cannot write reconciler\.passes"):
+        await history.end(report)
 
-    assert report.written == {"failed": 2}
+
+async def test_what_a_pass_has_written_is_counted_by_status(database: Database) -> None:
+    history, (one, other) = database.history(), [await pass_over(database) for _ in range(2)]
+    await change(database, one, 3)
+    await change(database, other)
+    await database.execute(
+        "UPDATE reconciler.changes SET new_status = 'completed'"
+        " WHERE id = (SELECT min(id) FROM reconciler.changes)"
+    )
+
+    assert await history.written(one) == {"completed": 1, "failed": 2}
+    assert await history.written(other) == {"failed": 1}
+
+
+class TestSweep:
+    async def swept(self, database: Database, of: tuple[str, str] = OURS) -> Swept | None:
+        report = PassReport(str(uuid4()), PassRequest("run"), datetime.now(UTC))
+        return await PassHistory(database.engine, *of, StatusValues()).begin(report)
+
+    async def test_is_known_to_a_pass_that_is_resumed(self, database: Database) -> None:
+        await pass_over(database, sweep_end=0.25)
+        report = PassReport(str(uuid4()), PassRequest("backfill", asked={}), CREATED, resumed=True)
+
+        swept = await database.history().begin(report)
+
+        assert swept is not None
+        assert swept.end == 0.25
+
+    async def test_each_table_and_namespace_has_its_own(self, database: Database) -> None:
+        await pass_over(database, sweep_end=0.25)
+
+        for of in [("other", "default"), ("workflow_executions", "other")]:
+            assert await self.swept(database, of) is None
+        assert await self.swept(database) is not None
+
+    async def test_is_unknown_after_a_pass_of_a_version_that_had_none(
+        self, database: Database
+    ) -> None:
+        await pass_over(database, sweep_end=0.25)
+        await database.execute("UPDATE reconciler.passes SET report = report - 'sweep_end'")
+
+        assert await self.swept(database) is None

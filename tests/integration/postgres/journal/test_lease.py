@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,47 +10,12 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.postgres.journal.lease import Lease
 from tests.conftest import Database
-from tests.support.polling import eventually
 
-LONG, SHORT = timedelta(minutes=5), timedelta(milliseconds=1)
+LONG = timedelta(minutes=5)
 
 
 def lease(database: Database, table: str = "orders", namespace: str = "default") -> Lease:
     return Lease(database.engine, table, namespace, f"host/1/{uuid4()}")
-
-
-async def test_the_first_to_claim_holds_it(database: Database) -> None:
-    first, second = lease(database), lease(database)
-
-    assert await first.claim(LONG) == 1
-    assert await second.claim(LONG) is None
-    assert await first.claim(LONG) == 1, "kept"
-
-
-async def test_of_many_at_once_one_gets_it(database: Database) -> None:
-    epochs = await asyncio.gather(*(lease(database).claim(LONG) for _ in range(12)))
-
-    assert sorted(epoch for epoch in epochs if epoch) == [1]
-
-
-async def test_what_is_released_is_free(database: Database) -> None:
-    first, second = lease(database), lease(database)
-    await first.claim(LONG)
-    await first.release()
-
-    assert await second.claim(LONG) == 2
-    assert await first.claim(LONG) is None
-
-
-async def test_what_has_run_out_goes_to_the_next(database: Database) -> None:
-    first, second = lease(database), lease(database)
-    await first.claim(SHORT)
-
-    async def taken() -> bool:
-        return await second.claim(LONG) == 2
-
-    await eventually(taken)
-    assert await first.claim(LONG) is None
 
 
 @pytest.mark.parametrize("back", ["45 seconds", "5 hours"])
@@ -70,24 +34,6 @@ async def test_one_from_before_the_databases_clock_was_set_back_is_free(
         "SELECT expires_at <= now() + interval '5 minutes' AS set FROM reconciler.lease"
     )
     assert row["set"]
-
-
-async def test_what_has_run_out_and_nobody_took_is_kept(database: Database) -> None:
-    first = lease(database)
-    await first.claim(SHORT)
-    await database.execute("SELECT pg_sleep(0.01)")
-
-    assert await first.claim(LONG) == 1
-
-
-async def test_a_former_holder_cannot_release_it(database: Database) -> None:
-    first, second, third = lease(database), lease(database), lease(database)
-    await first.claim(LONG)
-    await first.release()
-    await second.claim(LONG)
-    await first.release()
-
-    assert await third.claim(LONG) is None
 
 
 async def test_tables_and_namespaces_have_one_each(database: Database) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,13 @@ from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Missing, Observation, Open, Outcome, RunRow
 from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions
-from reconciler.passes.reconcile import run_pass
+from reconciler.core.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from tests.conftest import Database
 from tests.support.factories import NOW, closed
 from tests.support.fakes import Answer, ScriptedProbe
-from tests.support.passes.bench import FAIL, accounted_for
-
-ASKED = {"since": None}
+from tests.support.passes.bench import FAIL, accounted_for, reconcile
 
 
 class Killed(BaseException):
@@ -51,17 +49,20 @@ class Bench:
     default: Observation
 
     async def run(
-        self, *observers: Observer, probe: ScriptedProbe | None = None, **options: int
+        self, *observers: Observer, probe: ScriptedProbe | None = None, **options: Any
     ) -> PassReport:
         """The same command again: goes on with what there is."""
-        history, asked = self.database.history(), PassOptions(mode="backfill", **options)  # type: ignore[arg-type]
-        report = await history.resume("backfill", ASKED, self.table)
-        if report is None:
-            report = asked.new_report(NOW)
-            report.asked = ASKED
-        store = PostgresStore(self.database.engine, self.table)
-        probe = probe or ScriptedProbe(self.answers, self.default)
-        return await run_pass(store, probe, [*observers, history], FAIL, asked, NOW, report=report)
+        history, request = self.database.history(), PassRequest("backfill", asked={"since": None})
+        return await reconcile(
+            PostgresStore(self.database.engine, self.table),
+            probe or ScriptedProbe(self.answers, self.default),
+            FAIL,
+            history=history,
+            observers=observers,
+            report=await history.resume(request, self.table.read_id)
+            or PassReport.begin(request, NOW),
+            **options,
+        )
 
     async def is_right(self, report: PassReport, written: dict[str, int], left: int) -> None:
         """Every row was finished once, and the report says so."""

@@ -32,7 +32,7 @@ def failed(id_: int, **fields: Any) -> Outcome:
 
 async def begun(database: Database) -> str:
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
-    await database.history().on_start(report)
+    await database.history().begin(report)
     return report.pass_id
 
 
@@ -67,9 +67,9 @@ async def undo(
     names: TableNames = NAMES,
 ) -> UndoReport:
     report = UndoReport(
-        str(uuid4()), PassRequest("undo", dry_run=dry_run), started_at=datetime.now(UTC)
+        str(uuid4()), PassRequest("undo", dry_run, {"undo": pass_id}), started_at=datetime.now(UTC)
     )
-    report.undone, report.request.asked = pass_id, {"undo": pass_id}
+    report.undone = pass_id
     journal = PostgresUndo(database.engine, await database.table(names))
     return await run_undo(journal, database.history(), report, batch_size)
 

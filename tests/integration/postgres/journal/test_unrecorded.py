@@ -1,66 +1,33 @@
-"""What stands in for our schema where there is none."""
+"""Where the database has no schema of ours."""
 
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-import pytest
-
-from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
-from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.unrecorded import NoHistory
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
 from reconciler.postgres.table.names import TableMapping
 from tests.conftest import Database
+from tests.support.factories import NOW
 
 MAPPING = TableMapping()
 
 
-def ended(**fields: object) -> PassReport:
-    report = PassReport("1", PassRequest("run"), started_at=datetime.now(UTC))
-    report.duration_seconds = 2.5
-    for name, value in fields.items():
-        setattr(report, name, value)
-    return report
-
-
-async def test_the_heartbeat_is_the_last_good_pass_by_the_databases_clock(
+async def test_the_age_of_the_heartbeat_is_measured_by_the_clock_of_the_process(
     empty_database: Database,
 ) -> None:
     now = 1000.0
     history = NoHistory(empty_database.engine, clock=lambda: now)
-    assert await history.heartbeat() is None
-    last = ended()
-    await history.on_pass(last)
+    await history.end(PassReport("1", PassRequest("run"), NOW))
     now += 60
 
     beat = await history.heartbeat()
 
     assert beat is not None
     assert beat.read_at - beat.finished_at == timedelta(seconds=60)
-    assert beat.duration == timedelta(seconds=2.5)
-    assert beat.pass_id == last.pass_id
-
-
-async def test_a_pass_that_has_not_come_to_its_end_is_no_heartbeat(
-    empty_database: Database,
-) -> None:
-    history = NoHistory(empty_database.engine)
-    await history.on_pass(ended(error="away"))
-
-    assert await history.heartbeat() is None
-
-
-async def test_a_database_that_is_away_is_told() -> None:
-    async with using_engine("postgresql://nobody@127.0.0.1:1/app") as engine:
-        history = NoHistory(engine)
-        await history.on_pass(ended())
-
-        with pytest.raises(DatabaseUnusable, match="unreachable"):
-            await history.heartbeat()
 
 
 class TestMigrate:

@@ -94,7 +94,7 @@ async def statuses(database: Database) -> dict[object, object]:
 
 async def finish(database: Database, store: PostgresStore) -> tuple[str, Awaitable[Written]]:
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
-    await database.history().on_start(report)
+    await database.history().begin(report)
     seen = await store.scan_running(None, 2, 2)
     return report.pass_id, store.finish_if_running(report.pass_id, [outcome(row) for row in seen])
 

@@ -38,7 +38,7 @@ async def rows_of(database: Database, count: int) -> list[RunRow]:
 
 async def begun(database: Database) -> str:
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
-    await database.history().on_start(report)
+    await database.history().begin(report)
     return report.pass_id
 
 

@@ -45,7 +45,7 @@ async def filtered(database: Database, *values: str, names: TableNames = NAMES) 
 
 async def begin(database: Database) -> str:
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOON)
-    await database.history().on_start(report)
+    await database.history().begin(report)
     return report.pass_id
 
 

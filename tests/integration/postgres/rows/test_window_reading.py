@@ -9,11 +9,15 @@ import pytest
 
 from reconciler.core.model import RowId
 from reconciler.core.progress import Progress, Span
+from reconciler.core.report import PassReport
+from reconciler.core.request import PassRequest
+from reconciler.core.tally import Tally
 from reconciler.core.window import AgeSpread, Window
-from reconciler.postgres.journal.checkpoint import from_json, to_json
+from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.rows import store as module
 from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
+from tests.support.factories import NOW
 from tests.support.tables.windows import (
     DAY,
     HOUR,
@@ -148,8 +152,9 @@ async def test_a_key_that_was_noted_down_is_read_as_the_tables_own(
     assert last is not None
     first, *others = await store.scan_running(None, last, 9)
 
-    noted = json.dumps(to_json(Progress(Span(first.id, last))))
-    rest = from_json(json.loads(noted), table.read_id).rest
+    noted = json.dumps(to_json(Progress(Span(first.id, last)), Tally()))
+    report = PassReport.begin(PassRequest("backfill", asked={}), NOW)
+    restore(report, json.loads(noted), table.read_id)
 
-    assert rest == Span(first.id, last)
+    assert report.progress == Progress(rest := Span(first.id, last))
     assert await store.scan_running(rest.after, rest.until, 9) == others

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -25,7 +25,7 @@ CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
 async def begin_pass(database: Database) -> str:
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=datetime.now(UTC))
-    await database.history().on_start(report)
+    await database.history().begin(report)
     return report.pass_id
 
 
@@ -250,43 +250,6 @@ async def test_the_scan_uses_the_partial_index(database: Database) -> None:
     assert "Sort" not in text
 
 
-async def test_history_records_begin_and_end_of_a_pass(database: Database) -> None:
-    history = database.history()
-    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-
-    await history.on_start(report)
-    (running,) = await database.fetch("SELECT * FROM reconciler.passes")
-    report.tally.scanned = 7
-    await history.on_pass(report)
-    (ended,) = await database.fetch("SELECT *, report->>'scanned' AS n FROM reconciler.passes")
-
-    assert running["finished_at"] is None
-    assert ended["finished_at"] >= datetime.now(UTC) - timedelta(minutes=1)  # type: ignore[operator]
-    assert (ended["outcome"], ended["n"]) == ("ok", "7")
-
-
-async def test_a_dry_run_leaves_no_trace_in_the_history(database: Database) -> None:
-    history = database.history()
-    report = PassReport(str(uuid4()), PassRequest("once", dry_run=True), started_at=CREATED)
-
-    await history.on_start(report)
-    await history.on_pass(report)
-
-    assert await database.fetch("SELECT 1 FROM reconciler.passes") == []
-
-
-async def test_history_that_cannot_be_written_aborts_the_pass(database: Database) -> None:
-    history = database.history()
-    report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-    await database.execute("DROP TABLE reconciler.changes, reconciler.passes")
-
-    with pytest.raises(DatabaseUnusable, match=r"cannot read reconciler\.passes"):
-        await history.on_start(report)
-    await history.on_pass(report)
-
-    assert report.error is not None
-
-
 async def test_of_two_rows_with_one_key_in_two_partitions_only_the_one_that_was_seen(
     database: Database,
 ) -> None:
@@ -301,7 +264,7 @@ async def test_of_two_rows_with_one_key_in_two_partitions_only_the_one_that_was_
     )
     store = PostgresStore(database.engine, await database.table(TableNames(table="jobs")))
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
-    await database.history().on_start(report)
+    await database.history().begin(report)
     old, _ = sorted(await store.scan_running(None, 1, 10), key=lambda row: str(row.created_at))
 
     await store.finish_if_running(report.pass_id, [outcome(old)])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -21,13 +20,13 @@ from tests.support.factories import closed, policy
 from tests.support.passes.bench import reconcile, scripted
 
 
-def passes_over(database: Database) -> Callable[[], Any]:
+def passes_over(database: Database) -> Callable[[], Awaitable[PassReport]]:
     """Passes of one process."""
     make = partial(PostgresStore, database.engine)
 
     async def run() -> PassReport:
         store = RemappedStore(database.engine, TableMapping(), make)
-        return await reconcile(store, scripted(closed()), observers=[database.history()])
+        return await reconcile(store, scripted(closed()), history=database.history())
 
     return run
 
@@ -80,7 +79,7 @@ async def test_the_next_pass_takes_the_table_as_it_is_by_then(
 
     report = await run()
 
-    assert (report.error, report.changed, report.lost_races) == (None, 1, 0)
+    assert (report.error, report.changed, report.tally.lost_races) == (None, 1, 0)
     (row,) = await database.fetch("SELECT completed_at AS at FROM workflow_executions LIMIT 1")
     assert row["at"] is not None
 
@@ -147,7 +146,7 @@ async def test_names_and_values_that_look_like_parameters(database: Database, od
     await migrate(database.url, mapping)
     store = PostgresStore(database.engine, table)
     rules = policy(statuses=statuses)
-    report = await reconcile(store, scripted(closed()), rules, observers=[database.history()])
+    report = await reconcile(store, scripted(closed()), rules, history=database.history())
 
     assert (report.error, report.changed) == (None, 1)
     (row,) = await database.fetch(f"SELECT status FROM {quoted}")
@@ -164,7 +163,7 @@ async def test_a_status_that_is_a_parameter(database: Database, odd: str) -> Non
     )
 
     rules = policy(statuses=statuses)
-    report = await reconcile(store, scripted(closed()), rules, observers=[database.history()])
+    report = await reconcile(store, scripted(closed()), rules, history=database.history())
 
     assert (report.error, report.changed) == (None, 1)
 

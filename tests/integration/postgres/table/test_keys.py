@@ -119,7 +119,7 @@ async def test_rows_with_keys_of_any_other_type_are_written(
     assert until is not None
     rows = await store.scan_running(None, until, 10)
     report = PassReport(str(SOME), PassRequest("once"), started_at=NOW)
-    await database.history().on_start(report)
+    await database.history().begin(report)
 
     done = await store.finish_if_running(report.pass_id, [outcome(row) for row in rows])
 

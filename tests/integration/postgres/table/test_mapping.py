@@ -90,7 +90,7 @@ async def test_tables_of_other_shapes(database: Database, shape: tuple[Any, ...]
     assert list(await store.scan_running(row.id, last, 10)) == []
 
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-    await database.history().on_start(report)
+    await database.history().begin(report)
     cut = "boom" * 1000 if table.error_message_length is None else "b" * table.error_message_length
     written = await store.finish_if_running(
         report.pass_id, [outcome(row, status="failed", error_message=cut)]
@@ -133,7 +133,7 @@ async def test_a_message_is_cut_to_what_a_column_holds_domain_or_not(
     store = PostgresStore(database.engine, table)
     (row,) = await store.scan_running(None, 9, 9)
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-    await database.history().on_start(report)
+    await database.history().begin(report)
 
     failed = outcome(row, status="failed", error_message="boom " * 9)
     written = await store.finish_if_running(report.pass_id, [failed])
@@ -154,7 +154,7 @@ async def test_what_a_domains_check_makes_of_a_message_is_found_out_row_by_row(
     store = PostgresStore(database.engine, await database.table())
     rows = await store.scan_running(None, 9, 9)
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-    await database.history().on_start(report)
+    await database.history().begin(report)
     outcomes = [
         outcome(row, status="failed", error_message=message)
         for row, message in zip(rows, ("boom", "boom " * 9), strict=True)
@@ -187,7 +187,7 @@ async def test_a_time_without_a_zone_is_utc_wherever_the_database_is(
     await database.engine.dispose()
     store = PostgresStore(database.engine, await database.table())
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-    await database.history().on_start(report)
+    await database.history().begin(report)
 
     (row,) = await store.scan_running(None, 9, 9)
     await store.finish_if_running(report.pass_id, [outcome(row)])
@@ -234,7 +234,7 @@ async def test_names_that_need_quotes(database: Database) -> None:
     table = await database.table(OWN_NAMES, StatusValues(running=("it's on",)))
     store = PostgresStore(database.engine, table)
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=CREATED)
-    await database.history().on_start(report)
+    await database.history().begin(report)
 
     (row,) = await store.scan_running(None, 1, 10)
     await store.finish_if_running(report.pass_id, [outcome(row)])

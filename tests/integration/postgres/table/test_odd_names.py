@@ -79,7 +79,7 @@ async def works_in_everything(database: Database, names: TableNames) -> None:
     async with engine.connect() as connection:
         assert (await connection.execute(select_rivals(table), arrays([]))).all() == []
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
-    await database.history().on_start(report)
+    await database.history().begin(report)
 
     done = await store.finish_if_running(report.pass_id, [outcome(row)])
     assert done.ids == {1}

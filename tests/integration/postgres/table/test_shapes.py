@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.model import CloseStatus, Open
+from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.reconcile import run_pass
@@ -158,14 +159,16 @@ async def reconcile(database: Database, table: MappedTable) -> str:
     probe = ScriptedProbe(
         {DONE: closed(), BROKEN: closed(CloseStatus.FAILED, MESSAGE), OPEN: Open()}
     )
-    statuses = table.mapping.statuses
+    statuses, now = table.mapping.statuses, datetime.now(UTC)
     report = await run_pass(
         PostgresStore(database.engine, table),
         probe,
-        [PassHistory(database.engine, table.scope, "default", statuses)],
+        PassHistory(database.engine, table.scope, "default", statuses),
+        [],
         policy(statuses=statuses),
-        PassOptions("once", batch_size=2),
-        now=datetime.now(UTC),
+        PassOptions(batch_size=2),
+        now,
+        PassReport.begin(PassRequest("once"), now),
     )
     assert report.error is None
     assert sorted(probe.asked) == [BROKEN, DONE, OPEN]

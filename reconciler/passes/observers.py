@@ -1,0 +1,63 @@
+"""How a pass notifies its observers: all of them, whichever fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from reconciler.core.errors import Unusable
+from reconciler.core.model import Outcome, Verdict
+from reconciler.core.ports import Observer, PassView
+
+log = structlog.get_logger(__name__)
+
+
+async def notify(
+    observers: Sequence[Observer], event: Callable[[Observer], Awaitable[None]]
+) -> None:
+    """Notify each observer; once all have been, raise what the first failed with, a bug first."""
+    errors: list[Exception] = []
+    for observer in observers:
+        try:
+            await event(observer)
+        except Exception as error:
+            errors.append(error)
+    for first in sorted(errors, key=lambda error: isinstance(error, Unusable)):
+        raise first
+
+
+class Bystander(Observer):
+    """An observer whose own trouble is no reason to end a pass: a progress bar, metrics.
+
+    It is logged once per pass.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._logged = False
+
+    async def on_start(self, report: PassView) -> None:
+        """Pass it on."""
+        self._logged = False
+        await self._unless_it_fails(self._observer.on_start(report))
+
+    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        """Pass it on."""
+        await self._unless_it_fails(self._observer.on_written(outcomes))
+
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
+        """Pass it on."""
+        await self._unless_it_fails(self._observer.on_page(report, verdicts))
+
+    async def on_pass(self, report: PassView) -> None:
+        """Pass it on."""
+        await self._unless_it_fails(self._observer.on_pass(report))
+
+    async def _unless_it_fails(self, observing: Awaitable[None]) -> None:
+        try:
+            await observing
+        except Exception:
+            if not self._logged:
+                log.exception("an observer failed by a bug, please report it")
+            self._logged = True
