@@ -43,7 +43,7 @@ async def exclusive(
     it `what`; if the database cannot be asked; and if the lease was lost before the pass began.
     """
     loss = _Loss(report)
-    keeper = Keeper(lease, _nothing, loss.happen, _nothing_to_await, clock)
+    keeper = Keeper(lease, _nothing, loss.happen, _nothing_to_await, clock, announces=False)
     try:
         await _take(keeper, what, clock, sleep)
         keeping = asyncio.create_task(keeper.keep())
@@ -101,7 +101,7 @@ async def _take(
             )
         if not told:
             told = True
-            log.warning("waiting for the lease: its holder may be dead", seconds=PATIENCE)
+            log.warning("lease_awaited", hint="its holder may be dead", seconds=PATIENCE)
         await sleep(CLAIM_AGAIN)
 
 

@@ -64,8 +64,14 @@ class Keeper:
         on_failed: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = steady,
         is_overdue: Callable[[], bool] = lambda: False,
+        *,
+        announces: bool = True,
     ) -> None:
-        """`is_overdue`: whether a pass is due that nobody has started."""
+        """`is_overdue`: whether a pass is due and was not started.
+
+        `announces`: whether it is worth a line that the lease is held, or by another replica.
+        """
+        self._level = log.info if announces else log.debug
         self._lease, self._is_overdue = lease, is_overdue
         self._on_taken, self._on_lost, self._on_failed = on_taken, on_lost, on_failed
         self._clock = clock
@@ -101,7 +107,7 @@ class Keeper:
         """Claim once, unless standing back."""
         self.turned_at, started = time.monotonic(), self._clock()
         if self._stalls():
-            log.error("giving up the lease: a pass is due, and none was started")
+            log.error("lease_given_up", why="a pass is due, and none was started")
             self.gave_up_at = self.gave_up_at or self.turned_at
             await self.stand_back(STAND_BACK)
         if started < self._back_at:
@@ -113,6 +119,8 @@ class Keeper:
             self._failed(str(error) or f"no answer within {CLAIM_TIMEOUT:.0f} s")
             await self._on_failed()
             return
+        if epoch is None and not self.stands_by:
+            self._level("standby", hint="another replica holds the lease")
         self.trouble, self.stands_by = None, epoch is None
         if self._clock() < self._back_at:  # told to stand back while the claim was under way
             await self.release()
@@ -125,7 +133,7 @@ class Keeper:
             self._trusted_until = started + LEASE_TIME.total_seconds() - MARGIN
             self._epoch = epoch
             if lapsed:
-                log.debug("holding the lease", epoch=epoch)
+                self._level("lease_acquired", epoch=epoch)
                 self._on_taken()
 
     def _stalls(self) -> bool:
@@ -149,7 +157,7 @@ class Keeper:
         self.trouble, self.stands_by = why, False
         if self._clock() - self._told_at >= TELL_EVERY:
             self._told_at = self._clock()
-            log.warning("cannot claim the lease", error=why)
+            log.warning("lease_claim_failed", error=why)
         if not self.holds:
             self._lose("it could not be claimed again in time")
 
@@ -157,5 +165,5 @@ class Keeper:
         if self._epoch is None:
             return
         self._epoch = None
-        log.warning("lost the lease", why=why)
+        log.warning("lease_lost", why=why)
         self._on_lost()

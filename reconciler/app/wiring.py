@@ -258,4 +258,4 @@ def _log_connected(target: str, namespace: Namespace, table: MappedTable) -> Non
         table=table.full_name,
     )
     if table.mapping.names.created_at is None:
-        log.info("no column for created_at: rows Temporal does not know are never judged")
+        log.info("created_at_missing", hint="rows Temporal does not know are never judged")

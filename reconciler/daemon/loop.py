@@ -80,13 +80,13 @@ async def run_daemon(settings: Settings, schedule: Schedule, temporal: Mapping[s
             async with asyncio.timeout(STOP_TIMEOUT):
                 await _wait(running, unless=asked_again)
                 if not running.done():
-                    log.warning("asked to stop a second time: giving up the write under way")
+                    log.warning("write_given_up", hint="asked to stop a second time")
                     running.cancel()
                     await asyncio.wait({running})
         if running.done():
             log.info("stopped")
         else:
-            log.warning("stopped without waiting for a silent server")
+            log.warning("stopped", hint="a server is silent, and is not waited for")
         # At once: a server or a name service that is silent holds up whoever waits for it, and what
         # it has not confirmed is for the next pass, of whichever replica.
         os._exit(0)
@@ -137,7 +137,7 @@ async def _opened(
                 raise asyncio.CancelledError from error
             failures += 1
             delay = retry_delay(failures)
-            log.warning("waiting", error=str(error), retry_in=round(delay, 1))
+            log.warning("server_unusable", error=str(error), retry_in=round(delay, 1))
             health.waiting_for = str(error)
             await asyncio.sleep(delay)
 
@@ -174,15 +174,15 @@ class Loop:
         self._scheduler.add("sdk", self._drain_sdk, lambda _: SDK_METRICS_EVERY)
         self._scheduler.start()
         log.info(
-            "running",
+            "loop_started",
             schedule=str(self._schedule),
             namespace=self._app.namespace.name,
             table=self._app.settings.table,
         )
         if not self._app.journals:
             log.warning(
-                "RECONCILER_JOURNAL is off: every replica passes, nothing can be undone, and what "
-                "was changed is in this log alone"
+                "journal_off",
+                hint="every replica passes, and what is changed cannot be undone",
             )
         try:
             await self._keeper.keep()
@@ -234,7 +234,7 @@ class Loop:
                 Mode.RUN, dry_run=False, observers=[self._observing], remap=True
             )
         except Exception:
-            log.exception("a pass failed by a bug, please report it")
+            log.exception("pass_crashed", hint="this is a bug, please report it")
             self._metrics.crash()
             await self._back_off("a bug")
             return
@@ -247,7 +247,8 @@ class Loop:
         if steady() > next_due:
             self._metrics.overrun()
             log.warning(
-                "the pass took longer than the interval; the next one follows when it is due",
+                "pass_overran",
+                hint="the next one starts when it is due",
                 seconds=round(report.duration_seconds, 1),
                 rows=report.tally.scanned,
             )
@@ -256,7 +257,7 @@ class Loop:
         self._failures += 1
         self._metrics.forget()
         delay = retry_delay(self._failures)
-        log.warning("pass failed", error=why, failures=self._failures, retry_in=round(delay, 1))
+        log.warning("pass_failed", error=why, failures=self._failures, retry_in=round(delay, 1))
         await self._keeper.stand_back(delay)
         await self._app.forget_connections()
 

@@ -41,7 +41,7 @@ class PassLog:
         # One that cannot be read is known by its key alone.
         named = {} if leave.row.workflow_id else {"row_id": str(leave.row.id)}
         level(
-            "left",
+            "row_left",
             **named,
             workflow_id=leave.row.workflow_id,
             run_id=leave.row.run_id,
@@ -63,18 +63,19 @@ class PassLog:
         }
         if cause := written.refused.get(outcome.row.id):
             level = log.warning if self._causes.is_news(cause, outcome.row.id) else log.debug
-            level("refused by the database", **told, cause=cause)
+            level("row_refused", **told, cause=cause)
         elif outcome.row.id not in written.ids:
-            log.debug("lost race: no longer running", **told)
+            log.debug("row_lost_race", **told)
         else:
             level = log.info if self._each_row else log.debug
-            level("would finish" if report.request.dry_run else "finished", **told)
+            level("row_would_finish" if report.request.dry_run else "row_finished", **told)
 
     def breaker(self, missing: int, scanned: int, held_back: int) -> None:
         """Most rows are missing."""
         level = log.warning if self._causes.is_news("most rows are missing") else log.debug
         level(
-            "most rows are unknown to Temporal: is this the right cluster and namespace?",
+            "breaker_tripped",
+            hint="Temporal does not know most rows: is this the right cluster and namespace?",
             missing=missing,
             scanned=scanned,
             held_back=held_back,
@@ -96,7 +97,7 @@ class PassLog:
         shown = report.changed and not report.request.dry_run and self._each_row
         level = log.info if shown else log.debug
         level(
-            "pass",
+            "pass_finished",
             pass_id=report.pass_id,
             mode=report.request.mode,
             outcome=report.outcome.value,
@@ -113,7 +114,7 @@ class PassLog:
         self._bugs.end_round()  # each has had its line
         if beyond := self._causes.end_round():
             log.warning(
-                "more rows were left or refused for these causes",
+                "more_rows_left",
                 rows=sum(beyond.values()),
                 why=in_words(beyond),
                 pass_id=report.pass_id,

@@ -59,5 +59,5 @@ class Bystander(Observer):
             await observing
         except Exception:
             if not self._logged:
-                log.exception("an observer failed by a bug, please report it")
+                log.exception("observer_crashed", hint="this is a bug, please report it")
             self._logged = True

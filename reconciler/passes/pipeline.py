@@ -173,7 +173,7 @@ class Pipeline:
             try:
                 await self._screening.screen(page)
             except _BUGS as error:
-                self._survive("could not screen a page: its rows are described", error)
+                self._survive("screening_crashed", error)
             for index, observation in enumerate(page.observations):
                 if observation is None:
                     self._to_ask.put_nowait((page, index))
@@ -191,14 +191,14 @@ class Pipeline:
                 try:
                     self._screening.learn(page)
                 except _BUGS as error:
-                    self._survive("could not learn from a page", error)
+                    self._survive("screening_crashed", error)
 
     async def _observe(self, row: RunRow) -> Observation:
         try:
             return await self._probe.observe(row)
         except _BUGS as error:
             # A row that hits a bug in the reconciler must not keep the others from being repaired.
-            self._survive("could not judge a row", error, row)
+            self._survive("row_crashed", error, row)
             return Unknown(f"internal error: {error!r}")
 
     def _survive(self, event: str, error: BaseException, row: RunRow | None = None) -> None:

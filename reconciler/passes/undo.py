@@ -56,7 +56,7 @@ async def run_undo(
     causes = Causes(MAX_LINES)
     await run_recorded(report, history, partial(_Undo(journal, report, causes).run, batch_size))
     if beyond := causes.end_round():
-        log.warning("more rows are left alone", rows=sum(beyond.values()), why=in_words(beyond))
+        log.warning("more_rows_left", rows=sum(beyond.values()), why=in_words(beyond))
     _tell_the_end(report)
     return report
 
@@ -113,9 +113,9 @@ class _Undo:
 
     def _tell_what_is_not_there(self) -> None:
         if pruned := self.report.note_pruned():
-            log.warning("changes are no longer in the journal", changes=pruned)
+            log.warning("changes_pruned", hint="they are no longer in the journal", changes=pruned)
         if self.report.unended:
-            log.warning("the pass has not recorded its end: if it is running, undo it again then")
+            log.warning("pass_unended", hint="if it is still running, undo it again afterwards")
 
     def _judge(self, change: Change, standing: Standing | str | None) -> None:
         """A row that was not put back; in a dry run, that was not to be."""
@@ -133,7 +133,7 @@ class _Undo:
 
     def _count_restored(self, change: Change, status: str) -> None:
         self.report.written[status] += 1
-        event = "would put back" if self.report.request.dry_run else "put back"
+        event = "row_would_be_restored" if self.report.request.dry_run else "row_restored"
         log.debug(event, **_row(change), new=status, pass_id=self.report.pass_id)
 
     def _count_kept(self, change: Change, reason: Kept, cause: str = "") -> None:
@@ -143,7 +143,7 @@ class _Undo:
         why = {"reason": reason.value, "cause": cause} if cause else {"reason": reason.value}
         news = self.causes.is_news(": ".join(why.values()), change.id)
         level = log.warning if news else log.debug
-        level("left alone", **_row(change), **why)
+        level("row_left", **_row(change), **why)
 
 
 def _row(change: Change) -> Mapping[str, str | None]:
@@ -153,7 +153,7 @@ def _row(change: Change) -> Mapping[str, str | None]:
 def _tell_the_end(report: UndoReport) -> None:
     level = log.debug if report.request.dry_run else log.info
     level(
-        "pass",
+        "pass_finished",
         pass_id=report.pass_id,
         mode=report.request.mode,
         undone=report.undone,

@@ -176,4 +176,4 @@ class Door:
         self._loop.call_later(RETRY_TIME, self.open)
         if time.monotonic() - self._logged_at >= LOG_EVERY:
             self._logged_at = time.monotonic()
-            log.warning("cannot accept HTTP connections", error=error.strerror)
+            log.warning("http_accept_failed", error=error.strerror)

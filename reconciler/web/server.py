@@ -47,7 +47,7 @@ async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
     task = asyncio.create_task(server.serve(sockets=[]))
     bound_host, bound_port = listening.getsockname()[:2]
     door.open()
-    log.info("listening", host=bound_host, port=bound_port)
+    log.info("http_listening", host=bound_host, port=bound_port)
     try:
         yield
     finally:

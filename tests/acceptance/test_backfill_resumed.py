@@ -334,7 +334,7 @@ async def test_stopped_while_it_waits_for_the_lease_it_reports_what_was_done_bef
     before = await stage.passes()
     process = await backfill.start(*APPLY, "--json")
     assert process.stderr is not None
-    await process.stderr.readuntil(b"waiting for the lease")
+    await process.stderr.readuntil(b"lease_awaited")
     process.send_signal(number)
     stopped = await backfill.result(process)
 

@@ -60,7 +60,7 @@ async def repaired(running: Daemon, database: Database, world: World) -> None:
 async def test_a_crowd_holds_nothing_up(poor: Command, database: Database, world: World) -> None:
     async with daemon(poor) as running:
         await eventually(running.ready)
-        port = (await running.said("listening"))["port"]
+        port = (await running.said("http_listening"))["port"]
         async with crowd(port):
             await repaired(running, database, world)
             for path in ("/livez", "/readyz", "/metrics"):

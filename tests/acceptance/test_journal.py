@@ -162,7 +162,7 @@ class TestUndo:
 
         assert (result.code, as_json.code) == (3, 3)
         assert "left      changed  1  changed by someone else since" in result.out
-        assert "left alone" in result.err
+        assert "row_left" in result.err
         assert f"workflow_id={journal.workflow_id}" in result.err
         assert as_json.json["left"] == {
             "as_before": 2,
@@ -214,7 +214,7 @@ class TestUndo:
         result = await journal("undo", journal.pass_id)
 
         assert result.code == 3
-        assert "the pass has not recorded its end" in result.err
+        assert "pass_unended" in result.err
         assert await journal.table() == journal.before
 
     async def test_a_pass_from_before_it_was_noted_what_it_was_over(self, journal: Journal) -> None:
@@ -290,7 +290,7 @@ class TestUndo:
                 " expires_at = 'infinity'"
             )
             assert process.stderr is not None
-            await asyncio.wait_for(process.stderr.readuntil(b"lost the lease"), PATIENCE)
+            await asyncio.wait_for(process.stderr.readuntil(b"lease_lost"), PATIENCE)
         lost = await offline.result(process)
 
         assert lost.code == 4
@@ -317,7 +317,7 @@ class TestUndo:
         await journal.database.execute("DELETE FROM reconciler.lease")
         result = await journal.command.result(process)
 
-        assert b"waiting for the lease" in waits
+        assert b"lease_awaited" in waits
         assert not put_back_meanwhile
         assert result.code == 0, result.err
         assert await journal.table() == journal.before

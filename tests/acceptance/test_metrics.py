@@ -26,7 +26,7 @@ async def test_a_real_scrape(reconciler: Command, database: Database, world: Wor
     yesterday = datetime.now(UTC) - timedelta(hours=12)
     await database.insert("never started", str(uuid4()), created_at=yesterday)
     async with daemon(reconciler) as running:
-        await running.said("finished")
+        await running.said("row_finished")
         await eventually(running.ready)
         scrape = (await running.get("/metrics")).text
 

@@ -206,7 +206,7 @@ async def test_a_dry_run_says_what_it_would_write_and_leaves_every_byte(
     assert dry.json["written"] == {"completed": 0, "failed": 1}
     assert "would write" in human.out
     assert "nothing was written" in human.out
-    assert "would finish" in human.err
+    assert "row_would_finish" in human.err
     assert await database.fetch(everything) == before
     assert await database.fetch("SELECT 1 FROM reconciler.changes") == []
     assert await database.fetch("SELECT 1 FROM reconciler.passes") == []
@@ -237,7 +237,7 @@ async def test_people_get_a_table_and_logs_go_to_stderr(
     assert result.code == 0
     assert "written  failed" in result.out
     assert "ok: 1 row in" in result.out
-    assert "finished" in result.err
+    assert "row_finished" in result.err
     assert world.workflow_id in result.err
     assert "OrderFailed: no money" in result.err
 
@@ -248,8 +248,8 @@ async def test_json_logs(reconciler: Command, database: Database, world: World) 
     result = await reconciler("once", "--json", RECONCILER_LOG_FORMAT="json")
 
     line, told = map(json.loads, result.err.splitlines())
-    assert line["event"] == "finished"
-    assert (told["event"], told["written"]) == ("pass", {"failed": 1})
+    assert line["event"] == "row_finished"
+    assert (told["event"], told["written"]) == ("pass_finished", {"failed": 1})
     assert line["workflow_id"] == world.workflow_id
     assert line["pass_id"] == result.json["pass_id"]
 
@@ -401,7 +401,7 @@ async def test_at_a_terminal_there_is_a_bar_in_place_of_a_line_for_each_row(
         assert await terminal.code() == 0
 
     assert "3/3 rows" in terminal.seen
-    assert "finished" not in terminal.seen
+    assert "row_finished" not in terminal.seen
     assert await stage.statuses() == {"failed": 3}
 
 

@@ -204,7 +204,7 @@ async def test_a_slow_network(stage: Stage, tmp_path: Path) -> None:
         finally:
             stage.to_postgres.heal()
             stage.to_temporal.heal()
-    assert running.logged("pass failed") == []
+    assert running.logged("pass_failed") == []
 
 
 async def asked_about_some(stage: Stage, running: Daemon) -> str:
@@ -224,7 +224,7 @@ async def asked_about_some(stage: Stage, running: Daemon) -> str:
 
 
 async def noticed(running: Daemon) -> bool:
-    return bool(running.logged("pass failed") or running.logged("cannot claim the lease"))
+    return bool(running.logged("pass_failed") or running.logged("lease_claim_failed"))
 
 
 @pytest.mark.timeout(600)
@@ -244,7 +244,7 @@ async def test_a_statement_that_takes_too_long(stage: Stage, tmp_path: Path) -> 
         )
         try:
             workflow_id = await stage.insert_closed()
-            line = await running.said("pass failed", failures=2)
+            line = await running.said("pass_failed", failures=2)
             good = await running.metric("reconciler_last_good_pass_timestamp_seconds")
             (before,) = await stage.fetch(heartbeat)
             (last,) = await stage.fetch(
@@ -280,7 +280,7 @@ async def test_a_replica_that_is_cut_off_lets_another_one_pass(
             stage.to_temporal.refuse()
             try:
                 workflow_id = await stage.insert_closed()
-                await second.said("finished", workflow_id=workflow_id)
+                await second.said("row_finished", workflow_id=workflow_id)
                 assert not await first.ready()
             finally:
                 stage.to_temporal.heal()

@@ -34,7 +34,7 @@ async def test_the_loop_waits_for_it_and_passes_once_it_is_there(
     async with pooler(database.url) as here:
         await here.process.stop()
         async with daemon(through(here.url, reconciler)) as running:
-            waiting = await running.said("waiting")
+            waiting = await running.said("server_unusable")
             await here.process.start()
             await eventually(has_passed)
             assert await running.stop() == 0

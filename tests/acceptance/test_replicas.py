@@ -25,7 +25,7 @@ async def finds_work(replica: Daemon, database: Database, world: World) -> None:
     row = world.row(await world.start("wait"))
     await database.insert(row.workflow_id, row.run_id)
     await world.client.get_workflow_handle(row.workflow_id).terminate("end")
-    await replica.said("finished", workflow_id=row.workflow_id)
+    await replica.said("row_finished", workflow_id=row.workflow_id)
 
 
 async def holders(database: Database) -> list[dict[str, object]]:
@@ -85,7 +85,7 @@ async def test_a_holder_that_stood_still_does_no_harm(
                 await finds_work(second, database, world)
             finally:
                 first.send(signal.SIGCONT)
-            await first.said("lost the lease")
+            await first.said("lease_lost")
             await eventually(first.stands_by)
             await eventually(second.holds)
     changes = await database.fetch("SELECT count(*) AS n FROM reconciler.changes")

@@ -31,7 +31,7 @@ async def is_written(database: Database, id_: int) -> bool:
     return (await database.row(id_))["status"] != "running"
 
 
-GIVING_UP = "asked to stop a second time: giving up the write under way"
+GIVING_UP = "write_given_up"
 #: For one that is to be waited for until it is asked again.
 SLOW_TO_STOP = {
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 600,
@@ -70,8 +70,8 @@ async def test_rows_are_written_told_and_counted(
 ) -> None:
     id_ = await closed_row(database, world)
     async with daemon(reconciler) as running:
-        line = await running.said("finished")
-        told = await running.said("pass")
+        line = await running.said("row_finished")
+        told = await running.said("pass_finished")
         await eventually(running.holds)
         missed = await running.metric(
             "reconciler_missed_writes_total", workflow_type="Scripted", status="FAILED"
@@ -107,7 +107,7 @@ async def test_a_pass_that_changes_nothing_is_not_worth_a_line(
     async with daemon(reconciler) as running:
         await eventually(passed_thrice)
 
-    assert running.logged("pass") == []
+    assert running.logged("pass_finished") == []
 
 
 async def test_the_first_pass_does_not_wait_for_its_time(
@@ -135,7 +135,7 @@ async def test_passes_longer_than_the_interval_are_told_and_do_not_pile_up(
     async with daemon(
         reconciler, RECONCILER_MAX_RPS="20", RECONCILER_FULL_SWEEP_INTERVAL="0"
     ) as running:
-        event = "the pass took longer than the interval; the next one follows when it is due"
+        event = "pass_overran"
         assert (await running.said(event))["rows"] == 30
 
         async def twice() -> bool:
@@ -174,13 +174,13 @@ class TestStopping:
         row = await world.ended(await world.start("complete"))
         await database.insert_many(rows, row.workflow_id, row.run_id)
         async with daemon(reconciler, RECONCILER_MAX_RPS="1000") as running:
-            await running.said("finished")
+            await running.said("row_finished")
             running.send(signal.SIGTERM)
 
             assert await running.ended() == 0
 
         assert [line for line in running.lines if line["level"] not in ("info", "debug")] == []
-        written = len(running.logged("finished"))
+        written = len(running.logged("row_finished"))
         (count,) = await database.fetch(
             "SELECT count(*) AS n FROM workflow_executions WHERE status = 'completed'"
         )
@@ -253,7 +253,7 @@ class TestStopping:
 
     async def test_before_it_has_begun(self, reconciler: Command) -> None:
         async with daemon(reconciler, TEMPORAL_ADDRESS="127.0.0.1:1") as running:
-            await running.said("waiting")
+            await running.said("server_unusable")
 
             assert await running.stop() == 0
 
@@ -283,7 +283,7 @@ class TestHttp:
         async with daemon(reconciler, RECONCILER_INTERVAL="1h") as running:
             await eventually(running.ready)
             before = len(running.lines)
-            port = (await running.said("listening"))["port"]
+            port = (await running.said("http_listening"))["port"]
             await asyncio.gather(*(throw(port, garbage) for garbage in GARBAGE * 20))
 
             assert (await running.get("/livez")).text == "ok\n"
@@ -295,9 +295,9 @@ class TestHttp:
         self, reconciler: Command
     ) -> None:
         async with daemon(reconciler) as running:
-            assert (await running.said("listening"))["host"] == "127.0.0.1"
+            assert (await running.said("http_listening"))["host"] == "127.0.0.1"
         async with daemon(reconciler, RECONCILER_HTTP_HOST="0.0.0.0") as running:
-            assert (await running.said("listening"))["host"] == "0.0.0.0"
+            assert (await running.said("http_listening"))["host"] == "0.0.0.0"
         async with daemon(reconciler, RECONCILER_HTTP_HOST="::") as running:
             assert (await running.get("/livez")).text == "ok\n", "by IPv4 too"
 
@@ -340,7 +340,7 @@ class TestServersThatAreAwayAtTheStart:
         self, reconciler: Command, variable: str, value: str, told: str
     ) -> None:
         async with daemon(reconciler, **{variable: value}) as running:
-            line = await running.said("waiting")
+            line = await running.said("server_unusable")
             assert told in line["error"]
             assert line["retry_in"] > 0
             assert (await running.get("/livez")).status_code == 200
@@ -414,7 +414,7 @@ class TestRefused:
 
     async def test_a_port_in_use(self, reconciler: Command) -> None:
         async with daemon(reconciler) as first:
-            port = (await first.said("listening"))["port"]
+            port = (await first.said("http_listening"))["port"]
             async with daemon(reconciler, RECONCILER_HTTP_PORT=str(port)) as second:
                 assert await second.ended() == 2
             assert_one_line(second, f"port {port} (Address already in use): set RECONCILER_HTTP_")

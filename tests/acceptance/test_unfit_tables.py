@@ -132,7 +132,7 @@ async def test_a_read_replica(reconciler: Command) -> None:
         assert (printed.code, "CREATE TABLE jobs" in printed.out) == (0, True)
 
         async with opened(pair.replica.url) as database, daemon(command) as running:
-            assert told in (await running.said("waiting"))["error"]
+            assert told in (await running.said("server_unusable"))["error"]
             assert await database.fetch("SELECT FROM reconciler.passes") == []
             await pair.promote()
 

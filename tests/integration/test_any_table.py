@@ -211,7 +211,7 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
             report = await way()
         assert report is not None
         assert (report.error, report.tally.lost_races) == (None, 0)
-        told = {line["old"] for line in lines if line["event"] == "finished"}
+        told = {line["old"] for line in lines if line["event"] == "row_finished"}
         assert told == {" or ".join(table.settings.statuses.running)}
         after = await table.rows()
         assert {row["id"] for row in after if finished(table, row)} == ours

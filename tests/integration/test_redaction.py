@@ -43,7 +43,7 @@ async def test_a_pass(database: Database, world: World) -> None:
     assert (await database.row(id_))["error_message"] == HIDDEN
     (change,) = await database.fetch("SELECT new_error_message FROM reconciler.changes")
     assert change["new_error_message"] == HIDDEN
-    assert [line["why"] for line in lines if line["event"] == "finished"] == [HIDDEN]
+    assert [line["why"] for line in lines if line["event"] == "row_finished"] == [HIDDEN]
     assert ADA not in str(lines)
     assert screen.getvalue().count("[redacted]") == 3
     assert ADA not in screen.getvalue()

@@ -110,7 +110,7 @@ class Chaos:
 
     async def _replica_stopped(self) -> None:
         replica = self.random.choice(self.replicas)
-        if replica.now is None or not replica.now.logged("listening"):
+        if replica.now is None or not replica.now.logged("http_listening"):
             return
         began, life = time.monotonic(), replica.now
         replica.send(signal.SIGTERM)

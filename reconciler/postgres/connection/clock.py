@@ -78,12 +78,13 @@ class DatabaseClock:
         self.ahead = ahead = reading.ahead
         if abs(ahead) - reading.uncertainty <= TOLERANCE:
             if self._logged:
-                log.info("this host's clock and the database's agree again")
+                log.info("clock_agrees")
             self._logged = timedelta()
         # A clock that drifts is worth a line now and then, not one in each pass.
         elif abs(ahead - self._logged) > max(TOLERANCE, abs(self._logged) / 2):
             self._logged = ahead
             log.warning(
-                "this host's clock and the database's differ: passes use the database's",
+                "clock_differs",
+                hint="passes use the database's clock, not this host's",
                 host_ahead_seconds=round(ahead.total_seconds(), 1),
             )

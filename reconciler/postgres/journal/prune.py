@@ -53,9 +53,9 @@ class Pruning(Observer):
         try:
             removed = await self.prune()
         except DatabaseUnusable as error:  # no reason to call a good pass a bad one
-            log.warning("cannot prune the history", error=str(error))
+            log.warning("prune_failed", error=str(error))
         else:
-            log.debug("pruned the history", rows=removed)
+            log.debug("history_pruned", rows=removed)
 
     async def prune(self) -> int:
         """Remove what is old; returns how many rows. Raises `DatabaseUnusable`."""

@@ -252,7 +252,7 @@ class Halving:
         is_bug = not hasattr(error, "sqlstate") and concern_of(error) is Concern.ROWS
         if is_bug and not self._told_bug:
             self._told_bug = True
-            log.error("a row failed by a bug", doing=self._doing, exc_info=error)
+            log.error("row_crashed", doing=self._doing, exc_info=error)
         place = piece.places[0]
         batch.done.refused[place], batch.rules[place] = words_of(error), rule_of(error)
         batch.done.ruled_out.add(place)

@@ -59,13 +59,13 @@ class KeyFile:
             key = self._read()
         except ConfigurationError as error:
             if not self._in_trouble:
-                log.warning("keeping the API key", error=str(error))
+                log.warning("api_key_kept", error=str(error))
             self._in_trouble = True
             return
         self._in_trouble = False
         if key != self._key:
             self._key = key
-            log.info("new API key", file=str(self._path))
+            log.info("api_key_renewed", file=str(self._path))
             if self.on_change is not None:
                 self.on_change(key)
 

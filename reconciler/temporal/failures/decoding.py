@@ -114,7 +114,8 @@ class Decoding(Observer):
         if not self._unlogged:
             return
         log.warning(
-            "some failures could not be decoded, their text is that of the encoded failure",
+            "failures_undecoded",
+            hint="their rows have the text of the encoded failure",
             failures=self._unlogged.total(),
             why=in_words(dict(self._unlogged.most_common(3))),
         )

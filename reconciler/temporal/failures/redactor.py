@@ -54,7 +54,8 @@ class Redactor(Observer):
         """Log how many texts were replaced, if any."""
         if self._unsearched:
             log.warning(
-                "failures were replaced as a whole: RECONCILER_REDACT took too long to search them",
+                "failures_replaced",
+                hint="RECONCILER_REDACT took too long to search them",
                 failures=self._unsearched,
             )
         self._unsearched = 0

@@ -69,7 +69,7 @@ class Visibility:
         self._refused.clear()
         if beyond := self._causes.end_round():
             log.warning(
-                "visibility could not be asked in more namespaces",
+                "more_visibility_unavailable",
                 namespaces=sum(beyond.values()),
                 why=in_words(beyond),
             )
@@ -154,7 +154,12 @@ class Visibility:
     def _refuse(self, namespace: str, why: str) -> None:
         self._refused.add(namespace)
         level = log.warning if self._causes.is_news(why, namespace) else log.debug
-        level("visibility cannot be asked, so every row is described", why=why, namespace=namespace)
+        level(
+            "visibility_unavailable",
+            why=why,
+            namespace=namespace,
+            hint="every row is described",
+        )
 
 
 async def _open_runs(

@@ -235,7 +235,7 @@ async def test_a_server_that_cannot_list_is_asked_about_each_row(
     assert await table.changed() == {"open 7"}
     assert [report.rpcs["describe"] for report in reports] == [OPEN, OPEN - 1]
     assert [report.rpcs["list"] for report in reports] == [1, 1], "asked once in each pass"
-    told = "visibility cannot be asked, so every row is described"
+    told = "visibility_unavailable"
     assert [line["log_level"] for line in lines if line["event"] == told] == ["warning", "debug"]
 
 

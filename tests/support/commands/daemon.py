@@ -75,7 +75,7 @@ class Daemon:
         return found[-1]
 
     async def get(self, path: str) -> httpx.Response:
-        port = (await self.said("listening"))["port"]
+        port = (await self.said("http_listening"))["port"]
         async with httpx.AsyncClient(timeout=PATIENCE, verify=NO_TLS) as client:
             return await client.get(f"http://127.0.0.1:{port}{path}")
 

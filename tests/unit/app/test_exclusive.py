@@ -97,7 +97,7 @@ async def test_that_of_a_holder_that_may_be_dead_is_waited_for() -> None:
 
     assert bench.slept == [1, 1, 1]
     waiting = [line["event"] for line in lines if line["log_level"] == "warning"]
-    assert waiting == ["waiting for the lease: its holder may be dead"]
+    assert waiting == ["lease_awaited"]
 
 
 async def test_a_holder_that_keeps_it_for_longer_than_it_lasts_is_alive() -> None:

@@ -307,3 +307,13 @@ async def test_it_goes_on_claiming(bench: Bench, monkeypatch: pytest.MonkeyPatch
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
+
+
+async def test_the_log_says_once_whether_it_holds_the_lease_or_is_on_standby(bench: Bench) -> None:
+    with capture_logs() as lines:
+        for answer in (None, None, 1, 1):
+            bench.lease.answer = answer
+            await bench.keeper.turn()
+
+    said = [(line["event"], line["log_level"]) for line in lines]
+    assert said == [("standby", "info"), ("lease_acquired", "info")]

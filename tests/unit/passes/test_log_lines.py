@@ -31,7 +31,7 @@ async def test_a_pass_that_changed_something_is_worth_a_line(
     with capture_logs() as lines:
         await reconcile(MemoryStore(rows(2)), scripted(observation), dry_run=dry_run)
 
-    (line,) = [line for line in lines if line["event"] == "pass"]
+    (line,) = [line for line in lines if line["event"] == "pass_finished"]
     assert line["log_level"] == level
     assert line["scanned"] == 2
 
@@ -61,7 +61,7 @@ async def test_a_row_that_cannot_be_read_is_told_by_its_key() -> None:
     with capture_logs() as lines:
         await reconcile(MemoryStore([row]), ScriptedProbe({}, Unknown("missing chunk")))
 
-    (line,) = [line for line in lines if line["event"] == "left"]
+    (line,) = [line for line in lines if line["event"] == "row_left"]
     assert (line["row_id"], line["detail"]) == ("17", "missing chunk")
 
 
@@ -81,7 +81,7 @@ def warnings(lines: Sequence[EventDict]) -> Counter[str]:
     return Counter(line["event"] for line in lines if line["log_level"] in ("warning", "error"))
 
 
-MORE = "more rows were left or refused for these causes"
+MORE = "more_rows_left"
 
 
 @pytest.mark.parametrize("count", [MAX_LINES, 1_000, 11_000])
@@ -99,7 +99,7 @@ async def test_however_many_rows_are_unknown_a_pass_logs_a_few_and_the_next_none
         assert more in ([], [(count - MAX_LINES, f"no namespace ({count - MAX_LINES})")])
 
     summary = {MORE: 1} if count > MAX_LINES else {}
-    assert told == [{"left": MAX_LINES, **summary}, {}, {}]
+    assert told == [{"row_left": MAX_LINES, **summary}, {}, {}]
 
 
 async def test_however_many_rows_are_refused_a_pass_logs_a_few_and_the_next_none() -> None:
@@ -111,7 +111,7 @@ async def test_however_many_rows_are_refused_a_pass_logs_a_few_and_the_next_none
             await reconcile(store, scripted(closed()), pass_log=pass_log)
         told.append(warnings(lines))
 
-    assert told == [{"refused by the database": MAX_LINES, MORE: 1}, {}]
+    assert told == [{"row_refused": MAX_LINES, MORE: 1}, {}]
 
 
 class Buggy(ScriptedProbe):
@@ -132,8 +132,8 @@ async def test_a_bug_that_every_row_trips_over_has_one_traceback() -> None:
         told.append(warnings(lines))
         assert all(line["exc_info"] for line in lines if line["log_level"] == "error")
 
-    assert told[0]["could not judge a row"] == 1
-    assert told[0]["could not screen a page: its rows are described"] == 1
+    assert told[0]["row_crashed"] == 1
+    assert told[0]["screening_crashed"] == 1
     assert sum(told[0].values()) < 40
     assert told[1] == {}
 
@@ -143,7 +143,7 @@ async def test_a_bug_that_comes_back_has_a_traceback_again() -> None:
     for probe in (Buggy({}), scripted(closed()), Buggy({})):
         with capture_logs() as lines:
             await reconcile(MemoryStore(rows(1)), probe, pass_log=pass_log)
-        told.append(warnings(lines)["could not judge a row"])
+        told.append(warnings(lines)["row_crashed"])
 
     assert told == [1, 0, 1]
 
@@ -167,9 +167,9 @@ async def test_a_row_that_is_finished_has_a_line_that_explains_it() -> None:
     with capture_logs() as lines:
         report = await reconcile(MemoryStore(rows(1)), scripted(closed(CloseStatus.FAILED)))
 
-    (line,) = [line for line in lines if line["event"] == "finished"]
+    (line,) = [line for line in lines if line["event"] == "row_finished"]
     assert line == {
-        "event": "finished",
+        "event": "row_finished",
         "log_level": "info",
         "workflow_id": "wf-1",
         "run_id": "run-1",

@@ -300,7 +300,7 @@ class TestEnds:
 
         assert sorted(store.finished) == [1, 4, 5, 6]
         assert (report.outcome, report.unknown) == (PassOutcome.UNRESOLVED, 2)
-        told = [line for line in lines if line["event"] == "could not judge a row"]
+        told = [line for line in lines if line["event"] == "row_crashed"]
         assert [line["log_level"] for line in told] == ["error"], "one traceback"
 
     async def test_a_bug_while_it_is_stopped_does_not_keep_it_going(self) -> None:

@@ -174,7 +174,7 @@ async def test_what_was_written_before_the_database_was_lost_is_counted_logged_a
     report = settling.report
     assert (report.changed, report.unknown, report.tally.lost_races) == (1, 1, 0)
     assert [outcome.row.id for outcome in recorder.written] == [1]
-    assert [line["event"] for line in lines] == ["finished", "refused by the database"]
+    assert [line["event"] for line in lines] == ["row_finished", "row_refused"]
 
 
 async def test_a_pass_reports_what_it_wrote_before_the_database_was_lost() -> None:

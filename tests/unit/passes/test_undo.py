@@ -80,7 +80,7 @@ async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: 
 
     assert (done.written, done.left) == ({"running": 2}, {Kept.REFUSED: 1})
     assert done.outcome is PassOutcome.UNRESOLVED
-    assert [line["cause"] for line in logs if line["event"] == "left alone"] == ["missing chunk"]
+    assert [line["cause"] for line in logs if line["event"] == "row_left"] == ["missing chunk"]
     assert done.duration_seconds > 0
 
 
@@ -131,9 +131,9 @@ async def test_of_very_many_the_first_are_told_and_that_there_are_more(more: int
         await undo(journal, batch_size=7)
 
     told = [line for line in lines if line["log_level"] == "warning"]
-    assert [line["event"] for line in told[:MAX_LINES]] == ["left alone"] * MAX_LINES
+    assert [line["event"] for line in told[:MAX_LINES]] == ["row_left"] * MAX_LINES
     assert [(line["event"], line["rows"], line["why"]) for line in told[MAX_LINES:]] == [
-        ("more rows are left alone", more, f"changed ({more})")
+        ("more_rows_left", more, f"changed ({more})")
     ] * min(more, 1)
 
 

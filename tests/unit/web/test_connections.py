@@ -292,7 +292,7 @@ async def test_without_descriptors_it_tries_again_and_says_so_once(
             await made.wait()
         door.close()
 
-    assert [line["event"] for line in lines] == ["cannot accept HTTP connections"]
+    assert [line["event"] for line in lines] == ["http_accept_failed"]
     assert refusing.asked <= 23, "not in a busy loop"
 
 

@@ -101,7 +101,7 @@ async def test_a_pass_that_changed_something_is_worth_a_line(plan: Plan) -> None
     with capture_logs() as lines:
         report = await apply(table(2), plan)
 
-    (line,) = [line for line in lines if line["event"] == "pass"]
+    (line,) = [line for line in lines if line["event"] == "pass_finished"]
     assert (line["log_level"], line["pass_id"]) == ("info", report.pass_id)
 
 

@@ -54,7 +54,7 @@ class TestHeldBack:
             await apply(table(*range(1, 6)), plan, batch_size=1)
 
         (line,) = [line for line in lines if line["log_level"] == "warning"]
-        assert line["event"].startswith("most rows are unknown to Temporal")
+        assert line["event"] == "breaker_tripped"
         assert (line["missing"], line["scanned"], line["held_back"]) == (3, 5, 3)
 
     async def test_by_force_rows_are_finished_all_the_same(self, plan: Plan) -> None:

@@ -24,7 +24,7 @@ from tests.support.temporal.stubs import error, rpc
 from tests.support.temporal.visibility_stub import Service, run
 
 START_DELAY = timedelta(minutes=1)
-TOLD = "visibility cannot be asked, so every row is described"
+TOLD = "visibility_unavailable"
 
 
 def throttled(scope: Scope.ValueType) -> RPCError:
@@ -237,5 +237,5 @@ async def test_many_namespaces_that_cannot_be_asked_are_a_few_lines() -> None:
                 await visibility.screen(calls.of_row(name), [of(namespace=name)])
         told.append([line["event"] for line in lines if line["log_level"] == "warning"])
 
-    more = "visibility could not be asked in more namespaces"
+    more = "more_visibility_unavailable"
     assert told == [[TOLD] * MAX_LINES, [more], []]
