@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
 from reconciler.app.wiring import open_app
+from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.worker import ReconcilerPlugin
 from tests.conftest import Database
@@ -40,7 +40,8 @@ async def messages(
         await site.closed(await site.start(script, text))
     by_plugin = (await site.row())["error_message"]
     await site.database.execute("UPDATE workflow_executions SET status = 'running'")
-    settings = Settings(database_url=SecretStr(site.database.url))
+    monkeypatch.setenv("DATABASE_URL", site.database.url)
+    settings = load_settings(Settings)
     temporal = {"target_host": site.client.service_client.config.target_host}
     async with open_app(settings, writing=True, temporal=temporal) as app:
         report = await app.run_pass("once", dry_run=False)
