@@ -25,7 +25,7 @@ from reconciler.postgres.connection.engine import (
     sqlstate,
     translated,
 )
-from reconciler.postgres.rows.write import SLACK, counted_own_row_write
+from reconciler.postgres.rows.main_path_write import SLACK, counted_main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
@@ -179,7 +179,7 @@ class RowWriter:
             mapping = self._settings.table_mapping()
             table = await map_table(self._engine, mapping, writing=True)
             # Numbers, whatever the key is: asyncpg knows their type without asking.
-            statement = counted_own_row_write(table, LOCK_TIMEOUT)
+            statement = counted_main_path_write(table, LOCK_TIMEOUT)
             ours = compiled(statement, self._engine) if self._is_ours else None
             self._written = table, ours or statement
         return self._written

@@ -11,13 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Rival
 from reconciler.core.ports import Ending
 from reconciler.postgres.connection.driver import Statement, fetch
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.rows.given import given_rows
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import as_stored, as_text, readable
 
@@ -118,15 +118,4 @@ async def are_looked_for(engine: AsyncEngine, table: MappedTable, grace: timedel
 
 
 def _given(table: MappedTable) -> sa.TableValuedAlias:
-    kinds = {
-        "id": table.id.type,
-        **dict.fromkeys(_TEXTS, sa.Text()),
-        **dict.fromkeys(_TIMES, _TIME),
-    }
-    parameters = [
-        sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()
-    ]
-    columns = [sa.column(name, kind) for name, kind in kinds.items()]
-    unnested = sa.func.unnest(*parameters)
-    given_rows = unnested.table_valued(*columns, with_ordinality="place")
-    return given_rows.render_derived(name=table.beside("given"))
+    return given_rows(table, dict.fromkeys(_TEXTS, sa.Text()) | dict.fromkeys(_TIMES, _TIME))

@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.testing import ActivityEnvironment
 
-from reconciler.postgres.rows.write import SLACK
+from reconciler.postgres.rows.main_path_write import SLACK
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import status_activity
 from reconciler.worker.argument import Argument

@@ -17,8 +17,8 @@ from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import AgeSpread
 from reconciler.postgres.rows.lookup import find_rows
+from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.rows.write import own_row_write
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import RowFilter, TableNames
 from reconciler.worker import status_activity
@@ -80,7 +80,7 @@ async def test_the_values_are_bound_and_no_part_of_a_statement(shared: Database)
     store = PostgresStore(shared.engine, table)
 
     assert await store.last_running() is None
-    for statement in (store.last(), store.page(None, 1, 1), own_row_write(table)):
+    for statement in (store.last(), store.page(None, 1, 1), main_path_write(table)):
         assert "DROP" not in str(statement.compile(dialect=shared.engine.dialect))
 
 
@@ -162,7 +162,7 @@ class TestMainPath:
             **others,
         }
         async with database.engine.begin() as connection:
-            return list((await connection.execute(own_row_write(table), given)).scalars())
+            return list((await connection.execute(main_path_write(table), given)).scalars())
 
     @pytest.mark.parametrize("run_id", ["ours", None])
     async def test_never_one_of_another_namespace(

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.rows.write import SLACK, counted_own_row_write, own_row_write
+from reconciler.postgres.rows.main_path_write import SLACK, counted_main_path_write, main_path_write
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import RowFilter, TableNames
 from tests.conftest import Database
@@ -21,7 +21,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 async def finish(database: Database, table: MappedTable | None = None, **others: Any) -> list[int]:
     """The ids that a report of workflow `w`, first run `ours`, has finished."""
-    statement = own_row_write(table or await database.table())
+    statement = main_path_write(table or await database.table())
     async with database.engine.begin() as connection:
         return list((await connection.execute(statement, given("w", **others))).scalars())
 
@@ -196,7 +196,7 @@ class TestInDoubt:
         assert await finish(database, table, **STARTED) == []
 
     async def rivals(self, database: Database) -> int:
-        statement = counted_own_row_write(await database.table())
+        statement = counted_main_path_write(await database.table())
         async with database.engine.begin() as connection:
             counts = (await connection.execute(statement, given("w", **STARTED))).one()
             assert counts[0] == 0
@@ -308,7 +308,7 @@ async def test_the_index_that_migrate_makes_serves(database: Database, type_: st
     statuses, of_seven = StatusValues(("pending", "running")), RowFilter("tenant", ("7",))
     for mapping in ((), (TableNames(namespace="space"), statuses, of_seven)):
         table = await database.table(*mapping)
-        compiled = own_row_write(table).compile(dialect=database.engine.dialect)
+        compiled = main_path_write(table).compile(dialect=database.engine.dialect)
         values = {**compiled.params, **given("8f14e45fceea167a5a36dedd4bea2543")}  # md5 of 7
 
         async with database.engine.connect() as connection:
