@@ -39,7 +39,7 @@ def test_one_line_and_exit_code_2(
     assert run(command) == 2
 
     printed = capsys.readouterr()
-    (line,) = [line for line in printed.err.splitlines() if " listening " not in line]
+    (line,) = [line for line in printed.err.splitlines() if " http_listening " not in line]
     assert line.startswith(f"reconciler: RECONCILER_{name}: ")
     assert told in line
     assert printed.out == ""

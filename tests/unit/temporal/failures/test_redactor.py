@@ -103,7 +103,7 @@ async def test_the_log_says_once_per_pass_how_many_texts_were_replaced() -> None
         await one.on_pass(REPORT)
 
     assert [(line["log_level"], line["failures"]) for line in lines] == [("warning", 2)]
-    assert "RECONCILER_REDACT" in lines[0]["event"]
+    assert "RECONCILER_REDACT" in lines[0]["hint"]
 
 
 @pytest.mark.parametrize(
