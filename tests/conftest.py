@@ -37,6 +37,7 @@ from tests.dynamic_config import DYNAMIC_CONFIG
 from tests.in_memory import data_folder
 from tests.leftovers import ended_with_us
 from tests.lending import Lending, administer, with_database
+from tests.polling import eventually
 from tests.properties import load_profile
 from tests.restored import restored_logs  # noqa: F401 - a fixture
 from tests.slow_workflows import allow_slow_workflows
@@ -198,9 +199,21 @@ async def opened(url: str) -> AsyncIterator[Database]:
         # Connections are kept, and know nothing of what the schema was before.
         async with asyncpg.create_pool(url, min_size=0, statement_cache_size=0) as pool:
             yield Database(url, engine, pool)
-        assert engine.pool.checkedout() == 0, "a connection was not given back"  # type: ignore[attr-defined]
+        await _all_given_back(engine)
     finally:
         await engine.dispose()
+
+
+async def _all_given_back(engine: AsyncEngine) -> None:
+    """Wait until no connection is in use: that of a task that was cancelled is closed after it."""
+
+    async def given_back() -> bool:
+        return engine.pool.checkedout() == 0  # type: ignore[attr-defined,no-any-return]
+
+    try:
+        await eventually(given_back, seconds=30)
+    except TimeoutError:
+        pytest.fail(f"a connection was not given back: {engine.pool.status()}")
 
 
 def with_user(url: str, name: str) -> str:
