@@ -48,7 +48,8 @@ async def finished(report: Report, work: asyncio.Task[None]) -> None:
     try:
         with stopping(report):
             await asyncio.wait([work])
-        await asyncio.wait([work])
+        if not work.done():  # what is done is waited for, too: there a first request would be lost
+            await asyncio.wait([work])
     except asyncio.CancelledError:
         await given_up(work)
         raise

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler import recorded
-from reconciler.core.model import LeaveReason, Missing, Outcome, RowId, RunRow
+from reconciler.core.model import LeaveReason, Missing, Observation, Outcome, RowId, RunRow
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.errors import ConfigurationError, DatabaseUnusable
@@ -34,6 +34,26 @@ async def test_what_has_been_decided_is_written(batch_size: int) -> None:
     assert report.error == "stopped before its end"
     assert task.cancelling() == 0
     assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("steps", range(1, 80))
+async def test_at_any_step_of_the_event_loop_too(steps: int) -> None:
+    class Counting(ScriptedProbe):
+        answered = 0
+
+        async def observe(self, asked_row: RunRow) -> Observation:
+            found = await super().observe(asked_row)
+            self.answered += 1
+            return found
+
+    store, probe = MemoryStore(rows(6)), Counting({}, closed())
+    task = asyncio.create_task(reconcile(store, probe, batch_size=2, concurrency=2))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    report = await task
+
+    assert len(store.finished) == report.changed == report.scanned == probe.answered
 
 
 async def test_the_observer_hears_of_it() -> None:
