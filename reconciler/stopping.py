@@ -48,7 +48,9 @@ async def finished(report: Report, work: asyncio.Task[None]) -> None:
     try:
         with stopping(report):
             await asyncio.wait([work])
-        if not work.done():  # what is done is waited for, too: there a first request would be lost
+        # `asyncio.wait` suspends for a task that is done, too: a first request there would pass for
+        # a second one.
+        if not work.done():
             await asyncio.wait([work])
     except asyncio.CancelledError:
         await given_up(work)
