@@ -49,7 +49,9 @@ async def finish_despite_cancel(report: Report, work: asyncio.Task[Any]) -> None
     try:
         with absorb_first_cancel(report):
             await asyncio.wait([work])
-        if not work.done():  # what is done is waited for, too: there a first request would be lost
+        # `asyncio.wait` suspends even for a finished task: a first request to stop that arrives there
+        # would be taken for the second.
+        if not work.done():
             await asyncio.wait([work])
     except asyncio.CancelledError:
         await give_up(work)
