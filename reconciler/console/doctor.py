@@ -39,9 +39,9 @@ def print_examination(examination: Examination, console: Console) -> None:
 
 
 def _line(finding: Finding, width: int) -> Text:
-    mend = f" → {finding.mend}" if finding.mend else ""
+    fix = f" → {finding.fix}" if finding.fix else ""
     level = _coloured(finding.level, len(Level.WARNING.value))
-    return shown(level, f"  {finding.check:{width}}  {finding.message}", (mend, "bold"))
+    return shown(level, f"  {finding.check:{width}}  {finding.message}", (fix, "bold"))
 
 
 def _coloured(level: Level, width: int = 0) -> tuple[str, str]:

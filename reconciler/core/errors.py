@@ -17,9 +17,17 @@ error: it is an `Unknown` observation.
 class ReconcilerError(Exception):
     """Base of every error whose text is meant for the operator: one line, no secrets."""
 
+    def __init__(self, problem: str, fix: str = "") -> None:
+        """`fix`: what to do about the problem, as an imperative; empty if the problem says it."""
+        super().__init__(problem, fix)
+        self.problem, self.fix = problem, fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.fix}" if self.fix else self.problem
+
 
 class ConfigurationError(ReconcilerError):
-    """A setting or an argument is wrong; the text names it and says how to mend it."""
+    """A setting or an argument is wrong; the text names it."""
 
 
 class Unusable(ReconcilerError):

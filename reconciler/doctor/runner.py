@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
-from reconciler.doctor.findings import Finding, failure, not_checked, refused, warning
+from reconciler.doctor.findings import Finding, failure, not_checked, of_error, warning
 from reconciler.postgres.connection.engine import STATEMENT_TIMEDOUT, sqlstate
 
 #: Seconds that a check may take; a connection has ten, a statement five.
@@ -20,12 +20,12 @@ Ask = Callable[[], Awaitable[Sequence[Finding]]]
 class Checks:
     """The checks of one server. Once it does not answer, it is not asked again."""
 
-    def __init__(self, server: str, mend: str) -> None:
-        """`mend`: what to look at where an error says no more than that it went wrong."""
+    def __init__(self, server: str, fix: str) -> None:
+        """`fix`: what to check where an error does not say it."""
         self.findings: list[Finding] = []
         #: Why nothing can be asked.
         self.gone: str | None = None
-        self._server, self._mend = server, mend
+        self._server, self._fix = server, fix
 
     async def check(
         self, name: str, ask: Ask, *, also: Sequence[str] = (), vital: bool = False
@@ -48,15 +48,15 @@ class Checks:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 self.findings += await ask()
         except TimeoutError:
-            told = f"no answer within {CHECK_TIMEOUT:.0f} s"
-            self._failed(failure(name, told, self._mend), gone=True)
+            text = f"no answer within {CHECK_TIMEOUT:.0f} s"
+            self._failed(failure(name, text, self._fix), gone=True)
         except (DatabaseUnfit, TemporalUnfit) as error:  # it answers
-            self._failed(refused(name, str(error), self._mend), gone=vital)
+            self._failed(of_error(name, error, self._fix), gone=vital)
         except Unusable as error:
             if sqlstate(error.__cause__) == STATEMENT_TIMEDOUT:
                 self._failed(_too_long(name), gone=vital)
             else:
-                self._failed(refused(name, str(error), self._mend), gone=True)
+                self._failed(of_error(name, error, self._fix), gone=True)
         else:
             return True
         return False

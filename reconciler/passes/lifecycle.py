@@ -49,8 +49,8 @@ async def finish_despite_cancel(report: Report, work: asyncio.Task[Any]) -> None
     try:
         with absorb_first_cancel(report):
             await asyncio.wait([work])
-        # `asyncio.wait` suspends even for a finished task: a first request to stop that arrives there
-        # would be taken for the second.
+        # `asyncio.wait` suspends even for a finished task: a first request to stop that arrives
+        # there would be taken for the second.
         if not work.done():
             await asyncio.wait([work])
     except asyncio.CancelledError:

@@ -18,7 +18,7 @@ from tests.support.servers.standby import primary_and_replica
 UNFIT = {
     "a wrong column": (
         "ALTER TABLE workflow_executions RENAME completed_at TO ended",
-        "has no column completed_at: set RECONCILER_COLUMNS__COMPLETED_AT (empty: there is none)",
+        "has no column completed_at: set RECONCILER_COLUMNS__COMPLETED_AT (empty: no such column)",
     ),
     "a status that is too long": (
         "ALTER TABLE workflow_executions ALTER status TYPE varchar(8)",

@@ -1,9 +1,10 @@
-"""Whether encoded failures will come out in clear: the team's codec, tried on a sample of ours."""
+"""Check that encoded failures can be decoded: try the team's codec on a sample."""
 
 from __future__ import annotations
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.doctor.findings import Finding, Level, ok, refused
+from reconciler.core.text import one_line
+from reconciler.doctor.findings import LIMIT, Finding, of_error, ok, warning
 from reconciler.doctor.runner import CHECK_TIMEOUT
 from reconciler.settings.model import Settings
 from reconciler.temporal.failures.decoders import make_decoder
@@ -13,18 +14,19 @@ CODEC = "codec"
 
 
 async def check_codec(settings: Settings, namespace: str) -> Finding:
-    """Make the decoder, as a start does, and let it encode and decode something.
+    """Create the decoder, as every command does, and let it encode and decode a sample.
 
-    That it cannot be made is what a start refuses; that it does not decode costs a pass nothing
-    but the texts. Runs the team's code: up to the first await it keeps everybody waiting.
+    A decoder that cannot be created is a failure. One that does not decode is a warning: passes
+    work, and messages stay encoded. Runs the team's code, which blocks until its first await.
     """
-    of_ours = settings.data_converter is not None
-    setting = f"RECONCILER_{'DATA_CONVERTER' if of_ours else 'CODEC_ENDPOINT'}"
-    mend = f"check {setting}"
+    converts = settings.data_converter is not None
+    fix = "check RECONCILER_DATA_CONVERTER"
+    if not converts:
+        fix = "check RECONCILER_CODEC_ENDPOINT and RECONCILER_CODEC_HEADERS"
     try:
         decoder = make_decoder(*settings.decoder())
     except ConfigurationError as error:
-        return refused(CODEC, str(error), mend)
+        return of_error(CODEC, error, fix)
     if decoder is None:
         return ok(CODEC, "none: failures are written as Temporal has them")
     try:
@@ -32,8 +34,8 @@ async def check_codec(settings: Settings, namespace: str) -> Finding:
         sample = await try_sample(decoder, namespace, seconds)
     finally:
         await decoder.close()
-    who = "the data converter" if of_ours else "the codec server"
+    who = "the data converter" if converts else "the codec server"
     if sample.ok:
-        return ok(CODEC, f"{who} did well on a sample: {sample.text}")
-    told = f"{who} fails on a sample, and failures keep their encoded text: {sample.text}"
-    return refused(CODEC, told, mend, Level.WARNING)
+        return ok(CODEC, f"{who} decodes a sample: {sample.text}")
+    text = f"{who} fails on a sample, and failures keep their encoded text: {sample.text}"
+    return warning(CODEC, one_line(text, LIMIT), fix)

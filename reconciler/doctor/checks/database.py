@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
-from reconciler.doctor.findings import Finding, Level, not_checked, ok, refused
+from reconciler.doctor.findings import Finding, Level, not_checked, ok, warning
 from reconciler.doctor.rules import connection as judge
 from reconciler.doctor.rules import other_passes as rivals
 from reconciler.doctor.rules.clocks import HOST, host_clock
@@ -164,8 +164,8 @@ class DatabaseChecks:
         try:
             await check_own_schema(self._engine, looping=True)
         except DatabaseUnfit as error:
-            text = f"`once` may use it, `run`, `backfill` and `undo` may not: {error}"
-            return [refused(SCHEMA, text, "run `reconciler migrate`", Level.WARNING)]
+            text = f"`once` may use it, `run`, `backfill` and `undo` may not: {error.problem}"
+            return [warning(SCHEMA, text, error.fix or "run `reconciler migrate`")]
         return [ok(SCHEMA, f"{OWN_SCHEMA} is at revision {REVISION}, as this version needs it")]
 
     async def _lease(self) -> Sequence[Finding]:

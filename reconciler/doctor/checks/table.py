@@ -14,21 +14,23 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.doctor.findings import Finding, not_checked, ok, refused, warning
+from reconciler.core.text import flat, one_line
+from reconciler.doctor.findings import LIMIT, Finding, failure, not_checked, of_error, ok, warning
 from reconciler.doctor.rules.connection import TABLE
 from reconciler.postgres.connection.encoding import SQL_ASCII, UTF8
 from reconciler.postgres.connection.engine import FORBIDDEN, sqlstate, translated
 from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import find_relation
-from reconciler.postgres.table.table_checks import Mismatch, ReadOnly, TableUnfit
+from reconciler.postgres.table.table_checks import ReadOnly, TableUnfit
 from reconciler.postgres.table.types import in_words
 from reconciler.settings.model import Settings
 
 PRIVILEGES = "privileges"
-_MEND_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
-#: Where a mismatch names the setting, and it may as well be the column that is to be changed.
-_MEND_COLUMN = "set that otherwise, or change the column"
-_MEND_ENCODING = "restore a dump of it into a database that is created with ENCODING 'UTF8'"
+_FIX_TABLE = "set RECONCILER_TABLE and RECONCILER_COLUMNS__*"
+# For values that the column cannot hold: the text names their settings.
+_FIX_COLUMN = "change the setting or the column"
+_FIX_ENCODING = "restore a dump of it into a database that is created with ENCODING 'UTF8'"
 
 
 @dataclass(slots=True)
@@ -49,10 +51,10 @@ async def check_table(engine: AsyncEngine, settings: Settings) -> TableFindings:
         try:
             found.table = await _map(engine, settings, writing=True)
         except ReadOnly as error:  # what is there can be read all the same
-            found.findings.append(refused(PRIVILEGES, str(error), ""))
+            found.findings.append(of_error(PRIVILEGES, error))
             found.table = await _map(engine, settings, writing=False)
     except TableUnfit as error:
-        found.findings += [_mismatch(each) for each in error.mismatches]
+        found.findings += [_of_problem(each) for each in error.problems]
         await _look_at_the_rest(found, engine, settings)
     except DatabaseUnfit as error:
         found.findings += _no_table(error, engine.dialect, settings)
@@ -77,19 +79,18 @@ async def _look_at_the_rest(found: TableFindings, engine: AsyncEngine, settings:
             found.named = MappedTable(table, mapping, relation)
 
 
-def _mismatch(mismatch: Mismatch) -> Finding:
-    if mismatch.of_role:
-        return refused(PRIVILEGES, mismatch.text, "")
-    return refused(TABLE, mismatch.text, _MEND_COLUMN)
+def _of_problem(problem: Problem) -> Finding:
+    check = PRIVILEGES if problem.of_role else TABLE
+    return failure(check, one_line(problem.text, LIMIT), flat(problem.fix or _FIX_COLUMN))
 
 
 def _no_table(error: DatabaseUnfit, dialect: sa.Dialect, settings: Settings) -> Sequence[Finding]:
     """Nothing is there to be looked at: no table, another kind of relation, or a closed schema."""
     if sqlstate(error.__cause__) == FORBIDDEN:
         schema = dialect.identifier_preparer.quote(settings.table_mapping().names.schema or "")
-        mend = f"GRANT USAGE ON SCHEMA {schema} to the role of DATABASE_URL"
-        return [not_checked(TABLE, f"see {PRIVILEGES}"), refused(PRIVILEGES, str(error), mend)]
-    return [refused(TABLE, str(error), _MEND_TABLE), not_checked(PRIVILEGES, f"see {TABLE}")]
+        fix = f"GRANT USAGE ON SCHEMA {schema} to the role of DATABASE_URL"
+        return [not_checked(TABLE, f"see {PRIVILEGES}"), of_error(PRIVILEGES, error, fix)]
+    return [of_error(TABLE, error, _FIX_TABLE), not_checked(PRIVILEGES, f"see {TABLE}")]
 
 
 def _complete(found: TableFindings, settings: Settings) -> list[Finding]:
@@ -117,7 +118,7 @@ def _fit(table: MappedTable | None, settings: Settings) -> Finding:
         told += "; backfill --apply and plans need a key of type bigint, integer, uuid or text"
     if table.relation.encoding == SQL_ASCII:
         told += "; the database's encoding is SQL_ASCII: rows with text that is not UTF-8 stay"
-        return warning(TABLE, told, _MEND_ENCODING)
+        return warning(TABLE, told, _FIX_ENCODING)
     if table.relation.encoding != UTF8:
         told += f", characters that {table.relation.encoding} lacks are written as ?"
     return ok(TABLE, told)

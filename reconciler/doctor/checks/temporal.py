@@ -8,7 +8,7 @@ from typing import Any
 from temporalio.runtime import Runtime
 
 from reconciler.core.errors import ConfigurationError, TemporalUnusable
-from reconciler.doctor.findings import Finding, ok, refused
+from reconciler.doctor.findings import Finding, of_error, ok
 from reconciler.doctor.rules import connection as judge
 from reconciler.doctor.runner import Checks
 from reconciler.temporal.client.connect import connect
@@ -17,7 +17,7 @@ from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.client.server import server_version
 
-MEND = "check TEMPORAL_ADDRESS"
+FIX = "check TEMPORAL_ADDRESS"
 
 
 class TemporalChecks:
@@ -25,7 +25,7 @@ class TemporalChecks:
 
     def __init__(self, config: Mapping[str, Any], max_rps: float, runtime: Runtime | None) -> None:
         """`config` are arguments of `Client.connect`."""
-        self.checks = Checks("Temporal", MEND)
+        self.checks = Checks("Temporal", FIX)
         self.rpc: Rpc | None = None
         self.namespace: Namespace | None = None
         self._config, self._max_rps, self._runtime = config, max_rps, runtime
@@ -46,10 +46,10 @@ class TemporalChecks:
         except NamespaceUnusable as error:
             return [
                 ok(judge.TEMPORAL, f"{target} answers"),
-                refused(judge.NAMESPACE, str(error), MEND),
+                of_error(judge.NAMESPACE, error, FIX),
             ]
         except ConfigurationError as error:  # found when it is used, not when it is read
-            raise TemporalUnusable(str(error)) from error
+            raise TemporalUnusable(error.problem, error.fix) from error
         version, round_trip = await server_version(self.rpc.client) or (None, None)
         return [
             judge.temporal(target, version, round_trip),

@@ -55,8 +55,8 @@ def namespace(found: Namespace) -> Finding:
     if found.archives_history:
         told += ", archives their histories"
     elif found.retention < SHORT_RETENTION:
-        mend = "set a longer retention: `temporal operator namespace update --retention 72h`"
-        return warning(NAMESPACE, f"{told}: what happens in an outage as long is lost", mend)
+        fix = "set a longer retention: `temporal operator namespace update --retention 72h`"
+        return warning(NAMESPACE, f"{told}: what happens in an outage as long is lost", fix)
     return ok(NAMESPACE, told)
 
 
@@ -71,13 +71,13 @@ def index(plan: PagePlan, name: str, statement: str) -> Finding:
         told = f"usable; for now the planner prefers {plan.scans}: few rows, or most of them run"
         return ok(INDEX, told)
     if plan.index is IndexState.MISSING:
-        told, mend = f"{name} is missing", "run `reconciler migrate`"
+        told, fix = f"{name} is missing", "run `reconciler migrate`"
     elif plan.index is IndexState.BROKEN:
         told = f"{name} is invalid, or for another key or status value"
-        mend = "run `reconciler migrate`, which builds it anew"
+        fix = "run `reconciler migrate`, which rebuilds it"
     else:
-        told, mend = "no index serves", f"run ANALYZE on the table, or {statement}"
-    return warning(INDEX, f"{told}: each pass reads all the rows there are ({plan.scans})", mend)
+        told, fix = "no index serves", f"run ANALYZE on the table, or {statement}"
+    return warning(INDEX, f"{told}: each pass reads all the rows there are ({plan.scans})", fix)
 
 
 def shared_ids(column: str, statement: str) -> Finding:
@@ -123,8 +123,8 @@ def oldest_row(
         return ok(OLDEST, told)
     still = f"of the oldest {len(near)}" if len(near) > 1 else "of the oldest"
     if worries := list(_worries(near, now)):
-        whats, mends = zip(*worries, strict=True)
-        return warning(OLDEST, f"{told}; {still}, {', '.join(whats)}", "; ".join(mends))
+        whats, fixes = zip(*worries, strict=True)
+        return warning(OLDEST, f"{told}; {still}, {', '.join(whats)}", "; ".join(fixes))
     return ok(OLDEST, f"{told}; {len(near)} {still} are open in Temporal, and lose nothing")
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Unknown
-from reconciler.core.text import plural
-from reconciler.doctor.findings import Finding, Level, ok, refused
+from reconciler.core.text import one_line, plural
+from reconciler.doctor.findings import LIMIT, Finding, Level, ok, warning
 from reconciler.doctor.rules import connection as judge
 from reconciler.postgres.diagnose.sample import NamespaceRows
 from reconciler.temporal.client.namespace import Namespace
@@ -53,7 +53,7 @@ def _judged(found: Found, own: str) -> Finding:
     of_it = f"{plural(found.rows.count, 'running row')} of"
     if isinstance(found.namespace, Unknown):
         text = f"{of_it} {found.rows.name!r} cannot be judged: {found.namespace.cause}"
-        return refused(NAMESPACES, text, "mend it in the rows", Level.WARNING)
+        return warning(NAMESPACES, one_line(text, LIMIT), "correct it in the rows, or allow access")
     finding = replace(judge.namespace(found.namespace), check=NAMESPACES)
     finding = replace(finding, message=f"{of_it} {finding.message}")
     return ok(NAMESPACES, finding.message) if found.rows.name == own else finding

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from itertools import combinations, groupby
 
 from reconciler.core.model import Mode
-from reconciler.core.text import duration
-from reconciler.doctor.findings import Finding, Level, ok, refused, warning
+from reconciler.core.text import duration, one_line
+from reconciler.doctor.findings import LIMIT, Finding, ok, warning
 from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.lease import HeldLease
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
@@ -59,7 +59,7 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     last = f"the last pass ({ended.mode} on {ended.host}) ended {ago} ago"
     if ended.outcome == "aborted":
         text = f"{last}, aborted: {ended.error or 'it was stopped'}"
-        return refused(PASSES, text, "see its log", level=Level.WARNING)
+        return warning(PASSES, one_line(text, LIMIT), "see its log")
     if twice := _twice(each for each in whole if now - each.started_at <= RECENT):
         return warning(
             PASSES, f"{last}; {twice}: the same work is done twice", "use one, and stop the other"
@@ -74,16 +74,16 @@ def _other_namespace(check: str, table: str, where: Mapping[str, str], ours: str
     told = f"somebody passes over {table} in {', '.join(named)}"
     missing = "rows that name another are taken for missing"
     if ours == ANY_NAMESPACE:
-        so, mend = f"there {missing}", "set RECONCILER_COLUMNS__NAMESPACE there as it is here"
+        so, fix = f"there {missing}", "set RECONCILER_COLUMNS__NAMESPACE there as it is here"
     elif ANY_NAMESPACE in where:
-        so, mend = f"here {missing}", "set RECONCILER_COLUMNS__NAMESPACE here as it is there"
+        so, fix = f"here {missing}", "set RECONCILER_COLUMNS__NAMESPACE here as it is there"
     else:
         so = "each finds the rows of the other missing"
-        mend = (
+        fix = (
             "check TEMPORAL_NAMESPACE here and there; a table belongs to one namespace, "
             "or has a column for it"
         )
-    return warning(check, f"{told}: {so}", mend)
+    return warning(check, f"{told}: {so}", fix)
 
 
 def _twice(recent: Iterable[StoredPass]) -> str:

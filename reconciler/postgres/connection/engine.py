@@ -21,7 +21,7 @@ from reconciler.postgres.connection.dialect import (
     UnreadableUrl,
     limits,
 )
-from reconciler.postgres.connection.pooler_words import Refusal, known_refusal
+from reconciler.postgres.connection.pooler_refusals import Refusal, known_refusal
 
 #: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -128,8 +128,8 @@ async def forget_connections(engine: AsyncEngine) -> None:
 def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
     """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong.
 
-    `DatabaseUnfit` where the database itself refused what it was asked. `engine` matters where it
-    may be the application's own: its errors are not mended in our settings.
+    `DatabaseUnfit` where the database itself refused the statement. Pass `engine` where it may be
+    the application's own: then the fix is not in the reconciler's settings.
     """
     ours = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
     source = "DATABASE_URL" if ours else "the application's engine"
@@ -137,15 +137,15 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
         yield
     except (SQLAlchemyError, *DRIVERS_OWN, OSError) as error:
         misconfigured = isinstance(_origin(error), asyncpg.ClientConfigurationError)
-        turned_away = _by_pooler(error)
-        lasts = turned_away is not None and turned_away.lasts
+        refusal = _by_pooler(error)
+        lasts = refusal is not None and refusal.lasts
         refused = misconfigured or lasts or sqlstate(error).startswith(_REFUSALS)
         kind = DatabaseUnfit if refused else DatabaseUnusable
-        raise kind(f"cannot {doing}: {_explain(error, source)}") from error
+        problem, fix = _explain(error, source)
+        raise kind(f"cannot {doing}: {problem}", fix) from error
     except UnreadableUrl:
         raise DatabaseUnfit(
-            f"cannot {doing}: {source} cannot be read; are special characters in it "
-            "percent-encoded?"
+            f"cannot {doing}: {source} cannot be parsed", "percent-encode special characters in it"
         ) from None
 
 
@@ -177,17 +177,18 @@ def is_lost(error: BaseException | None) -> bool:
 _REFUSALS = ("22", "23", "28", "3D", "42", "P0")
 
 
-def _explain(error: BaseException, source: str) -> str:
-    origin = _origin(error)
+def _explain(error: BaseException, source: str) -> tuple[str, str]:
+    """What went wrong, and what to do about it (empty: unknown)."""
+    origin, check = _origin(error), f"check {source}"
     if isinstance(origin, TimeoutError):
-        return f"the database did not answer in time: check {source}"
+        return "the database did not answer in time", check
     if isinstance(origin, OSError):
-        return f"the database is unreachable ({_text(origin)}): check {source}"
+        return f"the database is unreachable ({_text(origin)})", check
     if isinstance(origin, _BAD_URL):
-        return f"{_text(origin)}: check {source}"
-    if turned_away := _by_pooler(error):
-        return f"{_text(origin)}: {turned_away.remedy.format(source=source)}"
-    return _text(origin)
+        return _text(origin), check
+    if refusal := _by_pooler(error):
+        return _text(origin), refusal.fix.format(source=source)
+    return _text(origin), ""
 
 
 def _by_pooler(error: BaseException) -> Refusal | None:

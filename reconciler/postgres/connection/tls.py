@@ -94,9 +94,9 @@ def _parameter(dsn: str, name: str) -> tuple[str, str]:
 
 
 def _unreadable(path: str, error: OSError, setting: str) -> DatabaseUnfit:
-    why = f"cannot read {path} ({error.strerror})"
-    return DatabaseUnfit(f"cannot connect to the database: {why}: check {setting}")
+    problem = f"cannot connect to the database: cannot read {path} ({error.strerror})"
+    return DatabaseUnfit(problem, f"check {setting}")
 
 
 def _no_tls(why: object, settings: str) -> DatabaseUnfit:
-    return DatabaseUnfit(f"cannot connect to the database: no TLS ({why}): check {settings}")
+    return DatabaseUnfit(f"cannot connect to the database: no TLS ({why})", f"check {settings}")

@@ -53,7 +53,8 @@ def restore(report: PassReport, cursor: _Json, read_id: _ReadId) -> None:
         why = one_line(f"{type(error).__name__}: {error}", 200)
         raise DatabaseUnfit(
             f"cannot resume pass {report.pass_id}: another version of reconciler has recorded "
-            f"how far it came, or the key had another type ({why}): use --restart"
+            f"how far it came, or the key had another type ({why})",
+            "use --restart",
         ) from error
 
 

@@ -80,8 +80,8 @@ async def _check_rights(connection: AsyncConnection, needed: tuple[tuple[str, st
     if grants:
         user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
         raise DatabaseUnfit(
-            f"role {user} may not use schema {OWN_SCHEMA}: "
-            + "; ".join(f"GRANT {grant} TO {user}" for grant in grants)
+            f"role {user} may not use schema {OWN_SCHEMA}",
+            "; ".join(f"GRANT {grant} TO {user}" for grant in grants),
         )
 
 
@@ -89,11 +89,11 @@ async def _check_revision(connection: AsyncConnection) -> None:
     there = await connection.scalar(sa.select(sa.func.to_regclass(_VERSION.fullname)))
     revision = there and await connection.scalar(sa.select(_VERSION.c.version_num))
     if not revision:
-        raise DatabaseUnfit(f"schema {OWN_SCHEMA} is not there: run `reconciler migrate`")
+        raise DatabaseUnfit(f"schema {OWN_SCHEMA} does not exist", "run `reconciler migrate`")
     if revision < REVISION:
         raise DatabaseUnfit(
-            f"schema {OWN_SCHEMA} is at revision {revision}, this version needs {REVISION}: "
-            "run `reconciler migrate`"
+            f"schema {OWN_SCHEMA} is at revision {revision}, this version needs {REVISION}",
+            "run `reconciler migrate`",
         )
     check_known(revision)
 
@@ -102,8 +102,9 @@ def check_known(revision: str | None) -> None:
     """Raise `DatabaseUnfit` if a later version has migrated our schema."""
     if revision is not None and revision > REVISION:
         raise DatabaseUnfit(
-            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
-            f"{REVISION}: run the version that has migrated it, or a newer one"
+            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows none after "
+            f"{REVISION}",
+            "run the version that migrated it, or a newer one",
         )
 
 

@@ -49,11 +49,11 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
     check_names(mapping)
     names, inspector = mapping.names, sa.inspect(connection)
     relation = look_up(connection, names)
-    if relation is not None and (why_not := relation.why_no_table(names.full_name)):
-        raise DatabaseUnfit(why_not)
+    if relation is not None:
+        relation.check_kind(names.full_name)
     if relation is None:
-        for wrong in missing_columns(names, mapping.read, default_columns(mapping)):
-            raise DatabaseUnfit(wrong)
+        for problem in missing_columns(names, mapping.read, default_columns(mapping)):
+            raise DatabaseUnfit(problem.text, problem.fix)
         # A role that is called like our schema would create its tables in there.
         in_ours = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
         schema = "public" if in_ours and names.schema is None else names.schema

@@ -23,7 +23,7 @@ from reconciler.postgres.migrate.application_table import Additions, add_missing
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import check_names, find_relation, look_up
-from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_mismatches
+from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_problems
 
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
@@ -177,7 +177,7 @@ async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
             return
         relation, table = await find_relation(connection, mapping)
         needs = Needs(mapping, fitting=True)
-        found = await find_mismatches(connection, relation, table, needs)
+        found = await find_problems(connection, relation, table, needs)
         if of_table := [each for each in found if not each.of_role]:
             raise TableUnfit(of_table)
 

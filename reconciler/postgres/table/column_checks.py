@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
 from reconciler.postgres.table.types import KEYS, is_text
 
@@ -35,8 +36,8 @@ def setting_of(names: TableNames, column: str) -> str:
     return "RECONCILER_WHERE"
 
 
-def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
-    """A line for each column whose type would make every row fail, or read as something else."""
+def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[Problem]:
+    """A problem for each column whose type would make every row fail, or read as something else."""
     names = mapping.names
     wanted = dict.fromkeys(mapping.read, _COMPARED)
     wanted |= {names.id: _KEY}
@@ -45,9 +46,10 @@ def odd_types(table: sa.Table, mapping: TableMapping) -> Iterator[str]:
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
     for name, (kinds, is_one) in wanted.items():
         if (column := table.c.get(name)) is not None and not is_one(column):
-            yield (
+            yield Problem(
                 f"column {name} of {names.full_name} is of type {column.info[DECLARED]}, and must "
-                f"be {kinds}: set {setting_of(names, name)}"
+                f"be {kinds}",
+                f"set {setting_of(names, name)}",
             )
 
 
@@ -84,10 +86,10 @@ _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
 _MESSAGE: _Kind = ("text or varchar", _is_message)
 
 
-async def unfit_values(
+async def unstorable_values(
     connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
-) -> AsyncIterator[str]:
-    """A line for each column that cannot hold a value the settings have for it."""
+) -> AsyncIterator[Problem]:
+    """A problem for each column that cannot hold a value the settings have for it."""
     given = {mapping.names.status: _settings_of(mapping.statuses)}
     if mapping.where:
         wanted = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
@@ -102,9 +104,11 @@ async def unfit_values(
         test = _test(quoted, column.type, column.checks, exactly=exactly)
         unfit = [value for value in given[name] if not await _passes(connection, test, value)]
         if unfit:
-            told = ", ".join(f"{value!r} ({given[name][value]})" for value in unfit)
+            values = ", ".join(f"{value!r} ({given[name][value]})" for value in unfit)
             kind = f"{column.type}{_limits(column.labels, column.checks)}"
-            yield f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {told}"
+            yield Problem(
+                f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {values}"
+            )
 
 
 def _settings_of(statuses: StatusValues) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.table.keys import Key, has_bytes
 from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation
-from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_mismatches
+from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_problems
 from reconciler.postgres.table.types import (
     NOTABLE_KEYS,
     as_stored,
@@ -245,6 +245,6 @@ async def map_table(
                 await check_primary(connection)
             relation, table = await find_relation(connection, mapping, also)
             needs = Needs(mapping, also, writing=writing)
-            if mismatches := await find_mismatches(connection, relation, table, needs):
-                raise TableUnfit(mismatches)
+            if problems := await find_problems(connection, relation, table, needs):
+                raise TableUnfit(problems)
             return MappedTable(table, mapping, relation)

@@ -97,13 +97,13 @@ class Relation:
         parts = (self.name,) if self.schema == "public" else (self.schema, self.name)
         return ".".join(map(_unmistakable, parts))
 
-    def why_no_table(self, full_name: str) -> str | None:
-        """Why its rows are not its own, to be locked, written and found by a key; None if so."""
-        if self.kind in ("table", "partitioned table"):
-            return None
-        return (
-            f"{full_name} is a {self.kind}, not a table: set RECONCILER_TABLE to the table itself"
-        )
+    def check_kind(self, full_name: str) -> None:
+        """Check that it has rows of its own to lock and write. Raises `DatabaseUnfit`."""
+        if self.kind not in ("table", "partitioned table"):
+            raise DatabaseUnfit(
+                f"{full_name} is a {self.kind}, not a table",
+                "set RECONCILER_TABLE to the table itself",
+            )
 
 
 # How SQLAlchemy begins a parameter, which it replaces wherever it stands in a statement; and how

@@ -14,30 +14,21 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.table.column_checks import odd_types, setting_of, unfit_values
+from reconciler.postgres.table.column_checks import setting_of, unstorable_values, wrong_types
 from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import Relation, quoted_name
 from reconciler.postgres.table.unwritable import unwritable
 
 _TEXTS = postgresql.ARRAY(sa.Text)
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """One thing that is wrong, in a line."""
-
-    text: str
-    #: Whether the table fits, and it is the role that may not use it.
-    of_role: bool = False
-
-
 class TableUnfit(DatabaseUnfit):
     """The table cannot be used as it is mapped."""
 
-    def __init__(self, mismatches: Sequence[Mismatch]) -> None:
-        super().__init__("; ".join(each.text for each in mismatches))
-        #: All of them.
-        self.mismatches = mismatches
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
 
 
 class ReadOnly(DatabaseUnusable):
@@ -76,53 +67,51 @@ async def check_primary(connection: AsyncConnection) -> None:
     replica, read_only = (await connection.execute(asked)).one()
     if replica:
         raise ReadOnly(
-            "this server is a read replica: point DATABASE_URL at the primary, "
-            "or add target_session_attrs=primary to it"
+            "this server is a read replica",
+            "point DATABASE_URL at the primary, or add target_session_attrs=primary to it",
         )
     if read_only:
         raise ReadOnly(
-            "default_transaction_read_only is on for this database or role: "
-            "set it to off, or point DATABASE_URL elsewhere"
+            "default_transaction_read_only is on for this database or role",
+            "set it to off, or point DATABASE_URL elsewhere",
         )
 
 
-async def find_mismatches(
+async def find_problems(
     connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
-) -> list[Mismatch]:
+) -> list[Problem]:
     """Everything that keeps the table from being used as it is mapped; empty if nothing does.
 
     Raises `DatabaseUnfit` for what is no table, of which nothing else is worth saying.
     """
-    if why_not := relation.why_no_table(needs.mapping.names.full_name):
-        raise DatabaseUnfit(why_not)
-    names = needs.mapping.names
-    of_table = [*missing_columns(names, needs.columns, table.c.keys())]
-    of_table += odd_types(table, needs.mapping)
-    of_table += [line async for line in unfit_values(connection, relation, table, needs.mapping)]
+    mapping = needs.mapping
+    names, present = mapping.names, table.c.keys()
+    relation.check_kind(names.full_name)
+    found = [*missing_columns(names, needs.columns, present), *wrong_types(table, mapping)]
+    found += [each async for each in unstorable_values(connection, relation, table, mapping)]
     if needs.writing:
-        present = table.c.keys()
-        of_table += [line async for line in unwritable(connection, relation, names, present)]
-    of_table += [line async for line in _key(connection, relation, table, needs.mapping.names)]
-    of_role = [line async for line in _hidden_rows(connection, relation, needs)]
-    of_role += [line async for line in _privileges(connection, relation, table, needs)]
-    return [*map(Mismatch, of_table), *(Mismatch(line, of_role=True) for line in of_role)]
+        found += [each async for each in unwritable(connection, relation, names, present)]
+    found += [each async for each in _key(connection, relation, table, names)]
+    found += [each async for each in _hidden_rows(connection, relation, needs)]
+    found += [each async for each in _privileges(connection, relation, table, needs)]
+    return found
 
 
 def missing_columns(
     names: TableNames, needed: Iterable[str], present: Container[str]
-) -> Iterator[str]:
-    """A line that names the columns that are not there, if there are any."""
+) -> Iterator[Problem]:
+    """A problem that names the columns that are not there, if there are any."""
     missing = [name for name in needed if name not in present]
     if not missing:
         return
     settings = dict.fromkeys(setting_of(names, name) for name in missing)
     optional = (names.run_id, names.created_at, names.namespace, *names.filled)
-    mend = f"set {', '.join(settings)}"
+    fix = f"set {', '.join(settings)}"
     if any(name in optional for name in missing):
-        mend += " (empty: there is none)"
+        fix += " (empty: no such column)"
     if any(name in names.filled for name in missing):
-        mend += ", or run `reconciler migrate`"
-    yield f"table {names.full_name} has no column {', '.join(missing)}: {mend}"
+        fix += ", or run `reconciler migrate`"
+    yield Problem(f"table {names.full_name} has no column {', '.join(missing)}", fix)
 
 
 _UNIQUE_KEYS = sa.text(
@@ -149,7 +138,7 @@ _HEIRS = sa.text(
 
 async def _key(
     connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
-) -> AsyncIterator[str]:
+) -> AsyncIterator[Problem]:
     """A write that finds its row by a column that is not unique would finish its namesakes too.
 
     On a partitioned table PostgreSQL allows no unique index without the columns it is partitioned
@@ -160,20 +149,21 @@ async def _key(
         return
     keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
     if heirs := (await connection.scalars(_HEIRS, {"oid": relation.oid})).all():
-        yield (
-            f"the rows of {', '.join(heirs)}, which inherit from {names.full_name}, are not told "
-            f"apart by its key: set RECONCILER_TABLE to a table without heirs"
+        yield Problem(
+            f"{', '.join(heirs)} inherits from {names.full_name}, whose key does not identify the "
+            "inherited rows",
+            "set RECONCILER_TABLE to a table that no other inherits from",
         )
     by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
-    told_apart_by = {names.id} | (by & {names.status, names.created_at})
-    identifies = any(names.id in key.columns and {*key.columns} <= told_apart_by for key in keys)
+    identified_by = {names.id} | (by & {names.status, names.created_at})
+    identifies = any(names.id in key.columns and {*key.columns} <= identified_by for key in keys)
     if identifies and not table.c[names.id].nullable:
         return
     primary = next((", ".join(key.columns) for key in keys if key.indisprimary), None)
-    yield (
+    yield Problem(
         f"column {names.id} of {names.full_name} does not identify a row"
-        f"{f', its primary key is ({primary})' if primary else ''}: set RECONCILER_COLUMNS__ID to "
-        "one that is the whole primary key, or NOT NULL and UNIQUE"
+        f"{f', its primary key is ({primary})' if primary else ''}",
+        "set RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE",
     )
 
 
@@ -195,22 +185,24 @@ _HIDES_ROWS = sa.text(
 
 async def _hidden_rows(
     connection: AsyncConnection, relation: Relation, needs: Needs
-) -> AsyncIterator[str]:
+) -> AsyncIterator[Problem]:
     commands = ["r", "w"] if needs.writing else ["r"]
     given = {"oid": relation.oid, "commands": commands}
     if await connection.scalar(_HIDES_ROWS, given):
         names, user = needs.mapping.names, await _role(connection)
         quoted = quoted_name(connection.dialect, names)
-        yield (
-            f"row-level security may hide rows of {names.full_name} from role {user}, which would "
-            f"never be looked at: CREATE POLICY reconciler ON {quoted} TO {user} USING (true), "
-            f"or ALTER ROLE {user} BYPASSRLS"
+        yield Problem(
+            f"row-level security may hide rows of {names.full_name} from role {user}: they would "
+            "never be reconciled",
+            f"CREATE POLICY reconciler ON {quoted} TO {user} USING (true), "
+            f"or ALTER ROLE {user} BYPASSRLS",
+            of_role=True,
         )
 
 
 async def _privileges(
     connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
-) -> AsyncIterator[str]:
+) -> AsyncIterator[Problem]:
     written = needs.mapping.names.written if needs.writing else ()
     needed = [("SELECT", name) for name in needs.columns if name in table.c]
     needed += [("UPDATE", name) for name in written if name in table.c]
@@ -228,7 +220,11 @@ async def _privileges(
     if refused:
         names, user = needs.mapping.names, await _role(connection)
         rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
-        yield (f"role {user} may not use table {names.full_name}: GRANT {rights} ON {on} TO {user}")
+        yield Problem(
+            f"role {user} may not use table {names.full_name}",
+            f"GRANT {rights} ON {on} TO {user}",
+            of_role=True,
+        )
 
 
 async def _role(connection: AsyncConnection) -> str:

@@ -13,21 +13,22 @@ from reconciler.core.text import one_line
 from reconciler.postgres.connection.engine import sqlstate
 from reconciler.postgres.table.column_checks import setting_of
 from reconciler.postgres.table.names import TableNames
+from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import Relation, quoted_name
 
 
 async def unwritable(
     connection: AsyncConnection, relation: Relation, names: TableNames, present: Container[str]
-) -> AsyncIterator[str]:
-    """A line for each thing that would make every write fail."""
-    async for line in _unfillable(connection, relation, names):
-        yield line
-    async for line in _unsettable(connection, relation, names):
-        yield line
-    async for line in _rewritten(connection, relation, names):
-        yield line
-    async for line in _unpublishable(connection, names, present):
-        yield line
+) -> AsyncIterator[Problem]:
+    """A problem for each thing that would make every write fail."""
+    async for problem in _unfillable(connection, relation, names):
+        yield problem
+    async for problem in _unsettable(connection, relation, names):
+        yield problem
+    async for problem in _rewritten(connection, relation, names):
+        yield problem
+    async for problem in _unpublishable(connection, names, present):
+        yield problem
 
 
 # Triggers before an update of a row may still put something there.
@@ -40,15 +41,15 @@ _NEVER_NULL = sa.text(
 
 async def _unfillable(
     connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[str]:
-    """A line if no row that has completed could be written, which has no message."""
+) -> AsyncIterator[Problem]:
+    """A problem if no row that has completed could be written, which has no message."""
     name, dialect = names.error_message, connection.dialect
     if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
         table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
-        yield (
-            f"column {name} of {names.full_name} is NOT NULL, and what has completed has no "
-            f"message: ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
-            "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
+        yield Problem(
+            f"column {name} of {names.full_name} is NOT NULL, and a completed row has no message",
+            f"ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
+            "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column)",
         )
 
 
@@ -60,15 +61,15 @@ _NEVER_SET = sa.text(
 
 async def _unsettable(
     connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[str]:
-    """A line for each column that no write may give a value."""
+) -> AsyncIterator[Problem]:
+    """A problem for each column that no write may give a value."""
     given = {"oid": relation.oid, "columns": list(names.written)}
     for name in await connection.scalars(_NEVER_SET, given):
         setting = setting_of(names, name)
-        empty = " (empty: there is none)" if name in names.filled else ""
-        yield (
-            f"column {name} of {names.full_name} is GENERATED ALWAYS and cannot be written: "
-            f"set {setting}{empty}, or make it a plain column"
+        empty = " (empty: no such column)" if name in names.filled else ""
+        yield Problem(
+            f"column {name} of {names.full_name} is GENERATED ALWAYS and cannot be written",
+            f"set {setting}{empty}, or make it a plain column",
         )
 
 
@@ -79,8 +80,8 @@ _PUBLISHED = sa.text("SELECT EXISTS (SELECT FROM pg_publication WHERE pubupdate)
 
 async def _unpublishable(
     connection: AsyncConnection, names: TableNames, present: Container[str]
-) -> AsyncIterator[str]:
-    """A line if a publication keeps the table, or a partition, from being updated.
+) -> AsyncIterator[Problem]:
+    """A problem if a publication keeps the table, or a partition, from being updated.
 
     What it needs for that depends on the version: so PostgreSQL is asked to plan an update.
     """
@@ -94,8 +95,8 @@ async def _unpublishable(
             await connection.execute(sa.text(sql.replace(":", "\\:")))
     except DBAPIError as error:
         if sqlstate(error) in _UNPUBLISHABLE:
-            told = one_line(str(getattr(error.orig, "__cause__", None) or error.orig), 300)
-            yield f"a publication keeps {names.full_name} from being updated: {told}"
+            reason = one_line(str(getattr(error.orig, "__cause__", None) or error.orig), 300)
+            yield Problem(f"a publication keeps {names.full_name} from being updated: {reason}")
 
 
 # Those on UPDATE, which is a write's command.
@@ -107,12 +108,13 @@ _RULES = sa.text(
 
 async def _rewritten(
     connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[str]:
-    """A line if PostgreSQL would rewrite the write, which it refuses to do for most rules."""
+) -> AsyncIterator[Problem]:
+    """A problem if PostgreSQL would rewrite the write, which it refuses to do for most rules."""
     if rules := (await connection.scalars(_RULES, {"oid": relation.oid})).all():
         table = quoted_name(connection.dialect, names)
         rule = connection.dialect.identifier_preparer.quote(rules[0])
-        yield (
-            f"rules on UPDATE of {names.full_name} ({', '.join(rules)}) do not go with the guarded "
-            f"write: use a trigger instead, and DROP RULE {rule} ON {table}"
+        yield Problem(
+            f"rules on UPDATE of {names.full_name} ({', '.join(rules)}) do not work with the "
+            "guarded write",
+            f"use a trigger instead, and DROP RULE {rule} ON {table}",
         )

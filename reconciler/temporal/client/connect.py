@@ -56,8 +56,8 @@ async def connect(
             return rpc, await describe_namespace(rpc)
     except TimeoutError as error:
         raise TemporalUnusable(
-            f"Temporal at {route} did not answer within "
-            f"{CONNECT_TIMEOUT.total_seconds():g} s: {route.hint}"
+            f"Temporal at {route} did not answer within {CONNECT_TIMEOUT.total_seconds():g} s",
+            route.fix,
         ) from error
     except (RuntimeError, ValueError) as error:  # all that the SDK raises
         raise _explain(error, route) from error

@@ -42,17 +42,17 @@ class Route:
         reason = last_sentence(text)
         if _NO_ACCESS.search(text):
             return TemporalUnfit(
-                f"Temporal at {self} refuses access ({reason}): "
-                "check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
+                f"Temporal at {self} refuses access ({reason})",
+                "check TEMPORAL_API_KEY or TEMPORAL_TLS_*",
             )
         if _NO_TLS.search(text):
-            return TemporalUnfit(f"no TLS with Temporal at {self} ({reason}): {self.hint}")
+            return TemporalUnfit(f"no TLS with Temporal at {self} ({reason})", self.fix)
         kind = TemporalUnfit if _PROXY_REFUSES.search(text) else TemporalUnusable
-        return kind(f"Temporal at {self} is unreachable ({reason}): {self.hint}")
+        return kind(f"Temporal at {self} is unreachable ({reason})", self.fix)
 
     @property
-    def hint(self) -> str:
-        """The settings that say how Temporal is reached."""
+    def fix(self) -> str:
+        """Which settings to check."""
         if self.proxy is None:
             return "check TEMPORAL_ADDRESS and TEMPORAL_TLS*"
         return "check TEMPORAL_ADDRESS, TEMPORAL_TLS* and RECONCILER_TEMPORAL_PROXY"

@@ -81,12 +81,13 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
         if _detail(error, NamespaceNotFoundFailure()) is None:
             return NotFound(text)
         return NamespaceUnfit(
-            f"Temporal at {target} has no namespace {namespace!r}: set {named_by}"
+            f"Temporal at {target} has no namespace {namespace!r}", f"set {named_by}"
         )
     if error.status in NO_ACCESS:
         return NamespaceUnfit(
             f"Temporal at {target} refuses access to namespace {namespace!r} "
-            f"({error.status.name.lower()}: {text}): check TEMPORAL_API_KEY or TEMPORAL_TLS_*"
+            f"({error.status.name.lower()}: {text})",
+            "check TEMPORAL_API_KEY or TEMPORAL_TLS_*",
         )
     if is_away(error):
         return route.explain(f"{error.status.name.lower()}: {error.message}")
@@ -98,8 +99,8 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
         )
     if is_rate_limit(error):
         return NamespaceUnusable(
-            f"Temporal at {target} keeps throttling namespace {namespace!r} "
-            f"({text}): lower RECONCILER_MAX_RPS"
+            f"Temporal at {target} keeps throttling namespace {namespace!r} ({text})",
+            "lower RECONCILER_MAX_RPS",
         )
     if error.status == RPCStatusCode.INTERNAL and (undecoded := _UNDECODED.match(error.message)):
         return RowError(f"Temporal's answer cannot be decoded: {one_line(undecoded[1], 300)}")

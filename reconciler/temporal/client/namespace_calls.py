@@ -61,7 +61,8 @@ class NamespaceCalls:
         if answer.namespace_info.name != self.namespace:
             raise NamespaceUnusable(
                 f"Temporal at {self._route} was asked about namespace {self.namespace!r}, and "
-                f"answered about {answer.namespace_info.name!r}: check TEMPORAL_ADDRESS"
+                f"answered about {answer.namespace_info.name!r}",
+                "check TEMPORAL_ADDRESS",
             )
         return answer
 
@@ -124,7 +125,8 @@ class NamespaceCalls:
             return error
         return TemporalUnusable(
             f"Temporal at {self._route} answers, but not about workflows: {MAX_UNANSWERED} rows in "
-            f"a row got no answer ({_words(refused)}): check its history service"
+            f"a row got no answer ({_words(refused)})",
+            "check its history service",
         )
 
 

@@ -147,7 +147,7 @@ class CodecServer:
 def _of_status(status: int) -> HttpStatus:
     text = f"the codec server answered HTTP {status}"
     if status in _REFUSED:
-        return HttpUnusable(f"{text}: check RECONCILER_CODEC_HEADERS", status)
+        return HttpUnusable(f"{text} (see RECONCILER_CODEC_HEADERS)", status)
     if status in _REDIRECTS:
         return HttpStatus(f"{text}: redirects are not followed", status)
     return HttpUnusable(text, status) if status in _UNWELL else HttpStatus(text, status)

@@ -70,7 +70,7 @@ class Patient:
         refusal = await self.refusal()
         if failures[0].check == "database":  # a start has more to do than to connect
             refusal = refusal.replace("cannot read workflow_executions: ", CONNECT)
-        advised = (f"{each.message}: {each.mend}" for each in failures)
+        advised = (f"{each.message}: {each.fix}" for each in failures)
         told = [
             text if text in refusal else each.message
             for text, each in zip(advised, failures, strict=True)
@@ -83,13 +83,13 @@ def levels(found: Found, checks: tuple[str, ...]) -> set[Level]:
     return {found[check].level for check in checks}
 
 
-async def assert_found(patient: Patient, check: str, level: Level, told: str, mend: str) -> Found:
+async def assert_found(patient: Patient, check: str, level: Level, told: str, fix: str) -> Found:
     """One thing is wrong, and nothing else is said to be."""
     found = await patient.findings(level)
     finding = found[check]
     assert finding.level is level, found
     assert told in finding.message
-    assert mend in finding.mend
+    assert fix in finding.fix
     worse = {name for name, each in found.items() if each.level in (Level.WARNING, Level.FAILURE)}
     assert worse == {check}
     return found

@@ -1,4 +1,4 @@
-"""Set-ups that are broken in one way each: the right finding, its level, and how to mend it."""
+"""Set-ups that are broken in one way each: the right finding, its level, and how to fix it."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_rights_that_are_missing_on_the_table(patient: Patient, role: str)
     )
 
     assert levels(found, ("table", "index", "oldest row")) == {Level.OK}, "they only read"
-    await patient.database.execute(found["privileges"].mend)
+    await patient.database.execute(found["privileges"].fix)
     await patient.findings(Level.OK)
 
 
@@ -141,7 +141,7 @@ async def test_rights_that_are_missing_on_our_schema(patient: Patient, role: str
     )
 
     assert levels(found, ("lease", "passes")) == {Level.SKIPPED}
-    await patient.database.execute(found["schema"].mend)
+    await patient.database.execute(found["schema"].fix)
     found = await assert_found(
         patient, "schema", Level.WARNING, "`once` may use it, `run`", "reconciler.lease"
     )

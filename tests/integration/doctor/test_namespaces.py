@@ -49,7 +49,7 @@ async def test_each_is_told_and_one_that_is_not_there(patient: Patient) -> None:
     )
     assert wrong.level is Level.WARNING
     assert "3 running rows of 'nowhere' cannot be judged" in wrong.message
-    assert wrong.mend == "set the right one in the row"
+    assert wrong.fix == "correct it in the rows, or allow access"
 
 
 async def test_without_the_column_nothing_is_said(patient: Patient) -> None:
@@ -122,4 +122,4 @@ async def test_passes_and_leases_are_those_of_any_namespace(patient: Patient) ->
     found = await patient.findings(Level.WARNING)
     assert {found[check].level for check in ("lease", "passes")} == {Level.WARNING}
     assert "each row's own namespace by web-1/7/ab" in found["lease"].message
-    assert "set RECONCILER_COLUMNS__NAMESPACE here" in found["passes"].mend
+    assert "set RECONCILER_COLUMNS__NAMESPACE here" in found["passes"].fix

@@ -85,7 +85,7 @@ async def test_a_partitioned_table(patient: Patient) -> None:
     index = (await patient.findings(Level.WARNING))["index"]
     assert index.level is Level.WARNING
     assert index.message.startswith("reconciler_jobs_running is missing")
-    assert index.mend == "run `reconciler migrate`"
+    assert index.fix == "run `reconciler migrate`"
 
     await migrate(patient.database.url, TableMapping(TableNames(table="jobs")))
     assert (await patient.findings(Level.OK))["index"].level is Level.OK
@@ -110,7 +110,7 @@ async def test_a_pooler_without_transactions(patient: Patient, kind: str) -> Non
         (failure,) = await patient.failures()
 
     assert failure.check == "database"
-    assert failure.mend == "set the pooler's pool_mode to transaction or session"
+    assert failure.fix == "set the pooler's pool_mode to transaction or session"
 
 
 @pytest.mark.parametrize("kind", kinds()[:1])
@@ -120,13 +120,13 @@ async def test_tls_with_the_database(
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
     async with tls_server(kind, postgres_url, authority) as server:
         untrusted = server.url(sslmode="verify-full", sslrootcert=stranger.root)
-        for url, mend in (
+        for url, fix in (
             (server.plain_url(sslmode="require"), "check sslmode in DATABASE_URL"),
             (untrusted, "check sslmode, sslrootcert, sslcert and sslkey"),
         ):
             patient.settings["database_url"] = url
             (failure,) = await patient.failures()
-            assert (failure.check, failure.mend) == ("database", mend)
+            assert (failure.check, failure.fix) == ("database", fix)
 
 
 async def test_tls_with_a_temporal_that_speaks_none(patient: Patient) -> None:
@@ -136,4 +136,4 @@ async def test_tls_with_a_temporal_that_speaks_none(patient: Patient) -> None:
 
     assert failure.check == "temporal"
     assert failure.message.startswith("no TLS with Temporal at ")
-    assert failure.mend == "check TEMPORAL_ADDRESS and TEMPORAL_TLS*"
+    assert failure.fix == "check TEMPORAL_ADDRESS and TEMPORAL_TLS*"

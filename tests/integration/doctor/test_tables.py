@@ -25,13 +25,13 @@ GRANTS = (
 
 
 async def assert_refused(patient: Patient, *expected: tuple[str, str, str]) -> None:
-    """Just these failures: check, a part of what is told, how the mend begins."""
+    """Just these failures: check, a part of what is told, how the fix begins."""
     failures = await patient.failures()
 
     assert [each.check for each in failures] == [check for check, *_ in expected]
-    for finding, (_, told, mend) in zip(failures, expected, strict=True):
+    for finding, (_, told, fix) in zip(failures, expected, strict=True):
         assert told in finding.message
-        assert finding.mend.startswith(mend), finding
+        assert finding.fix.startswith(fix), finding
 
 
 async def assert_others_are_checked(patient: Patient) -> None:
@@ -70,7 +70,7 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "mend"),
+    ("change", "told", "fix"),
     [
         (
             f"""
@@ -89,12 +89,12 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
         (
             "ALTER TABLE workflow_executions RENAME run_id TO first_run",
             "table workflow_executions has no column run_id",
-            "set RECONCILER_COLUMNS__RUN_ID (empty: there is none)",
+            "set RECONCILER_COLUMNS__RUN_ID (empty: no such column)",
         ),
         (
             "ALTER TABLE workflow_executions DROP error_message",
             "table workflow_executions has no column error_message",
-            "set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none), or run `reconciler migr",
+            "set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column), or run",
         ),
         (
             """
@@ -116,11 +116,11 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
     ids=["enum", "varchar", "column", "not migrated", "key", "type"],
 )
 async def test_a_column_that_does_not_fit(
-    patient: Patient, change: str, told: str, mend: str
+    patient: Patient, change: str, told: str, fix: str
 ) -> None:
     await patient.database.execute(change)
 
-    await assert_refused(patient, ("table", told, mend))
+    await assert_refused(patient, ("table", told, fix))
     await assert_others_are_checked(patient)
     (privileges,) = [
         each for each in (await patient.examine()).findings if each.check == "privileges"
@@ -170,7 +170,7 @@ async def test_rows_that_are_hidden_from_the_role(patient: Patient, role: str) -
     await assert_others_are_checked(patient)
 
     (hidden,) = await patient.failures()
-    await patient.database.execute(hidden.mend.partition(", or ")[0])
+    await patient.database.execute(hidden.fix.partition(", or ")[0])
     assert (await patient.findings(Level.OK))["table"].level is Level.OK
 
 

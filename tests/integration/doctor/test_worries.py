@@ -29,7 +29,7 @@ async def test_an_outcome_that_is_about_to_be_lost(
 
     assert found["oldest row"].level is Level.WARNING
     assert "1 ended, and Temporal forgets how in 24 h" in found["oldest row"].message
-    assert "reconciler once" in found["oldest row"].mend
+    assert "reconciler once" in found["oldest row"].fix
 
 
 async def test_outcomes_that_are_lost(patient: Patient, workflow_id: str) -> None:
@@ -125,7 +125,7 @@ async def test_a_running_value_that_no_row_has(patient: Patient, *, journal: boo
     (found,) = await findings_of(patient, "table")
 
     assert "no row is 'nope', nor has a pass found one; rows are 'running'," in found.message
-    assert found.mend == "check RECONCILER_STATUSES__RUNNING"
+    assert found.fix == "check RECONCILER_STATUSES__RUNNING"
 
 
 async def test_statuses_that_stand_for_nothing_are_well_where_rows_have_been_found(
@@ -157,7 +157,7 @@ async def test_rows_without_run_ids_and_no_index_on_the_workflow_id(patient: Pat
     (found,) = await findings_of(patient, "index")
 
     assert "rows without a run id" in found.message
-    await database.execute(found.mend)
+    await database.execute(found.fix)
     assert await findings_of(patient, "index") == []
 
 
@@ -188,4 +188,4 @@ async def test_a_server_that_is_too_old(patient: Patient) -> None:
         f"Temporal 1.24.2 at {old.address} is older than 1.28, and does not say all that a pass "
         "needs to know"
     )
-    assert found["temporal"].mend == "upgrade Temporal to 1.28 or newer (docs/temporal.md)"
+    assert found["temporal"].fix == "upgrade Temporal to 1.28 or newer (docs/temporal.md)"

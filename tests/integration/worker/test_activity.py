@@ -195,7 +195,7 @@ class TestRefusals:
         assert error.non_retryable
         assert error.message == (
             "table workflow_executions has no column completed_at: "
-            "set RECONCILER_COLUMNS__COMPLETED_AT (empty: there is none), "
+            "set RECONCILER_COLUMNS__COMPLETED_AT (empty: no such column), "
             "or run `reconciler migrate`"
         )
         assert await run(database, "w", "completed", None, "r", activity=activity) is True

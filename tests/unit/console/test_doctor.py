@@ -43,10 +43,10 @@ def test_a_line_per_setting_and_per_check() -> None:
 
 
 def test_a_line_stays_one_and_is_taken_literally() -> None:
-    lines = printed(Examination([], [failure("table", "[bold]" + "long " * 50, "mend [it]")]))
+    lines = printed(Examination([], [failure("table", "[bold]" + "long " * 50, "fix [it]")]))
 
     assert len([line for line in lines if line.startswith("failure  ")]) == 1
-    assert any("[bold]long" in line and line.endswith("→ mend [it]") for line in lines)
+    assert any("[bold]long" in line and line.endswith("→ fix [it]") for line in lines)
 
 
 def test_all_is_well() -> None:

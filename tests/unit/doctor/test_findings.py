@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.doctor.findings import (
-    LIMIT,
     Examination,
     Finding,
     Level,
     failure,
     not_checked,
+    of_error,
     ok,
-    refused,
     warning,
 )
 from reconciler.settings.display import ResolvedSetting
@@ -38,38 +38,28 @@ def test_the_outcome_is_the_worst_of_what_was_found(
 def test_the_json_has_everything() -> None:
     settings = [ResolvedSetting("RECONCILER_GRACE", "2m", ".env")]
 
-    assert Examination(settings, [ok("a", "fine"), failure("b", "bad", "mend it")]).as_json() == {
+    assert Examination(settings, [ok("a", "fine"), failure("b", "bad", "fix it")]).as_json() == {
         "outcome": "failure",
         "counts": {"ok": 1, "warning": 0, "failure": 1, "skipped": 0},
         "settings": [{"name": "RECONCILER_GRACE", "value": "2m", "source": ".env"}],
         "findings": [
-            {"check": "a", "level": "ok", "message": "fine", "mend": None},
-            {"check": "b", "level": "failure", "message": "bad", "mend": "mend it"},
+            {"check": "a", "level": "ok", "message": "fine", "fix": None},
+            {"check": "b", "level": "failure", "message": "bad", "fix": "fix it"},
         ],
     }
 
 
 @pytest.mark.parametrize(
-    ("text", "message", "mend"),
+    ("error", "message", "fix"),
     [
-        ("cannot read t: it is away: check DATABASE_URL", "cannot read t: it is away", "check"),
-        ("no table t: set RECONCILER_TABLE, or create it", "no table t", "set RECONCILER_TABLE"),
-        ("role a may not: GRANT SELECT (id) ON t TO a", "role a may not", "GRANT SELECT (id)"),
-        ("cannot read t: relation t does not exist", "cannot read t: relation t", "look there"),
-        ("no column a: set A (empty: there is none), or B", "no column a", "set A (empty: there"),
-        ("it says: use c: set A", "it says: use c", "set A"),
-        ("rows hidden from a: CREATE POLICY p ON t", "rows hidden from a", "CREATE POLICY p"),
-        (f"{'long ' * 200}: set A", "long long", "set A"),
-        ("something else", "something else", "look there"),
-        ("two\nlines: check it", "two lines", "check it"),
+        (DatabaseUnfit("no table t", "set RECONCILER_TABLE"), "no table t", "set RECONCILER_TABLE"),
+        (DatabaseUnfit("relation t: set aside"), "relation t: set aside", "look there"),
+        (DatabaseUnfit("long " * 200, "set A"), "long long", "set A"),
+        (DatabaseUnfit("two\nlines", "check\nit"), "two lines", "check it"),
     ],
 )
-def test_an_errors_advice_is_told_apart_from_what_is_wrong(
-    text: str, message: str, mend: str
-) -> None:
-    finding = refused("table", text, "look there")
+def test_an_error_has_its_own_fix(error: DatabaseUnfit, message: str, fix: str) -> None:
+    finding = of_error("table", error, "look there")
 
-    assert (finding.check, finding.level) == ("table", Level.FAILURE)
     assert finding.message.startswith(message)
-    assert finding.mend.startswith(mend)
-    assert len(finding.message) <= LIMIT
+    assert finding.fix == fix

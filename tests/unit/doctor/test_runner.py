@@ -39,17 +39,17 @@ async def after(error: Unusable, cause: Exception | None = None, *, vital: bool 
 
 
 async def test_a_server_that_refuses_one_thing_is_asked_for_the_next() -> None:
-    checks = await after(DatabaseUnfit("no such table: set RECONCILER_TABLE"))
+    checks = await after(DatabaseUnfit("no such table", "set RECONCILER_TABLE"))
 
     assert levels(checks) == [Level.FAILURE, Level.OK]
-    assert checks.findings[0].mend == "set RECONCILER_TABLE"
+    assert checks.findings[0].fix == "set RECONCILER_TABLE"
 
 
 async def test_a_server_that_refuses_the_connection_is_not_asked_again() -> None:
     checks = await after(DatabaseUnfit("wrong password"), vital=True)
 
     assert levels(checks) == [Level.FAILURE, Level.SKIPPED]
-    assert checks.findings[0].mend == "check DATABASE_URL"
+    assert checks.findings[0].fix == "check DATABASE_URL"
     assert checks.findings[1].message == "not checked: no connection to the database"
 
 

@@ -112,7 +112,7 @@ async def test_the_doctor_warns_of_sql_ascii(ascii_database: Database) -> None:
     (finding, _) = found.findings
     assert finding.level is Level.WARNING
     assert "SQL_ASCII" in finding.message
-    assert "ENCODING 'UTF8'" in finding.mend
+    assert "ENCODING 'UTF8'" in finding.fix
 
 
 @pytest.mark.parametrize(

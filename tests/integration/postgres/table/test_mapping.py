@@ -323,7 +323,7 @@ class TestRefusedAtTheStart:
         assert str(refused.value) == (
             "table workflow_executions has no column first_run, reason: "
             "set RECONCILER_COLUMNS__RUN_ID, RECONCILER_COLUMNS__ERROR_MESSAGE "
-            "(empty: there is none), or run `reconciler migrate`"
+            "(empty: no such column), or run `reconciler migrate`"
         )
 
     async def test_reading_needs_no_columns_to_write(self, empty_database: Database) -> None:

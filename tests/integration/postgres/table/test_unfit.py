@@ -41,7 +41,7 @@ async def test_everything_that_is_wrong_is_named_at_once(database: Database) -> 
 
     assert columns == (
         "table jobs has no column run_id, error_message: set RECONCILER_COLUMNS__RUN_ID, "
-        "RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none), or run `reconciler migrate`"
+        "RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column), or run `reconciler migrate`"
     )
     assert time == (
         "column created_at of jobs is of type date, and must be timestamp with or without time "
@@ -149,7 +149,7 @@ async def test_a_message_that_may_not_be_null(database: Database) -> None:
     assert await refusal(database) == (
         "column error_message of workflow_executions is NOT NULL, and what has completed has no "
         "message: ALTER TABLE workflow_executions ALTER error_message DROP NOT NULL, "
-        "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: there is none)"
+        "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column)"
     )
     await database.table(writing=False)
     await database.table(TableNames(error_message=None))
@@ -197,7 +197,7 @@ async def test_a_column_that_no_write_may_give_a_value(
         f"ALTER TABLE workflow_executions ADD {name} {definition}"
     )
     statuses = StatusValues(("0",), "1", *["2"] * 4) if name == "status" else StatusValues()
-    empty = "" if name == "status" else " (empty: there is none)"
+    empty = "" if name == "status" else " (empty: no such column)"
 
     assert await refusal(database, TableNames(), statuses) == (
         f"column {name} of workflow_executions is GENERATED ALWAYS and cannot be written: "

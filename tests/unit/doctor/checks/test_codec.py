@@ -34,7 +34,7 @@ async def test_a_data_converter_that_works() -> None:
 
     assert finding.level is Level.OK
     assert finding.message == (
-        "the data converter did well on a sample: encoded as binary/sealed, and decoded"
+        "the data converter decodes a sample: encoded as binary/sealed, and decoded"
     )
     assert not [each for each in threading.enumerate() if each.name == "data-converter"]
 
@@ -44,7 +44,7 @@ async def test_a_data_converter_that_a_start_refuses() -> None:
 
     assert finding.level is Level.FAILURE
     assert "there is no module tests.nowhere" in finding.message
-    assert finding.mend == "check RECONCILER_DATA_CONVERTER"
+    assert finding.fix == "check RECONCILER_DATA_CONVERTER"
 
 
 async def test_a_data_converter_that_does_not_decode(
@@ -66,7 +66,7 @@ async def test_a_data_converter_that_does_not_decode(
         "the data converter fails on a sample, and failures keep their encoded text: "
         "LookupError in the data converter, decoding"
     )
-    assert finding.mend == "check RECONCILER_DATA_CONVERTER"
+    assert finding.fix == "check RECONCILER_DATA_CONVERTER"
 
 
 async def test_a_codec_server_that_works() -> None:
@@ -74,7 +74,7 @@ async def test_a_codec_server_that_works() -> None:
         finding = await codec(codec_endpoint=server.url, codec_headers=f"Authorization: {SECRET}")
 
     assert finding.level is Level.OK
-    assert finding.message == "the codec server did well on a sample: encoded and decoded"
+    assert finding.message == "the codec server decodes a sample: encoded and decoded"
 
 
 async def test_a_codec_server_that_refuses_its_header() -> None:
@@ -82,8 +82,10 @@ async def test_a_codec_server_that_refuses_its_header() -> None:
         finding = await codec(codec_endpoint=server.url, codec_headers=f"Authorization: {SECRET}")
 
     assert finding.level is Level.WARNING
-    assert finding.message.endswith("the codec server answered HTTP 401")
-    assert finding.mend == "check RECONCILER_CODEC_HEADERS"
+    assert finding.message.endswith(
+        "the codec server answered HTTP 401 (see RECONCILER_CODEC_HEADERS)"
+    )
+    assert finding.fix == "check RECONCILER_CODEC_ENDPOINT and RECONCILER_CODEC_HEADERS"
     assert SECRET not in str(finding)
 
 
@@ -92,7 +94,7 @@ async def test_a_codec_server_that_is_down() -> None:
 
     assert finding.level is Level.WARNING
     assert "no answer from the codec server" in finding.message
-    assert finding.mend == "check RECONCILER_CODEC_ENDPOINT"
+    assert finding.fix == "check RECONCILER_CODEC_ENDPOINT and RECONCILER_CODEC_HEADERS"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_the_hosts_clock_against_the_databases(
     finding = host_clock(seconds(ahead), seconds(uncertainty), GRACE)
 
     assert finding.level is level
-    assert ("NTP" in finding.mend) is (level is not Level.OK)
+    assert ("NTP" in finding.fix) is (level is not Level.OK)
 
 
 def test_the_direction_is_told() -> None:

@@ -57,7 +57,7 @@ def test_old_rows_are_a_worry_unless_their_workflow_is_open(
 
     assert finding.level is level
     assert told in finding.message
-    assert bool(finding.mend) is (level is Level.WARNING)
+    assert bool(finding.fix) is (level is Level.WARNING)
 
 
 def test_every_worry_about_old_rows_is_told_at_once() -> None:
@@ -71,8 +71,8 @@ def test_every_worry_about_old_rows_is_told_at_once() -> None:
         "2 ended, and Temporal forgets how in 4 h, "
         "1 not in Temporal: never started, deleted or past the retention"
     )
-    assert "reconciler once" in finding.mend
-    assert "reconciler backfill" in finding.mend
+    assert "reconciler once" in finding.fix
+    assert "reconciler backfill" in finding.fix
 
 
 def test_each_row_counts_by_the_retention_of_its_namespace() -> None:
@@ -98,25 +98,25 @@ def test_no_running_rows_are_no_worry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "served", "servable", "level", "mend"),
+    ("state", "served", "servable", "level", "fix"),
     [
         (IndexState.THERE, True, True, Level.OK, ""),
         (IndexState.MISSING, True, True, Level.OK, ""),  # one of the application's own
         (IndexState.THERE, False, True, Level.OK, ""),  # a small table
         (IndexState.MISSING, False, False, Level.WARNING, "reconciler migrate"),
-        (IndexState.BROKEN, False, False, Level.WARNING, "anew"),
+        (IndexState.BROKEN, False, False, Level.WARNING, "rebuilds"),
         (IndexState.THERE, False, False, Level.WARNING, "CREATE INDEX"),
     ],
 )
 def test_an_index_matters_where_no_plan_uses_one(
-    state: IndexState, served: bool, servable: bool, level: Level, mend: str
+    state: IndexState, served: bool, servable: bool, level: Level, fix: str
 ) -> None:
     plan = PagePlan(state, "Seq Scan", served, servable)
 
     finding = index(plan, "ours", "CREATE INDEX …")
 
     assert finding.level is level
-    assert mend in finding.mend
+    assert fix in finding.fix
 
 
 def test_scans_are_found_wherever_they_are_in_a_plan() -> None:
@@ -176,7 +176,7 @@ def test_a_server_that_is_too_old_is_told(version: str | None, level: Level) -> 
     assert "\n" not in finding.message
     if level is Level.WARNING:
         assert "is older than 1.28" in finding.message
-        assert finding.mend.startswith("upgrade Temporal to 1.28 or newer")
+        assert finding.fix.startswith("upgrade Temporal to 1.28 or newer")
 
 
 def test_how_long_an_outcome_is_kept_needs_no_end_of_the_calendar() -> None:

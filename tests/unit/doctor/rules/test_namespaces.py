@@ -47,15 +47,17 @@ def test_one_that_no_pass_can_use_is_a_worry_of_its_own() -> None:
     assert well.message.startswith("1 running row of default")
     assert (wrong.check, wrong.level) == ("namespaces", Level.WARNING)
     assert wrong.message == (
-        "7 running rows of 'gone' cannot be judged: Temporal at t:1 has no namespace 'gone'"
+        "7 running rows of 'gone' cannot be judged: Temporal at t:1 has no namespace 'gone': "
+        "set the right one in the row"
     )
-    assert wrong.mend == "set the right one in the row"
+    assert wrong.fix == "correct it in the rows, or allow access"
 
 
 def test_where_none_can_be_used_nothing_is_said_to_be_well() -> None:
     (wrong,) = namespaces([found(" ", "the row's namespace ' ' cannot be one")], "default")
 
-    assert (wrong.level, wrong.mend) == (Level.WARNING, "mend it in the rows")
+    assert wrong.level is Level.WARNING
+    assert wrong.fix == "correct it in the rows, or allow access"
 
 
 @pytest.mark.parametrize(("name", "level"), [("blue", Level.WARNING), ("default", Level.OK)])

@@ -59,7 +59,7 @@ def test_who_holds_a_lease(name: str, namespace: str, level: Level, told: str) -
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "told", "mend"),
+    ("ours", "theirs", "told", "fix"),
     [
         (
             "*",
@@ -82,14 +82,14 @@ def test_who_holds_a_lease(name: str, namespace: str, level: Level, told: str) -
     ],
 )
 def test_who_takes_the_same_rows_to_be_of_other_namespaces_is_a_worry(
-    ours: str, theirs: str, told: str, mend: str
+    ours: str, theirs: str, told: str, fix: str
 ) -> None:
     finding = rivals.lease([HeldLease("orders", theirs, "web-1")], "orders", ours)
 
     assert finding.level is Level.WARNING
     assert told in finding.message
-    assert finding.mend.startswith(mend)
-    assert rivals.passes([stored(namespace=theirs)], "orders", ours, NOW).mend == finding.mend
+    assert finding.fix.startswith(fix)
+    assert rivals.passes([stored(namespace=theirs)], "orders", ours, NOW).fix == finding.fix
 
 
 def test_who_goes_by_the_namespaces_of_rows_as_we_do_is_no_worry() -> None:
@@ -117,8 +117,8 @@ def test_a_last_pass_that_failed_is_a_worry_with_its_reason() -> None:
     finding = passes(stored(outcome="aborted", error=error), stored(ago=HOUR))
 
     assert finding.level is Level.WARNING
-    assert finding.message.endswith("aborted: no table orders")
-    assert finding.mend == "set RECONCILER_TABLE"
+    assert finding.message.endswith(f"aborted: {error}")
+    assert finding.fix == "see its log"
 
 
 def test_a_failed_pass_is_no_worry_once_another_has_come_to_its_end() -> None:

@@ -90,8 +90,8 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
     ("answer", "why"),
     [
         pytest.param(http(400), "the codec server answered HTTP 400", id="400"),
-        pytest.param(http(401), "HTTP 401: check RECONCILER_CODEC_HEADERS", id="401"),
-        pytest.param(http(403), "HTTP 403: check RECONCILER_CODEC_HEADERS", id="403"),
+        pytest.param(http(401), "HTTP 401 (see RECONCILER_CODEC_HEADERS)", id="401"),
+        pytest.param(http(403), "HTTP 403 (see RECONCILER_CODEC_HEADERS)", id="403"),
         pytest.param(http(404), "HTTP 404", id="404"),
         pytest.param(http(503), "HTTP 503", id="503"),
         pytest.param(http(204), "HTTP 204", id="204"),
@@ -257,7 +257,7 @@ def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.Mo
     ("server", "ok", "logged"),
     [
         pytest.param(Server(token=TOKEN), True, "encoded and decoded", id="good"),
-        pytest.param(Server(token=f"{TOKEN}0"), False, "HTTP 401: check", id="wrong token"),
+        pytest.param(Server(token=f"{TOKEN}0"), False, "HTTP 401 (see", id="wrong token"),
         pytest.param(Server(answer=http(404)), False, "HTTP 404", id="wrong path"),
         pytest.param(Server(answer=http(200, "<html>")), False, "did not answer with", id="a page"),
         pytest.param(Server(answer=b""), False, "no answer within 0.1 s", id="silent"),

@@ -1,7 +1,7 @@
-"""What poolers say to those they do not let through, and how to mend it.
+"""Known refusals of poolers, and how to fix them.
 
-PgBouncer refuses everything under one SQLSTATE, that of a broken protocol, or just hangs up with a
-last word. So it is known by its words, which have been the same for many versions.
+PgBouncer refuses everything under one SQLSTATE, that of a broken protocol, or closes the connection
+with a message. So its refusals are known by their words, the same for many versions.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class Refusal:
     """A pooler's refusal, known by some of its words."""
 
     words: str
-    #: How to mend it; `{source}` is where the URL comes from.
-    remedy: str
-    #: Whether it is of no use to try again.
+    #: What to do about it; `{source}` is where the URL comes from.
+    fix: str
+    #: Whether trying again is pointless.
     lasts: bool
 
 
@@ -25,7 +25,7 @@ _CHECK = "check {source}"
 _REFUSALS = (
     Refusal(
         "unsupported startup parameter",
-        "the pooler passes no parameters on, take it out of {source} (a schema goes into"
+        "the pooler forwards no parameters, take it out of {source} (a schema goes into"
         " RECONCILER_TABLE)",
         lasts=True,
     ),
@@ -36,8 +36,7 @@ _REFUSALS = (
     ),
     Refusal(
         "query_wait_timeout",
-        "the pooler had no server connection to lend in time, raise its default_pool_size unless"
-        " it is paused or PostgreSQL is away",
+        "raise the pooler's default_pool_size, unless it is paused or PostgreSQL is unreachable",
         lasts=False,
     ),
     Refusal("does not exist", _CHECK, lasts=True),  # the database, as the server calls it

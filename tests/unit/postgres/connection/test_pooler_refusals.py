@@ -1,16 +1,16 @@
-"""A pooler's last words, as they were heard from PgBouncer 1.18, and what is made of them."""
+"""Refusals of PgBouncer 1.18, word for word, and the fix for each."""
 
 from __future__ import annotations
 
 import pytest
 
-from reconciler.postgres.connection.pooler_words import known_refusal
+from reconciler.postgres.connection.pooler_refusals import known_refusal
 
 HUNG_UP = "connection was closed in the middle of operation"
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "text", "remedy", "lasts"),
+    ("sqlstate", "text", "fix", "lasts"),
     [
         ("08P01", "unsupported startup parameter: options", "take it out of", True),
         ("08P01", "unsupported startup parameter in options: x", "take it out of", True),
@@ -28,11 +28,11 @@ HUNG_UP = "connection was closed in the middle of operation"
         ("08003", f"{HUNG_UP}: query_wait_timeout", "default_pool_size", False),
     ],
 )
-def test_known_words(sqlstate: str, text: str, remedy: str, lasts: bool) -> None:
+def test_known_words(sqlstate: str, text: str, fix: str, lasts: bool) -> None:
     refusal = known_refusal(sqlstate, text)
 
     assert refusal is not None
-    assert remedy in refusal.remedy
+    assert fix in refusal.fix
     assert refusal.lasts is lasts
 
 
