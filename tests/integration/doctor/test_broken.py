@@ -151,9 +151,9 @@ async def test_rights_that_are_missing_on_our_schema(patient: Patient, role: str
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("DROP SCHEMA reconciler CASCADE", "is not there"),
+        ("DROP SCHEMA reconciler CASCADE", "does not exist"),
         ("UPDATE reconciler.alembic_version SET version_num = '0001'", "at revision 0001"),
-        ("UPDATE reconciler.alembic_version SET version_num = '0999'", "knows no more than"),
+        ("UPDATE reconciler.alembic_version SET version_num = '0999'", "knows none after"),
     ],
     ids=["not migrated", "behind", "ahead"],
 )

@@ -79,12 +79,12 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
             {STATUS} state USING 'running'
             """,
             "status of workflow_executions, state of running, completed, cannot hold 'failed' (REC",
-            "set that otherwise",
+            "change the setting or the column",
         ),
         (
             f"{STATUS} varchar(8)",
             "character varying(8), cannot hold 'completed' (RECONCILER_STATUSES__COMPLETED)",
-            "set that otherwise",
+            "change the setting or the column",
         ),
         (
             "ALTER TABLE workflow_executions RENAME run_id TO first_run",
@@ -136,7 +136,8 @@ async def test_a_filter_by_what_its_column_cannot_hold(patient: Patient) -> None
     patient.settings["where"] = RowFilter("tenant", ("acme",))
 
     await assert_refused(
-        patient, ("table", "cannot hold 'acme' (RECONCILER_WHERE)", "set that otherwise")
+        patient,
+        ("table", "cannot hold 'acme' (RECONCILER_WHERE)", "change the setting or the column"),
     )
     await assert_others_are_checked(patient)
 
@@ -152,7 +153,7 @@ async def test_whatever_is_wrong_is_told_in_a_line_each(patient: Patient, role: 
     await assert_refused(
         patient,
         ("table", "has no column first_run", "set RECONCILER_COLUMNS__RUN_ID"),
-        ("table", "cannot hold 'completed'", "set that otherwise"),
+        ("table", "cannot hold 'completed'", "change the setting or the column"),
         ("privileges", f"role {role} may not use table", "GRANT UPDATE (status)"),
     )
     await assert_others_are_checked(patient)
