@@ -162,7 +162,7 @@ class App:
 
         Raises `TemporalUnusable`.
         """
-        return await describe_namespace(self.rpc.at_once())
+        return await describe_namespace(self.rpc.prioritized())
 
     @property
     def undecoded(self) -> int | None:

@@ -1,4 +1,4 @@
-"""The namespace a pass works in."""
+"""A namespace of Temporal: its retention, and what it can do."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from reconciler.temporal.client.rpc import Rpc
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The namespace a pass works in, proven to exist."""
+    """A namespace that exists."""
 
     name: str
     #: How long the server keeps a workflow after it has closed.
     retention: timedelta
-    #: What the server can do there, by the names of its capability flags.
+    #: The names of the capability flags that are set.
     capabilities: frozenset[str]
-    #: Whether the histories of closed workflows are archived, and outlive the retention there.
+    #: Whether the histories of closed workflows are archived, and so outlive the retention.
     archives_history: bool
 
 
 async def describe_namespace(rpc: Rpc) -> Namespace:
-    """The namespace as it is now; proves that Temporal can be used. Raises `TemporalUnusable`."""
+    """The namespace as it is now. Raises `TemporalUnusable`."""
     described = await rpc.describe_namespace()
     info = described.namespace_info
     kept = described.config.workflow_execution_retention_ttl

@@ -68,8 +68,8 @@ class NamespacesProbe:
         """
         self._others.clear()
         self._describing.clear()
-        self._visibility.begin()
-        self._rpc.begin()
+        self._visibility.start_pass()
+        self._rpc.start_pass()
         return await self._own.retention()
 
     def rpcs(self) -> Mapping[str, int]:
@@ -160,7 +160,7 @@ class NamespacesProbe:
     async def _described(self, name: str) -> TemporalProbe | Unknown:
         if name.strip() != name or not name.isprintable():
             return Unknown(f"the row's namespace {name!r} cannot be one")
-        probe = self._probe(self._rpc.of_row(name))
+        probe = self._probe(self._rpc.in_namespace(name))
         try:
             await probe.retention()
         except NamespaceUnusable as error:

@@ -63,7 +63,7 @@ class Visibility:
         self._refused: set[str] = set()
         self._causes = Causes()
 
-    def begin(self) -> None:
+    def start_pass(self) -> None:
         """A pass begins: who refused to be asked may have changed their mind."""
         self._heads, self._heads_before = {}, self._heads
         self._refused.clear()

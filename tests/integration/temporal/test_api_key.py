@@ -37,7 +37,7 @@ async def test_a_key_is_renewed_when_its_file_changes(
             }
         )
         rpc, _ = await connect(config, 0)
-        other = rpc.of_row("other")
+        other = rpc.in_namespace("other")
         with pytest.raises(NotFound):
             await rpc.describe("any")
         gate.seen.clear()

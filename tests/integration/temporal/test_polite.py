@@ -190,9 +190,9 @@ async def test_every_call_tells_the_server_that_others_come_first(
         await rpc.describe(of.workflow_id)
         await rpc.close_event(of.workflow_id, of.run_id)
         await rpc.cancel_cause(of.workflow_id, of.run_id)
-        await rpc.at_once().describe_namespace()
+        await rpc.prioritized().describe_namespace()
         with suppress(TemporalUnusable):
-            await rpc.of_row("other").describe(of.workflow_id)
+            await rpc.in_namespace("other").describe(of.workflow_id)
 
     assert [call.get("caller-type") for call in gate.sent] == ["preemptable"] * len(gate.sent)
     assert len(gate.sent) >= 6

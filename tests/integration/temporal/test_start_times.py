@@ -44,4 +44,4 @@ async def test_without_the_connections_own_namespace_nothing_can_be_told(world: 
     row = world.row(await world.start("wait"))
 
     with pytest.raises(TemporalUnusable, match="no namespace 'nowhere'"):
-        await start_times(world.rpc.of_row("nowhere"), [row])
+        await start_times(world.rpc.in_namespace("nowhere"), [row])

@@ -170,9 +170,8 @@ async def test_an_overloaded_server_is_left_alone_at_once() -> None:
         await rpc(service, limiter).describe("wf")
 
     assert str(unusable.value) == (
-        "the whole Temporal server at t:7233 is overloaded, not namespace 'ns' alone (text): "
-        "stopped so as not to add to it; nothing is lost: the next pass, or the command run again, "
-        "goes on"
+        "the whole Temporal server at t:7233 is overloaded, not only namespace 'ns' (text); nothing is "
+        "lost: wait for the next pass, or run the command again later"
     )
     assert not isinstance(unusable.value, NamespaceUnusable), "other namespaces would go on"
     assert not isinstance(unusable.value, TemporalUnfit), "the loop would end"
@@ -189,7 +188,7 @@ async def test_who_cannot_wait_takes_a_slot_of_the_same_limit() -> None:
     calls = rpc(Service(ANSWER), RateLimiter(1, lambda: 1000, sleep))
 
     for _ in range(3):
-        await calls.at_once().describe("wf")
+        await calls.prioritized().describe("wf")
     assert waits == []
     await calls.describe("wf")
     assert waits == [3]
@@ -199,7 +198,7 @@ async def test_who_cannot_wait_takes_a_slot_of_the_same_limit() -> None:
 async def test_who_cannot_wait_slows_the_others_down_when_throttled() -> None:
     limiter = RateLimiter(100)
 
-    await rpc(Service(throttling(), ANSWER), limiter).at_once().describe("wf")
+    await rpc(Service(throttling(), ANSWER), limiter).prioritized().describe("wf")
 
     assert limiter.rate == 50
 

@@ -54,9 +54,9 @@ def test_a_changed_file_is_noticed_within_a_second(
     path.write_text("new")
     clock.now = 0.9
 
-    assert key_file.renewed() == "old", "not a look for each call"
+    assert key_file.current() == "old", "not a look for each call"
     clock.now = 1.0
-    assert key_file.renewed() == "new"
+    assert key_file.current() == "new"
     assert given == ["new"]
 
 
@@ -64,7 +64,7 @@ def test_the_same_key_again_is_no_news(path: Path, key_file: KeyFile) -> None:
     key_file.on_change = lambda _: pytest.fail("it has not changed")
     path.write_text("old")
 
-    assert key_file.renewed(at_once=True) == "old"
+    assert key_file.current(force=True) == "old"
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines"], ids=["gone", "empty", "no key"])
@@ -76,7 +76,7 @@ def test_a_key_that_works_is_kept_when_its_file_is_not_there_any_more(
         path.write_text(content)
 
     with structlog.testing.capture_logs() as logged:
-        assert [key_file.renewed(at_once=True) for _ in range(3)] == ["old"] * 3
+        assert [key_file.current(force=True) for _ in range(3)] == ["old"] * 3
 
     assert len(warnings(logged)) == 1, "logged once"
     assert str(path) in warnings(logged)[0]["error"]
@@ -88,9 +88,9 @@ def test_trouble_with_the_file_is_logged_again_once_it_was_over(
     with structlog.testing.capture_logs() as logged:
         for content in ("", "new", ""):
             path.write_text(content)
-            key_file.renewed(at_once=True)
+            key_file.current(force=True)
 
-    assert key_file.renewed() == "new"
+    assert key_file.current() == "new"
     assert len(warnings(logged)) == 2
     assert "new" not in [value for line in logged for value in line.values()], "no key in the log"
 
@@ -165,7 +165,7 @@ async def test_what_does_not_wait_for_the_rate_limit_renews_the_key_too(
     path.write_text("new")
     service = Guarded("new", key_file, RPCStatusCode.UNAUTHENTICATED)
 
-    await service.rpc(key_file).at_once().describe("wf")
+    await service.rpc(key_file).prioritized().describe("wf")
 
     assert service.tries == 2
 
@@ -180,7 +180,7 @@ async def test_a_refused_call_profits_from_what_another_has_noticed(
             with_key = self.key
             if with_key == "old":  # another call sees the new key while this one is under way
                 path.write_text("new")
-                key_file.renewed(at_once=True)
+                key_file.current(force=True)
             self.tries += 1
             if with_key != self.takes:
                 raise error(self._refusal)

@@ -213,7 +213,7 @@ class TestApiKeyFile:
         config = load_config(ADDRESS | {"TEMPORAL_API_KEY_FILE": str(file)})
 
         assert (config["api_key"], config["tls"]) == ("secret-key", True)
-        assert config["key_file"].renewed() == "secret-key"
+        assert config["key_file"].current() == "secret-key"
 
     def test_wins_over_that_of_a_profile(self, tmp_path: Path, toml: Path) -> None:
         (tmp_path / "key").write_text("from-file")

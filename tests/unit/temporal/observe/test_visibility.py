@@ -163,7 +163,7 @@ class TestChains:
 
         shown = []
         for _ in range(4):
-            visibility.begin()
+            visibility.start_pass()
             shown.append(await probe.screen([of("wf")]))
 
         assert shown == [[True]] * 4, "for as long as it is met"
@@ -179,7 +179,7 @@ class TestChains:
         probe, visibility = self.probe(service)
         await probe.observe(of("wf"))
         service.runs[:] = [run("wf", "run-3", first="run-1")]
-        visibility.begin()
+        visibility.start_pass()
 
         assert await probe.screen([of("wf")]) == [None]
         await probe.observe(of("wf"))
@@ -188,8 +188,8 @@ class TestChains:
     async def test_one_that_was_not_met_in_a_whole_pass_is_forgotten(self) -> None:
         probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
         await probe.observe(of("wf"))
-        visibility.begin()
-        visibility.begin()
+        visibility.start_pass()
+        visibility.start_pass()
 
         assert await probe.screen([of("wf")]) == [None]
 
@@ -222,6 +222,6 @@ class TestChains:
 
         for each in rows:
             await probe.observe(each)
-        visibility.begin()
+        visibility.start_pass()
 
         assert await probe.screen(rows) == [True, True, None]

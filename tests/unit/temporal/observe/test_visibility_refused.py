@@ -83,7 +83,7 @@ async def test_it_is_asked_again_in_the_next_pass() -> None:
     calls = rpc(service)
     await visibility.screen(calls, [of()])
     service.refusals.clear()
-    visibility.begin()
+    visibility.start_pass()
 
     assert await visibility.screen(calls, [of()]) == [True]
 
@@ -98,7 +98,7 @@ async def test_the_same_reason_is_told_once_and_another_anew() -> None:
 
     with capture_logs() as lines:
         for _ in range(3):
-            visibility.begin()
+            visibility.start_pass()
             await visibility.screen(calls, [of()])
 
     assert len(service.asked) == 3
@@ -165,7 +165,7 @@ class TestLimits:
 
     async def test_the_limits_are_those_of_all_namespaces(self) -> None:
         every, lists = Counting(), Counting()
-        calls = rpc(Service(), every, list_limiter=lists).of_row("other")
+        calls = rpc(Service(), every, list_limiter=lists).in_namespace("other")
 
         await Visibility(START_DELAY).screen(calls, [of()])
 
@@ -232,9 +232,9 @@ async def test_many_namespaces_that_cannot_be_asked_are_a_few_lines() -> None:
     calls, told = rpc(service), []
     for _ in range(3):
         with capture_logs() as lines:
-            visibility.begin()
+            visibility.start_pass()
             for name in names:
-                await visibility.screen(calls.of_row(name), [of(namespace=name)])
+                await visibility.screen(calls.in_namespace(name), [of(namespace=name)])
         told.append([line["event"] for line in lines if line["log_level"] == "warning"])
 
     more = "more_visibility_unavailable"
