@@ -16,12 +16,17 @@ from reconciler.core.model import Closed, CloseStatus
 from reconciler.temporal.client.error_codes import RowError
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.failures.close import describe_close, is_reset, next_run_id, status_of
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.close_event import (
+    describe_close,
+    is_reset,
+    next_run_id,
+    status_of,
+)
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 
 
 async def archived_end(
-    rpc: Rpc, workflow_id: str, run_id: str, decoding: Decoding | None = None
+    rpc: Rpc, workflow_id: str, run_id: str, decoder: FailureDecoder | None = None
 ) -> Closed | str:
     """The end of the chain if this archived run is its last, or else the id of the run after it.
 
@@ -46,8 +51,8 @@ async def archived_end(
     if following := next_run_id(last):
         return following
     status = _close_status(last)
-    if decoding:
-        last = await decoding.event(last, rpc.namespace, workflow_id)
+    if decoder:
+        last = await decoder.decode_event(last, rpc.namespace, workflow_id)
     failure = None if status is CloseStatus.COMPLETED else describe_close(last, cancel_cause)
     return Closed(
         status,

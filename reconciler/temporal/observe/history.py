@@ -14,18 +14,18 @@ from reconciler.core.model import CloseStatus
 from reconciler.temporal.client.error_codes import NotFound, NotNow, RowError
 from reconciler.temporal.client.execution_info import close_status, status_name
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.failures.close import (
+from reconciler.temporal.failures.close_event import (
     describe_close,
     describe_unread,
     is_reset,
     next_run_id,
     status_of,
 )
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 
 
 async def why_closed(
-    rpc: Rpc, info: WorkflowExecutionInfo, status: CloseStatus, decoding: Decoding | None
+    rpc: Rpc, info: WorkflowExecutionInfo, status: CloseStatus, decoder: FailureDecoder | None
 ) -> str:
     """Why a run ended as it did, in one line; it is the last of its chain by its description.
 
@@ -41,8 +41,8 @@ async def why_closed(
         raise
     except RowError as error:
         return describe_unread(status, str(error))
-    if decoding:
-        event = await decoding.event(event, rpc.namespace, info.execution.workflow_id)
+    if decoder:
+        event = await decoder.decode_event(event, rpc.namespace, info.execution.workflow_id)
     return describe_close(event, cause)
 
 

@@ -19,7 +19,7 @@ from reconciler.core.model import Closed, Missing, Observation, RunRow, Unknown
 from reconciler.temporal.client.error_codes import NamespaceUnusable
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.probe import TemporalProbe
 from reconciler.temporal.observe.visibility import Visibility
@@ -38,7 +38,7 @@ class NamespacesProbe:
         start_delay: timedelta,
         *,
         ask_archive: bool = False,
-        decoding: Decoding | None = None,
+        decoder: FailureDecoder | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         """As for `TemporalProbe`. `redactor`: nothing else sees a failure before it has."""
@@ -49,7 +49,7 @@ class NamespacesProbe:
             TemporalProbe,
             start_delay=start_delay,
             ask_archive=ask_archive,
-            decoding=decoding,
+            decoder=decoder,
             visibility=self._visibility,
         )
         self._own = self._probe(rpc)

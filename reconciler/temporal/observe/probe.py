@@ -51,7 +51,7 @@ from reconciler.temporal.client.execution_info import (
 )
 from reconciler.temporal.client.namespace import Namespace, describe_namespace
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe.archive import archived_end
 from reconciler.temporal.observe.history import following_run, why_closed
 from reconciler.temporal.observe.visibility import CLOCK_SKEW, MAX_IDS, Visibility, starts_between
@@ -70,7 +70,7 @@ class TemporalProbe:
         start_delay: timedelta,
         *,
         ask_archive: bool = False,
-        decoding: Decoding | None = None,
+        decoder: FailureDecoder | None = None,
         visibility: Visibility | None = None,
     ) -> None:
         """`start_delay`: how long after a row was created its workflow may start.
@@ -82,14 +82,14 @@ class TemporalProbe:
         that Temporal does not know. For a backfill and `explain`: a loop would read the same
         hopeless rows from the blob store in every pass.
 
-        `decoding`: how failures that are encoded are put in clear; by default they are not.
+        `decoder`: how failures that are encoded are put in clear; by default they are not.
 
         `visibility`: what is shared with the probes of other namespaces.
         """
         self._rpc = rpc
         self._start_delay = start_delay
         self._ask_archive = ask_archive
-        self._decoding = decoding
+        self._decoder = decoder
         self._visibility = visibility or Visibility(start_delay)
         #: As it was described last; None before.
         self.namespace: Namespace | None = None
@@ -173,7 +173,7 @@ class TemporalProbe:
         close_time = to_datetime(info.close_time, "close time")
         failure = None
         if status is not CloseStatus.COMPLETED:
-            failure = await why_closed(self._rpc, info, status, self._decoding)
+            failure = await why_closed(self._rpc, info, status, self._decoder)
         run_id = info.execution.run_id
         return Closed(status, close_time, run_id, failure, workflow_type=info.type.name)
 
@@ -221,7 +221,7 @@ class TemporalProbe:
             except NotFound:
                 if not await self._may_ask_archive():
                     raise
-                reached = await archived_end(self._rpc, workflow_id, run_id, self._decoding)
+                reached = await archived_end(self._rpc, workflow_id, run_id, self._decoder)
             if isinstance(reached, Closed) and current and _may_go_on(current, run_id):
                 return Unknown("the server does not say which chain the id's current run is of")
             if not isinstance(reached, str):

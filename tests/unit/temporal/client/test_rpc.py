@@ -170,8 +170,8 @@ async def test_an_overloaded_server_is_left_alone_at_once() -> None:
         await rpc(service, limiter).describe("wf")
 
     assert str(unusable.value) == (
-        "the whole Temporal server at t:7233 is overloaded, not only namespace 'ns' (text); nothing is "
-        "lost: wait for the next pass, or run the command again later"
+        "the whole Temporal server at t:7233 is overloaded, not only namespace 'ns' (text); "
+        "nothing is lost: wait for the next pass, or run the command again later"
     )
     assert not isinstance(unusable.value, NamespaceUnusable), "other namespaces would go on"
     assert not isinstance(unusable.value, TemporalUnfit), "the loop would end"

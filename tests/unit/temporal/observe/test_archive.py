@@ -15,7 +15,7 @@ from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow, Unknown
 from reconciler.temporal.client.error_codes import RowError
 from reconciler.temporal.client.execution_info import to_datetime
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe import probe as probe_module
 from reconciler.temporal.observe.probe import TemporalProbe
 from tests.support.factories import row
@@ -240,14 +240,14 @@ async def test_an_archived_chain_is_followed_for_a_bounded_number_of_runs() -> N
 
 
 async def test_an_archived_failure_is_decoded_as_any_other() -> None:
-    class Decoder:
+    class Codec:
         async def decode(self, payloads: Sequence[Payload], *about: str) -> list[str]:
             assert about == ("ns", "wf-1")
             return ["no money"] * len(payloads)
 
     rpc = StubRpc({"run-1": [started(), failed(failure=refused())]})
-    decoder: Any = Decoder()
+    codec: Any = Codec()
 
-    observed = await probe(rpc, ask_archive=True, decoding=Decoding(decoder, 5)).observe(row(1))
+    observed = await probe(rpc, ask_archive=True, decoder=FailureDecoder(codec, 5)).observe(row(1))
 
     assert observed == closed(CloseStatus.FAILED, "Refused: no money")
