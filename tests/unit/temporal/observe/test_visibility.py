@@ -158,21 +158,21 @@ class TestChains:
 
     async def test_a_chain_is_recognised_from_its_description_on(self) -> None:
         probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
         assert await probe.observe(of("wf")) == Open("RUNNING")
 
         shown = []
         for _ in range(4):
             visibility.start_pass()
-            shown.append(await probe.screen([of("wf")]))
+            shown.append(await visibility.screen(probe.rpc, [of("wf")]))
 
         assert shown == [[True]] * 4, "for as long as it is met"
 
     async def test_in_the_same_pass_too(self) -> None:
-        probe, _ = self.probe(Service(run("wf", "run-2", first="run-1")))
+        probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
         await probe.observe(of("wf"))
 
-        assert await probe.screen([of("wf")]) == [True]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [True]
 
     async def test_one_that_has_gone_on_since_is_described_again(self) -> None:
         service = Service(run("wf", "run-2", first="run-1"))
@@ -181,9 +181,9 @@ class TestChains:
         service.runs[:] = [run("wf", "run-3", first="run-1")]
         visibility.start_pass()
 
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
         await probe.observe(of("wf"))
-        assert await probe.screen([of("wf")]) == [True]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [True]
 
     async def test_one_that_was_not_met_in_a_whole_pass_is_forgotten(self) -> None:
         probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
@@ -191,31 +191,31 @@ class TestChains:
         visibility.start_pass()
         visibility.start_pass()
 
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
 
     async def test_one_that_has_ended_takes_no_room(self) -> None:
         closed = Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
         service = Service(run("wf", "run-2", closed, first="run-1"))
-        probe, _ = self.probe(service)
+        probe, visibility = self.probe(service)
         await probe.observe(of("wf"))
         service.runs[:] = [run("wf", "run-2", first="run-1")]
 
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
 
     async def test_a_workflow_that_is_still_in_its_first_run_takes_no_room(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(visibility_module, "MAX_HEADS", 1)
-        probe, _ = self.probe(Service(run("a", "run-1"), run("b", "run-2", first="run-1")))
+        monkeypatch.setattr(visibility_module, "MAX_CURRENT", 1)
+        probe, visibility = self.probe(Service(run("a", "run-1"), run("b", "run-2", first="run-1")))
         await probe.observe(of("a"))
         await probe.observe(of("b"))
 
-        assert await probe.screen([of("b")]) == [True]
+        assert await visibility.screen(probe.rpc, [of("b")]) == [True]
 
     async def test_no_more_than_so_many_are_remembered(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(visibility_module, "MAX_HEADS", 2)
+        monkeypatch.setattr(visibility_module, "MAX_CURRENT", 2)
         rows = [of(f"wf-{number}", f"first-{number}") for number in range(3)]
         service = Service(*(run(each.workflow_id, "now", first=f"{each.run_id}") for each in rows))
         probe, visibility = self.probe(service)
@@ -224,4 +224,4 @@ class TestChains:
             await probe.observe(each)
         visibility.start_pass()
 
-        assert await probe.screen(rows) == [True, True, None]
+        assert await visibility.screen(probe.rpc, rows) == [True, True, None]
