@@ -42,7 +42,7 @@ class Answers:
         self._in_a_row = 0
 
     def is_wary(self, kind: str) -> bool:
-        """Whether so many calls of this kind hung that the next ones get less time.
+        """Whether enough calls of this kind hung for the next ones to get less time.
 
         Otherwise a stuck shard, which may hold a quarter of all rows, would delay the other rows
         for hours. A shard that refuses at once delays nothing.

@@ -1,4 +1,4 @@
-"""Beside workers on a server whose limits are low: who gives way, and how."""
+"""Sharing a server with low limits with workers: passes give way to them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def limited(**limits: int) -> list[str]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """Of a server with a worker, and a low quota for both of us."""
+    """A client of a server with a worker and a low quota."""
     async with (
         temporal_server(*limited(namespaceRPS=QUOTA)) as environment,
         Worker(environment.client, task_queue=QUEUE, workflows=[Scripted]),
@@ -159,11 +159,11 @@ async def test_readiness_does_not_wait_behind_a_busy_pass(
         under_way.cancel()
         await asyncio.gather(under_way, return_exceptions=True)
 
-    assert meanwhile["describe"] < 8, "sixteen rows were before it"
-    assert meanwhile["namespace"] == 0, "that is not the pass's"
+    assert meanwhile["describe"] < 8, "sixteen rows were ahead of it"
+    assert meanwhile["namespace"] == 0, "it is not counted for the pass"
 
 
-async def test_an_overloaded_server_gets_no_second_try() -> None:
+async def test_an_overloaded_server_is_not_retried() -> None:
     async with temporal_server(*limited(rps=QUOTA)) as environment:
         target = environment.client.service_client.config.target_host
         rpc, _ = await connect({"target_host": target}, 0)
@@ -179,9 +179,7 @@ async def test_an_overloaded_server_gets_no_second_try() -> None:
     assert rpc.calls["describe", "RESOURCE_EXHAUSTED"] == 1
 
 
-async def test_every_call_tells_the_server_that_others_come_first(
-    temporal_address: str, world: World
-) -> None:
+async def test_every_call_has_the_lowest_priority(temporal_address: str, world: World) -> None:
     of = await world.ended(await world.start("fail"))
     assert of.run_id is not None
     async with gateway(temporal_address, key="right") as gate:

@@ -1,4 +1,4 @@
-"""A Temporal that archives: runs it knows, and the histories of those it has deleted."""
+"""A stub of a Temporal that archives histories, and events for it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ TASK_SCHEDULED = HistoryEvent(
 
 
 class StubRpc:
-    """Runs that Temporal knows, by id ("" for the current one), and histories that are archived."""
+    """Live runs by id ("" for the current one), and archived histories by run id."""
 
     namespace = "ns"
 

@@ -22,12 +22,12 @@ from tests.support.temporal.stubs import rpc
         (ArchivalState.ARCHIVAL_STATE_UNSPECIFIED, False),
     ],
 )
-async def test_a_namespace_archives_histories_where_that_is_enabled(
+async def test_a_namespace_archives_histories_if_that_is_enabled(
     state: ArchivalState.ValueType, archives: bool
 ) -> None:
     class Service:
         async def describe_namespace(self, *_: Any, **options: Any) -> DescribeNamespaceResponse:
-            # The other archive, of visibility, has no histories.
+            # The visibility archive has no histories.
             config = NamespaceConfig(
                 history_archival_state=state,
                 visibility_archival_state=ArchivalState.ARCHIVAL_STATE_ENABLED,
@@ -49,7 +49,7 @@ async def test_a_namespace_archives_histories_where_that_is_enabled(
         (Duration(seconds=-(2**62)), None),
     ],
 )
-async def test_an_impossible_retention_is_none(
+async def test_an_impossible_retention_is_an_error(
     kept: Duration | None, retention: timedelta | None
 ) -> None:
     class Service:
