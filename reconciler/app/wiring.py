@@ -33,7 +33,7 @@ from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
-from reconciler.temporal.client.namespace import Namespace, describe_namespace
+from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.config.load import load_config
 from reconciler.temporal.failures.failure_decoder import (
@@ -165,7 +165,7 @@ class App:
 
         Raises `TemporalUnusable`.
         """
-        return await describe_namespace(self.rpc.prioritized())
+        return await self.rpc.prioritized().describe_namespace()
 
     @property
     def undecoded(self) -> int | None:

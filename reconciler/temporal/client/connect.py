@@ -13,7 +13,7 @@ from temporalio.runtime import Runtime
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.temporal.client.connect_errors import Endpoint
-from reconciler.temporal.client.namespace import Namespace, describe_namespace
+from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rate_limiter import LIST_FLOOR_RPS, RateLimiter
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.client.runtime import quiet_runtime
@@ -53,7 +53,7 @@ async def connect(
                 key_file.on_change = client.service_client.update_api_key
             lists = RateLimiter(visibility_rps, floor=LIST_FLOOR_RPS)
             rpc = Rpc(client, RateLimiter(max_rps), key_file, list_limiter=lists)
-            return rpc, await describe_namespace(rpc)
+            return rpc, await rpc.describe_namespace()
     except TimeoutError as error:
         raise TemporalUnusable(
             f"Temporal at {endpoint} did not answer within {CONNECT_TIMEOUT.total_seconds():g} s",

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from reconciler.core.errors import TemporalUnusable
@@ -24,6 +24,7 @@ from reconciler.temporal.client.error_codes import (
     is_rate_limit,
     is_unreachable,
 )
+from reconciler.temporal.client.namespace import Namespace
 
 _Response = TypeVar("_Response")
 
@@ -42,8 +43,8 @@ class NamespaceCalls:
         #: The calls about the configured namespace, if this is another one.
         self._configured: NamespaceCalls | None = None
 
-    async def describe_namespace(self) -> DescribeNamespaceResponse:
-        """The namespace itself: its retention and capabilities.
+    async def describe_namespace(self) -> Namespace:
+        """The namespace as it is now.
 
         Raises `NamespaceUnusable`, or another `TemporalUnusable` if it is not about the namespace.
         """
@@ -67,7 +68,7 @@ class NamespaceCalls:
                 f"answered about {answer.namespace_info.name!r}",
                 "check TEMPORAL_ADDRESS",
             )
-        return answer
+        return Namespace.of(answer)
 
     async def confirm(self, since: float) -> None:
         """Return if Temporal has answered about this namespace after `since`, or does now.

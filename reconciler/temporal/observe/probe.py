@@ -49,7 +49,7 @@ from reconciler.temporal.client.execution_info import (
     status_name,
     to_datetime,
 )
-from reconciler.temporal.client.namespace import Namespace, describe_namespace
+from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe.archive import archived_end
@@ -95,7 +95,7 @@ class TemporalProbe:
 
     async def retention(self) -> timedelta:
         """The namespace's retention as it is now. Raises `TemporalUnusable`."""
-        self.namespace = await describe_namespace(self.rpc)
+        self.namespace = await self.rpc.describe_namespace()
         return self.namespace.retention
 
     async def observe(self, row: RunRow) -> Observation:
@@ -223,7 +223,7 @@ class TemporalProbe:
         if not self._ask_archive:
             return False
         if self.namespace is None:  # outside of a pass it may not have been described
-            self.namespace = await describe_namespace(self.rpc)
+            self.namespace = await self.rpc.describe_namespace()
         return self.namespace.archives_history
 
 

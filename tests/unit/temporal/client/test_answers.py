@@ -55,7 +55,7 @@ class Clock:
 
 
 class Sick(Namespaces):
-    """Answers about all workflows but those in `trouble`: an error for each, or None for silence."""
+    """Answers about all workflows but those in `trouble`: an error, or None for silence."""
 
     def __init__(self, **trouble: RPCError | None) -> None:
         self.trouble = trouble

@@ -1,3 +1,5 @@
+"""What a namespace's description says."""
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -10,7 +12,6 @@ from temporalio.api.namespace.v1 import NamespaceConfig, NamespaceInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.temporal.client.namespace import describe_namespace
 from tests.support.temporal.stubs import rpc
 
 
@@ -34,7 +35,7 @@ async def test_a_namespace_archives_histories_if_that_is_enabled(
             )
             return DescribeNamespaceResponse(namespace_info=NamespaceInfo(name="ns"), config=config)
 
-    assert (await describe_namespace(rpc(Service()))).archives_history is archives
+    assert (await rpc(Service()).describe_namespace()).archives_history is archives
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,6 @@ async def test_an_impossible_retention_is_an_error(
 
     if retention is None:
         with pytest.raises(TemporalUnusable, match="impossible retention"):
-            await describe_namespace(rpc(Service()))
+            await rpc(Service()).describe_namespace()
     else:
-        assert (await describe_namespace(rpc(Service()))).retention == retention
+        assert (await rpc(Service()).describe_namespace()).retention == retention
