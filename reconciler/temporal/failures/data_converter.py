@@ -43,42 +43,39 @@ def load_converter(name: str) -> DataConverter:
     """
     module_name, _, path = name.partition(":")
     _append_current_folder()
-    try:
+    with _import_errors(name, f"importing {module_name}"):
         module = importlib.import_module(module_name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - it runs the team's code
-        # A module's name is no secret; the missing one may be one that this module imports.
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            why = f"there is no module {error.name}: is it installed, or in PYTHONPATH?"
-        else:
-            why = f"importing {module_name} failed: {_type_and_place(error)}"
-        raise _refused(name, why) from None
     try:
-        found = reduce(getattr, path.split("."), module)
+        found: Any = reduce(getattr, path.split("."), module)
     except AttributeError:
         raise _refused(name, f"{module_name} has no {path}") from None
-    if isinstance(found, DataConverter):
-        return found
-    return _make(name, path, found)
+    if callable(found) and not isinstance(found, DataConverter):
+        if not _takes_nothing(found):
+            raise _refused(name, f"{path} needs arguments, and gets none")
+        with _import_errors(name, f"calling {path}()"):
+            found = found()
+        path += "()"
+    if inspect.iscoroutine(found):
+        found.close()
+    if not isinstance(found, DataConverter):
+        kind = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise _refused(name, f"{path} is {kind}, not a temporalio.converter.DataConverter")
+    return found
 
 
-def _make(name: str, path: str, make: Any) -> DataConverter:
-    if not callable(make):
-        raise _refused(name, _not_one(path, make))
-    if not _takes_nothing(make):
-        raise _refused(name, f"{path} needs arguments, and gets none")
+@contextlib.contextmanager
+def _import_errors(name: str, doing: str) -> Iterator[None]:
+    """Raise what the team's code raises as `ConfigurationError`, without its text."""
     try:
-        made = make()
+        yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - it is the team's code
-        raise _refused(name, f"calling {path}() failed: {_type_and_place(error)}") from None
-    if inspect.iscoroutine(made):
-        made.close()
-    if not isinstance(made, DataConverter):
-        raise _refused(name, _not_one(f"{path}()", made))
-    return made
+        why = f"{doing} failed: {_type_and_place(error)}"
+        # A module's name is no secret, and the missing one may be one that the module imports.
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            why = f"there is no module {error.name}: is it installed, or in PYTHONPATH?"
+        raise _refused(name, why) from None
 
 
 def _append_current_folder() -> None:
@@ -96,11 +93,6 @@ def _takes_nothing(make: Callable[..., Any]) -> bool:
     except ValueError:  # its signature cannot be read
         pass
     return True
-
-
-def _not_one(path: str, found: object) -> str:
-    kind = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
-    return f"{path} is {kind} and no temporalio.converter.DataConverter, nor does it make one"
 
 
 def _refused(name: str, why: str) -> ConfigurationError:

@@ -29,7 +29,7 @@ from tests.support.polling import eventually
 from tests.support.temporal.world import World
 
 PLAIN = ["order/17", "a b", "é ☃ 日本", "percent%_", "(paren)", "x" * 900]
-#: Stores read these in different ways, so nobody asks.
+#: Stores read these differently, so they are never listed.
 ODD = ["it's", 'a "quote"', "back\\slash", "line\nbreak"]
 OPEN = 30
 SLOW = RetryPolicy(initial_interval=timedelta(minutes=1))
@@ -89,8 +89,8 @@ async def table(world: World, database: Database) -> AsyncIterator[Table]:
 
 @asynccontextmanager
 async def app_of(database: Database, address: str, **temporal: Any) -> AsyncIterator[App]:
-    # Between two passes nobody's turn comes. They follow at once, so that with a limit for lists
-    # descriptions would be the faster way.
+    # No row is due for a description between two passes. Without a limit for lists, because passes
+    # follow each other so closely that descriptions would be faster.
     settings = Settings(
         database_url=SecretStr(database.url),
         max_rps=0,

@@ -141,9 +141,9 @@ CODES: dict[str, tuple[RPCError | DecodeError, type[Exception]]] = {
 class Always(Namespaces):
     """Answers everything but namespaces with one error."""
 
-    def __init__(self, refusal: Exception, *, away: bool = False) -> None:
+    def __init__(self, refusal: Exception, *, unreachable: bool = False) -> None:
         self.refusal = refusal
-        self.silence = error(RPCStatusCode.UNAVAILABLE, "tcp connect error") if away else None
+        self.silence = error(RPCStatusCode.UNAVAILABLE, "tcp error") if unreachable else None
 
     def __getattr__(self, name: str) -> Any:
         async def call(request: Message, **_: Any) -> Any:
@@ -166,6 +166,7 @@ async def test_what_every_code_means_for_every_call(kind: str, code: str) -> Non
     assert isinstance(raised.value, NotNow) is (meaning is NotNow)
     assert isinstance(raised.value, NotFound) is (meaning is NotFound)
     assert isinstance(raised.value, TemporalUnusable) is not (permanent or meaning is NotNow)
+    assert isinstance(raised.value, TemporalUnfit) is (meaning is TemporalUnfit)
 
 
 SILENT = [
@@ -178,8 +179,9 @@ SILENT = [
 async def test_silence_ends_the_pass_if_the_namespace_gets_no_answer_either(
     kind: str, code: str
 ) -> None:
-    with pytest.raises(TemporalUnusable, match="unreachable"):
-        await KINDS[kind](rpc(Always(CODES[code][0], away=True)))
+    with pytest.raises(TemporalUnusable, match="unreachable") as unusable:
+        await KINDS[kind](rpc(Always(CODES[code][0], unreachable=True)))
+    assert not isinstance(unusable.value, TemporalUnfit), "waiting may help"
 
 
 # --- One row ---------------------------------------------------------------------------------

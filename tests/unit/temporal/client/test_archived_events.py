@@ -86,7 +86,9 @@ async def test_the_request_makes_the_server_read_the_archive() -> None:
     assert not asked.skip_archival
     assert asked.maximum_page_size == 256, "the server's own maximum: more is logged as a warning"
     unset = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_UNSPECIFIED
-    assert asked.history_event_filter_type == unset, "an archive that heeded it would hide the rest"
+    assert asked.history_event_filter_type == unset, (
+        "an archive that applied it would hide the rest"
+    )
     assert archive.metadata == [{"supported-features": "follows-next-run-id"}]
 
 

@@ -230,21 +230,3 @@ async def test_a_cancelled_call_is_counted_too() -> None:
             await calls.describe("wf")
 
     assert calls.calls == {("describe", "CANCELLED"): 1}
-
-
-@pytest.mark.parametrize(
-    ("answer", "final"),
-    [
-        (error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure(namespace="ns")), True),
-        (error(RPCStatusCode.PERMISSION_DENIED), True),
-        (error(RPCStatusCode.UNAUTHENTICATED), True),
-        (error(RPCStatusCode.UNAVAILABLE), False),
-        (throttling(), False),
-    ],
-    ids=["no namespace", "denied", "unauthenticated", "unreachable", "throttled"],
-)
-async def test_refusals_are_final_and_silence_is_not(answer: RPCError, final: bool) -> None:
-    with pytest.raises(TemporalUnusable) as unusable:
-        await rpc(Service(answer)).describe("wf")
-
-    assert isinstance(unusable.value, TemporalUnfit) is final

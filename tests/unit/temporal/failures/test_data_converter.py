@@ -75,12 +75,12 @@ def test_installed_modules_come_before_the_current_folder(folder: Path) -> None:
         pytest.param("x = (", "team_codec:x", "SyntaxError in {folder}/team_codec.py", id="syntax"),
         pytest.param("", "team_codec:x", "team_codec has no x", id="no attribute"),
         pytest.param("x = None", "team_codec:x.y", "team_codec has no x.y", id="no nested one"),
-        pytest.param(f"x = '{SECRET}'", "team_codec:x", "x is str and no temporalio", id="a text"),
+        pytest.param(f"x = '{SECRET}'", "team_codec:x", "x is str, not a temporalio", id="a text"),
         pytest.param(
-            "x = dict", "team_codec:x", "x() is dict and no temporalio", id="makes a dict"
+            "x = dict", "team_codec:x", "x() is dict, not a temporalio", id="makes a dict"
         ),
         pytest.param("def x(key): ...", "team_codec:x", "x needs arguments, and gets", id="needs"),
-        pytest.param("async def x(): ...", "team_codec:x", "x() is coroutine and no", id="async"),
+        pytest.param("async def x(): ...", "team_codec:x", "x() is coroutine, not", id="async"),
         pytest.param(
             f"def x(): raise KeyError('{SECRET}')",
             "team_codec:x",

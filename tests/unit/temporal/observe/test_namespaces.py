@@ -44,7 +44,7 @@ NOT_FOUND = error(RPCStatusCode.NOT_FOUND, "workflow not found")
 ABSENT = error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure())
 DENIED = error(RPCStatusCode.PERMISSION_DENIED, "no")
 THROTTLED = error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=ResourceExhaustedFailure())
-AWAY = error(RPCStatusCode.UNAVAILABLE, "tcp connect error")
+UNREACHABLE = error(RPCStatusCode.UNAVAILABLE, "tcp connect error")
 RUNNING = WorkflowExecutionInfo(
     execution=WorkflowExecution(workflow_id="wf-1", run_id="run-1"),
     first_run_id="run-1",
@@ -278,8 +278,8 @@ WRONG_CERTIFICATE = error(RPCStatusCode.UNAVAILABLE, "invalid peer certificate: 
 
 @pytest.mark.parametrize(
     ("trouble", "problem"),
-    [(AWAY, "unreachable"), (WRONG_CERTIFICATE, "no TLS.*UnknownIssuer")],
-    ids=["away", "not trusted"],
+    [(UNREACHABLE, "unreachable"), (WRONG_CERTIFICATE, "no TLS.*UnknownIssuer")],
+    ids=["unreachable", "not trusted"],
 )
 async def test_an_unreachable_server_ends_the_pass_whatever_namespace_the_row_names(
     trouble: RPCError, problem: str
@@ -294,7 +294,9 @@ async def test_an_unreachable_server_ends_the_pass_whatever_namespace_the_row_na
     assert isinstance(unusable.value, TemporalUnfit) is (trouble is WRONG_CERTIFICATE)
 
 
-@pytest.mark.parametrize("trouble", [AWAY, WRONG_CERTIFICATE], ids=["away", "not trusted"])
+@pytest.mark.parametrize(
+    "trouble", [UNREACHABLE, WRONG_CERTIFICATE], ids=["unreachable", "not trusted"]
+)
 async def test_an_unreachable_namespace_makes_its_rows_unknown_if_others_answer(
     trouble: RPCError,
 ) -> None:
@@ -314,7 +316,7 @@ async def test_a_namespace_that_becomes_unreachable_is_not_asked_about_every_row
     service = Service(ns=RUNNING, other=RUNNING)
     asking = probe(service)
     assert await asking.observe(of("other")) == Open()
-    service.answers["other"] = service.described["other"] = AWAY
+    service.answers["other"] = service.described["other"] = UNREACHABLE
 
     await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
     asked = service.asked["describe", "other"]
@@ -326,7 +328,7 @@ async def test_a_namespace_that_becomes_unreachable_is_not_asked_about_every_row
 
 
 async def test_a_workflow_without_an_answer_does_not_affect_its_namespace() -> None:
-    service = Service(ns=RUNNING, other=AWAY)
+    service = Service(ns=RUNNING, other=UNREACHABLE)
 
     observed = await probe(service).observe(of("other"))
 
