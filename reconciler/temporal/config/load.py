@@ -123,10 +123,6 @@ def _load_profile(environment: Mapping[str, str]) -> ClientConfigProfile:
     except (RuntimeError, ValueError, OSError) as error:
         text = _without_excerpt(error)
     file = environment.get(_FILE, "temporal.toml")
-    if missing := re.fullmatch(r"Profile '(.*)' not found", text):
-        raise ConfigurationError(f"TEMPORAL_PROFILE: there is no profile {missing[1]!r} in {file}")
-    text = text.removeprefix("Configuration loading error: ")
-    text = text.removeprefix("Invalid configuration: ")
     raise ConfigurationError(f"Temporal's settings (TEMPORAL_*, {file}): {text}")
 
 

@@ -114,7 +114,7 @@ def test_a_mistake_in_the_file_is_reported_without_its_content(
 
     text = refusal({"TEMPORAL_CONFIG_FILE": str(toml)})
 
-    assert text.startswith(f"Temporal's settings (TEMPORAL_*, {toml}): TOML parse error")
+    assert text.startswith(f"Temporal's settings (TEMPORAL_*, {toml}): ")
     assert error in text
 
 
@@ -122,9 +122,10 @@ def test_a_missing_profile_is_named(toml: Path) -> None:
     toml.write_text('[profile.default]\naddress = "t:7233"')
     there = {"TEMPORAL_CONFIG_FILE": str(toml)}
 
-    error = "TEMPORAL_PROFILE: there is no profile 'prod' in "
-    assert refusal({"TEMPORAL_PROFILE": "prod"} | there) == f"{error}{toml}"
-    assert refusal({"TEMPORAL_PROFILE": "prod"}) == f"{error}temporal.toml"
+    error = "Profile 'prod' not found"
+    for given, file in ((there, toml), ({}, "temporal.toml")):
+        text = f"Temporal's settings (TEMPORAL_*, {file}): {error}"
+        assert refusal({"TEMPORAL_PROFILE": "prod"} | given) == text
 
 
 def test_a_missing_configuration_file_is_refused(tmp_path: Path) -> None:
