@@ -18,6 +18,7 @@ from reconciler.temporal.client.error_codes import (
     is_overload,
     is_rate_limit,
     is_unreachable,
+    with_code,
 )
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.config.api_key import KeyFile
@@ -42,7 +43,7 @@ class CallFailed(Exception):
 
         `hung`: whether that attempt took long.
         """
-        super().__init__(error.message)
+        super().__init__(with_code(error))
         self.error, self.began, self.attempted, self.hung = error, began, attempted, hung
 
 

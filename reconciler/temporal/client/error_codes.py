@@ -74,7 +74,6 @@ def classify(error: RPCError, endpoint: Endpoint, namespace: str, named_by: str)
     """
     target = endpoint.target
     text = one_line(error.message, 300)
-    coded = f"{error.status.name.lower()}: {text}"
     if error.status == RPCStatusCode.NOT_FOUND:
         # Only the detail distinguishes "no such workflow" from "no such namespace".
         if _detail(error, NamespaceNotFoundFailure()) is None:
@@ -84,7 +83,7 @@ def classify(error: RPCError, endpoint: Endpoint, namespace: str, named_by: str)
         )
     if error.status in NO_ACCESS:
         return NamespaceUnfit(
-            f"Temporal at {target} refuses access to namespace {namespace!r} ({coded})",
+            f"Temporal at {target} refuses access to namespace {namespace!r} ({with_code(error)})",
             CHECK_ACCESS,
         )
     if is_unreachable(error):
@@ -103,7 +102,12 @@ def classify(error: RPCError, endpoint: Endpoint, namespace: str, named_by: str)
     if error.status == RPCStatusCode.INTERNAL and (undecoded := _UNDECODED.match(error.message)):
         return RowError(f"Temporal's answer cannot be decoded: {one_line(undecoded[1], 300)}")
     kind = NotNow if error.status == RPCStatusCode.ABORTED or _is_busy(error) else RowError
-    return kind(coded)
+    return kind(with_code(error))
+
+
+def with_code(error: RPCError) -> str:
+    """The error's code and message in one line."""
+    return f"{error.status.name.lower()}: {one_line(error.message, 300)}"
 
 
 def as_rpc_error(error: RPCError | DecodeError) -> RPCError:

@@ -10,7 +10,6 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.core.text import one_line
 from reconciler.temporal.client.answers import MAX_UNANSWERED
 from reconciler.temporal.client.calls import CallFailed, Calls
 from reconciler.temporal.client.connect_errors import Endpoint
@@ -56,7 +55,7 @@ class NamespaceCalls:
             error = self._classify(failed)
             if self._configured is not None and is_unreachable(failed.error):
                 await self._configured.confirm(failed.attempted)
-                error = RowError(_text(failed))
+                error = RowError(str(failed))
             if isinstance(error, RowError):
                 error = NamespaceUnusable(
                     f"Temporal cannot describe namespace {self.namespace!r}: {error}"
@@ -118,15 +117,11 @@ class NamespaceCalls:
 
     def _without_answer(self, kind: str, failed: CallFailed, error: Exception) -> Exception:
         if not self._calls.answers.unanswered(kind, hung=failed.hung):
-            return NotNow(f"{_text(failed)} (Temporal answers other calls)")
+            return NotNow(f"{failed} (Temporal answers other calls)")
         if not is_unreachable(failed.error):
             return error
         return TemporalUnusable(
             f"Temporal at {self._endpoint} answers, but not about workflows: {MAX_UNANSWERED} rows "
-            f"in a row got no answer ({_text(failed)})",
+            f"in a row got no answer ({failed})",
             "check its history service",
         )
-
-
-def _text(failed: CallFailed) -> str:
-    return f"{failed.error.status.name.lower()}: {one_line(failed.error.message, 300)}"
