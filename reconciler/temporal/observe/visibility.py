@@ -117,23 +117,22 @@ class Visibility:
             async with asyncio.timeout(patience):
                 found, absent = await _open_runs(rpc, ids)
         except TimeoutError:
-            self._refuse(rpc.namespace, f"no answer within {patience:.0f} s")
+            self._record_refusal(rpc.namespace, f"no answer within {patience:.0f} s")
             return unknown
         except Overloaded:
             raise
         except (RowError, TemporalUnusable) as error:
-            self._refuse(rpc.namespace, str(error))
+            self._record_refusal(rpc.namespace, str(error))
             return unknown
         return [
-            False if row.workflow_id in absent else self._is_open(row, found[row.workflow_id])
+            False
+            if row.workflow_id in absent
+            else any(self._is_own(row, run) for run in found[row.workflow_id]) or None
             for row in rows
         ]
 
-    def _is_open(self, row: RunRow, runs: Iterable[WorkflowExecutionInfo]) -> bool | None:
-        """Whether one of the open runs of its workflow id belongs to the row's chain."""
-        return any(self._is_own(row, run) for run in runs) or None
-
     def _is_own(self, row: RunRow, run: WorkflowExecutionInfo) -> bool:
+        """Whether this open run of its workflow id belongs to the row's chain."""
         run_id = run.execution.run_id
         if row.run_id == run_id:
             return True
@@ -154,7 +153,7 @@ class Visibility:
         if len(self._current) < MAX_CURRENT or first_run_id in self._current:
             self._current[first_run_id] = run_id
 
-    def _refuse(self, namespace: str, why: str) -> None:
+    def _record_refusal(self, namespace: str, why: str) -> None:
         self._refused.add(namespace)
         level = log.warning if self._causes.is_news(why, namespace) else log.debug
         level("visibility_unavailable", why=why, namespace=namespace, hint="every row is described")
