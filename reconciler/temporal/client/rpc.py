@@ -62,7 +62,7 @@ class Rpc(NamespaceCalls):
         super().__init__(client, Calls(limiter, list_limiter or RateLimiter(0), key_file))
 
     @property
-    def calls(self) -> Counter[tuple[str, str]]:
+    def ended_calls(self) -> Counter[tuple[str, str]]:
         """The calls that have ended, by kind and by gRPC's name of the code."""
         return self._calls.ended
 

@@ -133,7 +133,7 @@ async def test_workers_get_their_work_while_a_backfill_adapts(
     assert (report.outcome, report.changed) == (PassOutcome.OK, ROWS)
     rows = await database.fetch("SELECT DISTINCT status, completed_at FROM workflow_executions")
     assert rows == [{"status": "completed", "completed_at": await world.close_time()}]
-    assert app.rpc.calls["describe", "RESOURCE_EXHAUSTED"] > 0
+    assert app.rpc.ended_calls["describe", "RESOURCE_EXHAUSTED"] > 0
     assert app.rpc.rate < QUOTA, "from 100"
     assert application.started > 5
     assert completed > application.started / 2
@@ -176,7 +176,7 @@ async def test_an_overloaded_server_is_not_retried() -> None:
         with pytest.raises(TemporalUnusable, match=r"the whole Temporal server at .* overloaded"):
             await ask_for_ever()
 
-    assert rpc.calls["describe", "RESOURCE_EXHAUSTED"] == 1
+    assert rpc.ended_calls["describe", "RESOURCE_EXHAUSTED"] == 1
 
 
 async def test_every_call_has_the_lowest_priority(temporal_address: str, world: World) -> None:

@@ -210,7 +210,7 @@ async def test_every_attempt_is_counted_and_limited_and_the_sdk_does_not_retry()
     await calls.describe("wf")
 
     assert calls.counts == {"describe": 2}
-    assert calls.calls == {("describe", "UNAVAILABLE"): 1, ("describe", "OK"): 1}
+    assert calls.ended_calls == {("describe", "UNAVAILABLE"): 1, ("describe", "OK"): 1}
     for options in service.calls:
         assert options["retry"] is False, "the SDK would retry for 15 s by itself"
         assert options["timeout"] == calls_module.RPC_TIMEOUT
@@ -229,4 +229,4 @@ async def test_a_cancelled_call_is_counted_too() -> None:
         async with asyncio.timeout(0.01):
             await calls.describe("wf")
 
-    assert calls.calls == {("describe", "CANCELLED"): 1}
+    assert calls.ended_calls == {("describe", "CANCELLED"): 1}
