@@ -33,11 +33,14 @@ from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
-from reconciler.temporal.client.namespace import Namespace, describe_namespace
+from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.config.load import load_config
-from reconciler.temporal.failures.decoders import make_decoder, using_decoder
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import (
+    FailureDecoder,
+    decoding_failures,
+    make_codec,
+)
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 
@@ -61,7 +64,7 @@ class App:
     engine: AsyncEngine
     probe: NamespacesProbe
     redactor: Redactor
-    decoding: Decoding | None
+    decoder: FailureDecoder | None
     pass_log: PassLog = field(default_factory=PassLog)
 
     async def run_pass(
@@ -117,7 +120,7 @@ class App:
         now = await read_clock(report, self.history, others, self.clock.read)
         if now is None:
             return report
-        observers = [*others, *self.pruning, *filter(None, [self.decoding]), self.redactor]
+        observers = [*others, *self.pruning, *filter(None, [self.decoder]), self.redactor]
         given = self.policy, options, now, report, pass_log
         return await run_pass(store, self.probe, self.history, observers, *given)
 
@@ -162,12 +165,12 @@ class App:
 
         Raises `TemporalUnusable`.
         """
-        return await describe_namespace(self.rpc.at_once())
+        return await self.rpc.prioritized().describe_namespace()
 
     @property
     def undecoded(self) -> int | None:
         """Failures that could not be decoded so far; None if none is to be."""
-        return self.decoding.undecoded if self.decoding else None
+        return self.decoder.undecoded if self.decoder else None
 
     async def forget_connections(self) -> None:
         """Start anew with the database: what is pooled may be dead, or lead to a replica."""
@@ -193,9 +196,9 @@ async def open_app(
     `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
     """
     temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
-    decoder = make_decoder(*settings.decoder())
+    codec = make_codec(*settings.decoder())
     async with (
-        using_decoder(decoder, settings.codec_timeout.total_seconds()) as decoding,
+        decoding_failures(codec, settings.codec_timeout.total_seconds()) as decoder,
         using_engine(settings.dsn()) as engine,
     ):
         mapping = settings.table_mapping()
@@ -207,7 +210,7 @@ async def open_app(
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
         _log_connected(temporal["target_host"], namespace, table)
         database = engine, table, books
-        yield _app(settings, database, rpc, namespace, decoding, ask_archive=ask_archive)
+        yield _app(settings, database, rpc, namespace, decoder, ask_archive=ask_archive)
 
 
 def _app(
@@ -215,7 +218,7 @@ def _app(
     database: tuple[AsyncEngine, MappedTable, Bookkeeping],
     rpc: Rpc,
     namespace: Namespace,
-    decoding: Decoding | None,
+    decoder: FailureDecoder | None,
     *,
     ask_archive: bool,
 ) -> App:
@@ -240,11 +243,11 @@ def _app(
             rpc,
             settings.grace,
             ask_archive=ask_archive,
-            decoding=decoding,
+            decoder=decoder,
             redactor=redactor,
         ),
         redactor=redactor,
-        decoding=decoding,
+        decoder=decoder,
     )
 
 

@@ -47,10 +47,10 @@ class Causes:
         before = self._before.get(cause)
         return before is None or of not in before.first
 
-    def end_round(self) -> Mapping[str, int]:
+    def end_round(self, *, repeat: bool = False) -> Mapping[str, int]:
         """How many had no line of their own, by cause; empty if the last round was much the same.
 
-        Much the same: no new cause, and none that has doubled.
+        Much the same: no new cause, and none that has doubled. `repeat`: return them even then.
         """
         beyond = {
             cause: known.count - len(known.first)
@@ -59,7 +59,7 @@ class Causes:
         }
         self._now, self._before = {}, self._now
         told = self._summed_up
-        if all(count < 2 * told.get(cause, 0) for cause, count in beyond.items()):
+        if not repeat and all(count < 2 * told.get(cause, 0) for cause, count in beyond.items()):
             self._summed_up = {cause: told[cause] for cause in beyond}
             return {}
         self._summed_up = beyond

@@ -17,7 +17,11 @@ from temporalio.converter import PayloadConverter
 from temporalio.exceptions import is_cancelled_exception
 
 from reconciler.core.model import CloseStatus
-from reconciler.temporal.failures.attributes import encoded_attributes, message_in, with_messages
+from reconciler.temporal.failures.encoded_attributes import (
+    encoded_attributes,
+    message_in,
+    with_messages,
+)
 from reconciler.temporal.failures.text import describe_cancellation, describe_failure
 from reconciler.worker.kept import KeptError, KeptResult
 

@@ -77,7 +77,7 @@ async def test_no_temporal_address(database: Database, tmp_path: Path) -> None:
 
 
 async def test_a_profile_that_is_not_there(reconciler: Command) -> None:
-    assert_refused(await reconciler("once", TEMPORAL_PROFILE="prod"), 2, "no profile 'prod'")
+    assert_refused(await reconciler("once", TEMPORAL_PROFILE="prod"), 2, "Profile 'prod' not found")
 
 
 async def test_a_proxy_that_is_not_there(reconciler: Command) -> None:

@@ -19,7 +19,7 @@ async def test_an_overloaded_server_ends_the_pass_in_one_line(
     assert result.code == 4
     (told,) = [line for line in result.err.splitlines() if line.startswith("reconciler: ")]
     assert told == (
-        f"reconciler: the whole Temporal server at {address} is overloaded, not namespace "
-        "'default' alone (service rate limit exceeded): stopped so as not to add to it; nothing "
-        "is lost: the next pass, or the command run again, goes on"
+        f"reconciler: the whole Temporal server at {address} is overloaded, not only namespace "
+        "'default' (service rate limit exceeded); nothing is lost: wait for the next pass, or run "
+        "the command again later"
     )

@@ -7,16 +7,16 @@ from reconciler.core.text import one_line
 from reconciler.doctor.findings import LIMIT, Finding, of_error, ok, warning
 from reconciler.doctor.runner import CHECK_TIMEOUT
 from reconciler.settings.model import Settings
-from reconciler.temporal.failures.decoders import make_decoder
-from reconciler.temporal.failures.decoding import try_sample
+from reconciler.temporal.failures.codec import try_sample
+from reconciler.temporal.failures.failure_decoder import make_codec
 
 CODEC = "codec"
 
 
 async def check_codec(settings: Settings, namespace: str) -> Finding:
-    """Create the decoder, as every command does, and let it encode and decode a sample.
+    """Create the codec, as every command does, and let it encode and decode a sample.
 
-    A decoder that cannot be created is a failure. One that does not decode is a warning: passes
+    A codec that cannot be created is a failure. One that does not decode is a warning: passes
     work, and messages stay encoded. Runs the team's code, which blocks until its first await.
     """
     converts = settings.data_converter is not None
@@ -24,16 +24,16 @@ async def check_codec(settings: Settings, namespace: str) -> Finding:
     if not converts:
         fix = "check RECONCILER_CODEC_ENDPOINT and RECONCILER_CODEC_HEADERS"
     try:
-        decoder = make_decoder(*settings.decoder())
+        codec = make_codec(*settings.decoder())
     except ConfigurationError as error:
         return of_error(CODEC, error, fix)
-    if decoder is None:
+    if codec is None:
         return ok(CODEC, "none: failures are written as Temporal has them")
     try:
         seconds = min(settings.codec_timeout.total_seconds(), CHECK_TIMEOUT)
-        sample = await try_sample(decoder, namespace, seconds)
+        sample = await try_sample(codec, namespace, seconds)
     finally:
-        await decoder.close()
+        await codec.close()
     who = "the data converter" if converts else "the codec server"
     if sample.ok:
         return ok(CODEC, f"{who} decodes a sample: {sample.text}")

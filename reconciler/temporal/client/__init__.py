@@ -1,4 +1,4 @@
 """Calls to Temporal: connecting, rate limits, retries, and what an error means.
 
-What an answer says about a row is for `observe` to say.
+What an answer means for a row belongs in `observe`.
 """

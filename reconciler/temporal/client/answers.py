@@ -1,7 +1,7 @@
 """Whether Temporal answers at all, or only not about one workflow.
 
 A call that gets no answer while others do has hit one stuck workflow, or one history shard that is
-down: that is a matter of its row. All calls over one connection share what they know of this.
+down. That concerns its row only. All calls over one connection share this knowledge.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from reconciler.core.errors import TemporalUnusable
 
 #: The kinds of calls that the history service answers; others say nothing about it.
 ABOUT_WORKFLOWS = ("describe", "history")
-#: Calls that hung without an answer after which a pass gives the next ones less time.
+#: Calls that hung without an answer, after which a pass gives the next ones less time.
 WARY = 3
-#: Rows in a row without an answer that end a pass: a frontend answers for itself (namespaces,
-#: lists) also while the history service behind it is down.
+#: Rows in a row without an answer that end a pass. A frontend answers some calls itself
+#: (namespaces, lists), even while the history service behind it is down.
 MAX_UNANSWERED = 50
 
 _NEVER = -math.inf
 
 
 class Answers:
-    """What was answered lately about workflows, by namespace."""
+    """Which calls about workflows were answered lately, by namespace."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -36,31 +36,31 @@ class Answers:
         self._hung: Counter[str] = Counter()
         self._in_a_row = 0
 
-    def begin(self) -> None:
-        """A pass begins: what was stuck in the last one may have recovered."""
+    def start_pass(self) -> None:
+        """Start counting again: what was stuck in the last pass may have recovered."""
         self._hung.clear()
         self._in_a_row = 0
 
-    def wary(self, kind: str) -> bool:
+    def is_wary(self, kind: str) -> bool:
         """Whether enough calls of this kind hung for the next ones to get less time.
 
-        Otherwise a stuck shard, which may have a quarter of all rows, would hold up the other rows
-        for hours. One that refuses at once holds up nobody.
+        Otherwise a stuck shard, which may hold a quarter of all rows, would delay the other rows
+        for hours. A shard that refuses at once delays nothing.
         """
         return self._hung[kind] >= WARY
 
     def answered(self, kind: str, namespace: str) -> None:
-        """There was an answer, whatever it said."""
+        """Record an answer, whatever it said."""
         if kind in ABOUT_WORKFLOWS:
             self._last[namespace] = self.clock()
             self._in_a_row = 0
 
     def answered_since(self, moment: float, namespace: str) -> bool:
-        """Whether a workflow of this namespace was answered about after this moment."""
+        """Whether Temporal has answered about a workflow of this namespace after `moment`."""
         return self._last.get(namespace, _NEVER) > moment
 
     def unanswered(self, kind: str, *, hung: bool) -> bool:
-        """A row got no answer; returns whether that was one too many in a row."""
+        """Record a row without an answer; return whether that was one too many in a row."""
         self._hung[kind] += hung
         if kind in ABOUT_WORKFLOWS:
             self._in_a_row += 1
@@ -71,7 +71,7 @@ class Answers:
     ) -> None:
         """Return if Temporal answered after `since`, or answers `ask` now.
 
-        However many wait for it, `ask` is called once. Raises the `TemporalUnusable` it raises.
+        Concurrent callers share one call of `ask`. Raises the `TemporalUnusable` that it raises.
         """
         async with self._checking[namespace]:
             if self.answered_since(since, namespace):

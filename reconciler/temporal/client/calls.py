@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 from temporalio.service import RPCError, RPCStatusCode
@@ -14,40 +14,41 @@ from temporalio.service import RPCError, RPCStatusCode
 from reconciler.temporal.client.answers import Answers
 from reconciler.temporal.client.error_codes import (
     NO_ACCESS,
-    is_away,
+    as_rpc_error,
     is_overload,
     is_rate_limit,
-    undecoded,
+    is_unreachable,
+    with_code,
 )
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.config.api_key import KeyFile
 
 #: Per attempt. A describe takes milliseconds; a server that needs longer is in trouble.
 RPC_TIMEOUT = timedelta(seconds=10)
-#: Per first attempt, once a pass is wary (see `Answers.wary`).
+#: Per first attempt, once a pass is wary (see `Answers.is_wary`).
 BRIEF_TIMEOUT = timedelta(seconds=1)
 #: An attempt that took at least this many seconds hung; a shorter one was refused.
 HUNG_SECONDS = BRIEF_TIMEOUT.total_seconds() / 2
-#: Seconds between the tries of a throttled call (about 16 in all); then the pass gives way.
+#: Seconds between the attempts of a throttled call (about 16 in all). After the last, it fails.
 THROTTLED_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 
 _Response = TypeVar("_Response")
 
 
-class Refused(Exception):
-    """An error that is not to be retried, or was retried without success."""
+class CallFailed(Exception):
+    """A call failed and was not retried, or its retries failed too."""
 
-    def __init__(self, error: RPCError, began: float, tried: float, *, hung: bool) -> None:
-        """`began`, `tried`: when the call began, and its last attempt, by `Answers.clock`.
+    def __init__(self, error: RPCError, began: float, attempted: float, *, hung: bool) -> None:
+        """`began`, `attempted`: when the call and its last attempt began, by `Answers.clock`.
 
         `hung`: whether that attempt took long.
         """
-        super().__init__(error.message)
-        self.error, self.began, self.tried, self.hung = error, began, tried, hung
+        super().__init__(with_code(error))
+        self.error, self.began, self.attempted, self.hung = error, began, attempted, hung
 
 
 class Calls:
-    """Makes the calls of one connection; counts them, and notes which were answered."""
+    """Makes and counts the calls of one connection, and records which were answered."""
 
     def __init__(
         self,
@@ -64,43 +65,44 @@ class Calls:
         #: The calls that have ended, by kind and by gRPC's name of the code.
         self.ended: Counter[tuple[str, str]] = Counter()
 
-    def at_once(self) -> Calls:
+    def prioritized(self) -> Calls:
         """The same limits, without waiting for a slot; with its own counts."""
         return Calls(self.limiter, self.list_limiter, self.key_file, waits=False)
 
     async def call(
         self,
         kind: str,
+        namespace: str,
         method: Callable[..., Awaitable[_Response]],
-        request: Any,
-        metadata: Mapping[str, str | bytes] | None = None,
         *,
         patient: bool = False,
     ) -> _Response:
-        """Make a call; `patient`: with its full time in any case. Raises `Refused`."""
+        """Make a call; `patient`: always with its full time limit. Raises `CallFailed`.
+
+        `method` is a method of the SDK's service with its request bound.
+        """
         retries: _Retries | None = None  # made when needed: most calls are answered at once
-        answers, namespace = self.answers, request.namespace
-        in_haste = answers.wary(kind) and not patient
-        timeout = min(BRIEF_TIMEOUT, RPC_TIMEOUT) if in_haste else RPC_TIMEOUT
+        answers = self.answers
+        brief = answers.is_wary(kind) and not patient
+        timeout = min(BRIEF_TIMEOUT, RPC_TIMEOUT) if brief else RPC_TIMEOUT
         began = answers.clock()
         while True:
             if kind == "list":
                 await self.list_limiter.acquire()
             await self.limiter.acquire(wait=self._waits)
-            key = None if self.key_file is None else self.key_file.renewed()
-            code, tried = RPCStatusCode.CANCELLED, answers.clock()  # unless it is answered
+            key = None if self.key_file is None else self.key_file.current()
+            code, attempted = RPCStatusCode.CANCELLED, answers.clock()  # unless it is answered
             try:
-                answer = await method(
-                    request, retry=False, metadata=metadata or {}, timeout=timeout
-                )
+                answer = await method(retry=False, timeout=timeout)
             except (RPCError, DecodeError) as caught:
-                error = caught if isinstance(caught, RPCError) else undecoded(caught)
+                error = as_rpc_error(caught)
                 code = error.status
+                hung = answers.clock() - attempted >= HUNG_SECONDS
+                failed = CallFailed(error, began, attempted, hung=hung)
                 retries = retries or _Retries(self, kind, namespace)
-                hung = answers.clock() - tried >= HUNG_SECONDS
-                if not await retries.again(error, tried, key, hung=hung):
-                    raise Refused(error, began, tried, hung=hung) from caught
-                timeout = RPC_TIMEOUT if retries.away else timeout
+                if not await retries.should_retry(failed, key):
+                    raise failed from caught
+                timeout = RPC_TIMEOUT if retries.was_unreachable else timeout
             else:
                 code = RPCStatusCode.OK
                 answers.answered(kind, namespace)
@@ -110,41 +112,41 @@ class Calls:
 
 
 class _Retries:
-    """What one call is tried again for: once each for silence and access, longer if throttled."""
+    """The retries of one call: one each for silence and denied access, several if throttled."""
 
     def __init__(self, calls: Calls, kind: str, namespace: str) -> None:
         self._calls, self._kind, self._namespace = calls, kind, namespace
         self._pauses = iter(THROTTLED_PAUSES)
-        #: Whether it is tried again because there was no answer.
-        self.away = False
-        self._renewed = False
+        #: Whether an attempt got no answer and was retried.
+        self.was_unreachable = False
+        self._key_was_renewed = False
 
-    async def again(self, error: RPCError, tried: float, key: str | None, *, hung: bool) -> bool:
-        """Whether to try again, after a pause where one is due.
-
-        `tried` is when the attempt began, `key` the API key that it was made with.
-        """
+    async def should_retry(self, failed: CallFailed, key: str | None) -> bool:
+        """Whether to retry, after a pause if one is due; `key`: the API key that was used."""
+        error = failed.error
         if limited := is_rate_limit(error):
-            # Each of the server's quotas has its limiter here, which alone gives way for it.
+            # Each of the server's quotas has its own limiter here, and only that one slows down.
             lists = self._kind == "list"
             (self._calls.list_limiter if lists else self._calls.limiter).throttled()
         if limited and not is_overload(error) and (pause := next(self._pauses, None)):
             await asyncio.sleep(pause)
             return True
-        if is_away(error) and not self.away and not (hung and self._is_stuck(tried)):
-            self.away = True
+        if is_unreachable(error) and not self.was_unreachable and not self._is_stuck(failed):
+            self.was_unreachable = True
             return True
-        if error.status in NO_ACCESS and not self._renewed and self._key_has_changed(key):
-            self._renewed = True
+        if error.status in NO_ACCESS and not self._key_was_renewed and self._key_has_changed(key):
+            self._key_was_renewed = True
             return True
         return False
 
-    def _is_stuck(self, tried: float) -> bool:
-        """Whether a second attempt is not worth the time, as the first one hung."""
+    def _is_stuck(self, failed: CallFailed) -> bool:
+        """Whether the attempt hung and a second one is not worth the time."""
+        if not failed.hung or self._kind == "namespace":
+            return failed.hung
         answers = self._calls.answers
-        others_answered = answers.answered_since(tried, self._namespace)
-        return self._kind == "namespace" or (answers.wary(self._kind) and others_answered)
+        others_answered = answers.answered_since(failed.attempted, self._namespace)
+        return answers.is_wary(self._kind) and others_answered
 
     def _key_has_changed(self, key: str | None) -> bool:
         key_file = self._calls.key_file
-        return key_file is not None and key_file.renewed(at_once=True) != key
+        return key_file is not None and key_file.current(force=True) != key

@@ -1,16 +1,16 @@
-"""What the error codes of Temporal's answers mean: to the row, to the pass, to the rate.
+"""What the error codes of Temporal's answers mean: for the row, the pass and the rate.
 
-| answer | means |
+| answer | meaning |
 |---|---|
 | NOT_FOUND of the namespace | the pass ends |
-| NOT_FOUND otherwise | `Missing`; first the archive is asked, if it may be |
+| NOT_FOUND otherwise | the archive is asked, if allowed; then `Missing` |
 | PERMISSION_DENIED, UNAUTHENTICATED | the pass ends; `Unknown` if other rows are answered |
-| RESOURCE_EXHAUSTED | half the rate, tried again for about 16 s; then as above |
+| RESOURCE_EXHAUSTED | half the rate, retried for about 16 s; then as above |
 | RESOURCE_EXHAUSTED of scope SYSTEM | half the rate, and the pass ends at once |
 | RESOURCE_EXHAUSTED: BUSY_WORKFLOW, oversized message | `Unknown`, the rate stays |
-| UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | one more try; `Unknown` if others are answered |
+| UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | one retry; `Unknown` if others are answered |
 | 50 of these in a row | the pass ends |
-| an answer that cannot be decoded | `Unknown`; of a history: the row is written without its text |
+| an answer that cannot be decoded | `Unknown`; a history: the row is written without its text |
 | everything else | `Unknown` |
 
 In a namespace that only rows name, what would end the pass makes its rows `Unknown`.
@@ -28,23 +28,22 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.errors import TemporalUnfit, TemporalUnusable
 from reconciler.core.text import one_line
-from reconciler.temporal.client.connect_errors import Route
+from reconciler.temporal.client.connect_errors import CHECK_ACCESS, Endpoint
 
-# Nothing of the service can be used with these, by any row.
 NO_ACCESS = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
-# The server closes each connection every few minutes: one retry of our own, then it is away.
-_AWAY = (
+# The server closes each connection every few minutes, so one failure does not mean much.
+_UNREACHABLE = (
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.CANCELLED,
 )
 
-# The SDK's words for an answer that is no message: what is wrong is after a path of field names.
+# What the SDK says about an answer that it cannot decode; a path of field names precedes the cause.
 _UNDECODED = re.compile(r"failed to decode Protobuf message: (?:[\w.]+: )*(.+)", re.DOTALL)
 
 
 class RowError(Exception):
-    """Temporal's answer makes sense for this row only; the text says what it was."""
+    """An error that concerns one row only; its text says what it was."""
 
 
 class NotFound(RowError):
@@ -52,32 +51,31 @@ class NotFound(RowError):
 
 
 class NotNow(RowError):
-    """Temporal could not tell now, and may later: nothing about the row is settled by it."""
+    """Temporal gives no usable answer now, but may later: nothing follows for the row."""
 
 
 class NamespaceUnusable(TemporalUnusable):
-    """This namespace cannot be used now; others of the same server may be."""
+    """This namespace cannot be used now; others of the same server may be usable."""
 
 
 class NamespaceUnfit(NamespaceUnusable, TemporalUnfit):
-    """There is no such namespace, or not for us."""
+    """The namespace does not exist, or denies access."""
 
 
 class Overloaded(TemporalUnusable):
-    """The whole server has too much to do: whoever can wait should leave it alone."""
+    """The whole server is overloaded: stop calling it."""
 
 
-def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exception:
-    """What an error code that was not retried, or not with success, means to the pass.
+def classify(error: RPCError, endpoint: Endpoint, namespace: str, named_by: str) -> Exception:
+    """What an error means for the pass, once retries are over.
 
-    `RowError` for what concerns this row only, `NamespaceUnusable` for what concerns all rows of
-    this namespace, any other `TemporalUnusable` for what ends the pass. `named_by` is where the
-    namespace's name comes from.
+    `RowError` if it concerns this row only, `NamespaceUnusable` for all rows of this namespace,
+    any other `TemporalUnusable` if it ends the pass. `named_by`: where the namespace is set.
     """
-    target = route.target
+    target = endpoint.target
     text = one_line(error.message, 300)
     if error.status == RPCStatusCode.NOT_FOUND:
-        # The same code for "no such workflow" and "no such namespace": only the detail tells.
+        # Only the detail distinguishes "no such workflow" from "no such namespace".
         if _detail(error, NamespaceNotFoundFailure()) is None:
             return NotFound(text)
         return NamespaceUnfit(
@@ -85,17 +83,16 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
         )
     if error.status in NO_ACCESS:
         return NamespaceUnfit(
-            f"Temporal at {target} refuses access to namespace {namespace!r} "
-            f"({error.status.name.lower()}: {text})",
-            "check TEMPORAL_API_KEY or TEMPORAL_TLS_*",
+            f"Temporal at {target} refuses access to namespace {namespace!r} ({with_code(error)})",
+            CHECK_ACCESS,
         )
-    if is_away(error):
-        return route.explain(f"{error.status.name.lower()}: {error.message}")
+    if is_unreachable(error):
+        return endpoint.explain(f"{error.status.name.lower()}: {error.message}")
     if is_overload(error):
         return Overloaded(
-            f"the whole Temporal server at {target} is overloaded, not namespace {namespace!r} "
-            f"alone ({text}): stopped so as not to add to it; nothing is lost: the next pass, or "
-            "the command run again, goes on"
+            f"the whole Temporal server at {target} is overloaded, not only namespace "
+            f"{namespace!r} ({text}); nothing is lost",
+            "wait for the next pass, or run the command again later",
         )
     if is_rate_limit(error):
         return NamespaceUnusable(
@@ -105,25 +102,32 @@ def meaning(error: RPCError, route: Route, namespace: str, named_by: str) -> Exc
     if error.status == RPCStatusCode.INTERNAL and (undecoded := _UNDECODED.match(error.message)):
         return RowError(f"Temporal's answer cannot be decoded: {one_line(undecoded[1], 300)}")
     kind = NotNow if error.status == RPCStatusCode.ABORTED or _is_busy(error) else RowError
-    return kind(f"{error.status.name.lower()}: {text}")
+    return kind(with_code(error))
 
 
-def undecoded(error: DecodeError) -> RPCError:
-    """What Python cannot decode, as the SDK reports what it cannot decode itself."""
+def with_code(error: RPCError) -> str:
+    """The error's code and message in one line."""
+    return f"{error.status.name.lower()}: {one_line(error.message, 300)}"
+
+
+def as_rpc_error(error: RPCError | DecodeError) -> RPCError:
+    """A `DecodeError` of Python's protobuf as the SDK reports its own; an `RPCError` as it is."""
+    if isinstance(error, RPCError):
+        return error
     return RPCError(f"failed to decode Protobuf message: {error}", RPCStatusCode.INTERNAL, b"")
 
 
-def is_away(error: RPCError) -> bool:
-    """Whether the server could not be reached, or went away during the call."""
+def is_unreachable(error: RPCError) -> bool:
+    """Whether the server could not be reached, or the connection broke during the call."""
     broken = error.status == RPCStatusCode.UNKNOWN and "transport error" in error.message
-    return broken or error.status in _AWAY
+    return broken or error.status in _UNREACHABLE
 
 
 def is_rate_limit(error: RPCError) -> bool:
-    """Whether the server asks for fewer calls, of this namespace or of everybody.
+    """Whether the server asks for fewer calls, from this namespace or from everyone.
 
-    BUSY_WORKFLOW is contention for one workflow's lock and an oversized message is one row's
-    affair: slowing down would help neither.
+    BUSY_WORKFLOW is contention for one workflow's lock, and an oversized message concerns one row:
+    slowing down would help neither.
     """
     if error.status != RPCStatusCode.RESOURCE_EXHAUSTED:
         return False
@@ -138,19 +142,19 @@ def _is_busy(error: RPCError) -> bool:
 
 
 def is_overload(error: RPCError) -> bool:
-    """Whether a limit of the whole server is exceeded: then whoever can wait should go away.
+    """Whether a limit of the whole server is exceeded.
 
-    Of what server 1.32 answers, seen on one with each of these limits set low:
+    Seen on server 1.32 with each of these limits set low:
 
-    - `frontend.rps` is of this scope. So is `frontend.persistenceMaxQPS`, and in its source the
-      persistence of every service, an overloaded Cassandra or Elasticsearch and a full cache;
+    - `frontend.rps` is of this scope. So is `frontend.persistenceMaxQPS`, and by its source the
+      persistence of every service, an overloaded Cassandra or Elasticsearch, and a full cache;
     - `frontend.namespaceRPS`, `.visibility` and the global ones, `history.rps`,
-      `history.persistenceMaxQPS` and `history.persistenceNamespaceMaxQPS` are the namespace's,
-      because their share of a namespace, or a shard, is exceeded first.
+      `history.persistenceMaxQPS` and `history.persistenceNamespaceMaxQPS` are of the namespace's
+      scope, because its share, or that of a shard, is exceeded first.
 
-    What lasts only for a moment the frontend has tried again itself, where another service said
-    it (common/util.go, IsServiceClientTransientError); CONCURRENT_LIMIT is the namespace's, and
-    CIRCUIT_BREAKER_OPEN never leaves the server. An answer without a scope is from an older one.
+    The frontend has already retried transient errors of other services (common/util.go,
+    IsServiceClientTransientError). CONCURRENT_LIMIT is of the namespace's scope, and
+    CIRCUIT_BREAKER_OPEN never leaves the server. Older servers send no scope.
     """
     if not is_rate_limit(error):
         return False

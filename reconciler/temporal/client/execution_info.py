@@ -1,4 +1,4 @@
-"""What Temporal's description of a workflow says, in our words."""
+"""Read Temporal's description of a run: its status, and its times."""
 
 from __future__ import annotations
 
@@ -13,17 +13,12 @@ from reconciler.temporal.client.error_codes import NotNow
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-_CLOSE_STATUSES = {
-    Status.WORKFLOW_EXECUTION_STATUS_COMPLETED: CloseStatus.COMPLETED,
-    Status.WORKFLOW_EXECUTION_STATUS_FAILED: CloseStatus.FAILED,
-    Status.WORKFLOW_EXECUTION_STATUS_CANCELED: CloseStatus.CANCELED,
-    Status.WORKFLOW_EXECUTION_STATUS_TERMINATED: CloseStatus.TERMINATED,
-    Status.WORKFLOW_EXECUTION_STATUS_TIMED_OUT: CloseStatus.TIMED_OUT,
-}
+# By Temporal's own names.
+_CLOSE_STATUSES = {Status.Value(f"WORKFLOW_EXECUTION_STATUS_{each}"): each for each in CloseStatus}
 
 
 def close_status(info: WorkflowExecutionInfo) -> CloseStatus | None:
-    """How the run ended its chain; None if it did not, or not yet."""
+    """How the run ended its chain; None if it has not."""
     return _CLOSE_STATUSES.get(info.status)
 
 
@@ -33,12 +28,12 @@ def is_continued(info: WorkflowExecutionInfo) -> bool:
 
 
 def is_open(info: WorkflowExecutionInfo) -> bool:
-    """Whether the run goes on: running, paused, or in a state this version does not know."""
+    """Whether the run is open: running, paused, or of a status unknown here."""
     return info.status not in _CLOSE_STATUSES and not is_continued(info)
 
 
 def status_name(info: WorkflowExecutionInfo) -> str:
-    """The status in words; a number where a newer server has one without a name here."""
+    """The status's name, or its number if only a newer server has a name for it."""
     if info.status not in Status.values():
         return str(info.status)
     return Status.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_")
@@ -47,9 +42,9 @@ def status_name(info: WorkflowExecutionInfo) -> str:
 def to_datetime(timestamp: Timestamp, what: str = "time") -> datetime:
     """Temporal's timestamp in UTC, to the microsecond that PostgreSQL stores.
 
-    Raises `NotNow`, naming `what` is not there, for a timestamp that was never set (1970 in
-    protobuf, year 1 in Go) or does not exist. So do the first and the last year: asyncpg stores
-    their ends as infinite times, and with a time zone they leave the calendar.
+    Raises `NotNow`, naming `what`, for a timestamp that does not exist or was never set (1970 in
+    protobuf, year 1 in Go). The first and the last year are refused too: asyncpg stores their ends
+    as infinite times, and with a time zone they leave the calendar.
     """
     try:
         moment = timestamp.ToDatetime(tzinfo=UTC)

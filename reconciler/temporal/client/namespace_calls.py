@@ -1,70 +1,73 @@
-"""Calls about one namespace, and what it means that one is refused or not answered."""
+"""Calls about one namespace, and what it means if one is refused or not answered."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.core.text import one_line
 from reconciler.temporal.client.answers import MAX_UNANSWERED
-from reconciler.temporal.client.calls import Calls, Refused
-from reconciler.temporal.client.connect_errors import Route
+from reconciler.temporal.client.calls import CallFailed, Calls
+from reconciler.temporal.client.connect_errors import Endpoint
 from reconciler.temporal.client.error_codes import (
     NO_ACCESS,
     NamespaceUnusable,
     NotNow,
     RowError,
-    is_away,
+    classify,
     is_overload,
     is_rate_limit,
-    meaning,
+    is_unreachable,
 )
+from reconciler.temporal.client.namespace import Namespace
 
 _Response = TypeVar("_Response")
 
 
 class NamespaceCalls:
-    """Makes calls about a namespace, which is the connection's own or that of a row."""
+    """Makes calls about a namespace: the connection's configured one, or one that a row names."""
 
-    def __init__(self, client: Client, calls: Calls, own: NamespaceCalls | None, name: str) -> None:
-        """`own`: the calls about the connection's namespace, if this is another one."""
+    def __init__(self, client: Client, calls: Calls) -> None:
         self.client = client
         #: The namespace that the calls are about.
-        self.namespace = name
+        self.namespace = client.namespace
         self._service = client.workflow_service
         config = client.service_client.config
-        self._route = Route(config.target_host, config.http_connect_proxy_config)
-        self._calls, self._own = calls, own
+        self._endpoint = Endpoint(config.target_host, config.http_connect_proxy_config)
+        self._calls = calls
+        #: The calls about the configured namespace, if this is another one.
+        self._configured: NamespaceCalls | None = None
 
-    async def describe_namespace(self) -> DescribeNamespaceResponse:
-        """The namespace itself: proves that it exists, and gives retention and capabilities.
+    async def describe_namespace(self) -> Namespace:
+        """The namespace as it is now.
 
         Raises `NamespaceUnusable`, or another `TemporalUnusable` if it is not about the namespace.
         """
-        method = self._service.describe_namespace
         request = DescribeNamespaceRequest(namespace=self.namespace)
-        cannot = f"Temporal cannot describe namespace {self.namespace!r}"
+        method = partial(self._service.describe_namespace, request)
         try:
-            answer = await self._calls.call("namespace", method, request)
-        except Refused as refused:
-            meant = self._meaning(refused)
-            if self._own is not None and is_away(refused.error):
-                await self._own.confirm(refused.tried)
-                meant = NamespaceUnusable(f"{cannot}: {_words(refused)}")
-            elif isinstance(meant, RowError):
-                meant = NamespaceUnusable(f"{cannot}: {meant}")
-            raise meant from refused.error
+            answer = await self._calls.call("namespace", self.namespace, method)
+        except CallFailed as failed:
+            error = self._classify(failed)
+            if self._configured is not None and is_unreachable(failed.error):
+                await self._configured.confirm(failed.attempted)
+                error = RowError(str(failed))
+            if isinstance(error, RowError):
+                error = NamespaceUnusable(
+                    f"Temporal cannot describe namespace {self.namespace!r}: {error}"
+                )
+            raise error from failed.error
         if answer.namespace_info.name != self.namespace:
             raise NamespaceUnusable(
-                f"Temporal at {self._route} was asked about namespace {self.namespace!r}, and "
+                f"Temporal at {self._endpoint} was asked about namespace {self.namespace!r}, and "
                 f"answered about {answer.namespace_info.name!r}",
                 "check TEMPORAL_ADDRESS",
             )
-        return answer
+        return Namespace.of(answer)
 
     async def confirm(self, since: float) -> None:
         """Return if Temporal has answered about this namespace after `since`, or does now.
@@ -74,61 +77,51 @@ class NamespaceCalls:
         await self._calls.answers.confirm(self.namespace, since, self.describe_namespace)
 
     async def _call(
-        self,
-        kind: str,
-        method: Callable[..., Awaitable[_Response]],
-        request: Any,
-        metadata: Mapping[str, str | bytes] | None = None,
-        *,
-        patient: bool = False,
+        self, kind: str, method: Callable[..., Awaitable[_Response]], *, patient: bool = False
     ) -> _Response:
-        """A call about a workflow, or several.
+        """A call about one workflow or several; arguments as for `Calls.call`.
 
-        Raises `RowError` for what concerns this call only. That includes silence and refusals while
-        Temporal answers others, unless that goes on for too many calls in a row.
+        Raises `RowError` if the failure concerns this call only. That includes silence and
+        refusals while Temporal answers others, unless too many calls in a row fail.
         """
         try:
-            return await self._calls.call(kind, method, request, metadata, patient=patient)
-        except Refused as refused:
-            error = self._meaning(refused)
+            return await self._calls.call(kind, self.namespace, method, patient=patient)
+        except CallFailed as failed:
+            error = self._classify(failed)
             if isinstance(error, RowError):
                 self._calls.answers.answered(kind, self.namespace)
-            elif await self._others_are_answered(refused):
-                error = self._without_answer(kind, refused, error)
-            raise error from refused.error
+            elif await self._others_are_answered(failed):
+                error = self._without_answer(kind, failed, error)
+            raise error from failed.error
 
-    def _meaning(self, refused: Refused) -> Exception:
-        named_by = "TEMPORAL_NAMESPACE" if self._own is None else "the right one in the row"
-        return meaning(refused.error, self._route, self.namespace, named_by)
+    def _classify(self, failed: CallFailed) -> Exception:
+        named_by = "the right one in the row" if self._configured else "TEMPORAL_NAMESPACE"
+        return classify(failed.error, self._endpoint, self.namespace, named_by)
 
-    async def _others_are_answered(self, refused: Refused) -> bool:
-        """Whether Temporal does for others what it refused. Raises `TemporalUnusable`.
+    async def _others_are_answered(self, failed: CallFailed) -> bool:
+        """Whether Temporal answers others where this call failed. Raises `TemporalUnusable`.
 
-        A server that does not describe its namespace either is away. Access can be denied, and a
-        rate limited, for some workflows alone (an authorizer sees the request, a shard has limits
-        of its own): then others were answered meanwhile.
+        A server that does not describe its namespace either is unreachable. Access may be denied,
+        or the rate limited, for some workflows only (an authorizer sees the request, a shard has
+        its own limits): then others were answered in the meantime.
         """
-        answers, error = self._calls.answers, refused.error
-        if is_away(error):
-            await self.confirm(refused.tried)
+        answers, error = self._calls.answers, failed.error
+        if is_unreachable(error):
+            await self.confirm(failed.attempted)
             return True
         if error.status in NO_ACCESS:
-            await self.confirm(answers.clock())  # who was answered before may be denied now
+            await self.confirm(answers.clock())  # earlier answers may have been before the denial
         elif not is_rate_limit(error) or is_overload(error):
             return False
-        return answers.answered_since(refused.began, self.namespace)
+        return answers.answered_since(failed.began, self.namespace)
 
-    def _without_answer(self, kind: str, refused: Refused, error: Exception) -> Exception:
-        if not self._calls.answers.unanswered(kind, hung=refused.hung):
-            return NotNow(f"{_words(refused)} (Temporal answers other calls)")
-        if not is_away(refused.error):
+    def _without_answer(self, kind: str, failed: CallFailed, error: Exception) -> Exception:
+        if not self._calls.answers.unanswered(kind, hung=failed.hung):
+            return NotNow(f"{failed} (Temporal answers other calls)")
+        if not is_unreachable(failed.error):
             return error
         return TemporalUnusable(
-            f"Temporal at {self._route} answers, but not about workflows: {MAX_UNANSWERED} rows in "
-            f"a row got no answer ({_words(refused)})",
+            f"Temporal at {self._endpoint} answers, but not about workflows: {MAX_UNANSWERED} rows "
+            f"in a row got no answer ({failed})",
             "check its history service",
         )
-
-
-def _words(refused: Refused) -> str:
-    return f"{refused.error.status.name.lower()}: {one_line(refused.error.message, 300)}"

@@ -1,10 +1,10 @@
-"""The client-side rate limit of every call to Temporal, which gives way when it is throttled.
+"""The client-side rate limit of all calls to Temporal, which slows down when it is throttled.
 
-In a namespace's quota the server ranks DescribeWorkflowExecution above the workers' polls: these
-are starved already when all calls together reach the quota, while ours are let through until we
-reach it alone (server 1.32, service/frontend/configs/quotas.go, and measured). A rejection of
-ours is the only sign we get, and it comes late. So it is not enough to be no longer rejected:
-half of what the server takes from us is left to others, and probing for more is rare.
+Within a namespace's quota the server ranks DescribeWorkflowExecution above the workers' polls: the
+polls starve as soon as all calls together reach the quota, while describes pass until they reach
+it alone (server 1.32, service/frontend/configs/quotas.go, and measured). A rejected describe is
+the only signal, and it comes late. So it is not enough to avoid rejections: half of what the
+server accepts is left to others, and the limiter rarely probes for more.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
-#: Halving stops here: slower, a pass would stand still without saying so.
+#: Halving stops here; slower, a pass would seem to hang.
 MIN_RPS = 1.0
-#: Calls that were under way together are rejected together: that is one signal, not many.
+#: Calls that were under way together are rejected together: one signal.
 ONE_SIGNAL_SECONDS = 1.0
-#: So long without a rejection, and the server takes all of the calls.
+#: After this time without a rejection, the server accepts all of the calls.
 SETTLED_SECONDS = 2.0
-#: Then the rate stays where it is for so long, and twice that each time that more was too much.
-HOLD_SECONDS, MAX_HOLD_SECONDS = 60.0, 960.0
-#: After that each second without a rejection wins back this share of the full rate. Fast, because
-#: workers are starved from when it is too much until the server's burst is used up and we hear.
+#: Then the rate is held for this long, and twice as long each time that probing goes too far.
+HOLD_SECONDS = 60.0
+MAX_HOLD_SECONDS = 960.0
+#: After that, each second without a rejection regains this share of the full rate. Fast, because
+#: workers starve from the moment the rate is too high until the server's burst is used up and it
+#: rejects a call.
 RECOVERY_PER_SECOND = 0.05
-#: Slots that passed unused may be made up for, but in no burst that could be felt.
+#: Unused slots may be made up for, but only in bursts too short to notice.
 CATCH_UP_SECONDS = 0.05
-#: Without a limit, what a rejection halves and recovery is measured by is the busiest second of the
-#: last one to two times this: not the present one, which may hold a probe and nothing else.
+#: Without a limit, halving and recovery are relative to the busiest second of the last one to two
+#: of these periods. The current second may hold a single probe.
 TRAFFIC_SECONDS = 60.0
-#: And this at the least, calls per second: a rejection after little traffic says nothing about how
-#: much would be too much. The default limit, which is harmless on every server.
+#: Their minimum, in calls per second: a rejection after little traffic does not show what would be
+#: too much. It is the default limit, which is harmless on every server.
 FLOOR_RPS = 100.0
-#: The same for lists, which have a quota of their own.
+#: The same for list calls, which have their own quota.
 LIST_FLOOR_RPS = 5.0
 
 
 class RateLimiter:
-    """Spaces calls evenly at `max_rps` per second; 0 means no limit until the server asks."""
+    """Spaces calls evenly at `max_rps` per second; 0 is no limit until the server throttles."""
 
     def __init__(
         self,
@@ -48,23 +50,26 @@ class RateLimiter:
         floor: float = FLOOR_RPS,
     ) -> None:
         """`floor`: see `FLOOR_RPS`."""
-        self._clock, self._sleep = clock, sleep
+        self._clock = clock
+        self._sleep = sleep
         self._ceiling = max_rps or math.inf
         self._floor = floor
-        #: What recovery is measured by: the ceiling, or without one the traffic when rejected.
-        self._full_rate = self._rate = self._ceiling
-        now = clock()
-        self._next_slot = self._raised_at = self._second_began = self._period_began = now
-        self._lowered_at, self._settled, self._hold = -math.inf, True, HOLD_SECONDS
-        #: What the server takes and leaves something to others; from here we probe for more.
+        self._rate = self._ceiling
+        #: What recovery is relative to: the ceiling, or without one the traffic when rejected.
+        self._full_rate = self._ceiling
+        #: The rate that the server accepts and that leaves room for others; probing starts here.
         self._held = self._ceiling
+        self._hold = HOLD_SECONDS
+        self._settled = True
+        self._lowered_at = -math.inf
+        self._next_slot = self._raised_at = self._second_began = self._period_began = clock()
         self._calls_this_second = 0
         #: The most calls in one second, of this period and the one before.
         self._busiest = self._busiest_before = 0
 
     @property
     def rate(self) -> float:
-        """Calls per second in force now; infinite if there is no limit."""
+        """Calls per second allowed now; infinite without a limit."""
         return self._rate
 
     @property
@@ -73,9 +78,9 @@ class RateLimiter:
         return 0.0 if math.isinf(self._rate) else max(self._next_slot - self._clock(), 0.0)
 
     async def acquire(self, *, wait: bool = True) -> None:
-        """Wait for the next slot. Slots are handed out in the order of asking.
+        """Take the next slot and wait for it; slots are first come, first served.
 
-        Without waiting, the slot is taken all the same, so that everybody after waits longer.
+        Without waiting, the slot is taken all the same, so that later callers wait longer.
         """
         now = self._clock()
         self._count(now)
@@ -90,8 +95,8 @@ class RateLimiter:
     def throttled(self) -> None:
         """The server answered RESOURCE_EXHAUSTED: halve the rate, at most once a second.
 
-        Halved is what was really sent, if that is less than the rate in force.
-        If it was on its way up again, go back to where it came from, and stay there for longer.
+        What is halved is the traffic actually sent, if that is less than the rate. A rejection
+        while probing restores the held rate instead, and holds it for longer.
         """
         now = self._clock()
         quiet = now - self._lowered_at

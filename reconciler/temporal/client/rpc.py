@@ -1,14 +1,16 @@
 """The raw calls to Temporal about workflows.
 
-Raw because the SDK's `describe()` raises on a paused workflow and retries on its own account
-(SDK 1.35). A call returns an answer about what was asked, or raises: `RowError` for what concerns
-this row only, `TemporalUnusable` for what ends the pass.
+Raw because the SDK's `describe()` raises on a paused workflow and does its own retries (SDK 1.35).
+A call returns an answer about what was asked, or raises: `RowError` for what concerns this row
+only, `TemporalUnusable` for what ends the pass.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from copy import copy
+from functools import partial
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType
@@ -29,22 +31,22 @@ from reconciler.temporal.client.namespace_calls import NamespaceCalls
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.config.api_key import KeyFile
 
-#: Events read backwards from the end in search of the request that cancelled a workflow.
+#: Events read backwards from the end to find the request that cancelled a workflow.
 CANCEL_SEARCH_EVENTS = 100
 #: The server's own maximum; it logs a warning for each call that asks for more (server 1.32,
 #: primitives/constants.go).
 ARCHIVE_PAGE_EVENTS = 256
-#: Every page but the last is full, and a history ends at 51,200 events where nobody raised
-#: `limit.historyCount.error`: 200 pages.
+#: Every page but the last is full, and a history ends at 51,200 events unless
+#: `limit.historyCount.error` was raised: 200 pages.
 MAX_ARCHIVE_PAGES = 250
 
-# Without this, a server answers clients that it does not know to follow runs with a synthetic
-# CONTINUED_AS_NEW in place of the true close event (server 1.32, get_history_util.go).
+# Without this, the server takes the client for one that does not follow runs, and returns a
+# synthetic CONTINUED_AS_NEW instead of the true close event (server 1.32, get_history_util.go).
 _FOLLOWS_RUNS = {"supported-features": "follows-next-run-id"}
 
 
 class Rpc(NamespaceCalls):
-    """The handful of calls the probe needs, on one client and one rate limit."""
+    """The calls that the probe needs, over one client and one rate limit."""
 
     def __init__(
         self,
@@ -53,52 +55,51 @@ class Rpc(NamespaceCalls):
         key_file: KeyFile | None = None,
         list_limiter: RateLimiter | None = None,
     ) -> None:
-        """`list_limiter`: a limit for list calls besides `limiter`, which is for all.
+        """`list_limiter`: limits list calls in addition to `limiter`, which limits all.
 
-        `key_file`: where the client's API key comes from, if it is from a file.
+        `key_file`: the file with the client's API key, if it comes from one.
         """
-        calls = Calls(limiter, list_limiter or RateLimiter(0), key_file)
-        super().__init__(client, calls, None, client.namespace)
+        super().__init__(client, Calls(limiter, list_limiter or RateLimiter(0), key_file))
 
     @property
-    def calls(self) -> Counter[tuple[str, str]]:
+    def ended_calls(self) -> Counter[tuple[str, str]]:
         """The calls that have ended, by kind and by gRPC's name of the code."""
         return self._calls.ended
 
-    def begin(self) -> None:
-        """A pass begins."""
-        self._calls.answers.begin()
+    def start_pass(self) -> None:
+        """Forget which workflows got no answer in the last pass."""
+        self._calls.answers.start_pass()
 
-    def of_row(self, namespace: str) -> Rpc:
-        """The same for the namespace that a row names; connection, limit and counts are shared."""
-        other = Rpc(self.client, self._calls.limiter)
-        other._calls, other._own, other.namespace = self._calls, self, namespace
+    def in_namespace(self, namespace: str) -> Rpc:
+        """The same calls in a namespace that a row names; they share limits and counts."""
+        other: Rpc = copy(self)
+        other._configured, other.namespace = self, namespace
         return other
 
-    def at_once(self) -> Rpc:
-        """The same in a slot taken without waiting, so that others wait; with its own counts."""
-        other = Rpc(self.client, self._calls.limiter)
-        other._calls = self._calls.at_once()
+    def prioritized(self) -> Rpc:
+        """The same calls, taking their slots without waiting, with their own counts."""
+        other: Rpc = copy(self)
+        other._calls = self._calls.prioritized()
         return other
 
     @property
     def rate(self) -> float:
-        """Calls per second that the limiter lets through now; infinite if it has no limit."""
+        """Calls per second that the limiter allows now; infinite without a limit."""
         return self._calls.limiter.rate
 
     @property
     def list_rate(self) -> float:
-        """The same for list calls, which have a limit of their own besides."""
+        """List calls per second that both limits allow now."""
         return min(self._calls.list_limiter.rate, self._calls.limiter.rate)
 
     @property
     def list_wait(self) -> float:
-        """Seconds until the limit of lists lets the next one through."""
+        """Seconds until the limit of list calls allows the next one."""
         return self._calls.list_limiter.wait
 
     @property
     def counts(self) -> Counter[str]:
-        """The calls that have ended, by kind alone."""
+        """The calls that have ended, by kind."""
         counts: Counter[str] = Counter()
         for (kind, _), count in self._calls.ended.items():
             counts[kind] += count
@@ -112,10 +113,10 @@ class Rpc(NamespaceCalls):
             namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
         )
-        method = self._service.describe_workflow_execution
-        answer = await self._call("describe", method, request)
+        method = partial(self._service.describe_workflow_execution, request)
+        answer = await self._call("describe", method)
         if not _is_about(answer.workflow_execution_info.execution, workflow_id, run_id):
-            raise NotNow("Temporal answered about another workflow or run than was asked about")
+            raise NotNow("Temporal answered about another workflow or run")
         return answer
 
     async def close_event(self, workflow_id: str, run_id: str) -> HistoryEvent:
@@ -126,19 +127,18 @@ class Rpc(NamespaceCalls):
             history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
             skip_archival=True,
         )
-        response = await self._call(
-            "history", self._service.get_workflow_execution_history, request, _FOLLOWS_RUNS
-        )
+        read = self._service.get_workflow_execution_history
+        response = await self._call("history", partial(read, request, metadata=_FOLLOWS_RUNS))
         if not response.history.events:
             raise NotNow("the run is closed, but its history has no close event yet")
         return response.history.events[-1]
 
     async def archived_events(self, workflow_id: str, run_id: str) -> AsyncIterator[HistoryEvent]:
-        """The events of an archived run in their order. Raises `NotFound` if it is not archived.
+        """The events of an archived run, in order. Raises `NotFound` if it is not archived.
 
-        All of them, because an archive knows no filter for the close event, and one by one,
-        because nobody needs them together. The server reads from the archive only what it does
-        not know itself, and only with a run id (server 1.32, workflow_handler.go).
+        All events, because an archive cannot filter for the close event. The server reads the
+        archive only for runs that it has deleted, and only by run id (server 1.32,
+        workflow_handler.go).
         """
         request = GetWorkflowExecutionHistoryRequest(
             namespace=self.namespace,
@@ -146,10 +146,11 @@ class Rpc(NamespaceCalls):
             maximum_page_size=ARCHIVE_PAGE_EVENTS,
             skip_archival=False,
         )
-        method = self._service.get_workflow_execution_history
+        read = self._service.get_workflow_execution_history
+        method = partial(read, request, metadata=_FOLLOWS_RUNS)
         for _ in range(MAX_ARCHIVE_PAGES):
             try:
-                page = await self._call("history", method, request, _FOLLOWS_RUNS, patient=True)
+                page = await self._call("history", method, patient=True)
             except NotFound as error:
                 if request.next_page_token:
                     raise RowError("the archived history has a page missing") from error
@@ -164,34 +165,34 @@ class Rpc(NamespaceCalls):
         raise RowError(f"the archived history is longer than {MAX_ARCHIVE_PAGES} pages")
 
     async def cancel_cause(self, workflow_id: str, run_id: str) -> str:
-        """Why a run was cancelled, as its requester put it; empty if nobody said."""
+        """The reason given when a run was cancelled; empty if none was."""
         request = GetWorkflowExecutionHistoryReverseRequest(
             namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
             maximum_page_size=CANCEL_SEARCH_EVENTS,
         )
-        response = await self._call(
-            "history", self._service.get_workflow_execution_history_reverse, request
-        )
+        method = partial(self._service.get_workflow_execution_history_reverse, request)
+        response = await self._call("history", method)
         for event in response.history.events:
             if event.HasField("workflow_execution_cancel_requested_event_attributes"):
                 return event.workflow_execution_cancel_requested_event_attributes.cause
         return ""
 
     async def list(self, query: str, page_size: int) -> ListWorkflowExecutionsResponse:
-        """The workflows that visibility finds by a query, one page of them."""
+        """The first page of workflows that visibility finds for a query."""
         request = ListWorkflowExecutionsRequest(
             namespace=self.namespace, page_size=page_size, query=query
         )
+        method = partial(self._service.list_workflow_executions, request)
         try:
-            return await self._call("list", self._service.list_workflow_executions, request)
-        except NotFound as error:  # a list finds nothing by being empty
+            return await self._call("list", method)
+        except NotFound as error:  # a list without matches is empty
             raise RowError(f"visibility answers not_found: {error}") from error
 
 
 def _is_about(found: WorkflowExecution, workflow_id: str, run_id: str) -> bool:
-    """Whether it is the run that was asked about, or without a run id any of this workflow."""
+    """Whether it is the run that was asked about; any run of the workflow if none was named."""
     if found.workflow_id != workflow_id or not found.run_id:
         return False
-    # Run ids are UUIDs, which a server writes in lower case, however it was asked.
+    # Run ids are UUIDs; the server writes them in lower case, however it was asked.
     return not run_id or found.run_id.lower() == run_id.lower()

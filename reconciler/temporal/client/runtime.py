@@ -1,4 +1,4 @@
-"""The SDK's core: one runtime per process, silent for commands, observed for the daemon."""
+"""The SDK's runtime: one per process, silent for commands, with logs and metrics for the loop."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-#: Updates kept until they are fetched, two per call, a hundred bytes each from the start. The core
-#: drops what is beyond, and logs it: fetched every two seconds, this is enough for 5,000 calls/s.
+#: Updates that the core keeps until they are fetched: two per call, 100 bytes each, allocated at
+#: once. It logs and drops the rest. Fetched every two seconds, this allows 5,000 calls/s.
 METRIC_UPDATES = 20_000
 
 
 @cache
 def quiet_runtime() -> Runtime:
-    """Without the coloured warnings that the core writes to stderr."""
+    """A runtime that does not write the core's coloured warnings to stderr."""
     level = TelemetryFilter(core_level="OFF", other_level="OFF")
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=level)))
 
 
 def observed_runtime() -> tuple[Runtime, MetricBuffer]:
-    """Its log lines go through Python's logging; its metrics are for the caller to fetch often."""
+    """A runtime that logs through Python's logging, and its metrics, to be fetched often."""
     metrics = MetricBuffer(METRIC_UPDATES, MetricBufferDurationFormat.SECONDS)
     logs = LoggingConfig(
         filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),

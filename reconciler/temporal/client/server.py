@@ -1,4 +1,4 @@
-"""Temporal's server: its version, how far away it is; and when it says that workflows started."""
+"""Temporal's server: its version, its round-trip time, and its clock as start times show it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from reconciler.temporal.client.error_codes import NamespaceUnusable, RowError
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.temporal.client.rpc import Rpc
 
-#: The best of so many.
-TRIES = 3
+#: Calls of which the fastest counts.
+ATTEMPTS = 3
 #: The lowest supported version. A description has `first_run_id` since 1.25 and `reset_run_id`
 #: since 1.28 (service/history/api/describeworkflow/api.go of these tags).
 LOWEST = (1, 28)
@@ -28,11 +28,11 @@ LOWEST = (1, 28)
 async def server_version(client: Client) -> tuple[str, timedelta] | None:
     """The server's version and the round-trip time; None if it does not say.
 
-    By a call that is about no namespace, and costs none of them a part of its rate.
+    The call concerns no namespace, so it uses up no namespace's rate.
     """
     method, trips, version = client.workflow_service.get_system_info, [], ""
     try:
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             started = time.perf_counter()
             info = await method(GetSystemInfoRequest(), retry=False, timeout=RPC_TIMEOUT)
             trips.append(timedelta(seconds=time.perf_counter() - started))
@@ -43,26 +43,26 @@ async def server_version(client: Client) -> tuple[str, timedelta] | None:
 
 
 def is_too_old(version: str) -> bool:
-    """Whether the version is lower than `LOWEST`; one that cannot be read is not known to be."""
+    """Whether the version is lower than `LOWEST`; False if it cannot be parsed."""
     found = re.match(r"v?(\d{1,9})\.(\d{1,9})", version.strip(), re.ASCII)
     return found is not None and (int(found[1]), int(found[2])) < LOWEST
 
 
 async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime]:
-    """When the chains of these rows began by Temporal's clock, of those where one call tells.
+    """When the chains of these rows began by Temporal's clock, for rows where one call shows it.
 
-    No call that only reads tells what time it is there (server 1.32, all responses seen): start
-    times are what shows of its clock. Raises `TemporalUnusable`, but not for a namespace that
-    only a row names.
+    No read-only call returns the server's time (server 1.32, all responses examined); start times
+    are what reveals its clock. Raises `TemporalUnusable`, but not for a namespace that only a row
+    names.
     """
 
     async def started(row: RunRow) -> datetime | None:
-        there = rpc.of_row(row.namespace) if row.namespace else rpc
+        its_rpc = rpc.in_namespace(row.namespace) if row.namespace else rpc
         try:
-            described = await there.describe(row.workflow_id, row.run_id or "")
+            described = await its_rpc.describe(row.workflow_id, row.run_id or "")
             return to_datetime(described.workflow_execution_info.start_time)
         except NamespaceUnusable:
-            if there is rpc:
+            if its_rpc is rpc:
                 raise
             return None
         except RowError:

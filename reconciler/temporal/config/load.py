@@ -1,8 +1,8 @@
-"""Temporal's own settings: TEMPORAL_* and temporal.toml, as arguments of `connect`.
+"""Load Temporal's own settings, TEMPORAL_* and temporal.toml, as arguments of `connect`.
 
-Read by Temporal's own code, `temporalio.envconfig`, so that a profile means here what it means to
-Temporal's command line. That code lets some mistakes pass, and waits for a pipe. So files are read
-here, and values that would mean something else than they say are refused.
+Temporal's own code parses them (`temporalio.envconfig`), so that a profile means the same here as
+to Temporal's command line. That code accepts some mistakes, and blocks on a pipe. So this module
+reads the files itself, and rejects values that Temporal would misread.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ _FILE = "TEMPORAL_CONFIG_FILE"
 _NAMESPACE = "TEMPORAL_NAMESPACE"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):\d{1,5}")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
-#: Empty, they are a value that was not filled in.
+#: If one of these is empty, its value was not filled in.
 _NOT_EMPTY = (_NAMESPACE, "TEMPORAL_API_KEY", API_KEY_FILE)
 
 
 def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dict[str, Any]:
-    """Arguments of `connect`: those of `Client.connect`, and `key_file` for a key in a file.
+    """The `config` of `connect`: arguments of `Client.connect`, and perhaps a `key_file`.
 
     `proxy` is a URL that has been checked. Raises `ConfigurationError`. There is no default
-    address: a daemon that guesses localhost in production would find every workflow missing.
+    address: a loop that assumes localhost in production would find every workflow missing.
     """
     _check_values(environment)
     key_file = None
     if path := environment.get(API_KEY_FILE):
         key_file = KeyFile(path)
-        environment = {**environment, "TEMPORAL_API_KEY": key_file.renewed()}
+        environment = {**environment, "TEMPORAL_API_KEY": key_file.current()}
     profile = _load_profile(environment)
     if not profile.address:
         raise ConfigurationError(
-            "TEMPORAL_ADDRESS is not set: give Temporal's host:port, or a TEMPORAL_PROFILE"
+            "TEMPORAL_ADDRESS is not set", "give Temporal's host:port, or a TEMPORAL_PROFILE"
         )
     if not _ADDRESS.fullmatch(profile.address):
         raise ConfigurationError(
@@ -66,24 +66,24 @@ def _check_values(environment: Mapping[str, str]) -> None:
     """Raise `ConfigurationError`, which never repeats a value."""
     for name in _NOT_EMPTY:
         if name in environment and not environment[name].strip():
-            raise ConfigurationError(f"{name} is empty: set it, or remove it")
+            raise ConfigurationError(f"{name} is empty", "set it, or remove it")
     if environment.get("TEMPORAL_TLS", "true").lower() not in ("true", "1", "false", "0"):
-        # Temporal's code takes any other word for true: off, no, disabled.
+        # Temporal's code takes any other word as true: off, no, disabled.
         raise ConfigurationError("TEMPORAL_TLS must be true or false")
     near = difflib.get_close_matches(_NAMESPACE, environment, n=1, cutoff=0.9)
     if near and _NAMESPACE not in environment:
-        # It would mean `default`, where every workflow is missing. Other typos just fail.
+        # Temporal would use `default`, where every workflow is missing. Other typos just fail.
         raise ConfigurationError(
             f"{near[0]}: there is no such variable, did you mean {_NAMESPACE}?"
         )
     if "TEMPORAL_API_KEY" in environment and API_KEY_FILE in environment:
         raise ConfigurationError(
-            f"TEMPORAL_API_KEY and {API_KEY_FILE} are both set: remove one of them"
+            f"TEMPORAL_API_KEY and {API_KEY_FILE} are both set", "remove one of them"
         )
 
 
 def _read_config_file(environment: Mapping[str, str]) -> bytes | None:
-    """The content of `temporal.toml`, for Temporal's own code: it would wait for a pipe."""
+    """The content of `temporal.toml`; Temporal's own code would block on a pipe."""
     named = environment.get(_FILE)
     path = Path(named) if named is not None else _default_file()
     try:
@@ -98,14 +98,14 @@ def _read_config_file(environment: Mapping[str, str]) -> bytes | None:
 
 
 def _default_file() -> Path:
-    """Where Temporal's own code looks, on Linux: the user's configuration folder."""
+    """Where Temporal's own code looks on Linux: the user's configuration folder."""
     given = os.environ.get("XDG_CONFIG_HOME", "")
     folder = given if os.path.isabs(given) else os.path.expanduser("~/.config")  # noqa: PTH111, PTH117
     return Path(folder, "temporalio", "temporal.toml")
 
 
 def proxy_config(url: str) -> HttpConnectProxyConfig:
-    """A proxy from its URL, http://[user:password@]host:port."""
+    """The proxy at http://[user:password@]host:port."""
     parts = urlsplit(url)
     login = None
     if parts.username is not None:
@@ -122,18 +122,12 @@ def _load_profile(environment: Mapping[str, str]) -> ClientConfigProfile:
         )
     except (RuntimeError, ValueError, OSError) as error:
         text = _without_excerpt(error)
-    if missing := re.fullmatch(r"Profile '(.*)' not found", text):
-        file = environment.get(_FILE, "temporal.toml")
-        raise ConfigurationError(f"TEMPORAL_PROFILE: there is no profile {missing[1]!r} in {file}")
-    text = text.removeprefix("Configuration loading error: ")
-    text = text.removeprefix("Invalid configuration: ")
-    raise ConfigurationError(
-        f"Temporal's settings (TEMPORAL_*, {environment.get(_FILE, 'temporal.toml')}): {text}"
-    )
+    file = environment.get(_FILE, "temporal.toml")
+    raise ConfigurationError(f"Temporal's settings (TEMPORAL_*, {file}): {text}")
 
 
 def _with_files(tls: ClientConfigTLS, environment: Mapping[str, str]) -> ClientConfigTLS:
-    """With the content of its files. Raises `ConfigurationError` for one that cannot be read."""
+    """Replace paths with the content of the files. Raises `ConfigurationError`."""
 
     def read(part: str, source: DataSource | None) -> DataSource | None:
         if not isinstance(source, Path):
@@ -154,6 +148,6 @@ def _with_files(tls: ClientConfigTLS, environment: Mapping[str, str]) -> ClientC
 
 
 def _without_excerpt(error: Exception) -> str:
-    """The message without what it quotes of the file, lines and values: it may be the API key."""
+    """The message without quoted lines and values of the file, which may be the API key."""
     lines = " ".join(line for line in str(error).splitlines() if "|" not in line)
     return one_line(_QUOTED.sub('"…"', lines) or "cannot be read", 300)

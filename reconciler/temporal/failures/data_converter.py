@@ -1,9 +1,9 @@
-"""The team's own data converter, by its import string, and decoding with it.
+"""A team's own data converter, by its import string, as a codec.
 
-A codec may ask a key service in a way that blocks, which would stop passes, the lease and `/livez`.
-So it runs in a thread with an event loop of its own, always the same one: its clients may be bound
-to the loop that first used them. `asyncio.to_thread` would not do, because the process waits for
-those threads when it ends.
+A codec may block while it calls a key service, which would stop passes, the lease and `/livez`. So
+it runs in a thread with its own event loop, always the same one: its clients may be bound to the
+loop that first used them. `asyncio.to_thread` would not do, because the process waits for those
+threads when it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,65 +25,62 @@ from temporalio.converter import DataConverter, WorkflowSerializationContext
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
-from reconciler.temporal.failures.attributes import message_in
-from reconciler.temporal.failures.decoding import SAMPLE, Undecodable
+from reconciler.temporal.failures.codec import SAMPLE, Undecodable
+from reconciler.temporal.failures.encoded_attributes import message_in
 
 SETTING = "RECONCILER_DATA_CONVERTER"
-# By us, or by the codec itself: `Decoding` distinguishes them.
+# By us, or by the codec itself: `is_ending` distinguishes them.
 _CANCELLED = (asyncio.CancelledError, GeneratorExit)
 
 _T = TypeVar("_T")
 
 
 def load_converter(name: str) -> DataConverter:
-    """The data converter at `module:attribute`, or what the function or class there makes.
+    """The data converter at `module:attribute`, or the one that the function or class there makes.
 
-    Modules of the current folder can be imported as well, after all that are installed. Raises
-    `ConfigurationError`, in one line that never quotes what the team's code says: it knows keys.
+    Modules of the current folder can be imported too, after all installed ones. Raises
+    `ConfigurationError` in one line that never quotes the team's code, which knows keys.
     """
     module_name, _, path = name.partition(":")
     _append_current_folder()
-    try:
+    with _import_errors(name, f"importing {module_name}"):
         module = importlib.import_module(module_name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - it runs the team's code
-        # The name of a module is no secret; one that it imports itself may be what is missing.
-        if isinstance(error, ModuleNotFoundError) and error.name:
-            why = f"there is no module {error.name}: is it installed, or in PYTHONPATH?"
-        else:
-            why = f"importing {module_name} failed: {_type_and_place(error)}"
-        raise _refused(name, why) from None
     try:
-        found = reduce(getattr, path.split("."), module)
+        found: Any = reduce(getattr, path.split("."), module)
     except AttributeError:
         raise _refused(name, f"{module_name} has no {path}") from None
-    if isinstance(found, DataConverter):
-        return found
-    return _made(name, path, found)
+    if callable(found) and not isinstance(found, DataConverter):
+        if not _takes_nothing(found):
+            raise _refused(name, f"{path} needs arguments, and gets none")
+        with _import_errors(name, f"calling {path}()"):
+            found = found()
+        path += "()"
+    if inspect.iscoroutine(found):
+        found.close()
+    if not isinstance(found, DataConverter):
+        kind = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise _refused(name, f"{path} is {kind}, not a temporalio.converter.DataConverter")
+    return found
 
 
-def _made(name: str, path: str, make: Any) -> DataConverter:
-    if not callable(make):
-        raise _refused(name, _not_one(path, make))
-    if not _takes_nothing(make):
-        raise _refused(name, f"{path} needs arguments, and gets none")
+@contextlib.contextmanager
+def _import_errors(name: str, doing: str) -> Iterator[None]:
+    """Raise what the team's code raises as `ConfigurationError`, without its text."""
     try:
-        made = make()
+        yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - it is the team's code
-        raise _refused(name, f"calling {path}() failed: {_type_and_place(error)}") from None
-    if inspect.iscoroutine(made):
-        made.close()
-    if not isinstance(made, DataConverter):
-        raise _refused(name, _not_one(f"{path}()", made))
-    return made
+        why = f"{doing} failed: {_type_and_place(error)}"
+        # A module's name is no secret, and the missing one may be one that the module imports.
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            why = f"there is no module {error.name}: is it installed, or in PYTHONPATH?"
+        raise _refused(name, why) from None
 
 
 def _append_current_folder() -> None:
-    """As with `python -m`, but last: no file here can stand in for what is installed."""
-    with contextlib.suppress(OSError):  # there is none any more
+    """As `python -m` does, but last, so that no file here replaces an installed module."""
+    with contextlib.suppress(OSError):  # it was deleted
         if (folder := str(Path.cwd())) not in sys.path:
             sys.path.append(folder)
 
@@ -93,14 +90,9 @@ def _takes_nothing(make: Callable[..., Any]) -> bool:
         inspect.signature(make).bind()
     except TypeError:
         return False
-    except ValueError:  # it has no signature that could be read
-        return True
+    except ValueError:  # its signature cannot be read
+        pass
     return True
-
-
-def _not_one(path: str, found: object) -> str:
-    kind = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
-    return f"{path} is {kind} and no temporalio.converter.DataConverter, nor does it make one"
 
 
 def _refused(name: str, why: str) -> ConfigurationError:
@@ -108,7 +100,7 @@ def _refused(name: str, why: str) -> ConfigurationError:
 
 
 def _type_and_place(error: BaseException) -> str:
-    """What kind of error, and where it came from; not its text."""
+    """The error's type and where it was raised, without its text."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError in {one_line(str(error.filename), 200)}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -116,7 +108,7 @@ def _type_and_place(error: BaseException) -> str:
     return f"{type(error).__name__} in {one_line(last.filename, 200)}, line {last.lineno}"
 
 
-class ConverterDecoder:
+class DataConverterCodec:
     """Decodes as a client with this data converter would, payload by payload."""
 
     def __init__(self, converter: DataConverter) -> None:
@@ -132,13 +124,10 @@ class ConverterDecoder:
 
     async def sample(self, namespace: str) -> str:
         """Encode and decode a sample. Raises `Undecodable`."""
-        answer = await self._in_thread(self._encoded_and_decoded(namespace))
-        if isinstance(answer, Undecodable):
-            raise answer
-        return answer
+        return await self._in_thread(self._encode_and_decode(namespace, "reconciler-sample"))
 
     async def close(self) -> None:
-        """Cancel what the codec still does, and end its thread, without waiting for either."""
+        """Cancel what the codec is doing and end its thread, without waiting for either."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the codec has closed the loop itself
                 self._loop.call_soon_threadsafe(self._closing.set)
@@ -146,53 +135,58 @@ class ConverterDecoder:
     async def _messages(
         self, payloads: Sequence[Payload], namespace: str, workflow_id: str
     ) -> Sequence[str | Undecodable]:
-        return [await self._message(payload, namespace, workflow_id) for payload in payloads]
+        messages: list[str | Undecodable] = []
+        for payload in payloads:
+            try:
+                messages.append(await self._message(payload, namespace, workflow_id))
+            except Undecodable as error:
+                messages.append(error)
+        return messages
 
-    async def _message(
-        self, payload: Payload, namespace: str, workflow_id: str
-    ) -> str | Undecodable:
-        try:
-            converter = self._converter.with_context(
-                WorkflowSerializationContext(namespace=namespace, workflow_id=workflow_id)
-            )
+    async def _message(self, payload: Payload, namespace: str, workflow_id: str) -> str:
+        with _converter_errors("decoding"):
+            converter = self._in_context(namespace, workflow_id)
             values = await converter.decode([payload])
             message = message_in(values[0]) if len(values) == 1 else None
-        except _CANCELLED:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the team's code may raise anything
-            return Undecodable(f"{type(error).__name__} in the data converter, decoding")
         if message is None:
-            return Undecodable("the data converter makes something else of it than a message")
+            raise Undecodable("the data converter does not decode it to a message")
         return message
 
-    async def _encoded_and_decoded(self, namespace: str) -> str | Undecodable:
-        try:
-            converter = self._converter.with_context(
-                WorkflowSerializationContext(namespace=namespace, workflow_id="reconciler-sample")
-            )
-            (payload,) = await converter.encode([SAMPLE])
-        except _CANCELLED:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the team's code may raise anything
-            return Undecodable(f"{type(error).__name__} in the data converter, encoding")
-        answer = await self._message(payload, namespace, "reconciler-sample")
-        if isinstance(answer, str) and answer != SAMPLE["message"]:
-            return Undecodable("the data converter decodes something else than it encoded")
+    async def _encode_and_decode(self, namespace: str, workflow_id: str) -> str:
+        with _converter_errors("encoding"):
+            (payload,) = await self._in_context(namespace, workflow_id).encode([SAMPLE])
+        if await self._message(payload, namespace, workflow_id) != SAMPLE["message"]:
+            raise Undecodable("the data converter does not decode what it encoded")
         encoding = one_line(payload.metadata.get("encoding", b"?").decode(errors="replace"), 60)
-        return answer if isinstance(answer, Undecodable) else f"encoded as {encoding}, and decoded"
+        return f"encoded as {encoding}, and decoded"
+
+    def _in_context(self, namespace: str, workflow_id: str) -> DataConverter:
+        context = WorkflowSerializationContext(namespace=namespace, workflow_id=workflow_id)
+        return self._converter.with_context(context)
 
     async def _in_thread(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run it on the codec's event loop; cancelled here, it is cancelled there."""
+        """Run it on the codec's event loop; cancelling this cancels it there."""
         if self._loop is None or self._loop.is_closed():  # by the codec
             self._loop, self._closing = asyncio.new_event_loop(), asyncio.Event()
-            # A daemon: a codec that blocks must not keep the process from ending.
+            # A daemon thread: a codec that blocks must not keep the process from ending.
             arguments = self._loop, self._closing
             threading.Thread(target=_run, args=arguments, name="codec", daemon=True).start()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
 
+@contextlib.contextmanager
+def _converter_errors(doing: str) -> Iterator[None]:
+    """Raise what the team's code raises as `Undecodable`, without its text."""
+    try:
+        yield
+    except _CANCELLED:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the team's code may raise anything
+        raise Undecodable(f"{type(error).__name__} in the data converter, {doing}") from None
+
+
 def _run(loop: asyncio.AbstractEventLoop, until: asyncio.Event) -> None:
-    # The codec may end the loop in any way; those who wait for it hear of that by their futures.
+    # The codec may end the loop in any way; callers learn of it through their futures.
     with (
         contextlib.suppress(BaseException),
         asyncio.Runner(loop_factory=lambda: loop) as runner,

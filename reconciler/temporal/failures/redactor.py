@@ -1,8 +1,8 @@
-"""Redaction that holds nothing up: in a thread of its own, within a time limit.
+"""Redaction in its own thread, within a time limit.
 
 An operator's expression may take minutes on an unlucky text. The event loop, and with it the lease
-and the probes, goes on meanwhile; a text that could not be searched in time is replaced as a whole,
-so that its row is still written and nothing leaves unsearched.
+and the probes, keeps running. A text that cannot be searched in time is replaced as a whole: its
+row is still written, and nothing unsearched is.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from reconciler.core.ports import Observer, PassView
 from reconciler.core.redaction import UNSEARCHED, Redaction
 from reconciler.core.text import one_line
 
-#: Seconds for one text, including the wait for others: more than a single expression's limit adds
-#: up to over all texts that a pass handles at the same time.
+#: Seconds for one text, including the wait for others. More than the limit of a single expression
+#: adds up to over all texts that a pass handles at the same time.
 PATIENCE = 10.0
 
 log = structlog.get_logger(__name__)
 
 
 class Redactor(Observer):
-    """Redacts texts that are to be cut to `limit` characters; logs once per pass what failed."""
+    """Redacts texts of which `limit` characters are kept; logs once per pass how many failed."""
 
     def __init__(self, redaction: Redaction, limit: int, patience: float = PATIENCE) -> None:
         """`patience`: seconds for one text, including the wait for others."""
@@ -35,7 +35,7 @@ class Redactor(Observer):
         self._unsearched = 0
 
     async def hide(self, text: str) -> str:
-        """`text` without what matches, not yet cut; unchanged where nothing is to be redacted."""
+        """`text` without what matches, not cut yet."""
         if not self._redaction.patterns:
             return text
         hiding = partial(self._redaction.hide, text, self._limit)

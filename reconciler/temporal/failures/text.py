@@ -1,9 +1,9 @@
-"""One line of text from Temporal's `Failure` proto. Pure: no client, no data converter.
+"""Describe Temporal's `Failure` proto in one line. Pure: no client, no data converter.
 
 Used by the probe and by the main path, so that both give the same text for the same failure. It
-walks the proto and not the SDK's exceptions because their own texts do not name the cause
-("Workflow execution failed", "Activity task failed"), and because with an unknown payload codec
-decoding raises where the proto stays readable (facts measured on server 1.32, SDK 1.35).
+walks the proto rather than the SDK's exceptions: their texts do not name the cause ("Workflow
+execution failed", "Activity task failed"), and with an unknown payload codec decoding raises,
+while the proto stays readable (measured on server 1.32, SDK 1.35).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
 
-#: Deeper causes are cut: nobody reads them, and a proto may nest without bound.
+#: Deeper causes are cut: nobody reads them, and a proto has no limit of its own.
 MAX_DEPTH = 20
 
-# Retry states that tell the reader nothing: no retry was asked for, or it is still going on.
+# Retry states without information for the reader: no retry policy, or still retrying.
 _SILENT_RETRY_STATES = (
     RetryState.RETRY_STATE_UNSPECIFIED,
     RetryState.RETRY_STATE_IN_PROGRESS,
     RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET,
 )
-# What server and SDK put into `message` where nobody wrote one; the kind already says it.
+# What server and SDK put into `message` by default; the kind already says it.
 _BOILERPLATE = re.compile(
     r"activity \w+ timeout|(workflow|activity|child workflow)?( execution)? ?cancell?ed"
     r"|workflow (timeout|timed out|terminated)",
@@ -41,12 +41,12 @@ def describe_failure(failure: Failure) -> str:
 
 
 def describe_cancellation(cause: str) -> str:
-    """Why a workflow was cancelled; `cause` is empty where nobody said."""
+    """Why a workflow was cancelled; `cause` may be empty."""
     return f"canceled: {cause}" if cause else "canceled"
 
 
 def chain(failure: Failure) -> Iterator[Failure]:
-    """The failure and its causes, outermost first, as deep as they are looked at."""
+    """The failure and its causes, outermost first, `MAX_DEPTH` at most."""
     for _ in range(MAX_DEPTH):
         yield failure
         if not failure.HasField("cause"):
@@ -88,7 +88,7 @@ def _own_message(failure: Failure) -> str:
 
 
 def _retries(state: RetryState.ValueType) -> str:
-    # A server may be newer than our protos: a state without a name is not worth a crash.
+    # A server newer than our protos may send a state without a name.
     if state in _SILENT_RETRY_STATES or state not in RetryState.values():
         return ""
     return f" ({_words(RetryState.Name(state), 'RETRY_STATE_')})"

@@ -1,4 +1,4 @@
-"""From a row to an observation: described, screened by visibility, read from archives.
+"""From a row to an observation, by describing, screening by visibility, and reading archives.
 
-Decides nothing about the row: that is `core.verdict`.
+Decisions about the row belong in `core.verdict`.
 """

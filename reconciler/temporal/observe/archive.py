@@ -1,11 +1,11 @@
-"""How a run ended that only the namespace's history archive still knows.
+"""How a run ended that is only in the namespace's history archive.
 
-Where a namespace archives, the server answers for a run that it has deleted with the history that
-was archived when the run closed (server 1.32, workflow_handler.go: getArchivedHistory). A
-description is not archived, so that everything comes from the events.
+For a deleted run of a namespace that archives, the server returns the history that was archived
+when the run closed (server 1.32, workflow_handler.go: getArchivedHistory). Descriptions are not
+archived, so everything comes from the events.
 
-What no archive tells is the reset of a run that had already closed: the run's history was
-complete before. Such a run counts with the end that it had itself.
+If a run was reset after it had closed, the archive does not show it: the history was complete
+before. Such a run counts with its own end.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from reconciler.core.model import Closed, CloseStatus
 from reconciler.temporal.client.error_codes import RowError
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.failures.close import describe_close, is_reset, next_run_id, status_of
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.close_event import (
+    describe_close,
+    is_reset,
+    next_run_id,
+    status_of,
+)
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 
 
 async def archived_end(
-    rpc: Rpc, workflow_id: str, run_id: str, decoding: Decoding | None = None
+    rpc: Rpc, workflow_id: str, run_id: str, decoder: FailureDecoder | None = None
 ) -> Closed | str:
-    """The end of the chain if this archived run is its last, or else the id of the run after it.
+    """The end of the chain if this archived run is its last, else the id of the next run.
 
-    Raises `NotFound` if the run is not archived, `RowError` if its archive makes no sense. A
-    file store answers INTERNAL for a run it does not have, which makes it a `RowError`: the
-    server hides what was wrong (server 1.32, filestore/history_archiver.go,
-    mask_internal_error.go).
+    Raises `NotFound` if the run is not archived, `RowError` if its archive is inconsistent. A
+    file store answers INTERNAL for a run it does not have, which is a `RowError`: the server hides
+    the reason (server 1.32, filestore/history_archiver.go, mask_internal_error.go).
     """
     last: HistoryEvent | None = None
     workflow_type = cancel_cause = ""
@@ -43,11 +47,11 @@ async def archived_end(
                 cancel_cause = requested.cause
     if last is None:
         raise RowError("the archived history has no events")
-    if following := next_run_id(last):
-        return following
+    if next_id := next_run_id(last):
+        return next_id
     status = _close_status(last)
-    if decoding:
-        last = await decoding.event(last, rpc.namespace, workflow_id)
+    if decoder:
+        last = await decoder.decode_event(last, rpc.namespace, workflow_id)
     failure = None if status is CloseStatus.COMPLETED else describe_close(last, cancel_cause)
     return Closed(
         status,
@@ -63,6 +67,6 @@ def _close_status(last: HistoryEvent) -> CloseStatus:
     if status is None:
         raise RowError("the archived history does not end with a close event")
     if is_reset(last):
-        # The run that was started instead is in the description only, which is gone.
-        raise RowError("the run was reset, and its archive does not say what came of that")
+        # Only the description, which is gone, has the id of the run that replaced it.
+        raise RowError("the run was reset, and its archive does not say which run replaced it")
     return status

@@ -1,8 +1,7 @@
-"""Rows of several namespaces over one connection: each is asked about where it says it belongs.
+"""Observe rows of several namespaces over one connection, each in the namespace that it names.
 
-The connection's own namespace is what the operator has set: if it cannot be used, nothing can be
-relied on, and the pass ends. Another one is what a row says: if it cannot be used, its rows are
-unknown, and the pass goes on with the others.
+The operator has configured one namespace: if it cannot be used, the pass ends. Others come from
+rows: if one cannot be used, its rows are unknown, and the pass continues with the others.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from reconciler.core.model import Closed, Missing, Observation, RunRow, Unknown
 from reconciler.temporal.client.error_codes import NamespaceUnusable
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.probe import TemporalProbe
 from reconciler.temporal.observe.visibility import Visibility
@@ -29,7 +28,7 @@ class NamespacesProbe:
     """Implements `Probe` with a `TemporalProbe` for each namespace that rows name.
 
     A namespace is described once per pass, when its first row is met: it must exist, and its
-    retention judges its missing rows.
+    retention applies to its missing rows.
     """
 
     def __init__(
@@ -38,10 +37,10 @@ class NamespacesProbe:
         start_delay: timedelta,
         *,
         ask_archive: bool = False,
-        decoding: Decoding | None = None,
+        decoder: FailureDecoder | None = None,
         redactor: Redactor | None = None,
     ) -> None:
-        """As for `TemporalProbe`. `redactor`: nothing else sees a failure before it has."""
+        """As for `TemporalProbe`. `redactor`: applied to every failure before anything sees it."""
         self._rpc = rpc
         self._redactor = redactor
         self._visibility = Visibility(start_delay)
@@ -49,38 +48,38 @@ class NamespacesProbe:
             TemporalProbe,
             start_delay=start_delay,
             ask_archive=ask_archive,
-            decoding=decoding,
+            decoder=decoder,
             visibility=self._visibility,
         )
-        self._own = self._probe(rpc)
+        self._configured = self._probe(rpc)
         self._others: dict[str, TemporalProbe | Unknown] = {}
         self._describing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def namespace(self) -> Namespace | None:
-        """The connection's own, as it was described last; None before."""
-        return self._own.namespace
+        """The configured one, as last described; None before."""
+        return self._configured.namespace
 
     async def retention(self) -> timedelta:
-        """That of the connection's namespace as it is now. Raises `TemporalUnusable`.
+        """The configured namespace's retention as it is now. Raises `TemporalUnusable`.
 
-        A pass begins with it: what is known of the others is of the pass before.
+        A pass begins with it, so what the last pass knew of the other namespaces is forgotten.
         """
         self._others.clear()
         self._describing.clear()
-        self._visibility.begin()
-        self._rpc.begin()
-        return await self._own.retention()
+        self._visibility.start_pass()
+        self._rpc.start_pass()
+        return await self._configured.retention()
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind, to all namespaces."""
-        return self._own.rpcs()
+        return self._rpc.counts
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
-        """Whether visibility shows each row's workflow as open; None where it cannot tell.
+        """Whether visibility shows each row's workflow as open; None if that is unknown.
 
-        One call or more per namespace, as many at once as the limits allow; none where describing
-        the rows takes less. Raises `TemporalUnusable` as `TemporalProbe` does.
+        Makes one call or more per namespace, concurrently, and none where describing the rows is
+        faster. Raises `TemporalUnusable` if the whole server is overloaded.
         """
         by_namespace: defaultdict[str, list[RunRow]] = defaultdict(list)
         for row in rows:
@@ -95,8 +94,8 @@ class NamespacesProbe:
             for task in asking:
                 task.cancel()
         found = {name: iter(each) for name, each in zip(names, answers, strict=True)}
-        nothing: Iterator[bool | None] = repeat(None)
-        return [next(found.get(row.namespace or self._rpc.namespace, nothing)) for row in rows]
+        unknown: Iterator[bool | None] = repeat(None)
+        return [next(found.get(row.namespace or self._rpc.namespace, unknown)) for row in rows]
 
     async def _screen(
         self, name: str, rows: Sequence[RunRow], page_size: int
@@ -104,12 +103,12 @@ class NamespacesProbe:
         probe = await self._probe_of(name)
         if isinstance(probe, Unknown):
             return [None] * len(rows)
-        return await probe.screen(rows, page_size)
+        return await self._visibility.screen(probe.rpc, rows, page_size)
 
     async def observe(self, row: RunRow) -> Observation:
         """What Temporal says about the row, in the namespace that it names.
 
-        Raises `TemporalUnusable` if it is neither about this row nor about such a namespace.
+        Raises `TemporalUnusable` if the problem is neither this row's nor such a namespace's.
         """
         if row.unreadable is not None:
             return Unknown(row.unreadable)
@@ -120,18 +119,19 @@ class NamespacesProbe:
         try:
             observed = await self._redacted(await probe.observe(row))
         except NamespaceUnusable as error:
-            if probe is self._own:
+            if probe is self._configured:
                 raise
-            # From here on no row of it is asked about: it may take seconds each time to be refused.
+            # Its other rows are not asked about: each refusal may take seconds.
             self._others[name] = unknown = Unknown(str(error))
             return unknown
-        if isinstance(observed, Closed | Missing) and probe is not self._own and probe.namespace:
-            return replace(observed, retention=probe.namespace.retention)
+        other = None if probe is self._configured else probe.namespace
+        if other and isinstance(observed, Closed | Missing):
+            return replace(observed, retention=other.retention)
         return observed
 
     async def observe_current(self, workflow_id: str) -> Observation:
-        """What Temporal says about the current run of an id in the connection's namespace."""
-        return await self._redacted(await self._own.observe_current(workflow_id))
+        """What Temporal says about the current run of an id in the configured namespace."""
+        return await self._redacted(await self._configured.observe_current(workflow_id))
 
     async def _redacted(self, observed: Observation) -> Observation:
         if self._redactor and isinstance(observed, Closed) and observed.failure is not None:
@@ -139,28 +139,28 @@ class NamespacesProbe:
         return observed
 
     async def describe(self, name: str) -> Namespace | Unknown:
-        """A namespace that rows name, as a pass finds it: one it cannot use makes them unknown.
+        """A namespace that rows name, or why it cannot be used, as a pass would find it.
 
         Raises `TemporalUnusable` as `observe` does.
         """
         probe = await self._probe_of(name)
         if isinstance(probe, Unknown):
             return probe
-        assert probe.namespace is not None  # noqa: S101 - it was described when it was met
+        assert probe.namespace is not None  # noqa: S101 - described when it was met
         return probe.namespace
 
     async def _probe_of(self, name: str) -> TemporalProbe | Unknown:
         if name == self._rpc.namespace:
-            return self._own
+            return self._configured
         async with self._describing[name]:
             if name not in self._others:
-                self._others[name] = await self._described(name)
+                self._others[name] = await self._describe(name)
         return self._others[name]
 
-    async def _described(self, name: str) -> TemporalProbe | Unknown:
+    async def _describe(self, name: str) -> TemporalProbe | Unknown:
         if name.strip() != name or not name.isprintable():
             return Unknown(f"the row's namespace {name!r} cannot be one")
-        probe = self._probe(self._rpc.of_row(name))
+        probe = self._probe(self._rpc.in_namespace(name))
         try:
             await probe.retention()
         except NamespaceUnusable as error:

@@ -1,7 +1,7 @@
-"""What visibility is asked: the index behind ListWorkflowExecutions, which lags and may be wrong.
+"""Screen rows by visibility: the index behind ListWorkflowExecutions, which lags and may be wrong.
 
-One list call tells which of many workflows are open, where descriptions take a call each. It has a
-quota of its own, far smaller than the others (server 1.32: 10 calls a second and namespace).
+One list call shows which of many workflows are open; descriptions take a call each. List calls have
+their own quota, far smaller than the others (server 1.32: 10 calls a second per namespace).
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from reconciler.temporal.client.rpc import Rpc
 MAX_IDS = 1000
 #: Bytes of ids in one call; gRPC takes 4 MB.
 MAX_BYTES = 512 * 1024
-#: Seconds that a call takes at least, whatever the limits are (server 1.32: 1.1 ms and more).
+#: Seconds that a call takes at least, whatever the limits (server 1.32: 1.1 ms and more).
 CALL_SECONDS = 0.001
-#: Seconds that may be lost to a store that does not answer, once per pass and namespace, beyond
-#: what it takes to describe a page; and calls that may be waiting for the rate limit already.
+#: Seconds to wait for a store that does not answer, once per pass and namespace, in addition to the
+#: time that it takes to describe a page.
 PATIENCE = 5.0
+#: Calls that may already be waiting for the rate limit.
 QUEUE = 64
 #: Chains whose current run is remembered.
-MAX_HEADS = 50_000
+MAX_CURRENT = 50_000
 #: How much earlier than its row a workflow may seem to have started: rows are inserted before
-#: their workflow starts or right after, and database and Temporal have clocks of their own.
+#: their workflow starts or right after, and the clocks of database and Temporal differ.
 CLOCK_SKEW = timedelta(seconds=2)
 
-# Stores read quotes and backslashes in different ways (server 1.32: SQLite takes a backslash as it
-# is), and control characters are lost. Nobody has to ask about these.
+# Stores differ about quotes and backslashes (server 1.32: SQLite takes a backslash literally), and
+# control characters are lost. Rows with such ids are simply described.
 _PLAIN = re.compile(r"[^'\"\\\x00-\x1f\x7f]{1,1000}")
-# By what is not wanted, which every server knows: older ones refuse the name of a newer status.
+# By exclusion: older servers refuse the name of a newer status.
 _OPEN = (
     "ExecutionStatus NOT IN"
     " ('Completed', 'Failed', 'Canceled', 'Terminated', 'TimedOut', 'ContinuedAsNew')"
@@ -51,21 +52,21 @@ log = structlog.get_logger(__name__)
 
 
 class Visibility:
-    """Asks which rows' workflows are open, in one call for many; remembers what helps with that."""
+    """Lists which rows' workflows are open, and remembers the current runs of their chains."""
 
     def __init__(self, start_delay: timedelta) -> None:
         """`start_delay`: how long after a row was created its workflow may start."""
         self._start_delay = start_delay
-        # The current run of chains that have gone on, by their first: a list says the one, a row
-        # the other. Those not seen in a whole pass are forgotten.
-        self._heads: dict[str, str] = {}
-        self._heads_before: Mapping[str, str] = {}
+        # The current run id of continued chains, by their first: a list has the one, a row the
+        # other. Chains not seen for a whole pass are forgotten.
+        self._current: dict[str, str] = {}
+        self._current_before: Mapping[str, str] = {}
         self._refused: set[str] = set()
         self._causes = Causes()
 
-    def begin(self) -> None:
-        """A pass begins: who refused to be asked may have changed their mind."""
-        self._heads, self._heads_before = {}, self._heads
+    def start_pass(self) -> None:
+        """Ask again where the last pass was refused, and log what it did not log one by one."""
+        self._current, self._current_before = {}, self._current
         self._refused.clear()
         if beyond := self._causes.end_round():
             log.warning(
@@ -74,18 +75,18 @@ class Visibility:
                 why=in_words(beyond),
             )
 
-    def note_open(self, row: RunRow, info: WorkflowExecutionInfo) -> None:
-        """A description shows that the row's chain goes on, as this run."""
+    def remember_open(self, row: RunRow, info: WorkflowExecutionInfo) -> None:
+        """Remember the row's chain, whose description shows this run as open."""
         if row.run_id and row.run_id != info.execution.run_id:
-            self._keep_head(row.run_id, info.execution.run_id)
+            self._remember(row.run_id, info.execution.run_id)
 
     def worth_asking(
         self, rpc: Rpc, by_namespace: Mapping[str, Sequence[RunRow]], saving: float
     ) -> list[str]:
         """The namespaces in which lists take no longer than the descriptions that they save.
 
-        `saving`: the share of the rows that is expected to be saved. A list is about one namespace,
-        and waits for its slot in the limit of lists.
+        `saving`: the expected share of rows that need no description. Each namespace needs its own
+        lists, and each list waits for its slot in the limit of list calls.
         """
         names: list[str] = []
         asked, waited = 0, 0.0
@@ -101,44 +102,45 @@ class Visibility:
     async def screen(
         self, rpc: Rpc, rows: Sequence[RunRow], page_size: int = MAX_IDS
     ) -> list[bool | None]:
-        """Whether each row's workflow is open; None where that cannot be told.
+        """Whether each row's workflow is open; None if that is unknown.
 
-        A namespace that refuses to be asked, or does not answer in about the time that it takes to
-        describe a page, is left alone until the next pass. Raises `Overloaded`.
+        `page_size`: the number of rows screened together, in all namespaces. A namespace that
+        refuses, or takes longer than describing a page would, is not asked again in this pass.
+        Raises `Overloaded`.
         """
+        unknown: list[bool | None] = [None] * len(rows)
         if rpc.namespace in self._refused:
-            return [None] * len(rows)
+            return unknown
         ids = {row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)}
         patience = PATIENCE + (page_size + QUEUE) / rpc.rate
         try:
             async with asyncio.timeout(patience):
                 found, absent = await _open_runs(rpc, ids)
         except TimeoutError:
-            self._refuse(rpc.namespace, f"no answer within {patience:.0f} s")
-            return [None] * len(rows)
+            self._record_refusal(rpc.namespace, f"no answer within {patience:.0f} s")
+            return unknown
         except Overloaded:
             raise
         except (RowError, TemporalUnusable) as error:
-            self._refuse(rpc.namespace, str(error))
-            return [None] * len(rows)
+            self._record_refusal(rpc.namespace, str(error))
+            return unknown
         return [
-            False if row.workflow_id in absent else self._is_open(row, found[row.workflow_id])
+            False
+            if row.workflow_id in absent
+            else any(self._is_own(row, run) for run in found[row.workflow_id]) or None
             for row in rows
         ]
 
-    def _is_open(self, row: RunRow, runs: Iterable[WorkflowExecutionInfo]) -> bool | None:
-        """Whether one of the open runs of its workflow id is of the row's own chain."""
-        return any(self._is_own(row, run) for run in runs) or None
-
     def _is_own(self, row: RunRow, run: WorkflowExecutionInfo) -> bool:
+        """Whether this open run of its workflow id belongs to the row's chain."""
         run_id = run.execution.run_id
         if row.run_id == run_id:
             return True
         if row.run_id:
-            head = self._heads.get(row.run_id) or self._heads_before.get(row.run_id)
-            if head == run_id:
-                self._keep_head(row.run_id, run_id)
-            return head == run_id
+            current = self._current.get(row.run_id) or self._current_before.get(row.run_id)
+            if current == run_id:
+                self._remember(row.run_id, run_id)
+            return current == run_id
         if row.created_at is None:
             return False
         try:
@@ -147,25 +149,20 @@ class Visibility:
             return False
         return -CLOCK_SKEW <= after <= self._start_delay
 
-    def _keep_head(self, first_run_id: str, run_id: str) -> None:
-        if len(self._heads) < MAX_HEADS or first_run_id in self._heads:
-            self._heads[first_run_id] = run_id
+    def _remember(self, first_run_id: str, run_id: str) -> None:
+        if len(self._current) < MAX_CURRENT or first_run_id in self._current:
+            self._current[first_run_id] = run_id
 
-    def _refuse(self, namespace: str, why: str) -> None:
+    def _record_refusal(self, namespace: str, why: str) -> None:
         self._refused.add(namespace)
         level = log.warning if self._causes.is_news(why, namespace) else log.debug
-        level(
-            "visibility_unavailable",
-            why=why,
-            namespace=namespace,
-            hint="every row is described",
-        )
+        level("visibility_unavailable", why=why, namespace=namespace, hint="every row is described")
 
 
 async def _open_runs(
     rpc: Rpc, ids: Iterable[str]
 ) -> tuple[Mapping[str, Sequence[WorkflowExecutionInfo]], set[str]]:
-    """The open runs of these ids, and those of the ids that have none."""
+    """The open runs by workflow id, and the ids that have none."""
     found: defaultdict[str, list[WorkflowExecutionInfo]] = defaultdict(list)
     absent: set[str] = set()
     for some in _in_pieces(ids):
@@ -180,7 +177,7 @@ async def _open_runs(
 
 
 def _in_pieces(ids: Iterable[str]) -> Iterator[list[str]]:
-    """As many ids as one call takes, by number and by bytes."""
+    """Pieces that fit into one call each, by number and by bytes."""
     piece: list[str] = []
     size = 0
     for each in ids:
@@ -197,7 +194,7 @@ def _in_pieces(ids: Iterable[str]) -> Iterator[list[str]]:
 async def starts_between(rpc: Rpc, workflow_id: str, first: datetime, last: datetime) -> bool:
     """Whether visibility knows a run of this id that started in [first, last).
 
-    Good for raising a doubt, never for settling one.
+    Visibility lags, so False proves nothing.
     """
     quoted = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
     answer = await rpc.list(

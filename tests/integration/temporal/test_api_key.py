@@ -1,4 +1,4 @@
-"""An API key before a real Temporal: sent with each call, and renewed while we run."""
+"""An API key with a real Temporal: sent with each call, and renewed while running."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ async def test_a_key_is_renewed_when_its_file_changes(
             }
         )
         rpc, _ = await connect(config, 0)
-        other = rpc.of_row("other")
+        other = rpc.in_namespace("other")
         with pytest.raises(NotFound):
             await rpc.describe("any")
         gate.seen.clear()
 
         gate.key = "new"
         file.write_text("new\n")
-        with pytest.raises(NotFound):  # that is an answer
+        with pytest.raises(NotFound):  # which is an answer
             await rpc.describe("any")
         with pytest.raises(TemporalUnfit, match="no namespace 'other'"):
             await other.describe("any")
 
-    # Whether the first call comes with the old key depends on when the file was looked at last.
+    # The first call may have the old key, depending on when the file was last read.
     assert gate.seen[-2:] == ["Bearer new", "Bearer new"]
     assert set(gate.seen[:-2]) <= {"Bearer old"}
 
 
-async def test_who_waits_for_a_server_connects_with_the_key_of_then(
+async def test_waiting_for_a_server_ends_with_the_current_key(
     temporal_address: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"

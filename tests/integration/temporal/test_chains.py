@@ -1,6 +1,6 @@
-"""Chains of runs: the row holds the first run, and the chain's last run decides.
+"""Chains of runs: the row has the first run, and the chain's last run decides.
 
-Open, done, and with the workflow id used again by a chain that is none of the row's business.
+Open, done, and with the workflow id reused by an unrelated chain.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ THRICE = RetryPolicy(
 )
 
 
-async def use_again(world: World, script: str = "wait") -> WorkflowHandle[Any, Any]:
+async def reuse_id(world: World, script: str = "wait") -> WorkflowHandle[Any, Any]:
     """Start another chain of the same workflow id."""
     return await world.start(script, "another use")
 
@@ -65,30 +65,28 @@ class TestContinueAsNew:
     async def test_id_reused(self, world: World) -> None:
         of = await world.ended(await world.start("continue once"))
         last = await current_run(world)
-        await use_again(world)
+        await reuse_id(world)
 
         assert await world.observe(of) == Closed(
             CloseStatus.COMPLETED, await world.close_time(last), last, workflow_type="Scripted"
         )
 
-    async def test_a_row_that_holds_a_run_from_the_middle(self, world: World) -> None:
+    async def test_a_row_with_a_run_from_the_middle(self, world: World) -> None:
         handle = await world.start("continue, then wait")
         middle = await on_next_run(world, first_run(world.row(handle)))
         await handle.signal("release")
         of = await world.ended(handle)
         expected = await world.observe(of)
-        await use_again(world)
+        await reuse_id(world)
 
         observed = await world.observe(world.row(handle, run_id=middle))
 
         assert observed == expected
         assert isinstance(observed, Closed)
 
-    async def test_a_chain_is_followed_for_a_bounded_number_of_runs(
-        self, world: World, monkeypatch: Any
-    ) -> None:
+    async def test_the_walk_of_a_chain_is_bounded(self, world: World, monkeypatch: Any) -> None:
         of = await world.ended(await world.start("continue once"))
-        await use_again(world)
+        await reuse_id(world)
         monkeypatch.setattr(probe_module, "MAX_HOPS", 1)
 
         assert isinstance(await world.observe(of), Unknown)
@@ -115,7 +113,7 @@ class TestRetryPolicy:
         )
 
     async def test_the_close_event_of_an_attempt_is_the_true_one(self, world: World) -> None:
-        """Clients that do not say they follow runs get a synthetic CONTINUED_AS_NEW instead."""
+        """Other clients may get a synthetic CONTINUED_AS_NEW instead."""
         of = await world.ended(
             await world.start("fail until the third attempt", retry_policy=THRICE)
         )
@@ -138,7 +136,7 @@ class TestRetryPolicy:
     async def test_id_reused(self, world: World) -> None:
         of = await world.ended(await world.start("fail", "no money", retry_policy=THRICE))
         last = await current_run(world)
-        await use_again(world)
+        await reuse_id(world)
 
         assert await world.observe(of) == Closed(
             CloseStatus.FAILED,
@@ -160,7 +158,7 @@ class TestCron:
         handle = await world.start("complete", cron_schedule="@every 1s")
         of = world.row(handle)
         await on_next_run(world, first_run(of))
-        # By id alone: the run the handle began with is over.
+        # By id alone: the handle's own run has ended.
         await world.client.get_workflow_handle(handle.id).terminate(reason="ticket 42")
 
         observed = await world.observe(of)
@@ -175,7 +173,7 @@ class TestCron:
         await on_next_run(world, first_run(of))
         await world.client.get_workflow_handle(handle.id).terminate(reason="ticket 42")
         expected = await world.observe(of)
-        await use_again(world)
+        await reuse_id(world)
 
         assert await world.observe(of) == expected
         assert isinstance(expected, Closed)
@@ -217,7 +215,7 @@ class TestReset:
         last = await world.reset(first_run(world.row(handle)))
         await world.client.get_workflow_handle(handle.id).signal("release")
         of = await world.ended(handle)
-        await use_again(world)
+        await reuse_id(world)
 
         assert await world.observe(of) == Closed(
             CloseStatus.COMPLETED, await world.close_time(last), last, workflow_type="Scripted"
@@ -227,7 +225,7 @@ class TestReset:
 class TestReusedId:
     async def test_the_row_of_the_first_use_gets_the_first_end(self, world: World) -> None:
         of = await world.ended(await world.start("fail", "no money"))
-        later = await use_again(world)
+        later = await reuse_id(world)
 
         assert await world.observe(of) == Closed(
             CloseStatus.FAILED,
@@ -256,7 +254,7 @@ class TestReusedId:
     ) -> None:
         of = await world.ended(await world.start("complete"))
         expected = await world.observe(of)
-        later = await use_again(world, "complete")
+        later = await reuse_id(world, "complete")
         await world.ended(later)
         await world.delete(first_run(world.row(later)))
 
@@ -282,7 +280,7 @@ class TestRowsWithoutRunId:
         assert observed.run_id == await current_run(world)
 
     @pytest.mark.parametrize("run_id", [None, ""])
-    async def test_an_unrelated_use_of_the_id_is_not_taken_for_the_rows_own(
+    async def test_an_unrelated_use_of_the_id_is_not_the_rows_own(
         self, world: World, run_id: str | None
     ) -> None:
         handle = await world.start("complete")
@@ -301,7 +299,7 @@ class TestRowsWithoutRunId:
 
         assert observed == Missing("workflow id reused", id_in_use=True)
 
-    async def test_two_uses_in_a_row_cannot_be_told_apart(self, world: World) -> None:
+    async def test_two_uses_in_a_row_are_indistinguishable(self, world: World) -> None:
         first = await world.start("fail")
         of = world.row(first, run_id=None)
         await world.ended(first)
@@ -313,7 +311,7 @@ class TestRowsWithoutRunId:
 
         await eventually(in_doubt)
 
-    async def test_the_start_of_the_chain_counts_and_not_that_of_its_last_run(
+    async def test_the_start_of_the_chain_counts_rather_than_that_of_its_last_run(
         self, world: World
     ) -> None:
         handle = await world.start("complete", cron_schedule="@every 1s")
@@ -327,7 +325,7 @@ class TestRowsWithoutRunId:
 
         assert observed == Open("RUNNING")
 
-    async def test_without_a_creation_time_nothing_can_be_told(self, world: World) -> None:
+    async def test_without_a_creation_time_the_row_is_unknown(self, world: World) -> None:
         of = world.row(await world.start("wait"), run_id=None, created_at=None)
 
         assert isinstance(await world.observe(of), Unknown)

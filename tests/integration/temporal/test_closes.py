@@ -1,4 +1,4 @@
-"""Every end a single run can come to: status, Temporal's own close time, and the cause."""
+"""Every way in which a single run can end: status, Temporal's close time, and the cause."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ async def test_a_failing_workflow_task_is_open(world: World) -> None:
     assert await world.observe(world.row(handle)) == Open("RUNNING")
 
 
-async def test_hard_texts_stay_whole_until_they_are_stored(world: World) -> None:
+async def test_difficult_texts_stay_unchanged_until_stored(world: World) -> None:
     text = "line one\nline two\x00" + "x" * 1_000_000
     handle = await world.start("fail", text)
 

@@ -1,4 +1,4 @@
-"""Failures that a real client has encrypted, and what a pass writes of them."""
+"""Failures encrypted by a real client, and what a pass writes about them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOKEN = "Bearer s3cret"
 
 @pytest.fixture(scope="module")
 async def sealed_queue(temporal: Client) -> AsyncIterator[str]:
-    """The queue of a worker that encrypts everything, its failures too."""
+    """The queue of a worker that encrypts everything, including failures."""
     name = f"sealed-{uuid4().hex}"
     async with Worker(
         with_converter(temporal), task_queue=name, workflows=[Scripted], activities=[charge]
@@ -57,7 +57,7 @@ class Passes:
         self.lines: list[Any] = []
 
     async def text(self, **options: Any) -> str:
-        """What a pass with these settings writes; its log is kept."""
+        """The text that a pass with these settings writes; keeps its log in `lines`."""
         row = await self.world.ended(await self.world.start("fail in a child", "no money"))
         id_ = await self.database.insert(self.world.workflow_id, row.run_id)
         settings = Settings(database_url=SecretStr(self.database.url), **options)
@@ -76,7 +76,7 @@ class Passes:
         return IN_CHILD.format(id=self.world.workflow_id, message=message)
 
     @property
-    def clear(self) -> str:
+    def decoded(self) -> str:
         return self.in_child("no money")
 
     @property
@@ -101,7 +101,9 @@ async def test_without_a_codec_names_and_types_are_written(passes: Passes) -> No
 
 
 async def test_with_the_data_converter(passes: Passes) -> None:
-    assert await passes.text(data_converter="tests.support.network.codecs:sealing") == passes.clear
+    text = await passes.text(data_converter="tests.support.network.codecs:sealing")
+
+    assert text == passes.decoded
 
 
 async def test_with_another_key(
@@ -121,8 +123,8 @@ async def test_with_a_codec_server(passes: Passes) -> None:
     async with Server(token=TOKEN).up() as server:
         text = await passes.text(codec_endpoint=server.url + "/{namespace}", codec_headers=headers)
 
-    assert text == passes.clear
-    # One for the failure, whatever the number of its causes.
+    assert text == passes.decoded
+    # One request for the failure with all its causes.
     assert [request.target for request in server.requests] == ["/default/decode"]
     assert len(json.loads(server.requests[0].body)["payloads"]) == 3
 
@@ -135,7 +137,7 @@ async def test_with_a_codec_server(passes: Passes) -> None:
         pytest.param(Server(answer=b""), 0.1, "no answer within 0.1 s", id="slow"),
     ],
 )
-async def test_with_a_codec_server_that_cannot(
+async def test_with_a_codec_server_that_fails(
     passes: Passes, server: Server, seconds: float, why: str
 ) -> None:
     async with server.up():
@@ -152,7 +154,7 @@ async def test_with_a_codec_server_that_is_down(passes: Passes) -> None:
     assert "no answer from the codec server" in passes.why
 
 
-async def test_what_is_redacted_is_found_in_what_was_decoded(passes: Passes) -> None:
+async def test_decoded_text_is_redacted(passes: Passes) -> None:
     text = await passes.text(
         data_converter="tests.support.network.codecs:sealing", redact=["money"]
     )

@@ -14,13 +14,13 @@ from tests.support.network.silent import silent_server
 
 
 async def reach(temporal: str, proxy: str) -> str:
-    """Connect as the command would; the namespace."""
+    """Connect as the command does; returns the namespace."""
     _, namespace = await connect(load_config({"TEMPORAL_ADDRESS": temporal}, f"http://{proxy}"), 0)
     return namespace.name
 
 
 async def refusal(temporal: str, proxy: str) -> tuple[str, bool]:
-    """The error up to what to check, and whether it is final."""
+    """The error's problem, and whether it is final."""
     with pytest.raises(TemporalUnusable) as refused:
         await reach(temporal, proxy)
     text, _, check = str(refused.value).rpartition(": ")
@@ -33,14 +33,14 @@ def unreachable(temporal: str, proxy: str, why: str) -> str:
     return f"Temporal at {temporal} through the proxy at {proxy} is unreachable ({why})"
 
 
-async def test_is_asked_to_connect(temporal_address: str) -> None:
+async def test_the_proxy_is_asked_to_connect(temporal_address: str) -> None:
     async with http_proxy() as proxy:
         assert await reach(temporal_address, proxy.address) == "default"
 
     assert proxy.asked[0].startswith(f"CONNECT {temporal_address} HTTP/1.1\r\n")
 
 
-async def test_is_sent_user_and_password(temporal_address: str) -> None:
+async def test_user_and_password_are_sent(temporal_address: str) -> None:
     async with http_proxy("user:s3cret@") as proxy:
         assert await reach(temporal_address, f"user:s3cret%40@{proxy.address}") == "default"
 
@@ -51,7 +51,7 @@ async def test_is_sent_user_and_password(temporal_address: str) -> None:
 
 
 @pytest.mark.parametrize(("answer", "final"), [("403 Forbidden", True), ("502 Bad Gateway", False)])
-async def test_that_does_not_connect(temporal_address: str, answer: str, final: bool) -> None:
+async def test_a_proxy_that_refuses(temporal_address: str, answer: str, final: bool) -> None:
     async with http_proxy() as proxy:
         proxy.answer = answer
 
@@ -60,20 +60,20 @@ async def test_that_does_not_connect(temporal_address: str, answer: str, final: 
         assert await refusal(temporal_address, proxy.address) == (text, final)
 
 
-async def test_that_is_not_there(temporal_address: str) -> None:
+async def test_no_proxy_at_the_address(temporal_address: str) -> None:
     text = unreachable(temporal_address, "127.0.0.1:1", "Connection refused (os error 111)")
 
     assert await refusal(temporal_address, "user:s3cret@127.0.0.1:1") == (text, False)
 
 
-async def test_that_is_no_proxy(temporal_address: str) -> None:
+async def test_a_server_that_is_not_a_proxy(temporal_address: str) -> None:
     text, final = await refusal(temporal_address, temporal_address)
 
     assert f"through the proxy at {temporal_address} is unreachable (" in text
     assert not final
 
 
-async def test_a_silent_server_behind_it(
+async def test_a_silent_server_behind_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -91,7 +91,7 @@ async def test_a_silent_server_behind_it(
     assert not final
 
 
-async def test_that_goes_down_later(temporal_address: str) -> None:
+async def test_a_proxy_that_goes_down_later(temporal_address: str) -> None:
     async with http_proxy() as proxy:
         config = load_config({"TEMPORAL_ADDRESS": temporal_address}, f"http://{proxy.address}")
         rpc, _ = await connect(config, 0)

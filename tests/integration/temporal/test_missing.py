@@ -1,4 +1,4 @@
-"""What Temporal does not know, what it will not hear of, and what makes the whole pass stop."""
+"""What Temporal does not know, what it rejects, and what ends the whole pass."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_deleted(world: World) -> None:
     assert await world.observe(of) == Missing()
 
 
-async def test_a_namespace_without_an_archive_costs_no_call_for_a_history(world: World) -> None:
+async def test_a_namespace_without_an_archive_is_not_asked_for_a_history(world: World) -> None:
     of = await world.ended(await world.start("complete"))
     assert of.run_id is not None
     await world.delete(of.run_id)
@@ -64,7 +64,7 @@ async def test_another_run_of_a_known_id_is_missing(world: World) -> None:
     assert await world.observe(earlier) == Missing()
 
 
-async def test_a_run_that_may_belong_to_the_current_chain_is_not_surely_missing(
+async def test_a_run_that_may_belong_to_the_current_chain_may_not_be_missing(
     world: World,
 ) -> None:
     await world.start("wait")
@@ -122,7 +122,7 @@ async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
     started: list[WorkflowHandle[Any, Any]] = []
 
     async def is_registered() -> bool:
-        with suppress(RPCError):  # a new namespace takes a moment to be known everywhere
+        with suppress(RPCError):  # a new namespace takes a moment to become known
             started.append(await world.start("wait"))
         return bool(started)
 
@@ -130,7 +130,7 @@ async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
     return started[0]
 
 
-async def test_an_absent_namespace_is_not_a_missing_workflow(temporal: Client) -> None:
+async def test_an_absent_namespace_does_not_make_workflows_missing(temporal: Client) -> None:
     client = Client(temporal.service_client, namespace="no-such-namespace")
     probe = TemporalProbe(Rpc(client, RateLimiter(0)), START_DELAY)
 
@@ -139,7 +139,7 @@ async def test_an_absent_namespace_is_not_a_missing_workflow(temporal: Client) -
 
 
 class TestConnect:
-    async def test_tells_the_namespaces_retention(self, temporal_address: str) -> None:
+    async def test_it_returns_the_namespaces_retention(self, temporal_address: str) -> None:
         rpc, namespace = await connect(
             {"target_host": temporal_address, "namespace": "default"}, 100
         )
@@ -149,7 +149,7 @@ class TestConnect:
         assert namespace.capabilities
         assert rpc.counts["describe"] == 0
 
-    async def test_every_call_says_who_it_is_and_gives_way(self, temporal_address: str) -> None:
+    async def test_every_call_has_an_identity_and_low_priority(self, temporal_address: str) -> None:
         rpc, _ = await connect(
             {"target_host": temporal_address, "rpc_metadata": {"mine": "kept"}}, 100
         )
@@ -169,18 +169,18 @@ class TestConnect:
             ("no-such-host.invalid:7233", "failed to lookup address information: .*"),
         ],
     )
-    async def test_nobody_is_there(self, address: str, reason: str) -> None:
-        told = rf"{address} is unreachable \({reason}\): check TEMPORAL_ADDRESS"
-        with pytest.raises(TemporalUnusable, match=told):
+    async def test_no_server(self, address: str, reason: str) -> None:
+        problem = rf"{address} is unreachable \({reason}\): check TEMPORAL_ADDRESS"
+        with pytest.raises(TemporalUnusable, match=problem):
             await connect({"target_host": address}, 100)
 
-    async def test_an_address_that_cannot_be_one(self) -> None:
+    async def test_an_impossible_address(self) -> None:
         with pytest.raises(
             ConfigurationError, match=r"at h:99999 cannot be reached .*port.*\): check TEMPORAL_"
         ):
             await connect({"target_host": "h:99999"}, 100)
 
-    async def test_a_silent_peer_does_not_hang_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_silent_peer_times_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             "reconciler.temporal.client.connect.CONNECT_TIMEOUT", timedelta(seconds=1)
         )

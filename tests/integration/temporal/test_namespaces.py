@@ -1,4 +1,4 @@
-"""A pass over rows of several namespaces, on one connection to a real server."""
+"""A pass over rows of several namespaces, over one connection to a real server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AGE = timedelta(days=10)
 
 @pytest.fixture(scope="module")
 async def other(temporal: Client) -> Client:
-    """A namespace that keeps what has closed for a month."""
+    """A namespace with a retention of a month."""
     name = f"keeping-{uuid4().hex[:8]}"
     await temporal.workflow_service.register_namespace(
         RegisterNamespaceRequest(
@@ -42,7 +42,7 @@ async def other(temporal: Client) -> Client:
     async def is_registered() -> bool:
         try:
             await terminated(client, "first")
-        except RPCError:  # a new namespace takes a moment to be known everywhere
+        except RPCError:  # a new namespace takes a moment to become known
             return False
         return True
 
@@ -73,7 +73,7 @@ async def passed(temporal: Client, store: MemoryStore, missing: MissingPolicy) -
 
 
 @pytest.mark.parametrize("missing", list(MissingPolicy))
-async def test_each_row_is_judged_in_the_namespace_that_it_names(
+async def test_each_row_is_reconciled_in_the_namespace_that_it_names(
     temporal: Client, other: Client, workflow_id: str, missing: MissingPolicy
 ) -> None:
     # The same workflow id in both: another chain with another end.
@@ -99,7 +99,7 @@ async def test_each_row_is_judged_in_the_namespace_that_it_names(
         f"in {other.namespace}",
         "in default",
     ]
-    # Nothing is written that nobody said, whatever the policy: there is no such namespace.
+    # No such namespace: nothing is written, whatever the policy.
     assert {4, 5, 8} <= store.running.keys()
     assert report.tally.left[LeaveReason.UNKNOWN] == 3
     assert report.outcome is PassOutcome.UNRESOLVED
@@ -110,7 +110,7 @@ async def test_each_row_is_judged_in_the_namespace_that_it_names(
         assert report.tally.left[LeaveReason.DELETED] == report.tally.left[LeaveReason.EXPIRED] == 1
 
 
-async def test_the_connection_s_own_namespace_must_exist(temporal: Client, other: Client) -> None:
+async def test_the_configured_namespace_must_exist(temporal: Client, other: Client) -> None:
     store = MemoryStore([a_row(1, "any", other.namespace)])
 
     report = await passed(

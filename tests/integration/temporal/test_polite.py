@@ -1,4 +1,4 @@
-"""Beside workers on a server whose limits are low: who gives way, and how."""
+"""Sharing a server with low limits with workers: passes give way to them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def limited(**limits: int) -> list[str]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """Of a server with a worker, and a low quota for both of us."""
+    """A client of a server with a worker and a low quota."""
     async with (
         temporal_server(*limited(namespaceRPS=QUOTA)) as environment,
         Worker(environment.client, task_queue=QUEUE, workflows=[Scripted]),
@@ -133,7 +133,7 @@ async def test_workers_get_their_work_while_a_backfill_adapts(
     assert (report.outcome, report.changed) == (PassOutcome.OK, ROWS)
     rows = await database.fetch("SELECT DISTINCT status, completed_at FROM workflow_executions")
     assert rows == [{"status": "completed", "completed_at": await world.close_time()}]
-    assert app.rpc.calls["describe", "RESOURCE_EXHAUSTED"] > 0
+    assert app.rpc.ended_calls["describe", "RESOURCE_EXHAUSTED"] > 0
     assert app.rpc.rate < QUOTA, "from 100"
     assert application.started > 5
     assert completed > application.started / 2
@@ -159,11 +159,11 @@ async def test_readiness_does_not_wait_behind_a_busy_pass(
         under_way.cancel()
         await asyncio.gather(under_way, return_exceptions=True)
 
-    assert meanwhile["describe"] < 8, "sixteen rows were before it"
-    assert meanwhile["namespace"] == 0, "that is not the pass's"
+    assert meanwhile["describe"] < 8, "sixteen rows were ahead of it"
+    assert meanwhile["namespace"] == 0, "it is not counted for the pass"
 
 
-async def test_an_overloaded_server_gets_no_second_try() -> None:
+async def test_an_overloaded_server_is_not_retried() -> None:
     async with temporal_server(*limited(rps=QUOTA)) as environment:
         target = environment.client.service_client.config.target_host
         rpc, _ = await connect({"target_host": target}, 0)
@@ -176,12 +176,10 @@ async def test_an_overloaded_server_gets_no_second_try() -> None:
         with pytest.raises(TemporalUnusable, match=r"the whole Temporal server at .* overloaded"):
             await ask_for_ever()
 
-    assert rpc.calls["describe", "RESOURCE_EXHAUSTED"] == 1
+    assert rpc.ended_calls["describe", "RESOURCE_EXHAUSTED"] == 1
 
 
-async def test_every_call_tells_the_server_that_others_come_first(
-    temporal_address: str, world: World
-) -> None:
+async def test_every_call_has_the_lowest_priority(temporal_address: str, world: World) -> None:
     of = await world.ended(await world.start("fail"))
     assert of.run_id is not None
     async with gateway(temporal_address, key="right") as gate:
@@ -190,9 +188,9 @@ async def test_every_call_tells_the_server_that_others_come_first(
         await rpc.describe(of.workflow_id)
         await rpc.close_event(of.workflow_id, of.run_id)
         await rpc.cancel_cause(of.workflow_id, of.run_id)
-        await rpc.at_once().describe_namespace()
+        await rpc.prioritized().describe_namespace()
         with suppress(TemporalUnusable):
-            await rpc.of_row("other").describe(of.workflow_id)
+            await rpc.in_namespace("other").describe(of.workflow_id)
 
     assert [call.get("caller-type") for call in gate.sent] == ["preemptable"] * len(gate.sent)
     assert len(gate.sent) >= 6

@@ -1,4 +1,4 @@
-"""Whole passes over a real table, screened by a real visibility: exactly the right rows change."""
+"""Passes over a real table, screened by a real visibility: exactly the right rows change."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.support.polling import eventually
 from tests.support.temporal.world import World
 
 PLAIN = ["order/17", "a b", "é ☃ 日本", "percent%_", "(paren)", "x" * 900]
-#: Stores read these in different ways, so nobody asks.
+#: Stores read these differently, so they are never listed.
 ODD = ["it's", 'a "quote"', "back\\slash", "line\nbreak"]
 OPEN = 30
 SLOW = RetryPolicy(initial_interval=timedelta(minutes=1))
 
 
 class Table:
-    """The application: starts workflows, keeps a row of each, and waits for visibility."""
+    """The application: starts workflows, keeps a row for each, and waits for visibility."""
 
     def __init__(self, world: World, database: Database) -> None:
         self.world, self.database = world, database
@@ -58,7 +58,7 @@ class Table:
         await self.world.client.get_workflow_handle(self.handles[case].id).terminate("ticket 42")
 
     async def shown(self, count: int) -> None:
-        """Wait until visibility shows so many of ours as not ended."""
+        """Wait until visibility shows `count` of these workflows as not ended."""
         query = (
             f"WorkflowId STARTS_WITH '{self.prefix}' AND ExecutionStatus IN ('Running', 'Paused')"
         )
@@ -89,8 +89,8 @@ async def table(world: World, database: Database) -> AsyncIterator[Table]:
 
 @asynccontextmanager
 async def app_of(database: Database, address: str, **temporal: Any) -> AsyncIterator[App]:
-    # Between two passes nobody's turn comes. They follow at once, so that with a limit for lists
-    # descriptions would be the faster way.
+    # No row is due for a description between two passes. Without a limit for lists, because passes
+    # follow each other so closely that descriptions would be faster.
     settings = Settings(
         database_url=SecretStr(database.url),
         max_rps=0,
@@ -114,7 +114,7 @@ async def once(app: App) -> PassReport:
     return report
 
 
-async def test_only_what_has_ended_changes_and_only_what_may_have_is_described(
+async def test_only_ended_rows_change_and_only_rows_that_may_have_ended_are_described(
     table: Table, app: App
 ) -> None:
     for case in (*PLAIN, *ODD, "paused", "to end", "to end, it's odd"):
@@ -127,7 +127,7 @@ async def test_only_what_has_ended_changes_and_only_what_may_have_is_described(
     await table.world.start("wait", id=table.handles["used again"].id)
     await _pause(table.world, table.handles["paused"].id)
     for case in ("chain", "retry", "chain to end"):
-        await _gone_on(table, case)
+        await _continued(table, case)
     await table.fill()
     everything = len(table.rows)
 
@@ -166,18 +166,18 @@ async def _pause(world: World, workflow_id: str) -> None:
     await eventually(paused)
 
 
-async def _gone_on(table: Table, case: str) -> None:
+async def _continued(table: Table, case: str) -> None:
     handle = table.handles[case]
     one = World(table.world.client, "", handle.id)
 
-    async def gone_on() -> bool:
+    async def continued() -> bool:
         current = (await one.describe()).workflow_execution_info.execution.run_id
         return current != handle.first_execution_run_id
 
-    await eventually(gone_on)
+    await eventually(continued)
 
 
-async def test_while_visibility_lags_a_row_waits_and_no_other_suffers(
+async def test_while_visibility_lags_a_row_waits_and_no_other_is_affected(
     table: Table, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await table.fill()
@@ -203,7 +203,7 @@ async def test_while_visibility_lags_a_row_waits_and_no_other_suffers(
     assert report.tally.screened == OPEN - 1
 
 
-async def test_visibility_that_has_lost_everything_costs_calls_and_no_row(
+async def test_an_empty_visibility_costs_calls_but_no_row(
     table: Table, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await table.fill()
@@ -220,7 +220,7 @@ async def test_visibility_that_has_lost_everything_costs_calls_and_no_row(
     assert report.disagreements == {"not_open": OPEN}
 
 
-async def test_a_server_that_cannot_list_is_asked_about_each_row(
+async def test_with_a_server_that_cannot_list_each_row_is_described(
     table: Table, database: Database, temporal_address: str
 ) -> None:
     await table.fill()
@@ -235,11 +235,11 @@ async def test_a_server_that_cannot_list_is_asked_about_each_row(
     assert await table.changed() == {"open 7"}
     assert [report.rpcs["describe"] for report in reports] == [OPEN, OPEN - 1]
     assert [report.rpcs["list"] for report in reports] == [1, 1], "asked once in each pass"
-    told = "visibility_unavailable"
-    assert [line["log_level"] for line in lines if line["event"] == told] == ["warning", "debug"]
+    refused = [line for line in lines if line["event"] == "visibility_unavailable"]
+    assert [line["log_level"] for line in refused] == ["warning", "debug"]
 
 
-async def test_lists_have_the_limit_that_is_set_for_them_and_count_in_that_of_all(
+async def test_lists_have_their_own_limit_and_count_in_the_limit_of_all_calls(
     database: Database, temporal_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acquired: Counter[float] = Counter()

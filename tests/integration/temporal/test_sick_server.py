@@ -1,4 +1,4 @@
-"""A frontend that answers, before a history service that is sick: what a whole pass makes of it."""
+"""A whole pass, with a frontend that answers and a history service that is failing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def failed_with(message: str) -> GetWorkflowExecutionHistoryResponse:
 
 
 def nested(depth: int) -> bytes:
-    """A failure with so many causes, as the bytes of a close event: too deep for some parsers."""
+    """A failure with `depth` causes, as the bytes of a close event: too deep for some parsers."""
     cause = Failure.DESCRIPTOR.fields_by_name["cause"].number
     body = Failure(message="root cause").SerializeToString()
     for _ in range(depth):
@@ -108,14 +108,14 @@ async def pass_over(
     ],
     ids=str,
 )
-async def test_a_sick_workflow_stops_no_other(front: Frontend, answer: Answer) -> None:
+async def test_a_failing_workflow_does_not_stop_others(front: Frontend, answer: Answer) -> None:
     store, report = await pass_over(front, 100, lambda n: answer if n == 30 else None)
 
     assert sorted(store.finished) == [n for n in range(1, 101) if n != 30]
     assert (report.outcome, report.unknown) == (PassOutcome.UNRESOLVED, 1)
 
 
-async def test_a_shard_that_is_down_stops_no_row_of_another(front: Frontend) -> None:
+async def test_a_shard_that_is_down_does_not_stop_rows_of_others(front: Frontend) -> None:
     store, report = await pass_over(front, 400, lambda n: UNAVAILABLE if n % 4 == 0 else None)
 
     assert sorted(store.finished) == [n for n in range(1, 401) if n % 4]
@@ -145,9 +145,9 @@ async def test_a_history_service_that_is_down_ends_the_pass(front: Frontend) -> 
         pytest.param(
             failed_with("a marker").SerializeToString().replace(b"marker", b"\xff" * 6),
             "data is not UTF-8 encoded)",
-            id="no UTF-8",
+            id="not UTF-8",
         ),
-        pytest.param(b"\xff\xff", "cannot be decoded", id="no message"),
+        pytest.param(b"\xff\xff", "cannot be decoded", id="not a message"),
         pytest.param(("NOT_FOUND", "no history"), "(the failure could not be read: no", id="gone"),
         pytest.param(("DATA_LOSS", "corrupted"), "could not be read: data_loss: cor", id="lost"),
         pytest.param(("INVALID_ARGUMENT", "x"), "read: invalid_argument: x)", id="refused"),
@@ -156,7 +156,7 @@ async def test_a_history_service_that_is_down_ends_the_pass(front: Frontend) -> 
         pytest.param(("INTERNAL", "something went wrong"), "internal: some", id="internal"),
     ],
 )
-async def test_a_history_that_cannot_be_read_costs_only_the_text(
+async def test_an_unreadable_history_costs_only_the_text(
     front: Frontend, history: Answer, text: str
 ) -> None:
     front.answers["GetWorkflowExecutionHistory"] = lambda _: history
@@ -178,11 +178,11 @@ async def test_a_history_that_cannot_be_read_costs_only_the_text(
         pytest.param(GetWorkflowExecutionHistoryResponse(), id="no events"),
         pytest.param(
             GetWorkflowExecutionHistoryResponse(history=History(events=[HistoryEvent()])),
-            id="an event of no kind",
+            id="an event without a kind",
         ),
     ],
 )
-async def test_a_history_that_may_be_read_later_is_waited_for(
+async def test_a_row_whose_history_may_be_readable_later_is_not_written(
     front: Frontend, history: Answer
 ) -> None:
     front.answers["GetWorkflowExecutionHistory"] = lambda _: history

@@ -12,7 +12,7 @@ from reconciler.temporal.client.server import start_times
 from tests.support.temporal.world import World
 
 
-async def test_the_start_is_that_of_the_rows_own_run(world: World) -> None:
+async def test_the_start_time_is_that_of_the_rows_own_run(world: World) -> None:
     first = await world.start("wait")
     await first.terminate("end")
     second = await world.start("wait")
@@ -26,22 +26,22 @@ async def test_the_start_is_that_of_the_rows_own_run(world: World) -> None:
     assert times[rows[0]] < times[rows[1]]
 
 
-async def test_what_temporal_does_not_know_is_left_out(world: World) -> None:
+async def test_rows_that_temporal_does_not_know_are_left_out(world: World) -> None:
     row = world.row(await world.start("wait"))
     unknown, odd = replace(row, workflow_id="never existed"), replace(row, run_id="no run id")
 
     assert list(await start_times(world.rpc, [unknown, row, odd])) == [row]
 
 
-async def test_a_row_is_looked_for_in_the_namespace_that_it_names(world: World) -> None:
+async def test_a_row_is_described_in_the_namespace_that_it_names(world: World) -> None:
     row = world.row(await world.start("wait"))
     named = [replace(row, id=name, namespace=name) for name in ("default", "temporal-system", "no")]
 
     assert list(await start_times(world.rpc, named)) == named[:1]
 
 
-async def test_without_the_connections_own_namespace_nothing_can_be_told(world: World) -> None:
+async def test_a_missing_configured_namespace_is_an_error(world: World) -> None:
     row = world.row(await world.start("wait"))
 
     with pytest.raises(TemporalUnusable, match="no namespace 'nowhere'"):
-        await start_times(world.rpc.of_row("nowhere"), [row])
+        await start_times(world.rpc.in_namespace("nowhere"), [row])

@@ -1,4 +1,4 @@
-"""A real Temporal behind TLS: who gets through, and the error for those who do not."""
+"""A real Temporal behind TLS: which clients get through, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECK = "check TEMPORAL_ADDRESS and TEMPORAL_TLS*"
 
 @dataclass(frozen=True)
 class Servers:
-    """One Temporal by several doors."""
+    """One Temporal behind several endpoints."""
 
     plain: str
     #: With a certificate for its address.
@@ -54,7 +54,7 @@ async def servers(
 
 
 async def reach(address: str, **tls: Path | str) -> str:
-    """Connect as the command would; the namespace."""
+    """Connect as the command does; returns the namespace."""
     variables = {f"TEMPORAL_TLS_{name.upper()}": str(value) for name, value in tls.items()}
     config = load_config({"TEMPORAL_ADDRESS": address, "HOME": "/nonexistent", **variables})
     _, namespace = await connect(config, 0)
@@ -66,7 +66,7 @@ def no_tls(address: str, why: str) -> str:
 
 
 async def refusal(address: str, **tls: Path | str) -> str:
-    """The error for what no waiting changes.
+    """The error if waiting cannot help.
 
     With TLS 1.3 the SDK may see the end of a connection before the alert that says why.
     """
@@ -86,7 +86,7 @@ async def test_with_another_authority(servers: Servers) -> None:
     untrusted = no_tls(servers.tls, "InvalidCertificate(UnknownIssuer)")
 
     assert await refusal(servers.tls, server_ca_cert_path=servers.stranger.root) == untrusted
-    # With those that the system trusts, and with a file that holds none.
+    # With the system's authorities, and with a file without any.
     assert await refusal(servers.tls, server_name="127.0.0.1") == untrusted
     assert await refusal(servers.tls, server_ca_cert_path=servers.client.key) == untrusted
 
@@ -99,7 +99,7 @@ DAY = timedelta(days=1)
     [(-9 * DAY, -DAY, "Expired"), (DAY, 9 * DAY, "NotValidYet")],
     ids=["expired", "not valid yet"],
 )
-async def test_a_certificate_out_of_its_time(
+async def test_a_certificate_outside_its_validity(
     servers: Servers, since: timedelta, until: timedelta, why: str
 ) -> None:
     now, authority = datetime.now(UTC), servers.authority
@@ -111,7 +111,7 @@ async def test_a_certificate_out_of_its_time(
 
 
 async def test_without_tls_where_it_is_expected(servers: Servers) -> None:
-    # A load balancer without a server behind it looks the same, so this is waited for.
+    # A load balancer without a server behind it looks the same, so the loop waits.
     with pytest.raises(TemporalUnusable) as refused:
         await reach(servers.tls)
 
@@ -149,12 +149,12 @@ class TestServerName:
         assert "temporal.test" in error
         assert error.endswith(CHECK)
 
-    async def test_can_be_set(self, servers: Servers) -> None:
+    async def test_it_can_be_set(self, servers: Servers) -> None:
         root = servers.authority.root
 
         assert await reach(servers.named, server_ca_cert_path=root, server_name="temporal.test")
 
-    async def test_can_be_set_wrong(self, servers: Servers) -> None:
+    async def test_it_can_be_set_wrong(self, servers: Servers) -> None:
         refused = await refusal(
             servers.tls, server_ca_cert_path=servers.authority.root, server_name="temporal.test"
         )
@@ -176,7 +176,7 @@ class TestMutual:
             servers.mutual, "received fatal alert: CertificateRequired"
         )
 
-    async def test_with_one_that_has_expired(self, servers: Servers) -> None:
+    async def test_with_an_expired_certificate(self, servers: Servers) -> None:
         now = datetime.now(UTC)
         expired = servers.authority.issue(
             "client.test", not_before=now - 9 * DAY, not_after=now - DAY
@@ -191,7 +191,7 @@ class TestMutual:
 
         assert "received fatal alert: CertificateExpired" in refused
 
-    async def test_with_a_key_of_another_certificate(self, servers: Servers) -> None:
+    async def test_with_the_key_of_another_certificate(self, servers: Servers) -> None:
         with pytest.raises(ConfigurationError, match=r"InconsistentKeys\(KeyMismatch\)"):
             await reach(
                 servers.mutual,
@@ -203,7 +203,7 @@ class TestMutual:
     @pytest.mark.parametrize(
         ("cert", "key"), [(True, False), (False, True), ("junk", True), (True, "junk")]
     )
-    async def test_with_a_pair_that_is_none(
+    async def test_with_an_invalid_pair(
         self, servers: Servers, tmp_path: Path, cert: bool | str, key: bool | str
     ) -> None:
         junk = tmp_path / "junk"
@@ -217,7 +217,7 @@ class TestMutual:
             await reach(servers.mutual, **{name: file for name, file in files.items() if file})
         assert "s3cret" not in str(refused.value)
 
-    async def test_with_one_of_another_authority(self, servers: Servers) -> None:
+    async def test_with_a_certificate_of_another_authority(self, servers: Servers) -> None:
         strange = servers.stranger.issue("client.test")
 
         assert await refusal(
@@ -228,7 +228,7 @@ class TestMutual:
         ) == no_tls(servers.mutual, "received fatal alert: UnknownCA")
 
 
-async def test_a_certificate_that_goes_wrong_later_ends_the_pass(
+async def test_a_certificate_that_becomes_invalid_ends_the_pass(
     servers: Servers,
 ) -> None:
     host, _, port = servers.tls.rpartition(":")

@@ -1,4 +1,4 @@
-"""A Temporal that archives: runs it knows, and the histories of those it has deleted."""
+"""A stub of a Temporal that archives histories, and events for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
-from temporalio.api.enums.v1 import ArchivalState
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import (
@@ -22,14 +21,11 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionTimedOutEventAttributes,
     WorkflowTaskScheduledEventAttributes,
 )
-from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
-from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceResponse,
-    DescribeWorkflowExecutionResponse,
-)
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from reconciler.temporal.client.error_codes import NotFound
+from reconciler.temporal.client.namespace import Namespace
 from tests.support.factories import NOW
 
 CLOSED_AT = Timestamp(seconds=1_795_000_000, nanos=123_456_789)
@@ -99,7 +95,7 @@ TASK_SCHEDULED = HistoryEvent(
 
 
 class StubRpc:
-    """Runs that Temporal knows, by id ("" for the current one), and histories that are archived."""
+    """Live runs by id ("" for the current one), and archived histories by run id."""
 
     namespace = "ns"
 
@@ -112,10 +108,8 @@ class StubRpc:
         self.archives = True
         self.asked: list[str] = []
 
-    async def describe_namespace(self) -> DescribeNamespaceResponse:
-        states = ArchivalState.ARCHIVAL_STATE_DISABLED, ArchivalState.ARCHIVAL_STATE_ENABLED
-        config = NamespaceConfig(history_archival_state=states[self.archives])
-        return DescribeNamespaceResponse(config=config)
+    async def describe_namespace(self) -> Namespace:
+        return Namespace("ns", timedelta(days=1), frozenset(), self.archives)
 
     async def describe(self, _: str, run_id: str = "") -> DescribeWorkflowExecutionResponse:
         if run_id not in self.live:

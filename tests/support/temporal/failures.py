@@ -1,13 +1,16 @@
-"""Failures as Temporal keeps them, their messages encoded."""
+"""Failures with encoded messages, as Temporal stores them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from structlog.testing import capture_logs
 from temporalio.api.common.v1 import ActivityType
 from temporalio.api.failure.v1 import ActivityFailureInfo, ApplicationFailureInfo, Failure
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionFailedEventAttributes
 from temporalio.converter import DataConverter
+
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 
 PLACEHOLDER = "Encoded failure"
 
@@ -31,7 +34,7 @@ def in_activity(cause: Failure) -> Failure:
 
 
 async def sealed(failure: Failure, converter: DataConverter) -> Failure:
-    """As it arrives from a client with this converter."""
+    """The failure as it arrives from a client with this converter."""
     assert converter.payload_codec
     await converter.payload_codec.encode_failure(failure)
     return failure
@@ -43,3 +46,10 @@ def closing(failure: Failure) -> HistoryEvent:
             failure=failure
         )
     )
+
+
+def reasons(decoder: FailureDecoder) -> str:
+    """Why a failure could not be decoded, as logged."""
+    with capture_logs() as lines:
+        decoder.log_undecoded()
+    return "; ".join(line["why"].removesuffix(" (1)") for line in lines)

@@ -1,4 +1,4 @@
-"""Lets workflow code be slow: the SDK takes two seconds for a deadlock and interrupts it."""
+"""Allow slow workflow code: after two seconds the SDK assumes a deadlock and interrupts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.polling import PATIENCE
 
 
 def allow_slow_workflows() -> None:
-    """For all workers of this process. The only setting is debug mode, which runs them inline."""
+    """For all workers of this process. The SDK's only setting is debug mode, which runs inline."""
     init = _WorkflowWorker.__init__
 
     def patient(self: _WorkflowWorker, *arguments: Any, **options: Any) -> None:

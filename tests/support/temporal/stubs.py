@@ -1,4 +1,4 @@
-"""The raw calls over a service of the test's own, and the errors of one."""
+"""The raw calls over a stub of Temporal's service, and errors for it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rpc(
 
 
 def as_asked(request: DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecutionResponse:
-    """A description of nothing but the run that was asked about."""
+    """A minimal description of the run that was asked about."""
     asked = request.execution
     execution = WorkflowExecution(workflow_id=asked.workflow_id, run_id=asked.run_id or "run-1")
     return DescribeWorkflowExecutionResponse(
@@ -55,7 +55,7 @@ def as_asked(request: DescribeWorkflowExecutionRequest) -> DescribeWorkflowExecu
 
 
 class Namespaces:
-    """A service that knows every namespace, unless `silence` is what it says instead."""
+    """A service that knows every namespace, or raises `silence` if set."""
 
     silence: RPCError | None = None
 

@@ -1,4 +1,4 @@
-"""A visibility store of the test's own: answers list calls, and keeps what it was asked."""
+"""A stub of a visibility store: answers list calls and records them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(
 
 
 class Service:
-    """Lists these runs, as far as they are asked for by their workflow ids."""
+    """Lists those of its runs whose workflow ids are asked for."""
 
     def __init__(self, *runs: WorkflowExecutionInfo) -> None:
         self.runs: list[WorkflowExecutionInfo] = list(runs)

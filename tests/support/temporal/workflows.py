@@ -1,4 +1,4 @@
-"""Workflows that come to every end there is. In a module of its own: the sandbox reloads it."""
+"""Workflows for every way to end. In its own module, because the sandbox reloads it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Scripted:
 
 @workflow.defn(name="Typed", failure_exception_types=[ValueError])
 class Typed:
-    """Fails with an exception that is declared to be a failure."""
+    """Fails with an exception that is declared as a failure type."""
 
     @workflow.run
     async def run(self, script: str, text: str) -> Any:

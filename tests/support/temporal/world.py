@@ -1,4 +1,4 @@
-"""A Temporal with a worker, and what a test can do to it."""
+"""A Temporal with a worker, and ways for a test to act on it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ START_DELAY = timedelta(seconds=60)
 
 @dataclass
 class World:
-    """A Temporal with a worker, and what a test does to it."""
+    """A Temporal with a worker, and one workflow id of the test's own."""
 
     client: Client
     task_queue: str
@@ -51,7 +51,7 @@ class World:
         )
 
     async def ended(self, handle: WorkflowHandle[Any, Any]) -> RunRow:
-        """Wait for the chain to end; the row an application would have for it."""
+        """Wait for the chain to end; returns the row an application would have for it."""
         of = self.row(handle)
         await eventually(lambda: self.is_over(of))
         return of
@@ -78,7 +78,7 @@ class World:
         return to_datetime((await self.describe(run_id)).workflow_execution_info.close_time)
 
     async def reset(self, run_id: str) -> str:
-        """Start a run over from its first workflow task; the new run's id."""
+        """Reset a run to its first workflow task; returns the new run's id."""
         request = ResetWorkflowExecutionRequest(
             namespace=self.client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=self.workflow_id, run_id=run_id),

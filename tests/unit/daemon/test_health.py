@@ -55,7 +55,9 @@ class FakeClock:
 @dataclass
 class FakeRpc:
     rate: float = 100.0
-    calls: Mapping[tuple[str, str], int] = field(default_factory=lambda: {("describe", "OK"): 3})
+    ended_calls: Mapping[tuple[str, str], int] = field(
+        default_factory=lambda: {("describe", "OK"): 3}
+    )
 
 
 @dataclass

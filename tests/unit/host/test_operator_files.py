@@ -165,7 +165,7 @@ def test_a_key_that_becomes_a_pipe_is_kept(tmp_path: Path) -> None:
     os.mkfifo(path)
 
     with capture_logs() as logged:
-        assert [key.renewed(at_once=True) for _ in range(2)] == ["key", "key"]
+        assert [key.current(force=True) for _ in range(2)] == ["key", "key"]
 
     assert [line["error"] for line in logged] == [
         f"TEMPORAL_API_KEY_FILE: cannot read {path}: {PIPE}"

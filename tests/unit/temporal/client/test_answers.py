@@ -1,4 +1,4 @@
-"""One workflow that gets no answer, or many: what that means to its row, and to all others."""
+"""Workflows that get no answer, one or many: what that means for their rows and the others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Clock:
 
 
 class Sick(Namespaces):
-    """Answers about every workflow but those in `trouble`, each by an error or by nothing."""
+    """Answers about all workflows but those in `trouble`: an error, or None for silence."""
 
     def __init__(self, **trouble: RPCError | None) -> None:
         self.trouble = trouble
@@ -103,7 +103,7 @@ KINDS: dict[str, Callable[[Rpc], Awaitable[object]]] = {
     "cancel cause": lambda calls: calls.cancel_cause("wf", "run-1"),
     "list": lambda calls: calls.list("WorkflowId = 'wf'", 1),
 }
-#: What each code means while Temporal answers about its namespace, and nothing else was asked.
+#: What each code means while Temporal answers about its namespace and no other row.
 CODES: dict[str, tuple[RPCError | DecodeError, type[Exception]]] = {
     code.name: (error(code, "text"), RowError) for code in RPCStatusCode if code.name != "OK"
 } | {
@@ -141,9 +141,9 @@ CODES: dict[str, tuple[RPCError | DecodeError, type[Exception]]] = {
 class Always(Namespaces):
     """Answers everything but namespaces with one error."""
 
-    def __init__(self, refusal: Exception, *, away: bool = False) -> None:
+    def __init__(self, refusal: Exception, *, unreachable: bool = False) -> None:
         self.refusal = refusal
-        self.silence = error(RPCStatusCode.UNAVAILABLE, "tcp connect error") if away else None
+        self.silence = error(RPCStatusCode.UNAVAILABLE, "tcp error") if unreachable else None
 
     def __getattr__(self, name: str) -> Any:
         async def call(request: Message, **_: Any) -> Any:
@@ -154,10 +154,10 @@ class Always(Namespaces):
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_every_code_means_to_every_call(kind: str, code: str) -> None:
+async def test_what_every_code_means_for_every_call(kind: str, code: str) -> None:
     refusal, meaning = CODES[code]
     if kind == "list" and meaning is NotFound:
-        meaning = RowError  # no workflow is missing because of a list
+        meaning = RowError  # a list never makes a workflow missing
 
     with pytest.raises(meaning) as raised:
         await KINDS[kind](rpc(Always(refusal)))
@@ -166,6 +166,7 @@ async def test_what_every_code_means_to_every_call(kind: str, code: str) -> None
     assert isinstance(raised.value, NotNow) is (meaning is NotNow)
     assert isinstance(raised.value, NotFound) is (meaning is NotFound)
     assert isinstance(raised.value, TemporalUnusable) is not (permanent or meaning is NotNow)
+    assert isinstance(raised.value, TemporalUnfit) is (meaning is TemporalUnfit)
 
 
 SILENT = [
@@ -175,18 +176,19 @@ SILENT = [
 
 @pytest.mark.parametrize("code", [code for code in SILENT if code != "ABORTED"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_silence_ends_the_pass_if_the_namespace_is_not_answered_for(
+async def test_silence_ends_the_pass_if_the_namespace_gets_no_answer_either(
     kind: str, code: str
 ) -> None:
-    with pytest.raises(TemporalUnusable, match="unreachable"):
-        await KINDS[kind](rpc(Always(CODES[code][0], away=True)))
+    with pytest.raises(TemporalUnusable, match="unreachable") as unusable:
+        await KINDS[kind](rpc(Always(CODES[code][0], unreachable=True)))
+    assert not isinstance(unusable.value, TemporalUnfit), "waiting may help"
 
 
 # --- One row ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("refusal", [UNAVAILABLE, None], ids=["unavailable", "hangs"])
-async def test_a_row_without_an_answer_is_unknown_and_the_others_are_not(
+async def test_only_the_row_without_an_answer_is_unknown(
     refusal: RPCError | None,
 ) -> None:
     service = Sick(**{"wf-2": refusal})
@@ -197,10 +199,10 @@ async def test_a_row_without_an_answer_is_unknown_and_the_others_are_not(
     assert [type(each) for each in observed] == [Open, Unknown, Open]
     assert isinstance(observed[1], Unknown)
     assert "Temporal answers other calls" in observed[1].cause
-    assert service.limits == [RPC_TIMEOUT] * 2, "it had its retry"
+    assert service.limits == [RPC_TIMEOUT] * 2, "it was retried"
 
 
-async def test_rows_that_are_stuck_together_ask_for_the_namespace_once() -> None:
+async def test_concurrently_stuck_rows_check_the_namespace_once() -> None:
     service = Sick(**{f"wf-{n}": UNAVAILABLE for n in range(16)})
     probe = service.probe()
 
@@ -210,7 +212,7 @@ async def test_rows_that_are_stuck_together_ask_for_the_namespace_once() -> None
     assert service.namespaces_asked == 1
 
 
-async def test_where_another_row_was_answered_meanwhile_nothing_is_asked() -> None:
+async def test_an_answer_about_another_row_saves_the_check() -> None:
     class Overtaken(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
             if request.execution.workflow_id == "wf-1":
@@ -225,7 +227,7 @@ async def test_where_another_row_was_answered_meanwhile_nothing_is_asked() -> No
     assert service.namespaces_asked == 0
 
 
-async def test_an_answer_from_before_says_nothing_of_now() -> None:
+async def test_an_earlier_answer_proves_nothing() -> None:
     service = Sick(**{"wf-2": None})
     probe = service.probe()
     await probe.observe(row(1))
@@ -236,7 +238,7 @@ async def test_an_answer_from_before_says_nothing_of_now() -> None:
 
 
 @pytest.mark.parametrize("refusal", [DENIED, THROTTLED], ids=["denied", "throttled"])
-async def test_what_only_one_row_is_refused_is_its_own(refusal: RPCError) -> None:
+async def test_a_refusal_of_one_row_concerns_only_that_row(refusal: RPCError) -> None:
     class Refusing(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
             if request.execution.workflow_id == "wf-1":
@@ -249,11 +251,11 @@ async def test_what_only_one_row_is_refused_is_its_own(refusal: RPCError) -> Non
 
     assert isinstance(await probe.observe(row(1)), Unknown)
 
-    with pytest.raises(NamespaceUnusable):  # and where nobody is answered, it is everybody's
+    with pytest.raises(NamespaceUnusable):  # and if no row is answered, it concerns all of them
         await Sick(**{"wf-1": refusal}).probe().observe(row(1))
 
 
-async def test_a_key_that_is_refused_now_ends_the_pass_whoever_was_answered_before() -> None:
+async def test_a_refused_key_ends_the_pass_despite_earlier_answers() -> None:
     class Expiring(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
             if request.execution.workflow_id == "wf-1":
@@ -270,7 +272,7 @@ async def test_a_key_that_is_refused_now_ends_the_pass_whoever_was_answered_befo
         await probe.observe(row(1))
 
 
-async def test_an_overloaded_server_is_left_alone_whoever_it_answered() -> None:
+async def test_an_overload_ends_the_pass_even_if_others_are_answered() -> None:
     class Refusing(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
             if request.execution.workflow_id == "wf-1":
@@ -284,7 +286,7 @@ async def test_an_overloaded_server_is_left_alone_whoever_it_answered() -> None:
         await probe.observe(row(1))
 
 
-async def test_a_check_says_nothing_of_what_comes_after_it() -> None:
+async def test_an_earlier_check_proves_nothing() -> None:
     service = Sick(**{"wf-1": UNAVAILABLE, "wf-2": UNAVAILABLE})
     probe = service.probe()
     assert isinstance(await probe.observe(row(1)), Unknown)
@@ -304,7 +306,7 @@ async def observe(probe: NamespacesProbe, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize("refusal", [UNAVAILABLE, None], ids=["unavailable", "hangs"])
-async def test_so_many_rows_in_a_row_without_an_answer_end_the_pass(
+async def test_too_many_rows_in_a_row_without_an_answer_end_the_pass(
     refusal: RPCError | None,
 ) -> None:
     service = Sick(**{f"wf-{n}": refusal for n in range(1, 200)})
@@ -328,7 +330,7 @@ async def test_so_many_rows_in_a_row_without_an_answer_end_the_pass(
         pytest.param(exhausted(Cause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW), id="busy"),
     ],
 )
-async def test_an_answer_in_between_begins_the_count_anew(answer: RPCError | None) -> None:
+async def test_an_answer_in_between_restarts_the_count(answer: RPCError | None) -> None:
     service = Sick(**{f"wf-{n}": UNAVAILABLE for n in range(1, 200)})
     probe = service.probe()
     await observe(probe, *range(1, MAX_UNANSWERED))
@@ -338,7 +340,7 @@ async def test_an_answer_in_between_begins_the_count_anew(answer: RPCError | Non
     await observe(probe, 1000, *range(1, MAX_UNANSWERED))
 
 
-async def test_lists_and_namespaces_are_no_answers_about_workflows() -> None:
+async def test_lists_and_namespaces_do_not_count_as_answers_about_workflows() -> None:
     class Listing(Sick):
         async def list_workflow_executions(self, request: Any, **_: Any) -> Any:
             return type("Empty", (), {"executions": [], "next_page_token": b""})
@@ -356,7 +358,7 @@ async def test_lists_and_namespaces_are_no_answers_about_workflows() -> None:
         await go_through()
 
 
-async def test_lists_that_are_not_answered_are_no_rows() -> None:
+async def test_unanswered_lists_do_not_count_as_rows() -> None:
     calls = rpc(Always(UNAVAILABLE))
 
     for _ in range(MAX_UNANSWERED + 1):
@@ -376,7 +378,7 @@ async def test_rows_of_all_namespaces_are_counted_together() -> None:
         await go_through()
 
 
-async def test_a_pass_begins_to_count_anew() -> None:
+async def test_each_pass_starts_its_own_count() -> None:
     service = Sick(**{f"wf-{n}": UNAVAILABLE for n in range(1, 200)})
     probe = service.probe()
     await observe(probe, *range(1, MAX_UNANSWERED))
@@ -385,7 +387,7 @@ async def test_a_pass_begins_to_count_anew() -> None:
     await observe(probe, *range(1, MAX_UNANSWERED))
 
 
-async def test_rows_that_are_denied_end_the_pass_by_what_denies_them() -> None:
+async def test_too_many_denied_rows_end_the_pass_with_the_denial() -> None:
     class Denying(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
             self.clock.now += 1
@@ -401,10 +403,10 @@ async def test_rows_that_are_denied_end_the_pass_by_what_denies_them() -> None:
         await observe(probe, *range(1, MAX_UNANSWERED + 1))
 
 
-# --- Their time ------------------------------------------------------------------------------
+# --- Time limits ------------------------------------------------------------------------------
 
 
-async def test_once_several_rows_hung_the_next_get_less_time_and_no_retry() -> None:
+async def test_after_several_rows_hung_the_next_get_less_time_and_no_retry() -> None:
     class Meanwhile(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
             if request.execution.workflow_id in self.trouble:
@@ -419,15 +421,15 @@ async def test_once_several_rows_hung_the_next_get_less_time_and_no_retry() -> N
     assert service.limits == [RPC_TIMEOUT] * 2 * WARY + [BRIEF_TIMEOUT] * 2
 
 
-async def test_where_nobody_is_answered_the_retry_has_its_full_time() -> None:
-    """Everything may be slow: then it is answered, and not given up for it."""
+async def test_if_no_row_is_answered_the_retry_has_the_full_time() -> None:
+    """Everything may be slow: then the retry must be able to succeed."""
     service = Sick(**{f"wf-{n}": None for n in range(1, 20)})
     await observe(service.probe(), *range(1, WARY + 2))
 
     assert service.limits[-2:] == [BRIEF_TIMEOUT, RPC_TIMEOUT]
 
 
-async def test_a_hiccup_of_the_connection_is_retried_also_then() -> None:
+async def test_a_broken_connection_is_retried_even_then() -> None:
 
     class Meanwhile(Sick):
         async def describe_workflow_execution(self, request: Any, **options: Any) -> Any:
@@ -444,14 +446,14 @@ async def test_a_hiccup_of_the_connection_is_retried_also_then() -> None:
     assert len(service.limits) == 2 * (WARY + 1)
 
 
-async def test_rows_that_were_refused_at_once_leave_the_next_their_full_time() -> None:
+async def test_after_rows_refused_at_once_the_next_have_the_full_time() -> None:
     service = Sick(**{f"wf-{n}": UNAVAILABLE for n in range(1, 20)})
     await observe(service.probe(), *range(1, 20))
 
     assert set(service.limits) == {RPC_TIMEOUT}
 
 
-async def test_a_pass_begins_with_the_full_time() -> None:
+async def test_each_pass_begins_with_the_full_time() -> None:
     service = Sick(**{f"wf-{n}": None for n in range(1, 20)})
     probe = service.probe()
     await observe(probe, *range(1, WARY + 2))
@@ -462,7 +464,7 @@ async def test_a_pass_begins_with_the_full_time() -> None:
     assert service.limits == [RPC_TIMEOUT] * 2
 
 
-async def test_an_archive_has_its_full_time_in_any_case() -> None:
+async def test_an_archive_always_has_the_full_time() -> None:
     limits = []
 
     class Archive(Sick):
@@ -478,8 +480,8 @@ async def test_an_archive_has_its_full_time_in_any_case() -> None:
     assert set(limits) == {RPC_TIMEOUT}
 
 
-async def test_a_namespace_that_hangs_is_not_waited_for_twice() -> None:
-    """It is asked when a row has hung, which took its time already."""
+async def test_a_namespace_check_that_hangs_is_not_retried() -> None:
+    """It runs when a row has hung, which has already taken time."""
     tries = []
 
     class Silent(Sick):

@@ -1,4 +1,4 @@
-"""Reading an archived history: in pages, to its end, and no further than makes sense."""
+"""Reading an archived history: in pages, to its end, within a limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_FOUND = error(RPCStatusCode.NOT_FOUND, detail=NotFoundFailure())
 
 
 class Archive(Namespaces):
-    """Gives these pages in turn; the number of the next one is the token."""
+    """Returns these pages in turn; the token is the number of the next one."""
 
     def __init__(
         self, *pages: list[int] | RPCError, archived: bool = True, endless: bool = False
@@ -66,7 +66,7 @@ async def test_a_page_without_events_is_not_the_end() -> None:
     assert await read(Archive([1], [], [2])) == [1, 2]
 
 
-async def test_the_next_page_is_asked_for_only_when_it_is_wanted() -> None:
+async def test_the_next_page_is_read_only_when_needed() -> None:
     archive = Archive([1], [2])
     events = rpc(archive).archived_events("wf", "run-1")
 
@@ -75,7 +75,7 @@ async def test_the_next_page_is_asked_for_only_when_it_is_wanted() -> None:
     assert len(archive.requests) == 1
 
 
-async def test_the_request_is_one_that_the_server_takes_to_the_archive() -> None:
+async def test_the_request_makes_the_server_read_the_archive() -> None:
     archive = Archive([1])
     await read(archive)
 
@@ -86,7 +86,9 @@ async def test_the_request_is_one_that_the_server_takes_to_the_archive() -> None
     assert not asked.skip_archival
     assert asked.maximum_page_size == 256, "the server's own maximum: more is logged as a warning"
     unset = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_UNSPECIFIED
-    assert asked.history_event_filter_type == unset, "an archive that heeded it would hide the rest"
+    assert asked.history_event_filter_type == unset, (
+        "an archive that applied it would hide the rest"
+    )
     assert archive.metadata == [{"supported-features": "follows-next-run-id"}]
 
 
@@ -116,7 +118,7 @@ async def test_a_history_that_is_not_from_the_archive_is_refused() -> None:
         await read(Archive([1], archived=False))
 
 
-async def test_a_history_without_end_is_given_up() -> None:
+async def test_an_endless_history_is_refused() -> None:
     archive = Archive([1], endless=True)
 
     with pytest.raises(RowError, match="longer than 250 pages"):
@@ -125,7 +127,7 @@ async def test_a_history_without_end_is_given_up() -> None:
     assert len(archive.requests) == rpc_module.MAX_ARCHIVE_PAGES
 
 
-async def test_the_longest_history_that_a_server_allows_is_read_to_its_end() -> None:
+async def test_the_longest_possible_history_is_read_to_its_end() -> None:
     longest = 51_200
     pages = [
         list(range(first, first + rpc_module.ARCHIVE_PAGE_EVENTS))
@@ -140,7 +142,7 @@ async def test_the_longest_history_that_a_server_allows_is_read_to_its_end() -> 
     [
         pytest.param(error(RPCStatusCode.INTERNAL), RowError, id="internal"),
         pytest.param(error(RPCStatusCode.INVALID_ARGUMENT), RowError, id="invalid argument"),
-        pytest.param(error(RPCStatusCode.UNAVAILABLE), NotNow, id="a blob store that is away"),
+        pytest.param(error(RPCStatusCode.UNAVAILABLE), NotNow, id="an unreachable blob store"),
         pytest.param(
             error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure(namespace="ns")),
             TemporalUnusable,
@@ -148,7 +150,7 @@ async def test_the_longest_history_that_a_server_allows_is_read_to_its_end() -> 
         ),
     ],
 )
-async def test_an_error_code_means_what_it_means_elsewhere(
+async def test_error_codes_mean_the_same_as_elsewhere(
     answer: RPCError, meaning: type[Exception]
 ) -> None:
     with pytest.raises(meaning) as raised:

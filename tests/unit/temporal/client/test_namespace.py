@@ -1,3 +1,5 @@
+"""What a namespace's description says."""
+
 from __future__ import annotations
 
 from datetime import timedelta
@@ -10,7 +12,6 @@ from temporalio.api.namespace.v1 import NamespaceConfig, NamespaceInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceResponse
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.temporal.client.namespace import describe_namespace
 from tests.support.temporal.stubs import rpc
 
 
@@ -22,19 +23,19 @@ from tests.support.temporal.stubs import rpc
         (ArchivalState.ARCHIVAL_STATE_UNSPECIFIED, False),
     ],
 )
-async def test_a_namespace_archives_histories_where_that_is_enabled(
+async def test_a_namespace_archives_histories_if_that_is_enabled(
     state: ArchivalState.ValueType, archives: bool
 ) -> None:
     class Service:
         async def describe_namespace(self, *_: Any, **options: Any) -> DescribeNamespaceResponse:
-            # The other archive, of visibility, has no histories.
+            # The visibility archive has no histories.
             config = NamespaceConfig(
                 history_archival_state=state,
                 visibility_archival_state=ArchivalState.ARCHIVAL_STATE_ENABLED,
             )
             return DescribeNamespaceResponse(namespace_info=NamespaceInfo(name="ns"), config=config)
 
-    assert (await describe_namespace(rpc(Service()))).archives_history is archives
+    assert (await rpc(Service()).describe_namespace()).archives_history is archives
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ async def test_a_namespace_archives_histories_where_that_is_enabled(
         (Duration(seconds=-(2**62)), None),
     ],
 )
-async def test_an_impossible_retention_is_none(
+async def test_an_impossible_retention_is_an_error(
     kept: Duration | None, retention: timedelta | None
 ) -> None:
     class Service:
@@ -59,6 +60,6 @@ async def test_an_impossible_retention_is_none(
 
     if retention is None:
         with pytest.raises(TemporalUnusable, match="impossible retention"):
-            await describe_namespace(rpc(Service()))
+            await rpc(Service()).describe_namespace()
     else:
-        assert (await describe_namespace(rpc(Service()))).retention == retention
+        assert (await rpc(Service()).describe_namespace()).retention == retention

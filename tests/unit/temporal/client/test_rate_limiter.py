@@ -1,4 +1,4 @@
-"""The rate limit, on a clock of the test's own."""
+"""The rate limit, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reconciler.temporal.client.rate_limiter import (
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """A clock that moves only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -39,14 +39,14 @@ def limiter(max_rps: float, floor: float = FLOOR_RPS) -> tuple[RateLimiter, Cloc
 
 
 async def traffic(limit: RateLimiter, clock: Clock, rps: int, seconds: int) -> None:
-    """Calls that the server answers at this pace."""
+    """Make calls that the server answers at this rate."""
     for _ in range(rps * seconds):
         await limit.acquire()
         clock.now += 1 / rps
 
 
 async def seconds_until(rate: float, limit: RateLimiter, clock: Clock) -> float:
-    """How long it takes for the rate to rise, with a call now and then."""
+    """Seconds until the rate rises, with a call now and then."""
     began = clock.now
     while limit.rate < rate:
         clock.now += 0.5
@@ -69,7 +69,7 @@ async def test_calls_are_spaced_at_the_rate() -> None:
     assert await calls_in(10, limit, clock) == pytest.approx(1000, abs=10)
 
 
-async def test_an_idle_time_is_not_saved_up_for_a_burst() -> None:
+async def test_idle_time_does_not_allow_a_burst() -> None:
     limit, clock = limiter(100)
     await limit.acquire()
     clock.now += 60
@@ -97,7 +97,7 @@ async def test_throttling_halves_the_rate() -> None:
     assert await calls_in(1, limit, clock) == pytest.approx(52, abs=3)
 
 
-async def test_rejections_of_one_moment_are_one_signal() -> None:
+async def test_simultaneous_rejections_are_one_signal() -> None:
     limit, clock = limiter(100)
 
     for _ in range(16):
@@ -109,7 +109,7 @@ async def test_rejections_of_one_moment_are_one_signal() -> None:
     assert limit.rate == 25
 
 
-async def test_the_rate_never_falls_to_a_standstill() -> None:
+async def test_the_rate_has_a_minimum() -> None:
     limit, clock = limiter(100)
 
     for _ in range(20):
@@ -120,7 +120,7 @@ async def test_the_rate_never_falls_to_a_standstill() -> None:
 
 
 async def settled(limit: RateLimiter, clock: Clock) -> None:
-    """A rejection, and then none for long enough."""
+    """Reject a call, and then none until the rate has settled."""
     limit.throttled()
     clock.now += SETTLED_SECONDS
     await limit.acquire()
@@ -136,7 +136,7 @@ async def held(limit: RateLimiter, clock: Clock) -> float:
     return clock.now - began + SETTLED_SECONDS
 
 
-async def test_half_of_what_the_server_takes_is_left_to_others() -> None:
+async def test_half_of_what_the_server_accepts_is_left_to_others() -> None:
     limit, clock = limiter(100)
     limit.throttled()
     clock.now += SETTLED_SECONDS / 2
@@ -148,7 +148,7 @@ async def test_half_of_what_the_server_takes_is_left_to_others() -> None:
     assert limit.rate == 25
 
 
-async def test_the_rate_stays_low_for_a_while_and_is_then_won_back_and_no_more() -> None:
+async def test_the_rate_is_held_for_a_while_and_then_regained() -> None:
     limit, clock = limiter(100)
     await settled(limit, clock)
 
@@ -165,7 +165,7 @@ async def test_the_rate_stays_low_for_a_while_and_is_then_won_back_and_no_more()
     assert limit.rate == 100
 
 
-async def test_each_time_that_more_was_too_much_the_rate_stays_low_for_twice_as_long() -> None:
+async def test_each_failed_probe_doubles_the_hold() -> None:
     limit, clock = limiter(100)
 
     holds = [await held(limit, clock) for _ in range(7)]
@@ -174,7 +174,7 @@ async def test_each_time_that_more_was_too_much_the_rate_stays_low_for_twice_as_
     assert (HOLD_SECONDS, MAX_HOLD_SECONDS) == (60, 960)
 
 
-async def test_after_more_was_too_much_the_rate_is_what_it_was_before() -> None:
+async def test_a_failed_probe_restores_the_held_rate() -> None:
     limit, clock = limiter(100)
     await held(limit, clock)
     clock.now += 5
@@ -185,10 +185,10 @@ async def test_after_more_was_too_much_the_rate_is_what_it_was_before() -> None:
     assert limit.rate == 25
     clock.now += SETTLED_SECONDS
     await limit.acquire()
-    assert limit.rate == 25, "that was not too much before"
+    assert limit.rate == 25, "which was accepted before"
 
 
-async def test_when_even_that_is_too_much_the_rate_is_halved_again() -> None:
+async def test_if_the_held_rate_is_rejected_too_it_is_halved() -> None:
     limit, clock = limiter(100)
     await settled(limit, clock)
 
@@ -197,7 +197,7 @@ async def test_when_even_that_is_too_much_the_rate_is_halved_again() -> None:
     assert limit.rate == 12.5
 
 
-async def test_a_rejection_long_after_the_last_is_the_first_again() -> None:
+async def test_a_rejection_long_after_the_last_counts_as_the_first() -> None:
     limit, clock = limiter(100)
     await held(limit, clock)
     await held(limit, clock)
@@ -206,7 +206,7 @@ async def test_a_rejection_long_after_the_last_is_the_first_again() -> None:
     assert await held(limit, clock) == pytest.approx(HOLD_SECONDS, abs=1.1)
 
 
-async def test_rejections_on_the_way_down_do_not_make_it_stay_low_for_longer() -> None:
+async def test_rejections_on_the_way_down_do_not_prolong_the_hold() -> None:
     limit, clock = limiter(100)
     limit.throttled()
     clock.now += 1
@@ -216,7 +216,7 @@ async def test_rejections_on_the_way_down_do_not_make_it_stay_low_for_longer() -
     assert await held(limit, clock) == pytest.approx(HOLD_SECONDS, abs=1.1)
 
 
-async def test_slots_that_are_given_away_are_not_given_again_at_a_rejection() -> None:
+async def test_a_rejection_does_not_reassign_slots() -> None:
     limit, clock = limiter(100)
     for _ in range(16):
         await limit.acquire(wait=False)
@@ -228,7 +228,7 @@ async def test_slots_that_are_given_away_are_not_given_again_at_a_rejection() ->
     assert clock.now - before > 0.1
 
 
-async def test_who_does_not_wait_makes_the_others_wait_longer() -> None:
+async def test_a_call_that_does_not_wait_delays_the_others() -> None:
     limit, clock = limiter(10)
     await limit.acquire()
     before = clock.now
@@ -240,7 +240,7 @@ async def test_who_does_not_wait_makes_the_others_wait_longer() -> None:
     assert clock.now - before == pytest.approx(0.2)
 
 
-async def test_without_a_limit_the_rate_that_was_refused_is_halved() -> None:
+async def test_without_a_limit_the_rejected_rate_is_halved() -> None:
     limit, clock = limiter(0)
     for _ in range(400):
         await limit.acquire()
@@ -252,7 +252,7 @@ async def test_without_a_limit_the_rate_that_was_refused_is_halved() -> None:
 
 
 class TestWithoutALimit:
-    """Of a rejection, the first thing that is known of how much is too much."""
+    """A rejection is the first sign of how much is too much."""
 
     async def test_a_first_call_that_is_rejected(self) -> None:
         limit, clock = limiter(0)
@@ -270,7 +270,7 @@ class TestWithoutALimit:
 
         assert limit.rate == FLOOR_RPS / 2
 
-    async def test_probes_between_two_passes_do_not_hide_what_the_server_took(self) -> None:
+    async def test_probes_between_two_passes_do_not_hide_what_the_server_accepted(self) -> None:
         limit, clock = limiter(0)
         await traffic(limit, clock, 800, 3)
         for _ in range(6):
@@ -283,7 +283,7 @@ class TestWithoutALimit:
         assert limit.rate == pytest.approx(400, rel=0.01)
         assert await seconds_until(800, limit, clock) < 2 * HOLD_SECONDS
 
-    async def test_what_it_took_long_ago_counts_for_nothing(self) -> None:
+    async def test_traffic_of_long_ago_does_not_count(self) -> None:
         limit, clock = limiter(0)
         await traffic(limit, clock, 800, 3)
         for _ in range(3):
@@ -294,7 +294,7 @@ class TestWithoutALimit:
 
         assert limit.rate == FLOOR_RPS / 2
 
-    async def test_a_long_silence_counts_for_nothing_either(self) -> None:
+    async def test_nor_does_traffic_before_a_long_silence(self) -> None:
         limit, clock = limiter(0)
         await traffic(limit, clock, 800, 3)
         clock.now += 10 * TRAFFIC_SECONDS
@@ -324,7 +324,7 @@ class TestWithoutALimit:
 
         assert limit.rate == 150
 
-    async def test_a_rate_that_has_risen_beyond_the_traffic_gives_way_at_once(self) -> None:
+    async def test_a_rate_beyond_the_traffic_is_lowered_at_once(self) -> None:
         limit, clock = limiter(0)
         await settled(limit, clock)
         await seconds_until(5_000, limit, clock)
@@ -334,7 +334,7 @@ class TestWithoutALimit:
 
         assert limit.rate == pytest.approx(200, rel=0.05)
 
-    async def test_lists_have_a_floor_of_their_own(self) -> None:
+    async def test_lists_have_their_own_floor(self) -> None:
         limit, clock = limiter(0, LIST_FLOOR_RPS)
         await limit.acquire()
 
@@ -344,7 +344,7 @@ class TestWithoutALimit:
         assert await seconds_until(LIST_FLOOR_RPS, limit, clock) < 2 * HOLD_SECONDS
 
 
-async def test_what_was_sent_is_halved_where_it_is_less_than_the_limit() -> None:
+async def test_the_traffic_is_halved_if_it_is_below_the_limit() -> None:
     limit, clock = limiter(1_000)
     await traffic(limit, clock, 300, 3)
 
@@ -354,7 +354,7 @@ async def test_what_was_sent_is_halved_where_it_is_less_than_the_limit() -> None
 
 
 @pytest.mark.parametrize("max_rps", [2, 50, 100])
-async def test_the_floor_raises_no_rate(max_rps: float) -> None:
+async def test_the_floor_never_raises_a_rate(max_rps: float) -> None:
     limit, clock = limiter(max_rps)
 
     limit.throttled()
@@ -365,7 +365,7 @@ async def test_the_floor_raises_no_rate(max_rps: float) -> None:
     assert limit.rate == max(max_rps / 4, MIN_RPS)
 
 
-def test_the_floors_are_the_limits_that_are_set_by_default() -> None:
+def test_the_floors_are_the_default_limits() -> None:
     fields = Settings.model_fields
 
     assert fields["max_rps"].default == FLOOR_RPS

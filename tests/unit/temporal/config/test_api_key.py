@@ -54,21 +54,21 @@ def test_a_changed_file_is_noticed_within_a_second(
     path.write_text("new")
     clock.now = 0.9
 
-    assert key_file.renewed() == "old", "not a look for each call"
+    assert key_file.current() == "old", "not read for each call"
     clock.now = 1.0
-    assert key_file.renewed() == "new"
+    assert key_file.current() == "new"
     assert given == ["new"]
 
 
-def test_the_same_key_again_is_no_news(path: Path, key_file: KeyFile) -> None:
+def test_rewriting_the_same_key_is_not_logged(path: Path, key_file: KeyFile) -> None:
     key_file.on_change = lambda _: pytest.fail("it has not changed")
     path.write_text("old")
 
-    assert key_file.renewed(at_once=True) == "old"
+    assert key_file.current(force=True) == "old"
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines"], ids=["gone", "empty", "no key"])
-def test_a_key_that_works_is_kept_when_its_file_is_not_there_any_more(
+def test_the_last_key_is_kept_when_its_file_becomes_unusable(
     path: Path, key_file: KeyFile, content: str | None
 ) -> None:
     path.unlink()
@@ -76,27 +76,27 @@ def test_a_key_that_works_is_kept_when_its_file_is_not_there_any_more(
         path.write_text(content)
 
     with structlog.testing.capture_logs() as logged:
-        assert [key_file.renewed(at_once=True) for _ in range(3)] == ["old"] * 3
+        assert [key_file.current(force=True) for _ in range(3)] == ["old"] * 3
 
     assert len(warnings(logged)) == 1, "logged once"
     assert str(path) in warnings(logged)[0]["error"]
 
 
-def test_trouble_with_the_file_is_logged_again_once_it_was_over(
+def test_a_problem_with_the_file_is_logged_again_after_recovery(
     path: Path, key_file: KeyFile
 ) -> None:
     with structlog.testing.capture_logs() as logged:
         for content in ("", "new", ""):
             path.write_text(content)
-            key_file.renewed(at_once=True)
+            key_file.current(force=True)
 
-    assert key_file.renewed() == "new"
+    assert key_file.current() == "new"
     assert len(warnings(logged)) == 2
     assert "new" not in [value for line in logged for value in line.values()], "no key in the log"
 
 
 class Guarded(Namespaces):
-    """A service that takes one key; `key` is what the client sends."""
+    """A service that accepts one key; `key` is what the client sends."""
 
     def __init__(self, takes: str, key_file: KeyFile, refusal: RPCStatusCode) -> None:
         self.takes, self.key, self.tries, self._refusal = takes, "old", 0, refusal
@@ -118,7 +118,7 @@ class Guarded(Namespaces):
 @pytest.mark.parametrize(
     "refusal", [RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED]
 )
-async def test_a_key_that_is_refused_is_looked_up_at_once(
+async def test_a_refused_key_is_reread_at_once(
     path: Path, key_file: KeyFile, refusal: RPCStatusCode
 ) -> None:
     path.write_text("new")
@@ -129,7 +129,7 @@ async def test_a_key_that_is_refused_is_looked_up_at_once(
     assert service.tries == 2
 
 
-async def test_a_key_that_is_refused_and_has_not_changed_is_not_tried_again(
+async def test_a_refused_key_that_has_not_changed_is_not_retried(
     key_file: KeyFile,
 ) -> None:
     service = Guarded("other", key_file, RPCStatusCode.UNAUTHENTICATED)
@@ -140,7 +140,7 @@ async def test_a_key_that_is_refused_and_has_not_changed_is_not_tried_again(
     assert service.tries == 1
 
 
-async def test_a_call_is_tried_again_once_whatever_becomes_of_the_file(
+async def test_a_call_is_retried_once_even_if_the_file_keeps_changing(
     path: Path, key_file: KeyFile
 ) -> None:
     class Restless(Guarded):
@@ -159,18 +159,16 @@ async def test_a_call_is_tried_again_once_whatever_becomes_of_the_file(
     assert service.tries == 2
 
 
-async def test_what_does_not_wait_for_the_rate_limit_renews_the_key_too(
-    path: Path, key_file: KeyFile
-) -> None:
+async def test_prioritized_calls_reread_the_key_too(path: Path, key_file: KeyFile) -> None:
     path.write_text("new")
     service = Guarded("new", key_file, RPCStatusCode.UNAUTHENTICATED)
 
-    await service.rpc(key_file).at_once().describe("wf")
+    await service.rpc(key_file).prioritized().describe("wf")
 
     assert service.tries == 2
 
 
-async def test_a_refused_call_profits_from_what_another_has_noticed(
+async def test_a_refused_call_uses_the_key_that_another_call_has_read(
     path: Path, key_file: KeyFile
 ) -> None:
     class Overtaken(Guarded):
@@ -180,7 +178,7 @@ async def test_a_refused_call_profits_from_what_another_has_noticed(
             with_key = self.key
             if with_key == "old":  # another call sees the new key while this one is under way
                 path.write_text("new")
-                key_file.renewed(at_once=True)
+                key_file.current(force=True)
             self.tries += 1
             if with_key != self.takes:
                 raise error(self._refusal)

@@ -1,4 +1,4 @@
-"""A codec server that works, and everything that can go wrong with one."""
+"""A codec server that works, and everything that can go wrong with it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ from temporalio.converter import DataConverter
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.logs import configure_logs
+from reconciler.temporal.failures.codec import CodecUnusable, Undecodable, try_sample
 from reconciler.temporal.failures.codec_server import CodecServer
-from reconciler.temporal.failures.decoding import (
-    MAX_UNUSABLE,
-    CodecUnusable,
-    Decoding,
-    Undecodable,
-    try_sample,
-)
+from reconciler.temporal.failures.failure_decoder import MAX_UNUSABLE, FailureDecoder
 from reconciler.temporal.failures.text import describe_failure
 from tests.support.network.certificates import Authority
 from tests.support.network.codecs import Server, http, sealing
 from tests.support.polling import eventually
-from tests.support.temporal.failures import in_activity, refused, sealed
+from tests.support.temporal.failures import in_activity, reasons, refused, sealed
 
 TOKEN = "Bearer s3cret"
 HEADERS = [("Authorization", TOKEN), ("X-Team", "ops")]
@@ -36,10 +31,10 @@ ENCODED = "activity charge failed: Refused: Encoded failure"
 
 async def text(server: Server, seconds: float = 5, **options: Any) -> tuple[str, str]:
     """The text of a sealed failure, and why it could not be decoded."""
-    decoding = Decoding(CodecServer(server.url, **options), seconds)
+    decoder = FailureDecoder(CodecServer(server.url, **options), seconds)
     failure = await sealed(in_activity(refused()), sealing())
-    described = describe_failure(await decoding.failure(failure, "name space", "wf"))
-    return described, "; ".join(decoding._unlogged)
+    described = describe_failure(await decoder.decode(failure, "name space", "wf"))
+    return described, reasons(decoder)
 
 
 async def test_the_right_key_and_token() -> None:
@@ -99,19 +94,19 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
         pytest.param(http(200, "<html>"), "did not answer with payloads", id="a page"),
         pytest.param(http(200, "{}", "Content-Encoding: gzip"), "made 0 payloads", id="packed"),
         pytest.param(http(200, "[" * 5000), "did not answer with payloads", id="nested too deep"),
-        pytest.param(http(200, '{"payloads": 5}'), "did not answer with payloads", id="of a kind"),
+        pytest.param(http(200, '{"payloads": 5}'), "did not answer with payloads", id="wrong type"),
         pytest.param(http(200, "{}"), "made 0 payloads of 2", id="too few"),
         pytest.param(http(200, '{"payloads": [{},{},{}]}'), "made 3 payloads of 2", id="too many"),
         pytest.param(http(200, '{"payloads": [{},{}]}'), "left it encoded as nothing", id="empty"),
         pytest.param(
             http(200, '{"payloads": [{"metadata": {"encoding": "YmluYXJ5L3g="}}, {}]}'),
             "left it encoded as binary/x",
-            id="as it was",
+            id="unchanged",
         ),
         pytest.param(
             http(200, '{"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}}, {}]}'),
-            "makes something else of it than a message",
-            id="no JSON in it",
+            "does not decode it to a message",
+            id="not JSON",
         ),
         pytest.param(b"SSH-2.0-OpenSSH\r\n", "no answer from the codec server (", id="no HTTP"),
         pytest.param(
@@ -133,7 +128,7 @@ async def test_an_answer_in_chunks_of_one_byte() -> None:
         ),
     ],
 )
-async def test_an_answer_that_is_none(answer: bytes, why: str) -> None:
+async def test_an_unusable_answer(answer: bytes, why: str) -> None:
     async with Server(answer=answer).up() as server:
         described, logged = await text(server, seconds=0.3 if not answer else 5, headers=HEADERS)
 
@@ -153,7 +148,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
     assert logged == f"the codec server answered HTTP {status}: redirects are not followed"
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
+async def test_an_endless_answer_is_not_read_to_the_end() -> None:
     answer = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 300_000
     async with Server(answer=answer).up() as server:
         _, logged = await text(server, max_answer=100_000)
@@ -161,7 +156,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
     assert logged == "the codec server answers with more than 100000 bytes"
 
 
-async def test_nobody_there() -> None:
+async def test_no_server() -> None:
     described, logged = await text(Server(port=1))
 
     assert described == ENCODED
@@ -172,18 +167,16 @@ async def test_nobody_there() -> None:
     ("answer", "unusable"),
     [(http(503), True), (http(401), True), (http(429), True), (http(400), False)],
 )
-async def test_which_answers_are_a_reason_not_to_call_it_for_a_while(
-    answer: bytes, unusable: bool
-) -> None:
+async def test_which_answers_pause_the_calls(answer: bytes, unusable: bool) -> None:
     async with Server(answer=answer).up() as server:
-        decoding = Decoding(CodecServer(server.url), 5)
+        decoder = FailureDecoder(CodecServer(server.url), 5)
         for _ in range(2 * MAX_UNUSABLE):
-            await decoding.failure(await sealed(refused(), sealing()), "ns", "wf")
+            await decoder.decode(await sealed(refused(), sealing()), "ns", "wf")
 
     assert len(server.requests) == (MAX_UNUSABLE if unusable else 2 * MAX_UNUSABLE)
 
 
-async def test_a_request_that_is_cancelled_is_gone_at_once() -> None:
+async def test_a_request_can_be_cancelled() -> None:
     async with Server(answer=b"").up() as server:
         task = asyncio.create_task(
             CodecServer(server.url).decode([refused().encoded_attributes], "ns", "wf")
@@ -233,7 +226,7 @@ async def test_its_url_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None
     assert "s3cret" not in capsys.readouterr().err
 
 
-async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Server().up() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         await CodecServer("http://codec.test").decode([refused().encoded_attributes], "ns", "wf")
@@ -244,7 +237,7 @@ async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "url", ["socks5://u:s3cret@proxy:1", "gopher://u:s3cret@proxy", "http://u:s3cret@:x"]
 )
-def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_proxy_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", url)
 
     with pytest.raises(ConfigurationError, match="HTTP_PROXY, HTTPS_PROXY or ALL_PROXY") as error:
@@ -288,5 +281,5 @@ async def test_a_sample_of_a_server_that_only_decodes() -> None:
 async def test_a_sample_that_comes_back_as_something_else() -> None:
     plain = DataConverter.default.payload_converter.to_payloads([{"message": "else"}])
     async with Server(answer=http(200, Payloads(payloads=plain))).up() as server:
-        with pytest.raises(Undecodable, match="decodes something else than it encoded"):
+        with pytest.raises(Undecodable, match="does not decode what it encoded"):
             await CodecServer(server.url).sample("ns")

@@ -1,4 +1,4 @@
-"""Codecs that do what no codec should."""
+"""Misbehaving codecs of a data converter."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from reconciler.temporal.failures.attributes import encoded_attributes
-from reconciler.temporal.failures.data_converter import ConverterDecoder
-from reconciler.temporal.failures.decoding import Decoding, try_sample
+from reconciler.temporal.failures.codec import try_sample
+from reconciler.temporal.failures.data_converter import DataConverterCodec
+from reconciler.temporal.failures.encoded_attributes import encoded_attributes
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.text import describe_failure
 from tests.support.network.codecs import Sealed, sealing
 from tests.support.polling import eventually
-from tests.support.temporal.failures import in_activity, refused, sealed
+from tests.support.temporal.failures import in_activity, reasons, refused, sealed
 
 SECRET = "s3cret"
 
@@ -60,7 +61,7 @@ def plain(value: object) -> Payload:
 
 
 class Odd(BaseException):
-    """No `Exception`."""
+    """Not an `Exception`."""
 
 
 def fail(error: BaseException) -> Callable[[], Any]:
@@ -71,15 +72,15 @@ def fail(error: BaseException) -> Callable[[], Any]:
 
 
 @pytest.fixture
-async def decoders() -> AsyncIterator[list[ConverterDecoder]]:
-    """Closed in the end."""
-    made: list[ConverterDecoder] = []
+async def codecs() -> AsyncIterator[list[DataConverterCodec]]:
+    """Codecs to be closed after the test."""
+    made: list[DataConverterCodec] = []
     yield made
-    for decoder in made:
-        await decoder.close()
+    for each in made:
+        await each.close()
 
 
-Decoders = list[ConverterDecoder]
+Codecs = list[DataConverterCodec]
 
 
 async def _is(what: list[str]) -> bool:
@@ -87,22 +88,22 @@ async def _is(what: list[str]) -> bool:
 
 
 async def text(
-    decoders: Decoders, converter: DataConverter, key: str = "right", seconds: float = 5
+    codecs: Codecs, converter: DataConverter, key: str = "right", seconds: float = 5
 ) -> tuple[str, str]:
     """The text of a sealed failure, and why it could not be decoded."""
-    decoders.append(ConverterDecoder(converter))
-    decoding = Decoding(decoders[-1], seconds)
+    codecs.append(DataConverterCodec(converter))
+    decoder = FailureDecoder(codecs[-1], seconds)
     failure = await sealed(in_activity(refused()), sealing(Sealed(key)))
-    described = describe_failure(await decoding.failure(failure, "ns", "wf"))
-    return described, "; ".join(decoding._unlogged)
+    described = describe_failure(await decoder.decode(failure, "ns", "wf"))
+    return described, reasons(decoder)
 
 
-async def test_the_right_key(decoders: Decoders) -> None:
-    assert await text(decoders, sealing()) == ("activity charge failed: Refused: no money", "")
+async def test_the_right_key(codecs: Codecs) -> None:
+    assert await text(codecs, sealing()) == ("activity charge failed: Refused: no money", "")
 
 
-async def test_another_key_leaves_names_and_types(decoders: Decoders) -> None:
-    assert await text(decoders, sealing(), key="another") == (
+async def test_with_a_wrong_key_names_and_types_remain(codecs: Codecs) -> None:
+    assert await text(codecs, sealing(), key="another") == (
         "activity charge failed: Refused: Encoded failure",
         "ValueError in the data converter, decoding",
     )
@@ -115,21 +116,19 @@ async def test_another_key_leaves_names_and_types(decoders: Decoders) -> None:
         pytest.param(fail(SystemExit(1)), "SystemExit in the data converter", id="exits"),
         pytest.param(fail(KeyboardInterrupt()), "KeyboardInterrupt in", id="interrupts"),
         pytest.param(fail(asyncio.CancelledError()), "CancelledError", id="cancels itself"),
-        pytest.param(
-            fail(Odd(SECRET)), "Odd in the data converter", id="raises what nobody catches"
-        ),
+        pytest.param(fail(Odd(SECRET)), "Odd in the data converter", id="raises no Exception"),
         pytest.param(fail(RecursionError()), "RecursionError in", id="recurses"),
-        pytest.param(fail(MemoryError()), "MemoryError in", id="takes too much"),
+        pytest.param(fail(MemoryError()), "MemoryError in", id="out of memory"),
         pytest.param(
             fail(BaseExceptionGroup("", [Odd()])), "BaseExceptionGroup in", id="raises several"
         ),
-        pytest.param(fail(TimeoutError()), "TimeoutError in the data", id="gives up by itself"),
-        pytest.param(list, "the data converter makes something else", id="none"),
-        pytest.param(lambda: [plain({"message": "a"})] * 2, "something else", id="one too many"),
-        pytest.param(lambda: None, "TypeError in", id="nothing at all"),
+        pytest.param(fail(TimeoutError()), "TimeoutError in the data", id="times out"),
+        pytest.param(list, "the data converter does not decode it", id="no payloads"),
+        pytest.param(lambda: [plain({"message": "a"})] * 2, "not decode it", id="one too many"),
+        pytest.param(lambda: None, "TypeError in", id="None"),
         pytest.param(lambda: ["text"], "AttributeError in", id="no payload"),
-        pytest.param(lambda: [plain("text")], "something else of it than", id="no attributes"),
-        pytest.param(lambda: [plain({"message": None})], "something else", id="no message"),
+        pytest.param(lambda: [plain("text")], "does not decode it to", id="no attributes"),
+        pytest.param(lambda: [plain({"message": None})], "does not decode it", id="no message"),
         pytest.param(
             lambda: [Payload(metadata={"encoding": b"json/plain"}, data=b"{")],
             "in the data converter, decoding",
@@ -138,17 +137,17 @@ async def test_another_key_leaves_names_and_types(decoders: Decoders) -> None:
         pytest.param(lambda: [Payload(data=b"x")], "KeyError in", id="of an unknown encoding"),
     ],
 )
-async def test_a_codec_that_does_not_do_what_it_should(
-    decoders: Decoders, do: Callable[[], Any], why: str
+async def test_a_misbehaving_codec_costs_only_the_text(
+    codecs: Codecs, do: Callable[[], Any], why: str
 ) -> None:
-    described, logged = await text(decoders, sealing(codec(do)))
+    described, logged = await text(codecs, sealing(codec(do)))
 
     assert described == "activity charge failed: Refused: Encoded failure"
     assert re.search(why, logged)
     assert SECRET not in logged
 
 
-async def test_a_codec_that_hangs_is_cancelled(decoders: Decoders) -> None:
+async def test_a_codec_that_hangs_is_cancelled(codecs: Codecs) -> None:
     begun: list[str] = []
     ended: list[str] = []
 
@@ -160,20 +159,20 @@ async def test_a_codec_that_hangs_is_cancelled(decoders: Decoders) -> None:
             ended.append("once")
         raise AssertionError
 
-    decoders.append(ConverterDecoder(sealing(Codec(hang))))
+    codecs.append(DataConverterCodec(sealing(Codec(hang))))
     chain = encoded_attributes(in_activity(refused()))
-    asking = asyncio.create_task(decoders[-1].decode(chain, "ns", "wf"))
+    asking = asyncio.create_task(codecs[-1].decode(chain, "ns", "wf"))
     await eventually(lambda: _is(begun))
     asking.cancel()
     await eventually(lambda: _is(ended))
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await decoders[-1].close()
-    assert begun == ended == ["once"], "the rest of the chain was tried after all"
+    await codecs[-1].close()
+    assert begun == ended == ["once"], "the rest of the chain was tried too"
 
 
-async def test_a_codec_that_ends_its_event_loop_gets_another(decoders: Decoders) -> None:
-    """Those who wait for it are not cancelled."""
+async def test_a_codec_that_ends_its_event_loop_gets_another(codecs: Codecs) -> None:
+    """The tasks that wait for it are not cancelled."""
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def end_once() -> list[Payload]:
@@ -186,18 +185,18 @@ async def test_a_codec_that_ends_its_event_loop_gets_another(decoders: Decoders)
     async def end() -> None:
         sys.exit()
 
-    decoders.append(ConverterDecoder(sealing(Codec(end_once))))
-    decoding = Decoding(decoders[-1], 5)
+    codecs.append(DataConverterCodec(sealing(Codec(end_once))))
+    decoder = FailureDecoder(codecs[-1], 5)
     failure = await sealed(refused(), sealing())
 
-    assert await decoding.failure(failure, "ns", "wf") == failure
+    assert await decoder.decode(failure, "ns", "wf") == failure
     await eventually(lambda: _is(["closed" for loop in loops if loop.is_closed()]))
-    await decoders[-1].close()
-    described = describe_failure(await decoding.failure(failure, "ns", "wf"))
+    await codecs[-1].close()
+    described = describe_failure(await decoder.decode(failure, "ns", "wf"))
     assert described == "Refused: clear"
 
 
-async def test_a_codec_that_blocks_its_thread_holds_nobody_up(decoders: Decoders) -> None:
+async def test_a_codec_that_blocks_its_thread_does_not_block_the_event_loop(codecs: Codecs) -> None:
     free = threading.Event()
 
     def block() -> list[Payload]:
@@ -205,7 +204,7 @@ async def test_a_codec_that_blocks_its_thread_holds_nobody_up(decoders: Decoders
         return [plain({"message": "late"})]
 
     try:
-        described, why = await text(decoders, sealing(codec(block)), seconds=0.01)
+        described, why = await text(codecs, sealing(codec(block)), seconds=0.01)
     finally:
         free.set()
 
@@ -215,12 +214,12 @@ async def test_a_codec_that_blocks_its_thread_holds_nobody_up(decoders: Decoders
     )
 
 
-async def test_a_codec_that_blocks_is_not_waited_for_when_everything_is_closed() -> None:
+async def test_closing_does_not_wait_for_a_codec_that_blocks() -> None:
     free = threading.Event()
-    decoder = ConverterDecoder(sealing(codec(lambda: [free.wait(30)])))
+    blocking = DataConverterCodec(sealing(codec(lambda: [free.wait(30)])))
     try:
-        sample = await try_sample(decoder, "ns", 0.01)
-        await decoder.close()
+        sample = await try_sample(blocking, "ns", 0.01)
+        await blocking.close()
         assert all(each.daemon for each in threading.enumerate() if each.name == "codec")
     finally:
         free.set()
@@ -228,18 +227,17 @@ async def test_a_codec_that_blocks_is_not_waited_for_when_everything_is_closed()
     assert sample.text == "no answer within 0.01 s"
 
 
-async def test_a_codec_is_always_asked_on_the_same_loop(decoders: Decoders) -> None:
-    """As one with a client of its own expects it, which is bound to where it was first used."""
+async def test_a_codec_always_runs_on_the_same_loop(codecs: Codecs) -> None:
+    """Its clients may be bound to the loop that first used them."""
     loops = []
 
-    async def note() -> list[Payload]:
+    async def record() -> list[Payload]:
         loops.append(asyncio.get_running_loop())
         return [plain({"message": "x"})]
 
-    decoder = ConverterDecoder(sealing(Codec(note)))
-    decoders.append(decoder)
+    codecs.append(DataConverterCodec(sealing(Codec(record))))
     for _ in range(2):
-        await decoder.decode(encoded_attributes(refused()), "ns", "wf")
+        await codecs[-1].decode(encoded_attributes(refused()), "ns", "wf")
 
     assert len(set(loops)) == 1
     assert loops[0] is not asyncio.get_running_loop()
@@ -253,27 +251,27 @@ class PerWorkflow(Sealed, WithSerializationContext):
         return PerWorkflow(f"{context.namespace}/{context.workflow_id}")
 
 
-async def test_a_codec_that_knows_the_workflow(decoders: Decoders) -> None:
-    described, _ = await text(decoders, sealing(PerWorkflow()), key="ns/wf")
+async def test_a_codec_with_a_key_per_workflow(codecs: Codecs) -> None:
+    described, _ = await text(codecs, sealing(PerWorkflow()), key="ns/wf")
 
     assert described == "activity charge failed: Refused: no money"
 
 
 class Wrapping(JSONPlainPayloadConverter):
-    """A payload converter of the team's own."""
+    """A team's own payload converter."""
 
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
         return json.loads(payload.data) | {"message": "its own"}
 
 
-async def test_a_payload_converter_of_ones_own(decoders: Decoders) -> None:
+async def test_a_team_may_have_its_own_payload_converter(codecs: Codecs) -> None:
     class Own(CompositePayloadConverter):
         def __init__(self) -> None:
             super().__init__(Wrapping())
 
     converter = dataclasses.replace(sealing(), payload_converter_class=Own)
 
-    assert await text(decoders, converter) == ("activity charge failed: Refused: its own", "")
+    assert await text(codecs, converter) == ("activity charge failed: Refused: its own", "")
 
 
 @pytest.mark.parametrize(
@@ -282,43 +280,41 @@ async def test_a_payload_converter_of_ones_own(decoders: Decoders) -> None:
         (sealing(), True, "encoded as binary/sealed, and decoded"),
         (DataConverter(), True, "encoded as json/plain, and decoded"),
         (sealing(codec(fail(KeyError(SECRET)))), False, "KeyError in the data converter, decoding"),
-        (sealing(codec(lambda: [plain({"message": "x"})])), False, "decodes something else than"),
+        (sealing(codec(lambda: [plain({"message": "x"})])), False, "does not decode what"),
         (sealing(codec(fail(asyncio.CancelledError()))), False, "CancelledError"),
         (sealing(codec(fail(SystemExit()))), False, "SystemExit in the data converter, decoding"),
     ],
 )
-async def test_a_sample(
-    decoders: Decoders, converter: DataConverter, ok: bool, logged: str
-) -> None:
-    decoders.append(ConverterDecoder(converter))
+async def test_a_sample(codecs: Codecs, converter: DataConverter, ok: bool, logged: str) -> None:
+    codecs.append(DataConverterCodec(converter))
 
-    sample = await try_sample(decoders[-1], "ns", 5)
+    sample = await try_sample(codecs[-1], "ns", 5)
 
     assert sample.ok is ok
     assert logged in sample.text
 
 
-async def test_a_sample_that_cannot_be_encoded(decoders: Decoders) -> None:
+async def test_a_sample_that_cannot_be_encoded(codecs: Codecs) -> None:
     class Unable(Sealed):
         async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
             raise KeyError(SECRET)
 
-    decoders.append(ConverterDecoder(sealing(Unable())))
+    codecs.append(DataConverterCodec(sealing(Unable())))
 
-    sample = await try_sample(decoders[-1], "ns", 5)
+    sample = await try_sample(codecs[-1], "ns", 5)
 
     assert sample.text == "KeyError in the data converter, encoding"
 
 
-async def test_what_was_never_used_can_be_closed_and_leaves_no_thread() -> None:
+async def test_an_unused_codec_can_be_closed_and_leaves_no_thread() -> None:
     before = set(threading.enumerate())
 
-    await ConverterDecoder(sealing()).close()
+    await DataConverterCodec(sealing()).close()
 
     assert set(threading.enumerate()) == before
 
 
-async def test_what_still_runs_is_cancelled_when_everything_is_closed() -> None:
+async def test_closing_cancels_what_still_runs() -> None:
     hung = asyncio.Event()
     ended = threading.Event()
     here = asyncio.get_running_loop()
@@ -331,10 +327,10 @@ async def test_what_still_runs_is_cancelled_when_everything_is_closed() -> None:
             ended.set()
         raise AssertionError
 
-    decoder = ConverterDecoder(sealing(Codec(hang)))
-    asking = asyncio.create_task(decoder.decode(encoded_attributes(refused()), "ns", "wf"))
+    hanging = DataConverterCodec(sealing(Codec(hang)))
+    asking = asyncio.create_task(hanging.decode(encoded_attributes(refused()), "ns", "wf"))
     await hung.wait()
-    await decoder.close()
+    await hanging.close()
 
     with pytest.raises(asyncio.CancelledError):
         await asking

@@ -1,4 +1,4 @@
-"""A data converter by its import string: found, or refused in one line."""
+"""Loading a data converter by its import string; errors are one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIX = "RECONCILER_DATA_CONVERTER: "
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, from which modules are imported that are forgotten again."""
+    """The current folder; its modules are unloaded after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         pytest.param("def make(): return DataConverter()", "make", id="a function"),
         pytest.param("make = lambda key='x': DataConverter()", "make", id="with defaults"),
         pytest.param("class Own(DataConverter): pass", "Own", id="a class"),
-        pytest.param("class A:\n  b = DataConverter()", "A.b", id="inside of something"),
+        pytest.param("class A:\n  b = DataConverter()", "A.b", id="an attribute of a class"),
     ],
 )
 def test_a_module_of_the_current_folder(folder: Path, source: str, attribute: str) -> None:
@@ -46,7 +46,7 @@ def test_a_module_of_the_current_folder(folder: Path, source: str, attribute: st
     assert isinstance(load_converter(f"team_codec:{attribute}"), DataConverter)
 
 
-def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None:
+def test_installed_modules_come_before_the_current_folder(folder: Path) -> None:
     load_converter("temporalio.converter:DataConverter")
     load_converter("temporalio.converter:DataConverter")
 
@@ -57,8 +57,8 @@ def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None
 @pytest.mark.parametrize(
     ("source", "name", "error"),
     [
-        pytest.param(None, "team_away:x", "there is no module team_away: is it", id="no module"),
-        pytest.param("import team_away", "team_codec:x", "there is no module team_away", id="its"),
+        pytest.param(None, "team_gone:x", "there is no module team_gone: is it", id="no module"),
+        pytest.param("import team_gone", "team_codec:x", "there is no module team_gone", id="its"),
         pytest.param(
             f"raise ValueError('{SECRET}')",
             "team_codec:x",
@@ -74,11 +74,13 @@ def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None
         ),
         pytest.param("x = (", "team_codec:x", "SyntaxError in {folder}/team_codec.py", id="syntax"),
         pytest.param("", "team_codec:x", "team_codec has no x", id="no attribute"),
-        pytest.param("x = None", "team_codec:x.y", "team_codec has no x.y", id="nor inside"),
-        pytest.param(f"x = '{SECRET}'", "team_codec:x", "x is str and no temporalio", id="a text"),
-        pytest.param("x = dict", "team_codec:x", "x() is dict and no temporalio", id="makes else"),
+        pytest.param("x = None", "team_codec:x.y", "team_codec has no x.y", id="no nested one"),
+        pytest.param(f"x = '{SECRET}'", "team_codec:x", "x is str, not a temporalio", id="a text"),
+        pytest.param(
+            "x = dict", "team_codec:x", "x() is dict, not a temporalio", id="makes a dict"
+        ),
         pytest.param("def x(key): ...", "team_codec:x", "x needs arguments, and gets", id="needs"),
-        pytest.param("async def x(): ...", "team_codec:x", "x() is coroutine and no", id="async"),
+        pytest.param("async def x(): ...", "team_codec:x", "x() is coroutine, not", id="async"),
         pytest.param(
             f"def x(): raise KeyError('{SECRET}')",
             "team_codec:x",
@@ -87,7 +89,7 @@ def test_what_is_installed_comes_before_the_current_folder(folder: Path) -> None
         ),
     ],
 )
-def test_what_is_no_data_converter_is_refused_without_a_word_of_its_own(
+def test_an_invalid_data_converter_is_refused_without_quoting_the_teams_code(
     folder: Path, source: str | None, name: str, error: str
 ) -> None:
     if source is not None:

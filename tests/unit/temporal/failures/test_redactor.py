@@ -1,4 +1,4 @@
-"""Redaction off the event loop: whatever an expression does, the loop goes on."""
+"""Redaction outside the event loop, which keeps running whatever an expression does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def redactor(*expressions: str) -> Redactor:
 
 
 class Stuck:
-    """An expression whose search ends when it is let go."""
+    """An expression whose search ends when released."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -50,13 +50,13 @@ def stuck_redactor(stuck: Stuck, patience: float) -> Redactor:
     return Redactor(Redaction((cast("Any", stuck),)), 2000, patience)
 
 
-async def test_what_matches_is_taken_out() -> None:
+async def test_matches_are_removed() -> None:
     assert await redactor(r"\d+").hide("no 1234") == f"no {REDACTED}"
     assert await redactor(r"\d+").line("no\n1234") == f"no {REDACTED}"
     assert await redactor().hide("two\nlines") == "two\nlines"
 
 
-async def test_the_loop_goes_on_while_an_expression_backtracks() -> None:
+async def test_the_event_loop_keeps_running_while_an_expression_backtracks() -> None:
     hiding = asyncio.create_task(redactor("(a+)+$").hide(HOSTILE))
     turns = 0
     while not hiding.done():
@@ -67,7 +67,7 @@ async def test_the_loop_goes_on_while_an_expression_backtracks() -> None:
     assert turns > 5
 
 
-async def test_a_text_that_cannot_be_searched_in_time_is_replaced_and_no_other() -> None:
+async def test_only_a_text_that_cannot_be_searched_in_time_is_replaced() -> None:
     one = redactor("(a+)+$")
 
     texts = [await one.hide(text) for text in ("fine", HOSTILE, "caa", HOSTILE)]
@@ -75,7 +75,7 @@ async def test_a_text_that_cannot_be_searched_in_time_is_replaced_and_no_other()
     assert texts == ["fine", UNSEARCHED, f"c{REDACTED}", UNSEARCHED]
 
 
-async def test_who_waits_for_others_waits_no_longer_than_the_limit(stuck: Stuck) -> None:
+async def test_waiting_for_other_texts_counts_towards_the_limit(stuck: Stuck) -> None:
     one = stuck_redactor(stuck, 0.01)
 
     texts = await asyncio.gather(one.hide("x"), one.hide("y"))
@@ -94,7 +94,7 @@ async def test_one_text_is_searched_at_a_time(stuck: Stuck) -> None:
     assert await asyncio.gather(*hiding) == ["x"] * 16
 
 
-async def test_the_log_says_once_per_pass_how_many_texts_were_replaced() -> None:
+async def test_each_pass_logs_once_how_many_texts_were_replaced() -> None:
     one = redactor("(a+)+$")
     await asyncio.gather(one.hide(HOSTILE), one.hide(HOSTILE))
 
@@ -107,16 +107,16 @@ async def test_the_log_says_once_per_pass_how_many_texts_were_replaced() -> None
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "observed"),
     [
         (closed(CloseStatus.FAILED, "no 1234"), closed(CloseStatus.FAILED, f"no {REDACTED}")),
         (closed(), closed()),
-        # What the server says about itself is not the workflow's data.
+        # A status of the server is not the workflow's data.
         (Unknown("no 1234"), Unknown("no 1234")),
     ],
 )
-async def test_nobody_sees_what_a_probe_found_before_it_is_redacted(
-    monkeypatch: pytest.MonkeyPatch, found: Observation, told: Observation
+async def test_a_probe_returns_only_redacted_failures(
+    monkeypatch: pytest.MonkeyPatch, found: Observation, observed: Observation
 ) -> None:
     async def observe(*_: object) -> Observation:
         return found
@@ -125,5 +125,5 @@ async def test_nobody_sees_what_a_probe_found_before_it_is_redacted(
     for name in ("observe", "observe_current"):
         monkeypatch.setattr(f"reconciler.temporal.observe.probe.TemporalProbe.{name}", observe)
 
-    assert await probe.observe(row(1)) == told
-    assert await probe.observe_current("wf") == told
+    assert await probe.observe(row(1)) == observed
+    assert await probe.observe_current("wf") == observed

@@ -1,4 +1,4 @@
-"""One line from a Failure proto: kinds, chains, and protos no SDK of today would make."""
+"""One line from a Failure proto: kinds, chains, and protos that no current SDK makes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ QUOTA = application("QuotaExceeded", "zone limit is 50")
             "activity boom failed",
             id="activity without a retry policy",
         ),
-        pytest.param(activity("boom", 99), "activity boom failed", id="retry state of the future"),
+        pytest.param(activity("boom", 99), "activity boom failed", id="unknown retry state"),
         pytest.param(
             activity("slow", cause=timeout(TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)),
             "activity slow failed (maximum attempts reached): start to close timeout",
@@ -93,14 +93,14 @@ QUOTA = application("QuotaExceeded", "zone limit is 50")
         pytest.param(
             timeout(TimeoutType.TIMEOUT_TYPE_HEARTBEAT, "activity Heartbeat timeout"),
             "heartbeat timeout",
-            id="the server's own words for a timeout say nothing new",
+            id="the server's text for a timeout is redundant",
         ),
         pytest.param(
             timeout(TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE, "gave up", cause=QUOTA),
             "schedule to close timeout: gave up: QuotaExceeded: zone limit is 50",
             id="a timeout's own message and cause",
         ),
-        pytest.param(timeout(99), "timeout", id="timeout type of the future"),
+        pytest.param(timeout(99), "timeout", id="unknown timeout type"),
         pytest.param(
             Failure(message="Workflow cancelled", canceled_failure_info=CanceledFailureInfo()),
             "canceled",
@@ -140,15 +140,15 @@ QUOTA = application("QuotaExceeded", "zone limit is 50")
             "nexus handler error UNAUTHORIZED: not yours",
             id="nexus handler",
         ),
-        pytest.param(Failure(message="odd"), "odd", id="no kind at all"),
-        pytest.param(Failure(), "failed", id="nothing at all"),
+        pytest.param(Failure(message="odd"), "odd", id="no kind"),
+        pytest.param(Failure(), "failed", id="empty"),
     ],
 )
 def test_describe_failure(failure: Failure, text: str) -> None:
     assert describe_failure(failure) == text
 
 
-def test_a_bottomless_chain_is_cut() -> None:
+def test_an_endless_chain_is_cut() -> None:
     failure = application("T", "0")
     for number in range(1, 80):
         failure = application("T", str(number), cause=failure)
@@ -161,7 +161,7 @@ def test_any_proto_is_described(raw: bytes) -> None:
     failure = Failure()
     try:
         failure.ParseFromString(raw)
-    except Exception:  # noqa: BLE001 - not a proto at all
+    except Exception:  # noqa: BLE001 - not a proto
         return
 
     assert describe_failure(failure)

@@ -1,4 +1,4 @@
-"""Rows whose workflow only the history archive still knows. A dev server cannot have one."""
+"""Rows whose workflow is only in the history archive, which a dev server cannot have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow, Unknown
 from reconciler.temporal.client.error_codes import RowError
 from reconciler.temporal.client.execution_info import to_datetime
-from reconciler.temporal.failures.decoding import Decoding
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe import probe as probe_module
 from reconciler.temporal.observe.probe import TemporalProbe
 from tests.support.factories import row
@@ -69,14 +69,14 @@ def closed(status: CloseStatus, failure: str | None, run_id: str = "run-1") -> C
         pytest.param(
             [started(), cancel_requested("by customer"), TASK_SCHEDULED, CANCELED],
             closed(CloseStatus.CANCELED, "canceled: by customer"),
-            id="canceled, with the cause from further up",
+            id="canceled, with the cause from an earlier event",
         ),
         pytest.param(
             [started(), CANCELED], closed(CloseStatus.CANCELED, "canceled"), id="canceled"
         ),
     ],
 )
-async def test_an_archived_run_is_closed_as_its_events_say(
+async def test_an_archived_run_is_closed_according_to_its_events(
     history: list[HistoryEvent], expected: Closed
 ) -> None:
     assert await observe(StubRpc({"run-1": history})) == expected
@@ -87,7 +87,7 @@ async def test_an_archived_run_is_closed_as_its_events_say(
     [continued("run-2"), failed("run-2"), completed("run-2")],
     ids=["continue-as-new", "retry", "cron"],
 )
-async def test_an_archived_chain_is_followed_to_its_last_run(last: HistoryEvent) -> None:
+async def test_an_archived_chain_is_walked_to_its_last_run(last: HistoryEvent) -> None:
     first = [started("First"), cancel_requested("of the first run"), last]
     rpc = StubRpc({"run-1": first, "run-2": [started(), CANCELED]})
 
@@ -95,7 +95,7 @@ async def test_an_archived_chain_is_followed_to_its_last_run(last: HistoryEvent)
     assert rpc.asked == ["run-1", "run-2"]
 
 
-async def test_a_chain_that_leaves_the_archive_is_followed_in_temporal() -> None:
+async def test_a_chain_that_leaves_the_archive_is_walked_in_temporal() -> None:
     archived = {"run-1": [started(), continued("run-2")]}
     rpc = StubRpc(archived, live={"run-2": live("run-2", FAILED)})
 
@@ -119,27 +119,27 @@ async def test_a_later_run_may_be_archived_before_an_earlier_one() -> None:
     assert await observe(rpc) == closed(CloseStatus.COMPLETED, None, run_id="run-2")
 
 
-async def test_a_run_that_is_not_archived_is_missing_as_before() -> None:
+async def test_a_run_that_is_not_archived_is_missing() -> None:
     rpc = StubRpc({})
 
     assert await observe(rpc) == Missing()
     assert rpc.asked == ["run-1"]
 
 
-async def test_a_chain_whose_next_run_nobody_knows_is_missing() -> None:
+async def test_a_chain_whose_next_run_is_unknown_is_missing() -> None:
     rpc = StubRpc({"run-1": [started(), continued("run-2")]})
 
     assert await observe(rpc) == Missing()
 
 
-async def test_the_archive_is_asked_about_a_row_whose_workflow_id_is_in_use() -> None:
+async def test_the_archive_is_read_if_the_workflow_id_is_in_use() -> None:
     another = live("run-9", RUNNING, first="run-9")
     rpc = StubRpc({"run-1": [started(), completed()]}, live={"": another})
 
     assert await observe(rpc) == closed(CloseStatus.COMPLETED, None)
 
 
-async def test_that_the_id_is_in_use_is_still_said_if_the_archive_does_not_know_the_run() -> None:
+async def test_a_run_that_is_not_archived_is_missing_with_its_id_in_use() -> None:
     another = live("run-9", RUNNING, first="run-9")
     rpc = StubRpc({}, live={"": another, "run-9": another})
 
@@ -147,14 +147,14 @@ async def test_that_the_id_is_in_use_is_still_said_if_the_archive_does_not_know_
     assert rpc.asked == ["run-1"]
 
 
-async def test_a_probe_that_was_not_told_to_does_not_ask() -> None:
+async def test_a_probe_reads_the_archive_only_on_request() -> None:
     rpc = StubRpc({"run-1": [started(), completed()]})
 
     assert await probe(rpc).observe(row(1)) == Missing()
     assert rpc.asked == []
 
 
-async def test_a_namespace_without_an_archive_is_not_asked_for_one() -> None:
+async def test_a_namespace_without_an_archive_is_not_asked_for_it() -> None:
     rpc = StubRpc({"run-1": [started(), completed()]})
     rpc.archives = False
 
@@ -162,7 +162,7 @@ async def test_a_namespace_without_an_archive_is_not_asked_for_one() -> None:
     assert rpc.asked == []
 
 
-async def test_the_namespace_counts_as_it_was_described_last() -> None:
+async def test_the_last_description_of_the_namespace_counts() -> None:
     rpc = StubRpc({"run-1": [started(), completed()]})
     asking = probe(rpc, ask_archive=True)
     await asking.retention()
@@ -175,7 +175,7 @@ async def test_the_namespace_counts_as_it_was_described_last() -> None:
 
 
 @pytest.mark.parametrize("run_id", [None, ""])
-async def test_a_row_without_a_run_id_is_not_asked_about(run_id: str | None) -> None:
+async def test_the_archive_is_not_read_without_a_run_id(run_id: str | None) -> None:
     rpc = StubRpc({"": [started(), completed()]})
 
     assert await observe(rpc, row(1, run_id=run_id)) == Missing()
@@ -225,12 +225,12 @@ async def test_an_archive_that_fails_makes_the_row_unknown() -> None:
     assert await observe(rpc) == Unknown("internal: no such bucket")
 
 
-async def test_what_concerns_everything_ends_the_pass_from_here_too() -> None:
+async def test_an_unreachable_server_ends_the_pass() -> None:
     with pytest.raises(TemporalUnusable):
         await observe(StubRpc({"run-1": TemporalUnusable("Temporal is unreachable")}))
 
 
-async def test_an_archived_chain_is_followed_for_a_bounded_number_of_runs() -> None:
+async def test_the_walk_of_an_archived_chain_is_bounded() -> None:
     rpc = StubRpc({"run-1": [started(), continued("run-1")]})
 
     observed = await observe(rpc)
@@ -239,15 +239,15 @@ async def test_an_archived_chain_is_followed_for_a_bounded_number_of_runs() -> N
     assert len(rpc.asked) == probe_module.MAX_HOPS
 
 
-async def test_an_archived_failure_is_decoded_as_any_other() -> None:
-    class Decoder:
+async def test_an_archived_failure_is_decoded() -> None:
+    class Codec:
         async def decode(self, payloads: Sequence[Payload], *about: str) -> list[str]:
             assert about == ("ns", "wf-1")
             return ["no money"] * len(payloads)
 
     rpc = StubRpc({"run-1": [started(), failed(failure=refused())]})
-    decoder: Any = Decoder()
+    codec: Any = Codec()
 
-    observed = await probe(rpc, ask_archive=True, decoding=Decoding(decoder, 5)).observe(row(1))
+    observed = await probe(rpc, ask_archive=True, decoder=FailureDecoder(codec, 5)).observe(row(1))
 
     assert observed == closed(CloseStatus.FAILED, "Refused: no money")

@@ -1,4 +1,4 @@
-"""What is no evidence: answers about something else, that contradict each other, or of old servers.
+"""What is no evidence: answers about something else, contradictions, and gaps of old servers.
 
 Each of these once led, or could lead, to a row that says what Temporal never said.
 """
@@ -127,7 +127,7 @@ async def test_a_description_of_something_else_is_no_evidence(
 
 
 async def test_a_description_of_another_run_is_no_evidence() -> None:
-    """Neither of the row's run nor of the first run of the chain that uses its id."""
+    """Neither for the row's run nor for the first run of the chain that uses its id."""
     current = run("run-9", RUNNING, first="run-8")
     server = Server({"": current, "run-1": run("run-2", first="run-2")})
     assert isinstance(await observe(server), Unknown)
@@ -169,7 +169,7 @@ async def test_a_first_run_in_upper_case_is_the_row_s_own() -> None:
         pytest.param(TERMINATED, events.terminated("history-resetter"), id="reset"),
     ],
 )
-async def test_a_close_event_that_says_otherwise_is_no_evidence(
+async def test_a_close_event_that_contradicts_the_status_is_no_evidence(
     status: Status.ValueType, event: HistoryEvent
 ) -> None:
     described = run(status=status)
@@ -181,7 +181,7 @@ async def test_a_close_event_that_says_otherwise_is_no_evidence(
 @pytest.mark.parametrize(
     "event", [events.TASK_SCHEDULED, HistoryEvent(), events.terminated("history-resetter"), GONE]
 )
-async def test_a_run_of_a_walked_chain_is_its_last_only_if_its_history_says_so(
+async def test_a_run_of_a_walked_chain_is_the_last_only_if_its_history_agrees(
     status: Status.ValueType, event: HistoryEvent | RPCError
 ) -> None:
     runs = {"": run("run-9", RUNNING, first="run-8"), "run-1": run(status=status)}
@@ -189,12 +189,12 @@ async def test_a_run_of_a_walked_chain_is_its_last_only_if_its_history_says_so(
     assert isinstance(await observe(Server(runs, {"run-1": event})), Unknown)
 
 
-async def test_a_run_that_is_described_is_not_missing_for_want_of_its_history() -> None:
+async def test_a_described_run_without_a_history_is_not_missing() -> None:
     assert isinstance(await observe(Server({"run-1": run()}, {"run-1": GONE})), Unknown)
 
 
-async def test_a_run_that_was_reset_is_not_an_end_where_the_server_hides_the_new_one() -> None:
-    """Before 1.28 a description does not say which run a reset has led to."""
+async def test_a_reset_run_is_not_an_end_if_the_server_does_not_name_the_new_one() -> None:
+    """Before 1.28 a description does not name the run that a reset has started."""
     runs = {"": run("run-9", RUNNING, first="run-8"), "run-1": run(status=TERMINATED)}
     server = Server(runs, {"run-1": events.terminated("history-resetter")})
 
@@ -204,7 +204,7 @@ async def test_a_run_that_was_reset_is_not_an_end_where_the_server_hides_the_new
 # --- Histories that cannot be read -----------------------------------------------------------
 
 
-async def test_a_cancellation_whose_reason_cannot_be_read_is_written() -> None:
+async def test_a_cancellation_with_an_unreadable_reason_is_written() -> None:
     unimplemented = error(RPCStatusCode.UNIMPLEMENTED, "no such method")
     server = Server({"": run(status=CANCELED)}, {"run-1": events.CANCELED}, unimplemented)
 
@@ -217,14 +217,14 @@ async def test_a_cancellation_whose_reason_cannot_be_read_is_written() -> None:
     )
 
 
-async def test_a_cancellation_whose_reason_may_come_later_is_waited_for() -> None:
+async def test_a_cancellation_whose_reason_may_be_readable_later_is_not_written() -> None:
     unavailable = error(RPCStatusCode.UNAVAILABLE, "shard")
     server = Server({"": run(status=CANCELED)}, {"run-1": events.CANCELED}, unavailable)
 
     assert isinstance(await observe(server), Unknown)
 
 
-async def test_a_list_that_is_not_found_makes_no_workflow_missing() -> None:
+async def test_not_found_for_a_list_does_not_make_a_workflow_missing() -> None:
     server = Server({"": run(status=COMPLETED)}, listed=GONE)
 
     observed = await observe(server, row(1, run_id=None, created_at=CREATED))
@@ -232,7 +232,7 @@ async def test_a_list_that_is_not_found_makes_no_workflow_missing() -> None:
     assert isinstance(observed, Unknown)
 
 
-async def test_a_history_is_tried_twice_before_its_text_is_given_up() -> None:
+async def test_a_history_is_read_twice_before_the_text_goes_without_it() -> None:
     class Once(Server):
         tries = 0
 
@@ -274,7 +274,7 @@ async def test_without_a_first_run_id_an_earlier_run_may_have_been_reset_to_the_
         assert isinstance(await observe(Server(runs, closes)), Unknown)
 
 
-async def test_without_a_first_run_id_the_own_chain_is_followed_to_the_current_run() -> None:
+async def test_without_a_first_run_id_the_rows_chain_is_walked_to_the_current_run() -> None:
     last = run("run-2", FAILED, first="")
     runs = {"": last, "run-1": run(status=CONTINUED, first=""), "run-2": last}
     server = Server(runs, {"run-1": events.continued("run-2")})
@@ -285,7 +285,7 @@ async def test_without_a_first_run_id_the_own_chain_is_followed_to_the_current_r
     assert observed.run_id == "run-2"
 
 
-async def test_without_a_first_run_id_the_current_run_is_told_by_its_own() -> None:
+async def test_without_a_first_run_id_the_current_run_is_recognised_by_its_id() -> None:
     assert isinstance(await observe(Server({"": run(first="")})), Closed)
 
 
@@ -301,8 +301,8 @@ async def test_without_a_first_run_id_a_row_without_a_run_id_is_not_finished(
     assert isinstance(await observe(Server({"": run(status=status, first="")}), of), expected)
 
 
-async def test_a_chain_that_began_with_the_row_may_be_its_own() -> None:
-    """The two clocks differ: the same leeway as for rows without a run id."""
+async def test_a_chain_that_began_with_the_row_may_be_the_rows_own() -> None:
+    """The two clocks differ, as for rows without a run id."""
     current = run("run-9", RUNNING, first="run-9", started=CREATED + timedelta(seconds=1))
 
     observed = await observe(Server({"": current, "run-9": current}))
@@ -330,7 +330,7 @@ TIMES = {
 
 @pytest.mark.parametrize("status", [COMPLETED, FAILED])
 @pytest.mark.parametrize("name", TIMES)
-async def test_a_close_time_that_is_none_is_not_stored(name: str, status: Status.ValueType) -> None:
+async def test_an_impossible_close_time_is_not_stored(name: str, status: Status.ValueType) -> None:
     described = run(status=status)
     described.workflow_execution_info.ClearField("close_time")
     if (moment := TIMES[name]) is not None:
@@ -351,7 +351,7 @@ async def test_an_unusual_close_time_is_stored_as_it_is(moment: Timestamp) -> No
 
 
 @pytest.mark.parametrize("name", TIMES)
-async def test_a_start_time_that_is_none_matches_no_row(name: str) -> None:
+async def test_an_impossible_start_time_matches_no_row(name: str) -> None:
     current = run("run-9", COMPLETED, first="run-9")
     current.workflow_execution_info.ClearField("start_time")
     if (moment := TIMES[name]) is not None:
@@ -359,11 +359,11 @@ async def test_a_start_time_that_is_none_matches_no_row(name: str) -> None:
     server = Server({"": current})
 
     assert isinstance(await observe(server, row(1, run_id=None, created_at=CREATED)), Unknown)
-    assert isinstance(await observe(server), Unknown), "nor tells it that the id is used anew"
+    assert isinstance(await observe(server), Unknown), "nor does it show that the id was reused"
 
 
 @pytest.mark.parametrize("year", [1, 9999])
-async def test_a_row_from_the_ends_of_the_calendar_is_no_bug(year: int) -> None:
+async def test_a_row_from_the_ends_of_the_calendar_is_observed(year: int) -> None:
     of = row(1, run_id=None, created_at=CREATED.replace(year=year, month=1, day=2))
     current = run(status=RUNNING)
 
@@ -373,7 +373,7 @@ async def test_a_row_from_the_ends_of_the_calendar_is_no_bug(year: int) -> None:
 
 
 @pytest.mark.parametrize("name", TIMES)
-async def test_one_run_without_a_start_time_does_not_spoil_a_screening(name: str) -> None:
+async def test_a_run_without_a_start_time_does_not_affect_other_screenings(name: str) -> None:
     good = run(status=RUNNING).workflow_execution_info
     bad = run("run-2", RUNNING).workflow_execution_info
     bad.execution.workflow_id = "wf-2"

@@ -1,4 +1,4 @@
-"""Rows that name a namespace: each is asked about there, and judged by what is kept there."""
+"""Rows that name a namespace are observed there, with the retention of that namespace."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOT_FOUND = error(RPCStatusCode.NOT_FOUND, "workflow not found")
 ABSENT = error(RPCStatusCode.NOT_FOUND, detail=NamespaceNotFoundFailure())
 DENIED = error(RPCStatusCode.PERMISSION_DENIED, "no")
 THROTTLED = error(RPCStatusCode.RESOURCE_EXHAUSTED, detail=ResourceExhaustedFailure())
-AWAY = error(RPCStatusCode.UNAVAILABLE, "tcp connect error")
+UNREACHABLE = error(RPCStatusCode.UNAVAILABLE, "tcp connect error")
 RUNNING = WorkflowExecutionInfo(
     execution=WorkflowExecution(workflow_id="wf-1", run_id="run-1"),
     first_run_id="run-1",
@@ -53,7 +53,7 @@ RUNNING = WorkflowExecutionInfo(
 
 
 class Service:
-    """Namespaces by name, with what each answers; `asked` are the calls so far by namespace."""
+    """Namespaces by name, with their answers; `asked` counts the calls by namespace."""
 
     def __init__(self, **answers: WorkflowExecutionInfo | RPCError) -> None:
         self.answers = answers
@@ -93,7 +93,7 @@ class Service:
         return DescribeWorkflowExecutionResponse(workflow_execution_info=answer)
 
     def __getattr__(self, name: str) -> Any:
-        """Any other call: what it is about does not matter here, only where it goes."""
+        """Any other call: only its namespace matters here."""
         canceled = WorkflowExecutionCanceledEventAttributes()
         event = HistoryEvent(workflow_execution_canceled_event_attributes=canceled)
         answers = {
@@ -125,16 +125,16 @@ def of(namespace: str | None, **fields: Any) -> RunRow:
 
 
 @pytest.mark.parametrize("namespace", [None, "", "ns"])
-async def test_a_row_that_names_none_or_that_of_the_connection_is_asked_about_there(
+async def test_a_row_without_a_namespace_or_with_the_configured_one_is_observed_there(
     namespace: str | None,
 ) -> None:
     service = Service(ns=RUNNING)
 
     assert await probe(service).observe(of(namespace)) == Open()
-    assert service.asked == {("describe", "ns"): 1}, "and nothing else is asked"
+    assert service.asked == {("describe", "ns"): 1}, "and there are no other calls"
 
 
-async def test_a_row_is_asked_about_in_the_namespace_that_it_names() -> None:
+async def test_a_row_is_observed_in_the_namespace_that_it_names() -> None:
     service = Service(other=RUNNING)
 
     assert await probe(service).observe(of("other")) == Open()
@@ -165,7 +165,7 @@ async def test_every_call_about_a_row_goes_to_its_namespace() -> None:
     assert {name for _, name in service.asked} == {"other"}
 
 
-async def test_the_archive_is_asked_where_the_row_s_namespace_has_one() -> None:
+async def test_the_archive_is_read_if_the_rows_namespace_has_one() -> None:
     service = Service(other=NOT_FOUND)
     service.archives = True
 
@@ -174,14 +174,14 @@ async def test_the_archive_is_asked_where_the_row_s_namespace_has_one() -> None:
     assert service.asked["get_workflow_execution_history", "other"] == 1
 
 
-async def test_a_missing_row_is_judged_by_the_retention_of_its_namespace() -> None:
+async def test_a_missing_row_has_the_retention_of_its_namespace() -> None:
     service = Service(other=NOT_FOUND)
     service.retention["other"] = timedelta(days=30)
 
     assert await probe(service).observe(of("other")) == Missing(retention=timedelta(days=30))
 
 
-async def test_so_is_one_whose_run_may_turn_out_to_be_another_row_s() -> None:
+async def test_so_has_a_closed_row_that_may_turn_out_to_be_missing() -> None:
     ended = WorkflowExecutionInfo()
     ended.CopyFrom(RUNNING)
     ended.status = Status.WORKFLOW_EXECUTION_STATUS_COMPLETED
@@ -195,7 +195,7 @@ async def test_so_is_one_whose_run_may_turn_out_to_be_another_row_s() -> None:
     assert [getattr(each, "retention", ...) for each in observed] == [timedelta(days=30), None]
 
 
-async def test_a_namespace_is_told_as_rows_of_it_are_judged() -> None:
+async def test_a_namespace_is_described_as_its_rows_are_observed() -> None:
     service = Service(other=RUNNING)
     service.retention["other"] = timedelta(days=30)
     asking = probe(service)
@@ -210,7 +210,7 @@ async def test_a_namespace_is_told_as_rows_of_it_are_judged() -> None:
         assert await asking.describe(name) == await asking.observe(of(name))
 
 
-async def test_a_namespace_is_described_once_in_a_pass_and_anew_in_the_next() -> None:
+async def test_a_namespace_is_described_once_per_pass() -> None:
     service = Service(other=NOT_FOUND)
     asking = probe(service)
     assert await asking.retention() == timedelta(days=1)
@@ -225,7 +225,7 @@ async def test_a_namespace_is_described_once_in_a_pass_and_anew_in_the_next() ->
 
 
 @pytest.mark.parametrize(
-    ("refusal", "told"),
+    ("refusal", "problem"),
     [
         (ABSENT, "Temporal at t:7233 has no namespace 'other': set the right one in the row"),
         (
@@ -243,8 +243,8 @@ async def test_a_namespace_is_described_once_in_a_pass_and_anew_in_the_next() ->
     ],
     ids=["absent", "denied", "impossible", "throttled"],
 )
-async def test_a_namespace_that_cannot_be_used_makes_its_rows_unknown(
-    refusal: RPCError, told: str
+async def test_an_unusable_namespace_makes_its_rows_unknown(
+    refusal: RPCError, problem: str
 ) -> None:
     service = Service(ns=RUNNING, other=RUNNING)
     service.described["other"] = refusal
@@ -252,14 +252,14 @@ async def test_a_namespace_that_cannot_be_used_makes_its_rows_unknown(
 
     observed = await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
 
-    assert all(isinstance(each, Unknown) and told in each.cause for each in observed)
-    # Once per pass, or once per try where the server says to try again.
+    assert all(isinstance(each, Unknown) and problem in each.cause for each in observed)
+    # Once per pass, or once per attempt if the server says to retry.
     assert service.asked == {("namespace", "other"): 3 if refusal is THROTTLED else 1}
     assert await asking.observe(of(None)) == Open(), "the others are not affected"
 
 
 @pytest.mark.parametrize("refusal", [ABSENT, DENIED, THROTTLED])
-async def test_a_namespace_that_cannot_be_used_any_more_is_not_asked_about_every_row(
+async def test_a_namespace_that_becomes_unusable_is_not_asked_about_every_row(
     refusal: RPCError,
 ) -> None:
     service = Service(other=refusal)
@@ -277,25 +277,27 @@ WRONG_CERTIFICATE = error(RPCStatusCode.UNAVAILABLE, "invalid peer certificate: 
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told"),
-    [(AWAY, "unreachable"), (WRONG_CERTIFICATE, "no TLS.*UnknownIssuer")],
-    ids=["away", "not trusted"],
+    ("trouble", "problem"),
+    [(UNREACHABLE, "unreachable"), (WRONG_CERTIFICATE, "no TLS.*UnknownIssuer")],
+    ids=["unreachable", "not trusted"],
 )
-async def test_a_server_that_is_away_ends_the_pass_whatever_the_row_names(
-    trouble: RPCError, told: str
+async def test_an_unreachable_server_ends_the_pass_whatever_namespace_the_row_names(
+    trouble: RPCError, problem: str
 ) -> None:
     service = Service(other=trouble)
     service.described = {"ns": trouble, "other": trouble}
 
-    with pytest.raises(TemporalUnusable, match=told) as unusable:
+    with pytest.raises(TemporalUnusable, match=problem) as unusable:
         await probe(service).observe(of("other"))
 
     assert not isinstance(unusable.value, NamespaceUnusable)
     assert isinstance(unusable.value, TemporalUnfit) is (trouble is WRONG_CERTIFICATE)
 
 
-@pytest.mark.parametrize("trouble", [AWAY, WRONG_CERTIFICATE], ids=["away", "not trusted"])
-async def test_a_namespace_that_is_away_while_others_are_not_makes_its_rows_unknown(
+@pytest.mark.parametrize(
+    "trouble", [UNREACHABLE, WRONG_CERTIFICATE], ids=["unreachable", "not trusted"]
+)
+async def test_an_unreachable_namespace_makes_its_rows_unknown_if_others_answer(
     trouble: RPCError,
 ) -> None:
     service = Service(ns=RUNNING, other=RUNNING)
@@ -310,11 +312,11 @@ async def test_a_namespace_that_is_away_while_others_are_not_makes_its_rows_unkn
     assert await asking.observe(of(None)) == Open(), "the others are not affected"
 
 
-async def test_a_namespace_that_goes_away_during_a_pass_is_not_asked_about_every_row() -> None:
+async def test_a_namespace_that_becomes_unreachable_is_not_asked_about_every_row() -> None:
     service = Service(ns=RUNNING, other=RUNNING)
     asking = probe(service)
     assert await asking.observe(of("other")) == Open()
-    service.answers["other"] = service.described["other"] = AWAY
+    service.answers["other"] = service.described["other"] = UNREACHABLE
 
     await asyncio.gather(*(asking.observe(of("other")) for _ in range(20)))
     asked = service.asked["describe", "other"]
@@ -325,8 +327,8 @@ async def test_a_namespace_that_goes_away_during_a_pass_is_not_asked_about_every
     assert service.asked["describe", "other"] == asked
 
 
-async def test_a_workflow_that_gets_no_answer_is_unknown_in_its_own_namespace_only() -> None:
-    service = Service(ns=RUNNING, other=AWAY)
+async def test_a_workflow_without_an_answer_does_not_affect_its_namespace() -> None:
+    service = Service(ns=RUNNING, other=UNREACHABLE)
 
     observed = await probe(service).observe(of("other"))
 
@@ -336,28 +338,28 @@ async def test_a_workflow_that_gets_no_answer_is_unknown_in_its_own_namespace_on
 
 
 @pytest.mark.parametrize("named", ["ns", "other"])
-async def test_an_answer_about_another_namespace_is_none(named: str) -> None:
+async def test_an_answer_about_another_namespace_is_an_error(named: str) -> None:
     service = Service(ns=RUNNING, other=RUNNING)
     service.misnamed[named] = "elsewhere"
-    told = f"asked about namespace '{named}', and answered about 'elsewhere'"
+    problem = f"asked about namespace '{named}', and answered about 'elsewhere'"
 
     if named == "ns":
-        with pytest.raises(TemporalUnusable, match=told):
+        with pytest.raises(TemporalUnusable, match=problem):
             await probe(service).retention()
     else:
         observed = await probe(service).observe(of("other"))
         assert isinstance(observed, Unknown)
-        assert told in observed.cause
+        assert problem in observed.cause
 
 
 @pytest.mark.parametrize("refusal", [ABSENT, DENIED, THROTTLED])
-async def test_the_connection_s_own_namespace_ends_the_pass(refusal: RPCError) -> None:
+async def test_an_unusable_configured_namespace_ends_the_pass(refusal: RPCError) -> None:
     with pytest.raises(TemporalUnusable):
         await probe(Service(ns=refusal)).observe(of("ns"))
 
 
 @pytest.mark.parametrize("namespace", [" ", "other ", "\tother", "a\nb", "a\x00b"])
-async def test_what_cannot_be_a_namespace_is_not_asked_for(namespace: str) -> None:
+async def test_an_invalid_namespace_is_not_asked_about(namespace: str) -> None:
     service = Service()
 
     observed = await probe(service).observe(of(namespace))
@@ -366,7 +368,7 @@ async def test_what_cannot_be_a_namespace_is_not_asked_for(namespace: str) -> No
     assert not service.asked
 
 
-async def test_calls_are_counted_together() -> None:
+async def test_calls_of_all_namespaces_are_counted_together() -> None:
     asking = probe(Service(ns=RUNNING, other=RUNNING))
 
     observed: list[Observation] = [await asking.observe(of(name)) for name in (None, "other")]

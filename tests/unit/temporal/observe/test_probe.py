@@ -1,4 +1,4 @@
-"""Answers of Temporal that a real server gives only for a moment, or only in another version."""
+"""Answers that a real server gives only briefly, or only in another version."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ async def test_a_failed_run_is_closed() -> None:
     )
 
 
-async def test_a_failed_run_that_has_a_successor_by_now_is_not() -> None:
+async def test_a_failed_run_with_a_successor_is_not_closed() -> None:
     observed = await observe(run(Status.WORKFLOW_EXECUTION_STATUS_FAILED), next_run="run-2")
 
     assert observed == Unknown("between two runs of a chain")
 
 
-async def test_a_run_that_continued_as_new_is_not() -> None:
+async def test_a_run_that_continued_as_new_is_not_closed() -> None:
     observed = await observe(run(Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW))
 
     assert observed == Unknown("between two runs of a chain")
 
 
-async def test_a_run_without_a_close_time_is_not() -> None:
+async def test_a_run_without_a_close_time_is_not_closed() -> None:
     observed = await observe(run(Status.WORKFLOW_EXECUTION_STATUS_COMPLETED, close_time=None))
 
     assert isinstance(observed, Unknown)
@@ -86,7 +86,7 @@ async def test_a_run_without_a_close_time_is_not() -> None:
     [
         (Status.WORKFLOW_EXECUTION_STATUS_PAUSED, "PAUSED"),
         (Status.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED, "UNSPECIFIED"),
-        pytest.param(99, "99", id="of the future"),
+        pytest.param(99, "99", id="unknown"),
     ],
 )
 async def test_any_other_status_is_open_even_with_a_close_time(status: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Screening takes no longer than the descriptions that it saves, in calls and in simulated time."""
+"""Screening takes no longer than the descriptions that it saves, in calls and simulated time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ START_DELAY = timedelta(minutes=1)
 
 
 class Clock:
-    """Time that passes only when somebody waits for the rate limit."""
+    """A clock that moves only by waiting for the rate limit."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -45,7 +45,7 @@ class Clock:
 
 
 class Bench:
-    """A probe with these limits, over a store that shows every row as open."""
+    """A probe with these limits and a store that shows every row as open."""
 
     def __init__(self, rows: Sequence[RunRow], max_rps: float, visibility_rps: float) -> None:
         self.rows, self.clock = rows, Clock()
@@ -55,7 +55,7 @@ class Bench:
         self.probe = NamespacesProbe(rpc(self.service, self.calls, self.lists), START_DELAY)
 
     async def busy(self) -> Bench:
-        """A list has just been made: the next one waits."""
+        """Use up a slot, so that the next list waits."""
         await self.lists.acquire()
         return self
 
@@ -95,7 +95,7 @@ async def test_it_is_never_slower_than_describing(
     tenants: int, max_rps: float, visibility_rps: float
 ) -> None:
     bench = Bench(page(tenants), max_rps, visibility_rps)
-    # The namespaces themselves are described for either, once per pass.
+    # The namespaces are described in both cases, once per pass.
     for number in range(tenants):
         await bench.probe.describe(f"ns-{number}")
 
@@ -107,7 +107,7 @@ async def test_it_is_never_slower_than_describing(
 
 
 @pytest.mark.parametrize(("tenants", "lists"), [(1, 1), (5, 5), (25, 25), (26, 1), (250, 1)])
-async def test_at_the_default_limits_a_list_that_has_to_wait_has_to_save_twenty_rows(
+async def test_at_the_default_limits_a_list_that_waits_has_to_save_twenty_rows(
     tenants: int, lists: int
 ) -> None:
     bench = Bench(page(tenants, tenants * (21 if tenants <= 25 else 19)), 100, 5)
@@ -118,7 +118,7 @@ async def test_at_the_default_limits_a_list_that_has_to_wait_has_to_save_twenty_
 
 
 @pytest.mark.parametrize("max_rps", [0, 100])
-async def test_a_list_that_need_not_wait_saves_even_a_few(max_rps: float) -> None:
+async def test_a_list_that_does_not_wait_is_worth_a_few_rows(max_rps: float) -> None:
     bench = Bench(page(1, 3), max_rps, 5)
 
     await bench.probe.screen(bench.rows, 0.9)
@@ -126,7 +126,7 @@ async def test_a_list_that_need_not_wait_saves_even_a_few(max_rps: float) -> Non
     assert bench.listed == 1
 
 
-async def test_small_namespaces_do_not_keep_large_ones_from_it() -> None:
+async def test_small_namespaces_do_not_prevent_the_screening_of_large_ones() -> None:
     large, small = page(1, 300), page(200, 400)
     bench = Bench([*large, *small[300:]], 100, 5)
 
@@ -145,20 +145,20 @@ async def test_what_is_not_saved_does_not_count(saving: float, lists: int) -> No
     assert bench.listed == lists
 
 
-async def test_rows_whose_turn_it_is_save_nothing() -> None:
+async def test_rows_that_are_due_for_a_description_save_nothing() -> None:
     bench = await Bench(page(1, 100), 100, 5).busy()
 
     await VisibilityScreening(bench.probe, Sweep(0.0, 0.85), NOW).screen(Page(bench.rows))
     assert bench.listed == 0
 
-    bench.clock.now += 0.01  # or it would be a matter of rounding
+    bench.clock.now += 0.01  # avoids rounding errors
     await VisibilityScreening(bench.probe, Sweep(0.0, 0.75), NOW).screen(Page(bench.rows))
     assert bench.listed == 1
 
 
 @pytest.mark.parametrize(("length", "lists"), [(0, 1), (1000, 0)])
 async def test_long_ids_take_more_lists(length: int, lists: int) -> None:
-    """A list takes 0.2 s here, and describing the rows 0.3 s; long ones take two lists."""
+    """A list takes 0.2 s here, describing the rows 0.3 s; long ids need two lists."""
     bench = await Bench(page(1, 300, length), 1000, 5).busy()
 
     await bench.probe.screen(bench.rows)
@@ -166,7 +166,7 @@ async def test_long_ids_take_more_lists(length: int, lists: int) -> None:
     assert bench.listed == lists
 
 
-async def test_ids_that_cannot_be_asked_save_nothing() -> None:
+async def test_ids_that_cannot_be_listed_save_nothing() -> None:
     odd = [row(n, workflow_id=f"it's {n}", run_id="run-1", namespace="ns-0") for n in range(400)]
     bench = await Bench([*odd, *page(1, 19)], 100, 5).busy()
 
@@ -174,7 +174,7 @@ async def test_ids_that_cannot_be_asked_save_nothing() -> None:
     assert bench.listed == 0
 
 
-async def test_a_throttled_list_limit_makes_lists_dearer() -> None:
+async def test_a_throttled_list_limit_makes_lists_more_expensive() -> None:
     bench = await Bench(page(1, 30), 100, 5).busy()
     bench.lists.throttled()
     await bench.busy()
@@ -184,11 +184,11 @@ async def test_a_throttled_list_limit_makes_lists_dearer() -> None:
 
     bench.calls.throttled()
     await bench.probe.screen(bench.rows)
-    assert bench.listed == 1, "descriptions are dearer too"
+    assert bench.listed == 1, "descriptions are more expensive too"
 
 
 class Holding(Service):
-    """Answers lists when it is let go."""
+    """Answers lists when released."""
 
     def __init__(self, *runs: Any) -> None:
         super().__init__(*runs)
@@ -203,7 +203,7 @@ class Holding(Service):
         return await super().list_workflow_executions(request, **options)
 
 
-async def test_namespaces_are_asked_at_the_same_time() -> None:
+async def test_namespaces_are_listed_concurrently() -> None:
     rows = page(5, 50)
     service = Holding(*(run(each.workflow_id, "run-1") for each in rows))
     screening = asyncio.create_task(NamespacesProbe(rpc(service), START_DELAY).screen(rows))
@@ -216,7 +216,7 @@ async def test_namespaces_are_asked_at_the_same_time() -> None:
     assert list(await screening) == [True] * 50
 
 
-async def test_a_store_that_does_not_answer_costs_little_and_once(
+async def test_a_silent_store_delays_a_pass_briefly_and_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(visibility_module, "PATIENCE", 0.01)
@@ -234,7 +234,7 @@ async def test_a_store_that_does_not_answer_costs_little_and_once(
     ] * 2
 
 
-async def test_one_that_refuses_leaves_the_others_their_answers() -> None:
+async def test_a_namespace_that_refuses_does_not_affect_the_others() -> None:
     bench = Bench(page(3, 90), 100, 5)
     bench.service.refusals["ns-1"] = [error(RPCStatusCode.UNIMPLEMENTED, "no list")]
 
@@ -243,7 +243,7 @@ async def test_one_that_refuses_leaves_the_others_their_answers() -> None:
     assert list(answers) == [None if n % 3 == 1 else True for n in range(90)]
 
 
-async def test_a_list_is_a_call_too() -> None:
+async def test_a_list_itself_counts_as_a_call() -> None:
     bench = Bench(page(1, 3), 100, 5)
 
     await bench.probe.screen(bench.rows, 0.3)

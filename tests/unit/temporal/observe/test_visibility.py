@@ -1,4 +1,4 @@
-"""What visibility is asked, and what is made of its answers."""
+"""The queries to visibility, and how its answers are read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def named(ids: Iterable[str]) -> list[RunRow]:
 
 
 class TestQuery:
-    async def test_it_asks_for_what_has_not_ended_by_the_names_that_every_server_knows(
+    async def test_it_excludes_ended_workflows_by_names_that_every_server_knows(
         self,
     ) -> None:
         service = Service()
@@ -50,13 +50,13 @@ class TestQuery:
         )
         assert (request.namespace, request.page_size) == ("ns", 1000)
 
-    async def test_an_id_is_asked_once_however_many_rows_have_it(self) -> None:
+    async def test_an_id_of_several_rows_is_listed_once(self) -> None:
         service = Service(run("wf", "run-1"))
 
         assert await screen(service, of("wf"), of("wf", "run-0"), of("wf")) == [True, None, True]
         assert service.ids == [["wf"]]
 
-    async def test_as_many_ids_in_one_call_as_the_server_lists_at_once(self) -> None:
+    async def test_a_call_has_as_many_ids_as_the_server_lists(self) -> None:
         service = Service()
         ids = [f"wf-{number}" for number in range(2 * MAX_IDS + 1)]
 
@@ -64,7 +64,7 @@ class TestQuery:
         assert sorted(map(len, service.ids)) == [1, MAX_IDS, MAX_IDS]
         assert sorted(each for some in service.ids for each in some) == sorted(ids)
 
-    async def test_and_as_many_bytes_as_are_far_from_the_limit_of_a_message(self) -> None:
+    async def test_a_call_stays_far_below_the_size_limit_of_a_message(self) -> None:
         service = Service()
         ids = [f"{number:03}" + "é" * 997 for number in range(600)]
 
@@ -78,35 +78,35 @@ class TestQuery:
         ["it's", 'a "quote"', "back\\slash", "line\nbreak", "\x7f", "nul\x00", "", "x" * 1001],
         ids=ascii,
     )
-    async def test_an_id_that_stores_read_in_different_ways_is_not_asked(self, odd: str) -> None:
+    async def test_an_id_that_stores_read_differently_is_not_listed(self, odd: str) -> None:
         service = Service(run(odd, "run-1"), run("plain", "run-1"))
 
         assert await screen(service, of(odd), of("plain")) == [None, True]
         assert service.ids == [["plain"]]
 
-    async def test_where_no_id_can_be_asked_nothing_is(self) -> None:
+    async def test_without_listable_ids_there_is_no_call(self) -> None:
         service = Service()
 
         assert await screen(service, of("it's"), of("")) == [None, None]
         assert service.asked == []
 
-    async def test_where_the_answer_goes_on_nothing_is_known_of_the_others(self) -> None:
+    async def test_if_the_answer_has_more_pages_the_other_ids_are_unknown(self) -> None:
         service = Service(run("wf", "run-1"))
         service.more = b"more"
 
         assert await screen(service, of("wf"), of("another")) == [True, None]
-        assert len(service.asked) == 1, "for a doubt that a description settles"
+        assert len(service.asked) == 1, "a description settles it"
 
 
-class TestWhose:
-    async def test_the_row_s_own_run(self) -> None:
+class TestOwnChain:
+    async def test_the_rows_own_run(self) -> None:
         assert await screen(Service(run("wf", "run-1")), of("wf")) == [True]
 
     async def test_another_run_of_its_id(self) -> None:
-        """It may be another use of the id, or the row's chain that has gone on."""
+        """It may be another use of the id, or the row's chain continued."""
         assert await screen(Service(run("wf", "run-9")), of("wf")) == [None]
 
-    async def test_its_own_among_others(self) -> None:
+    async def test_the_rows_own_run_among_others(self) -> None:
         service = Service(run("wf", "run-9"), run("wf", "run-1"))
 
         assert await screen(service, of("wf")) == [True]
@@ -121,7 +121,7 @@ class TestWhose:
             (Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, False),
         ],
     )
-    async def test_what_is_listed_counts_if_it_is_open(self, status: int, *, shown: bool) -> None:
+    async def test_a_listed_run_counts_if_it_is_open(self, status: int, *, shown: bool) -> None:
         assert await screen(Service(run("wf", "run-1", status)), of("wf")) == [shown]
 
     @pytest.mark.parametrize("run_id", [None, ""])
@@ -135,93 +135,93 @@ class TestWhose:
             (START_DELAY + timedelta(seconds=1), None),
         ],
     )
-    async def test_without_a_run_id_the_start_has_to_fit(
+    async def test_without_a_run_id_the_start_time_has_to_fit(
         self, run_id: str | None, started: timedelta, *, shown: bool | None
     ) -> None:
         service = Service(run("wf", "run-9", started=NOW - HOUR + started))
 
         assert await screen(service, of("wf", run_id, age=HOUR)) == [shown]
 
-    async def test_without_a_run_id_and_a_creation_time_nothing_can_be_told(self) -> None:
+    async def test_without_a_run_id_and_a_creation_time_the_row_is_unknown(self) -> None:
         assert await screen(Service(run("wf", "run-9")), of("wf", None, age=None)) == [None]
 
-    async def test_nothing_at_all(self) -> None:
+    async def test_no_open_run_of_the_id(self) -> None:
         assert await screen(Service(), of("wf"), of("wf", None)) == [False, False]
 
 
 class TestChains:
-    """Visibility says the current run of a chain, a row its first: a description brings both."""
+    """Visibility has the current run of a chain, a row its first; a description has both."""
 
     def probe(self, service: Service) -> tuple[TemporalProbe, Visibility]:
         visibility = Visibility(START_DELAY)
         return TemporalProbe(rpc(service), START_DELAY, visibility=visibility), visibility
 
-    async def test_a_chain_is_recognised_from_its_description_on(self) -> None:
+    async def test_a_described_chain_is_recognised(self) -> None:
         probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
         assert await probe.observe(of("wf")) == Open("RUNNING")
 
         shown = []
         for _ in range(4):
-            visibility.begin()
-            shown.append(await probe.screen([of("wf")]))
+            visibility.start_pass()
+            shown.append(await visibility.screen(probe.rpc, [of("wf")]))
 
-        assert shown == [[True]] * 4, "for as long as it is met"
+        assert shown == [[True]] * 4, "as long as every pass sees it"
 
     async def test_in_the_same_pass_too(self) -> None:
-        probe, _ = self.probe(Service(run("wf", "run-2", first="run-1")))
+        probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
         await probe.observe(of("wf"))
 
-        assert await probe.screen([of("wf")]) == [True]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [True]
 
-    async def test_one_that_has_gone_on_since_is_described_again(self) -> None:
+    async def test_a_chain_that_has_continued_since_is_described_again(self) -> None:
         service = Service(run("wf", "run-2", first="run-1"))
         probe, visibility = self.probe(service)
         await probe.observe(of("wf"))
         service.runs[:] = [run("wf", "run-3", first="run-1")]
-        visibility.begin()
+        visibility.start_pass()
 
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
         await probe.observe(of("wf"))
-        assert await probe.screen([of("wf")]) == [True]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [True]
 
-    async def test_one_that_was_not_met_in_a_whole_pass_is_forgotten(self) -> None:
+    async def test_a_chain_not_seen_in_a_whole_pass_is_forgotten(self) -> None:
         probe, visibility = self.probe(Service(run("wf", "run-2", first="run-1")))
         await probe.observe(of("wf"))
-        visibility.begin()
-        visibility.begin()
+        visibility.start_pass()
+        visibility.start_pass()
 
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
 
-    async def test_one_that_has_ended_takes_no_room(self) -> None:
+    async def test_an_ended_chain_is_not_remembered(self) -> None:
         closed = Status.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
         service = Service(run("wf", "run-2", closed, first="run-1"))
-        probe, _ = self.probe(service)
+        probe, visibility = self.probe(service)
         await probe.observe(of("wf"))
         service.runs[:] = [run("wf", "run-2", first="run-1")]
 
-        assert await probe.screen([of("wf")]) == [None]
+        assert await visibility.screen(probe.rpc, [of("wf")]) == [None]
 
-    async def test_a_workflow_that_is_still_in_its_first_run_takes_no_room(
+    async def test_a_workflow_in_its_first_run_is_not_remembered(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(visibility_module, "MAX_HEADS", 1)
-        probe, _ = self.probe(Service(run("a", "run-1"), run("b", "run-2", first="run-1")))
+        monkeypatch.setattr(visibility_module, "MAX_CURRENT", 1)
+        probe, visibility = self.probe(Service(run("a", "run-1"), run("b", "run-2", first="run-1")))
         await probe.observe(of("a"))
         await probe.observe(of("b"))
 
-        assert await probe.screen([of("b")]) == [True]
+        assert await visibility.screen(probe.rpc, [of("b")]) == [True]
 
-    async def test_no_more_than_so_many_are_remembered(
+    async def test_the_number_of_remembered_chains_is_limited(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(visibility_module, "MAX_HEADS", 2)
+        monkeypatch.setattr(visibility_module, "MAX_CURRENT", 2)
         rows = [of(f"wf-{number}", f"first-{number}") for number in range(3)]
         service = Service(*(run(each.workflow_id, "now", first=f"{each.run_id}") for each in rows))
         probe, visibility = self.probe(service)
 
         for each in rows:
             await probe.observe(each)
-        visibility.begin()
+        visibility.start_pass()
 
-        assert await probe.screen(rows) == [True, True, None]
+        assert await visibility.screen(probe.rpc, rows) == [True, True, None]

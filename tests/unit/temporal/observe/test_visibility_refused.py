@@ -1,4 +1,4 @@
-"""Visibility that cannot be asked: rows are described instead, and the log says once why."""
+"""Visibility that refuses: rows are described instead, and the reason is logged once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.temporal.stubs import error, rpc
 from tests.support.temporal.visibility_stub import Service, run
 
 START_DELAY = timedelta(minutes=1)
-TOLD = "visibility_unavailable"
+UNAVAILABLE = "visibility_unavailable"
 
 
 def throttled(scope: Scope.ValueType) -> RPCError:
@@ -62,7 +62,7 @@ def refusing(*refusals: RPCError) -> Service:
 
 
 @pytest.mark.parametrize(("refusal", "tries"), REFUSALS)
-async def test_nothing_is_known_and_it_is_left_alone_until_the_next_pass(
+async def test_rows_are_unknown_and_it_is_not_asked_again_in_the_pass(
     refusal: RPCError, tries: int
 ) -> None:
     service, visibility = refusing(refusal), Visibility(START_DELAY)
@@ -72,23 +72,23 @@ async def test_nothing_is_known_and_it_is_left_alone_until_the_next_pass(
         shown = [await visibility.screen(calls, [of(), of("other")]) for _ in range(3)]
 
     assert shown == [[None, None]] * 3
-    assert len(service.asked) == tries, "and what may be over in a moment is tried again"
-    assert [line["event"] for line in lines] == [TOLD]
+    assert len(service.asked) == tries, "transient errors are retried"
+    assert [line["event"] for line in lines] == [UNAVAILABLE]
     assert (lines[0]["log_level"], lines[0]["namespace"]) == ("warning", "ns")
     assert lines[0]["why"]
 
 
-async def test_it_is_asked_again_in_the_next_pass() -> None:
+async def test_the_next_pass_asks_again() -> None:
     service, visibility = refusing(error(RPCStatusCode.UNIMPLEMENTED)), Visibility(START_DELAY)
     calls = rpc(service)
     await visibility.screen(calls, [of()])
     service.refusals.clear()
-    visibility.begin()
+    visibility.start_pass()
 
     assert await visibility.screen(calls, [of()]) == [True]
 
 
-async def test_the_same_reason_is_told_once_and_another_anew() -> None:
+async def test_the_same_reason_is_logged_once_and_a_new_one_again() -> None:
     service = refusing(
         error(RPCStatusCode.UNIMPLEMENTED, "no list"),
         error(RPCStatusCode.UNIMPLEMENTED, "no list"),
@@ -98,7 +98,7 @@ async def test_the_same_reason_is_told_once_and_another_anew() -> None:
 
     with capture_logs() as lines:
         for _ in range(3):
-            visibility.begin()
+            visibility.start_pass()
             await visibility.screen(calls, [of()])
 
     assert len(service.asked) == 3
@@ -107,7 +107,7 @@ async def test_the_same_reason_is_told_once_and_another_anew() -> None:
     assert "refuses access" in lines[2]["why"]
 
 
-async def test_a_refusal_in_the_middle_leaves_nothing_half_known() -> None:
+async def test_a_refusal_in_the_middle_leaves_all_rows_unknown() -> None:
     plain = [of(f"wf-{number}") for number in range(1001)]
 
     class Once(Service):
@@ -129,7 +129,7 @@ async def test_an_overload_of_the_whole_server_ends_the_pass() -> None:
 
 
 class Counting(RateLimiter):
-    """One that lets everything through, and counts."""
+    """A limiter without a limit, which counts."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -143,7 +143,7 @@ class Counting(RateLimiter):
 
 
 class TestLimits:
-    """Visibility has a quota of its own on the server, and so a limit of its own here."""
+    """Visibility has its own quota on the server, and so its own limit here."""
 
     async def test_a_list_counts_in_both_limits_and_a_description_in_one(self) -> None:
         every, lists = Counting(), Counting()
@@ -161,11 +161,11 @@ class TestLimits:
         await Visibility(START_DELAY).screen(calls, [of()])
 
         assert (every.slowed, lists.slowed) == (0, 3)
-        assert (every.acquired, lists.acquired) == (3, 3), "each try"
+        assert (every.acquired, lists.acquired) == (3, 3), "each attempt"
 
-    async def test_the_limits_are_those_of_all_namespaces(self) -> None:
+    async def test_all_namespaces_share_the_limits(self) -> None:
         every, lists = Counting(), Counting()
-        calls = rpc(Service(), every, list_limiter=lists).of_row("other")
+        calls = rpc(Service(), every, list_limiter=lists).in_namespace("other")
 
         await Visibility(START_DELAY).screen(calls, [of()])
 
@@ -173,12 +173,12 @@ class TestLimits:
 
 
 class TestNamespaces:
-    """Each row is looked for in its own."""
+    """Each row is listed in its own namespace."""
 
     def probe(self, service: Service) -> NamespacesProbe:
         return NamespacesProbe(rpc(service), START_DELAY)
 
-    async def test_one_call_for_each(self) -> None:
+    async def test_one_call_per_namespace(self) -> None:
         service = Service(run("a", "run-1"), run("c", "run-1"))
         rows = [of("a", "x"), of("b"), of("c", "x"), of("d", "ns"), of("e", "")]
 
@@ -189,14 +189,14 @@ class TestNamespaces:
         }
         assert asked == {"x": ["a", "c"], "ns": ["b", "d", "e"]}
 
-    async def test_of_one_that_cannot_be_used_nothing_is_known(self) -> None:
+    async def test_rows_of_an_unusable_namespace_are_unknown(self) -> None:
         service = Service(run("a", "run-1"))
         service.namespaces["x"] = [error(RPCStatusCode.PERMISSION_DENIED, "no")]
 
         assert await self.probe(service).screen([of("a", "x"), of("a")]) == [None, True]
         assert [each.namespace for each in service.asked] == ["ns"]
 
-    async def test_one_that_refuses_takes_nothing_from_the_others(self) -> None:
+    async def test_a_namespace_that_refuses_does_not_affect_the_others(self) -> None:
         service = Service(run("a", "run-1"))
         service.refusals["x"] = [error(RPCStatusCode.PERMISSION_DENIED, "no")]
         probe = self.probe(service)
@@ -205,7 +205,7 @@ class TestNamespaces:
             assert await probe.screen([of("a", "x"), of("a")]) == [None, True]
         assert [each.namespace for each in service.asked] == ["x", "ns", "ns"]
 
-    async def test_a_pass_begins_with_the_retention(self) -> None:
+    async def test_reading_the_retention_begins_a_pass(self) -> None:
         service = refusing(error(RPCStatusCode.UNIMPLEMENTED))
         probe = self.probe(service)
         assert await probe.screen([of()]) == [None]
@@ -216,7 +216,7 @@ class TestNamespaces:
 
         assert await probe.screen([of()]) == [True]
 
-    async def test_chains_are_remembered_for_all(self) -> None:
+    async def test_chains_are_remembered_in_all_namespaces(self) -> None:
         service = Service(run("a", "run-2", first="run-1"))
         probe = self.probe(service)
         await probe.observe(of("a", "x"))
@@ -224,18 +224,18 @@ class TestNamespaces:
         assert await probe.screen([of("a", "x")]) == [True]
 
 
-async def test_many_namespaces_that_cannot_be_asked_are_a_few_lines() -> None:
+async def test_many_namespaces_that_refuse_are_logged_in_a_few_lines() -> None:
     service, visibility = Service(), Visibility(START_DELAY)
     names = [f"ns-{number}" for number in range(250)]
     for name in names:
         service.refusals[name] = [error(RPCStatusCode.UNIMPLEMENTED, "no list")] * 3
-    calls, told = rpc(service), []
+    calls, logged = rpc(service), []
     for _ in range(3):
         with capture_logs() as lines:
-            visibility.begin()
+            visibility.start_pass()
             for name in names:
-                await visibility.screen(calls.of_row(name), [of(namespace=name)])
-        told.append([line["event"] for line in lines if line["log_level"] == "warning"])
+                await visibility.screen(calls.in_namespace(name), [of(namespace=name)])
+        logged.append([line["event"] for line in lines if line["log_level"] == "warning"])
 
     more = "more_visibility_unavailable"
-    assert told == [[TOLD] * MAX_LINES, [more], []]
+    assert logged == [[UNAVAILABLE] * MAX_LINES, [more], []]

@@ -1,8 +1,8 @@
-"""What a failure converter has moved out of a failure's message, so that a codec can encrypt it.
+"""The encoded attributes of failures: messages moved to a payload that a codec can encrypt.
 
-With `encode_common_attributes` the message of every failure of a chain reads "Encoded failure", and
-what it was is in a payload, `{"message": …, "stack_trace": …}` (SDK 1.35). Nothing else that is
-encoded matters for our text: types and names stay readable. Pure, as `failure` is.
+With `encode_common_attributes` the message of every failure of a chain is "Encoded failure", and
+the original is in a payload, `{"message": …, "stack_trace": …}` (SDK 1.35). Nothing else that is
+encoded matters for our text: types and names stay readable. Pure, like `text`.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from reconciler.temporal.failures.text import chain
 
 
 def encoded_attributes(failure: Failure) -> list[Payload]:
-    """What is encoded in a failure and its causes, outermost first."""
+    """The encoded attributes of a failure and its causes, outermost first."""
     return [each.encoded_attributes for each in chain(failure) if _is_encoded(each)]
 
 
 def with_messages(failure: Failure, messages: Sequence[str | None]) -> Failure:
-    """The failure with its encoded messages in clear, in the order of `encoded_attributes`.
+    """The failure with its messages decoded, in the order of `encoded_attributes`.
 
-    None is for one that could not be decoded: what stands there stays.
+    None leaves a message as it is: it could not be decoded.
     """
-    clear = Failure()
-    clear.CopyFrom(failure)
-    encoded = filter(_is_encoded, chain(clear))
+    decoded = Failure()
+    decoded.CopyFrom(failure)
+    encoded = filter(_is_encoded, chain(decoded))
     for each, message in zip(encoded, messages, strict=True):
         if message is not None:
             each.message = message
-    return clear
+    return decoded
 
 
 def message_in(attributes: object) -> str | None:
-    """The message in decoded attributes; None if they are something else."""
+    """The message in decoded attributes; None if there is none."""
     message = attributes.get("message") if isinstance(attributes, Mapping) else None
     if not isinstance(message, str):
         return None
-    # JSON may hold half a surrogate pair, which no proto takes.
+    # JSON may contain half a surrogate pair, which a proto cannot hold.
     return str.encode(message, errors="replace").decode()
 
 

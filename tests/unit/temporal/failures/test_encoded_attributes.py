@@ -1,11 +1,15 @@
-"""What is encoded in a failure, and the failure without it."""
+"""The encoded messages of a failure, and the failure with decoded ones."""
 
 from __future__ import annotations
 
 import pytest
 from temporalio.api.failure.v1 import Failure
 
-from reconciler.temporal.failures.attributes import encoded_attributes, message_in, with_messages
+from reconciler.temporal.failures.encoded_attributes import (
+    encoded_attributes,
+    message_in,
+    with_messages,
+)
 from reconciler.temporal.failures.text import MAX_DEPTH, describe_failure
 from tests.support.temporal.failures import PLACEHOLDER, in_activity, refused
 
@@ -19,17 +23,17 @@ def test_the_encoded_failures_of_a_chain_are_found_outermost_first() -> None:
     assert encoded_attributes(Failure(message="plain")) == []
 
 
-def test_a_failure_with_its_messages_says_the_same_as_one_that_never_was_encoded() -> None:
+def test_a_decoded_failure_reads_like_one_that_was_never_encoded() -> None:
     failure = in_activity(refused())
     before = failure.SerializeToString()
 
-    clear = with_messages(failure, ["Activity task failed", "no money"])
+    decoded = with_messages(failure, ["Activity task failed", "no money"])
 
-    assert describe_failure(clear) == "activity charge failed: Refused: no money"
+    assert describe_failure(decoded) == "activity charge failed: Refused: no money"
     assert failure.SerializeToString() == before
 
 
-def test_what_could_not_be_decoded_stays_as_it_is() -> None:
+def test_an_undecodable_message_stays_as_it_is() -> None:
     failure = refused(cause=refused())
 
     assert describe_failure(with_messages(failure, [None, "no money"])) == (
@@ -37,7 +41,7 @@ def test_what_could_not_be_decoded_stays_as_it_is() -> None:
     )
 
 
-def test_no_more_of_a_chain_is_decoded_than_is_described() -> None:
+def test_a_chain_is_decoded_only_as_far_as_it_is_described() -> None:
     failure = refused()
     for _ in range(MAX_DEPTH + 5):
         failure = refused(cause=failure)
@@ -65,7 +69,7 @@ def test_the_message_in_attributes(attributes: object, message: str | None) -> N
         with_messages(refused(), [message])
 
 
-def test_a_message_is_text_whatever_a_converter_makes_of_texts() -> None:
+def test_a_message_is_plain_text_even_if_a_converter_returns_a_subclass() -> None:
     class Text(str):
         def encode(self, *_: object, **__: object) -> bytes:
             raise ValueError

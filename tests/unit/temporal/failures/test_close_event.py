@@ -13,7 +13,7 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionTimedOutEventAttributes,
 )
 
-from reconciler.temporal.failures.close import describe_close, next_run_id
+from reconciler.temporal.failures.close_event import describe_close, next_run_id
 
 
 def terminated(identity: str, reason: str) -> HistoryEvent:
@@ -74,7 +74,7 @@ CRON_TICK = HistoryEvent(
             "terminated by alice@ops: ticket 42",
             id="terminated",
         ),
-        pytest.param(terminated("", ""), "", "terminated", id="terminated by nobody for nothing"),
+        pytest.param(terminated("", ""), "", "terminated", id="terminated without a reason"),
         pytest.param(CANCELED, "ticket 42", "canceled: ticket 42", id="canceled with a reason"),
         pytest.param(CANCELED, "", "canceled", id="canceled without a reason"),
         pytest.param(HistoryEvent(), "", "closed by an event without attributes", id="nothing"),
