@@ -1,4 +1,4 @@
-# Needs Python 3.11 or newer, pip and make; everything else is installed into .venv, locked.
+# Needs Python 3.11 or newer, pip and make; installs everything else, locked, into .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,23 +12,23 @@ SUITE := $(BIN)/pytest -n 4 --dist worksteal
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean
 
-help: ## Show what there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## Run the whole thing on an embedded Temporal and PostgreSQL
+demo: $(STAMP) ## Run a sample application on an embedded Temporal and PostgreSQL
 	@$(BIN)/reconciler demo
 
 test: $(STAMP) ## Run all tests, on real servers
 	$(SUITE)
 
-# No test may depend on how fast the machine is.
-test-stress: $(STAMP) ## Run them next to a busy loop on each core
+# No test may depend on the speed of the machine.
+test-stress: $(STAMP) ## Run all tests next to a busy loop on each core
 	$(BIN)/python tests/support/commands/busy.py $(SUITE)
 
 test-unit: $(STAMP) ## Run the tests that need no server (a minute or two)
 	$(BIN)/pytest tests/unit
 
-# Each worker has containers of its own. The first run also pulls the images.
+# Each worker has its own containers. The first run also pulls the images.
 test-containers: $(STAMP) ## Run the integration tests on servers in containers
 	$(BIN)/pytest --servers=containers -n 2 --dist worksteal tests/contract tests/integration
 
@@ -41,7 +41,7 @@ test-properties: $(STAMP) ## Run the property tests on many random examples (TIM
 bench: $(STAMP) ## Measure speed, calls and memory; write docs/benchmarks.md (ten minutes)
 	$(BIN)/python -m benchmarks --write
 
-bench-quick: $(STAMP) ## Measure less of it, and print it only (two minutes)
+bench-quick: $(STAMP) ## Measure less, and only print it (two minutes)
 	$(BIN)/python -m benchmarks --quick
 
 image: ## Build the container image
@@ -50,14 +50,14 @@ image: ## Build the container image
 docs: $(STAMP) ## Write docs/settings.md from the settings' descriptions
 	$(BIN)/python tests/support/commands/settings_page.py
 
-lint: $(STAMP) ## Check format, style, types, layers, docs/settings.md
+lint: $(STAMP) ## Check format, style, types, imports, docs/settings.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/support/commands/settings_page.py --check
 
-format: $(STAMP) ## Format the code and mend what can be mended
+format: $(STAMP) ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -66,12 +66,12 @@ lock: $(STAMP) ## Lock the newest versions that pyproject.toml allows
 	$(COMPILE) --constraints requirements.txt --extra codec -o deploy/image/requirements.txt pyproject.toml
 	$(COMPILE) --constraints requirements.txt --group build -o deploy/image/build.txt
 
-clean: ## Remove everything that was made
+clean: ## Remove everything that was generated
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(STAMP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	@echo "Installing the locked packages into $(VENV): a minute or so, the first time."
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	@echo "Installing the locked packages into $(VENV): about a minute, the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
