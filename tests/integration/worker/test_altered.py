@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 
@@ -41,7 +41,7 @@ async def written_before(
 
 
 async def finish(opened: RowWriter, workflow_id: str = "w") -> bool:
-    return await opened.finish(OwnRow(workflow_id, "r", None, NOON), "failed", "x" * 99, NOON)
+    return await opened.finish(EndReport(workflow_id, "failed", "r", NOON, "x" * 99), None, NOON)
 
 
 @pytest.mark.parametrize(

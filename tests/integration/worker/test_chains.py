@@ -15,7 +15,7 @@ from temporalio.testing import ActivityEnvironment
 from reconciler.postgres.rows.main_path_write import SLACK
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import status_activity
-from reconciler.worker.argument import Argument
+from reconciler.worker.report import EndReport
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
 
@@ -107,7 +107,7 @@ async def test_whatever_the_activity_is_given(site: Site, how: str, later: bool)
     own_start = second if later else await started(site, first_run)
     start = own_start.isoformat()
     given: dict[str, list[object]] = {
-        "by the plugin": [Argument(site.workflow_id, "COMPLETED", first_run, start).packed()],
+        "by the plugin": [EndReport(site.workflow_id, "COMPLETED", first_run, own_start).to_json()],
         "by hand": [site.workflow_id, "completed", None, first_run],
         "without the run": [site.workflow_id, "completed"],
         "with a start": [site.workflow_id, "completed", None, first_run, None, start],

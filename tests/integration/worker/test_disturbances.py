@@ -22,7 +22,8 @@ from temporalio.worker import Interceptor as WorkerInterceptor
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.temporal.client.execution_info import to_datetime
-from reconciler.worker import ReconcilerPlugin, report, writer
+from reconciler.worker import ReconcilerPlugin, reporter, writer
+from reconciler.worker.report import ACTIVITY
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.polling import PATIENCE, eventually
 
@@ -45,8 +46,8 @@ async def test_a_database_that_is_down(site: Site, script: str, status: CloseSta
         closed = await site.closed(await site.start(script))
 
     assert closed.status is status
-    assert await held(site, closed) < report.LONGEST_HOLD
-    assert await attempts(site) == report.RETRIES.maximum_attempts
+    assert await held(site, closed) < reporter.LONGEST_HOLD
+    assert await attempts(site) == reporter.RETRIES.maximum_attempts
     assert await site.outcome() == ("running", None)
 
 
@@ -83,7 +84,7 @@ async def test_a_database_that_hangs(
 
 
 async def test_a_write_that_nobody_takes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(seconds=1))
+    monkeypatch.setattr(reporter, "LONGEST_HOLD", timedelta(seconds=1))
     async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody-listens")):
         closed = await site.closed(await site.start("complete"))
 
@@ -215,7 +216,7 @@ class TestTimeoutsOfTheWorkflow:
     async def test_a_write_that_nobody_takes(
         self, site: Site, timeout: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(report, "SHORTEST_HOLD", timedelta(seconds=1))
+        monkeypatch.setattr(reporter, "SHORTEST_HOLD", timedelta(seconds=1))
         options: dict[str, Any] = {timeout: timedelta(seconds=12)}
         async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody")):
             closed = await site.closed(await site.start("complete", **options))
@@ -226,7 +227,7 @@ class TestTimeoutsOfTheWorkflow:
     async def test_no_report_where_there_is_no_time(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(report, "SHORTEST_HOLD", timedelta(minutes=1))
+        monkeypatch.setattr(reporter, "SHORTEST_HOLD", timedelta(minutes=1))
         async with site.worker():
             handle = await site.start("complete", run_timeout=timedelta(minutes=2))
             closed = await site.closed(handle)
@@ -259,7 +260,7 @@ class TestTimeoutsOfTheWorkflow:
 async def test_an_activity_of_that_name_that_returns_something_else(
     site: Site, returned: object
 ) -> None:
-    @activity.defn(name=report.ACTIVITY)
+    @activity.defn(name=ACTIVITY)
     async def of_the_applications(*_: object) -> object:
         return returned
 

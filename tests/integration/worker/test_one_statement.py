@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.worker import writer
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.integration.test_through_a_pooler import AS_DOCUMENTED
@@ -45,7 +45,7 @@ async def writing(
 
 
 async def finish(opened: RowWriter, workflow_id: str = "w") -> bool:
-    return await opened.finish(OwnRow(workflow_id, "r", None, NOON), "completed", None, NOON)
+    return await opened.finish(EndReport(workflow_id, "completed", "r", NOON), None, NOON)
 
 
 @asynccontextmanager

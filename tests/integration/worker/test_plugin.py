@@ -131,7 +131,7 @@ class TestPuttingItIn:
         config = temporal.config()
         config["plugins"] = [ReconcilerPlugin()]
 
-        with pytest.raises(ValueError, match="given twice: give it to the client or to the worker"):
+        with pytest.raises(ValueError, match="given twice: pass it to the client or to the worker"):
             Worker(
                 Client(**config), task_queue="q", workflows=[Scripted], plugins=[ReconcilerPlugin()]
             )

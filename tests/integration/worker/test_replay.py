@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from reconciler.core.model import CloseStatus
-from reconciler.worker import ReconcilerPlugin, ending, kept, report
+from reconciler.worker import ReconcilerPlugin, ending, reporter, snapshot
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.polling import eventually
 from tests.support.temporal.workflows import Scripted, Typed
@@ -60,12 +60,12 @@ async def test_a_history_with_the_plugin_under_other_rules(
     # A later version may report less than this one.
     history = await record(site, script, [ReconcilerPlugin(site.database.engine)])
     monkeypatch.setattr(ending, "DEEPEST", 0)
-    monkeypatch.setattr(kept.KeptResult, "is_kept", False)
+    monkeypatch.setattr(snapshot.ResultSnapshot, "is_stable", False)
 
     await replay(history, ReconcilerPlugin())
 
     monkeypatch.undo()
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta())
+    monkeypatch.setattr(reporter, "LONGEST_HOLD", timedelta())
     await replay(history, ReconcilerPlugin())
 
 

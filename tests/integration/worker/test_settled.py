@@ -21,7 +21,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 
 from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, status_activity
-from reconciler.worker.seal import ENDED
+from reconciler.worker.late_messages import ENDED
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.histories.workflows import WORKFLOWS, pack
 from tests.support.polling import eventually

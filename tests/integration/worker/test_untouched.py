@@ -21,7 +21,7 @@ from temporalio.converter import (
 
 from reconciler.worker import ReconcilerPlugin, status_activity
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.test_kept import Looking, Plain, Salted
+from tests.integration.worker.test_snapshot import Looking, Plain, Salted
 from tests.support.polling import eventually
 from tests.support.worker.iterators import WORKFLOWS
 
