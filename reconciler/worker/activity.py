@@ -93,9 +93,9 @@ class StatusActivity:
             report = await _with_first_run(report)
             changed = await writer.finish(report, *where_and_when)
             if not changed and report.start_time is None:
-                start = await _start_time(report)
-                if start is not None:
-                    report = replace(report, start_time=start)
+                first_run = await _describe(report.workflow_id, report.run_id)
+                if first_run is not None:
+                    report = replace(report, start_time=first_run.start_time.ToDatetime(UTC))
                     changed = await writer.finish(report, *where_and_when)
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
@@ -153,28 +153,19 @@ async def _with_first_run(report: EndReport) -> EndReport:
     """The report with the first run of the chain, and its start as far as the caller knows it."""
     info = activity.info()
     own_run = info.workflow_run_id if info.workflow_id == report.workflow_id else None
-    first_run = report.run_id or await _first_run_id(report.workflow_id, own_run)
+    first_run = report.run_id
+    if not first_run:
+        found = await _describe(report.workflow_id, own_run)
+        if found is None:
+            raise ApplicationError(
+                f"Temporal knows no workflow {one_line(report.workflow_id, 200)}: pass run_id",
+                type="NotFound",
+                non_retryable=True,
+            )
+        first_run = found.first_run_id or found.execution.run_id
     # A later run only knows its own start.
     start_time = report.start_time if own_run in (None, first_run) else None
     return replace(report, run_id=first_run, start_time=start_time)
-
-
-async def _first_run_id(workflow_id: str, run_id: str | None) -> str:
-    """The first run of this run's chain, or of the current one of the workflow id."""
-    found = await _describe(workflow_id, run_id)
-    if found is None:
-        raise ApplicationError(
-            f"Temporal knows no workflow {one_line(workflow_id, 200)}: pass run_id",
-            type="NotFound",
-            non_retryable=True,
-        )
-    return found.first_run_id or found.execution.run_id
-
-
-async def _start_time(report: EndReport) -> datetime | None:
-    """When the first run of a chain started; None if Temporal no longer knows it."""
-    found = await _describe(report.workflow_id, report.run_id)
-    return None if found is None else found.start_time.ToDatetime(UTC)
 
 
 async def _describe(workflow_id: str, run_id: str | None) -> WorkflowExecutionInfo | None:

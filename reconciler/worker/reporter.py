@@ -124,7 +124,11 @@ class Reporter:
             raise other from error
 
     async def _report(self, find: Callable[[], EndReport | None]) -> None:
-        report = _found(find)
+        report = None
+        try:
+            report = find()
+        except Exception as error:  # noqa: BLE001 - other people's code; a replay still reports
+            _log_unwritten(error)
         try:
             if not self._is_due(report):
                 return
@@ -145,15 +149,6 @@ class Reporter:
         if report is None or report.payload_size() > self.payload_limit:
             return False
         return workflow.patched(PATCH)
-
-
-def _found(find: Callable[[], EndReport | None]) -> EndReport | None:
-    # Caught here because a replay continues with the report even if its end cannot be found again.
-    try:
-        return find()
-    except Exception as error:  # noqa: BLE001 - the error's own text, or other people's converter
-        _log_unwritten(error)
-        return None
 
 
 def _log_unwritten(error: BaseException) -> None:
