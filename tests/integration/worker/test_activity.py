@@ -270,6 +270,12 @@ class TestErrors:
 
         assert no.value.non_retryable
 
+    async def test_a_workflow_id_without_a_status(self, database: Database) -> None:
+        error = await error_of(database, "w")
+
+        assert error.non_retryable
+        assert error.message == "status is missing: pass workflow_id and status"
+
     def test_an_engine_of_the_wrong_type(self) -> None:
         with pytest.raises(TypeError, match=r"engine= takes SQLAlchemy's AsyncEngine .* not str"):
             status_activity("postgresql://app@db/app")  # type: ignore[arg-type]

@@ -157,7 +157,7 @@ async def is_alone(database: Database) -> bool:
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
-async def test_a_strict_isolation_does_not_make_an_error_of_a_row_that_has_changed(
+async def test_a_concurrent_change_is_no_error_under_strict_isolation(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str, isolation: str
 ) -> None:
     name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
