@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,7 +31,7 @@ from reconciler.demo.workflows import (
     create_zone,
 )
 from reconciler.host.logs import configure_logs
-from reconciler.postgres.connection.engine import close, open_engine
+from reconciler.postgres.connection.engine import using_engine
 from reconciler.settings.model import Settings
 
 #: For the workflows to end; the whole demo takes about ten seconds.
@@ -64,7 +62,7 @@ STAYS_OPEN = "hooli"
 
 
 async def run_demo(*, keep: bool) -> int:
-    """Run the demo; 0 if the pass repaired every row it should."""
+    """Run the demo; return 0 if the pass repaired every row that it should."""
     configure_logs("warning", as_json=False)
     # The worker would log failures that are part of the story.
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
@@ -75,7 +73,7 @@ async def run_demo(*, keep: bool) -> int:
             client = environment.client
             settings = Settings(database_url=SecretStr(url))
             await migrate(settings)
-            async with _worker(client), _engine(url) as engine:
+            async with _worker(client), using_engine(url) as engine:
                 return await _run_steps(console, settings, client, engine, keep=keep)
 
 
@@ -198,22 +196,11 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
     await asyncio.Event().wait()
 
 
-@contextlib.asynccontextmanager
-async def _worker(client: Client) -> AsyncIterator[None]:
-    async with Worker(
+def _worker(client: Client) -> Worker:
+    return Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=[ProvisionTenant, ProvisionDns],
         activities=[create_database, create_zone],
         graceful_shutdown_timeout=timedelta(seconds=1),
-    ):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(url)
-    try:
-        yield engine
-    finally:
-        await close(engine)
+    )
