@@ -75,7 +75,7 @@ async def fill(url: str, runs: Sequence[Run]) -> None:
     )
     await connection.execute("VACUUM ANALYZE workflow_executions")
     await connection.close()
-    hide_from_gc()
+    leave_out_the_benchmark()
 
 
 async def set_running(url: str) -> None:
@@ -90,7 +90,7 @@ async def set_running(url: str) -> None:
     await connection.close()
 
 
-def hide_from_gc() -> None:
+def leave_out_the_benchmark() -> None:
     """Exclude the benchmark's own objects from garbage collection.
 
     With the ids of tens of thousands of workflows, each collection would take many times as long

@@ -1,4 +1,4 @@
-"""The database side: the guarded write of a batch, compared with bare asyncpg."""
+"""The database side: the guarded write of a batch beside the same statement in bare asyncpg."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.closed import paired
 from benchmarks.figures import Figure, Result, at_least
 from benchmarks.prepared import Prepared
 from benchmarks.sizes import Sizes
-from benchmarks.stage import fill, hide_from_gc, set_running
+from benchmarks.stage import fill, leave_out_the_benchmark, set_running
 from benchmarks.statements import Statement, watched
 from benchmarks.workflows import Run
 from reconciler.core.model import Outcome, RunRow
@@ -50,7 +50,7 @@ class _Batches:
 
 
 async def measure(prepared: Prepared) -> Result:
-    """Measure rows written per second; compare with the bare statement and the describes."""
+    """Rows written per second, beside the bare statement and beside the describes."""
     sizes = prepared.sizes
     url = await prepared.stage.database("writes")
     await fill(url, [Run(f"order-{n}", str(uuid4())) for n in range(sizes.batches * BATCH)])
@@ -85,7 +85,7 @@ async def measure(prepared: Prepared) -> Result:
 async def _measure(
     url: str, sizes: Sizes, *, journalled: bool
 ) -> tuple[Sequence[float], Sequence[float]]:
-    """Rows per second of the bare statement and of the store, in pairs."""
+    """Rows per second of the bare statement and of ours, in pairs."""
     await set_running(url)
     async with using_engine(url) as engine:
         statements: list[Statement] = []
@@ -130,7 +130,7 @@ async def _in_turn(
     connection = await asyncpg.connect(url)
     prepared = await connection.prepare(batches.written[0].query)
     pairs = list(zip(batches.outcomes, batches.written, strict=True))
-    hide_from_gc()
+    leave_out_the_benchmark()
     for parity in range(rounds + rounds % 2):  # each batch in both ways, equally often
         await set_running(url)
         for number, (outcomes, statement) in enumerate(pairs):
