@@ -1,7 +1,7 @@
-"""Alembic's environment: async, and in a schema of our own.
+"""Alembic's environment: async, with its version table in schema `reconciler`.
 
-`reconciler migrate` passes the connection's URL and the table's mapping; called by `alembic`
-itself, they come from the settings.
+`reconciler migrate` passes the URL and the table's mapping. If `alembic` is called directly, they
+come from the settings.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def configure(connection: sa.Connection | None = None, **options: object) -> Non
 
 
 def run(connection: sa.Connection) -> None:
-    """Migrate inside one transaction, but for the index that is built concurrently."""
+    """Migrate in one transaction, except for indexes that are built concurrently."""
     configure(connection)
     with context.begin_transaction():
-        # Alembic keeps its version table in the schema, so that has to come first. Asked before
-        # it is made: IF NOT EXISTS would need a privilege that a later migration may lack.
+        # The schema has to exist before Alembic's version table. Check first: IF NOT EXISTS would
+        # need a privilege that the role of a later migration may lack.
         if not sa.inspect(connection).has_schema(OWN_SCHEMA):
             connection.execute(sa.schema.CreateSchema(OWN_SCHEMA))
         context.run_migrations()
@@ -49,14 +49,14 @@ async def run_online(dsn: str) -> None:
 
 
 def run_offline() -> None:
-    """Print the statements instead."""
+    """Print the statements instead of executing them."""
     configure(dialect_name="postgresql", dialect_opts=PRINTED, literal_binds=True)
     with context.begin_transaction():
         context.execute(sa.schema.CreateSchema(OWN_SCHEMA, if_not_exists=True))
         context.run_migrations()
 
 
-def complete(attributes: dict[str, object]) -> None:
+def fill_in(attributes: dict[str, object]) -> None:
     if "dsn" in attributes:
         return
     from reconciler.settings.load import load_settings
@@ -67,7 +67,7 @@ def complete(attributes: dict[str, object]) -> None:
     attributes["mapping"] = settings.table_mapping()
 
 
-complete(context.config.attributes)
+fill_in(context.config.attributes)
 if context.is_offline_mode():
     run_offline()
 else:

@@ -1,6 +1,6 @@
-"""How fast, on real servers: `make bench` measures and writes `docs/benchmarks.md`.
+"""Speed, on real servers: `make bench` measures it and writes `docs/benchmarks.md`.
 
-A scenario is a function that returns a `Result` (`figures.py`): figures, each beside what it is
-compared with in the same run and beside its goal. `__main__.py` has their list, `stage.py` the
-servers, `prepared.py` what several of them need.
+A scenario is a function that returns a `Result` (`figures.py`): figures, each with what it is
+compared with in the same run and its goal, if any. `__main__.py` lists the scenarios, `stage.py`
+starts the servers, `prepared.py` makes what several scenarios need.
 """

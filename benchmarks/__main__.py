@@ -1,7 +1,7 @@
 """Measure everything, print it, and write `docs/benchmarks.md` if asked to.
 
-A goal that is missed is printed as missed and does not fail the command: machines differ, and the
-one that runs this may be busy with something else.
+A missed goal is printed as missed and does not fail the command: machines differ, and this one may
+be busy with something else.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 
 from benchmarks import closed, growth, hold, machine, main_path, steady, writes
 from benchmarks.figures import Result
-from benchmarks.page import write_page
+from benchmarks.page import make_page
 from benchmarks.prepared import Prepared, prepare
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.stage import staged
-from benchmarks.table import machine_lines, print_results
 from reconciler.host.logs import configure_logs
 
-DOCS = Path(__file__).parent.parent / "docs"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "once": closed.measure_once,
@@ -37,44 +37,40 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
 }
 
 
-async def measure(
-    sizes: Sizes, names: Collection[str]
-) -> tuple[Mapping[str, str], Sequence[Result]]:
-    """The machine and the results of these scenarios; tells on stderr how it comes on."""
-    console, began = Console(stderr=True), time.monotonic()
+async def measure(sizes: Sizes, names: Collection[str]) -> str:
+    """Run these scenarios and return the page; prints progress to stderr."""
+    console, started = Console(stderr=True), time.monotonic()
 
-    def tell(done: str) -> None:
-        console.print(f"{time.monotonic() - began:4.0f} s  {done}")
+    def show(done: str) -> None:
+        console.print(f"{time.monotonic() - started:4.0f} s  {done}")
 
     async with staged() as stage:
         described = await machine.describe(stage)
         prepared = await prepare(stage, sizes)
-        tell("servers and workflows are there")
+        show("servers and workflows")
         results: list[Result] = []
         for name, scenario in SCENARIOS.items():
             if name in names:
                 results.append(await scenario(prepared))
-                tell(name)
-        return described, results
+                show(name)
+        return make_page(results, described)
 
 
 def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="measure less")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and .svg")
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="these scenarios alone")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="measure only these scenarios")
     arguments = parser.parse_args()
     if arguments.write and (arguments.quick or arguments.only):
-        parser.error("--write is for the whole: not with --quick or --only")
+        parser.error("--write needs all measurements: not with --quick or --only")
     configure_logs("error", as_json=False)
     sizes = QUICK if arguments.quick else FULL
-    described, results = asyncio.run(measure(sizes, arguments.only or SCENARIOS))
-    console = Console()
-    console.print(machine_lines(described))
-    print_results(results, console)
+    page = asyncio.run(measure(sizes, arguments.only or SCENARIOS))
+    Console().print(Markdown(page))
     if arguments.write:
-        write_page(results, described, DOCS)
+        PAGE.write_text(page)
 
 
 if __name__ == "__main__":

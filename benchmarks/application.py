@@ -1,4 +1,4 @@
-"""What is written by hand before there is a reconciler: the model, the loop, the activity."""
+"""What applications write by hand without the reconciler: the model, the loop, the activity."""
 
 from __future__ import annotations
 
@@ -8,32 +8,26 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from reconciler.models import WorkflowExecutionMixin
+
 
 class _Base(DeclarativeBase):
-    type_annotation_map = {datetime: sa.DateTime(timezone=True)}  # noqa: RUF012 - SQLAlchemy's own
+    pass
 
 
-class WorkflowExecution(_Base):
+class WorkflowExecution(WorkflowExecutionMixin, _Base):
     """The application's row."""
 
     __tablename__ = "workflow_executions"
 
-    id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)
-    workflow_id: Mapped[str]
-    run_id: Mapped[str | None]
-    status: Mapped[str]
-    created_at: Mapped[datetime]
-    completed_at: Mapped[datetime | None]
-    error_message: Mapped[str | None]
-
 
 @asynccontextmanager
 async def application_engine(url: str) -> AsyncIterator[AsyncEngine]:
-    """SQLAlchemy as it comes: pooled, with statements that are prepared once."""
+    """SQLAlchemy with its defaults: pooled, with statements prepared once."""
     engine = create_async_engine("postgresql+asyncpg://", connect_args={"dsn": url})
     try:
         yield engine
@@ -42,7 +36,7 @@ async def application_engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 async def naive_loop(engine: AsyncEngine, client: Client, limit: int) -> None:
-    """What everybody writes first: a row, a question, a commit; and the next row."""
+    """The loop that everybody writes first: read a row, describe its workflow, commit; repeat."""
     async with AsyncSession(engine, expire_on_commit=False) as session:
         running = sa.select(WorkflowExecution).where(WorkflowExecution.status == "running")
         rows = await session.scalars(running.order_by(WorkflowExecution.id).limit(limit))
@@ -57,7 +51,7 @@ async def naive_loop(engine: AsyncEngine, client: Client, limit: int) -> None:
 
 
 def hand_written_activity(engine: AsyncEngine) -> Callable[[str, str], Awaitable[None]]:
-    """The activity that everybody writes first: SELECT, change the object, commit."""
+    """The activity that everybody writes first: select, change the object, commit."""
 
     @activity.defn
     async def update_status(workflow_id: str, status: str) -> None:

@@ -1,4 +1,4 @@
-"""How fast Temporal answers here: bare raw calls and nothing else, by the SDK's client."""
+"""How fast Temporal answers on this machine: raw calls of the SDK's client, nothing else."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CLOSE_EVENT = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The most describes per second, and at how many at the same time."""
+    """The most describes per second, and the concurrency that reaches it."""
 
     concurrency: int
     per_second: float
 
 
 async def find_ceiling(client: Client, runs: Collection[Run], rounds: int) -> Ceiling:
-    """How many describes at the same time are answered fastest; the medians are compared."""
+    """Find the fastest concurrency, by the median of its rounds."""
     seconds: dict[int, list[float]] = {concurrency: [] for concurrency in CONCURRENCIES}
     for _ in range(rounds):
         for concurrency in CONCURRENCIES:
@@ -43,7 +43,7 @@ async def find_ceiling(client: Client, runs: Collection[Run], rounds: int) -> Ce
 
 
 async def describe_all(client: Client, runs: Iterable[Run], concurrency: int) -> float:
-    """Describe each workflow, and read the close event of those that failed; the seconds."""
+    """Seconds to describe each workflow and to read the close event of those that failed."""
     waiting = iter(runs)
 
     async def ask() -> None:
@@ -55,11 +55,11 @@ async def describe_all(client: Client, runs: Iterable[Run], concurrency: int) ->
     return time.perf_counter() - started
 
 
-async def list_all(client: Client, runs: Sequence[Run], at_once: int = 500) -> float:
-    """Ask visibility which of the workflows are open, so many in a call; the seconds."""
+async def list_all(client: Client, runs: Sequence[Run], per_call: int = 500) -> float:
+    """Seconds to ask visibility which of the workflows are open."""
     started = time.perf_counter()
-    for first in range(0, len(runs), at_once):
-        ids = ", ".join(f"'{run.workflow_id}'" for run in runs[first : first + at_once])
+    for first in range(0, len(runs), per_call):
+        ids = ", ".join(f"'{run.workflow_id}'" for run in runs[first : first + per_call])
         request = ListWorkflowExecutionsRequest(
             namespace=client.namespace,
             page_size=1000,

@@ -1,4 +1,4 @@
-"""Rows whose workflows have ended: the naive loop, bare calls, `once`, and a backfill."""
+"""Rows whose workflows have ended: the naive loop, raw calls, `once`, and a backfill."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from benchmarks.prepared import Prepared
 from benchmarks.stage import fill, set_running
 
 _ONCE = (
-    "{rows:,} rows of workflows that have completed. *Bare describes* are raw calls and nothing "
-    "else, at the concurrency that was fastest in this run ({concurrency}; tried: {tried}). "
-    "*`once`* is a pass by default settings but for `RECONCILER_MAX_RPS=0` and the same "
-    "concurrency: it reads the rows, asks, decides, writes them and the journal and logs each. "
-    "The *naive loop* describes {naive:,} of the rows one after the other through the SDK's handle "
-    "and commits each by the ORM. Ratios are medians of {rounds} pairs, measured in turn."
+    "{rows:,} rows of completed workflows. *Bare describes* are raw calls and nothing else, at the "
+    "concurrency that was fastest in this run ({concurrency}; tried: {tried}). *`once`* is a pass "
+    "with default settings except `RECONCILER_MAX_RPS=0` and the same concurrency: it reads the "
+    "rows, asks Temporal, decides, writes rows and journal, and logs each row. The *naive loop* "
+    "describes {naive:,} of the rows one after the other through the SDK's handle and commits each "
+    "with the ORM. Ratios are medians of {rounds} pairs, measured in turn."
 )
 _BACKFILL = (
-    "{rows:,} rows, every second of a workflow that failed, whose text is in its close event: a "
-    "second call. `backfill --apply --restart` with `RECONCILER_MAX_RPS=0` and the same "
-    "concurrency ({concurrency}), which leaves the database alone after each write for as long as "
-    "that took, against the same calls bare."
+    "{rows:,} rows. Every second workflow has failed, and reading its failure from the close event "
+    "takes a second call. `backfill --apply --restart` with `RECONCILER_MAX_RPS=0` and the same "
+    "concurrency ({concurrency}) is compared with the same calls bare. After each write a backfill "
+    "pauses for as long as the write took."
 )
 
 
 async def measure_once(prepared: Prepared) -> Result:
-    """`once` and the naive loop beside the ceiling."""
+    """Compare `once` and the naive loop with the ceiling."""
     stage, sizes, runs = prepared.stage, prepared.sizes, prepared.completed
     concurrency = prepared.ceiling.concurrency
     url = await stage.database("once")
@@ -42,7 +42,7 @@ async def measure_once(prepared: Prepared) -> Result:
         passes.opened(url, max_rps=0, concurrency=concurrency) as app,
         application_engine(url) as engine,
     ):
-        await passes.once(app)  # what is done for the first time is not measured
+        await passes.once(app)  # warm up
         for _ in range(sizes.rounds):
             bare.append(len(runs) / await describe_all(stage.temporal, runs, concurrency))
             await set_running(url)
@@ -81,7 +81,7 @@ async def measure_once(prepared: Prepared) -> Result:
 
 
 async def measure_backfill(prepared: Prepared) -> Result:
-    """A backfill beside the same calls bare; every second of the runs has failed."""
+    """Compare a backfill with the same calls bare; every second run has failed."""
     stage, runs = prepared.stage, prepared.half_failed
     concurrency = prepared.ceiling.concurrency
     url = await stage.database("backfill")
@@ -113,5 +113,5 @@ async def measure_backfill(prepared: Prepared) -> Result:
 
 
 def paired(these: Sequence[float], those: Sequence[float]) -> float:
-    """The median of the ratios of what was measured side by side."""
+    """The median ratio of values that were measured in pairs."""
     return median(this / that for this, that in zip(these, those, strict=True))

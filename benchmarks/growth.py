@@ -1,4 +1,4 @@
-"""Growth: the same pass over more and more rows."""
+"""The same pass over more and more rows."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ BATCH = 500
 MOST_MB, MOST_MS = at_most(30, "MB"), at_most(100, "ms")
 
 _REAL = (
-    "`once` with `RECONCILER_MAX_RPS=0` over rows of workflows that have completed, each size in "
-    "a process of its own. Many rows are of the same {runs:,} workflows: to make so many takes "
-    "longer than to reconcile them, and a row costs the same. Connections are the most that were "
-    "seen, five times a second."
+    "`once` with `RECONCILER_MAX_RPS=0` over rows of completed workflows, each size in a process "
+    "of its own. The rows share the same {runs:,} workflows: making one per row would take longer "
+    "than reconciling them, and a row costs the same. Connections are the maximum of five samples "
+    "per second."
 )
 _SCRIPTED = (
-    "A backfill that fails missing rows, each size in a process of its own, on a real PostgreSQL "
-    "with a scripted Temporal that answers at once: what is measured is our own side. Of ten rows "
-    "four have completed, two failed, one is open and three are missing; these are read twice. A "
-    "statement's time is the client's, so that the turns of its event loop are in it; the pauses "
-    "of Python's garbage collector are not."
+    "A backfill that fails missing rows, each size in a process of its own, on a real PostgreSQL. "
+    "A scripted Temporal answers immediately, so only the reconciler is measured. Of ten rows four "
+    "have completed, two have failed, one is open and three are missing; missing rows are read "
+    "twice. A statement's time is measured in the client: it includes delays of the event loop, "
+    "but not the pauses of Python's garbage collector."
 )
 
 
 async def measure_real(prepared: Prepared) -> Result:
-    """Time, calls, memory and connections, on the real servers."""
+    """Measure time, calls, memory and connections on the real servers."""
     stage, runs = prepared.stage, prepared.completed
     figures: list[Figure] = []
     for rows in prepared.sizes.growth:
@@ -57,7 +57,7 @@ async def measure_real(prepared: Prepared) -> Result:
 
 
 async def measure_scripted(prepared: Prepared) -> Result:
-    """Memory, pages and the longest statements where Temporal answers at once."""
+    """Measure memory, page plans and the longest statements; Temporal answers immediately."""
     stage = prepared.stage
     few, many = prepared.sizes.scripted
     small = await _scripted(stage, few)
@@ -95,7 +95,7 @@ def _statements(seen: Pass, rows: int) -> Sequence[Figure]:
 
 
 async def _pages(url: str, rows: int) -> Sequence[Figure]:
-    """How the first page, one in the middle and the last are read."""
+    """Count scans without an index for the first page, one in the middle, and the last."""
     connection = await asyncpg.connect(url)
     figures: list[Figure] = []
     async with using_engine(url) as engine:

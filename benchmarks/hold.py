@@ -1,4 +1,4 @@
-"""How much longer a workflow is open with the plugin: its row is written before it closes."""
+"""How much longer a workflow stays open with the plugin, which writes its row first."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from benchmarks.stage import leave_out_the_benchmark
 from reconciler.worker import ReconcilerPlugin
 
 _METHOD = (
-    "{runs} workflows that return at once, one after the other, from the start until the client "
-    "has the result: in turn on a worker without the plugin and on one with it, whose activity has "
-    "a connection of its own. Each has a row. The first workflow of a worker with the plugin is "
-    "not among them: for it, the table's definition is read. An application that does not use "
-    "SQLAlchemy loads it then, too; here it is loaded."
+    "{runs} workflows that return immediately, one after the other, from the start until the "
+    "client has the result: in turn on a worker without the plugin and on one with it, whose "
+    "activity has a connection of its own. Each workflow has a row. The first workflow of a worker "
+    "with the plugin is measured separately, because the activity reads the table's definition "
+    "then. In an application that does not use SQLAlchemy it also imports it; here it is imported."
 )
 _WITH, _WITHOUT = "with the plugin", "without"
 
 
 async def measure(prepared: Prepared) -> Result:
-    """Milliseconds from start to result, with the plugin and without."""
+    """Measure the milliseconds from start to result, with the plugin and without."""
     runs, client = prepared.sizes.held, prepared.stage.temporal
     url = await prepared.stage.database("hold")
     os.environ["DATABASE_URL"] = url
@@ -49,20 +49,20 @@ async def measure(prepared: Prepared) -> Result:
     open_rows = await connection.fetchval(
         "SELECT count(*) FROM workflow_executions WHERE status = 'running'"
     )
-    assert open_rows == runs + 1, "the plugin has written its rows, and no others"
+    assert open_rows == runs + 1, "the plugin wrote its rows and no others"
     await connection.close()
     figures = [
         Figure("without the plugin, median", median(took[_WITHOUT]), "ms"),
         Figure("with the plugin, median", median(took[_WITH]), "ms"),
         Figure("held, median", median(took[_WITH]) - median(took[_WITHOUT]), "ms"),
-        Figure("held, 99 of 100", _most(took[_WITH]) - median(took[_WITHOUT]), "ms"),
+        Figure("held, 99th percentile", _percentile_99(took[_WITH]) - median(took[_WITHOUT]), "ms"),
         Figure("held, a worker's first", first[_WITH] - first[_WITHOUT], "ms"),
     ]
     return Result("How long a workflow is held", _METHOD.format(runs=runs), figures)
 
 
 async def _milliseconds(client: Client, connection: asyncpg.Connection, queue: str) -> float:
-    """Of one workflow; its row is inserted before it starts."""
+    """The time that one workflow takes; its row is inserted first."""
     workflow_id = f"held-{uuid4()}"
     await connection.execute(
         "INSERT INTO workflow_executions (workflow_id) VALUES ($1)", workflow_id
@@ -72,6 +72,5 @@ async def _milliseconds(client: Client, connection: asyncpg.Connection, queue: s
     return (time.perf_counter() - started) * 1_000
 
 
-def _most(times: list[float]) -> float:
-    """What 99 of 100 do not exceed."""
+def _percentile_99(times: list[float]) -> float:
     return quantiles(times, n=100)[-1]

@@ -1,4 +1,4 @@
-"""Where and with what was measured."""
+"""The machine and the versions that were measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIBRARIES = ("temporalio", "sqlalchemy", "asyncpg")
 
 
 async def describe(stage: Stage) -> Mapping[str, str]:
-    """The machine, the versions and the day, a line each."""
+    """The date, the machine and the versions, by the name of their row in the page."""
     connection = await asyncpg.connect(stage.postgres)
     postgres = await connection.fetchval("SHOW server_version")
     await connection.close()

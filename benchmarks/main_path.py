@@ -1,4 +1,4 @@
-"""The main path: the activity that finishes one row, beside the one that is written by hand."""
+"""The main path: the activity that finishes one row, compared with one written by hand."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from benchmarks.statements import FRAME, Statement, watched
 from benchmarks.workflows import Run
 from reconciler.worker.activity import StatusActivity
 
-#: Rows in the table, of which the first are finished.
+#: Rows in the table; only the first ones are finished.
 TABLE = 20_000
 
 _METHOD = (
     "One row after the other, {rows:,} of {table:,}, found by an index on the workflow id. *By "
-    "hand*: SELECT by SQLAlchemy's ORM, change the object, commit, on a pooled engine with its "
+    "hand*: SELECT with SQLAlchemy's ORM, change the object, commit, on a pooled engine with its "
     "defaults. *The activity* runs with a connection of its own (`DATABASE_URL`), and with that "
-    "same engine. All of them in the SDK's `ActivityEnvironment`, in turn, row by row. "
-    "*Statements* are what the driver is asked, without BEGIN, COMMIT and the pool's ping."
+    "same engine. All of them run in the SDK's `ActivityEnvironment`, in turn, row by row. "
+    "*Statements* are what the driver sends, without BEGIN, COMMIT and the pool's ping."
 )
 _PING = ";"
 
@@ -36,7 +36,7 @@ _Finish = Callable[[Run], Awaitable[object]]
 
 
 async def measure(prepared: Prepared) -> Result:
-    """Rows finished per second, and statements per row."""
+    """Measure rows finished per second, and statements per row."""
     rows = prepared.sizes.main_path
     url = await prepared.stage.database("main_path")
     runs = [Run(f"order-{n}", str(uuid4())) for n in range(TABLE)]
@@ -72,7 +72,7 @@ def _finishing(environment: ActivityEnvironment, status: StatusActivity) -> _Fin
 
 
 async def _statements(ways: dict[str, _Finish], runs: Sequence[Run]) -> dict[str, float]:
-    """What each asks for the last of these rows, when it has asked what it asks once."""
+    """Statements that each way sends for one row, not counting those it sends only once."""
     seen: list[Statement] = []
     counts: dict[str, float] = {}
     with watched(seen.append):
@@ -92,7 +92,7 @@ def _counts(statement: Statement) -> bool:
 async def _in_turn(
     url: str, ways: dict[str, _Finish], runs: Sequence[Run]
 ) -> dict[str, list[float]]:
-    """Rows per second; the k-th of each are measured side by side, each row in every way."""
+    """Rows per second; the ways take turns, and each finishes every row once."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     names = list(ways)
     for shift in range(len(names)):

@@ -1,4 +1,4 @@
-"""One pass over one table in a process of its own: what a process once had in memory it keeps.
+"""One pass over one table in a process of its own, as a process never gives memory back.
 
 Run as a program, this is that process; `in_a_process` starts it and watches its connections.
 """
@@ -37,21 +37,21 @@ _CONNECTIONS = (
 
 @dataclass(slots=True)
 class Pass:
-    """What is known of a pass in a process of its own."""
+    """Measurements of a pass in a process of its own."""
 
     seconds: float
     calls: int
-    #: Resident memory at most, in MB.
+    #: Maximum of resident memory, in MB.
     peak_mb: float
-    #: By kind of statement, the longest and the median of its milliseconds.
+    #: By kind of statement: the longest and the median, in milliseconds.
     statements: Mapping[str, tuple[float, float]]
-    #: Connections at most.
+    #: Maximum of open connections.
     to_postgres: int = 0
     to_temporal: int = 0
 
 
 async def in_a_process(way: str, url: str) -> Pass:
-    """A pass over the table of this database: `once`, or `scripted`."""
+    """Run a pass over the table of this database; `way` is "once" or "scripted"."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.one_size", way, url, stdout=asyncio.subprocess.PIPE
     )
@@ -83,13 +83,13 @@ async def _watch(url: str, process: psutil.Process, most: dict[str, int]) -> Non
 
 
 async def _pass(way: str, url: str) -> Mapping[str, Any]:
-    # No statement is kept: a million rows' would be all of the memory that is measured.
+    # Keep times, not statements: those of a million rows would dominate the memory measured.
     times: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
 
-    def tell(statement: Statement) -> None:
+    def record(statement: Statement) -> None:
         times[statement.kind].append(statement.seconds * 1000)
 
-    with watched(tell), passes.logs_discarded():
+    with watched(record), passes.logs_discarded():
         if way == "scripted":
             report = await scripted_backfill(url)
         else:
@@ -104,7 +104,7 @@ async def _pass(way: str, url: str) -> Mapping[str, Any]:
 
 
 def _peak_mb() -> float:
-    # Not `ru_maxrss`: on Linux that of a new program begins with what its parent had.
+    # Not `ru_maxrss`: on Linux a new program inherits that of its parent.
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(found[1]) / 1024 if found else psutil.Process().memory_info().rss / 2**20

@@ -1,4 +1,4 @@
-"""Passes as the commands make them, in this process: the wiring, the log lines, no start-up."""
+"""Passes as the commands run them, in this process: with the logging, without the start-up."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from reconciler.host.logs import configure_logs
 
 @contextmanager
 def logs_discarded() -> Iterator[None]:
-    """Log lines are made as by default, and written to where they do not disturb."""
+    """Format log lines as by default, and write them to /dev/null."""
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         configure_logs("info", as_json=False)
         try:
             yield
         finally:
-            configure_logs("error", as_json=False)  # those of the embedded servers too
+            configure_logs("error", as_json=False)  # for the embedded servers too
 
 
 @asynccontextmanager
 async def opened(url: str, **settings: Any) -> AsyncIterator[App]:
-    """Both connections of a command with these settings."""
+    """The app of a command with these settings."""
     async with open_app(settings_for(url, **settings), writing=True) as app:
         yield app
 
 
 async def once(app: App, mode: str = "once") -> PassReport:
-    """A pass; it must come to its end."""
+    """Run a pass, which must finish."""
     with logs_discarded():
         report = await app.run_pass(mode, dry_run=False)
     return _ended(report)
 
 
 async def backfill(url: str, **settings: Any) -> PassReport:
-    """`reconciler backfill --apply --restart` over every row."""
+    """Run `reconciler backfill --apply --restart` over every row."""
     request = Request(apply=True, restart=True)
     with logs_discarded():
         report = await run_backfill(settings_for(url, **settings), request, _Desk())
@@ -54,7 +54,7 @@ async def backfill(url: str, **settings: Any) -> PassReport:
 
 
 class _Desk:
-    """Somebody who wants it done, and watches the bar of a terminal that is nowhere."""
+    """An operator who confirms, with a progress bar that goes to /dev/null."""
 
     def agrees(self, outlook: Outlook) -> bool:
         return outlook.rows > 0

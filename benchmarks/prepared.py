@@ -1,4 +1,4 @@
-"""What several scenarios need: workflows that have ended, and how fast they are described."""
+"""What several scenarios need: closed workflows, and how fast they can be described."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.workflows import Run, make_closed
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The servers, and what is on them."""
+    """The servers and their closed workflows."""
 
     stage: Stage
     sizes: Sizes
@@ -24,7 +24,7 @@ class Prepared:
 
 
 async def prepare(stage: Stage, sizes: Sizes) -> Prepared:
-    """Make the workflows, and find the ceiling by them."""
+    """Make the workflows, and find the ceiling with them."""
     client = stage.temporal
     completed = await make_closed(client, sizes.closed)
     failed = await make_closed(client, sizes.closed // 2, fails=True)

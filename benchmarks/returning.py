@@ -1,4 +1,4 @@
-"""The workflow whose hold is measured; a module that the workflow sandbox loads quickly."""
+"""The workflow of `hold.py`, in a module that the sandbox loads quickly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from temporalio import workflow
 
 @workflow.defn
 class Returning:
-    """Returns at once."""
+    """Returns immediately."""
 
     @workflow.run
     async def run(self) -> str:

@@ -1,4 +1,4 @@
-"""A Temporal that answers at once, so that what is measured is ours."""
+"""A Temporal that answers immediately, so that only the reconciler is measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _END = _NOW - timedelta(days=1)
 
 
 class ScriptedProbe:
-    """Of ten rows, four completed, two failed, one is open, three are missing."""
+    """Of ten rows, four have completed, two have failed, one is open, three are missing."""
 
     _ANSWERS: Sequence[Observation] = (
         *[Closed(CloseStatus.COMPLETED, _END, "run", None, "Order")] * 4,
@@ -51,7 +51,7 @@ class ScriptedProbe:
 
 
 async def fill_stale(url: str, rows: int) -> None:
-    """A table of nothing but stale rows, a year old."""
+    """Fill the table with stale rows, a year old."""
     connection = await asyncpg.connect(url)
     await connection.execute(
         "INSERT INTO workflow_executions (workflow_id, run_id, created_at)"
@@ -63,7 +63,7 @@ async def fill_stale(url: str, rows: int) -> None:
 
 
 async def scripted_backfill(url: str) -> PassReport:
-    """The pass of a backfill that fails missing rows."""
+    """Run the pass of a backfill that fails missing rows."""
     async with using_engine(url) as engine:
         table = await map_table(engine, TableMapping(), writing=True)
         store = PostgresStore(engine, table)

@@ -1,4 +1,4 @@
-"""How much is measured: in full, or quickly."""
+"""How much is measured, in full and by `--quick`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many rows, and how often."""
+    """Numbers of rows and repetitions."""
 
-    #: How often each thing is measured, in turn with what it is compared with.
+    #: How often each measurement and what it is compared with are repeated, in turn.
     rounds: int
-    #: Rows whose workflows have ended, for `once` and the backfill; those of the naive loop.
+    #: Rows of closed workflows: for `once` and the backfill, and for the naive loop.
     closed: int
     naive: int
-    #: Rows whose workflows are open, without the client's limits and with the default ones.
+    #: Rows of open workflows: without rate limits, and with the default ones.
     open: int
     limited: int
     #: Batches of 500 written.
     batches: int
     #: Rows finished by the main path, one at a time.
     main_path: int
-    #: Workflows that are held by the plugin, and as many that are not.
+    #: Workflows with the plugin, and as many without.
     held: int
-    #: Tables that passes go over, on the real servers and with a scripted Temporal.
+    #: Rows of the tables for growth: on the real servers, and with a scripted Temporal.
     growth: tuple[int, ...]
     scripted: tuple[int, int]
 

@@ -1,4 +1,4 @@
-"""What everything is measured on: Temporal's dev server and PostgreSQL, from wheels, and tables."""
+"""Temporal's dev server and PostgreSQL, from wheels, and databases with a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 
-#: The server's own quotas are not what is measured.
+#: The server's own quotas are lifted: they are not what is measured.
 _UNLIMITED = (
     *("frontend.rps", "frontend.namespaceRPS", "frontend.namespaceRPS.visibility"),
     *("frontend.namespaceCount", "history.rps", "history.persistenceMaxQPS"),
@@ -31,13 +31,13 @@ _FLAGS = [part for name in _UNLIMITED for part in ("--dynamic-config-value", f"{
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Both servers."""
+    """The running servers."""
 
     postgres: str
     temporal: Client
 
     async def database(self, name: str) -> str:
-        """A new database with the table of the documentation, migrated; its URL."""
+        """Create a database with the recommended table, and return its URL."""
         connection = await asyncpg.connect(self.postgres)
         await connection.execute(f"CREATE DATABASE {name}")
         await connection.close()
@@ -49,7 +49,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged() -> AsyncIterator[Stage]:
-    """Both servers, and an environment that names this Temporal and has no settings of ours."""
+    """Start both servers; the environment names this Temporal, and has no settings."""
     for name in list(os.environ):
         if name.startswith(("RECONCILER_", "TEMPORAL_", "PG")):
             del os.environ[name]
@@ -61,17 +61,12 @@ async def staged() -> AsyncIterator[Stage]:
 
 
 def settings_for(url: str, **given: Any) -> Settings:
-    """The default settings on this database, but for what is given.
-
-    What this version has no setting for is left out, so that a benchmark also runs on the version
-    before the one that brings it.
-    """
-    known = {name: value for name, value in given.items() if name in Settings.model_fields}
-    return load_settings(Settings, database_url=url, **known)
+    """The default settings for this database, except those given."""
+    return load_settings(Settings, database_url=url, **given)
 
 
 async def fill(url: str, runs: Sequence[Run]) -> None:
-    """A running row for each of these runs."""
+    """Insert a running row for each of these runs."""
     connection = await asyncpg.connect(url)
     await connection.copy_records_to_table(
         "workflow_executions",
@@ -84,7 +79,7 @@ async def fill(url: str, runs: Sequence[Run]) -> None:
 
 
 async def set_running(url: str) -> None:
-    """Every row is running again, and the journal is empty, as if nothing had been written."""
+    """Set every row to running and empty the journal, as if nothing had been written."""
     connection = await asyncpg.connect(url)
     await connection.execute("TRUNCATE reconciler.changes")
     await connection.execute(
@@ -96,10 +91,10 @@ async def set_running(url: str) -> None:
 
 
 def leave_out_the_benchmark() -> None:
-    """Take what there is by now out of the garbage collector's sight, for what is measured next.
+    """Exclude the benchmark's own objects from garbage collection.
 
-    Tens of thousands of workflows' ids would make each of its rounds many times as long as in a
-    process that only passes.
+    With the ids of tens of thousands of workflows, each collection would take many times as long
+    as in a process that only runs passes.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What PostgreSQL is asked, and how long for: the statements of connections opened meanwhile."""
+"""Records the statements that are sent to PostgreSQL, and how long they take."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ import sqlalchemy as sa
 from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy.pool import Pool
 
-#: What is around the statements of a transaction.
+#: What begins and ends a transaction.
 FRAME = ("BEGIN", "COMMIT", "ROLLBACK")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement as the driver got it, and how long its answer took to come.
-
-    Without the pauses of Python's garbage collector, which may take 100 ms: they are no
-    statement's.
-    """
+    """A statement as the driver sends it."""
 
     query: str
     arguments: tuple[Any, ...]
+    #: Until the answer came, without pauses of Python's garbage collector, which may take 100 ms.
     seconds: float
 
     @property
     def kind(self) -> str:
-        """What it is for, by what stands in it."""
+        """What it is for, judged by its text."""
         if "unnest(" in self.query:
             return "a batch's write"
         if "reconciler.passes" in self.query:
@@ -43,44 +40,43 @@ class Statement:
 
 
 @contextmanager
-def watched(tell: Callable[[Statement], None]) -> Iterator[None]:
-    """Tell of each statement of SQLAlchemy's connections that are opened meanwhile.
+def watched(record: Callable[[Statement], None]) -> Iterator[None]:
+    """Record each statement of the connections that SQLAlchemy opens within this context.
 
-    Seen below SQLAlchemy, at the driver's two ways of asking: so it does not matter by which of
-    them a statement goes.
+    Hooks into both of the driver's ways to send a statement, below SQLAlchemy.
     """
     pauses = Pauses()
 
-    def note(logged: Any) -> None:
+    def log(logged: Any) -> None:
         seconds = logged.elapsed - pauses.since(time.perf_counter() - logged.elapsed)
-        tell(Statement(logged.query, tuple(logged.args or ()), seconds))
+        record(Statement(logged.query, tuple(logged.args or ()), seconds))
 
     def watch(connection: Any, _: Any) -> None:
-        connection.driver_connection.add_query_logger(note)
+        connection.driver_connection.add_query_logger(log)
 
     fetch = PreparedStatement.fetch
     sa.event.listen(Pool, "connect", watch)
-    PreparedStatement.fetch = _noting(fetch, tell, pauses)
-    gc.callbacks.append(pauses.note)
+    PreparedStatement.fetch = _recording(fetch, record, pauses)
+    gc.callbacks.append(pauses.add)
     try:
         yield
     finally:
-        gc.callbacks.remove(pauses.note)
+        gc.callbacks.remove(pauses.add)
         PreparedStatement.fetch = fetch
         sa.event.remove(Pool, "connect", watch)
 
 
 class Pauses:
-    """When the garbage collector was at work, and everything else of this process was not."""
+    """The pauses of the garbage collector."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        #: When each began, and how long it took; the latest, more than come in one statement.
+        #: Start and duration of the latest ones, more than occur during one statement.
         self._taken: deque[tuple[float, float]] = deque(maxlen=1000)
         self._began = 0.0
 
-    def note(self, phase: str, _: Any) -> None:
-        """A callback of `gc`."""
+    def add(self, phase: str, _: Any) -> None:
+        """A callback for `gc.callbacks`."""
         now = self._clock()
         if phase == "start":
             self._began = now
@@ -88,7 +84,7 @@ class Pauses:
             self._taken.append((self._began, now - self._began))
 
     def since(self, moment: float) -> float:
-        """The seconds it took since then."""
+        """Total seconds of the pauses that began after this moment."""
         total = 0.0
         for began, seconds in reversed(self._taken):
             if began < moment:
@@ -97,15 +93,15 @@ class Pauses:
         return total
 
 
-def _noting(
-    fetch: Callable[..., Any], tell: Callable[[Statement], None], pauses: Pauses
+def _recording(
+    fetch: Callable[..., Any], record: Callable[[Statement], None], pauses: Pauses
 ) -> Callable[..., Any]:
-    # The driver's logger is not told of statements that were prepared first.
-    async def noted(prepared: Any, *arguments: Any, **options: Any) -> Any:
+    # The driver does not log prepared statements.
+    async def recorded(prepared: Any, *arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
         answer = await fetch(prepared, *arguments, **options)
         seconds = time.perf_counter() - started - pauses.since(started)
-        tell(Statement(prepared.get_query(), arguments, seconds))
+        record(Statement(prepared.get_query(), arguments, seconds))
         return answer
 
-    return noted
+    return recorded

@@ -1,4 +1,4 @@
-"""The steady state: nearly every row's workflow is open, as in the pass before."""
+"""The steady state: nearly every workflow is open, as in the last pass."""
 
 from __future__ import annotations
 
@@ -20,35 +20,34 @@ from benchmarks.workflows import end, make_open
 from reconciler.app.wiring import App
 from reconciler.core.report import RPC_KINDS, PassReport
 
-#: The default of RECONCILER_FULL_SWEEP_INTERVAL, and what describes every row each time.
+#: The default of RECONCILER_FULL_SWEEP_INTERVAL, and the value that describes every row.
 SWEEP = timedelta(minutes=10)
 _EVERY = {"full_sweep_interval": timedelta(0)}
 _NO_LIMITS = {"max_rps": 0, "visibility_rps": 0}
-#: Shares of the rows whose workflows have ended since, in thousandths.
+#: Shares of rows whose workflows have ended since the last pass, in thousandths.
 SHARES = (0, 5, 50)
 
 _METHOD = (
-    "{rows:,} rows of open workflows, of which the share named has ended since the pass before, "
-    "one in four of these as failed. *Screened* is a pass within `RECONCILER_FULL_SWEEP_INTERVAL` "
-    "(10 min), *every row* one with 0, which describes each; without limits, in turn. *Allowed* "
-    "calls: a List per 500 rows, three per ended row, and the share of the full sweep that is due "
-    "by the time since the pass before. With the default limits (`MAX_RPS=100`, "
-    "`VISIBILITY_RPS=5`) there are {limited:,} rows, since describing each takes a hundredth of a "
-    "second per row by the limit alone. *Bare lists* are the list calls and nothing else: what "
-    "the server takes for them is the least that a screened pass can take without limits. It is "
-    "the server that bounds it: for each open workflow that a list returns it took 0.13 to 0.18 ms "
-    "here, for one that it looks for and does not return 0.01 to 0.04, for a describe 0.6 on both "
-    "cores."
+    "{rows:,} rows of open workflows. The share named has ended since the last pass, a quarter of "
+    "these as failed. *Screened* is a pass with `RECONCILER_FULL_SWEEP_INTERVAL` at its default "
+    "(10 min), *every row* one with 0, which describes each row; both without rate limits, in "
+    "turn. *Allowed* calls: a List per 500 rows, three per ended row, and the share of the full "
+    "sweep that is due by the time since the last pass. With the default limits (`MAX_RPS=100`, "
+    "`VISIBILITY_RPS=5`) there are {limited:,} rows, since the limit alone makes each describe "
+    "take a hundredth of a second. *Bare lists* are the list calls and nothing else: a screened "
+    "pass without limits cannot take less. The server is the bottleneck: here it took 0.13 to "
+    "0.18 ms for each open workflow that a list returns, 0.01 to 0.04 ms for one that it looks up "
+    "and does not return, and 0.6 ms on both cores for a describe."
 )
 
 
 @dataclass(slots=True)
 class _Measured:
-    """Passes of one kind."""
+    """Measurements of passes of one kind."""
 
     seconds: list[float] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
-    #: Calls that the goal allows for each.
+    #: Calls that the goal allows in each pass.
     allowed: list[float] = field(default_factory=list)
 
     def add(self, report: PassReport, allowed: float = 0) -> None:
@@ -58,16 +57,16 @@ class _Measured:
 
 
 class _Passes:
-    """Passes of one app, each judged by the time since the one before."""
+    """Passes of one app; the calls allowed depend on the time since the last one."""
 
     def __init__(self, app: App, url: str, rows: int) -> None:
         self._app, self._url, self._rows = app, url, rows
         self._began = 0.0
 
     async def run(self, closed: int, into: _Measured | None = None) -> PassReport:
-        """One pass over rows of which so many have ended."""
+        """Run a pass, in which `closed` rows must be finished."""
         await set_running(self._url)
-        # The share of the sweep goes by the time between the starts, as far as we can tell.
+        # The share of the sweep depends on the time between the starts of passes.
         since = time.monotonic() - self._began
         self._began = time.monotonic()
         report = await passes.once(self._app, "run")
@@ -84,7 +83,7 @@ class _Passes:
 
 
 async def measure(prepared: Prepared) -> Result:
-    """Calls and time of screened passes beside those that describe every row."""
+    """Compare calls and time of screened passes with those of passes that describe every row."""
     stage, sizes = prepared.stage, prepared.sizes
     figures = [*await _unlimited(stage, sizes), *await _limited(stage, sizes)]
     method = _METHOD.format(rows=sizes.open, limited=sizes.limited)
@@ -98,7 +97,7 @@ async def _unlimited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
     runs = list(await make_open(stage.temporal, rows - ending[-1], "stays"))
     for number, step in enumerate(steps):
         runs += await make_open(stage.temporal, step, f"ends-{number}")
-    runs.sort(key=lambda run: run.workflow_id)  # they end here and there in the table
+    runs.sort(key=lambda run: run.workflow_id)  # spread those that end over the table
     await fill(url, runs)
     figures: list[Figure] = []
     reference = _Measured()
@@ -106,13 +105,13 @@ async def _unlimited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
     async with opened[0] as screening, opened[1] as describing:
         screened = _Passes(screening, url, rows)
         every = _Passes(describing, url, rows)
-        await screened.run(0)  # the first of a scope describes every row
+        await screened.run(0)  # the first pass of a scope describes every row
         for number, (share, closed) in enumerate(zip(SHARES, ending, strict=True)):
             await end(stage.temporal, f"ends-{number}", steps[number])
             ours, reference = _Measured(), _Measured()
             for _ in range(3 if share == 5 else 1):
                 await every.run(closed, reference)
-                await screened.run(closed)  # so that little of the sweep is due in the next
+                await screened.run(closed)  # so that little of the sweep is due in the next one
                 await screened.run(closed, ours)
                 await screened.run(closed, ours)
             figures += _compared(f"{share / 10:g} % ended", ours, reference, goal=share == 5)
@@ -130,7 +129,7 @@ async def _limited(stage: Stage, sizes: Sizes) -> Sequence[Figure]:
     ours, reference = _Measured(), _Measured()
     async with passes.opened(url) as app:
         screened = _Passes(app, url, rows)
-        await screened.run(0, reference)  # the first of a scope describes every row
+        await screened.run(0, reference)  # the first pass of a scope describes every row
         await end(stage.temporal, "ends-limited", closed)
         for _ in range(3):
             await screened.run(closed, ours)

@@ -1,4 +1,4 @@
-"""Thousands of workflows in seconds, without a worker: what a worker answers is answered here."""
+"""Makes thousands of workflows in seconds, without a worker: raw calls answer their tasks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 
-#: Calls at the same time.
-AT_ONCE = 32
+#: Concurrent calls.
+CONCURRENCY = 32
 _POLL_TIMEOUT = timedelta(seconds=30)
 
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a row knows of its workflow."""
+    """The ids of a workflow, as in its row."""
 
     workflow_id: str
     run_id: str
@@ -58,20 +58,18 @@ _FAIL = Command(
 
 
 async def each(work: Callable[[int], Awaitable[_T]], count: int) -> list[_T]:
-    """Do it so many times, some at the same time; what came of each, in order."""
-    done: dict[int, _T] = {}
-    numbers = iter(range(count))
+    """Do the work `count` times, concurrently; return the results in order."""
+    slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def take_turns() -> None:
-        for number in numbers:
-            done[number] = await work(number)
+    async def do(number: int) -> _T:
+        async with slots:
+            return await work(number)
 
-    await asyncio.gather(*(take_turns() for _ in range(AT_ONCE)))
-    return [done[number] for number in range(count)]
+    return await asyncio.gather(*map(do, range(count)))
 
 
 async def make_open(client: Client, count: int, task_queue: str) -> Sequence[Run]:
-    """Workflows that stay open; those of one task queue can be ended later."""
+    """Start workflows that stay open; `end` can end those of a task queue later."""
 
     async def start(_: int) -> Run:
         return (await _start(client, task_queue, eagerly=False))[0]
@@ -80,9 +78,9 @@ async def make_open(client: Client, count: int, task_queue: str) -> Sequence[Run
 
 
 async def make_closed(client: Client, count: int, *, fails: bool = False) -> Sequence[Run]:
-    """Workflows that have completed, or failed.
+    """Start workflows and complete or fail them.
 
-    Started eagerly: the server hands out the first workflow task with its answer.
+    Started eagerly: the server returns the first workflow task with its answer.
     """
 
     async def start_and_end(_: int) -> Run:
@@ -94,14 +92,14 @@ async def make_closed(client: Client, count: int, *, fails: bool = False) -> Seq
 
 
 async def end(client: Client, task_queue: str, count: int) -> None:
-    """End so many open workflows of a task queue, each fourth as failed; seen by visibility."""
+    """End `count` workflows of a task queue, every fourth as failed, and wait for visibility."""
 
     async def poll_and_end(number: int) -> None:
         request = PollWorkflowTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=task_queue)
         )
         service, token = client.workflow_service, b""
-        while not token:  # a poll that has waited in vain is answered too
+        while not token:  # a poll that times out returns an empty answer
             answer = await service.poll_workflow_task_queue(request, timeout=_POLL_TIMEOUT)
             token = answer.task_token
         await _respond(client, token, _COMPLETE if number % 4 else _FAIL)

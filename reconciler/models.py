@@ -1,8 +1,8 @@
 """The recommended table as a mixin for SQLAlchemy's declarative models.
 
-For applications whose own Alembic makes their tables: it then makes the columns and the partial
-index that `reconciler migrate` would make, which finds nothing left to add. Imported into other
-people's applications, so it needs SQLAlchemy and nothing else.
+For applications that create their tables with their own Alembic: with this mixin it creates the
+columns and the partial index that `reconciler migrate` would create. Imported into other people's
+applications, so it needs SQLAlchemy and nothing else.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ __all__ = ["WorkflowExecutionColumns", "WorkflowExecutionMixin"]
 
 
 class WorkflowExecutionColumns:
-    """The recommended columns but for the key, and the index over the running rows.
+    """The recommended columns without the key, and the index over the running rows.
 
-    For models with a key of their own, which has to be the attribute `id`:
+    For models with their own key, which has to be the attribute `id`:
 
         class Job(WorkflowExecutionColumns, Base):
             __tablename__ = "jobs"
             id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
 
-    `__tablename__`, `__table_args__` and further columns are all yours: the index is added by
-    itself. Columns can be declared again, with another name, type or default.
+    `__tablename__`, `__table_args__` and further columns are yours: the index is added
+    automatically. You can redeclare columns with another name, type or default.
     """
 
-    #: RECONCILER_STATUSES__RUNNING, if it is another; of several the first is what a new row has.
+    #: The same as RECONCILER_STATUSES__RUNNING. New rows get the first of several values.
     __running__: ClassVar[str | tuple[str, ...]] = "running"
 
     workflow_id: Mapped[str] = mapped_column(Text, index=True, sort_order=-7)
@@ -39,13 +39,13 @@ class WorkflowExecutionColumns:
         Text, comment="first run of the chain", sort_order=-6
     )
     workflow_type: Mapped[str | None] = mapped_column(Text, sort_order=-5)
-    if TYPE_CHECKING:  # so that it can be declared again, e.g. as an enum
+    if TYPE_CHECKING:  # so that it can be redeclared, e.g. as an enum
         status: Mapped[str]
     else:
 
         @declared_attr
-        def status(cls) -> Mapped[str]:  # noqa: N805 - a class's
-            """Text, with the running value as the server's default."""
+        def status(cls) -> Mapped[str]:  # noqa: N805 - a class method
+            """Text, with the running value as the server default."""
             return mapped_column(Text, server_default=_running(cls)[0], sort_order=-4)
 
     created_at: Mapped[datetime] = mapped_column(
@@ -60,7 +60,7 @@ class WorkflowExecutionColumns:
 
 
 class WorkflowExecutionMixin(WorkflowExecutionColumns):
-    """All the recommended columns: those of `WorkflowExecutionColumns` and a bigint key.
+    """The recommended columns: those of `WorkflowExecutionColumns` and a bigint key.
 
     class WorkflowExecution(WorkflowExecutionMixin, Base):
         __tablename__ = "workflow_executions"
@@ -75,7 +75,7 @@ def _running(model: type[WorkflowExecutionColumns]) -> tuple[str, ...]:
 
 
 def _add_index(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> None:
-    """Add the partial index that passes scan, and `migrate` would add otherwise."""
+    """Add the partial index that passes scan, as `migrate` would."""
     table = mapper.local_table
     if mapper.inherits is not None or not isinstance(table, Table):
         return

@@ -1,4 +1,4 @@
-"""Our own tables: the history of passes and the journal of changes.
+"""The reconciler's tables: the history of passes and the journal of changes.
 
 Revision ID: 0001
 Revises:

@@ -1,4 +1,4 @@
-"""The application's table: created where there is none, or fitted with what it lacks.
+"""The application's table: created if there is none, otherwise completed.
 
 Revision ID: 0002
 Revises: 0001
@@ -18,7 +18,7 @@ depends_on = None
 
 def upgrade() -> None:
     known = context.config.attributes
-    missing = known.get("missing")  # printed offline, found out beforehand
+    missing = known.get("missing")  # set when printing offline
     if missing is None:
         missing = find_missing(op.get_bind(), known["mapping"])
     add_missing(op, known["mapping"], missing)

@@ -1,6 +1,6 @@
-"""The lease of the loop's replicas, and what each pass was over.
+"""The lease of the loop's replicas, and the table and namespace of each pass.
 
-Only adds: replicas of the version before go on passing while new ones start.
+Only adds: replicas of the previous version keep running passes while new ones start.
 
 Revision ID: 0003
 Revises: 0002

@@ -1,1 +1,1 @@
-"""An application whose own Alembic makes the table, from the mixin."""
+"""An application that creates its table from the mixin, with its own Alembic."""

@@ -1,4 +1,4 @@
-"""The application's models. The mixin brings the columns and the index that are recommended."""
+"""The application's models. The mixin adds the recommended columns and the index."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Base(DeclarativeBase):
 
 
 class WorkflowExecution(WorkflowExecutionMixin, Base):
-    """A row per workflow: the recommended table, and what the application wants besides."""
+    """A row per workflow: the recommended table with a column and an index of the application."""
 
     __tablename__ = "workflow_executions"
 
     tenant: Mapped[str]
 
-    # The index over the running rows adds itself to whatever stands here.
+    # The mixin adds its index over the running rows to these.
     __table_args__ = (
-        # A workflow id has one use at a time, here as in Temporal.
+        # Only one running workflow per workflow id, as in Temporal.
         Index(
             "workflow_executions_one_running",
             "workflow_id",
@@ -35,7 +35,7 @@ class WorkflowExecution(WorkflowExecutionMixin, Base):
 
 
 class Payout(WorkflowExecutionColumns, Base):
-    """Another table: with a key, a schema and a running value of its own."""
+    """Another table, with its own key, schema and running value."""
 
     __tablename__ = "payouts"
     __table_args__ = {"schema": "billing"}  # noqa: RUF012 - SQLAlchemy's own

@@ -21,14 +21,14 @@ from tenant_provisioning.workflows import TenantRequest
 
 
 class NewTenant(BaseModel):
-    """What a customer sends."""
+    """A customer's request."""
 
     tenant: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
     plan: str = Field("standard", pattern="^(standard|enterprise)$")
 
 
 class Provisioning(BaseModel):
-    """How far a tenant is."""
+    """The state of a tenant, as in its row."""
 
     workflow_id: str
     status: str
@@ -45,7 +45,7 @@ Service = Annotated[TenantService, Depends(_service)]
 
 
 def create_app() -> FastAPI:
-    """The application; DATABASE_URL and TEMPORAL_ADDRESS say where its servers are."""
+    """The application; DATABASE_URL and TEMPORAL_ADDRESS name its servers."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Real servers for the example's test, from wheels."""
+"""Real servers for the example's tests, from wheels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.support.servers.leftovers import ended_with_us
 
 @pytest.fixture(scope="session", autouse=True)
 def no_leftovers() -> Iterator[None]:
-    """The servers end with the tests, even with those that are killed."""
+    """Stop the servers when the tests end, even if they are killed."""
     with ended_with_us():
         yield
 
 
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
-    """A database of the example's own."""
+    """An empty database."""
     with postgres_server() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[Client]:
-    """A client of a Temporal server of the example's own."""
+    """A client of a new Temporal server."""
     async with temporal_server() as environment:
         yield environment.client

@@ -15,13 +15,13 @@ class Base(DeclarativeBase):
 
 
 class WorkflowExecution(Base):
-    """One use of a workflow id, as the application knows it."""
+    """One execution of a workflow, as the application knows it."""
 
     __tablename__ = "workflow_executions"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     workflow_id: Mapped[str]
-    #: The first run of the chain. Null until it is stored.
+    #: The first run of the chain; null until the workflow has been started.
     run_id: Mapped[str | None]
     workflow_type: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="running")
@@ -32,7 +32,7 @@ class WorkflowExecution(Base):
     __table_args__ = (
         # The main path finds its row by the workflow id.
         Index("workflow_executions_workflow_id", "workflow_id"),
-        # A workflow id has one use at a time, here as in Temporal: asking twice makes one row.
+        # One running row per workflow id, as in Temporal: a repeated request adds no row.
         Index(
             "workflow_executions_one_running",
             "workflow_id",

@@ -1,4 +1,4 @@
-"""PostgreSQL and Temporal to try the example on: `python -m tenant_provisioning.servers`."""
+"""PostgreSQL and Temporal for the example: `python -m tenant_provisioning.servers`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler.demo.servers import postgres_server, temporal_server
 
 
 async def main() -> None:
-    """Run both until interrupted or terminated, and say where they are."""
+    """Print the addresses of both servers, and run them until interrupted or terminated."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -1,8 +1,8 @@
-"""Starting a workflow and keeping a row for it: two writes to two systems, in some order.
+"""Starts a workflow and keeps a row for it: two writes to two systems, in one of two orders.
 
-Take `insert_then_start`. Between its two writes a crash leaves a row without a workflow: everybody
-can see it, the reconciler reports it as never started, and whoever asks again starts it. Between
-the two writes of `start_then_insert` a crash leaves a workflow without a row, which nobody misses.
+Use `insert_then_start`. A crash between its two writes leaves a row without a workflow: it is
+visible, the reconciler reports it as never started, and the next request starts it. A crash between
+the two writes of `start_then_insert` leaves a workflow without a row, which nobody notices.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ TASK_QUEUE = "tenant-provisioning"
 
 
 class TenantService:
-    """What the API does, without HTTP."""
+    """The API's operations, without HTTP."""
 
     def __init__(self, client: Client, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._client = client
         self._sessions = sessions
 
     async def insert_then_start(self, request: TenantRequest) -> None:
-        """Provision a tenant: the row first. This is the order to take.
+        """Provision a tenant: the row first. Use this order.
 
-        The workflow may end before its run id is stored: its row is then found without one.
+        The workflow may end before its run id is stored; its row is then found without it.
         """
         await self.insert_row(request.tenant)
-        # Committed, and no transaction is open, when Temporal is called.
+        # The row is committed, and no transaction is open while Temporal is called.
         run_id = await self.start(request)
         async with self._sessions.begin() as session:
             await session.execute(
@@ -46,16 +46,16 @@ class TenantService:
             )
 
     async def start_then_insert(self, request: TenantRequest) -> None:
-        """The other order, for comparison: it saves a write and can lose a workflow.
+        """Provision a tenant: the workflow first. It saves a write, but can lose a workflow.
 
-        The workflow may end before it has a row, and then cannot write its end: the row says
+        The workflow may end before it has a row, and then cannot write its end: the row stays
         running until the reconciler repairs it.
         """
         run_id = await self.start(request)
         await self.insert_row(request.tenant, run_id)
 
     async def approve(self, tenant: str) -> None:
-        """Let a large customer pass."""
+        """Approve a large customer."""
         handle = self._client.get_workflow_handle(workflow_id(tenant))
         await handle.signal(TenantProvisioningWorkflow.approve)
 
@@ -64,7 +64,7 @@ class TenantService:
         await self._client.get_workflow_handle(workflow_id(tenant)).cancel(reason=reason)
 
     async def latest(self, tenant: str) -> WorkflowExecution | None:
-        """The newest row of a tenant. The database answers, Temporal is not asked."""
+        """The newest row of a tenant. Only reads the database."""
         query = (
             select(WorkflowExecution)
             .where(WorkflowExecution.workflow_id == workflow_id(tenant))
@@ -75,7 +75,7 @@ class TenantService:
             return await session.scalar(query)
 
     async def insert_row(self, tenant: str, run_id: str | None = None) -> None:
-        """A running row, unless the tenant has one."""
+        """Insert a running row, unless the tenant has one."""
         values = {
             "workflow_id": workflow_id(tenant),
             "run_id": run_id,
@@ -91,7 +91,7 @@ class TenantService:
             )
 
     async def start(self, request: TenantRequest) -> str | None:
-        """Start the workflow, or find the one that is running; the first run of its chain."""
+        """Start the workflow, or find the running one; return the first run of its chain."""
         handle = await self._client.start_workflow(
             TenantProvisioningWorkflow.run,
             request,
@@ -103,5 +103,5 @@ class TenantService:
 
 
 def workflow_id(tenant: str) -> str:
-    """A tenant has one workflow at a time."""
+    """The same for every request: a tenant has one workflow at a time."""
     return f"tenant-{tenant}"

@@ -1,4 +1,4 @@
-"""The whole life of tenants, over HTTP: the main path writes what it can, `reconciler` the rest."""
+"""The life cycle of tenants, over HTTP: the main path and `reconciler once` write the ends."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tenant_provisioning.workflows import TenantRequest
 def environment(
     database_url: str, temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """What the application, its worker and the reconciler are told."""
+    """Environment variables of the application, its worker and the reconciler."""
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    told = {
+    variables = {
         "DATABASE_URL": url.render_as_string(hide_password=False),
         "TEMPORAL_ADDRESS": temporal.service_client.config.target_host,
-        # The tests do not wait for a minute before a row may be doubted.
+        # By default a pass leaves rows without a workflow alone for a minute.
         "RECONCILER_GRACE": "0s",
     }
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return told
+    return variables
 
 
 @pytest.fixture
@@ -60,21 +60,21 @@ class Api:
 
     def __init__(self, http: httpx.AsyncClient, service: TenantService) -> None:
         self.http = http
-        #: What lies beneath, for what the API does not offer.
+        #: For operations that the API does not offer.
         self.service = service
 
     async def provision(self, tenant: str, plan: str = "standard") -> None:
-        """Ask for a tenant."""
+        """Request a tenant."""
         response = await self.http.post("/tenants", json={"tenant": tenant, "plan": plan})
         assert response.status_code == 202
 
     async def show(self, tenant: str) -> dict[str, Any]:
-        """How far a tenant is."""
+        """The state of a tenant."""
         shown: dict[str, Any] = (await self.http.get(f"/tenants/{tenant}")).json()
         return shown
 
     async def ended(self, tenant: str) -> dict[str, Any]:
-        """Wait until a tenant's row has an end."""
+        """Wait until a tenant's row is no longer running, and return it."""
         async with asyncio.timeout(60):
             while (shown := await self.show(tenant))["status"] == "running":
                 await asyncio.sleep(0.05)
@@ -94,7 +94,7 @@ async def api(environment: dict[str, str]) -> AsyncIterator[Api]:
 
 
 async def reconciler(*arguments: str) -> dict[str, Any]:
-    """Run the command as cron would; its report."""
+    """Run the command; return its report, with --json."""
     command = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("reconciler")),
         *arguments,
@@ -111,7 +111,7 @@ FAILURE = "activity create_dns_zone failed (non retryable failure): NameReserved
 
 
 class TestTheMainPath:
-    """Nothing but the application and its worker is there."""
+    """The reconciler does not run."""
 
     async def test_success(self, api: Api, worker: Worker) -> None:
         await api.provision("acme")
@@ -146,7 +146,7 @@ class TestTheMainPath:
 
         assert (await api.ended("initech"))["status"] == "completed"
 
-    async def test_a_tenant_that_is_not_there(self, api: Api) -> None:
+    async def test_an_unknown_tenant_cannot_be_approved_or_cancelled(self, api: Api) -> None:
         for path in ("tenants/nobody/approve", "tenants/nobody/cancel?reason=none"):
             answer = await api.http.post(f"/{path}")
             assert (answer.status_code, answer.json()) == (
@@ -154,7 +154,7 @@ class TestTheMainPath:
                 {"detail": "no workflow of this tenant is running"},
             )
 
-    async def test_asking_twice(self, api: Api, worker: Worker) -> None:
+    async def test_a_repeated_request_starts_nothing(self, api: Api, worker: Worker) -> None:
         await api.provision("umbrella", "enterprise")
         await api.provision("umbrella", "enterprise")
         await api.http.post("/tenants/umbrella/approve")
@@ -165,7 +165,7 @@ class TestTheMainPath:
 
 
 class TestOutOfBand:
-    """What no workflow can write."""
+    """Ends that no workflow can write."""
 
     async def test_termination(self, api: Api, worker: Worker, temporal: Client) -> None:
         await api.provision("stark", "enterprise")
@@ -179,7 +179,7 @@ class TestOutOfBand:
         assert shown["status"] == "failed"
         assert shown["error_message"].endswith(": ticket 42")
 
-    async def test_an_end_before_there_was_a_row(
+    async def test_an_end_before_the_row_exists(
         self, api: Api, worker: Worker, temporal: Client
     ) -> None:
         start = api.service.start
@@ -197,16 +197,16 @@ class TestOutOfBand:
 
         assert (await api.show("wayne"))["status"] == "completed"
 
-    async def test_a_crash_between_row_and_start(self, api: Api, worker: Worker) -> None:
-        await api.service.insert_row("hooli")  # and here it stops
+    async def test_a_crash_between_insert_and_start(self, api: Api, worker: Worker) -> None:
+        await api.service.insert_row("hooli")  # crashes here
         report = await reconciler("once", "--json")
         assert report["left"]["never_started"] == 1
         assert (await api.show("hooli"))["status"] == "running"
 
-        await api.provision("hooli")  # somebody asks again
+        await api.provision("hooli")  # the customer tries again
 
         assert (await api.ended("hooli"))["status"] == "completed"
 
 
-async def test_a_tenant_that_nobody_asked_for(api: Api) -> None:
+async def test_an_unknown_tenant_is_not_found(api: Api) -> None:
     assert (await api.http.get("/tenants/nobody")).status_code == 404

@@ -1,7 +1,7 @@
 """Sample traffic: `python -m tenant_provisioning.traffic`. Every third workflow is terminated.
 
-Without a worker nothing else happens to them; with one, the others complete and write their own
-ends. The rows of the terminated ones say running until the reconciler repairs them.
+With a worker, the other workflows complete and write their own ends; without one they stay open.
+The rows of the terminated ones stay running until the reconciler repairs them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 async def provision(
     client: Client, sessions: async_sessionmaker[AsyncSession], number: int
 ) -> None:
-    """One tenant; every third waits for an approval and is terminated instead."""
+    """Provision a tenant; every third one waits for an approval, and is terminated."""
     tenant, unlucky = f"acme-{uuid4().hex[:8]}", number % 3 == 0
     request = TenantRequest(tenant, "enterprise" if unlucky else "standard")
     run_id = await TenantService(client, sessions).start(request)
-    # Names are made up anew, so that the table needs no index against asking twice.
+    # Each name is new, so no index has to prevent a second row.
     async with sessions.begin() as session:
         session.add(
             WorkflowExecution(
@@ -49,7 +49,7 @@ async def provision(
 
 
 async def main(tenants: int | None) -> None:
-    """So many tenants at once, or one after the other for ever."""
+    """Provision this many tenants; None: endless, one every `SECONDS_BETWEEN`."""
     logging.basicConfig(level=logging.INFO)
     client = await Client.connect(os.environ["TEMPORAL_ADDRESS"])
     engine = create_async_engine(os.environ["DATABASE_URL"])
@@ -65,5 +65,5 @@ async def main(tenants: int | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tenants", type=int, help="so many and no more; default: for ever")
+    parser.add_argument("--tenants", type=int, help="how many; default: until interrupted")
     asyncio.run(main(parser.parse_args().tenants))

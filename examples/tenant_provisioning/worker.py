@@ -17,7 +17,7 @@ from tenant_provisioning.workflows import TenantProvisioningWorkflow
 
 
 def create_worker(client: Client, engine: AsyncEngine) -> Worker:
-    """The worker, with the one line that lets its workflows write their ends."""
+    """The worker, with the plugin that makes its workflows write their ends."""
     return Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -28,7 +28,7 @@ def create_worker(client: Client, engine: AsyncEngine) -> Worker:
 
 
 async def main() -> None:
-    """Work until interrupted."""
+    """Run the worker until interrupted."""
     logging.basicConfig(level=logging.INFO)
     client = await Client.connect(os.environ["TEMPORAL_ADDRESS"])
     engine = create_async_engine(os.environ["DATABASE_URL"])

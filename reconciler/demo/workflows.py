@@ -1,6 +1,6 @@
-"""The sample application: workflows that provision tenants, and some that cannot.
+"""The sample application: workflows that provision tenants, or fail to.
 
-Loaded into Temporal's workflow sandbox, so it imports nothing of ours.
+Temporal's workflow sandbox loads this module, so it imports nothing of the reconciler.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ TASK_QUEUE = "tenants"
 
 @activity.defn(name="create_database")
 async def create_database(tenant: str) -> str:
-    """Works, always."""
+    """Always succeeds."""
     return f"{tenant}_db"
 
 
 @activity.defn(name="create_zone")
 async def create_zone(tenant: str) -> None:
-    """Fails for the tenants whose zone is one too many."""
+    """Fails for some tenants: their zones exceed the limit."""
     if tenant in ("initech", "umbrella"):
         raise ApplicationError("zone limit is 50", type="QuotaExceeded")
 
 
 @workflow.defn
 class ProvisionDns:
-    """A step big enough to be a workflow of its own."""
+    """A step that is a workflow of its own."""
 
     @workflow.run
     async def run(self, tenant: str) -> None:
@@ -47,11 +47,11 @@ class ProvisionDns:
 
 @workflow.defn
 class ProvisionTenant:
-    """Database, zone, and in some cases a person who has to approve."""
+    """Creates a database and a zone; in some cases somebody has to approve."""
 
     @workflow.run
     async def run(self, tenant: str, kind: str, round_: int) -> str:
-        """`kind` says how this tenant's story goes."""
+        """Provision a tenant in the way that `kind` names."""
         database = await workflow.execute_activity(
             create_database, tenant, start_to_close_timeout=timedelta(seconds=5)
         )

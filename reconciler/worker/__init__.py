@@ -1,9 +1,9 @@
-"""The main path: every workflow of a worker writes its own end into its row.
+"""The main path: every workflow of a worker writes its own end to its row.
 
     Worker(client, ..., plugins=[ReconcilerPlugin()])
 
-Imported into other people's workers and workflow modules: light, and at home in Temporal's
-sandbox. SQLAlchemy and the settings are loaded by the activity when it first runs.
+Imported into other people's workers and workflow modules: light, and safe in Temporal's sandbox.
+The activity imports SQLAlchemy and the settings when it first runs.
 """
 
 from reconciler.worker.activity import status_activity, update_workflow_execution_status

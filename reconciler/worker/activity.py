@@ -1,7 +1,7 @@
-"""The activity that writes the end of a workflow into its row.
+"""The activity that writes the end of a workflow to its row.
 
-Loads SQLAlchemy and the settings when it first runs, not before: this module is imported by
-workflow modules too, inside the sandbox.
+Imports SQLAlchemy and the settings when it first runs, not before: workflow modules import this
+module too, inside the sandbox.
 """
 
 from __future__ import annotations
@@ -23,17 +23,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.core.text import one_line
-from reconciler.worker.argument import Argument
-from reconciler.worker.report import ACTIVITY
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import ACTIVITY, EndReport
 
 if TYPE_CHECKING:
-    from reconciler.worker.types import EngineSource
-    from reconciler.worker.writer import RowWriter
+    from reconciler.worker.writer import EngineSource, RowWriter
 
 
 class StatusActivity:
-    """The activity, and the connection it keeps."""
+    """The activity and its connections."""
 
     def __init__(self, engine: EngineSource | None = None) -> None:
         if engine is not None and not callable(engine) and not hasattr(engine, "sync_engine"):
@@ -56,60 +53,57 @@ class StatusActivity:
         start_time: datetime | None = None,
         decoded_message: str | None = None,
     ) -> bool:
-        """Finish the row of a workflow, if it is still running; whether it was.
+        """Finish the row of a workflow if it is still running; return whether it was.
 
-        A row that does not exist yet, or is not running any more, is no error: the answer is no.
+        A row that does not exist yet, or is no longer running, is not an error: it returns False.
 
         Args:
-            workflow_id: Temporal's workflow id. Alone, it is the report of a workflow that the
-                plugin or the decorator watches over, with all of the below in it.
-            status: One of the end values of the status column, or a close status by Temporal's
-                name, such as `TIMED_OUT`, which is mapped to the column's value.
-            error_message: Becomes one line, and is cut to the configured limit.
-            run_id: The first run of the chain, `workflow.info().first_execution_run_id`. Where it
-                is not given, Temporal is asked for that of the calling workflow's chain.
+            workflow_id: Temporal's workflow id. If it is the only argument, it is a report by the
+                plugin or the decorator, which contains all of the below.
+            status: One of the end values of the status column, or Temporal's name for a close
+                status, such as `TIMED_OUT`, which is mapped to the column's value.
+            error_message: Written as one line, cut to the configured limit.
+            run_id: The first run of the chain, `workflow.info().first_execution_run_id`. By default
+                the activity asks Temporal for the first run of the calling workflow's chain.
             close_time: When the workflow ended; by default when this activity was scheduled.
-                Without a time zone it is taken as UTC.
+                Without a time zone it is UTC.
             start_time: When the first run of the chain started. A row without a run id that was
-                made long after that is not its own. Where it is not given, or by a later run, which
-                does not know it, Temporal is asked for it if no row has the run id.
-            decoded_message: What to write instead of `error_message` where the settings say that
-                encoded failures are to be decoded. It is sent by workflows that encode them.
+                created long after that belongs to another workflow. If it is not given, or given by
+                a later run, which cannot know it, and no row has the run id, the activity asks
+                Temporal for it.
+            decoded_message: What to write instead of `error_message` if the settings say that
+                encoded failures are decoded. Sent by workflows that encode their failures.
 
         Raises:
-            ApplicationError: With the reason in one line; not retryable where trying again is of
-                no use: a status that does not exist, a table without the columns.
+            ApplicationError: With the reason in one line; not retryable if a retry cannot succeed:
+                an unknown status, a table without the columns.
         """
         if status is None:
-            said = _report(workflow_id)
+            report = _parse(workflow_id)
         else:
-            said = Argument(
-                workflow_id, status, run_id, _text(start_time), error_message, decoded_message
-            )
-        return await self._finish(said, _time(close_time))
+            start = _time(start_time)
+            report = EndReport(workflow_id, status, run_id, start, error_message, decoded_message)
+        return await self._finish(report, _time(close_time))
 
-    async def _finish(self, said: Argument, close_time: datetime | None) -> bool:
+    async def _finish(self, report: EndReport, close_time: datetime | None) -> bool:
         info = activity.info()
+        where_and_when = info.workflow_namespace, close_time or info.scheduled_time
         try:
             writer = self._opened()
-            end = (
-                writer.status_value(said.status),
-                writer.chosen(said.error_message, said.decoded_message),
-                close_time or info.scheduled_time,
-            )
-            row = await _own_row(said)
-            changed = await writer.finish(row, *end)
-            if not changed and row.start_time is None:
-                started = await _start_time(row)
-                if started is not None:
-                    changed = await writer.finish(replace(row, start_time=started), *end)
+            report = await _with_first_run(report)
+            changed = await writer.finish(report, *where_and_when)
+            if not changed and report.start_time is None:
+                first_run = await _describe(report.workflow_id, report.run_id)
+                if first_run is not None:
+                    report = replace(report, start_time=first_run.start_time.ToDatetime(UTC))
+                    changed = await writer.finish(report, *where_and_when)
         except ReconcilerError as error:
             permanent = isinstance(error, ConfigurationError | DatabaseUnfit)
             raise ApplicationError(
                 str(error), type=type(error).__name__, non_retryable=permanent
             ) from None
         if not changed:
-            activity.logger.info("workflow %s has no row that is still running", said.workflow_id)
+            activity.logger.info("workflow %s has no running row", report.workflow_id)
         return changed
 
     def _opened(self) -> RowWriter:
@@ -121,7 +115,7 @@ class StatusActivity:
         return self._writers[loop]
 
     async def close(self) -> None:
-        """Give back what was opened on this event loop; the next run opens it again."""
+        """Close what was opened on this event loop; the next run opens it again."""
         writer = self._writers.pop(asyncio.get_running_loop(), None)
         if writer is not None:
             await writer.close()
@@ -132,7 +126,7 @@ def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitab
 
         Worker(..., activities=[status_activity(engine)])
 
-    The engine is used as it is and never closed. Without one, it is made from `DATABASE_URL`.
+    The engine is never closed. By default the activity opens one for `DATABASE_URL`.
     """
     return StatusActivity(engine).update_workflow_execution_status
 
@@ -141,56 +135,44 @@ def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitab
 update_workflow_execution_status = StatusActivity().update_workflow_execution_status
 
 
-def _report(text: str) -> Argument:
+def _parse(text: str) -> EndReport:
     try:
-        return Argument.unpacked(text)
+        return EndReport.from_json(text)
     except ValueError:
         raise ApplicationError(
             "status is missing: pass workflow_id and status", type="Incomplete", non_retryable=True
         ) from None
 
 
-def _text(given: datetime | str | None) -> str | None:
-    return given.isoformat() if isinstance(given, datetime) else given
-
-
 def _time(given: datetime | str | None) -> datetime | None:
-    """The time: the SDK knows types only where all arguments are given, else it leaves the text."""
+    """The SDK converts times only if all arguments are given; otherwise it passes strings."""
     return datetime.fromisoformat(given) if isinstance(given, str) else given
 
 
-async def _own_row(said: Argument) -> OwnRow:
-    """What tells its row, as far as the calling workflow knows."""
+async def _with_first_run(report: EndReport) -> EndReport:
+    """The report with the first run of the chain, and its start as far as the caller knows it."""
     info = activity.info()
-    own_run = info.workflow_run_id if info.workflow_id == said.workflow_id else None
-    first_run = said.run_id or await _first_run_id(said.workflow_id, own_run)
-    # A later run knows only when it has started itself.
-    start_time = _time(said.start_time) if own_run in (None, first_run) else None
-    return OwnRow(said.workflow_id, first_run, info.workflow_namespace, start_time)
+    own_run = info.workflow_run_id if info.workflow_id == report.workflow_id else None
+    first_run = report.run_id
+    if not first_run:
+        found = await _describe(report.workflow_id, own_run)
+        if found is None:
+            raise ApplicationError(
+                f"Temporal knows no workflow {one_line(report.workflow_id, 200)}: pass run_id",
+                type="NotFound",
+                non_retryable=True,
+            )
+        first_run = found.first_run_id or found.execution.run_id
+    # A later run only knows its own start.
+    start_time = report.start_time if own_run in (None, first_run) else None
+    return replace(report, run_id=first_run, start_time=start_time)
 
 
-async def _first_run_id(workflow_id: str, run_id: str | None) -> str:
-    """The first run of this run's chain, or of the current one of the workflow id."""
-    found = await _described(workflow_id, run_id or "")
-    if found is None:
-        raise ApplicationError(
-            f"Temporal knows no workflow {one_line(workflow_id, 200)}: pass run_id",
-            type="NotFound",
-            non_retryable=True,
-        )
-    return found.first_run_id or found.execution.run_id
-
-
-async def _start_time(row: OwnRow) -> datetime | None:
-    """When the first run of a chain started; None if Temporal does not know it any more."""
-    found = await _described(row.workflow_id, row.run_id)
-    return None if found is None else found.start_time.ToDatetime(UTC)
-
-
-async def _described(workflow_id: str, run_id: str) -> WorkflowExecutionInfo | None:
+async def _describe(workflow_id: str, run_id: str | None) -> WorkflowExecutionInfo | None:
+    """Describe a run, by default the current one; None if Temporal does not know it."""
     request = DescribeWorkflowExecutionRequest(
         namespace=activity.info().namespace,
-        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id or ""),
     )
     try:
         service = activity.client().workflow_service

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from temporalio.converter import DefaultFailureConverter, FailureConverter
 
-from reconciler.worker.report import Report, run_and_report
+from reconciler.worker.reporter import Reporter
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -32,7 +32,7 @@ def report_outcome(
     failure_converter: type[FailureConverter] = DefaultFailureConverter,
     task_queue: str | None = None,
 ) -> Any:
-    """Let one workflow report its end, on a worker without the plugin.
+    """Make one workflow report its end, on a worker without the plugin.
 
         with workflow.unsafe.imports_passed_through():
             from reconciler.worker import report_outcome
@@ -41,12 +41,12 @@ def report_outcome(
         @report_outcome
         async def run(self, order: Order) -> Receipt: ...
 
-    The worker needs the activity: `status_activity()`. A decorator and not a context manager,
-    because what has been returned must be seen: a result that cannot be serialised is not an end.
-    Where the plugin reports a workflow, this leaves it to the plugin.
+    The worker needs the activity: `status_activity()`. This is a decorator and not a context
+    manager because it has to see the result: one that cannot be serialised does not end the
+    workflow. If the plugin reports the workflow, the decorator does nothing.
 
-    `failure_converter` must be the one of the worker's data converter, where it has one of its
-    own; the plugin finds it by itself. `task_queue` is where the activity runs, if elsewhere.
+    `failure_converter`: that of the worker's data converter, if it is not the default; the plugin
+    finds it by itself. `task_queue`: where the activity runs, if not on the workflow's own queue.
     """
 
     def decorate(run: Callable[_P, Awaitable[_T]]) -> Callable[_P, Awaitable[_T]]:
@@ -55,8 +55,8 @@ def report_outcome(
             instance = args[0]
             if hasattr(instance, _LEFT_TO_PLUGIN) or not _is_run_of(instance, reported):
                 return await run(*args, **kwargs)
-            report = Report(failure_converter=failure_converter, task_queue=task_queue)
-            return await run_and_report(run(*args, **kwargs), report)
+            reporter = Reporter(failure_converter=failure_converter, task_queue=task_queue)
+            return await reporter.run(run(*args, **kwargs))
 
         setattr(reported, _DECORATED, True)
         return reported
@@ -64,20 +64,20 @@ def report_outcome(
     return decorate if run is None else decorate(run)
 
 
-def reports_itself(run: Callable[..., Any]) -> bool:
-    """Whether a workflow's function is decorated."""
+def is_decorated(run: Callable[..., Any]) -> bool:
+    """Whether a workflow's function reports by itself."""
     return hasattr(run, _DECORATED)
 
 
 def leave_to_plugin(instance: object) -> None:
-    """Tell the decorator that the plugin reports this run of the workflow."""
+    """Turn the decorator off for this run of the workflow: the plugin reports it."""
     setattr(instance, _LEFT_TO_PLUGIN, True)
 
 
 def _is_run_of(instance: object, reported: Callable[..., Any]) -> bool:
-    """Whether `reported` is the workflow's own function, or what that one wraps.
+    """Whether `reported` is the workflow's own function, or wrapped by it.
 
-    If not, a subclass has called it by `super()`, and its return is not the end.
+    If not, a subclass has called it with `super()`, and its return is not the end.
     """
     function = getattr(type(instance), reported.__name__, None)
     while function is not None and function is not reported:

@@ -1,14 +1,13 @@
-"""How a run of a workflow is about to end, by the rules of the SDK. Deterministic, does no I/O.
+"""How a run of a workflow is about to end, by the SDK's rules. Deterministic, does no I/O.
 
-The SDK decides only after the workflow's function and all interceptors are through
-(`_run_top_level_workflow_function`, SDK 1.35). The main path has to know before: here is the same
-decision in the same order.
+The SDK decides only after the workflow's function and all interceptors have returned
+(`_run_top_level_workflow_function`, SDK 1.35). The main path has to know earlier, so this makes the
+same decision in the same order.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -17,62 +16,71 @@ from temporalio.converter import PayloadConverter
 from temporalio.exceptions import is_cancelled_exception
 
 from reconciler.core.model import CloseStatus
+from reconciler.core.text import LONGEST
 from reconciler.temporal.failures.encoded_attributes import (
     encoded_attributes,
     message_in,
     with_messages,
 )
 from reconciler.temporal.failures.text import describe_cancellation, describe_failure
-from reconciler.worker.kept import KeptError, KeptResult
+from reconciler.worker.report import EndReport
+from reconciler.worker.snapshot import ErrorSnapshot, ResultSnapshot
 
-#: Bytes. The server accepts no result and no failure above its limit, by default twice this
+#: Bytes. The server rejects a result or failure above its limit, by default twice this
 #: (`limit.blobSize.error`), and the workflow then stays open or is terminated (SDK 1.35, server
-#: 1.32). A payload codec may add to the size. What is larger is left to the reconciler.
-LARGEST = 1_000_000
-#: Causes of causes. One that is 97 deep does not reach the server: the SDK reads back what it is to
+#: 1.32). A payload codec may add to the size. Larger ones are left to the reconciler.
+PAYLOAD_LIMIT = 1_000_000
+#: Levels of causes. A failure with 97 never reaches the server: the SDK parses what it is about to
 #: send, and protobuf gives up at 100 levels (SDK 1.35).
 DEEPEST = 90
+#: Characters of a failure in a report; the activity cuts them to the configured limit. Enough for
+#: the same text as the reconciler's, and well below the server's limit of two megabytes.
+LONGEST_TEXT = LONGEST
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What the workflow is about to tell Temporal, and what is to stand in its row."""
+def end_with_result(result: ResultSnapshot, payload_limit: int) -> EndReport | None:
+    """The end of a run that returns this; None if the chain may continue.
 
-    status: CloseStatus
-    #: The failure as the reconciler would describe it, neither cut nor cleaned.
-    error_message: str | None = None
-    #: The same with the messages that the failure converter has encoded, if there are any.
-    decoded_message: str | None = None
-
-
-def ending_of_result(kept: KeptResult, largest: int) -> Ending | None:
-    """The end of a run that returns this; None if its chain goes on, or it may.
-
-    `largest` is what the server is sure to accept, in bytes.
+    `payload_limit`: bytes that the server is sure to accept.
     """
-    if len(kept.payloads) != 1 or kept.payloads[0].ByteSize() > largest:
-        return None  # the SDK refuses the first, the server the second
-    if not kept.is_kept:
-        return None  # by the time the row is written it may be another result
-    return Ending(CloseStatus.COMPLETED)
+    if len(result.payloads) != 1 or result.payloads[0].ByteSize() > payload_limit:
+        return None  # the SDK rejects the first, the server the second
+    if not result.is_stable:
+        return None  # another result may be returned once the row is written
+    return end_report(CloseStatus.COMPLETED)
 
 
-def ending_of_error(kept: KeptError, largest: int) -> Ending | None:
-    """The end of a run that raises this; None if its chain goes on, or it may.
+def end_with_error(raised: ErrorSnapshot, payload_limit: int) -> EndReport | None:
+    """The end of a run that raises this; None if the chain may continue.
 
-    May raise anything: the error's own text and the failure converter are other people's code.
+    May raise anything: the error's text and the failure converter are other people's code.
     """
-    error = kept.error
+    error = raised.error
     reason = workflow.cancellation_reason()
     if reason is not None and is_cancelled_exception(error):
-        return Ending(CloseStatus.CANCELED, describe_cancellation(reason))
-    # Any cancellation is raised as one of Temporal's errors by the SDK.
+        return end_report(CloseStatus.CANCELED, describe_cancellation(reason))
+    # The SDK raises any cancellation as one of Temporal's errors.
     if not isinstance(error, asyncio.CancelledError) and not workflow.is_failure_exception(error):
-        return None  # fails the workflow task; the workflow still runs
-    failure = kept.convert()
-    if failure.ByteSize() > largest or _is_too_deep(failure) or _may_be_retried(failure):
+        return None  # fails the workflow task; the workflow keeps running
+    failure = raised.convert()
+    if failure.ByteSize() > payload_limit or _is_too_deep(failure) or _may_be_retried(failure):
         return None
-    return Ending(CloseStatus.FAILED, describe_failure(failure), _decoded_text(failure))
+    return end_report(CloseStatus.FAILED, describe_failure(failure), _decoded_text(failure))
+
+
+def end_report(
+    status: CloseStatus, error_message: str | None = None, decoded_message: str | None = None
+) -> EndReport:
+    """The report of the workflow that this is called in. Its texts may be of any length."""
+    info = workflow.info()
+    return EndReport(
+        info.workflow_id,
+        status.value,
+        info.first_execution_run_id,
+        info.workflow_start_time,
+        error_message and error_message[:LONGEST_TEXT],
+        decoded_message and decoded_message[:LONGEST_TEXT],
+    )
 
 
 def _is_too_deep(failure: Failure) -> bool:
@@ -84,7 +92,7 @@ def _is_too_deep(failure: Failure) -> bool:
 
 
 def _decoded_text(failure: Failure) -> str | None:
-    """As the reconciler would describe it once it has decoded it; no codec has been at it yet."""
+    """The text that the reconciler would write after decoding; no codec has encoded it yet."""
     encoded = encoded_attributes(failure)
     if not encoded:
         return None
@@ -102,10 +110,10 @@ def _message(converter: PayloadConverter, payload: Payload) -> str | None:
 
 
 def _may_be_retried(failure: Failure) -> bool:
-    """Whether the server may start another attempt. Where that is not certain, it may.
+    """Whether the server may start another attempt; True if in doubt.
 
     The server retries unless the attempts are used up, the failure is not retryable, or the
-    execution timeout would pass before; the last cannot be told from here.
+    execution timeout would expire first. A workflow cannot know the last of these.
     """
     info = workflow.info()
     policy = info.retry_policy

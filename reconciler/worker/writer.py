@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -31,19 +32,19 @@ from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
 from reconciler.temporal.failures.redactor import Redactor
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 
-if TYPE_CHECKING:
-    from reconciler.worker.types import EngineSource
+#: An engine of the application, or a function that makes one when it is first needed.
+EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
 
-#: Seconds for one write, all included. Less than the attempt it is part of, so that what went
-#: wrong can still be told: after it, SQLAlchemy takes up to two more to close a silent connection.
+#: Seconds for one write, everything included. Shorter than an attempt of the activity, so that it
+#: can still report the error: SQLAlchemy takes up to two more to close a silent connection.
 WRITE_TIMEOUT = 5
-#: PostgreSQL's code for a statement that was prepared for the table as it was.
+#: PostgreSQL's code for a statement that was prepared before the table was altered.
 ALTERED = "0A000"
-#: Milliseconds that the server may wait for the row, while another transaction has it locked.
+#: Milliseconds that the server waits for the row while another transaction has it locked.
 LOCK_TIMEOUT = 3_000
-#: Seconds of `WRITE_TIMEOUT` for redaction: beyond it, the text is replaced as a whole.
+#: Seconds of `WRITE_TIMEOUT` for redaction; after that the whole text is replaced.
 REDACTION_TIMEOUT = 1.0
 
 IN_DOUBT = (
@@ -52,20 +53,28 @@ IN_DOUBT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What depends on the table as it was when it was mapped."""
+
+    table: MappedTable
+    statement: Statement | sa.Select[Any]
+    redactor: Redactor
+
+
 class RowWriter:
     """Writes single rows of the application's table."""
 
     def __init__(self, engine: AsyncEngine, settings: TableSettings, *, owned: bool) -> None:
+        """`owned`: close the engine with the writer."""
         self._engine = engine
         self._settings = settings
-        self._redactor: Redactor | None = None
         self._owned = owned
-        self._is_ours = isinstance(engine.dialect, PoolerSafeDialect)
-        self._written: tuple[MappedTable, Statement | sa.Select[Any]] | None = None
+        self._prepared: _Prepared | None = None
 
     @classmethod
     def open(cls, engine: EngineSource | None) -> RowWriter:
-        """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
+        """Over the application's engine, or over an own one. Raises `ConfigurationError`."""
         if engine is None:
             own = load_guest_settings(DatabaseSettings)
             return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
@@ -77,115 +86,108 @@ class RowWriter:
             )
         return cls(made, settings, owned=False)
 
-    def status_value(self, status: str) -> str:
-        """What the status column says for this end. Raises `ConfigurationError`."""
-        values = self._settings.status_values()
-        if status in CloseStatus.__members__:
-            return values.of(CloseStatus(status))
-        ends = dict.fromkeys(values.of(each) for each in CloseStatus)
-        if status not in ends:
-            raise ConfigurationError(
-                f"status {one_line(status, 100)!r} is none of {', '.join(ends)}: "
-                "pass one of these or Temporal's name, such as COMPLETED, or set "
-                "RECONCILER_STATUSES__*"
-            )
-        return status
+    async def finish(self, report: EndReport, namespace: str | None, close_time: datetime) -> bool:
+        """Finish the workflow's row; return whether there was one that was still running.
 
-    def chosen(self, error_message: str | None, decoded: str | None) -> str | None:
-        """Which of the two is for the row: the same as a pass with these settings would write."""
-        return error_message if decoded is None or not self._settings.decodes else decoded
-
-    async def finish(
-        self,
-        row: OwnRow,
-        status: str,
-        error_message: str | None,
-        close_time: datetime,
-    ) -> bool:
-        """Finish the workflow's row; whether there was one that was still running.
-
-        Raises `DatabaseUnusable`, `DatabaseUnfit` if trying again is of no use.
+        Raises `ConfigurationError` and `DatabaseUnfit` if a retry cannot succeed, otherwise
+        `DatabaseUnusable`.
         """
-        given = {
-            "given_workflow_id": row.workflow_id,
-            "given_run_id": row.run_id,
-            "given_namespace": row.namespace,
-            "given_status": status,
+        parameters = {
+            "given_workflow_id": report.workflow_id,
+            "given_run_id": report.run_id,
+            "given_namespace": namespace,
+            "given_status": self._status_value(report.status),
             "given_close_time": _as_utc(close_time),
-            "given_latest": row.start_time and _as_utc(row.start_time) + SLACK,
+            "given_latest": report.start_time and _as_utc(report.start_time) + SLACK,
         }
+        # The same choice as that of a pass with these settings.
+        decodes = self._settings.decodes and report.decoded_message is not None
+        message = report.decoded_message if decodes else report.error_message
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 try:
-                    return await self._write(given, error_message)
+                    return await self._write(parameters, message)
                 except DatabaseUnusable as error:
-                    if not await self._is_worth_another_try(error):
+                    if not await self._should_retry(error):
                         raise
-                # The write is a compare-and-set: tried twice, it is still written once.
-                return await self._write(given, error_message)
+                # The write is a compare-and-set: tried twice, it still changes a row only once.
+                return await self._write(parameters, message)
         except TimeoutError:
             raise DatabaseUnusable(
                 f"cannot write {self._settings.table}: no free connection, or no answer from the "
                 f"database, within {WRITE_TIMEOUT} s"
             ) from None
 
-    async def _is_worth_another_try(self, error: DatabaseUnusable) -> bool:
-        """Whether a connection had died unnoticed; or the row, or the table, has changed.
+    def _status_value(self, status: str) -> str:
+        """The value of the status column for this end."""
+        values = self._settings.status_values()
+        if status in CloseStatus.__members__:
+            return values.of(CloseStatus(status))
+        ends = dict.fromkeys(values.of(each) for each in CloseStatus)
+        if status not in ends:
+            raise ConfigurationError(
+                f"status {one_line(status, 100)!r} is none of {', '.join(ends)}",
+                "pass one of these or Temporal's name, such as COMPLETED, or set "
+                "RECONCILER_STATUSES__*",
+            )
+        return status
 
-        To ask each connection first whether it lives would be as much again as the write.
+    async def _should_retry(self, error: DatabaseUnusable) -> bool:
+        """Whether the connection was dead, or the row or the table has changed.
+
+        Cheaper than a ping before each write, which would double its round trips.
         """
         lost = is_lost(error.__cause__)
-        if lost and self._is_ours:
+        if lost and isinstance(self._engine.dialect, PoolerSafeDialect):
             await forget_connections(self._engine)
-        # Whatever the database has refused: the table may have been altered since it was mapped.
-        was_known = self._written is not None
-        self._written = self._redactor = None
-        refused = isinstance(error, DatabaseUnfit) or sqlstate(error.__cause__) == ALTERED
-        return lost or is_race(error.__cause__) or (refused and was_known)
+        # Whatever the database rejected: the table may have been altered since it was mapped.
+        was_prepared = self._prepared is not None
+        self._prepared = None
+        rejected = isinstance(error, DatabaseUnfit) or sqlstate(error.__cause__) == ALTERED
+        return lost or is_race(error.__cause__) or (rejected and was_prepared)
 
-    async def _write(self, given: Mapping[str, object], error_message: str | None) -> bool:
-        table, statement = await self._mapped()
-        message = error_message and await self._message(table, error_message)
-        given = {**given, "given_message": message}
+    async def _write(self, parameters: Mapping[str, object], message: str | None) -> bool:
+        if self._prepared is None:
+            self._prepared = await self._prepare()
+        prepared = self._prepared
+        if message:
+            message = storable(await prepared.redactor.line(message), prepared.table.codec)
+        parameters = {**parameters, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
-            if isinstance(statement, Statement):
-                ((finished, rivals),) = await fetch_alone(self._engine, statement, given)
+            if isinstance(prepared.statement, Statement):
+                rows = await fetch_alone(self._engine, prepared.statement, parameters)
+                ((finished, rivals),) = rows
             else:
-                finished, rivals = await self._fetch(statement, given)
+                finished, rivals = await self._execute(prepared.statement, parameters)
         if rivals:
             activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
         return bool(finished)
 
-    async def _fetch(
-        self, statement: sa.Select[Any], given: Mapping[str, object]
+    async def _execute(
+        self, statement: sa.Select[Any], parameters: Mapping[str, object]
     ) -> tuple[int, int]:
         async with self._engine.connect() as connection:
-            # A transaction only for what the application may do at the beginning of each.
+            # In a transaction only if the application does something when one begins.
             if not self._engine.sync_engine.dispatch.begin:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-            finished, rivals = (await connection.execute(statement, given)).one()
+            finished, rivals = (await connection.execute(statement, parameters)).one()
             await connection.commit()
             return finished, rivals
 
-    async def _message(self, table: MappedTable, text: str) -> str:
-        if self._redactor is None:
-            limit = self._settings.message_limit(table.error_message_length)
-            self._redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
-        return storable(await self._redactor.line(text), table.codec)
-
-    async def _mapped(self) -> tuple[MappedTable, Statement | sa.Select[Any]]:
-        # Kept as long as it serves: what the database refuses is mapped again.
-        if self._written is None:
-            mapping = self._settings.table_mapping()
-            table = await map_table(self._engine, mapping, writing=True)
-            # Numbers, whatever the key is: asyncpg knows their type without asking.
-            statement = counted_main_path_write(table, LOCK_TIMEOUT)
-            ours = compiled(statement, self._engine) if self._is_ours else None
-            self._written = table, ours or statement
-        return self._written
+    async def _prepare(self) -> _Prepared:
+        table = await map_table(self._engine, self._settings.table_mapping(), writing=True)
+        # It returns counts, whatever the key is: asyncpg knows their type without asking.
+        statement = counted_main_path_write(table, LOCK_TIMEOUT)
+        is_own_dialect = isinstance(self._engine.dialect, PoolerSafeDialect)
+        limit = self._settings.message_limit(table.error_message_length)
+        return _Prepared(
+            table,
+            compiled(statement, self._engine) if is_own_dialect else statement,
+            Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT),
+        )
 
     async def close(self) -> None:
-        """Close the engine if it is our own."""
+        """Close the engine if it is the writer's own."""
         if self._owned:
             await self._engine.dispose()
 

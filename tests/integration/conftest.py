@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.worker import report, writer
+from reconciler.worker import reporter, writer
 from tests.support.polling import PATIENCE
 
 
@@ -12,5 +12,5 @@ from tests.support.polling import PATIENCE
 def time_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """The main path's write may take as long as it likes, where a test does not limit it."""
     monkeypatch.setattr(writer, "WRITE_TIMEOUT", PATIENCE)
-    monkeypatch.setattr(report, "ATTEMPT", timedelta(seconds=2 * PATIENCE))
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(seconds=4 * PATIENCE))
+    monkeypatch.setattr(reporter, "ATTEMPT", timedelta(seconds=2 * PATIENCE))
+    monkeypatch.setattr(reporter, "LONGEST_HOLD", timedelta(seconds=4 * PATIENCE))

@@ -30,7 +30,7 @@ from reconciler.plan.format import from_line
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
@@ -247,14 +247,15 @@ async def test_the_main_path_finishes_its_own_row_and_no_other(table: Table) -> 
     handle = table.handles[1]
     assert handle.first_execution_run_id is not None
     now = datetime.now(UTC)
-    own = OwnRow(handle.id, handle.first_execution_run_id, "default", now)
+    text = "terminated by hand\n" + "x" * 100
+    report = EndReport(handle.id, "failed", handle.first_execution_run_id, now, text)
     writer = RowWriter(table.database.engine, table.settings, owned=False)
     if table.case.without == "run_id":
-        assert not await writer.finish(own, "failed", "any of three", now)
+        assert not await writer.finish(report, "default", now)
     await table.age_the_first()
     before = await table.rows()
 
-    assert await writer.finish(own, "failed", "terminated by hand\n" + "x" * 100, now)
+    assert await writer.finish(report, "default", now)
 
     after = await table.rows()
     (done,) = (row for row in after if finished(table, row))

@@ -30,7 +30,7 @@ from reconciler.core.report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
@@ -202,10 +202,8 @@ async def test_the_main_path(
     writer = RowWriter.open(None if own else application)
     now = datetime.now(UTC)
     try:
-        mine = [OwnRow(f"wf-{n}", "run", None, None) for n in range(6)]
-        written = await asyncio.gather(
-            *(writer.finish(row, "completed", None, now) for row in mine)
-        )
+        reports = [EndReport(f"wf-{n}", "completed", "run", None) for n in range(6)]
+        written = await asyncio.gather(*(writer.finish(each, None, now) for each in reports))
     finally:
         await writer.close()
         await application.dispose()

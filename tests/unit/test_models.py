@@ -1,4 +1,4 @@
-"""The mixin: whose table it is, and what it leaves to the model."""
+"""The mixin: its columns and its index, and what a model may change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_col
 
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
 from reconciler.postgres.table.names import TableMapping, default_columns
-from tests.unit.worker.test_light import modules_after
+from tests.unit.worker.test_imports import modules_after
 
 INDEX = "reconciler_workflow_executions_running"
 
@@ -30,7 +30,7 @@ def indexes(model: Any) -> list[str]:
     return sorted(str(index.name) for index in model.__table__.indexes)
 
 
-def test_the_columns_are_those_of_migrate_in_the_same_order() -> None:
+def test_columns_and_their_order_are_those_of_migrate() -> None:
     expected = default_columns(TableMapping())
     columns = WorkflowExecution.__table__.c
 
@@ -40,11 +40,11 @@ def test_the_columns_are_those_of_migrate_in_the_same_order() -> None:
             assert getattr(columns[name], what) == getattr(column, what), (name, what)
 
 
-def test_the_index_is_there_beside_those_of_the_model() -> None:
+def test_the_index_is_added_to_those_of_the_model() -> None:
     assert indexes(WorkflowExecution) == ["ix_workflow_executions_workflow_id", "mine", INDEX]
 
 
-def test_whichever_way_a_model_is_declared() -> None:
+def test_every_style_of_declaration_gets_the_index() -> None:
     class Second(DeclarativeBase):
         pass
 
@@ -62,7 +62,7 @@ def test_whichever_way_a_model_is_declared() -> None:
         assert INDEX in indexes(model), model
 
 
-def test_a_model_below_it_in_the_same_table_or_in_one_of_its_own_has_no_second_index() -> None:
+def test_a_subclass_of_a_model_gets_no_second_index() -> None:
     class Third(DeclarativeBase):
         pass
 
@@ -80,7 +80,7 @@ def test_a_model_below_it_in_the_same_table_or_in_one_of_its_own_has_no_second_i
     assert indexes(Joined) == []
 
 
-def test_an_index_of_that_name_that_the_model_has_itself_is_left_as_it_is() -> None:
+def test_an_index_of_that_name_in_the_model_is_kept() -> None:
     class Seventh(DeclarativeBase):
         pass
 
@@ -91,7 +91,7 @@ def test_an_index_of_that_name_that_the_model_has_itself_is_left_as_it_is() -> N
     assert indexes(Execution) == ["ix_workflow_executions_workflow_id", INDEX]
 
 
-def test_a_model_without_a_key_is_told_so_by_sqlalchemy() -> None:
+def test_sqlalchemy_rejects_a_model_without_a_key() -> None:
     class Fourth(DeclarativeBase):
         pass
 
@@ -101,7 +101,7 @@ def test_a_model_without_a_key_is_told_so_by_sqlalchemy() -> None:
             __tablename__ = "keyless"
 
 
-def test_it_needs_sqlalchemy_and_nothing_else() -> None:
+def test_it_imports_only_sqlalchemy() -> None:
     heavy = {
         "asyncpg", "temporalio", "alembic", "pydantic", "structlog",
         "reconciler.settings", "reconciler.postgres.connection.engine",

@@ -15,7 +15,7 @@ from reconciler.app.lease import (
 from reconciler.daemon.loop import DRAIN_TIMEOUT, STOP_TIMEOUT
 from reconciler.postgres.connection import engine
 from reconciler.temporal.client import calls, connect
-from reconciler.worker import report, writer
+from reconciler.worker import reporter, writer
 
 
 def test_another_replica_takes_over_within_thirty_seconds_of_a_death() -> None:
@@ -46,5 +46,5 @@ def test_everything_that_waits_for_a_server_has_the_limit_that_is_documented() -
 def test_what_goes_wrong_in_an_attempt_is_told_before_its_time_is_up() -> None:
     closing = timedelta(seconds=2)  # what SQLAlchemy grants a connection that does not answer
 
-    assert timedelta(seconds=writer.WRITE_TIMEOUT) + closing < report.ATTEMPT
+    assert timedelta(seconds=writer.WRITE_TIMEOUT) + closing < reporter.ATTEMPT
     assert writer.LOCK_TIMEOUT < writer.WRITE_TIMEOUT * 1000

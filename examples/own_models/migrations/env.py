@@ -1,4 +1,4 @@
-"""The application's Alembic environment: as `alembic init -t async` makes it, and one function."""
+"""The application's Alembic environment: that of `alembic init -t async`, and one function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from own_models.models import Base
 
 
 def include_name(name: str | None, kind: str, _: object) -> bool:
-    """Leave the reconciler's own schema alone: autogenerate would drop what no model declares."""
+    """Ignore the reconciler's schema: autogenerate would drop tables that no model declares."""
     return kind != "schema" or name != "reconciler"
 
 
@@ -23,7 +23,7 @@ def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        include_schemas=True,  # there are models in another schema than the default one
+        include_schemas=True,  # some models are not in the default schema
         include_name=include_name,
         compare_server_default=True,
     )

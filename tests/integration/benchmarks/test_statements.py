@@ -1,4 +1,4 @@
-"""What the benchmarks count and compare is what the driver is asked, whichever way it goes."""
+"""The benchmarks see every statement that the driver sends, whichever way it is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.postgres.connection.engine import using_engine
 from tests.conftest import Database
 
 
-async def test_a_statement_of_sqlalchemy_is_seen_once_with_its_arguments(
+async def test_a_statement_by_sqlalchemy_is_seen_once_with_its_arguments(
     database: Database,
 ) -> None:
     seen: list[Statement] = []
@@ -25,7 +25,7 @@ async def test_a_statement_of_sqlalchemy_is_seen_once_with_its_arguments(
     assert [each.arguments for each in asked] == [(7, 35)]
 
 
-async def test_a_statement_past_sqlalchemy_is_seen_once_too(database: Database) -> None:
+async def test_a_statement_sent_to_the_driver_directly_is_seen_once(database: Database) -> None:
     seen: list[Statement] = []
     with watched(seen.append):
         async with using_engine(database.url) as engine, engine.connect() as connection:
@@ -35,14 +35,14 @@ async def test_a_statement_past_sqlalchemy_is_seen_once_too(database: Database) 
             await driver.fetch("SELECT $1::int", 1)
             await (await driver.prepare("SELECT $1::int + 1")).fetch(2)
 
-    # The driver tells of the first when the loop gets round to it.
+    # The driver logs the first one in a later iteration of the event loop.
     asked = sorted(
         (each.query, each.arguments) for each in seen if not each.query.startswith(FRAME)
     )
     assert asked == [("SELECT $1::int", (1,)), ("SELECT $1::int + 1", (2,))]
 
 
-def test_nothing_is_watched_afterwards() -> None:
+def test_all_hooks_are_removed_afterwards() -> None:
     before, callbacks = PreparedStatement.fetch, list(gc.callbacks)
 
     with watched(lambda _: None):

@@ -1,4 +1,4 @@
-"""A worker with the plugin, and a workflow with its row."""
+"""A worker with the plugin, and a workflow with a row."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Site:
     async def worker(
         self, plugin: ReconcilerPlugin | None = None, **options: Any
     ) -> AsyncIterator[Worker]:
-        """A worker with the plugin over this application's engine, or with the one given."""
+        """A worker with the given plugin, by default over this application's engine."""
         plugins = [plugin or ReconcilerPlugin(self.database.engine)]
         async with self.bare_worker(plugins=plugins, **options) as worker:
             yield worker
 
     @asynccontextmanager
     async def bare_worker(self, **options: Any) -> AsyncIterator[Worker]:
-        """A worker as it is without the plugin."""
+        """A worker without the plugin."""
         given: dict[str, Any] = {
             "task_queue": self.task_queue,
             "workflows": [Scripted, Typed],
@@ -76,7 +76,7 @@ class Site:
         return handle
 
     async def closed(self, handle: WorkflowHandle[Any, Any]) -> Closed:
-        """Wait for the end of the workflow's chain; what Temporal says about it."""
+        """Wait for the end of the workflow's chain; return Temporal's description of it."""
         row = RunRow(1, handle.id, handle.first_execution_run_id, None)
         await eventually(lambda: self.world.is_over(row))
         observation = await self.world.observe(row)
@@ -84,7 +84,7 @@ class Site:
         return observation
 
     async def row(self, workflow_id: str | None = None) -> dict[str, Any]:
-        """What an operator would see."""
+        """The only row of the workflow id."""
         rows = await self.rows(workflow_id)
         assert len(rows) == 1
         return rows[0]
@@ -107,7 +107,7 @@ class Site:
         return (await handle.fetch_history()).events
 
     async def report_events(self, *run_ids: str) -> Sequence[HistoryEvent]:
-        """The events by which these runs, by default the last one, reported an end."""
+        """The reports in the histories of these runs, by default of the last one."""
         events = [event for run in run_ids or (None,) for event in await self.events(run)]
         return [
             event
@@ -116,7 +116,7 @@ class Site:
         ]
 
     async def reports(self, *run_ids: str) -> int:
-        """How often they did."""
+        """How many reports these runs made."""
         return len(await self.report_events(*run_ids))
 
 
@@ -130,13 +130,13 @@ async def site(temporal: Client, database: Database, workflow_id: str) -> AsyncI
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write may wait for as long as the test has its row locked."""
+    """Let a write wait for as long as the test locks its row."""
     monkeypatch.setattr(writer, "LOCK_TIMEOUT", 1000 * PATIENCE)
 
 
 @dataclass(frozen=True)
 class Locked:
-    """Rows that somebody holds."""
+    """A lock on all rows."""
 
     connection: asyncpg.Connection
 
@@ -146,9 +146,9 @@ class Locked:
 
 @asynccontextmanager
 async def locked_rows(database: Database) -> AsyncIterator[Locked]:
-    """Somebody holds every row, so that a write has to wait.
+    """Lock every row, so that a write has to wait.
 
-    To be entered before a worker that would write one at once, and released before it stops.
+    Enter it before a worker that would write immediately, and release it before the worker stops.
     """
     connection = await asyncpg.connect(database.url)
     try:

@@ -1,4 +1,4 @@
-"""The activity by itself: what it accepts, what it refuses and how, which row it takes."""
+"""The activity by itself: its arguments, its errors, and the row it finishes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 async def run(database: Database, *arguments: object, **options: Any) -> bool:
-    """Call the activity over the application's engine as if a workflow had scheduled it at noon."""
+    """Call the activity over the application's engine, scheduled at noon."""
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, scheduled_time=NOON)
     activity = options.get("activity") or status_activity(database.engine)
@@ -36,7 +36,7 @@ async def run(database: Database, *arguments: object, **options: Any) -> bool:
     return changed
 
 
-async def refusal(database: Database, *arguments: object, **options: Any) -> ApplicationError:
+async def error_of(database: Database, *arguments: object, **options: Any) -> ApplicationError:
     with pytest.raises(ApplicationError) as raised:
         await run(database, *arguments, **options)
     return raised.value
@@ -66,7 +66,7 @@ class TestWhatIsWritten:
         assert await run(database, "w", "completed", None, "r") is True
         assert await row(database) == ("completed", None, NOON)
 
-    async def test_a_failure_and_when(self, database: Database) -> None:
+    async def test_a_failure_with_its_time(self, database: Database) -> None:
         await database.insert("w", "r")
         eleven = NOON.replace(hour=11)
 
@@ -80,7 +80,7 @@ class TestWhatIsWritten:
 
         assert await row(database) == ("failed", None, NOON)
 
-    async def test_times_as_the_sdk_hands_them_over_where_not_all_arguments_are_given(
+    async def test_times_are_strings_if_not_all_arguments_are_given(
         self, database: Database
     ) -> None:
         await database.insert("w", "r")
@@ -89,13 +89,13 @@ class TestWhatIsWritten:
 
         assert await row(database) == ("failed", None, NOON)
 
-    async def test_nothing_but_the_table_is_needed(self, database: Database) -> None:
+    async def test_only_the_table_is_needed(self, database: Database) -> None:
         await database.execute("DROP SCHEMA reconciler CASCADE")
         await database.insert("w", "r")
 
         assert await run(database, "w", "completed", None, "r") is True
 
-    async def test_no_row_and_no_running_row_are_no_errors(self, database: Database) -> None:
+    async def test_a_missing_or_finished_row_is_no_error(self, database: Database) -> None:
         assert await run(database, "w", "completed", None, "r", NOON, NOON) is False
 
         await database.insert("w", "r", status="failed", error_message="before")
@@ -103,14 +103,16 @@ class TestWhatIsWritten:
         assert await row(database) == ("failed", "before", None)
 
     @pytest.mark.parametrize("text", ["x" * 1_000_000, "\x00" * 5 + "x" * 1_000_000])
-    async def test_a_megabyte_is_cut_and_nul_goes(self, database: Database, text: str) -> None:
+    async def test_a_megabyte_is_cut_and_nul_is_removed(
+        self, database: Database, text: str
+    ) -> None:
         await database.insert("w", "r")
 
         await run(database, "w", "failed", text, "r")
 
         assert (await row(database))[1] == "x" * 1999 + "…"
 
-    async def test_cut_to_the_columns_length(self, database: Database) -> None:
+    async def test_a_message_is_cut_to_the_length_of_the_column(self, database: Database) -> None:
         await database.execute(
             "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(10)"
         )
@@ -120,7 +122,7 @@ class TestWhatIsWritten:
 
         assert (await row(database))[1] == "QuotaExce…"
 
-    async def test_half_a_surrogate_pair_goes(self, database: Database) -> None:
+    async def test_half_a_surrogate_pair_is_removed(self, database: Database) -> None:
         await database.insert("w", "r")
 
         await run(database, "w", "failed", "no file \udcff", "r")
@@ -142,7 +144,7 @@ class TestStatuses:
             ("TIMED_OUT", "broken"),
         ],
     )
-    async def test_the_columns_values_and_temporals_names(
+    async def test_values_of_the_column_and_names_of_temporal_are_accepted(
         self, database: Database, monkeypatch: pytest.MonkeyPatch, status: str, stored: str
     ) -> None:
         monkeypatch.setenv("RECONCILER_STATUSES__COMPLETED", "done")
@@ -154,10 +156,10 @@ class TestStatuses:
         assert (await row(database))[0] == stored
 
     @pytest.mark.parametrize("status", ["running", "finished", "", "CONTINUED_AS_NEW", "x" * 10**6])
-    async def test_anything_else_is_refused(self, database: Database, status: str) -> None:
+    async def test_any_other_status_is_rejected(self, database: Database, status: str) -> None:
         await database.insert("w", "r")
 
-        error = await refusal(database, "w", status, None, "r")
+        error = await error_of(database, "w", status, None, "r")
 
         assert error.non_retryable
         assert error.type == "ConfigurationError"
@@ -165,7 +167,7 @@ class TestStatuses:
         assert len(error.message) < 300
         assert (await row(database))[0] == "running"
 
-    async def test_a_value_that_the_enum_does_not_have(self, database: Database) -> None:
+    async def test_a_value_missing_from_the_enum_is_rejected(self, database: Database) -> None:
         await database.execute(
             "CREATE TYPE state AS ENUM ('running', 'completed');"
             "DROP INDEX reconciler_workflow_executions_running;"
@@ -174,7 +176,7 @@ class TestStatuses:
         )
         await database.insert("w", "r", status="running")
 
-        error = await refusal(database, "w", "failed", None, "r")
+        error = await error_of(database, "w", "failed", None, "r")
 
         assert error.non_retryable
         assert error.message == (
@@ -183,13 +185,13 @@ class TestStatuses:
         )
 
 
-class TestRefusals:
-    async def test_a_table_without_the_columns_until_it_is_mended(self, database: Database) -> None:
+class TestErrors:
+    async def test_a_missing_column_until_it_is_back(self, database: Database) -> None:
         await database.insert("w", "r")
         await database.execute("ALTER TABLE workflow_executions RENAME completed_at TO ended")
         activity = status_activity(database.engine)
 
-        error = await refusal(database, "w", "completed", None, "r", activity=activity)
+        error = await error_of(database, "w", "completed", None, "r", activity=activity)
         await database.execute("ALTER TABLE workflow_executions RENAME ended TO completed_at")
 
         assert error.non_retryable
@@ -201,23 +203,23 @@ class TestRefusals:
         assert await run(database, "w", "completed", None, "r", activity=activity) is True
 
     async def test_no_table(self, empty_database: Database) -> None:
-        error = await refusal(empty_database, "w", "completed", None, "r")
+        error = await error_of(empty_database, "w", "completed", None, "r")
 
         assert error.non_retryable
         assert error.message.startswith("there is no table workflow_executions in this database")
 
     @pytest.mark.parametrize("id_", ["nul\x00", "half \udcff"])
-    async def test_an_id_that_no_row_can_have(self, database: Database, id_: str) -> None:
-        error = await refusal(database, id_, "completed", None, "r")
+    async def test_an_id_that_no_row_can_contain(self, database: Database, id_: str) -> None:
+        error = await error_of(database, id_, "completed", None, "r")
 
         assert error.non_retryable
         assert error.message.startswith("cannot write workflow_executions: ")
         assert "DATABASE_URL" not in error.message
 
-    async def test_an_unreachable_database_is_worth_another_try(self, database: Database) -> None:
+    async def test_an_unreachable_database_is_retried(self, database: Database) -> None:
         engine = create_async_engine("postgresql+asyncpg://app:secret@127.0.0.1:1/app")
 
-        error = await refusal(
+        error = await error_of(
             database, "w", "completed", None, "r", activity=status_activity(engine)
         )
 
@@ -234,7 +236,7 @@ class TestRefusals:
 
         async with silent_server() as silent:
             engine = create_async_engine(f"postgresql+asyncpg://app@127.0.0.1:{silent.port}/app")
-            error = await refusal(
+            error = await error_of(
                 database, "w", "completed", None, "r", activity=status_activity(engine)
             )
 
@@ -244,12 +246,12 @@ class TestRefusals:
     async def test_a_row_that_stays_locked(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # The server itself gives up, so that no backend goes on waiting.
+        # The server itself gives up, so no backend keeps waiting.
         monkeypatch.setattr(writer, "WRITE_TIMEOUT", 30)
         await database.insert("w", "r")
         engine = create_async_engine(make_url(database.url).set(drivername="postgresql+asyncpg"))
         async with locked_rows(database):
-            error = await refusal(
+            error = await error_of(
                 database, "w", "completed", None, "r", activity=status_activity(engine)
             )
         await engine.dispose()
@@ -257,7 +259,7 @@ class TestRefusals:
         assert not error.non_retryable
         assert "canceling statement due to lock timeout" in error.message
 
-    async def test_an_id_that_temporal_does_not_know(
+    async def test_an_id_unknown_to_temporal(
         self, database: Database, temporal: Client, workflow_id: str
     ) -> None:
         environment = ActivityEnvironment(client=temporal)
@@ -268,13 +270,19 @@ class TestRefusals:
 
         assert no.value.non_retryable
 
-    def test_an_engine_that_is_none(self) -> None:
+    async def test_a_workflow_id_without_a_status(self, database: Database) -> None:
+        error = await error_of(database, "w")
+
+        assert error.non_retryable
+        assert error.message == "status is missing: pass workflow_id and status"
+
+    def test_an_engine_of_the_wrong_type(self) -> None:
         with pytest.raises(TypeError, match=r"engine= takes SQLAlchemy's AsyncEngine .* not str"):
             status_activity("postgresql://app@db/app")  # type: ignore[arg-type]
 
 
-class TestWhereTheEngineComesFrom:
-    async def test_the_applications_stays_open_and_the_table_is_looked_at_once(
+class TestEngine:
+    async def test_the_applications_engine_stays_open_and_the_table_is_read_once(
         self, database: Database
     ) -> None:
         await database.insert("w", "r")
@@ -286,7 +294,7 @@ class TestWhereTheEngineComesFrom:
         pool = engine.pool
 
         @sa.event.listens_for(engine.sync_engine, "before_cursor_execute")
-        def note(_c: object, _d: object, statement: str, *_: object) -> None:
+        def record(_c: object, _d: object, statement: str, *_: object) -> None:
             statements.append(statement)
 
         await run(database, "w", "completed", None, "r", NOON, NOON, activity=update)
@@ -296,22 +304,22 @@ class TestWhereTheEngineComesFrom:
         assert engine.pool is pool
         await engine.dispose()
 
-    async def test_from_the_application_when_it_is_needed(self, database: Database) -> None:
+    async def test_a_function_that_makes_the_engine(self, database: Database) -> None:
         await database.insert("w", "r")
         activity = status_activity(lambda: database.engine)
 
         assert await run(database, "w", "completed", None, "r", activity=activity) is True
 
-    async def test_something_else_than_an_engine(self, database: Database) -> None:
+    async def test_a_function_that_makes_something_else(self, database: Database) -> None:
         sessions = async_sessionmaker(database.engine)
         activity = status_activity(sessions)  # type: ignore[arg-type]
 
-        error = await refusal(database, "w", "failed", None, "r", activity=activity)
+        error = await error_of(database, "w", "failed", None, "r", activity=activity)
 
         assert error.non_retryable
         assert error.message == "engine= made a AsyncSession where an AsyncEngine is needed"
 
-    async def test_each_event_loop_has_its_own(self, database: Database) -> None:
+    async def test_each_event_loop_has_its_own_engine(self, database: Database) -> None:
         await database.insert("w", "r")
         opened: list[AsyncEngine] = []
 
@@ -333,7 +341,7 @@ class TestWhereTheEngineComesFrom:
         assert changed == [True, False]
         assert len(opened) == 2
 
-    async def test_from_the_environment(
+    async def test_an_engine_for_the_url_in_the_environment(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("DATABASE_URL", database.url)
@@ -351,7 +359,7 @@ class TestWhereTheEngineComesFrom:
             ("RECONCILER_TABEL", "jobs", "RECONCILER_TABEL (environment): there is no such"),
         ],
     )
-    async def test_settings_that_are_wrong(
+    async def test_invalid_settings(
         self,
         database: Database,
         monkeypatch: pytest.MonkeyPatch,
@@ -361,15 +369,17 @@ class TestWhereTheEngineComesFrom:
     ) -> None:
         monkeypatch.setenv(name, value)
 
-        error = await refusal(database, "w", "failed", None, "r", activity=status_activity())
+        error = await error_of(database, "w", "failed", None, "r", activity=status_activity())
 
         assert error.non_retryable
         assert error.message.startswith(message)
 
-    async def test_no_settings(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_missing_settings(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.delenv("DATABASE_URL", raising=False)
 
-        error = await refusal(database, "w", "failed", None, "r", activity=status_activity())
+        error = await error_of(database, "w", "failed", None, "r", activity=status_activity())
 
         assert error.non_retryable
         assert error.message == "DATABASE_URL is not set"

@@ -1,4 +1,4 @@
-"""A table that is altered under a running worker: the next write is made for it as it is."""
+"""A table that is altered while a worker runs: the next write uses its new definition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
 async def written_before(
     database: Database, whose: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[RowWriter]:
-    """A writer that has written a row and knows the table."""
+    """A writer that has written a row and mapped the table."""
     monkeypatch.setenv("DATABASE_URL", database.url)
     application = create_async_engine(
         make_url(database.url).set(drivername="postgresql+asyncpg"), pool_size=1
@@ -41,7 +41,7 @@ async def written_before(
 
 
 async def finish(opened: RowWriter, workflow_id: str = "w") -> bool:
-    return await opened.finish(OwnRow(workflow_id, "r", None, NOON), "failed", "x" * 99, NOON)
+    return await opened.finish(EndReport(workflow_id, "failed", "r", NOON, "x" * 99), None, NOON)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ async def finish(opened: RowWriter, workflow_id: str = "w") -> bool:
     ],
     ids=["enum", "shorter", "without zone", "varchar", "added", "other run id", "swapped"],
 )
-async def test_it_is_written_all_the_same(
+async def test_its_row_is_still_written(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str, alter: str
 ) -> None:
     async with written_before(database, whose, monkeypatch) as opened:
@@ -91,7 +91,7 @@ async def test_it_is_written_all_the_same(
         assert await finish(opened) is True
 
 
-async def test_a_column_that_is_gone_is_named_and_may_come_back(
+async def test_a_missing_column_is_named_and_may_come_back(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     rename = "ALTER TABLE workflow_executions RENAME {} TO {}".format

@@ -1,4 +1,4 @@
-"""Which row is that of a workflow's later runs, where rows have no run id."""
+"""Which row a workflow's later runs write, if rows have no run id."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from temporalio.testing import ActivityEnvironment
 from reconciler.postgres.rows.main_path_write import SLACK
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import status_activity
-from reconciler.worker.argument import Argument
+from reconciler.worker.report import EndReport
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
 
@@ -26,7 +26,7 @@ async def started(site: Site, run_id: str | None = None) -> datetime:
 
 
 async def two_rows(site: Site, first_run: str | None, later: datetime) -> None:
-    """One made at the start of a chain; one that fits a later run, made too late for the chain."""
+    """Insert one created when the chain started, and one that only fits a later run."""
     first = await started(site, first_run)
     await site.database.insert(site.workflow_id, created_at=first)
     await site.database.insert(site.workflow_id, created_at=first + (later - first) / 2 + SLACK)
@@ -84,8 +84,8 @@ async def test_after_a_reset(site: Site) -> None:
     assert await statuses(site) == ["completed", "running"]
 
 
-async def report(site: Site, own_run: str, *said: object) -> bool:
-    """Call the activity as this run of the workflow does."""
+async def report(site: Site, own_run: str, *arguments: object) -> bool:
+    """Call the activity as this run of the workflow."""
     environment = ActivityEnvironment(client=site.client)
     environment.info = replace(
         environment.info,
@@ -93,13 +93,15 @@ async def report(site: Site, own_run: str, *said: object) -> bool:
         workflow_id=site.workflow_id,
         workflow_run_id=own_run,
     )
-    changed: bool = await environment.run(status_activity(site.database.engine), *said)
+    changed: bool = await environment.run(status_activity(site.database.engine), *arguments)
     return changed
 
 
 @pytest.mark.parametrize("how", ["by the plugin", "by hand", "without the run", "with a start"])
 @pytest.mark.parametrize("later", [False, True])
-async def test_whatever_the_activity_is_given(site: Site, how: str, later: bool) -> None:
+async def test_the_row_is_the_same_whatever_the_activity_is_given(
+    site: Site, how: str, later: bool
+) -> None:
     async with site.worker():
         handle = await waiting_in_its_second_run(site)
     first_run, second = handle.first_execution_run_id or "", await started(site)
@@ -107,7 +109,7 @@ async def test_whatever_the_activity_is_given(site: Site, how: str, later: bool)
     own_start = second if later else await started(site, first_run)
     start = own_start.isoformat()
     given: dict[str, list[object]] = {
-        "by the plugin": [Argument(site.workflow_id, "COMPLETED", first_run, start).packed()],
+        "by the plugin": [EndReport(site.workflow_id, "COMPLETED", first_run, own_start).to_json()],
         "by hand": [site.workflow_id, "completed", None, first_run],
         "without the run": [site.workflow_id, "completed"],
         "with a start": [site.workflow_id, "completed", None, first_run, None, start],
@@ -118,7 +120,7 @@ async def test_whatever_the_activity_is_given(site: Site, how: str, later: bool)
     assert await statuses(site) == ["completed", "running"]
 
 
-async def test_none_where_temporal_no_longer_knows_the_first_run(site: Site) -> None:
+async def test_no_row_is_written_if_temporal_no_longer_knows_the_first_run(site: Site) -> None:
     async with site.worker():
         handle = await waiting_in_its_second_run(site)
         await site.database.insert(site.workflow_id)
@@ -129,7 +131,7 @@ async def test_none_where_temporal_no_longer_knows_the_first_run(site: Site) -> 
     assert await statuses(site) == ["running"]
 
 
-async def test_but_the_one_with_its_run_id(site: Site) -> None:
+async def test_the_row_with_the_run_id_is_written_even_then(site: Site) -> None:
     async with site.worker():
         handle = await waiting_in_its_second_run(site)
         await site.database.insert(site.workflow_id, handle.first_execution_run_id)

@@ -1,4 +1,4 @@
-"""What goes wrong during the write must neither change how a workflow ends nor hold it for long."""
+"""Problems during the write must not change how a workflow ends, nor hold it open for long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from temporalio.worker import Interceptor as WorkerInterceptor
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.temporal.client.execution_info import to_datetime
-from reconciler.worker import ReconcilerPlugin, report, writer
+from reconciler.worker import ReconcilerPlugin, reporter, writer
+from reconciler.worker.report import ACTIVITY
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.polling import PATIENCE, eventually
 
@@ -33,7 +34,7 @@ ENDS = [
 
 
 async def held(site: Site, closed: Closed) -> timedelta:
-    """How long the workflow was held open for its report, by the server's clock."""
+    """How long the report held the workflow open, by the server's clock."""
     (reported,) = await site.report_events()
     return closed.close_time - to_datetime(reported.event_time)
 
@@ -45,12 +46,12 @@ async def test_a_database_that_is_down(site: Site, script: str, status: CloseSta
         closed = await site.closed(await site.start(script))
 
     assert closed.status is status
-    assert await held(site, closed) < report.LONGEST_HOLD
-    assert await attempts(site) == report.RETRIES.maximum_attempts
+    assert await held(site, closed) < reporter.LONGEST_HOLD
+    assert await attempts(site) == reporter.RETRIES.maximum_attempts
     assert await site.outcome() == ("running", None)
 
 
-async def test_a_table_that_does_not_fit_is_tried_once(site: Site) -> None:
+async def test_a_table_without_the_columns_is_tried_once(site: Site) -> None:
     await site.database.execute("ALTER TABLE workflow_executions DROP error_message")
     async with site.worker():
         closed = await site.closed(await site.start("complete"))
@@ -82,9 +83,11 @@ async def test_a_database_that_hangs(
     assert await site.outcome() in [("running", None), (status.value.lower(), closed.failure)]
 
 
-async def test_a_write_that_nobody_takes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta(seconds=1))
-    async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody-listens")):
+async def test_an_activity_that_no_worker_takes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "LONGEST_HOLD", timedelta(seconds=1))
+    async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="no-worker")):
         closed = await site.closed(await site.start("complete"))
 
     assert closed.status is CloseStatus.COMPLETED
@@ -97,7 +100,7 @@ async def test_a_write_that_nobody_takes(site: Site, monkeypatch: pytest.MonkeyP
 async def test_a_cancellation_during_the_write_does_not_lose_it(
     site: Site, script: str, status: CloseStatus, cache: int
 ) -> None:
-    # The row is inserted before the workflow's first task, which the worker is not there for yet.
+    # The row is inserted before the worker starts, and so before the workflow's first task.
     handle = await site.start(script)
     async with locked_rows(site.database) as rows, site.worker(max_cached_workflows=cache):
         await eventually(lambda: waiting(site))
@@ -112,7 +115,7 @@ async def test_a_cancellation_during_the_write_does_not_lose_it(
 
 
 class Counting(ClientInterceptor, WorkerInterceptor):
-    """Around everything: tells how many cancellations nobody has dealt with."""
+    """The outermost interceptor: returns the number of unhandled cancellations."""
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
@@ -127,8 +130,8 @@ class Counting(ClientInterceptor, WorkerInterceptor):
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_a_cancellation_during_the_write_is_dealt_with(site: Site) -> None:
-    # If not, a timeout in what lies around the plugin would take it for its own.
+async def test_a_cancellation_during_the_write_is_handled(site: Site) -> None:
+    # Otherwise a timeout in code around the plugin would take it for its own.
     config = site.client.config()
     config["interceptors"] = [Counting()]
     site.client = Client(**config)
@@ -161,7 +164,7 @@ async def test_a_worker_that_stops_during_the_write(site: Site) -> None:
     assert await site.outcome() == ("completed", None)
 
 
-async def test_a_row_that_comes_after_the_end(site: Site) -> None:
+async def test_a_row_that_is_inserted_after_the_end(site: Site) -> None:
     async with site.worker():
         handle = await site.client.start_workflow(
             "Scripted",
@@ -209,24 +212,24 @@ async def test_a_signal_during_the_write_does_not_decide_the_end(
 
 
 class TestTimeoutsOfTheWorkflow:
-    """A report that takes long must not make a workflow time out."""
+    """A slow report must not make a workflow time out."""
 
     @pytest.mark.parametrize("timeout", ["run_timeout", "execution_timeout"])
-    async def test_a_write_that_nobody_takes(
+    async def test_an_activity_that_no_worker_takes(
         self, site: Site, timeout: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(report, "SHORTEST_HOLD", timedelta(seconds=1))
+        monkeypatch.setattr(reporter, "SHORTEST_HOLD", timedelta(seconds=1))
         options: dict[str, Any] = {timeout: timedelta(seconds=12)}
-        async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="nobody")):
+        async with site.worker(ReconcilerPlugin(site.database.engine, task_queue="no-worker")):
             closed = await site.closed(await site.start("complete", **options))
 
         assert closed.status is CloseStatus.COMPLETED
         assert await site.reports() == 1
 
-    async def test_no_report_where_there_is_no_time(
+    async def test_no_report_if_there_is_no_time(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(report, "SHORTEST_HOLD", timedelta(minutes=1))
+        monkeypatch.setattr(reporter, "SHORTEST_HOLD", timedelta(minutes=1))
         async with site.worker():
             handle = await site.start("complete", run_timeout=timedelta(minutes=2))
             closed = await site.closed(handle)
@@ -234,7 +237,7 @@ class TestTimeoutsOfTheWorkflow:
         assert closed.status is CloseStatus.COMPLETED
         assert await site.reports() == 0
 
-    async def test_none_in_the_last_ten_seconds(self, site: Site) -> None:
+    async def test_no_report_in_the_last_ten_seconds(self, site: Site) -> None:
         async with site.worker():
             await site.closed(await site.start("complete", run_timeout=timedelta(seconds=9.9)))
 
@@ -242,7 +245,7 @@ class TestTimeoutsOfTheWorkflow:
 
     @pytest.mark.parametrize("script", ["continue once", "fail until the third attempt"])
     @pytest.mark.parametrize(("timeout", "reports"), [("run_timeout", 1), ("execution_timeout", 0)])
-    async def test_what_is_left_to_a_later_run_of_a_chain_is_not_known(
+    async def test_no_report_by_a_later_run_with_an_execution_timeout(
         self, site: Site, script: str, timeout: str, reports: int
     ) -> None:
         options: dict[str, Any] = {timeout: timedelta(hours=1)}
@@ -256,17 +259,17 @@ class TestTimeoutsOfTheWorkflow:
 
 
 @pytest.mark.parametrize("returned", ["ok", {"rows": 1}, None, 1])
-async def test_an_activity_of_that_name_that_returns_something_else(
+async def test_an_activity_of_the_same_name_that_returns_something_else(
     site: Site, returned: object
 ) -> None:
-    @activity.defn(name=report.ACTIVITY)
-    async def of_the_applications(*_: object) -> object:
+    @activity.defn(name=ACTIVITY)
+    async def other_activity(*_: object) -> object:
         return returned
 
     queue = f"{site.task_queue}-activities"
     async with (
         site.worker(ReconcilerPlugin(task_queue=queue)),
-        Worker(site.client, task_queue=queue, activities=[of_the_applications]),
+        Worker(site.client, task_queue=queue, activities=[other_activity]),
     ):
         closed = await site.closed(await site.start("complete"))
 
@@ -274,9 +277,7 @@ async def test_an_activity_of_that_name_that_returns_something_else(
 
 
 @pytest.mark.parametrize("failures", [[], [Exception]])
-async def test_a_patch_callback_that_does_not_know_ours(
-    site: Site, failures: list[type[Exception]]
-) -> None:
+async def test_a_patch_callback_that_fails(site: Site, failures: list[type[Exception]]) -> None:
     def activates(_: object) -> bool:
         raise KeyError("which patch?")
 

@@ -1,4 +1,4 @@
-"""On a worker that encrypts its failures, main path and reconciler write the same."""
+"""Main path and reconciler write the same on a worker that encrypts its failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sealed(temporal: Client, database: Database, workflow_id: str) -> Site:
 async def messages(
     site: Site, script: str, text: str, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> tuple[str, str]:
-    """What the main path writes with these settings, and a pass over the same row after it."""
+    """The message by the main path with these settings, and that by a pass over the same row."""
     for name, value in options.items():
         monkeypatch.setenv(f"RECONCILER_{name.upper()}", value)
     async with site.worker():
@@ -67,7 +67,7 @@ async def messages(
     ],
     ids=lambda value: str(value)[:20],
 )
-async def test_in_clear_where_it_is_to_be_decoded(
+async def test_decoded_if_the_settings_say_so(
     sealed: Site, monkeypatch: pytest.MonkeyPatch, script: str, text: str, expected: str | None
 ) -> None:
     by_plugin, by_pass = await messages(sealed, script, text, monkeypatch, **DECODING)
@@ -87,7 +87,7 @@ async def test_with_a_codec_server(sealed: Site, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("script", ["fail", "fail in an activity", "fail in a child"])
-async def test_encoded_where_it_is_not(
+async def test_encoded_otherwise(
     sealed: Site, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     by_plugin, by_pass = await messages(sealed, script, "no money", monkeypatch)
@@ -96,7 +96,7 @@ async def test_encoded_where_it_is_not(
     assert by_pass.endswith(": Encoded failure")
 
 
-async def test_without_what_must_not_be_kept(sealed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redacted(sealed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     hiding = {**DECODING, "redact": r"\w+@[\w.]+"}
 
     by_plugin, by_pass = await messages(sealed, "fail", "ada@example.org", monkeypatch, **hiding)
@@ -104,28 +104,26 @@ async def test_without_what_must_not_be_kept(sealed: Site, monkeypatch: pytest.M
     assert by_plugin == by_pass == "OrderFailed: [redacted]"
 
 
-async def test_nothing_of_it_is_in_clear_in_temporal(
-    sealed: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_temporal_gets_no_plain_text(sealed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     await messages(sealed, "fail in an activity", "no money", monkeypatch, **DECODING)
 
     history = await sealed.client.get_workflow_handle(sealed.workflow_id).fetch_history()
     assert not [event for event in history.events if b"no money" in event.SerializeToString()]
-    # What is recorded can be replayed, also by a version of the plugin that sends less.
+    # The history can be replayed.
     replayer = Replayer(
         workflows=[Scripted], plugins=[ReconcilerPlugin()], data_converter=sealing()
     )
     await replayer.replay_workflow(history)
 
 
-async def test_a_report_is_one_argument_whatever_it_says(site: Site) -> None:
+async def test_a_report_is_one_argument(site: Site) -> None:
     async with site.worker():
         await site.closed(await site.start("fail"))
 
     (report,) = await site.report_events()
     (argument,) = report.activity_task_scheduled_event_attributes.input.payloads
-    (said,) = await DataConverter.default.decode([argument])
-    assert set(json.loads(said)) == {
+    (text,) = await DataConverter.default.decode([argument])
+    assert set(json.loads(text)) == {
         "workflow_id",
         "status",
         "run_id",

@@ -1,4 +1,4 @@
-"""Every way a workflow can end, or seem to: what Temporal says, and what the plugin wrote."""
+"""Every way a workflow can end, or seem to: Temporal's description and the row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.temporal.client.execution_info import to_datetime
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
 
-#: With a cache of none a workflow is evicted after each task, and replayed for the next.
+#: Without a cache a workflow is evicted after each task, and replayed for the next one.
 CACHES = [pytest.param(1000, id="cached"), pytest.param(0, id="evicted")]
 
 
@@ -107,21 +107,21 @@ async def test_a_cancellation_that_the_workflow_survives(site: Site) -> None:
 
 
 class TestFailureExceptionTypes:
-    async def test_of_the_workflow(self, site: Site) -> None:
+    async def test_types_of_the_workflow(self, site: Site) -> None:
         async with site.worker():
             closed = await site.closed(await site.start("fail", workflow="Typed"))
 
         assert closed.status is CloseStatus.FAILED
         assert await site.outcome() == ("failed", "ValueError: no money")
 
-    async def test_of_the_worker(self, site: Site) -> None:
+    async def test_types_of_the_worker(self, site: Site) -> None:
         async with site.worker(workflow_failure_exception_types=[ValueError]):
             closed = await site.closed(await site.start("fail the task"))
 
         assert closed.status is CloseStatus.FAILED
         assert await site.outcome() == ("failed", "ValueError: no money")
 
-    async def test_a_result_that_cannot_be_serialised_may_be_one(self, site: Site) -> None:
+    async def test_a_result_that_cannot_be_serialised(self, site: Site) -> None:
         async with site.worker(workflow_failure_exception_types=[TypeError]):
             closed = await site.closed(await site.start("return what cannot be serialised"))
 
@@ -141,7 +141,7 @@ class TestChains:
         assert await site.outcome() == ("completed", None)
         assert await site.reports(first_run, closed.run_id) == 1
 
-    async def test_an_attempt_that_is_retried_is_no_end(self, site: Site) -> None:
+    async def test_a_retried_attempt_is_not_an_end(self, site: Site) -> None:
         policy = RetryPolicy(initial_interval=timedelta(milliseconds=10))
         async with site.worker():
             handle = await site.start("fail until the third attempt", retry_policy=policy)
@@ -174,7 +174,7 @@ class TestChains:
         assert len(runs) == policy.get("maximum_attempts", 1)
         assert await site.reports(*runs) == 1
 
-    async def test_a_cancellation_ends_a_workflow_that_would_be_retried(self, site: Site) -> None:
+    async def test_a_cancelled_workflow_is_not_retried(self, site: Site) -> None:
         async with site.worker():
             handle = await site.start("wait", retry_policy=RetryPolicy())
             await site.world.first_task_done()
@@ -185,7 +185,7 @@ class TestChains:
         assert await site.outcome() == ("failed", "canceled")
 
     @pytest.mark.parametrize("script", ["complete", "fail"])
-    async def test_a_tick_of_a_cron_workflow_is_no_end(self, site: Site, script: str) -> None:
+    async def test_a_run_of_a_cron_workflow_is_not_an_end(self, site: Site, script: str) -> None:
         async with site.worker():
             handle = await site.start(script, cron_schedule="@every 1s")
             await eventually(lambda: self.ticked(site, handle))
@@ -212,10 +212,10 @@ class TestChains:
 
 
 class TestNothingIsWritten:
-    """Where it is no end, or an end that a workflow cannot see: the reconciler's job."""
+    """If it is not an end, or one that the workflow cannot see: the reconciler's job."""
 
     @pytest.mark.parametrize("script", ["fail the task", "return what cannot be serialised"])
-    async def test_a_failed_workflow_task_is_no_end(self, site: Site, script: str) -> None:
+    async def test_a_failed_workflow_task_is_not_an_end(self, site: Site, script: str) -> None:
         async with site.worker():
             handle = await site.start(script)
             await eventually(lambda: self.task_failed(site))
@@ -230,14 +230,14 @@ class TestNothingIsWritten:
 
     @pytest.mark.parametrize("script", ["return much", "fail with much"])
     async def test_an_end_too_big_for_the_server(self, site: Site, script: str) -> None:
-        # The SDK's own check of the size is off by default with older servers.
+        # With older servers the SDK does not check the size.
         async with site.worker(disable_payload_error_limit=True):
             closed = await site.closed(await site.start(script))
 
         assert closed.status is CloseStatus.TERMINATED
         assert await site.outcome() == ("running", None)
 
-    async def test_nothing_but_the_end_of_a_long_failure_travels(self, site: Site) -> None:
+    async def test_a_report_contains_only_part_of_a_long_failure(self, site: Site) -> None:
         async with site.worker():
             await site.closed(await site.start("fail", "x" * 900_000))
 
@@ -264,7 +264,7 @@ class TestNothingIsWritten:
         assert await site.outcome() == ("running", None)
 
     async def test_a_failure_in_a_signal_handler(self, site: Site) -> None:
-        # The SDK fails the workflow at once, past its function.
+        # The SDK fails the workflow immediately; its function does not see it.
         async with site.worker():
             handle = await site.start("wait")
             await handle.signal("fail")

@@ -1,4 +1,4 @@
-"""The write is one statement and no transaction around it; what a transaction gave it, it keeps."""
+"""The write is one statement without a transaction, and loses nothing by it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.worker import writer
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.integration.test_through_a_pooler import AS_DOCUMENTED
@@ -45,12 +45,12 @@ async def writing(
 
 
 async def finish(opened: RowWriter, workflow_id: str = "w") -> bool:
-    return await opened.finish(OwnRow(workflow_id, "r", None, NOON), "completed", None, NOON)
+    return await opened.finish(EndReport(workflow_id, "completed", "r", NOON), None, NOON)
 
 
 @asynccontextmanager
 async def locked(database: Database, sql: str) -> AsyncIterator[asyncpg.Connection]:
-    """Somebody else's transaction, which has done this."""
+    """An open transaction that has executed this."""
     other = await asyncpg.connect(database.url)
     try:
         async with other.transaction():
@@ -71,7 +71,7 @@ async def waiting(database: Database) -> int:
 
 @pytest.mark.parametrize("where", [None, "tenant=7,8"])
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
-async def test_it_has_neither_begin_nor_commit_nor_asks_for_types(
+async def test_it_needs_neither_begin_nor_commit_nor_type_lookups(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str, where: str | None
 ) -> None:
     await database.execute("ALTER TABLE workflow_executions ADD tenant int DEFAULT 8")
@@ -83,20 +83,20 @@ async def test_it_has_neither_begin_nor_commit_nor_asks_for_types(
         assert await finish(opened, "v") is False
         await engine.dispose()
 
-        @sa.event.listens_for(engine.sync_engine, "connect")  # after what the dialect does there
+        @sa.event.listens_for(engine.sync_engine, "connect")  # after the dialect's own set-up
         def listen(connection: Any, _: object) -> None:
             connection.driver_connection.add_query_logger(lambda each: queries.append(each.query))
 
         assert await finish(opened) is True
 
-    assert queries == [], "what is executed as a prepared statement is not logged"
+    assert queries == [], "prepared statements are not logged"
 
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
-async def test_whoever_gives_up_waiting_has_the_server_give_up_too(
+async def test_a_timeout_cancels_the_statement_on_the_server(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
-    """A table is locked while the statement is parsed, before it can set a limit of its own."""
+    """Parsing the statement waits for the table lock, before the statement can set a limit."""
     await database.insert("w", "r")
     async with writing(database.url, whose, monkeypatch) as (opened, _):
         await finish(opened, "v")
@@ -105,19 +105,19 @@ async def test_whoever_gives_up_waiting_has_the_server_give_up_too(
             with pytest.raises(DatabaseUnusable, match="no answer from the database"):
                 await finish(opened)
 
-            await eventually(lambda: nobody_waits(database))
+            await eventually(lambda: is_unlocked(database))
 
 
-async def nobody_waits(database: Database) -> bool:
+async def is_unlocked(database: Database) -> bool:
     return not await waiting(database)
 
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
-async def test_the_server_gives_up_too_behind_a_pooler(
+async def test_a_timeout_cancels_the_statement_behind_a_pooler(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     await database.insert("w", "r")
-    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 10_000)  # should the pooler pass on no cancellation
+    monkeypatch.setattr(writer, "LOCK_TIMEOUT", 10_000)  # in case the pooler drops the cancellation
     async with (
         pooler(database.url) as here,
         writing(here.url, whose, monkeypatch, **AS_DOCUMENTED) as (opened, _),
@@ -128,11 +128,11 @@ async def test_the_server_gives_up_too_behind_a_pooler(
             with pytest.raises(DatabaseUnusable, match="no answer from the database"):
                 await finish(opened)
 
-            await eventually(lambda: nobody_waits(database))
+            await eventually(lambda: is_unlocked(database))
 
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
-async def test_a_connection_that_has_died_meanwhile_is_replaced(
+async def test_a_dead_connection_is_replaced(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     await database.insert("w", "r")
@@ -157,7 +157,7 @@ async def is_alone(database: Database) -> bool:
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
-async def test_a_strict_isolation_does_not_make_an_error_of_a_row_that_has_changed(
+async def test_a_concurrent_change_is_no_error_under_strict_isolation(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str, isolation: str
 ) -> None:
     name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
@@ -178,10 +178,8 @@ async def somebody_waits(database: Database) -> bool:
     return bool(await waiting(database))
 
 
-async def test_what_an_application_does_at_the_beginning_of_its_transactions_counts(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Row-level security is often told like this whose rows it is about."""
+async def test_listeners_on_begin_run(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applications often set the tenant for row-level security there."""
     await database.insert("w", "r")
     await database.execute("""
         CREATE FUNCTION sign() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -192,7 +190,7 @@ async def test_what_an_application_does_at_the_beginning_of_its_transactions_cou
     async with writing(database.url, APPLICATIONS, monkeypatch) as (opened, engine):
 
         @sa.event.listens_for(engine.sync_engine, "begin")
-        def tell(connection: sa.Connection) -> None:
+        def set_tenant(connection: sa.Connection) -> None:
             connection.exec_driver_sql("SET LOCAL app.tenant = 'acme'")
 
         assert await finish(opened) is True
@@ -202,7 +200,7 @@ async def test_what_an_application_does_at_the_beginning_of_its_transactions_cou
 
 
 @pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
-async def test_a_backslash_in_a_value_is_only_that_whatever_the_server_makes_of_it(
+async def test_a_backslash_in_a_value_is_safe(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]

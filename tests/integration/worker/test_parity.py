@@ -44,7 +44,7 @@ LONG_AND_DIRTY = "line one\nline two\x00\t" + "ä" * 5000
 async def test_the_same_end(site: Site, script: str, text: str, options: dict[str, Any]) -> None:
     by_plugin, closed = await run(site, script, text, options)
     reported = [to_datetime(event.event_time) for event in await site.report_events()]
-    # The same workflow id again: it is part of some texts.
+    # Use the same workflow id: some texts contain it.
     await site.database.execute("ALTER TABLE workflow_executions RENAME completed_at TO ended")
     blocked, closed_again = await run(site, script, text, options)
     await site.database.execute("ALTER TABLE workflow_executions RENAME ended TO completed_at")
@@ -58,7 +58,7 @@ async def test_the_same_end(site: Site, script: str, text: str, options: dict[st
     )
     assert closed.status is closed_again.status
     assert by_pass["completed_at"] == closed_again.close_time
-    # Apart by the time of the write: the plugin takes the time at which it was asked for.
+    # They differ by the time of the write: the plugin uses the time when it was scheduled.
     assert [by_plugin["completed_at"]] == reported
     assert by_plugin["completed_at"] <= closed.close_time
 
@@ -66,7 +66,7 @@ async def test_the_same_end(site: Site, script: str, text: str, options: dict[st
 async def run(
     site: Site, script: str, text: str, options: dict[str, Any]
 ) -> tuple[dict[str, Any], Closed]:
-    """The youngest row after this workflow has ended, and what Temporal says about it."""
+    """Run a workflow; return the newest row and Temporal's description of the end."""
     async with site.worker():
         handle = await site.start(script, text, **options)
         if script.startswith("wait"):

@@ -1,4 +1,4 @@
-"""Which workflows report, how the plugin is put in, and the way without it."""
+"""Which workflows report, how to add the plugin, and how to report without it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ class TestSelection:
         assert await site.reports() == reports
 
     @pytest.mark.parametrize(("children", "status"), [(False, "running"), (True, "completed")])
-    async def test_children_by_a_switch(self, site: Site, children: bool, status: str) -> None:
+    async def test_children_report_if_the_option_is_set(
+        self, site: Site, children: bool, status: str
+    ) -> None:
         child = f"{site.workflow_id}/child"
         await site.database.insert(child)
         async with site.worker(ReconcilerPlugin(site.database.engine, children=children)):
@@ -100,7 +102,7 @@ class TestSelection:
 
     @pytest.mark.parametrize("name", ["only", "skip"])
     @pytest.mark.parametrize("value", ["Scripted", [Scripted]])
-    def test_anything_but_names_is_refused(self, name: str, value: Any) -> None:
+    def test_only_names_are_accepted(self, name: str, value: Any) -> None:
         with pytest.raises(TypeError, match=f"{name}= takes a collection of workflow types"):
             ReconcilerPlugin(**{name: value})
 
@@ -113,7 +115,7 @@ async def has_started(client: Client, workflow_id: str) -> bool:
     return description.history_length >= 4
 
 
-class TestPuttingItIn:
+class TestAddingIt:
     async def test_on_the_client(self, site: Site) -> None:
         config = site.client.config()
         config["plugins"] = [ReconcilerPlugin(site.database.engine)]
@@ -127,22 +129,22 @@ class TestPuttingItIn:
         assert await site.reports() == 1
 
     @pytest.mark.filterwarnings("ignore:The same plugin type")
-    async def test_on_client_and_worker_is_refused(self, temporal: Client) -> None:
+    async def test_on_client_and_worker_is_rejected(self, temporal: Client) -> None:
         config = temporal.config()
         config["plugins"] = [ReconcilerPlugin()]
 
-        with pytest.raises(ValueError, match="given twice: give it to the client or to the worker"):
+        with pytest.raises(ValueError, match="given twice: pass it to the client or to the worker"):
             Worker(
                 Client(**config), task_queue="q", workflows=[Scripted], plugins=[ReconcilerPlugin()]
             )
 
-    async def test_a_worker_of_workflows_alone(self, site: Site) -> None:
+    async def test_a_worker_with_workflows_only(self, site: Site) -> None:
         async with site.worker(activities=[]):
             await site.closed(await site.start("complete"))
 
         assert await site.outcome() == ("completed", None)
 
-    async def test_a_worker_without_activity_tasks_is_refused(self, temporal: Client) -> None:
+    async def test_a_worker_without_activity_tasks_is_rejected(self, temporal: Client) -> None:
         with pytest.raises(ValueError, match=r"no_remote_activities.*task_queue="):
             Worker(
                 temporal,
@@ -165,14 +167,14 @@ class TestPuttingItIn:
 
         assert await site.outcome() == ("completed", None)
 
-    async def test_an_activity_of_that_name_that_is_there_already(self, temporal: Client) -> None:
+    async def test_the_worker_already_has_an_activity_of_that_name(self, temporal: Client) -> None:
         @activity.defn(name=ACTIVITY)
         async def own() -> None: ...
 
         with pytest.raises(ValueError, match=f"More than one activity named {ACTIVITY}"):
             Worker(temporal, task_queue="q", activities=[own], plugins=[ReconcilerPlugin()])
 
-    async def test_it_sees_what_other_interceptors_make_of_an_end(self, site: Site) -> None:
+    async def test_it_sees_the_end_as_other_interceptors_leave_it(self, site: Site) -> None:
         async with site.worker(interceptors=[Forgiving()]):
             closed = await site.closed(await site.start("fail"))
 
@@ -195,8 +197,8 @@ class TestPuttingItIn:
 
         assert await site.outcome() == ("completed", None)
 
-    async def test_with_failures_that_are_encoded(self, site: Site) -> None:
-        # The row must not hold in clear what the team encodes in Temporal.
+    async def test_with_encoded_failures(self, site: Site) -> None:
+        # The row must not contain the plain text of what is encoded in Temporal.
         async with with_converter(
             site, failure_converter_class=DefaultFailureConverterWithEncodedAttributes
         ):
@@ -205,7 +207,7 @@ class TestPuttingItIn:
         assert await site.outcome() == ("failed", "OrderFailed: Encoded failure")
         assert closed.failure == "OrderFailed: Encoded failure"
 
-    async def test_with_a_failure_converter_that_knows_its_workflow(self, site: Site) -> None:
+    async def test_with_a_failure_converter_that_has_a_context(self, site: Site) -> None:
         async with with_converter(site, failure_converter_class=Signing):
             closed = await site.closed(await site.start("fail"))
 
@@ -213,7 +215,7 @@ class TestPuttingItIn:
         assert await site.outcome() == ("failed", closed.failure)
 
     @pytest.mark.parametrize("failures", [[], [Exception]])
-    async def test_with_a_failure_converter_of_other_errors(
+    async def test_with_a_failure_converter_that_makes_other_errors(
         self, site: Site, failures: list[type[Exception]]
     ) -> None:
         down = open_engine("postgresql://app@127.0.0.1:1/app")
@@ -231,10 +233,10 @@ class TestPuttingItIn:
         async with with_converter(site, failure_converter_class=Unable):
             closed = await site.closed(await site.start("fail"))
 
-        assert closed.status is CloseStatus.FAILED  # so the SDK: with half a failure
+        assert closed.status is CloseStatus.FAILED  # the SDK sends half a failure
         assert await site.outcome() == ("running", None)
 
-    async def test_with_a_converter_of_two_payloads(self, site: Site) -> None:
+    async def test_with_a_converter_that_makes_two_payloads(self, site: Site) -> None:
         async with with_converter(site, payload_converter_class=Doubling):
             handle = await site.start("complete")
             await eventually(lambda: has_failed_a_task(site))
@@ -242,7 +244,7 @@ class TestPuttingItIn:
 
         assert await site.outcome() == ("running", None)
 
-    async def test_with_a_converter_that_does_not_take_the_report(self, site: Site) -> None:
+    async def test_with_a_converter_that_rejects_the_report(self, site: Site) -> None:
         async with with_converter(site, payload_converter_class=Picky):
             closed = await site.closed(await site.start("complete"))
 
@@ -257,7 +259,7 @@ async def with_converter(
     failures: Sequence[type[BaseException]] = (),
     **options: Any,
 ) -> AsyncIterator[None]:
-    """A worker with the plugin, and a data converter that is not the default."""
+    """A worker with the plugin and this data converter."""
     config = site.client.config()
     config["data_converter"] = dataclasses.replace(DataConverter.default, **options)
     site.client = Client(**config)
@@ -271,7 +273,7 @@ async def has_failed_a_task(site: Site) -> bool:
 
 
 class Doubling(DefaultPayloadConverter):
-    """Makes two payloads of a result, which the SDK refuses."""
+    """Makes two payloads of a result, which the SDK rejects."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         payloads = super().to_payloads(values)
@@ -279,7 +281,7 @@ class Doubling(DefaultPayloadConverter):
 
 
 class Mute(DefaultFailureConverter):
-    """Cannot turn what comes back from a failed activity into one of Temporal's errors."""
+    """Converts the failure of an activity to an error that is not Temporal's."""
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
         return KeyError(failure.message)
@@ -292,12 +294,12 @@ class Unable(DefaultFailureConverter):
         self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure
     ) -> None:
         if "no money" in str(exception):
-            raise KeyError("no words")
+            raise KeyError("no text")
         super().to_failure(exception, payload_converter, failure)
 
 
 class Picky(DefaultPayloadConverter):
-    """Takes everything but what the plugin sends."""
+    """Accepts everything except reports."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         if any('"status"' in str(each) for each in values):
@@ -321,7 +323,7 @@ class Forgiving(Interceptor):
 
 
 async def connections(database: Database) -> int:
-    """The connections that were opened for DATABASE_URL."""
+    """How many connections the plugin has opened."""
     rows = await database.fetch(
         "SELECT FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name = 'reconciler'"
@@ -332,7 +334,7 @@ async def connections(database: Database) -> int:
 ARGUMENT = {"value": "of a type that the workflow's function declares"}
 
 
-async def test_a_row_for_the_next_workflow_is_left(site: Site) -> None:
+async def test_a_row_of_the_next_workflow_is_left_alone(site: Site) -> None:
     now = datetime.now(UTC)
     async with site.worker():
         handle = await site.client.start_workflow(
@@ -356,7 +358,7 @@ class TestByHand:
         assert await site.outcome() == ("failed", "OrderFailed: no money")
         assert closed.failure == "OrderFailed: no money"
 
-    async def test_the_decorator_takes_the_arguments_and_their_types(self, site: Site) -> None:
+    async def test_the_decorator_keeps_arguments_and_their_types(self, site: Site) -> None:
         async with site.bare_worker(
             workflows=[Decorated], activities=[status_activity(site.database.engine)]
         ):
@@ -373,7 +375,7 @@ class TestByHand:
 
     @pytest.mark.parametrize("workflow", ["Derived", "DerivedAndDecorated"])
     @pytest.mark.parametrize("plugin", [False, True])
-    async def test_what_a_subclass_calls_is_not_its_end(
+    async def test_the_return_of_an_inherited_function_is_not_the_end(
         self, site: Site, workflow: str, plugin: bool
     ) -> None:
         plugins = [ReconcilerPlugin(site.database.engine)] if plugin else []
@@ -409,7 +411,7 @@ class TestByHand:
         assert closed.failure == f"OrderFailed: end, in {site.workflow_id}"
         assert await site.outcome() == ("failed", closed.failure)
 
-    async def test_the_decorator_where_the_plugin_does_not_report(self, site: Site) -> None:
+    async def test_the_decorator_reports_if_the_plugin_does_not(self, site: Site) -> None:
         plugin = ReconcilerPlugin(site.database.engine, skip=["Decorated"])
         async with site.worker(plugin, workflows=[Decorated], activities=[]):
             await site.closed(await site.start("complete", ARGUMENT, workflow="Decorated"))
@@ -448,9 +450,7 @@ class TestByHand:
 
         assert await site.outcome() == ("failed", "by hand")
 
-    async def test_a_later_use_of_the_workflow_id_is_not_taken_for_the_callers(
-        self, site: Site
-    ) -> None:
+    async def test_a_later_workflow_with_the_same_id_is_left_alone(self, site: Site) -> None:
         # An activity can outlive its workflow.
         first = await site.start("wait")
         await first.terminate()

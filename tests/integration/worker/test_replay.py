@@ -1,4 +1,4 @@
-"""Histories from before, with and after the plugin, and workflows in flight at a deploy."""
+"""Replays of histories with and without the plugin, and workflows that are open at a deploy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from reconciler.core.model import CloseStatus
-from reconciler.worker import ReconcilerPlugin, ending, kept, report
+from reconciler.worker import ReconcilerPlugin, ending, reporter, snapshot
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.polling import eventually
 from tests.support.temporal.workflows import Scripted, Typed
@@ -21,7 +21,7 @@ SCRIPTS = ["complete", "fail", "fail in an activity", "fail in a child", "wait",
 
 
 async def record(site: Site, script: str, plugins: Sequence[ReconcilerPlugin]) -> WorkflowHistory:
-    """The history of a workflow that came to its end on a worker with these plugins."""
+    """The history of a workflow that has ended on a worker with these plugins."""
     async with site.bare_worker(plugins=plugins):
         handle = await site.start(script)
         if script == "wait":
@@ -45,7 +45,7 @@ async def test_a_history_from_before_the_plugin(site: Site, script: str) -> None
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("options", [{}, {"only": []}, {"skip": ["Scripted"]}])
-async def test_a_history_with_the_plugin_whatever_it_is_told_today(
+async def test_a_history_with_the_plugin_under_other_options(
     site: Site, script: str, options: dict[str, Any]
 ) -> None:
     history = await record(site, script, [ReconcilerPlugin(site.database.engine)])
@@ -60,12 +60,12 @@ async def test_a_history_with_the_plugin_under_other_rules(
     # A later version may report less than this one.
     history = await record(site, script, [ReconcilerPlugin(site.database.engine)])
     monkeypatch.setattr(ending, "DEEPEST", 0)
-    monkeypatch.setattr(kept.KeptResult, "is_kept", False)
+    monkeypatch.setattr(snapshot.ResultSnapshot, "is_stable", False)
 
     await replay(history, ReconcilerPlugin())
 
     monkeypatch.undo()
-    monkeypatch.setattr(report, "LONGEST_HOLD", timedelta())
+    monkeypatch.setattr(reporter, "LONGEST_HOLD", timedelta())
     await replay(history, ReconcilerPlugin())
 
 
@@ -76,15 +76,15 @@ async def test_a_history_of_a_workflow_that_did_not_report(site: Site) -> None:
     await replay(history)
 
 
-async def test_a_history_with_the_plugin_cannot_do_without_it(site: Site) -> None:
-    # What docs/main-path.md says about rolling back.
+async def test_a_history_with_the_plugin_cannot_be_replayed_without_it(site: Site) -> None:
+    # See "Rolling back" in docs/main-path.md.
     history = await record(site, "complete", [ReconcilerPlugin(site.database.engine)])
 
     with pytest.raises(workflow.NondeterminismError, match="reconciler-main-path"):
         await replay(history)
 
 
-async def test_a_workflow_in_flight_at_the_deploy_reports_its_end(site: Site) -> None:
+async def test_a_workflow_that_is_open_at_the_deploy_reports_its_end(site: Site) -> None:
     async with site.bare_worker():
         handle = await site.start("wait")
         await site.world.first_task_done()
@@ -96,7 +96,7 @@ async def test_a_workflow_in_flight_at_the_deploy_reports_its_end(site: Site) ->
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_a_write_in_flight_when_reporting_is_turned_off_is_finished(site: Site) -> None:
+async def test_a_running_write_is_finished_when_reporting_is_turned_off(site: Site) -> None:
     handle = await site.start("complete")
     async with locked_rows(site.database), site.worker():
         await eventually(lambda: waiting(site))

@@ -1,4 +1,4 @@
-"""After a workflow's function has returned, what comes during the write changes nothing."""
+"""Nothing that happens during the write changes how a workflow ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 
 from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, status_activity
-from reconciler.worker.seal import ENDED
+from reconciler.worker.late_messages import ENDED
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.histories.workflows import WORKFLOWS, pack
 from tests.support.polling import eventually
@@ -32,7 +32,7 @@ Handle = WorkflowHandle[Any, Any]
 
 @dataclass
 class Way:
-    """How a workflow is watched over."""
+    """A workflow, and how its worker runs it."""
 
     workflow: str = "Order"
     options: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Way:
 
     @asynccontextmanager
     async def held(self, site: Site, script: str = "return items") -> AsyncIterator[Handle]:
-        """A workflow whose function has returned; it closes afterwards."""
+        """A workflow whose function has returned; it closes when the context ends."""
         handle = await site.start(script, "book", workflow=self.workflow)
         async with locked_rows(site.database) as rows, self.worker(site):
             await eventually(lambda: waiting(site))
@@ -69,7 +69,7 @@ WAYS = [
 PLUGIN = WAYS[:2]
 
 
-async def refused(handle: Handle, update: str, *arguments: Any) -> None:
+async def assert_rejected(handle: Handle, update: str, *arguments: Any) -> None:
     with pytest.raises(WorkflowUpdateFailedError) as raised:
         await handle.execute_update(update, args=arguments)
     cause = raised.value.cause
@@ -80,15 +80,15 @@ async def refused(handle: Handle, update: str, *arguments: Any) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("script", ["return items", "fail"])
-async def test_updates_are_refused_and_none_of_their_code_runs(
+async def test_updates_are_rejected_without_running_their_code(
     site: Site, way: Way, script: str
 ) -> None:
     async with way.held(site, script) as handle:
-        await refused(handle, "put", "late")
-        await refused(handle, "put", "nothing")
-        await refused(handle, "put_packed", "late")
-        await refused(handle, "finish_and_pack", "broken")
-        await refused(handle, "whatever there is", 1, 2)
+        await assert_rejected(handle, "put", "late")
+        await assert_rejected(handle, "put", "nothing")
+        await assert_rejected(handle, "put_packed", "late")
+        await assert_rejected(handle, "finish_and_pack", "broken")
+        await assert_rejected(handle, "whatever there is", 1, 2)
         assert await handle.query("held") == []
 
     assert await site.outcome() == (
@@ -97,19 +97,17 @@ async def test_updates_are_refused_and_none_of_their_code_runs(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_so_are_those_that_are_set_at_run_time(site: Site, way: Way) -> None:
+async def test_updates_set_at_run_time_are_rejected(site: Site, way: Way) -> None:
     async with way.held(site, "handle at run time") as handle:
-        await refused(handle, "late_update", "late")
+        await assert_rejected(handle, "late_update", "late")
 
     assert await handle.result() == []
 
 
 @pytest.mark.parametrize("way", PLUGIN)
-async def test_a_refused_update_leaves_no_trace_where_there_is_a_validator(
-    site: Site, way: Way
-) -> None:
+async def test_a_rejected_update_with_a_validator_leaves_no_trace(site: Site, way: Way) -> None:
     async with way.held(site) as handle:
-        await refused(handle, "put", "late")
+        await assert_rejected(handle, "put", "late")
 
     names = [event.WhichOneof("attributes") for event in await site.events()]
     assert names.count("marker_recorded_event_attributes") == 1
@@ -117,7 +115,7 @@ async def test_a_refused_update_leaves_no_trace_where_there_is_a_validator(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_update_with_start_fails_instead_of_being_lost(site: Site, way: Way) -> None:
+async def test_update_with_start_is_rejected(site: Site, way: Way) -> None:
     async with way.held(site):
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             way.workflow,
@@ -137,12 +135,10 @@ async def test_update_with_start_fails_instead_of_being_lost(site: Site, way: Wa
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("signal", ["add", "add_rubbish", "whatever there is"])
-async def test_a_signal_does_not_change_what_was_returned(
-    site: Site, way: Way, signal: str
-) -> None:
+async def test_a_signal_does_not_change_the_result(site: Site, way: Way, signal: str) -> None:
     async with way.held(site) as handle:
         await handle.signal(signal, "late")
-        await handle.query("__temporal_workflow_metadata")  # by now it has been handled
+        await handle.query("__temporal_workflow_metadata")  # waits for the signal to be handled
 
     assert await handle.result() == []
     assert await site.outcome() == ("completed", None)
@@ -150,7 +146,9 @@ async def test_a_signal_does_not_change_what_was_returned(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("signal", ["add", "add_rubbish"])
-async def test_nor_the_details_of_what_was_raised(site: Site, way: Way, signal: str) -> None:
+async def test_a_signal_does_not_change_the_details_of_an_error(
+    site: Site, way: Way, signal: str
+) -> None:
     async with way.held(site, "fail") as handle:
         await handle.signal(signal, "late")
         await handle.query("__temporal_workflow_metadata")
@@ -164,7 +162,7 @@ async def test_nor_the_details_of_what_was_raised(site: Site, way: Way, signal: 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("how", ["fail", "start over", "cancel", "plainly"])
-async def test_nor_does_the_failure_of_its_handler_end_the_workflow(
+async def test_a_failing_signal_handler_does_not_change_the_end(
     site: Site, way: Way, how: str
 ) -> None:
     async with way.held(site) as handle:
@@ -176,8 +174,10 @@ async def test_nor_does_the_failure_of_its_handler_end_the_workflow(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_cancellation_does_not_make_another_end_of_a_failure(site: Site, way: Way) -> None:
-    # It failed because it had cancelled something itself.
+async def test_a_cancellation_does_not_turn_a_failure_into_a_cancellation(
+    site: Site, way: Way
+) -> None:
+    # The workflow failed because it had cancelled an activity.
     async with way.held(site, "cancel packing") as handle:
         await handle.cancel(reason="too late")
         await eventually(lambda: was_seen(site))
@@ -198,9 +198,7 @@ async def was_seen(site: Site) -> bool:
 @pytest.mark.parametrize("way", PLUGIN)
 @pytest.mark.parametrize("how", ["plainly", "start over"])
 @pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning")
-async def test_an_update_that_was_running_cannot_fail_the_task(
-    site: Site, way: Way, how: str
-) -> None:
+async def test_a_running_update_cannot_fail_the_task(site: Site, way: Way, how: str) -> None:
     async with way.worker(site):
         handle = await site.start("wait", workflow=way.workflow)
         update = await handle.start_update(
@@ -225,7 +223,7 @@ async def test_queries_are_answered(site: Site, way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_work_that_was_left_behind_changes_nothing(site: Site, way: Way) -> None:
+async def test_a_task_that_keeps_running_does_not_change_the_result(site: Site, way: Way) -> None:
     async with way.held(site, "leave work behind") as handle:
         await eventually(lambda: has_ticked(handle))
 

@@ -1,4 +1,4 @@
-"""A workflow ends with the plugin as it does without, also where it can be serialised only once."""
+"""A workflow ends as it does without the plugin, even if its result can be serialised only once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from temporalio.converter import (
 
 from reconciler.worker import ReconcilerPlugin, status_activity
 from tests.integration.worker.conftest import Site
-from tests.integration.worker.test_kept import Looking, Plain, Salted
+from tests.integration.worker.test_snapshot import Looking, Plain, Salted
 from tests.support.polling import eventually
 from tests.support.worker.iterators import WORKFLOWS
 
@@ -29,7 +29,7 @@ KINDS = ["generator", "map", "zip", "nested"]
 
 
 class Textual(Plain):
-    """Takes iterators as well."""
+    """Accepts iterators as well."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         return super().to_payloads([list(e) if hasattr(e, "__next__") else e for e in values])
@@ -46,7 +46,7 @@ CONVERTERS = {
 
 @dataclass
 class Way:
-    """A workflow, and the worker that it runs on."""
+    """A workflow and its worker."""
 
     reports: bool = False
     workflow: str = "Once"
@@ -75,7 +75,7 @@ WAYS = {
 
 
 async def ended(site: Site, way: Way, how: str, kind: str, *, bare: bool = False) -> Message:
-    """What Temporal has been given: the payload, or the failure."""
+    """The payload or the failure that Temporal got."""
     activities, plugins = [], []
     if way.workflow == "OnceByHand":
         activities = [status_activity(site.database.engine)]
@@ -129,13 +129,13 @@ async def test_the_details_of_an_error(site: Site, way: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["child: return", "child: raise"])
-async def test_what_a_child_says_to_its_parent(site: Site, how: str) -> None:
+async def test_the_result_of_a_child(site: Site, how: str) -> None:
     await assert_untouched(site, Way(reports=True), how, "generator")
 
 
 @pytest.mark.parametrize("how", ["return", "raise"])
 @pytest.mark.parametrize("workflow", ["Once", "OnceByHand"])
-async def test_what_turns_out_to_be_too_large(site: Site, workflow: str, how: str) -> None:
+async def test_a_result_that_is_too_large(site: Site, workflow: str, how: str) -> None:
     await assert_untouched(site, Way(workflow=workflow), how, "large")
 
 
@@ -183,7 +183,7 @@ async def has_ticked(site: Site, run_id: str | None) -> bool:
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("way", ["reported", "skipped", "large"])
 @pytest.mark.parametrize("converter", CONVERTERS)
-async def test_by_other_converters(
+async def test_with_other_converters(
     site: Site, converter: str, way: str, how: str, seen: bool
 ) -> None:
     config = site.client.config()
@@ -206,9 +206,7 @@ async def test_by_other_converters(
 @pytest.mark.parametrize("how", ["return", "raise"])
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("workflow", ["Once", "OnceByHand"])
-async def test_what_breaks_while_it_is_serialised(
-    site: Site, workflow: str, how: str, seen: bool
-) -> None:
+async def test_a_generator_that_raises(site: Site, workflow: str, how: str, seen: bool) -> None:
     config = site.client.config()
     config["interceptors"] = [Looking()] if seen else []
     site.client = Client(**config)
@@ -218,7 +216,7 @@ async def test_what_breaks_while_it_is_serialised(
 
 
 class Counting(DefaultPayloadConverter):
-    """Counts how often it serialises what may take long."""
+    """Counts how often it serialises an iterator."""
 
     count = 0
 
@@ -229,7 +227,7 @@ class Counting(DefaultPayloadConverter):
 
 @pytest.mark.parametrize("how", ["return", "raise"])
 @pytest.mark.parametrize("way", ["reported", "skipped", "large", "under a patch callback"])
-async def test_it_is_serialised_once_where_nobody_else_sees_it(
+async def test_a_result_is_serialised_once_without_other_interceptors(
     site: Site, monkeypatch: pytest.MonkeyPatch, way: str, how: str
 ) -> None:
     monkeypatch.setattr(Counting, "count", 0)

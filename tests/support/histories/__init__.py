@@ -1,1 +1,1 @@
-"""Histories of workflows that reported their end, and what it takes to make them."""
+"""Histories of workflows that reported their end, and the code that recorded them."""

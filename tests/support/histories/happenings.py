@@ -1,4 +1,4 @@
-"""What can come while the end of a workflow is being written."""
+"""Events that can occur while the end of a workflow is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Happening: TypeAlias = Callable[[Site, Handle], Awaitable[None]]
 def signal(name: str, *arguments: Any) -> Happening:
     async def do(site: Site, handle: Handle) -> None:
         await handle.signal(name, args=arguments)
-        await handle.query("held")  # by now the signal has been handled
+        await handle.query("held")  # waits for the signal to be handled
 
     return do
 

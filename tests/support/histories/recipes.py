@@ -1,6 +1,6 @@
-"""Ways in which a workflow can end and what can come while its end is being written.
+"""Ways for a workflow to end, and events while its end is written.
 
-Each makes one on a worker with the plugin (or the decorator) and returns the runs it took.
+Each runs a workflow on a worker with the plugin or the decorator, and returns its histories.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def histories(site: Site, *run_ids: str | None) -> Sequence[WorkflowHistor
 
 
 def ends(script: str, workflow: str = "Order", *, children: bool = False, **options: Any) -> Shape:
-    """It ends, undisturbed."""
+    """It ends without any event during the write."""
 
     async def shape(site: Site) -> Sequence[WorkflowHistory]:
         plugin = ReconcilerPlugin(site.database.engine, children=children)
@@ -69,7 +69,7 @@ def held(
     workflow: str = "Order",
     midway: bool = False,
 ) -> Shape:
-    """Something comes while its end is being written."""
+    """Something happens while its end is written."""
 
     async def shape(site: Site) -> Sequence[WorkflowHistory]:
         handle = await site.start(script, "book", workflow=workflow)

@@ -1,4 +1,4 @@
-"""Every way in which the stored histories were made, by name."""
+"""How each stored history was recorded, by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored histories: without what is of no use to a replay."""
+"""Stored histories, without what a replay does not need."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from temporalio.client import WorkflowHistory
 
-#: Recorded by the version that refused no updates and sealed no results.
+#: Recorded by a version that accepted late updates and did not protect results from changes.
 BEFORE_SEALING = Path(__file__).parent / "before_sealing"
-_OF_NO_USE = {
+_NOT_NEEDED = {
     "stackTrace",
     "identity",
     "taskId",
@@ -36,7 +36,7 @@ def _bare(value: Any) -> Any:
         return value
     if value.get("kind") == "TASK_QUEUE_KIND_STICKY":
         return {**value, "name": "sticky"}
-    return {key: _bare(each) for key, each in value.items() if key not in _OF_NO_USE}
+    return {key: _bare(each) for key, each in value.items() if key not in _NOT_NEEDED}
 
 
 def stored_histories() -> Iterator[tuple[str, WorkflowHistory]]:

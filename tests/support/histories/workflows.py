@@ -1,8 +1,4 @@
-"""The workflows of the stored histories. In a module of its own: the sandbox reloads it.
-
-The histories of `before_sealing/` were recorded with these: nothing in here may change what a
-workflow commands.
-"""
+"""The workflows of the stored histories. The sandbox reloads this module."""
 
 from __future__ import annotations
 
@@ -35,7 +31,7 @@ async def pack(item: str) -> str:
 
 @workflow.defn(name="Order")
 class Order:
-    """Returns what it holds, which signals and updates may change."""
+    """Returns its items, which signals and updates may change."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []
@@ -175,7 +171,7 @@ class OrderByHand(Order):
 
 @workflow.defn(name="Quiet")
 class Quiet:
-    """Takes neither signals nor updates."""
+    """Has neither signal nor update handlers."""
 
     @workflow.run
     async def run(self, script: str, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Workflows that return or raise what can be serialised only once. Reloaded by the sandbox."""
+"""Workflows whose end can be serialised only once. The sandbox reloads this module."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reconciler.worker import report_outcome
 
 def broken() -> Iterator[int]:
     yield 1
-    raise ApplicationError("no second one", type="Broken")
+    raise ApplicationError("no second item", type="Broken")
 
 
-def made(kind: str) -> Any:
-    """What is returned, or in the details of an error."""
+def make(kind: str) -> Any:
+    """A result, or the details of an error."""
     match kind:
         case "generator":
             return (each for each in [1, 2, 3])
@@ -37,9 +37,9 @@ def made(kind: str) -> Any:
 
 async def run(how: str, kind: str) -> Any:
     if how == "raise":
-        raise ApplicationError("no money", made(kind), type="OrderFailed")
+        raise ApplicationError("no money", make(kind), type="OrderFailed")
     if how == "return":
-        return made(kind)
+        return make(kind)
     child = workflow.execute_child_workflow(
         workflow.info().workflow_type,
         args=[how.removeprefix("child: "), kind],
@@ -62,7 +62,7 @@ class Once:
 @workflow.defn
 class OnceWithSignal:
     @workflow.signal
-    def tell(self) -> None: ...
+    def notify(self) -> None: ...
 
     @workflow.run
     async def run(self, how: str, kind: str) -> Any:

@@ -1,4 +1,4 @@
-"""Workflows with handlers of every kind, and with errors of every kind. Reloaded by the sandbox."""
+"""Workflows with all kinds of handlers and errors. The sandbox reloads this module."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WithQuery:
 @workflow.defn
 class WithSignal:
     @workflow.signal
-    def tell(self) -> None: ...
+    def notify(self) -> None: ...
 
     @workflow.run
     async def run(self) -> str:
@@ -48,7 +48,7 @@ class WithUpdate:
 @workflow.defn
 class WithDynamicSignal:
     @workflow.signal(dynamic=True)
-    def tell(self, name: str, args: Sequence[RawValue]) -> None: ...
+    def notify(self, name: str, args: Sequence[RawValue]) -> None: ...
 
     @workflow.run
     async def run(self) -> str:
@@ -73,16 +73,16 @@ class Inheriting(WithSignal):
 
 
 @workflow.defn
-class SettingOne:
+class SettingAHandler:
     @workflow.run
     async def run(self) -> str:
-        workflow.set_signal_handler("tell", lambda: None)
+        workflow.set_signal_handler("notify", lambda: None)
         return "done"
 
 
-class Wordless(Exception):
+class WithoutText(Exception):
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
 def start_charging(how: str) -> workflow.ActivityHandle[Any]:
@@ -104,8 +104,8 @@ class Odd:
                     outer = ApplicationError(str(level))
                     outer.__cause__, error = error, outer
                 raise error
-            case "wordless":
-                raise Wordless
+            case "without text":
+                raise WithoutText
             case "recursive result":
                 nested: list[Any] = []
                 for _ in range(100_000):
@@ -128,6 +128,6 @@ WORKFLOWS = [
     WithDynamicSignal,
     WithDynamicUpdate,
     Inheriting,
-    SettingOne,
+    SettingAHandler,
     Odd,
 ]

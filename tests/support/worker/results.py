@@ -1,4 +1,4 @@
-"""A workflow whose result is one of its own objects. The sandbox reloads this module."""
+"""A workflow that returns an object its handlers may change. The sandbox reloads this module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Model(BaseModel):
 
 
 class Complaint(ValueError):
-    """Says what it is about when it is asked."""
+    """Its text depends on the current state of its items."""
 
     def __init__(self, items: list[Any]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Complaint(ValueError):
 
     def __str__(self) -> str:
         if any(type(each) is object for each in self.items):
-            raise RuntimeError("no words")
+            raise RuntimeError("no text")
         return f"{len(self.items)} items"
 
 
@@ -39,7 +39,7 @@ class Complaint(ValueError):
 class Results:
     def __init__(self) -> None:
         self.items: list[Any] = ["one"]
-        self.asked = ""
+        self.result_kind = ""
 
     @workflow.signal
     def change(self, how: str) -> None:
@@ -47,7 +47,7 @@ class Results:
 
     @workflow.query
     def kind(self) -> str:
-        return self.asked
+        return self.result_kind
 
     def result(self, kind: str) -> Any:
         raw = PayloadConverter.default.to_payloads(["raw"])[0]
@@ -65,7 +65,7 @@ class Results:
 
     @workflow.run
     async def run(self, kind: str) -> Any:
-        self.asked = kind
+        self.result_kind = kind
         if kind == "error":
             raise Complaint(self.items)
         return self.result(kind)

@@ -1,5 +1,4 @@
-"""Workflows that report by hand. In a module of its own: the sandbox reloads it, and with it the
-package it imports."""
+"""Workflows that report by hand. The sandbox reloads this module, and the package it imports."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ ELSEWHERE = "tests-where-the-database-is"
 
 
 class Signing(DefaultFailureConverter, WithSerializationContext):
-    """Adds the workflow to each message."""
+    """Adds the workflow id to each message."""
 
     where = "nowhere"
 
@@ -59,7 +58,7 @@ class Decorated:
 
 @workflow.defn
 class Derived(Decorated):
-    """Goes on after what it inherits has returned."""
+    """Continues after the inherited function has returned."""
 
     @workflow.run
     async def run(self, script: str, argument: Argument) -> str:
@@ -69,7 +68,7 @@ class Derived(Decorated):
 
 @workflow.defn
 class DerivedAndDecorated(Decorated):
-    """Does so too, and reports itself."""
+    """The same, but decorated."""
 
     @workflow.run
     @report_outcome
@@ -80,7 +79,7 @@ class DerivedAndDecorated(Decorated):
 
 @workflow.defn
 class Elsewhere:
-    """Reports through another worker, and signs its failures."""
+    """Reports through another worker, and has a failure converter of its own."""
 
     @workflow.run
     @report_outcome(task_queue=ELSEWHERE, failure_converter=Signing)

@@ -5,11 +5,11 @@ import pytest
 from benchmarks.statements import Pauses, Statement
 
 
-def test_a_pause_counts_from_where_a_statement_began() -> None:
+def test_only_pauses_since_a_statement_began_count() -> None:
     times = iter([1.0, 1.5, 3.0, 3.2, 4.0, 4.1])
     pauses = Pauses(lambda: next(times))
     for phase in ("start", "stop") * 3:
-        pauses.note(phase, {})
+        pauses.add(phase, {})
 
     assert pauses.since(0) == pytest.approx(0.8)
     assert pauses.since(2) == pytest.approx(0.3)
@@ -26,5 +26,5 @@ def test_a_pause_counts_from_where_a_statement_began() -> None:
         ("SELECT … FROM pg_type ORDER BY oid LIMIT 1", "others"),
     ],
 )
-def test_statements_are_told_apart_by_what_they_are_for(query: str, kind: str) -> None:
+def test_the_text_of_a_statement_shows_what_it_is_for(query: str, kind: str) -> None:
     assert Statement(query, (), 0).kind == kind

@@ -1,4 +1,4 @@
-"""A worker is not ours: names with our prefix may be other people's."""
+"""In a worker, names with the prefix RECONCILER_ may belong to the application."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def nothing_logged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(load, "_logged", set())
 
 
-def test_a_name_like_none_of_ours_is_logged_once(
+def test_an_unknown_name_is_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RECONCILER_LEDGER_CURRENCY", "EUR")
@@ -36,14 +36,14 @@ def test_a_name_like_none_of_ours_is_logged_once(
 @pytest.mark.parametrize(
     "name", ["RECONCILER_TABEL", "RECONCILER_REDCAT", "RECONCILER_COLUMNS__RUNID"]
 )
-def test_a_typo_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_typo_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")
 
     with pytest.raises(ConfigurationError, match=f"{name}.*did you mean"):
         load.load_guest_settings(TableSettings)
 
 
-def test_settings_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_TABLE", "jobs")
 
     assert load.load_guest_settings(TableSettings).table == "jobs"

@@ -1,4 +1,4 @@
-"""What earlier versions have recorded is replayed as it is, whatever the plugin is told today."""
+"""Histories of earlier versions replay under any options of the plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.histories.storing import stored_histories
 from tests.support.histories.workflows import WORKFLOWS
 
 HISTORIES = dict(stored_histories())
-#: Ended by a signal's handler during the write, which the plugin has never let happen.
+#: A signal handler changed the end during the write; that never happened with the plugin.
 ONLY_BY_HAND = {"held_by_hand_a_signal_that_fails", "held_by_hand_a_signal_that_starts_over"}
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -32,14 +32,14 @@ async def failures_of(
     wanted: Callable[[str], bool],
     runner: WorkflowRunner | None = None,
 ) -> dict[str, str]:
-    """Which histories cannot be replayed, and why."""
+    """The histories that cannot be replayed, and why."""
     chosen = {name: history for name, history in HISTORIES.items() if wanted(name)}
     assert chosen
     replayer = Replayer(
         workflows=WORKFLOWS,
         plugins=plugins,
         workflow_runner=runner or SandboxedWorkflowRunner(),
-        debug_mode=True,  # or a busy machine is taken for a deadlock
+        debug_mode=True,  # otherwise a slow machine looks like a deadlock
     )
     found = {}
     for name, history in chosen.items():
@@ -73,7 +73,7 @@ def reports(history: WorkflowHistory) -> bool:
     )
 
 
-async def test_they_hold_a_report_each_and_cannot_do_without_it() -> None:
+async def test_most_contain_a_report_and_need_the_plugin() -> None:
     reporting = {name for name, each in HISTORIES.items() if reports(each)}
     assert len(reporting) > len(HISTORIES) * 0.8
 

@@ -31,7 +31,7 @@ from reconciler.postgres.rows.lookup import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database, opened
 from tests.integration.postgres.rows.test_rejections import begun
@@ -341,8 +341,7 @@ async def test_a_workflow_reports_its_end_whatever_its_words(postgres_url: str) 
         id_ = await database.insert("wf", "r")
         writer = RowWriter.open(database.engine)
 
-        assert await writer.finish(
-            OwnRow("wf", "r", None, NOW), "FAILED", "d\u00e9j\u00e0 \u6f22", NOW
-        )
+        report = EndReport("wf", "FAILED", "r", NOW, "d\u00e9j\u00e0 \u6f22")
+        assert await writer.finish(report, None, NOW)
 
         assert (await database.row(id_))["error_message"] == "d\u00e9j\u00e0 ?"

@@ -1,4 +1,4 @@
-"""The mixin against what `migrate` does: neither finds anything to add to the other's table."""
+"""The mixin and `migrate` agree: neither finds anything to add to the other's table."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def alembic(
     return run
 
 
-async def test_the_example_makes_what_migrate_would_make(
+async def test_the_example_creates_what_migrate_would_create(
     empty_database: Database, database: Database, alembic: Callable[..., Any]
 ) -> None:
     await alembic(command.revision, "tables", autogenerate=True)
@@ -76,7 +76,7 @@ async def test_migrate_then_adds_nothing_and_a_pass_finds_its_rows(
 
     assert await migrate(empty_database.url, TableMapping()) == OURS
     assert await migrate(empty_database.url, payouts) == []
-    await alembic(command.check)  # nor does their Alembic, beside our schema
+    await alembic(command.check)  # autogenerate ignores schema reconciler
 
     id_ = await empty_database.insert("wf", "run", tenant="acme")
     store = PostgresStore(empty_database.engine, await empty_database.table())
@@ -97,7 +97,7 @@ async def started(database: Database) -> str:
     return id_
 
 
-async def test_a_table_of_migrates_is_as_the_mixin_says(database: Database) -> None:
+async def test_the_mixin_matches_a_table_created_by_migrate(database: Database) -> None:
     class Base(DeclarativeBase):
         pass
 
@@ -121,14 +121,14 @@ def values(kind: type[State]) -> list[str]:
     return [each.value for each in kind]
 
 
-async def test_whatever_a_model_makes_of_it_migrate_finds_nothing_missing(
+async def test_migrate_adds_nothing_to_any_variant_of_the_model(
     empty_database: Database,
 ) -> None:
     class Base(DeclarativeBase):
         pass
 
     class Job(Base, WorkflowExecutionColumns):
-        """Everything is another."""
+        """Redeclares everything."""
 
         __tablename__ = "jobs"
         __table_args__ = (sa.UniqueConstraint("tenant"), {"schema": "app"})
@@ -158,7 +158,7 @@ async def test_whatever_a_model_makes_of_it_migrate_finds_nothing_missing(
     assert not any(missing), missing
 
 
-async def test_a_removal_keeps_the_index_that_is_the_models(
+async def test_a_removal_keeps_the_index_of_the_model(
     empty_database: Database, alembic: Callable[..., Any]
 ) -> None:
     await alembic(command.revision, "tables", autogenerate=True)

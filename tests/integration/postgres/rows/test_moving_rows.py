@@ -24,7 +24,7 @@ from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.table import TableSettings
-from reconciler.worker.types import OwnRow
+from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.factories import outcome
@@ -164,11 +164,11 @@ async def test_a_report_of_the_main_path_is_tried_again(
     assert await store.last_running() == 2
     writer = RowWriter(database.engine, TableSettings(table="jobs"), owned=False)
     now = datetime.now(UTC)
-    own = OwnRow("w", "r", None, now)
+    report = EndReport("w", "completed", "r", now)
     transaction = application.transaction()
     await transaction.start()
     await application.execute("UPDATE jobs SET status = 'running!'")
-    writing = asyncio.ensure_future(writer.finish(own, "completed", None, now))
+    writing = asyncio.ensure_future(writer.finish(report, None, now))
     await eventually(lambda: waiting(database))
 
     await transaction.commit()

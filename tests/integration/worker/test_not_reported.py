@@ -1,4 +1,4 @@
-"""What is left to the reconciler: by choice, since it would not reach the server, or in doubt."""
+"""Ends that are left to the reconciler: by option, not accepted by the server, or in doubt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANDLERS = [
     "WithDynamicSignal",
     "WithDynamicUpdate",
     "Inheriting",
-    "SettingOne",
+    "SettingAHandler",
 ]
 
 
@@ -53,7 +53,7 @@ async def run(
     [{}, {"workflow_runner": UnsandboxedWorkflowRunner()}],
     ids=["sandboxed", "unsandboxed"],
 )
-async def test_workflows_with_handlers_by_one_word(
+async def test_workflows_with_handlers_do_not_report_with_the_option(
     site: Site, workflow: str, reports: bool, options: dict[str, Any]
 ) -> None:
     plugin = ReconcilerPlugin(site.database.engine, handlers=False)
@@ -65,7 +65,7 @@ async def test_workflows_with_handlers_by_one_word(
 
 
 @pytest.mark.parametrize("workflow", HANDLERS)
-async def test_without_the_word_they_report(site: Site, workflow: str) -> None:
+async def test_workflows_with_handlers_report_by_default(site: Site, workflow: str) -> None:
     async with site.worker(workflows=WORKFLOWS, activities=[]):
         await site.closed(await run(site, workflow))
 
@@ -75,9 +75,7 @@ async def test_without_the_word_they_report(site: Site, workflow: str) -> None:
 @pytest.mark.parametrize(
     ("how", "reports"), [("leave a local activity behind", 0), ("wait for a local activity", 1)]
 )
-async def test_a_local_activity_that_runs_on_would_keep_the_workflow_open(
-    site: Site, how: str, reports: int
-) -> None:
+async def test_no_report_while_a_local_activity_runs(site: Site, how: str, reports: int) -> None:
     options: dict[str, Any] = {"graceful_shutdown_timeout": timedelta()}
     async with site.worker(workflows=WORKFLOWS, **options):
         await site.closed(await run(site, "Odd", [how, 1]))
@@ -88,7 +86,9 @@ async def test_a_local_activity_that_runs_on_would_keep_the_workflow_open(
 @pytest.mark.parametrize(
     ("depth", "reports"), [(1, True), (ending.DEEPEST, True), (ending.DEEPEST + 1, False)]
 )
-async def test_failures_by_their_depth(site: Site, depth: int, reports: bool) -> None:
+async def test_no_report_of_a_failure_that_is_too_deep(
+    site: Site, depth: int, reports: bool
+) -> None:
     async with site.worker(workflows=WORKFLOWS, activities=[]):
         closed = await site.closed(await run(site, "Odd", ["deep", depth]))
 
@@ -99,7 +99,7 @@ async def test_failures_by_their_depth(site: Site, depth: int, reports: bool) ->
 @pytest.mark.parametrize(
     ("how", "depth"),
     [
-        ("wordless", 0),
+        ("without text", 0),
         ("recursive result", 0),
         ("details", 0),
     ],
@@ -108,12 +108,12 @@ async def test_failures_by_their_depth(site: Site, depth: int, reports: bool) ->
 async def test_an_end_that_does_not_reach_the_server(
     site: Site, how: str, depth: int, failures: list[type[BaseException]]
 ) -> None:
-    """Whatever the SDK makes of it, the row says no more than Temporal does."""
+    """Whatever the SDK does with it, the row never contradicts Temporal."""
     async with site.worker(
         workflows=WORKFLOWS, activities=[], workflow_failure_exception_types=failures
     ):
         handle = await run(site, "Odd", [how, depth], task_timeout=timedelta(seconds=1))
-        await eventually(lambda: is_over_or_tried_twice(site, handle))
+        await eventually(lambda: is_over_or_retried(site, handle))
 
         observation = await site.world.observe(site.world.row(handle))
         if (await site.row())["status"] != "running":
@@ -122,12 +122,14 @@ async def test_an_end_that_does_not_reach_the_server(
             await handle.terminate()
 
 
-async def is_over_or_tried_twice(site: Site, handle: WorkflowHandle[Any, Any]) -> bool:
+async def is_over_or_retried(site: Site, handle: WorkflowHandle[Any, Any]) -> bool:
     pending = (await site.world.describe()).pending_workflow_task.attempt > 1
     return pending or await site.world.is_over(site.world.row(handle))
 
 
-async def test_results_by_the_limit_of_the_namespace(database: Database, workflow_id: str) -> None:
+async def test_the_limit_of_the_namespace_applies_to_results(
+    database: Database, workflow_id: str
+) -> None:
     limits = ["limit.blobSize.error=10240", "limit.blobSize.warn=5120"]
     flags = [part for each in limits for part in ("--dynamic-config-value", each)]
     async with temporal_server(*flags) as environment:
@@ -136,19 +138,19 @@ async def test_results_by_the_limit_of_the_namespace(database: Database, workflo
             site = Site(environment.client, database, f"{workflow_id}-{size}")
             async with site.worker(workflows=WORKFLOWS, activities=[]):
                 handle = await run(site, "Odd", ["return", size], task_timeout=timedelta(seconds=1))
-                await eventually(lambda: is_over_or_tried_twice(site, handle))  # noqa: B023
+                await eventually(lambda: is_over_or_retried(site, handle))  # noqa: B023
             outcomes[size] = (await site.row())["status"]
 
     assert outcomes == {4_000: "completed", 6_000: "running", 11_000: "running"}
 
 
-async def test_a_worker_whose_server_does_not_tell_its_limits(
+async def test_a_server_that_does_not_describe_namespaces(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: Any, **__: Any) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("unimplemented")
 
-    monkeypatch.setattr(site.client.workflow_service, "describe_namespace", refuse)
+    monkeypatch.setattr(site.client.workflow_service, "describe_namespace", fail)
     async with site.worker():
         await site.closed(await site.start("complete"))
 

@@ -1,4 +1,4 @@
-"""The payload that was checked is the payload that is returned, whatever converts it."""
+"""The payload that was checked is the one that is returned, with any converter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS = ["list", "dict", "dataclass", "nested", "bytes", "nothing", "text", "raw
 
 
 class Plain(PayloadConverter):
-    """JSON alone; knows none of the SDK's own types, and nothing of nothing."""
+    """Plain JSON; rejects the SDK's own types and None."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         inner = JSONPlainPayloadConverter()
@@ -56,7 +56,7 @@ class Plain(PayloadConverter):
 
 
 class OneByOne(PayloadCodec):
-    """Takes one payload at a time."""
+    """Accepts only one payload at a time."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         (payload,) = payloads
@@ -71,7 +71,7 @@ class OneByOne(PayloadCodec):
 async def held(
     site: Site, kind: str, converter: DataConverter | None = None, **options: Any
 ) -> AsyncIterator[Any]:
-    """A workflow that has returned, until this is over."""
+    """A workflow whose function has returned; it closes when the context ends."""
     config = site.client.config()
     config["data_converter"] = converter or DataConverter.default
     config["interceptors"] = options.pop("outer", [])
@@ -101,20 +101,19 @@ async def returned(site: Site) -> Payload:
 
 @pytest.mark.parametrize("cache", [1000, 0])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_of_every_kind(site: Site, kind: str, cache: int) -> None:
+async def test_a_result_of_any_kind(site: Site, kind: str, cache: int) -> None:
     converter = pydantic_data_converter if kind == "model" else DataConverter.default
     async with held(site, kind, converter, max_cached_workflows=cache) as handle:
         await handle.signal("change", "late")
         await handle.query("kind")
 
-    made = Results()
-    expected = converter.payload_converter.to_payloads([made.result(kind)])
+    expected = converter.payload_converter.to_payloads([Results().result(kind)])
     assert await returned(site) == expected[0]
     assert await site.outcome() == ("completed", None)
 
 
 @pytest.mark.parametrize("change", ["late", "rubbish"])
-async def test_by_a_converter_that_knows_no_raw_values(site: Site, change: str) -> None:
+async def test_with_a_converter_that_rejects_raw_values(site: Site, change: str) -> None:
     converter = replace(DataConverter.default, payload_converter_class=Plain)
     async with held(site, "dict", converter) as handle:
         await handle.signal("change", change)
@@ -125,7 +124,7 @@ async def test_by_a_converter_that_knows_no_raw_values(site: Site, change: str) 
 
 
 class Looking(ClientInterceptor, Interceptor):
-    """Further out than the plugin: notes what is returned."""
+    """Further out than the plugin: records what is returned."""
 
     seen: list[Any]
 
@@ -213,7 +212,7 @@ async def test_a_codec_that_takes_one_payload_at_a_time(site: Site, kind: str) -
     assert await site.outcome() == ("completed", None)
 
 
-async def test_a_report_takes_no_more_of_a_converter_than_text(site: Site) -> None:
+async def test_a_converter_only_has_to_accept_text(site: Site) -> None:
     converter = replace(DataConverter.default, payload_converter_class=Plain)
     async with held(site, "dict", converter):
         pass
@@ -234,7 +233,7 @@ class Salted(DefaultPayloadConverter):
         return payloads
 
 
-async def test_what_cannot_be_kept_is_left_to_the_reconciler(site: Site) -> None:
+async def test_an_unstable_result_is_left_to_the_reconciler(site: Site) -> None:
     config = site.client.config()
     config["data_converter"] = replace(DataConverter.default, payload_converter_class=Salted)
     site.client = Client(**config)
@@ -247,7 +246,7 @@ async def test_what_cannot_be_kept_is_left_to_the_reconciler(site: Site) -> None
     assert await site.reports() == 0
 
 
-async def test_the_hold_is_not_part_of_the_time_that_is_written(site: Site) -> None:
+async def test_the_hold_is_not_part_of_the_close_time(site: Site) -> None:
     async with held(site, "list"):
         pass
 

@@ -1,9 +1,9 @@
-"""What a workflow's function has returned or raised, kept as it was at that moment.
+"""What a workflow's function returned or raised, as it was at that moment.
 
-Signals, updates and tasks of the workflow run on while its end is being written, and may change
-the very object that was returned: `return self.items`. To serialise it may change it as well: a
-generator is at its end then. The row says how the workflow ended, so that is how it must end.
-Where other interceptors may look at the object and nothing has changed, it is handed on itself.
+While the end is written, the workflow's signals, updates and tasks keep running. They may change
+the very object that was returned (`return self.items`), and so may serialising it: a generator is
+exhausted afterwards. The row says how the workflow ended, so it has to end exactly that way. Where
+other interceptors may see the object, and it has not changed, the object itself is returned.
 """
 
 from __future__ import annotations
@@ -23,75 +23,74 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import CancelledError, FailureError, is_cancelled_exception
 
-from reconciler.worker.seal import overrules_history
+from reconciler.worker.late_messages import may_intervene
 
-#: Nothing can change what is of one of these types.
-_CONSTANT = (type(None), bool, int, float, str, bytes)
+_IMMUTABLE = (type(None), bool, int, float, str, bytes)
 
 
-class KeptResult:
-    """What was returned."""
+class ResultSnapshot:
+    """A result and its payload."""
 
     def __init__(self, result: Any) -> None:
-        """Serialise the result. Raises what the SDK would raise next if that is not possible."""
+        """Serialise the result. Raises what the SDK would raise if that is not possible."""
         self._result = result
         self.payloads = _payloads(result)
-        self._copy = None if type(result) in _CONSTANT else self._as_it_is()
+        self._copy = None if type(result) in _IMMUTABLE else self._make_copy()
 
     @property
-    def is_kept(self) -> bool:
-        """Whether nothing can change what will be returned."""
-        return type(self._result) in _CONSTANT or self._copy is not None
+    def is_stable(self) -> bool:
+        """Whether what will be returned can no longer change."""
+        return type(self._result) in _IMMUTABLE or self._copy is not None
 
     def value(self, *, seen: bool) -> Any:
         """What to return: its payload is the one that was checked, byte for byte.
 
-        The object itself, unless it has changed, if it is `seen` by others; else it is not
-        serialised once more.
+        If others have `seen` the object, this is the object itself, unless it has changed;
+        otherwise the copy, to avoid serialising the object again.
         """
-        if type(self._result) in _CONSTANT:
+        if type(self._result) in _IMMUTABLE:
             return self._result
         if self._copy is None:
-            return self._result if self._reads_the_same() else self._decoded()
+            return self._result if self._means_the_same() else self._decoded()
         return self._result if seen and self._is_unchanged() else self._copy
 
     def _is_unchanged(self) -> bool:
         try:
             return _payloads(self._result) == self.payloads
-        except Exception:  # noqa: BLE001 - by now it may hold what cannot be serialised
+        except Exception:  # noqa: BLE001 - it may contain what cannot be serialised by now
             return False
 
-    def _reads_the_same(self) -> bool:
-        """Whether it means what it did, where the converter never makes the same payload twice."""
+    def _means_the_same(self) -> bool:
+        """Compare decoded values, where the converter never makes the same payload twice."""
         try:
             before = self._decoded()
         except Exception:  # noqa: BLE001 - there is nothing else to return
             return True
         try:
             return bool(_decoded(_payloads(self._result)) == before)
-        except Exception:  # noqa: BLE001 - by now it may hold what cannot be serialised
+        except Exception:  # noqa: BLE001 - it may contain what cannot be serialised by now
             return False
 
-    def _as_it_is(self) -> Any | None:
-        """Something else with the same payload; None if the converter offers nothing."""
-        for copy in (self._raw, self._decoded):
-            with contextlib.suppress(Exception):  # then it is no copy for this converter
-                if _payloads(candidate := copy()) == self.payloads:
+    def _make_copy(self) -> Any | None:
+        """Another object with the same payload; None if the converter makes none."""
+        for make in (self._raw, self._decoded):
+            with contextlib.suppress(Exception):  # the converter does not support this one
+                if _payloads(candidate := make()) == self.payloads:
                     return candidate
         return None
 
     def _raw(self) -> Any:
-        """The payload itself: the SDK's converters hand it on, others may not know it."""
+        """The payload itself: the SDK's converters pass it through, others may not know it."""
         payload = Payload()
-        payload.CopyFrom(self.payloads[0])  # the converter may write into it
+        payload.CopyFrom(self.payloads[0])  # the converter may modify it
         return RawValue(payload)
 
     def _decoded(self) -> Any:
         return _decoded(self.payloads)
 
 
-class KeptError:
-    """What was raised, and the failure that Temporal will be told."""
+class ErrorSnapshot:
+    """An error and the failure that Temporal will get."""
 
     def __init__(self, error: BaseException, converter: type[FailureConverter]) -> None:
         self.error = error
@@ -100,48 +99,48 @@ class KeptError:
         self.failure: Failure | None = None
 
     def convert(self) -> Failure:
-        """The failure as the SDK is about to make it, which is kept from now on.
+        """Make the failure as the SDK would, and keep it.
 
-        Half of it, if the converter raises: that is what the SDK sends then.
+        If the converter raises, what it has filled in so far is kept: the SDK sends that.
         """
         self.failure = Failure()
         self._convert(self.error, self.failure)
         return self.failure
 
     def replacement(self, *, seen: bool) -> BaseException | None:
-        """What to raise in place of the error, if not that.
+        """What to raise in place of the error; None: the error itself.
 
-        The error itself, unless it has changed, if it is `seen` by others; else it is not converted
-        once more.
+        If others have `seen` the error, it is raised unless it has changed; otherwise it is
+        replaced if possible, to avoid converting it again.
         """
         if self.failure is None:
             return None
-        if self._turned_into_a_cancellation() and overrules_history():
+        if self._became_a_cancellation() and may_intervene():
             return self._stand_in(self.failure) or _error_of(self.failure)
         return None if seen and self._is_unchanged() else self._stand_in(self.failure)
 
-    def _turned_into_a_cancellation(self) -> bool:
-        """Whether the SDK would take the error for the answer to a request that came too late."""
+    def _became_a_cancellation(self) -> bool:
+        """Whether the SDK would take the error for the answer to a late cancellation request."""
         is_cancelled = workflow.cancellation_reason() is not None
         return is_cancelled and not self._was_cancelled and is_cancelled_exception(self.error)
 
     def _is_unchanged(self) -> bool:
         failure = Failure()
-        with contextlib.suppress(Exception):  # its details may hold anything by now
+        with contextlib.suppress(Exception):  # its details may contain anything by now
             self._convert(self.error, failure)
         return failure == self.failure
 
-    def _stand_in(self, kept: Failure) -> BaseException | None:
-        """An error of the same failure, if the failure converter leaves failures as they are."""
-        for failure in (kept, self._decoded(kept)):
-            if failure is not None and self._converted(_error_of(failure)) == kept:
-                return _error_of(failure)
+    def _stand_in(self, failure: Failure) -> BaseException | None:
+        """An error that converts to this failure; None if the failure converter makes none."""
+        for candidate in (failure, self._decoded(failure)):
+            if candidate is not None and self._converted(_error_of(candidate)) == failure:
+                return _error_of(candidate)
         return None
 
-    def _decoded(self, kept: Failure) -> Failure | None:
-        """The failure before the converter has encoded its message."""
+    def _decoded(self, encoded: Failure) -> Failure | None:
+        """The failure before the converter encoded its message."""
         failure = Failure()
-        failure.CopyFrom(kept)
+        failure.CopyFrom(encoded)
         error = self._with_context().from_failure(failure, workflow.payload_converter())
         return error.failure if isinstance(error, FailureError) else None
 
@@ -165,6 +164,15 @@ class KeptError:
         )
 
 
+def is_serialisable(value: Any) -> bool:
+    """Whether the value can be serialised now; that may be different later."""
+    try:
+        _payloads(value)
+    except Exception:  # noqa: BLE001 - whatever it is
+        return False
+    return True
+
+
 def _error_of(failure: Failure) -> FailureError:
     return FailureError(failure.message, failure=failure)
 
@@ -175,12 +183,3 @@ def _payloads(value: Any) -> list[Payload]:
 
 def _decoded(payloads: list[Payload]) -> Any:
     return workflow.payload_converter().from_payloads(payloads)[0]
-
-
-def is_serialisable(value: Any) -> bool:
-    """Whether it is now; another time it may not be."""
-    try:
-        _payloads(value)
-    except Exception:  # noqa: BLE001 - whatever it is
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""What importing the worker's side costs other people's workers."""
+"""Importing `reconciler.worker` must stay cheap for other people's workers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HEAVY = {
         pytest.param("import reconciler.worker", id="imported"),
         pytest.param(
             "from reconciler.worker import *; ReconcilerPlugin(only=['Order']); status_activity()",
-            id="and put together",
+            id="and used",
         ),
     ],
 )
 def test_nothing_heavy_is_loaded(program: str) -> None:
-    # A worker has loaded the SDK anyway; which loads pydantic where it is installed.
+    # A worker imports the SDK anyway, and the SDK imports pydantic if it is installed.
     loaded = modules_after(f"import temporalio.worker, temporalio.plugin\n{program}")
 
     assert loaded & HEAVY <= modules_after("import temporalio.worker, temporalio.plugin")
@@ -40,5 +40,5 @@ def modules_after(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_users_get_our_types() -> None:
+def test_the_package_is_typed() -> None:
     assert resources.files("reconciler").joinpath("py.typed").is_file()
