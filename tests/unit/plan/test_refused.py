@@ -68,7 +68,7 @@ CHANGED = "was changed after it was made"
         pytest.param(with_header(reconciler_plan="1"), NOT_A_PLAN, id="version as text"),
         pytest.param(
             with_header(reconciler_plan=2),
-            "was made by another version of the format (2, this one reads 1): make it anew",
+            "is of format 2, this version reads format 1: make the plan again",
             id="another version",
         ),
         pytest.param(with_header(made_at="2026-11-23T12:00:01+00:00"), CHANGED, id="header"),
@@ -137,9 +137,7 @@ def test_a_plan_cut_at_the_end_of_a_line_is_refused(path: Path) -> None:
     for count in range(1, len(lines)):
         path.write_bytes(b"".join(lines[:count]))
 
-        assert refused(path) == (
-            f"is truncated: line {count} is its last and has no end; make it anew"
-        )
+        assert refused(path) == (f"is truncated: it ends with line {count}: make the plan again")
 
 
 def test_a_plan_cut_anywhere_is_refused(path: Path) -> None:
