@@ -195,9 +195,14 @@ class Finish:
     """The row is to be finished with this outcome."""
 
     outcome: Outcome
-    #: Set where Temporal does not know the workflow and the policy says to fail such rows:
-    #: the reason the row is left for after all if the breaker holds the pass back.
+    #: Set if Temporal does not know the workflow and the policy is to fail such rows: why the row
+    #: is left if the breaker trips.
     missing: LeaveReason | None = None
+
+    @property
+    def row(self) -> RunRow:
+        """The row that is finished."""
+        return self.outcome.row
 
 
 @dataclass(frozen=True, slots=True)

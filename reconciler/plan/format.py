@@ -56,7 +56,7 @@ class PlanHeader:
     made_at: Time
     reconciler_version: str = __version__
     #: Which rows were scanned, as the command was asked.
-    window: dict[str, Any]
+    window: Json
 
     def to_json(self) -> Json:
         """The first line."""

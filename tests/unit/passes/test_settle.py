@@ -12,7 +12,7 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow, Verdict
 from reconciler.core.ports import Observer, Written
 from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.passes import reconcile as pass_module
 from reconciler.passes.log import PassLog
 from reconciler.passes.settle import MAX_PAUSE, Settler
@@ -62,8 +62,8 @@ def settler(
         observers,
         PassLog(),
         report,
+        PassOptions(pauses=pauses),
         "running",
-        pauses,
         clock=clock,
         sleep=clock.sleep,
     )
