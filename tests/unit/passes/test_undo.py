@@ -12,15 +12,15 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.report import PassOutcome
 from reconciler.core.request import PassRequest
-from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport
+from reconciler.core.undo import Change, RestoreResult, RowState, SkipReason, UndoReport
 from reconciler.passes import undo as module
 from reconciler.passes.undo import MAX_LINES, run_undo
 from tests.support.factories import NOW
 from tests.support.fakes import FakeHistory
 
-AS_LEFT = Standing(exists=True, same_run=True, has_old=False, has_new=True)
-AS_BEFORE = Standing(exists=True, same_run=True, has_old=True, has_new=False)
-CHANGED = Standing(exists=True, same_run=True, has_old=False, has_new=False)
+AS_LEFT = RowState(exists=True, same_run=True, has_old=False, has_new=True)
+AS_BEFORE = RowState(exists=True, same_run=True, has_old=True, has_new=False)
+CHANGED = RowState(exists=True, same_run=True, has_old=False, has_new=False)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class FakeJournal:
     """The changes 1 to `count` of a pass, each of a row of its own; and what happens to them."""
 
     count: int
-    now: dict[int, Standing | str] = field(default_factory=dict)
+    now: dict[int, RowState | str] = field(default_factory=dict)
     locked: set[int] = field(default_factory=set)
     refused: dict[int, str] = field(default_factory=dict)
     pruned: set[int] = field(default_factory=set)
@@ -41,15 +41,15 @@ class FakeJournal:
         ids = range(below - 1, max(below - 1 - limit, 0), -1)
         return [Change(i, f"row-{i}", "wf", "run", "running") for i in ids]
 
-    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+    async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
         now = {i: self.now.get(i, AS_LEFT) for i in of}
-        as_left = [i for i, each in now.items() if isinstance(each, Standing) and each.has_new]
+        as_left = [i for i, each in now.items() if isinstance(each, RowState) and each.has_new]
         done = [i for i in as_left if i not in self.locked | self.refused.keys() | self.pruned]
         self.restored += done
         refused = {i: why for i, why in self.refused.items() if i in as_left}
-        return Restored(dict.fromkeys(done, "running"), refused)
+        return RestoreResult(dict.fromkeys(done, "running"), refused)
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+    async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         return {i: self.now.get(i, AS_LEFT) for i in of if i not in self.pruned}
 
 
@@ -78,7 +78,7 @@ async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: 
     with capture_logs() as logs:
         done = await undo(journal, dry_run=dry_run)
 
-    assert (done.written, done.left) == ({"running": 2}, {Kept.REFUSED: 1})
+    assert (done.written, done.left) == ({"running": 2}, {SkipReason.REFUSED: 1})
     assert done.outcome is PassOutcome.UNRESOLVED
     assert [line["cause"] for line in logs if line["event"] == "row_left"] == ["missing chunk"]
     assert done.duration_seconds > 0
@@ -97,7 +97,14 @@ async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
 
     assert done.written == {"running": 1}
     assert done.left == dict.fromkeys(
-        (Kept.AS_BEFORE, Kept.CHANGED, Kept.LOCKED, Kept.REFUSED, Kept.PRUNED), 1
+        (
+            SkipReason.AS_BEFORE,
+            SkipReason.CHANGED,
+            SkipReason.LOCKED,
+            SkipReason.REFUSED,
+            SkipReason.PRUNED,
+        ),
+        1,
     )
 
 
@@ -108,7 +115,7 @@ async def test_a_dry_run_counts_what_it_would_put_back_and_writes_nothing() -> N
 
     assert journal.restored == []
     assert (done.scanned, done.written) == (4, {"running": 2})
-    assert done.left == {Kept.AS_BEFORE: 1, Kept.CHANGED: 1}
+    assert done.left == {SkipReason.AS_BEFORE: 1, SkipReason.CHANGED: 1}
 
 
 async def test_which_rows_are_left_alone_and_why_is_told() -> None:
@@ -141,7 +148,7 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
     class Slow(FakeJournal):
         writing, may_end = asyncio.Event(), asyncio.Event()
 
-        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             self.writing.set()
             await self.may_end.wait()
             return await super().restore(pass_id, of)
@@ -162,7 +169,7 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
 
 async def test_a_database_that_goes_away_ends_it_with_what_was_done_so_far() -> None:
     class Failing(FakeJournal):
-        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             if self.restored:
                 raise DatabaseUnusable("away")
             return await super().restore(pass_id, of)
@@ -188,7 +195,7 @@ async def test_the_database_is_left_alone_for_a_while_after_each_write(
 ) -> None:
     writes = []
 
-    async def note(writing: Awaitable[Restored]) -> Restored:
+    async def note(writing: Awaitable[RestoreResult]) -> RestoreResult:
         writes.append(restored := await writing)
         return restored
 
@@ -201,15 +208,15 @@ async def test_the_database_is_left_alone_for_a_while_after_each_write(
 
 async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> None:
     class Half(FakeJournal):
-        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             first, second, *others = of
             failure = DatabaseUnusable("connection lost")
-            return Restored({first: "running"}, {second: "no"}, frozenset(others), failure)
+            return RestoreResult({first: "running"}, {second: "no"}, frozenset(others), failure)
 
     done = await undo(Half(5), batch_size=4)
 
     assert (done.outcome, done.error) == (PassOutcome.ABORTED, "connection lost")
-    assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {Kept.REFUSED: 1})
+    assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {SkipReason.REFUSED: 1})
 
 
 @dataclass
@@ -219,25 +226,25 @@ class Losing(FakeJournal):
     failure: DatabaseUnusable | None = None
     silent: bool = False
 
-    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+    async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
         done = await super().restore(pass_id, of)
         untried = frozenset([1]) if self.failure else frozenset[int]()
-        return Restored(done.statuses, done.refused, untried, self.failure)
+        return RestoreResult(done.statuses, done.refused, untried, self.failure)
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+    async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         if self.silent:
             raise DatabaseUnusable("away")
-        return await super().standings(of)
+        return await super().row_states(of)
 
 
 async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_lost() -> None:
-    now: dict[int, Standing | str] = {1: CHANGED, 2: CHANGED}
+    now: dict[int, RowState | str] = {1: CHANGED, 2: CHANGED}
     journal = Losing(4, now, refused={3: "no"}, failure=DatabaseUnusable("lost"))
 
     done = await undo(journal, batch_size=4)
 
     assert (done.error, done.scanned, done.written) == ("lost", 3, {"running": 1})
-    assert done.left == {Kept.REFUSED: 1, Kept.CHANGED: 1}
+    assert done.left == {SkipReason.REFUSED: 1, SkipReason.CHANGED: 1}
 
 
 @pytest.mark.parametrize("failure", [None, DatabaseUnusable("lost")])
