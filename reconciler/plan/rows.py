@@ -75,14 +75,9 @@ class _Line:
 _LINE = TypeAdapter(_Line)
 
 
-def row_of(verdict: Verdict) -> RunRow:
-    """The row a verdict is on."""
-    return verdict.outcome.row if isinstance(verdict, Finish) else verdict.row
-
-
 def row_to_json(verdict: Verdict, old: OldValues | None) -> dict[str, Any]:
     """A row, its verdict and why; `old` is None if the row has been deleted meanwhile."""
-    row = row_of(verdict)
+    row = verdict.row
     detail: str | None = None
     new: _New | None = None
     evidence: _Evidence | None = None
@@ -93,7 +88,7 @@ def row_to_json(verdict: Verdict, old: OldValues | None) -> dict[str, Any]:
             evidence = _Evidence(
                 outcome.temporal_status, outcome.final_run_id, ended, outcome.workflow_type
             )
-        case Leave(row, reason, detail):
+        case Leave(_, reason, detail):
             row = replace(
                 row, workflow_id=_cut(row.workflow_id), run_id=row.run_id and _cut(row.run_id)
             )

@@ -92,7 +92,7 @@ class TestRefusedAtOnce:
     @pytest.mark.parametrize("name", ["plan", "plan.txt", "plan.json", "plan.jsonl.gz", ".jsonl"])
     def test_a_name_that_does_not_say_what_it_is(self, tmp_path: Path, name: str) -> None:
         assert self.refused(tmp_path / name) == (
-            "ends neither in .jsonl, to be applied later, nor in .csv, to be looked at"
+            "ends in neither .jsonl nor .csv: use .jsonl to apply it later, .csv to look at it"
         )
 
     def test_a_folder_that_does_not_exist(self, path: Path) -> None:
