@@ -171,7 +171,7 @@ class PassReport(Report):
         """Count missing rows as left because the breaker tripped."""
         for span in self._spans:
             self.held_back += span.failing.total()
-            self.done.note_times([span.oldest_failing])
+            self.done.note_left([span.oldest_failing])
         self._end_second_look()
 
     def _end_second_look(self) -> None:

@@ -47,7 +47,7 @@ class Tally:
             self.left[leave.reason] += 1
             self.screened += leave.screened
             self._add_missing(leave.reason, leave.row)
-        self.note_age(leave.row for leave in leaves)
+        self.note_left(leave.row.created_at for leave in leaves)
 
     def add_set_aside(self, failing: Iterable[Finish]) -> None:
         """Count missing rows that the policy would fail as left, until their second look."""
@@ -71,7 +71,7 @@ class Tally:
                 self.written[finish.outcome.status] += 1
             elif row.id in refused:
                 self.left[LeaveReason.UNKNOWN] += 1
-                self.note_age([row])
+                self.note_left([row.created_at])
             else:
                 self.lost_races += 1
 
@@ -88,7 +88,7 @@ class Tally:
         self.written.update(other.written)
         self.left.update(other.left)
         self.lost_races += other.lost_races
-        self.note_times([other.oldest_left])
+        self.note_left([other.oldest_left])
 
     def less(self, rows: int) -> Tally:
         """A copy without a number of rows that were left or lost, no matter which."""
@@ -102,13 +102,9 @@ class Tally:
         less.lost_races -= min(rows, less.lost_races)
         return less
 
-    def note_age(self, rows: Iterable[RunRow]) -> None:
-        """Update `oldest_left` by rows that were left."""
-        self.note_times(row.created_at for row in rows)
-
-    def note_times(self, times: Iterable[datetime | None]) -> None:
+    def note_left(self, created_at: Iterable[datetime | None]) -> None:
         """Update `oldest_left` by the creation times of rows that were left."""
-        known = [time for time in (self.oldest_left, *times) if time is not None]
+        known = [time for time in (self.oldest_left, *created_at) if time is not None]
         self.oldest_left = min(known, default=None)
 
     def _add_missing(self, reason: LeaveReason, row: RunRow) -> None:

@@ -188,15 +188,9 @@ def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime
         return Leave(row, LeaveReason.TOO_YOUNG, detail)
     retention = policy.retention if missing.retention is None else missing.retention
     reason = _why_missing(row, age, retention)
-    if missing.id_in_use:
+    if missing.id_in_use or policy.missing is MissingPolicy.LEAVE:
         return Leave(row, reason, detail)
-    match policy.missing:
-        case MissingPolicy.LEAVE:
-            return Leave(row, reason, detail)
-        case MissingPolicy.FAIL:
-            return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
-        case _:
-            assert_never(policy.missing)
+    return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
 
 
 def _why_missing(row: RunRow, age: timedelta, retention: timedelta) -> LeaveReason:

@@ -27,8 +27,8 @@ async def notify(
             await event(observer)
         except Exception as error:
             errors.append(error)
-    for first in sorted(errors, key=lambda error: isinstance(error, Unusable)):
-        raise first
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, Unusable))
 
 
 class Bystander(Observer):

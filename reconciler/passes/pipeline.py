@@ -159,7 +159,9 @@ class Pipeline:
                 for _ in range(self._concurrency):
                     group.create_task(self._ask())
         except BaseExceptionGroup as errors:
-            raise _first_to_raise(errors) from (None if len(errors.exceptions) == 1 else errors)
+            # Of several a bug: an unusable server must not hide it.
+            first = min(errors.exceptions, key=lambda error: isinstance(error, Unusable))
+            raise first from (None if len(errors.exceptions) == 1 else errors)
 
     async def _read(self) -> None:
         after = self._span.after
@@ -219,9 +221,3 @@ class Pipeline:
         self._on_bug(event, error, row)
         if cancelled:  # the bug replaced it
             raise asyncio.CancelledError from error
-
-
-def _first_to_raise(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of several errors at the same time, a bug: an unusable server must not hide it."""
-    bugs = (each for each in errors.exceptions if not isinstance(each, Unusable))
-    return next(bugs, errors.exceptions[0])

@@ -145,4 +145,4 @@ class _Application:
         settled.tally.scanned -= own
         self.report.done.add(settled.tally)
         self.report.held_back += len(settled.failing)
-        self.report.done.note_age(finish.row for finish in settled.failing)
+        self.report.done.note_left(finish.row.created_at for finish in settled.failing)
