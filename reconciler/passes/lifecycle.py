@@ -6,7 +6,7 @@ begin ──► run ──► correct by the journal ──► end in the histor
             └ Unusable, or a bug: the pass is aborted, and its report says why
 ```
 
-No other module sets `ended` and `duration_seconds` of a report, or `error` but by `stop`.
+Only this module sets `ended` and `duration_seconds` of a report, and `error` except by `stop`.
 """
 
 from __future__ import annotations

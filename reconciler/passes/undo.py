@@ -92,11 +92,17 @@ class _Undo:
         if not self.report.request.dry_run:
             writing = self.journal.restore(self.report.pass_id, [change.id for change in page])
             restored = await then_pause(writing)
-        done = restored.statuses.keys() | restored.refused.keys()
-        others = {change.id for change in page} - done - restored.untried
-        states, failure = await self._row_states(others)
-        # A row whose state could not be read is not counted: the next undo finds it.
-        unseen = restored.untried if states is not None else restored.untried | others
+        failure = restored.failure
+        unseen = restored.untried
+        others = {change.id for change in page} - restored.statuses.keys()
+        others -= restored.refused.keys() | unseen
+        states: Mapping[int, RowState | str] = {}
+        try:
+            if others:
+                states = await self.journal.row_states(sorted(others))
+        except Unusable as error:
+            failure = failure or error
+            unseen |= others  # not counted: the next undo finds them
         page = [change for change in page if change.id not in unseen]
         self.report.scanned += len(page)
         for change in page:
@@ -105,21 +111,9 @@ class _Undo:
             elif change.id in restored.refused:
                 self._count_skipped(change, SkipReason.REFUSED, restored.refused[change.id])
             else:
-                self._judge(change, (states or {}).get(change.id))
-        failure = restored.failure or failure
+                self._judge(change, states.get(change.id))
         if failure is not None:
             raise failure
-
-    async def _row_states(
-        self, of: set[int]
-    ) -> tuple[Mapping[int, RowState | str] | None, Unusable | None]:
-        """The states of these rows; None, and the error, if the database cannot be used."""
-        if not of:
-            return {}, None
-        try:
-            return await self.journal.row_states(sorted(of)), None
-        except Unusable as error:
-            return None, error
 
     def _report_incomplete(self) -> None:
         """Count and log changes that the undo could not find."""
