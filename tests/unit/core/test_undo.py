@@ -1,4 +1,4 @@
-"""What becomes of the changes of a pass that is undone, and the report of it."""
+"""Which changes of a pass are restored, and the report of an undo."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.factories import NOW
         pytest.param(False, False, False, False, SkipReason.GONE, id="deleted"),
     ],
 )
-def test_why_a_row_is_not_put_back(
+def test_why_a_row_is_not_restored(
     *, exists: bool, same_run: bool, has_old: bool, has_new: bool, expected: SkipReason | None
 ) -> None:
     assert why_skipped(RowState(exists, same_run, has_old, has_new)) == expected
@@ -50,7 +50,7 @@ def change(number: int, row_id: str) -> Change:
         ("abcbd", "abc"),
     ],
 )
-def test_a_page_ends_before_a_row_comes_a_second_time(rows: str, taken: str) -> None:
+def test_a_page_ends_before_the_second_change_of_a_row(rows: str, taken: str) -> None:
     changes = [change(number, row_id) for number, row_id in enumerate(rows)]
 
     assert "".join(c.row_id for c in until_first_repeat(changes)) == taken
@@ -77,7 +77,7 @@ def test_it_is_ok_if_every_row_is_as_before(left: dict[str, int], outcome: PassO
     assert report(**left).outcome is outcome
 
 
-def test_one_that_could_not_go_on_is_aborted() -> None:
+def test_an_undo_that_could_not_continue_is_aborted() -> None:
     aborted = report(changed=1)
     aborted.error = "no database"
 
@@ -110,18 +110,18 @@ def test_every_key_of_the_json_is_always_there() -> None:
     }
 
 
-def test_the_json_counts_by_status_and_reason_whatever_the_values_are_called_by_now() -> None:
+def test_the_json_also_counts_statuses_that_are_no_longer_configured() -> None:
     folded = report(gone=2)
     folded.scanned = 5
     folded.written.update({"running": 2, "on its way": 1})
 
-    told = folded.as_json(StatusValues())
+    printed = folded.as_json(StatusValues())
 
-    assert told["written"] == {"running": 2, "completed": 0, "failed": 0, "on its way": 1}
-    assert (told["scanned"], told["left"]["gone"], told["outcome"]) == (5, 2, "unresolved")
+    assert printed["written"] == {"running": 2, "completed": 0, "failed": 0, "on its way": 1}
+    assert (printed["scanned"], printed["left"]["gone"], printed["outcome"]) == (5, 2, "unresolved")
 
 
-def test_changes_that_the_journal_no_longer_has_are_not_put_back() -> None:
+def test_changes_that_the_journal_no_longer_has_are_counted() -> None:
     folded = report()
     folded.expected, folded.scanned = 30, 10
 
@@ -130,7 +130,7 @@ def test_changes_that_the_journal_no_longer_has_are_not_put_back() -> None:
     assert folded.outcome is PassOutcome.UNRESOLVED
 
 
-def test_where_all_are_there_none_is_pruned() -> None:
+def test_if_the_journal_has_all_changes_none_is_pruned() -> None:
     folded = report()
     folded.expected, folded.scanned = 0, 10
 
@@ -138,7 +138,7 @@ def test_where_all_are_there_none_is_pruned() -> None:
     assert folded.outcome is PassOutcome.OK
 
 
-def test_a_pass_that_may_write_more_is_not_undone_for_good() -> None:
+def test_undoing_a_pass_that_may_write_more_is_unresolved() -> None:
     folded = report()
     folded.unended = True
 

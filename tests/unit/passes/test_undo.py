@@ -1,4 +1,4 @@
-"""The undo over a fake journal: what it counts, tells and records, and how it is stopped."""
+"""The undo over a fake journal: what it counts, logs and records, and how it stops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANGED = RowState(exists=True, same_run=True, has_old=False, has_new=False)
 
 @dataclass
 class FakeJournal:
-    """The changes 1 to `count` of a pass, each of a row of its own; and what happens to them."""
+    """The changes 1 to `count` of a pass, each of another row; and what happens to them."""
 
     count: int
     now: dict[int, RowState | str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ async def undo(journal: FakeJournal, batch_size: int = 2, *, dry_run: bool = Fal
     return await run_undo(journal, FakeHistory(), report(dry_run=dry_run), batch_size)
 
 
-async def test_every_change_is_put_back_the_newest_first() -> None:
+async def test_every_change_is_restored_newest_first() -> None:
     journal, recorder = FakeJournal(5), FakeHistory()
 
     done = await run_undo(journal, recorder, report(), batch_size=2)
@@ -72,7 +72,7 @@ async def test_every_change_is_put_back_the_newest_first() -> None:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: bool) -> None:
+async def test_a_row_that_cannot_be_read_is_skipped_with_the_reason(dry_run: bool) -> None:
     journal = FakeJournal(3, now={2: "missing chunk"})
 
     with capture_logs() as logs:
@@ -84,7 +84,7 @@ async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: 
     assert done.duration_seconds > 0
 
 
-async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
+async def test_what_is_not_restored_is_counted_by_its_reason() -> None:
     journal = FakeJournal(
         6,
         now={1: AS_BEFORE, 2: CHANGED},
@@ -108,7 +108,7 @@ async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
     )
 
 
-async def test_a_dry_run_counts_what_it_would_put_back_and_writes_nothing() -> None:
+async def test_a_dry_run_counts_what_it_would_restore_and_writes_nothing() -> None:
     journal = FakeJournal(4, now={1: AS_BEFORE, 2: CHANGED})
 
     done = await undo(journal, dry_run=True)
@@ -118,28 +118,28 @@ async def test_a_dry_run_counts_what_it_would_put_back_and_writes_nothing() -> N
     assert done.left == {SkipReason.AS_BEFORE: 1, SkipReason.CHANGED: 1}
 
 
-async def test_which_rows_are_left_alone_and_why_is_told() -> None:
+async def test_skipped_rows_are_logged_with_the_reason() -> None:
     journal = FakeJournal(3, now={1: AS_BEFORE, 2: CHANGED}, refused={3: "under audit"})
     with capture_logs() as lines:
         await undo(journal)
 
-    told = [line for line in lines if line["log_level"] == "warning"]
-    assert [(line["row"], line["reason"], line.get("cause")) for line in told] == [
+    logged = [line for line in lines if line["log_level"] == "warning"]
+    assert [(line["row"], line["reason"], line.get("cause")) for line in logged] == [
         ("row-3", "refused", "under audit"),
         ("row-2", "changed", None),
     ]
 
 
 @pytest.mark.parametrize("more", [0, 1, 50])
-async def test_of_very_many_the_first_are_told_and_that_there_are_more(more: int) -> None:
+async def test_of_very_many_the_first_are_logged_and_the_others_counted(more: int) -> None:
     rows = MAX_LINES + more
     journal = FakeJournal(rows, now=dict.fromkeys(range(1, rows + 1), CHANGED))
     with capture_logs() as lines:
         await undo(journal, batch_size=7)
 
-    told = [line for line in lines if line["log_level"] == "warning"]
-    assert [line["event"] for line in told[:MAX_LINES]] == ["row_left"] * MAX_LINES
-    assert [(line["event"], line["rows"], line["why"]) for line in told[MAX_LINES:]] == [
+    logged = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in logged[:MAX_LINES]] == ["row_left"] * MAX_LINES
+    assert [(line["event"], line["rows"], line["why"]) for line in logged[MAX_LINES:]] == [
         ("more_rows_left", more, f"changed ({more})")
     ] * min(more, 1)
 
@@ -167,21 +167,21 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
     assert [each.outcome for each in recorder.ended] == [PassOutcome.ABORTED]
 
 
-async def test_a_database_that_goes_away_ends_it_with_what_was_done_so_far() -> None:
+async def test_a_database_that_becomes_unreachable_ends_it_with_its_counts_so_far() -> None:
     class Failing(FakeJournal):
         async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             if self.restored:
-                raise DatabaseUnusable("away")
+                raise DatabaseUnusable("unreachable")
             return await super().restore(pass_id, of)
 
     recorder = FakeHistory()
     done = await run_undo(Failing(5), recorder, report(), batch_size=2)
 
-    assert (done.error, done.scanned, done.written) == ("away", 2, {"running": 2})
+    assert (done.error, done.scanned, done.written) == ("unreachable", 2, {"running": 2})
     assert [each.outcome for each in recorder.ended] == [PassOutcome.ABORTED]
 
 
-async def test_given_again_it_goes_on_where_it_was_killed() -> None:
+async def test_run_again_it_continues_where_it_was_killed() -> None:
     journal = FakeJournal(4, now=dict.fromkeys((4, 3), AS_BEFORE))
 
     done = await undo(journal)
@@ -190,7 +190,7 @@ async def test_given_again_it_goes_on_where_it_was_killed() -> None:
     assert done.outcome is PassOutcome.OK
 
 
-async def test_the_database_is_left_alone_for_a_while_after_each_write(
+async def test_it_pauses_after_each_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     writes = []
@@ -206,7 +206,7 @@ async def test_the_database_is_left_alone_for_a_while_after_each_write(
     assert [len(restored.statuses) for restored in writes] == [2, 2, 1]
 
 
-async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> None:
+async def test_what_was_restored_before_the_database_was_lost_is_counted() -> None:
     class Half(FakeJournal):
         async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             first, second, *others = of
@@ -221,7 +221,7 @@ async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> No
 
 @dataclass
 class Losing(FakeJournal):
-    """Loses its connection on the way: with a write, or as it is asked how the rows stand."""
+    """Loses its connection in a write, or when the states of rows are read."""
 
     failure: DatabaseUnusable | None = None
     silent: bool = False
@@ -233,11 +233,11 @@ class Losing(FakeJournal):
 
     async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         if self.silent:
-            raise DatabaseUnusable("away")
+            raise DatabaseUnusable("unreachable")
         return await super().row_states(of)
 
 
-async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_lost() -> None:
+async def test_changed_rows_are_counted_even_if_the_connection_was_lost() -> None:
     now: dict[int, RowState | str] = {1: CHANGED, 2: CHANGED}
     journal = Losing(4, now, refused={3: "no"}, failure=DatabaseUnusable("lost"))
 
@@ -248,12 +248,12 @@ async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_l
 
 
 @pytest.mark.parametrize("failure", [None, DatabaseUnusable("lost")])
-async def test_a_row_that_could_not_be_looked_at_is_not_counted(
+async def test_a_row_whose_state_could_not_be_read_is_not_counted(
     failure: DatabaseUnusable | None,
 ) -> None:
     journal = Losing(4, {2: CHANGED}, {1}, failure=failure, silent=True)
 
     done = await undo(journal, batch_size=4)
 
-    assert done.error == ("lost" if failure else "away")
+    assert done.error == ("lost" if failure else "unreachable")
     assert (done.scanned, done.written, done.left) == (2, {"running": 2}, {})
