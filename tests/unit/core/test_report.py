@@ -52,7 +52,7 @@ def test_rows_that_are_held_back_count_as_left_with_their_age() -> None:
     span.add_failing([missing])
     folded = report()
     folded.progress = Progress(None, [span])
-    assert folded.tally.oldest_left is None, "it is to be written"
+    assert folded.tally.oldest_left is None, "it will be written"
 
     folded.hold_back()
 

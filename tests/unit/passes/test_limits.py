@@ -95,7 +95,7 @@ async def test_no_more_rows_are_written_than_the_limit(batch_size: int, dry_run:
     rest = rest_of(report)
     assert rest is not None
     assert rest.until == 9
-    assert rest.after in (4, 5), "before the first row that is to be written and is not, which is 6"
+    assert rest.after in (4, 5), "before row 6, the first that is not written because of the limit"
     assert report.tally.scanned == rest.after == accounted_for(report)
 
 

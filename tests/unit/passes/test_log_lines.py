@@ -149,14 +149,14 @@ async def test_a_bug_that_comes_back_has_a_traceback_again() -> None:
 
 
 async def test_a_pass_that_looked_at_no_row_does_not_reset_the_causes() -> None:
-    class Away(ScriptedProbe):
+    class Unreachable(ScriptedProbe):
         async def observe(self, asked_row: RunRow) -> Observation:
             raise TemporalUnusable("unreachable")
 
     pass_log = PassLog()
     await reconcile(MemoryStore(rows(50)), scripted(Unknown("busy")), pass_log=pass_log)
     with capture_logs() as lines:
-        report = await reconcile(MemoryStore(rows(50)), Away({}), pass_log=pass_log)
+        report = await reconcile(MemoryStore(rows(50)), Unreachable({}), pass_log=pass_log)
         assert report.outcome is PassOutcome.ABORTED
         await reconcile(MemoryStore(rows(50)), scripted(Unknown("busy")), pass_log=pass_log)
 

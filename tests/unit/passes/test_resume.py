@@ -29,7 +29,7 @@ def missing(*ids: RowId) -> list[Finish]:
 
 
 def span(after: RowId | None, until: RowId, failing: Sequence[Finish]) -> Span:
-    """A page of which only these rows are left."""
+    """A span in which only these rows were left."""
     tally = Tally(scanned=len(failing))
     tally.add_set_aside(failing)
     made = Span(after, until, tally)

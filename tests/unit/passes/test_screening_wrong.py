@@ -31,7 +31,7 @@ SHARE = 30 / (600 - 2 * 60)
 
 
 class Convinced(ScriptedProbe):
-    """For visibility everything is open, or nothing, for ever."""
+    """Visibility shows all workflows as open, or none, and never changes."""
 
     shown: bool | None = True
 
@@ -41,7 +41,7 @@ class Convinced(ScriptedProbe):
 
 
 async def disagreements(shown: bool | None, observation: Observation) -> dict[str, int]:
-    """Of a hundred rows of which visibility says this, and the description that."""
+    """Disagreements over 100 rows, given what visibility and the description say."""
     probe = Convinced({}, observation)
     probe.shown = shown
     report = await screened_pass(
@@ -80,7 +80,7 @@ async def test_there_is_none_if_they_agree_or_one_is_not_known() -> None:
 
 
 class Loop:
-    """Passes over one table at even distances, one of which may not get through."""
+    """Passes over one table at equal distances, one of which may fail."""
 
     def __init__(self, store: MemoryStore, probe: ScriptedProbe) -> None:
         self.store, self.probe = store, probe
@@ -118,7 +118,7 @@ async def test_every_row_is_repaired_in_time_though_visibility_is_wrong_for_ever
 
 
 async def test_the_next_pass_makes_up_for_one_that_failed() -> None:
-    class Away(Convinced):
+    class Unreachable(Convinced):
         unreachable = False
 
         async def observe(self, asked_row: RunRow) -> Observation:
@@ -126,7 +126,7 @@ async def test_the_next_pass_makes_up_for_one_that_failed() -> None:
                 raise TemporalUnusable("unreachable")
             return await super().observe(asked_row)
 
-    probe = Away({}, Open())
+    probe = Unreachable({}, Open())
     loop = Loop(MemoryStore(rows(600)), probe)
     await loop.pass_()
     position = loop.history.swept

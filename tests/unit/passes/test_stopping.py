@@ -100,7 +100,7 @@ async def test_during_a_write_the_write_is_finished() -> None:
     store = Store(rows(4))
     task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
     await store.writing.wait()
-    for _ in range(5):  # let it go on until it waits for the write
+    for _ in range(5):  # let it run until it waits for the write
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -118,7 +118,9 @@ async def test_during_a_write_the_write_is_finished() -> None:
         pytest.param(9 + 4, 4, id="while they are"),
     ],
 )
-async def test_stopped_in_the_scan_it_fails_no_missing_row(answers: int, written: int) -> None:
+async def test_only_missing_rows_that_were_asked_about_twice_are_failed(
+    answers: int, written: int
+) -> None:
     store, probe = MemoryStore(rows(9)), Slow(answers, Missing())
     task = asyncio.create_task(reconcile(store, probe, FAIL, batch_size=2))
     await probe.hanging.wait()
@@ -251,7 +253,7 @@ async def test_a_second_time_the_write_is_given_up_also_if_it_was_reading_at_the
     task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
     await asyncio.gather(store.reading.wait(), store.writing.wait())
     task.cancel()
-    for _ in range(5):  # let it go on until it waits for the write
+    for _ in range(5):  # let it run until it waits for the write
         await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
