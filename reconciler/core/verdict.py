@@ -122,8 +122,8 @@ def decide(
 ) -> Verdict:
     """Decide about `row`, given what Temporal said. Pure. When in doubt, leaves the row.
 
-    If `needs_rivals` of the verdict without them, decide again with `rivals`; `Unknown` if they
-    could not be read.
+    Decide without `rivals` first. If `needs_rivals` of that verdict, decide again with them, or
+    with `Unknown` if they could not be read.
     """
     match observation:
         case Open(status, screened):

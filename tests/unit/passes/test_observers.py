@@ -79,6 +79,12 @@ async def test_the_error_of_the_pass_itself_is_not_replaced() -> None:
     assert report.error == "first"
 
 
+async def test_of_two_that_fail_at_one_event_the_first_gives_the_error() -> None:
+    one, two = Notes("on_page", Unusable("one")), Notes("on_page", Unusable("two"))
+
+    assert (await observed(one, two)).error == "one"
+
+
 @pytest.mark.parametrize("at", ["", *EVENTS])
 async def test_their_order_makes_no_difference(at: str) -> None:
     reports, received = [], []
