@@ -285,6 +285,31 @@ class TestEnds:
             assert raised.value is unreachable
             assert [line["log_level"] for line in lines] == ["error"]
 
+    async def test_a_bug_is_raised_rather_than_the_unusable_server_before_it(self) -> None:
+        scanning = asyncio.Event()
+
+        class Store(MemoryStore):
+            async def scan_running(
+                self, after: RowId | None, until: RowId, limit: int
+            ) -> Sequence[RunRow]:
+                if after is None:
+                    return await super().scan_running(after, until, limit)
+                scanning.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    raise KeyError("a bug")
+
+        class Unreachable(ScriptedProbe):
+            async def observe(self, asked_row: RunRow) -> Observation:
+                await scanning.wait()
+                raise Unusable("unreachable")
+
+        async with pipeline(Store(rows(4)), Unreachable({})) as feeding:
+            await feeding.next()
+            with pytest.raises(KeyError, match="a bug"):
+                await feeding.next()
+
     @pytest.mark.parametrize("error", [ValueError("odd"), asyncio.CancelledError()], ids=repr)
     async def test_a_bug_concerns_its_row_alone(self, error: BaseException) -> None:
         class Odd(ScriptedProbe):

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow, Verdict
 from reconciler.core.ports import Observer, Written
+from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.passes import reconcile as pass_module
@@ -184,3 +185,4 @@ async def test_a_pass_reports_what_it_wrote_before_the_database_was_lost() -> No
 
     assert (report.outcome, report.error) == ("aborted", "connection lost")
     assert (report.changed, report.unknown, report.tally.lost_races) == (1, 1, 0)
+    assert report.progress == Progress(Span(None, 5)), "rows that were not tried are still to do"
