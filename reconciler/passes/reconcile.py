@@ -17,7 +17,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
@@ -73,7 +73,7 @@ async def run_pass(
             known = replace(policy, retention=await probe.retention())
             sweep = _sweep(known, swept, now, options)
             report.sweep_end = sweep.end
-            await _Pass(settler, probe, known, options, now, sweep).run()
+            await _Pass(settler, probe, known, now, sweep).run()
         finally:
             report.rpcs = rpcs_when_resumed + (Counter(probe.rpcs()) - rpcs_before)
 
@@ -95,14 +95,8 @@ class _Pass:
     settler: Settler
     probe: Probe
     policy: Policy
-    options: PassOptions
     now: datetime
     sweep: Sweep
-    #: Rows that may still be looked at. The limit counts those of this process alone.
-    rows_left: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rows_left = sys.maxsize if self.options.limit is None else self.options.limit
 
     @property
     def report(self) -> PassReport:
@@ -134,12 +128,11 @@ class _Pass:
         """Settle each page; set missing rows aside that the policy would fail."""
         screening = VisibilityScreening(self.probe, self.sweep, self.now)
         count = partial(self._count_scanned, progress)
-        await self._go_through(rest, self.rows_left, screening, count, set_aside=True)
-        if self.may_continue and self.rows_left:
+        await self._go_through(rest, self.settler.rows_left, screening, count, set_aside=True)
+        if self.may_continue and self.settler.rows_left:
             progress.rest = None
 
     def _count_scanned(self, progress: Progress, settled: Settled, last: RowId | None) -> None:
-        self.rows_left -= settled.verdicts
         rest = progress.rest
         if last is None or rest is None:
             self.report.done.add(settled.tally)
@@ -199,17 +192,18 @@ class _Pass:
         While one page is settled, the next is read and asked about. If the pass is stopped, or
         Temporal becomes unusable, it still settles the answers it has.
         """
+        options = self.settler.options
         pipeline = Pipeline(
             self.settler.store,
             self.probe,
             span,
             screening,
             self.settler.log.bug,
-            size=self.options.batch_size,
-            concurrency=self.options.concurrency,
+            size=options.batch_size,
+            concurrency=options.concurrency,
             rows=rows,
             # This page may use up the changes, and then the next would be asked about for nothing.
-            ahead=AHEAD if self.options.max_changes is None else 0,
+            ahead=AHEAD if options.max_changes is None else 0,
         )
         async with pipeline:
             while page := await self._next(pipeline):

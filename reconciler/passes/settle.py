@@ -54,14 +54,18 @@ class Settler:
     running_label: str
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    # Both limits count what this process does, also in a pass that another has begun.
+    #: Verdicts that may still be settled; the second look ignores it.
+    rows_left: int = field(init=False)
     _changed_before: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.rows_left = sys.maxsize if self.options.limit is None else self.options.limit
         self._changed_before = self.report.changed
 
     @property
     def changes_left(self) -> int:
-        """Rows that may still be written. The limit counts those of this process alone."""
+        """Rows that may still be written."""
         if self.options.max_changes is None:
             return sys.maxsize
         return max(0, self.options.max_changes + self._changed_before - self.report.changed)
@@ -87,6 +91,7 @@ class Settler:
             else:
                 break
             settled.verdicts += 1
+        self.rows_left -= settled.verdicts
         settled.failing = failing
         settled.tally.scanned = settled.verdicts
         settled.tally.add_left(leaves)

@@ -7,11 +7,10 @@ when the plan was made, is a lost race.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from reconciler.core.model import Finish
@@ -66,12 +65,6 @@ class _Application:
     plan: Plan
     redact: Redact | None
     holds_back: bool
-    #: The limit counts the lines of this process alone.
-    lines_left: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        limit = self.settler.options.limit
-        self.lines_left = sys.maxsize if limit is None else limit
 
     @property
     def report(self) -> PassReport:
@@ -79,7 +72,8 @@ class _Application:
 
     @property
     def may_continue(self) -> bool:
-        return bool(not self.report.stopped and self.lines_left and self.settler.changes_left)
+        limits = self.settler.rows_left and self.settler.changes_left
+        return bool(limits and not self.report.stopped)
 
     async def run(self, _: Swept | None) -> None:
         """Go through the lines that are left."""
@@ -111,11 +105,10 @@ class _Application:
     async def _go_through(self, progress: Progress, batch: Batch) -> None:
         """Settle a batch, in as many pieces as the limits ask for."""
         while batch and self.may_continue:
-            settling = asyncio.create_task(self._settle(progress, batch[: self.lines_left]))
+            piece = batch[: self.settler.rows_left]
+            settling = asyncio.create_task(self._settle(progress, piece))
             await finish_despite_cancel(self.report, settling)
-            done = settling.result()
-            self.lines_left -= done
-            batch = batch[done:]
+            batch = batch[settling.result() :]
 
     async def _settle(self, progress: Progress, batch: Batch) -> int:
         """Settle the first lines of a batch; returns how many."""
