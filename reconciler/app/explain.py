@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.app.wiring import App
 from reconciler.core.model import Closed, Observation, Verdict
-from reconciler.passes.judging import judged
+from reconciler.passes.judging import judge
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.rows.lookup import StoredRow, find_rows
 
@@ -30,7 +30,7 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     rows = await find_rows(app.engine, app.table, workflow_id)
     changes, no_journal = await app.books.last_changes(app.table, workflow_id)
     observed = [(each.row, await app.probe.observe(each.row)) for each in rows]
-    verdicts = await judged(app.store(), observed, app.policy, now)
+    verdicts = await judge(app.store(), observed, app.policy, now)
     return [
         Explanation(
             stored=replace(stored, error_message=await app.hidden(stored.error_message)),

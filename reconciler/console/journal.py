@@ -15,20 +15,20 @@ from rich.console import Console
 from reconciler.console.report import COLOURS, print_counts
 from reconciler.console.screen import shown, utc
 from reconciler.core.text import one_line, plural, visible
-from reconciler.core.undo import Kept, UndoReport
+from reconciler.core.undo import SkipReason, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
 #: Characters of a text that may be long; --json prints all of it.
 TEXT = 200
 #: Each reason in words.
 WHY_KEPT = {
-    Kept.AS_BEFORE: "had the old values already",
-    Kept.CHANGED: "changed by someone else since",
-    Kept.REUSED: "about another run or workflow by now",
-    Kept.GONE: "deleted",
-    Kept.LOCKED: "locked by another transaction: undo again later",
-    Kept.REFUSED: "refused by the database, see the log",
-    Kept.PRUNED: "no longer in the journal",
+    SkipReason.AS_BEFORE: "had the old values already",
+    SkipReason.CHANGED: "changed by someone else since",
+    SkipReason.REUSED: "about another run or workflow by now",
+    SkipReason.GONE: "deleted",
+    SkipReason.LOCKED: "locked by another transaction: undo again later",
+    SkipReason.REFUSED: "refused by the database, see the log",
+    SkipReason.PRUNED: "no longer in the journal",
 }
 
 
@@ -172,7 +172,7 @@ def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
         yield group, status, count, ""
         group = ""
     group = "left"
-    for reason in Kept:
+    for reason in SkipReason:
         if report.left[reason]:
             yield group, reason.value.replace("_", " "), report.left[reason], WHY_KEPT[reason]
             group = ""

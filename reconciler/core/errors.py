@@ -1,4 +1,4 @@
-"""The errors a caller can act on, each of which ends a command with one line on stderr.
+"""The errors a caller can act on. Each ends a command with one line on stderr.
 
 ReconcilerError
 ├── ConfigurationError      exit code 2: a setting or an argument is wrong
@@ -7,10 +7,10 @@ ReconcilerError
     │   └── TemporalUnfit   no such namespace, no permission
     └── DatabaseUnusable    unreachable, timed out
         └── DatabaseUnfit   no such database, table or column, wrong password, no privilege,
-                            a value it does not take
+                            a value that it rejects
 
-Everything else that escapes is a bug (exit code 1). What concerns a single row is never an
-error: it is an `Unknown` observation.
+Any other exception that escapes is a bug (exit code 1). What concerns a single row is never an
+exception: it is an `Unknown` observation.
 """
 
 
@@ -18,9 +18,10 @@ class ReconcilerError(Exception):
     """Base of every error whose text is meant for the operator: one line, no secrets."""
 
     def __init__(self, problem: str, fix: str = "") -> None:
-        """`fix`: what to do about the problem, as an imperative; empty if the problem says it."""
+        """`fix`: what to do about the problem, as an imperative; empty if that is obvious."""
         super().__init__(problem, fix)
-        self.problem, self.fix = problem, fix
+        self.problem = problem
+        self.fix = fix
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.fix}" if self.fix else self.problem
@@ -31,20 +32,20 @@ class ConfigurationError(ReconcilerError):
 
 
 class Unusable(ReconcilerError):
-    """Temporal or the database could not be used, so that the pass had to end."""
+    """Temporal or the database cannot be used: this ends the pass."""
 
 
 class TemporalUnusable(Unusable):
-    """Temporal could not be used."""
+    """Temporal cannot be used."""
 
 
 class TemporalUnfit(TemporalUnusable):
-    """Temporal answers, and refuses: to try the same again is of no use."""
+    """Temporal answers and refuses: retrying does not help."""
 
 
 class DatabaseUnusable(Unusable):
-    """The database could not be used."""
+    """The database cannot be used."""
 
 
 class DatabaseUnfit(DatabaseUnusable):
-    """The database answers, and refuses: to try the same again is of no use."""
+    """The database answers and refuses: retrying does not help."""

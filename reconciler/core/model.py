@@ -1,6 +1,6 @@
-"""The vocabulary: what a row is, what Temporal said about it, and what follows from that.
+"""The vocabulary: rows, what Temporal says about them, and the verdicts that follow.
 
-Every layer speaks these words and this module imports none of ours. All values are immutable,
+Every layer uses these words; this module imports nothing of the project. All values are immutable,
 all times are aware datetimes.
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 from uuid import UUID
 
-#: Primary key of a row. Opaque to us: it is compared and handed back, never interpreted.
+#: Primary key of a row. Opaque: it is compared and passed back, never interpreted.
 RowId: TypeAlias = int | str | UUID
 
 
@@ -26,7 +26,7 @@ class Mode(StrEnum):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it looks at every running row, so that it shows that rows are looked after."""
+        """Whether it looks at every running row, and so counts as a sign of life."""
         return self in (Mode.ONCE, Mode.RUN)
 
 
@@ -38,17 +38,17 @@ class RunRow:
     workflow_id: str
     #: The first run of the chain; None where the application does not store it.
     run_id: str | None
-    #: When the application inserted the row; None where it does not say.
+    #: When the application inserted the row; None where it is not stored.
     created_at: datetime | None
     #: Temporal's namespace; None or empty: that of the connection.
     namespace: str | None = None
-    #: Why the row cannot be judged, whatever Temporal says: its text is not what it seems to be.
+    #: Why the row cannot be read and judged, whatever Temporal says; None if it can.
     unreadable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OldValues:
-    """What a row says before it is finished; None also where a column does not exist yet."""
+    """The values of a row before it is finished; None also for a column that does not exist yet."""
 
     status: str | None
     completed_at: datetime | None
@@ -59,9 +59,9 @@ class OldValues:
 
 
 class CloseStatus(StrEnum):
-    """The ends a chain of runs can come to, by Temporal's names.
+    """How a chain of runs can end, by Temporal's names.
 
-    CONTINUED_AS_NEW is not among them: it closes a run and never a chain.
+    CONTINUED_AS_NEW is missing: it closes a run, never a chain.
     """
 
     COMPLETED = "COMPLETED"
@@ -73,50 +73,51 @@ class CloseStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The chain is not over: running, paused, or in a state this version does not know."""
+    """The chain has not ended: it is running, paused, or in a state this version does not know."""
 
     status: str = "RUNNING"
-    #: Visibility shows it as open, and it was not described.
+    #: Visibility shows it as open; it was not described.
     screened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ChainStart:
-    """How a chain of runs began: all that tells whose it is where a row has no run id."""
+    """How a chain of runs began: the only evidence of whose it is if a row has no run id."""
 
     #: Of the first run.
     run_id: str
     at: datetime
-    #: How much later a row may be created and still be its own, and how much earlier.
+    #: How much later than `at` the chain's own row may have been created.
     skew: timedelta
+    #: How much earlier than `at`.
     delay: timedelta
 
     @property
     def earliest(self) -> datetime:
-        """A row fits that was created from here ..."""
+        """The first moment at which the chain's own row may have been created."""
         return self.at - self.delay
 
     @property
     def latest(self) -> datetime:
-        """... up to here."""
+        """The last such moment."""
         return self.at + self.skew
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The chain is over."""
+    """The chain has ended."""
 
     status: CloseStatus
     close_time: datetime
-    #: The last run of the chain: the one that closed it.
+    #: The last run of the chain.
     run_id: str
     #: Why it ended, in one line; None when it completed.
     failure: str | None = None
-    #: What kind of workflow it was; empty where nobody asked.
+    #: Empty if it was not asked for.
     workflow_type: str = ""
-    #: Set where the row has no run id.
+    #: Set if the row has no run id.
     start: ChainStart | None = None
-    #: As of `Missing`.
+    #: See `Missing`.
     retention: timedelta | None = None
 
 
@@ -125,15 +126,15 @@ class Missing:
     """Temporal does not know the row's workflow: never started, deleted, or past retention."""
 
     detail: str = "no such workflow"
-    #: The workflow id is in use, by what may or may not be the row's own: reported, never written.
+    #: Some workflow has the row's workflow id, perhaps the row's own: reported, never written.
     id_in_use: bool = False
-    #: Of the row's namespace; None if it is that of the policy.
+    #: Of the row's namespace; None if the policy's applies.
     retention: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Temporal could not tell about this one row; the others are not affected."""
+    """There is no usable answer about this one row; other rows are not affected."""
 
     cause: str
 
@@ -143,13 +144,13 @@ Observation: TypeAlias = Open | Closed | Missing | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another row of a workflow id, whatever its status, that may be the one its run belongs to.
+    """Another row with the same workflow id, in any status, that the run may belong to.
 
-    It holds one of the chain's run ids; or it has none, and the chain's start fits it as well.
+    It has one of the chain's run ids; or it has none, and the chain's start fits it as well.
     """
 
     row: RunRow
-    #: When it was finished, if it says so.
+    #: When it was finished; None if that is not stored.
     ended_at: datetime | None = None
 
 
@@ -158,7 +159,7 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is to be written into a row, and the evidence for it."""
+    """What to write into a row, and the evidence for it."""
 
     row: RunRow
     #: The value for the status column.
@@ -171,7 +172,7 @@ class Outcome:
     temporal_status: str
     #: Evidence: the run that closed the chain; None if Temporal no longer knows it.
     final_run_id: str | None
-    #: What kind of workflow it was; empty if Temporal no longer knows it.
+    #: Empty if Temporal no longer knows the workflow.
     workflow_type: str = ""
 
 
@@ -186,28 +187,33 @@ class LeaveReason(StrEnum):
     UNKNOWN = "unknown"
 
 
-#: Temporal does not know the workflow, and the row is old enough for that to mean something.
+#: Temporal does not know the workflow, and the row is older than the grace period.
 MISSING_REASONS = (LeaveReason.NEVER_STARTED, LeaveReason.DELETED, LeaveReason.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The row is to be finished with this outcome."""
+    """Finish the row with this outcome."""
 
     outcome: Outcome
-    #: Set where Temporal does not know the workflow and the policy says to fail such rows:
-    #: the reason the row is left for after all if the breaker holds the pass back.
+    #: Set if Temporal does not know the workflow and the policy is to fail such rows: why the row
+    #: is left if the breaker trips.
     missing: LeaveReason | None = None
+
+    @property
+    def row(self) -> RunRow:
+        """The row that is finished."""
+        return self.outcome.row
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The row stays as it is."""
+    """Leave the row as it is."""
 
     row: RunRow
     reason: LeaveReason
     detail: str | None = None
-    #: Because of visibility alone.
+    #: Only visibility was asked.
     screened: bool = False
 
 

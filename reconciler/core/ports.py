@@ -1,7 +1,7 @@
-"""What the pass needs from the outside, in the vocabulary of the core.
+"""What a pass needs from the outside, in the vocabulary of the core.
 
-Ports are this small so that a fake stays below 80 lines. `postgres` implements `Store`, `History`
-and `Lease`, `temporal` implements `Probe`.
+Ports are small: a fake stays below 80 lines. `postgres` implements `Store`, `History` and `Lease`,
+`temporal` implements `Probe`.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from reconciler.core.verdict import StatusValues
 class Written:
     """What a guarded write did. A row in none of these was no longer running: a lost race."""
 
-    #: Rows that now hold what was to be written.
+    #: Rows that now have the values that were to be written.
     ids: frozenset[RowId]
-    #: Rows that the database itself refused (a trigger, a constraint), with its words.
+    #: Rows that the database itself refused (a trigger, a constraint), with its error text.
     refused: Mapping[RowId, str] = field(default_factory=dict)
     #: Rows that were not tried, because of the failure.
     untried: frozenset[RowId] = frozenset()
-    #: Why nothing more could be written: to be raised once what was written has been counted.
+    #: Why nothing more could be written: raised once the rest of this has been counted.
     failure: Unusable | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a chain that is taken for that of a row without a run id."""
+    """The end of a chain that may be that of a row without a run id."""
 
     row: RunRow
     start: ChainStart
@@ -55,11 +55,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last pass over every row that came to its end, whichever process it was in."""
+    """The last pass over every row that completed, in any process."""
 
     finished_at: datetime
     duration: timedelta
-    #: By the same clock, the database's.
+    #: Now, by the clock of `finished_at`, the database's.
     read_at: datetime
     pass_id: str
 
@@ -68,54 +68,54 @@ class Store(Protocol):
     """The application's table. Every method is a short transaction of its own."""
 
     async def last_running(self) -> RowId | None:
-        """The highest id among the running rows, so that a pass cannot chase new ones for ever."""
+        """The highest id among the running rows: a pass ends there, and does not chase new rows."""
         ...
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
-        """The next running rows by id: above `after`, up to and including `until`."""
+        """The first running rows with `after` < id <= `until`, by id, at most `limit`."""
         ...
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
-        """The rivals of each row, with one statement for all of them; of every window of the table.
+        """The rivals of each row, in any window of the table, read with one statement.
 
         `Unknown` if that takes too long. Raises `Unusable`.
         """
         ...
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-        """Finish and journal those rows that are still running with the run id that was seen.
+        """Finish and journal the rows that are still running, and still have the run id seen.
 
-        Raises `Unusable`; once part of it has been committed, returns that, with the failure.
+        Raises `Unusable`, unless part of it has been committed: then returns that and the failure.
         """
         ...
 
 
 class Probe(Protocol):
-    """Temporal, asked about rows one by one, or roughly about many."""
+    """Temporal: describes rows one by one, or screens many with one call."""
 
     async def retention(self) -> timedelta:
-        """How long Temporal keeps what has closed; asked first, it proves that it can be used.
+        """How long Temporal keeps closed workflows. Asked first, to show that it can be used.
 
         Raises `Unusable` if it cannot.
         """
         ...
 
     async def observe(self, row: RunRow) -> Observation:
-        """What Temporal says about the row. What concerns only this row is `Unknown`.
+        """What Temporal says about the row; `Unknown` for a failure that concerns only this row.
 
         Raises `Unusable` if Temporal as a whole cannot be used.
         """
         ...
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
-        """Whether visibility shows the workflow of each row as open, asked about all at once.
+        """Whether visibility shows the workflow of each row as open.
 
-        `saving`: the share of the rows that is expected not to be described because of it. Rows
-        for which that would not save what it costs are not asked about.
+        `saving`: the expected share of rows that need no description because of it. Rows for which
+        the call would cost more than it saves are not asked about.
 
-        True only where that is the row's own chain of runs. None where visibility cannot tell, or
-        could not be asked. It lags and may be wrong: good for leaving a row be for a while, never
-        for a write. Raises `Unusable` if Temporal as a whole cannot be used.
+        True only for the row's own chain of runs. None if visibility does not know, or was not
+        asked. It lags and may be wrong: a reason to skip a row for a while, never for a write.
+        Raises `Unusable` if Temporal as a whole cannot be used.
         """
         ...
 
@@ -125,21 +125,21 @@ class Probe(Protocol):
 
 
 class History(Protocol):
-    """The passes over one table and namespace: recorded, so that others see and resume them.
+    """The recorded passes over one table and namespace, for other processes to see and resume.
 
-    A dry run is not recorded. Every method raises `Unusable`.
+    Dry runs are not recorded. Every method raises `Unusable`.
     """
 
     async def begin(self, report: Report) -> Swept | None:
-        """Record that a pass begins; how far the last complete one has swept, if it is known."""
+        """Record that a pass begins; returns how far the last complete one swept, if known."""
         ...
 
     async def checkpoint(self, report: PassReport) -> None:
-        """Record how far a pass has come that can be resumed."""
+        """Record the progress of a pass that can be resumed."""
         ...
 
     async def written(self, pass_id: str) -> Mapping[str, int] | None:
-        """The rows a pass has written, by status; None if there is no journal to tell."""
+        """The rows a pass has written, by status; None without a journal."""
         ...
 
     async def end(self, report: Report) -> None:
@@ -147,13 +147,13 @@ class History(Protocol):
         ...
 
     async def heartbeat(self) -> Heartbeat | None:
-        """The last good pass over every row; None if there was none yet."""
+        """The last good pass over every row; None if there is none yet."""
         ...
 
     async def unfinished(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """The last pass of this request that has not come to its end, as it stands.
+        """The last pass with this request if it has not completed, with its progress.
 
         `read_id` makes a key of the table of what was recorded as JSON.
         """
@@ -162,16 +162,16 @@ class History(Protocol):
     async def resume(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """Resume that pass: the process that had it before can no longer record anything."""
+        """Resume that pass: the process that ran it before can no longer record anything."""
         ...
 
     async def give_up(self, request: PassRequest) -> None:
-        """Keep passes of this request from being resumed."""
+        """Close unfinished passes with this request, so that they cannot be resumed."""
         ...
 
 
 class ReportView(Protocol):
-    """What observers see of any report: all of it, and nothing that they could change."""
+    """A report as observers see it: read-only."""
 
     @property
     def pass_id(self) -> str: ...  # noqa: D102
@@ -191,7 +191,7 @@ class ReportView(Protocol):
 
 
 class PassView(ReportView, Protocol):
-    """The same of a pass over rows. Its tally is a copy."""
+    """The report of a pass over rows, read-only. Its tally is a copy."""
 
     @property
     def tally(self) -> Tally: ...  # noqa: D102
@@ -206,21 +206,21 @@ class PassView(ReportView, Protocol):
 
 
 class Observer:
-    """Gets to know of passes: metrics, a progress bar. What it does not override is ignored.
+    """Receives the events of passes, as metrics or a progress bar do. All methods do nothing.
 
-    No protocol, because most observers listen to some of this only. None of them can change a
-    report, and their order makes no difference. One that raises `Unusable` aborts the pass; the
-    others hear of everything all the same.
+    A base class, because most observers need only some of the events. An observer cannot change a
+    report, and the order of observers makes no difference. One that raises `Unusable` aborts the
+    pass; the others still get every event.
     """
 
     async def on_start(self, report: PassView) -> None:
-        """A pass begins, nothing is written yet."""
+        """A pass begins; nothing is written yet."""
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        """These outcomes have just been written; never called in a dry run."""
+        """These outcomes have been written; never called in a dry run."""
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
-        """A page has been settled, in a dry run too: these verdicts, in the order of the rows.
+        """A page has been settled, also in a dry run: its verdicts, in the order of the rows.
 
         A second look at a page comes without verdicts.
         """
@@ -230,15 +230,15 @@ class Observer:
 
 
 class Lease(Protocol):
-    """The right to pass over a table, which one replica has at a time."""
+    """The right to run passes over a table, which one replica holds at a time."""
 
     async def claim(self, duration: timedelta) -> int | None:
-        """Take or keep it; its epoch, or None while another replica has it.
+        """Take or renew the lease; returns its epoch, or None while another replica holds it.
 
-        The epoch is the same as before if nobody else has had it since. Raises `Unusable`.
+        The epoch is the same as before if nobody else has held it since. Raises `Unusable`.
         """
         ...
 
     async def release(self) -> None:
-        """Give it up. Raises `Unusable`."""
+        """Give up the lease. Raises `Unusable`."""
         ...

@@ -1,11 +1,11 @@
-"""What must not be kept of a failure: personal data, cut out before the text goes anywhere.
+"""Redaction: cuts personal data out of the text of a failure before the text goes anywhere.
 
-Every text of a failure passes through here on its way into a row, the journal, a plan, the log or
-the terminal. What identifies a workflow (ids, types, names of activities) is needed to act on it;
-an expression that matches it in a failure's text takes it out of that text only.
+Every failure's text passes through here before it gets into a row, the journal, a plan, the log or
+a terminal. Workflow ids, types and activity names stay everywhere else, because operators need
+them to act: an expression that matches one removes it from the failure's text only.
 
 An operator's expression may take exponential time. `re` holds the interpreter's lock while it
-matches and cannot be stopped; `regex` releases it and takes a time limit. Use this class through
+matches and cannot be stopped; `regex` releases it and has a time limit. Use this class through
 `Redactor`, which keeps it off the event loop.
 """
 
@@ -18,29 +18,29 @@ import regex
 
 from reconciler.core.text import LONGEST, flat, one_line
 
-#: Stands for what was cut out.
+#: Replaces a match.
 REDACTED = "[redacted]"
-#: Stands for a whole text that could not be searched in time.
+#: Replaces a whole text that could not be searched in time.
 UNSEARCHED = "[redacted: searching the text for RECONCILER_REDACT took too long]"
-#: Characters at the end of a text that was cut off that are dropped with it: what matches may have
-#: begun in them, and without its end it matches no more.
+#: Characters dropped at the end of a text that was cut: a match may begin in them and not be found,
+#: because its end is missing.
 MARGIN = 10_000
-#: Seconds of CPU for one expression on one text; a text of usual length takes a thousandth of it.
+#: Seconds of CPU for one expression on one text; a text of usual length takes a thousandth of that.
 SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The expressions whose matches are cut out; none of them, and a text stays as it is."""
+    """Cuts out what matches any of some expressions; without expressions, a text stays as it is."""
 
     patterns: tuple[regex.Pattern[str], ...] = ()
 
     def hide(self, text: str, limit: int = LONGEST) -> str:
-        """`text` as one line without what matches; as it is where nothing is to be redacted.
+        """`text` as one line without what matches; unchanged if there are no expressions.
 
-        It becomes one line first, so that an expression is held against what people see. Not cut
-        to the limit yet: of a match that is cut, the first half would stay. Only about twice as
-        much as `limit` keeps is searched. Raises `TimeoutError` if an expression takes too long.
+        It becomes one line first, so that expressions match what people see. It is not cut to
+        `limit`, because half of a match would then stay, but only about twice as much is searched.
+        Raises `TimeoutError` if an expression takes too long.
         """
         if not self.patterns:
             return text
@@ -53,7 +53,7 @@ class Redaction:
     def line(self, text: str, limit: int) -> str:
         """`text` as one line of at most `limit` characters, without what matches.
 
-        Raises `TimeoutError` as `hide` does.
+        Raises `TimeoutError` if an expression takes too long.
         """
         return one_line(self.hide(text, limit), limit)
 
@@ -68,7 +68,7 @@ class Redaction:
         return "".join(parts) + line[kept:end]
 
     def _matches(self, line: str) -> list[tuple[int, int]]:
-        """Each expression on the text as it was: none sees what another has put there."""
+        """The places of all matches in the original text, in order."""
         found = [
             match.span()
             for pattern in self.patterns
@@ -78,7 +78,7 @@ class Redaction:
 
 
 def _merged(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Spans in their order, those that overlap as one."""
+    """The spans in order, with overlapping ones merged."""
     waiting: tuple[int, int] | None = None
     for start, stop in spans:
         if waiting is None:

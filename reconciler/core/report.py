@@ -1,4 +1,4 @@
-"""What a pass did: what was asked of it, how far it has come, and the tallies of its rows."""
+"""The report of a pass: its request, its progress, and the tallies of its rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Self
 from uuid import uuid4
 
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason
-from reconciler.core.progress import Progress
+from reconciler.core.progress import Progress, Span
 from reconciler.core.request import PassRequest
 from reconciler.core.tally import Tally
 from reconciler.core.text import iso
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import AgeSpread
 
-#: The calls about rows; the one about the namespace is not worth a line.
+#: The calls to Temporal that are reported: those about rows.
 RPC_KINDS = ("describe", "history", "list")
 
 
@@ -26,15 +26,15 @@ class PassOutcome(StrEnum):
     """How a pass ended."""
 
     OK = "ok"
-    #: Done, but some rows could not be judged, or the breaker held them back.
+    #: Complete, but some rows could not be judged, or the breaker held them back.
     UNRESOLVED = "unresolved"
-    #: Temporal or the database could not be used, or the pass was told to stop.
+    #: Temporal or the database could not be used, or the pass was asked to stop.
     ABORTED = "aborted"
 
 
 @dataclass(slots=True)
 class Report:
-    """What every pass reports, whatever its mode."""
+    """What every pass reports, in any mode."""
 
     pass_id: str
     request: PassRequest
@@ -42,12 +42,13 @@ class Report:
     duration_seconds: float = 0.0
     #: Why it was aborted, in one line; None if it was not.
     error: str | None = None
-    #: Whether it was asked to stop before its end, and what its error is then.
+    #: Whether it was asked to stop before its end.
     stopped: bool = False
+    #: The error of a pass that was asked to stop.
     why_stopped: str = "stopped before its end"
-    #: Its end is being recorded, or has been: a request to stop no longer changes anything.
+    #: Its end is being recorded, or has been: a request to stop changes nothing any more.
     ended: bool = False
-    #: It was begun by another process.
+    #: Another process began it.
     resumed: bool = False
 
     @classmethod
@@ -56,26 +57,26 @@ class Report:
         return cls(str(uuid4()), request, now)
 
     def become(self, other: Self) -> None:
-        """Take over the report of another pass: the one that turns out to be resumed."""
+        """Become the report of another pass, the one that is resumed."""
         for each in fields(other):
-            if each.name != "why_stopped":  # which is about this process
+            if each.name != "why_stopped":  # about this process
                 setattr(self, each.name, getattr(other, each.name))
 
     def stop(self) -> None:
-        """The pass was asked to stop: what it has not looked at is for the next one."""
+        """Mark the pass as asked to stop: the rest is for the next one."""
         self.stopped = True
         self.error = self.why_stopped
 
     def correct(self, written: Mapping[str, int]) -> None:
-        """Count all that the journal says the pass has written.
+        """Count what the journal says the pass has written.
 
-        It may be more than the pass counted: a write was cut off, or a process killed after it.
+        That may be more than the pass counted, if a write was cut off or the process killed.
         """
         raise NotImplementedError
 
     @property
     def outcome(self) -> PassOutcome:
-        """How it ended, which is also what the exit code says."""
+        """How it ended; determines the exit code."""
         if self.error is not None:
             return PassOutcome.ABORTED
         return PassOutcome.UNRESOLVED if self.unresolved else PassOutcome.OK
@@ -87,7 +88,7 @@ class Report:
 
     @property
     def unresolved(self) -> bool:
-        """Whether something remains that nobody has decided to leave."""
+        """Whether rows remain that are not left by a rule."""
         raise NotImplementedError
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
@@ -99,64 +100,64 @@ class Report:
 class PassReport(Report):
     """A pass over rows."""
 
-    #: How far it has come, with the tallies of rows that get a second look; None before its
-    #: beginning.
+    #: Includes the tallies of rows that get a second look; None until the pass begins.
     progress: Progress | None = None
-    #: The rows that do not.
+    #: The tally of all other rows.
     done: Tally = field(default_factory=Tally)
     rpcs: Counter[str] = field(default_factory=Counter)
-    #: The breaker held back the rows that Temporal does not know.
+    #: Missing rows that the breaker held back.
     held_back: int = 0
-    #: How often visibility said other than the description, by what it said: open, not_open.
+    #: How often the description contradicted visibility, by what visibility said: open, not_open.
     disagreements: Counter[str] = field(default_factory=Counter)
     #: Where the next pass begins its sweep, see `core.sweep`.
     sweep_end: float = 0.0
 
     @property
     def tally(self) -> Tally:
-        """Every row that was looked at, once."""
+        """Every row that was looked at, once. A copy."""
         total = Tally()
         total.add(self.done)
-        for span in self.progress.to_recheck if self.progress else ():
+        for span in self._spans:
             total.add(span.tally)
         return total
 
     @property
     def to_recheck(self) -> int:
-        """How many rows the second look is still expected to find; 0 before the scan is over."""
-        if self.progress is None or self.progress.rest is not None:
-            return 0
-        return sum(span.to_recheck for span in self.progress.to_recheck)
+        """The number of rows that the second look is still expected to find; 0 during the scan."""
+        scanning = self.progress is not None and self.progress.rest is not None
+        return 0 if scanning else sum(span.to_recheck for span in self._spans)
 
     @property
     def changed(self) -> int:
-        """Rows that were written; in a dry run, that would have been."""
-        spans = self.progress.to_recheck if self.progress else ()
-        in_spans = (tally.written.total() for span in spans for tally in (span.first, span.second))
-        return self.done.written.total() + sum(in_spans)
+        """Rows that were written, or would have been in a dry run."""
+        looks = (look for span in self._spans for look in (span.first, span.second))
+        return self.done.written.total() + sum(look.written.total() for look in looks)
+
+    @property
+    def _spans(self) -> list[Span]:
+        return self.progress.to_recheck if self.progress else []
 
     def correct(self, written: Mapping[str, int]) -> None:
-        """Count all that the journal says the pass has written."""
+        """Count what the journal says the pass has written."""
         more = Counter(written) - self.tally.written
-        progress = self.progress
-        if progress is not None:
-            progress.unrecorded += more.total()
-        if progress is not None and progress.rechecking and progress.to_recheck:
-            progress.to_recheck[0].second.written.update(more)
+        if self.progress is not None:
+            self.progress.unrecorded += more.total()
+        if self.progress is not None and self.progress.rechecking and self._spans:
+            self._spans[0].second.written.update(more)
         else:
             self.done.written.update(more)
             self.done.scanned += more.total()
 
     def end_span(self) -> None:
-        """The first of the spans to recheck has been gone over."""
+        """Record that the second look at the first span is complete."""
         if self.progress is not None:
-            self.done.add(self.progress.to_recheck.pop(0).final_tally)
-            self.progress.rechecking = bool(self.progress.to_recheck)
+            self.done.add(self._spans.pop(0).final_tally)
+            self.progress.rechecking = bool(self._spans)
 
     def would_fail(self, status: str, limit: int) -> None:
-        """Count, in a dry run, missing rows that the policy would fail, up to a limit."""
+        """In a dry run, count missing rows that the policy would fail, up to a limit."""
         failing = Counter[LeaveReason]()
-        for span in self.progress.to_recheck if self.progress else ():
+        for span in self._spans:
             failing.update(span.failing)
         if failing.total() <= limit:
             self._end_second_look()
@@ -167,17 +168,16 @@ class PassReport(Report):
             self.done.written[status] += failed
 
     def hold_back(self) -> None:
-        """Leave missing rows that the breaker keeps from being finished."""
-        for span in self.progress.to_recheck if self.progress else ():
+        """Count missing rows as left because the breaker tripped."""
+        for span in self._spans:
             self.held_back += span.failing.total()
-            self.done.note_times([span.oldest_failing])
+            self.done.note_left([span.oldest_failing])
         self._end_second_look()
 
     def _end_second_look(self) -> None:
-        if self.progress is not None:
-            for span in self.progress.to_recheck:
-                self.done.add(span.tally)
-            self.progress.to_recheck.clear()
+        for span in self._spans:
+            self.done.add(span.tally)
+        self._spans.clear()
 
     @property
     def unknown(self) -> int:

@@ -1,4 +1,4 @@
-"""What a pass is asked to do, and how it goes about it; in plain values."""
+"""What a pass is asked to do, and how: plain values."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class PassRequest:
 
     mode: str
     dry_run: bool = False
-    #: What is recorded of a pass that can be resumed: the same request resumes it. None for a
-    #: pass over every row.
+    #: Recorded for a pass that can be resumed, by the same request. None for a pass over every row.
     asked: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PassOptions:
-    """What distinguishes one kind of pass from another."""
+    """How a pass works; this is all that differs from mode to mode."""
 
-    #: Rows per page read and per statement written.
+    #: Rows per page that is read, and per statement that writes.
     batch_size: int = 500
     #: Rows asked about at the same time.
     concurrency: int = 16
-    #: Every row is described at least once in this time, whatever visibility says of it; with zero
-    #: visibility is not asked.
+    #: Every row is described at least once in this time, whatever visibility says. Zero: do not ask
+    #: visibility.
     full_sweep_interval: timedelta = timedelta()
-    #: Rows looked at, and rows written, at the most; None for no limit.
+    #: Rows that are looked at, at most; None for no limit.
     limit: int | None = None
+    #: Rows that are written, at most; None for no limit.
     max_changes: int | None = None
-    #: Whether to leave the database alone for a moment after each write.
+    #: Whether to pause after each write for as long as it took, to spare the database.
     pauses: bool = False

@@ -1,4 +1,4 @@
-"""Whose run it is that ended, where a row has no run id and shares its workflow id. Pure."""
+"""Whose run it was that ended, if a row has no run id and shares its workflow id. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from reconciler.core.model import ChainStart, Closed, Missing, Rival, RunRow, Unknown
 
 
-def claimed(
+def check_rivals(
     row: RunRow,
     closed: Closed,
     start: ChainStart,
     rivals: Sequence[Rival] | Unknown,
     namespace: str,
 ) -> Missing | Unknown | None:
-    """What is known of the row's workflow if the run is another row's, or may be.
+    """The observation of the row if the run is another row's, or may be; None if it is the row's.
 
-    A row with the run's id has the better claim, whatever its status, and then there is nothing in
-    Temporal that could be the row's own: it would have been in doubt before. `namespace` is that
-    of rows that name none.
+    A row that stores the run's id has the better claim, in any status. Then Temporal has no
+    workflow that could be this row's. `namespace` is that of rows that name none.
     """
     if isinstance(rivals, Unknown):
         return rivals
@@ -29,7 +28,7 @@ def claimed(
             id_in_use=True,
             retention=closed.retention,
         )
-    # What had ended before the run started is of an earlier one.
+    # A row that had ended before the run started belongs to an earlier run.
     before = start.at - start.skew
     if any(other.ended_at is None or other.ended_at >= before for other in others):
         return Unknown("the row has no run id, and its workflow may be that of another row")

@@ -1,8 +1,8 @@
-"""Which rows a pass has Temporal describe whatever visibility says of them.
+"""Which rows a pass asks Temporal to describe, whatever visibility says about them.
 
-Visibility may lag or be wrong for good. So every row is described at least once per interval, as
-far as passes come; as many in each pass as time has gone by, and without a note of any row: each
-has its place on a circle, and passes go round it, each from where the last complete one ended.
+Visibility may lag, or stay wrong. So every row is described at least once per interval. Each pass
+describes a share proportional to the time since the last one, without any state per row: every row
+has a fixed place on a circle, and a pass continues round it from where the last complete one ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zlib import crc32
 
 from reconciler.core.model import RowId
 
-#: Of the interval, twice: what a pass may come late.
+#: Slack for late passes, as a fraction of the interval; applied twice.
 LEEWAY = 0.1
 
 _PLACES = 2**32
@@ -21,20 +21,20 @@ _PLACES = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What is known of the last pass that came to its end."""
+    """The sweep of the last pass that completed."""
 
-    #: When it began, by its own clock.
+    #: The `now` of that pass.
     began: datetime
-    #: How far round the circle it came, from 0 to 1.
+    #: The place on the circle where it ended, from 0 to 1.
     end: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The part of the circle that is a pass's own."""
+    """The part of the circle that one pass describes."""
 
     start: float = 0.0
-    #: 1 for the whole of it.
+    #: 1 for the whole circle.
     share: float = 1.0
 
     @property
@@ -44,23 +44,22 @@ class Sweep:
 
     @property
     def end(self) -> float:
-        """Where the next pass is to begin."""
+        """Where the next pass begins."""
         return (self.start + self.share) % 1
 
     def is_due(self, row_id: RowId) -> bool:
-        """Whether it is this row's turn."""
+        """Whether this row is described in this pass."""
         place = crc32(str(row_id).encode()) / _PLACES
         return (place - self.start) % 1 < self.share
 
 
 def next_sweep(last: Swept | None, now: datetime, interval: timedelta) -> Sweep:
-    """The part of a pass that begins now.
+    """The part of the circle for a pass that begins now.
 
-    No row has to wait longer than `interval` from one description to the next, as long as passes
-    come at about even distances: the last of a round may come a pass too late, and be a pass's
-    duration later in its own; hence two distances less than the interval. A fifth less at least, so
-    that a pass that fails or comes late delays nobody beyond it. Where nothing is known of a pass
-    before, or passes are rare, everything is due.
+    If passes begin at about equal distances, no row waits longer than `interval` from one
+    description to the next. A round takes two distances less than that: its last rows may have to
+    wait for one pass more, and until late in that pass. It takes at least a fifth less, so that a
+    pass may fail or begin late. If no earlier pass is known, or passes are rare, all rows are due.
     """
     if last is None:
         return Sweep()

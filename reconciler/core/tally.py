@@ -1,4 +1,4 @@
-"""What became of rows, counted; each row once."""
+"""Counts of rows by their end: written, left or lost; each row once."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ def _none_missing() -> dict[LeaveReason, AgeSpread]:
 class Tally:
     """The counts of some rows.
 
-    Counts what the write returned, not what was asked of it: a row that did not come back was
-    finished by someone else in between, a lost race.
+    Counts what a write returned, not what was asked: a row that it did not return was finished by
+    someone else in between, a lost race.
     """
 
-    #: Rows that were looked at; of these, rows left because visibility shows them as open.
+    #: Rows that were looked at.
     scanned: int = 0
+    #: Of these, rows left because visibility shows them as open.
     screened: int = 0
     #: Rows that were written, by the status they got.
     written: Counter[str] = field(default_factory=Counter)
     left: Counter[LeaveReason] = field(default_factory=Counter)
     lost_races: int = 0
-    #: The rows Temporal does not know, left or failed.
+    #: Rows that Temporal does not know, left or failed.
     missing: dict[LeaveReason, AgeSpread] = field(default_factory=_none_missing)
-    #: When the oldest of the rows left as they are was created; None if there is none that says.
+    #: When the oldest row that was left was created; None if unknown.
     oldest_left: datetime | None = None
 
     @property
     def ends(self) -> int:
-        """Rows of which it is known what became of them."""
+        """Rows that were written, left or lost."""
         return self.written.total() + self.left.total() + self.lost_races
 
     def add_left(self, leaves: Collection[Leave]) -> None:
-        """Count rows that stay as they are."""
+        """Count rows that were left."""
         for leave in leaves:
             self.left[leave.reason] += 1
             self.screened += leave.screened
             self._add_missing(leave.reason, leave.row)
-        self.note_age(leave.row for leave in leaves)
+        self.note_left(leave.row.created_at for leave in leaves)
 
     def add_set_aside(self, failing: Iterable[Finish]) -> None:
-        """Count missing rows that the policy would fail: left, unless a second look differs."""
+        """Count missing rows that the policy would fail as left, until their second look."""
         for finish in failing:
             if finish.missing is not None:
                 self.left[finish.missing] += 1
-                self._add_missing(finish.missing, finish.outcome.row)
+                self._add_missing(finish.missing, finish.row)
 
     def add_written(
         self,
@@ -61,21 +62,21 @@ class Tally:
         written: Collection[RowId],
         refused: Collection[RowId] = (),
     ) -> None:
-        """Count a write: what was asked for, the ids it returned, the ids the database refused."""
+        """Count a write: `asked` of it, ids it returned as `written`, ids that were `refused`."""
         for finish in asked:
-            row = finish.outcome.row
+            row = finish.row
             if finish.missing is not None:
                 self._add_missing(finish.missing, row)
             if row.id in written:
                 self.written[finish.outcome.status] += 1
             elif row.id in refused:
                 self.left[LeaveReason.UNKNOWN] += 1
-                self.note_age([row])
+                self.note_left([row.created_at])
             else:
                 self.lost_races += 1
 
     def add(self, other: Tally) -> None:
-        """Count the rows of another tally, too."""
+        """Add the rows of another tally."""
         self.scanned += other.scanned
         self.screened += other.screened
         for reason, spread in other.missing.items():
@@ -83,14 +84,14 @@ class Tally:
         self.add_ends(other)
 
     def add_ends(self, other: Tally) -> None:
-        """Count what became of the rows of another tally, which have been scanned before."""
+        """Add the ends of another tally's rows, but not the rows: they are counted already."""
         self.written.update(other.written)
         self.left.update(other.left)
         self.lost_races += other.lost_races
-        self.note_times([other.oldest_left])
+        self.note_left([other.oldest_left])
 
     def less(self, rows: int) -> Tally:
-        """The same without some of the rows that were left or lost, whichever these are."""
+        """A copy without a number of rows that were left or lost, no matter which."""
         less = replace(self, written=self.written.copy(), missing=self.missing.copy())
         less.left = Counter()
         for reason, count in self.left.items():
@@ -101,13 +102,9 @@ class Tally:
         less.lost_races -= min(rows, less.lost_races)
         return less
 
-    def note_age(self, rows: Iterable[RunRow]) -> None:
-        """Rows that are left as they are."""
-        self.note_times(row.created_at for row in rows)
-
-    def note_times(self, times: Iterable[datetime | None]) -> None:
-        """When rows that are left as they are were created, as far as known."""
-        known = [time for time in (self.oldest_left, *times) if time is not None]
+    def note_left(self, created_at: Iterable[datetime | None]) -> None:
+        """Update `oldest_left` by the creation times of rows that were left."""
+        known = [time for time in (self.oldest_left, *created_at) if time is not None]
         self.oldest_left = min(known, default=None)
 
     def _add_missing(self, reason: LeaveReason, row: RunRow) -> None:

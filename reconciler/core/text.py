@@ -1,7 +1,7 @@
 """Text: `one_line` for what is stored, `visible` for what people see; numbers and times in words.
 
-Anyone who can choose a workflow id or an error message must not be able to clear a terminal, forge
-a log line or reverse the order of words.
+A workflow id or an error message, which anyone may have chosen, must not be able to clear a
+terminal, forge a log line or reverse the order of words.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import unicodedata
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-# Everything a terminal, a log line or PostgreSQL (which refuses NUL) could trip over: runs of
+# Everything that could break a terminal, a log line or PostgreSQL (which refuses NUL): runs of
 # white space, C0 and C1 controls, the Unicode line and paragraph separators, and halves of
-# surrogate pairs, which no encoding takes.
+# surrogate pairs, which cannot be encoded.
 _BREAKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 _ELLIPSIS = "…"
 
-#: Characters of a failure that are looked at where its text must be bounded before it is known how
-#: much of it is kept: enough for every sensible limit, and little beside the server's 2 MB.
+#: Characters of a failure that are read where its text must be bounded before the limit for it is
+#: known: enough for any sensible limit, and little compared with the server's 2 MB.
 LONGEST = 100_000
 
 
 def one_line(text: str, limit: int) -> str:
     """`text` as one line of at most `limit` characters, cut with an ellipsis if it is longer."""
-    # Cut generously first: a megabyte of text is not worth a scan when 2,000 characters are kept.
+    # Cut roughly first: do not scan a megabyte of text of which 2,000 characters are kept.
     line = flat(text[: limit * 4 + 64])
     if len(line) <= limit and len(text) <= limit * 4 + 64:
         return line
@@ -38,8 +38,8 @@ def flat(text: str) -> str:
     return _BREAKS.sub(" ", text).strip()
 
 
-# What `str.isprintable` takes for printable although it shows nothing: fillers, the
-# joiner of graphemes and vowels that are never shown (Default_Ignorable_Code_Point of Unicode).
+# What is printable for `str.isprintable` and yet invisible: fillers, the grapheme joiner and vowels
+# that are never shown (Default_Ignorable_Code_Point of Unicode).
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0]")
 
 
@@ -49,7 +49,7 @@ def plural(count: int, noun: str) -> str:
 
 
 _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
-#: From here on, numbers are shown without decimals.
+#: Numbers from here on are shown without decimals.
 _WHOLE = 100
 
 
@@ -69,21 +69,21 @@ def _number(value: float) -> str:
 
 
 def iso(time: datetime | None) -> str | None:
-    """A point in time as JSON has it."""
+    """A point in time for JSON, in ISO 8601."""
     return None if time is None else time.isoformat()
 
 
 def visible(text: str) -> str:
-    r"""`text` with an escape, such as `\x1b` or `\u202e`, for every character that shows nothing.
+    r"""`text` with an escape, such as `\x1b` or `\u202e`, for every invisible character.
 
-    These are control characters, line breaks among them, bidi overrides and isolates, characters
+    These are control characters including line breaks, bidi overrides and isolates, characters
     without width, tags, and halves of surrogate pairs. Idempotent.
     """
     return _escaped(text, lambda character: character.encode("unicode_escape").decode())
 
 
 def visible_json(value: object) -> str:
-    """`value` as one line of JSON that people can read: the same rule, in the escapes of JSON."""
+    """`value` as one line of JSON that people can read, with the escapes of JSON."""
     return _escaped(json.dumps(value, ensure_ascii=False), lambda each: json.dumps(each)[1:-1])
 
 
@@ -96,4 +96,4 @@ def _escaped(text: str, escape: Callable[[str], str]) -> str:
 def _is_seen(character: str) -> bool:
     if character.isprintable():
         return not _UNSEEN.match(character)
-    return unicodedata.category(character) == "Zs"  # spaces of other widths do no harm
+    return unicodedata.category(character) == "Zs"  # spaces of other widths are harmless

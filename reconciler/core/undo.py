@@ -1,7 +1,7 @@
-"""Putting back what a pass changed: what becomes of each of its changes, and the report of that.
+"""Undoing a pass: which of its changes to restore, and the report.
 
-Purely data and decisions: `passes.undo` acts on them. A row is put back only if it still is as the
-pass left it; the comparison is the database's, what follows from it is decided here.
+Data and decisions only: `passes.undo` acts on them. A row is restored only if it still is as the
+pass left it. The database compares, this module decides.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from reconciler.core.verdict import StatusValues
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A line of the journal: a row that the pass changed."""
+    """An entry of the journal: a row that the pass changed."""
 
     id: int
     #: The row's primary key, as text.
     row_id: str
     workflow_id: str
     run_id: str | None
-    #: The status it is to get back.
+    #: The status to restore.
     old_status: str
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a row stands now, compared with what the journal says of it."""
+class RowState:
+    """A row as it is now, compared with its entry in the journal."""
 
     exists: bool
     #: It is about the same run of the same workflow.
@@ -44,23 +44,23 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """What putting rows back did, by changes. A row in none of these was not as it was left."""
+class RestoreResult:
+    """What a restore did, by ids of changes. A row in none of these was not as the pass left it."""
 
-    #: The status value that the row got back.
+    #: The status that was restored.
     statuses: Mapping[int, str]
-    #: Those that the database itself refused (a trigger, a constraint), with its words.
+    #: Rows that the database itself refused (a trigger, a constraint), with its error text.
     refused: Mapping[int, str] = field(default_factory=dict)
-    #: Those that were not tried, because of the failure.
+    #: Rows that were not tried, because of the failure.
     untried: frozenset[int] = frozenset()
-    #: Why nothing more could be put back: to be raised once what was has been counted.
+    #: Why nothing more could be restored: raised once the rest of this has been counted.
     failure: Unusable | None = None
 
 
-class Kept(StrEnum):
-    """Why a row was not put back."""
+class SkipReason(StrEnum):
+    """Why a row was not restored."""
 
-    #: It has its old values: put back already, by an undo that was killed or by somebody else.
+    #: It has its old values already: restored by an undo that was killed, or by somebody else.
     AS_BEFORE = "as_before"
     #: It has other values: somebody has written it since.
     CHANGED = "changed"
@@ -76,21 +76,21 @@ class Kept(StrEnum):
     PRUNED = "pruned"
 
 
-def why_kept(standing: Standing) -> Kept | None:
-    """What keeps the row from being put back; None if nothing does, unless it is locked."""
-    if not standing.exists:
-        return Kept.GONE
-    if not standing.same_run:
-        return Kept.REUSED
-    if standing.has_new:
+def why_skipped(state: RowState) -> SkipReason | None:
+    """Why the row is not restored; None if it is, unless it is locked."""
+    if not state.exists:
+        return SkipReason.GONE
+    if not state.same_run:
+        return SkipReason.REUSED
+    if state.has_new:
         return None
-    return Kept.AS_BEFORE if standing.has_old else Kept.CHANGED
+    return SkipReason.AS_BEFORE if state.has_old else SkipReason.CHANGED
 
 
-def before_any_repeats(changes: Sequence[Change]) -> Sequence[Change]:
-    """The first changes, each of another row.
+def until_first_repeat(changes: Sequence[Change]) -> Sequence[Change]:
+    """The changes before the second one of any row.
 
-    A row that was changed twice is put back step by step: one statement sees it in one state.
+    A row that was changed twice is restored one step per statement: a statement sees one state.
     """
     seen: set[str] = set()
     for number, change in enumerate(changes):
@@ -102,34 +102,36 @@ def before_any_repeats(changes: Sequence[Change]) -> Sequence[Change]:
 
 @dataclass(slots=True)
 class UndoReport(Report):
-    """The counts of an undo, by changes; of a dry run, what it would put back."""
+    """The counts of an undo, by changes; of a dry run, what it would restore."""
 
-    #: The pass whose changes these are.
+    #: The id of the pass that is undone.
     undone: str = ""
-    #: How many changes it says it has made; 0 if it has not come to say so.
+    #: The number of changes that pass has recorded; 0 if it has not recorded any.
     expected: int = 0
-    #: It has not recorded its end: it may be running, and write more.
+    #: That pass has not recorded its end: it may be running, and write more.
     unended: bool = False
     scanned: int = 0
-    #: Rows that were put back, by the status they got.
+    #: Rows that were restored, by the status they got.
     written: Counter[str] = field(default_factory=Counter)
-    left: Counter[Kept] = field(default_factory=Counter)
+    left: Counter[SkipReason] = field(default_factory=Counter)
 
     @property
     def unresolved(self) -> bool:
-        """Rows are neither as they were before the pass nor put back, or there may be more."""
-        kept = (count for reason, count in self.left.items() if reason is not Kept.AS_BEFORE)
-        return self.unended or any(kept)
+        """Some rows still have what the pass or somebody else wrote, or there may be more."""
+        others = (
+            count for reason, count in self.left.items() if reason is not SkipReason.AS_BEFORE
+        )
+        return self.unended or any(others)
 
     def correct(self, written: Mapping[str, int]) -> None:
-        """Count all that the journal says the undo has put back."""
+        """Count all that the journal says the undo has restored."""
         self.written = Counter(written)
 
-    def note_pruned(self) -> int:
-        """Count the changes that the journal no longer has; how many there are."""
+    def count_pruned(self) -> int:
+        """Count the changes that the journal no longer has, and return their number."""
         pruned = max(self.expected - self.scanned, 0)
         if pruned:
-            self.left[Kept.PRUNED] += pruned
+            self.left[SkipReason.PRUNED] += pruned
         return pruned
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
@@ -146,6 +148,6 @@ class UndoReport(Report):
             "duration_seconds": round(self.duration_seconds, 3),
             "scanned": self.scanned,
             "written": values | dict(self.written),
-            "left": {reason.value: self.left[reason] for reason in Kept},
+            "left": {reason.value: self.left[reason] for reason in SkipReason},
             "outcome": self.outcome.value,
         }

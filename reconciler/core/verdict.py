@@ -1,4 +1,4 @@
-"""From an observation to a verdict: the rules of the product, and nothing but the rules.
+"""From an observation to a verdict: the rules of the product.
 
 | observation | verdict |
 |---|---|
@@ -43,10 +43,10 @@ from reconciler.core.model import (
     Unknown,
     Verdict,
 )
-from reconciler.core.rivals import claimed
+from reconciler.core.rivals import check_rivals
 from reconciler.core.text import one_line
 
-#: Below this many rows the share of missing ones says nothing about the set-up.
+#: Below this many rows the share of missing ones says nothing about the configuration.
 BREAKER_MIN_ROWS = 20
 
 
@@ -61,7 +61,7 @@ class MissingPolicy(StrEnum):
 class StatusValues:
     """The values of the application's status column."""
 
-    #: A row with any of these has not ended.
+    #: The values of a row that has not ended.
     running: tuple[str, ...] = ("running",)
     completed: str = "completed"
     failed: str = "failed"
@@ -93,24 +93,23 @@ class StatusValues:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator wants, plus the one thing Temporal decides: the retention."""
+    """The rules the operator chose, and the retention, which Temporal decides."""
 
-    #: How long Temporal keeps a closed workflow (DescribeNamespace), where the row's namespace is
-    #: that of the connection.
+    #: How long Temporal keeps a closed workflow in the connection's namespace (DescribeNamespace).
     retention: timedelta
-    #: Rows are inserted before their workflow starts: one this young may still be about to.
+    #: Rows are inserted before their workflow starts: a younger row may still be waiting for it.
     grace: timedelta = timedelta(seconds=60)
     missing: MissingPolicy = MissingPolicy.LEAVE
-    #: Above this share of missing rows the pass doubts its own set-up instead of the rows.
+    #: Above this share of missing rows the breaker trips: the configuration may be wrong.
     max_missing_ratio: float = 0.5
     #: Characters of error_message that are kept.
     error_message_limit: int = 2000
     statuses: StatusValues = field(default_factory=StatusValues)
-    #: That of the connection: rows that name none are of it.
+    #: The connection's, which also applies to rows that name none.
     namespace: str = ""
 
     def message(self, failure: str) -> str:
-        """What is kept of a failure: one line, cut to the limit."""
+        """The error message for a failure: one line, cut to the limit."""
         return one_line(failure, self.error_message_limit)
 
 
@@ -121,9 +120,10 @@ def decide(
     now: datetime,
     rivals: Sequence[Rival] | Unknown = (),
 ) -> Verdict:
-    """What is to become of `row`, given what Temporal said. Pure; doubt is never a write.
+    """Decide about `row`, given what Temporal said. Pure. When in doubt, leaves the row.
 
-    `rivals` must have been asked for where `needs_rivals`; `Unknown` if they could not be told.
+    Decide without `rivals` first. If `needs_rivals` of that verdict, decide again with them, or
+    with `Unknown` if they could not be read.
     """
     match observation:
         case Open(status, screened):
@@ -139,9 +139,9 @@ def decide(
 
 
 def needs_rivals(verdict: Verdict) -> bool:
-    """Whether the row is finished only if no other row has as good a claim to the run.
+    """Whether the verdict holds only if no other row has as good a claim to the run.
 
-    A run id says whose the run is. Without one another row may fit as well, or hold the run's id.
+    A run id identifies the row's run. Without one, another row may fit as well, or have the run id.
     """
     match verdict:
         case Finish(outcome, missing=None):
@@ -151,10 +151,10 @@ def needs_rivals(verdict: Verdict) -> bool:
 
 
 def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
-    """Whether so many rows are missing that the set-up is in doubt, not the rows.
+    """Whether the share of missing rows puts the configuration in doubt, not the rows.
 
-    A wrong cluster, a wrong namespace or a restored database all look like this. `missing` are
-    the rows that are never started, deleted or expired; rows too young to tell are not among them.
+    A wrong cluster, a wrong namespace and a restored database all look like this. `missing` counts
+    rows that are never started, deleted or expired, not those that are too young.
     """
     return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
 
@@ -168,12 +168,12 @@ def _decide_closed(
 ) -> Verdict:
     if not row.run_id:
         if closed.start is None:
-            return Leave(row, LeaveReason.UNKNOWN, "nothing tells whose run it was that ended")
-        # Applications insert, start, and then store the run id, or start first: until that has
-        # come, what has closed may be another row's.
+            return Leave(row, LeaveReason.UNKNOWN, "it is not known whose run it was that ended")
+        # Applications insert the row, start the workflow and then store the run id, or start
+        # first. Until the run id is stored, the run that closed may be another row's.
         if row.created_at and now - max(row.created_at, closed.start.at) < policy.grace:
             return Leave(row, LeaveReason.TOO_YOUNG, "its run id may still be on its way")
-        doubt = claimed(row, closed, closed.start, rivals, policy.namespace)
+        doubt = check_rivals(row, closed, closed.start, rivals, policy.namespace)
         if doubt is not None:
             return decide(row, doubt, policy, now)
     return Finish(_outcome_of_closed(row, closed, policy))
@@ -188,23 +188,17 @@ def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime
         return Leave(row, LeaveReason.TOO_YOUNG, detail)
     retention = policy.retention if missing.retention is None else missing.retention
     reason = _why_missing(row, age, retention)
-    if missing.id_in_use:
+    if missing.id_in_use or policy.missing is MissingPolicy.LEAVE:
         return Leave(row, reason, detail)
-    match policy.missing:
-        case MissingPolicy.LEAVE:
-            return Leave(row, reason, detail)
-        case MissingPolicy.FAIL:
-            return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
-        case _:
-            assert_never(policy.missing)
+    return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
 
 
 def _why_missing(row: RunRow, age: timedelta, retention: timedelta) -> LeaveReason:
-    """Told apart as far as it can be.
+    """Classify a missing row as precisely as possible.
 
-    Younger than the retention a row cannot have expired: Temporal deletes a closed workflow at
-    close time + retention at the earliest. Of these, one with a run id was started once, because
-    run ids come from Temporal. Older, nothing tells.
+    A row younger than the retention cannot have expired: Temporal deletes a closed workflow at
+    close time + retention at the earliest. Such a row was started if it has a run id, because run
+    ids come from Temporal. About an older row nothing more is known.
     """
     if age >= retention:
         return LeaveReason.EXPIRED
@@ -236,7 +230,7 @@ def _outcome_of_missing(row: RunRow, reason: LeaveReason, policy: Policy) -> Out
     return Outcome(
         row=row,
         status=policy.statuses.failed,
-        completed_at=None,  # Temporal gave no close time, and ours would be invented
+        completed_at=None,  # Temporal gave no close time, and any other would be invented
         error_message=one_line(text, policy.error_message_limit),
         temporal_status="NOT_FOUND",
         final_run_id=None,

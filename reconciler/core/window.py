@@ -1,4 +1,4 @@
-"""Which of the running rows a backfill looks at; how many of some kind, and from when."""
+"""Which running rows a backfill looks at, by age and type; and counts of rows with their ages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reconciler.core.model import RunRow
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point in time as it was given: a timestamp, or an age that depends on when it is asked."""
+    """A point in time as the operator gave it: a timestamp, or an age relative to now."""
 
     text: str
     at: datetime | timedelta
@@ -19,15 +19,15 @@ class Moment:
         return self.text
 
     def by(self, now: datetime) -> datetime:
-        """The timestamp it stands for."""
+        """The timestamp."""
         return now - self.at if isinstance(self.at, timedelta) else self.at
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Rows created in [since, until), of one type; None: no bound, any type.
+    """Rows created in [since, until), of one workflow type; None: no bound, any type.
 
-    A row without a creation time is in no window that has a bound.
+    A window with a bound contains no row without a creation time.
     """
 
     since: datetime | None = None
@@ -35,13 +35,13 @@ class Window:
     workflow_type: str | None = None
 
 
-#: The window that every row is in.
+#: The window with all rows.
 EVERY = Window()
 
 
 @dataclass(frozen=True, slots=True)
 class AgeSpread:
-    """How many rows, and when the oldest and the newest of them were created."""
+    """A number of rows, and when the oldest and the newest of them were created."""
 
     rows: int = 0
     oldest: datetime | None = None

@@ -1,4 +1,4 @@
 """One pass: read, screen, ask, decide, write, count. With `core`, this is the whole product.
 
-Knows databases and Temporal as ports only; when a pass starts is for `daemon`, `cli` and `app`.
+Uses the database and Temporal through ports only. `daemon`, `cli` and `app` decide when to start.
 """

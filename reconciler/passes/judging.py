@@ -1,4 +1,4 @@
-"""Verdicts on rows, with what it takes from the table: the other rows of a workflow id."""
+"""Verdicts on rows, including what needs the table: other rows with the same workflow id."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from reconciler.core.ports import Ending, Store
 from reconciler.core.verdict import Policy, decide, needs_rivals
 
 
-async def judged(
+async def judge(
     store: Store,
     observed: Sequence[tuple[RunRow, Observation]],
     policy: Policy,
     now: datetime,
 ) -> list[Verdict]:
-    """A verdict on each row. The table is asked only if rows without a run id are to be finished.
+    """A verdict on each row, in their order. Raises `Unusable`.
 
-    That comes after Temporal was asked, and such a row is older than the grace by then, as is its
-    run: no row that would be a rival is created any more. Raises `Unusable`.
+    The table is only asked about rows without a run id that would be finished. Temporal was asked
+    first, and by then both the row and its run are older than the grace period: no row that could
+    be a rival is inserted any more.
     """
     verdicts = [decide(row, observation, policy, now) for row, observation in observed]
     endings = {
-        place: Ending(row, found.start, found.run_id)
-        for place, (verdict, (row, found)) in enumerate(zip(verdicts, observed, strict=True))
+        index: Ending(row, found.start, found.run_id)
+        for index, (verdict, (row, found)) in enumerate(zip(verdicts, observed, strict=True))
         if needs_rivals(verdict) and isinstance(found, Closed) and found.start is not None
     }
     if endings:
-        told = await store.rivals(list(endings.values()))
-        for number, place in enumerate(endings):
-            rivals = told if isinstance(told, Unknown) else told[number]
-            verdicts[place] = decide(*observed[place], policy, now, rivals)
+        answer = await store.rivals(list(endings.values()))
+        for number, index in enumerate(endings):
+            rivals = answer if isinstance(answer, Unknown) else answer[number]
+            verdicts[index] = decide(*observed[index], policy, now, rivals)
     return verdicts

@@ -1,4 +1,4 @@
-"""What frames every pass: its beginning and its end are recorded, however it ends.
+"""What every pass has in common: its beginning and its end are recorded, however it ends.
 
 ```
 begin ──► run ──► correct by the journal ──► end in the history ──► observers
@@ -6,7 +6,7 @@ begin ──► run ──► correct by the journal ──► end in the histor
             └ Unusable, or a bug: the pass is aborted, and its report says why
 ```
 
-Only this module writes `error`, `ended` and `duration_seconds` of a report.
+Only this module sets `ended` and `duration_seconds` of a report, and `error` except by `stop`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,68 @@ from reconciler.host.cancellation import (
 from reconciler.passes.observers import notify
 
 
+async def run_recorded(
+    report: Report,
+    history: History,
+    run: Callable[[Swept | None], Coroutine[None, None, None]],
+    observers: Sequence[Observer] = (),
+) -> None:
+    """Run a pass; record its beginning and its end, and notify observers of both.
+
+    `run` gets what the history knows of the last sweep. Requests to stop and errors meant for the
+    operator are put in the report. So is a bug, which is then raised.
+    """
+
+    async def begin_and_run() -> None:
+        # Once the beginning is recorded, the end has to be, too.
+        swept = await run_to_completion(_begin(report, history, observers))
+        await run(swept)
+
+    await _end(report, history, observers, await _attempt(report, begin_and_run))
+
+
+async def read_clock(
+    report: PassReport,
+    history: History,
+    observers: Sequence[Observer],
+    read: Callable[[], Awaitable[datetime]],
+) -> datetime | None:
+    """Read the time that a pass uses, before it begins; None if that failed or was stopped.
+
+    In that case the pass has ended, and the report says why. Its end goes into the history only if
+    the pass was resumed: the history does not know a new one yet.
+    """
+    now: datetime | None = None
+
+    async def read_it() -> None:
+        nonlocal now
+        now = await read()
+        if not report.resumed:
+            report.started_at = now
+
+    attempt = await _attempt(report, read_it)
+    if now is None:
+        await _end(report, history if report.resumed else None, observers, attempt)
+    return now
+
+
+@contextmanager
+def reported(report: Report) -> Iterator[None]:
+    """Put into the report what ends a command before or after its pass.
+
+    That is an unusable server, or a request to stop, such as while connecting. A request to stop
+    changes nothing once the pass has ended.
+    """
+    try:
+        yield
+    except Unusable as error:
+        report.error = str(error)
+    except asyncio.CancelledError:
+        acknowledge_cancel()
+        if not report.ended:
+            report.stop()
+
+
 @contextmanager
 def absorb_first_cancel(report: Report) -> Iterator[None]:
     """Turn the first cancellation into a request to stop; let the second one through."""
@@ -45,12 +107,12 @@ def absorb_first_cancel(report: Report) -> Iterator[None]:
 
 
 async def finish_despite_cancel(report: Report, work: asyncio.Task[Any]) -> None:
-    """Wait for work, even if the pass is stopped meanwhile; stopped again, give it up."""
+    """Wait for work, even if a stop is requested meanwhile; give it up at the second request."""
     try:
         with absorb_first_cancel(report):
             await asyncio.wait([work])
-        # `asyncio.wait` suspends even for a finished task: a first request to stop that arrives
-        # there would be taken for the second.
+        # `asyncio.wait` suspends even if the task is done. A first request that arrived there would
+        # be taken for the second.
         if not work.done():
             await asyncio.wait([work])
     except asyncio.CancelledError:
@@ -59,78 +121,18 @@ async def finish_despite_cancel(report: Report, work: asyncio.Task[Any]) -> None
     work.result()
 
 
-@contextmanager
-def reported(report: Report) -> Iterator[None]:
-    """Let what ends a command around its pass end up in the pass's report, too.
-
-    Such as a server that cannot be used, or a request to stop while connecting, before the pass
-    has begun; one that comes after its end changes nothing.
-    """
-    try:
-        yield
-    except Unusable as error:
-        report.error = str(error)
-    except asyncio.CancelledError:
-        acknowledge_cancel()
-        if not report.ended:
-            report.stop()
-
-
-async def run_recorded(
-    report: Report,
-    history: History,
-    run: Callable[[Swept | None], Coroutine[None, None, None]],
-    observers: Sequence[Observer] = (),
-) -> None:
-    """Run a pass; record its beginning and its end, and notify observers of both.
-
-    `run` gets what the history knows of the last sweep. Requests to stop, and errors meant for the
-    operator, end up in the report. So does a bug, which is then raised.
-    """
-
-    async def whole() -> None:
-        # Once its beginning is recorded, its end has to be, too.
-        swept = await run_to_completion(_begin(report, history, observers))
-        await run(swept)
-
-    await _end(report, history, observers, await _attempt(report, whole))
-
-
-async def read_clock(
-    report: PassReport,
-    history: History,
-    observers: Sequence[Observer],
-    read: Callable[[], Awaitable[datetime]],
-) -> datetime | None:
-    """The time that a pass uses, read before it begins; None if that failed or was stopped.
-
-    Then the pass has ended, and the report says why. The history only knows a pass that is resumed.
-    """
-    now: datetime | None = None
-
-    async def reads() -> None:
-        nonlocal now
-        now = await read()
-        if not report.resumed:
-            report.started_at = now
-
-    attempt = await _attempt(report, reads)
-    if now is None:
-        await _end(report, history if report.resumed else None, observers, attempt)
-    return now
-
-
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """How work came to its end."""
+    """How work ended."""
 
     bug: Exception | None = None
-    #: It was asked to stop a second time: what was under way has been given up.
-    at_once: bool = False
+    #: A second request to stop gave up what was under way.
+    gave_up: bool = False
 
 
 async def _attempt(report: Report, work: Callable[[], Coroutine[None, None, None]]) -> _Attempt:
-    started, attempt = time.monotonic(), _Attempt()
+    attempt = _Attempt()
+    started = time.monotonic()
     try:
         with absorb_first_cancel(report):
             await work()
@@ -138,7 +140,7 @@ async def _attempt(report: Report, work: Callable[[], Coroutine[None, None, None
         report.error = str(error)
     except asyncio.CancelledError:
         acknowledge_cancel()
-        attempt = _Attempt(at_once=True)
+        attempt = _Attempt(gave_up=True)
     except Exception as error:
         attempt = _Attempt(bug=error)
         report.error = f"internal error: {error!r}"
@@ -156,10 +158,10 @@ async def _begin(report: Report, history: History, observers: Sequence[Observer]
 async def _end(
     report: Report, history: History | None, observers: Sequence[Observer], attempt: _Attempt
 ) -> None:
-    """Record the end; raise the first bug, the pass's or one of an observer's."""
+    """Record the end; raise the first bug, that of the pass before any in recording its end."""
     report.ended = True
     ending = asyncio.create_task(_record_end(report, history, observers))
-    bugs = await _wait_for_end(ending, at_once=attempt.at_once)
+    bugs = await _wait_for_end(ending, gave_up=attempt.gave_up)
     for bug in filter(None, [attempt.bug, *bugs]):
         raise bug
 
@@ -167,7 +169,7 @@ async def _end(
 async def _record_end(
     report: Report, history: History | None, observers: Sequence[Observer]
 ) -> list[Exception]:
-    """Record the end and notify all observers; returns the bugs of those that failed."""
+    """Record the end and notify the observers; returns the bugs that came up."""
     bugs: list[Exception] = []
 
     async def survive(step: Awaitable[None]) -> None:
@@ -187,24 +189,24 @@ async def _record_end(
 
 async def _end_in_history(report: Report, history: History) -> None:
     if report.error is not None:
-        # Of a write that was cut off, only the journal knows what became.
+        # Only the journal knows whether a write that was cut off has been committed.
         written = await history.written(report.pass_id)
         if written is not None:
             report.correct(written)
     await history.end(report)
 
 
-async def _wait_for_end(ending: asyncio.Task[list[Exception]], *, at_once: bool) -> list[Exception]:
-    """Wait for the end to be recorded; not for long once the pass is asked to stop.
+async def _wait_for_end(ending: asyncio.Task[list[Exception]], *, gave_up: bool) -> list[Exception]:
+    """Wait for the end to be recorded; only `GIVE_UP` seconds after a request to stop.
 
-    There is nothing left to be stopped: such a request is dealt with, but for a second one.
+    Nothing is left that could be stopped, so that a first request is not raised.
     """
     try:
-        await asyncio.wait([ending], timeout=GIVE_UP if at_once else None)
+        await asyncio.wait([ending], timeout=GIVE_UP if gave_up else None)
     except asyncio.CancelledError:
         acknowledge_cancel()
-        if not at_once:
-            return await _wait_for_end(ending, at_once=True)
+        if not gave_up:
+            return await _wait_for_end(ending, gave_up=True)
     if not ending.done():
         await give_up(ending)
     return [] if ending.cancelled() or not ending.done() else ending.result()

@@ -1,4 +1,4 @@
-"""What passes say in the log: a line per row they change or cannot judge, and one at their end."""
+"""The log lines of passes: one per row that is finished or cannot be judged, one at the end."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ log = structlog.get_logger(__name__)
 
 
 class PassLog:
-    """The lines of one pass after the other.
+    """Logs one pass after the other.
 
-    What is wrong is a warning when it is new, and not again in every pass. Of each cause only the
-    first few rows have a line; how many more there are is in one line at the end of the pass.
+    A cause is a warning when it is new, and not again in every pass. Only the first few rows of a
+    cause have a line each; one line at the end of the pass says how many more there are.
     """
 
     def __init__(self, *, each_row: bool = True) -> None:
         """`each_row`: log every row that is finished, and the counts of a pass at its end.
 
-        Without it the journal has the rows, and the command prints the counts.
+        Set it to false where the journal has the rows and the command prints the counts.
         """
         self._each_row = each_row
-        self._causes, self._bugs = Causes(), Causes()
+        self._causes = Causes()
+        self._bugs = Causes()
 
     def left(self, leave: Leave) -> None:
-        """A row that stays as it is: worth a line only if nobody could tell why."""
+        """Log a row that is left: a warning only if it could not be judged."""
         if leave.reason is LeaveReason.OPEN:
             return
         unknown = leave.reason is LeaveReason.UNKNOWN
         news = unknown and self._causes.is_news(leave.detail or "", leave.row.id)
         level = log.warning if news else log.debug
-        # One that cannot be read is known by its key alone.
+        # A row that cannot be read has nothing but its key.
         named = {} if leave.row.workflow_id else {"row_id": str(leave.row.id)}
         level(
             "row_left",
@@ -49,29 +50,29 @@ class PassLog:
             detail=leave.detail,
         )
 
-    def finish(self, finish: Finish, written: Written, was: str, report: PassReport) -> None:
-        """What became of a row that was to be finished; `was` is the status it had."""
+    def finish(self, finish: Finish, written: Written, old: str, report: PassReport) -> None:
+        """Log the write of a row: finished, refused or a lost race; `old` is the status before."""
         outcome = finish.outcome
-        told: dict[str, Any] = {
-            "workflow_id": outcome.row.workflow_id,
-            "run_id": outcome.row.run_id,
-            "old": was,
+        fields: dict[str, Any] = {
+            "workflow_id": finish.row.workflow_id,
+            "run_id": finish.row.run_id,
+            "old": old,
             "new": outcome.status,
             "why": outcome.error_message or outcome.temporal_status,
             "closed": iso(outcome.completed_at),
             "pass_id": report.pass_id,
         }
-        if cause := written.refused.get(outcome.row.id):
-            level = log.warning if self._causes.is_news(cause, outcome.row.id) else log.debug
-            level("row_refused", **told, cause=cause)
-        elif outcome.row.id not in written.ids:
-            log.debug("row_lost_race", **told)
+        if cause := written.refused.get(finish.row.id):
+            level = log.warning if self._causes.is_news(cause, finish.row.id) else log.debug
+            level("row_refused", **fields, cause=cause)
+        elif finish.row.id not in written.ids:
+            log.debug("row_lost_race", **fields)
         else:
             level = log.info if self._each_row else log.debug
-            level("row_would_finish" if report.request.dry_run else "row_finished", **told)
+            level("row_would_finish" if report.request.dry_run else "row_finished", **fields)
 
     def breaker(self, missing: int, scanned: int, held_back: int) -> None:
-        """Most rows are missing."""
+        """Log that the breaker tripped: most rows are missing."""
         level = log.warning if self._causes.is_news("most rows are missing") else log.debug
         level(
             "breaker_tripped",
@@ -82,16 +83,16 @@ class PassLog:
         )
 
     def bug(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
-        """A bug in the reconciler that ended nothing: one traceback per place, not in each pass."""
+        """Log a bug that did not end the pass: one traceback per place, not in every pass."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in place)
         if not self._bugs.is_news(f"{type(error).__name__} at {where}"):
             return
-        of = {} if row is None else {"workflow_id": row.workflow_id, "row_id": str(row.id)}
-        log.error(event, **of, exc_info=error)
+        which = {} if row is None else {"workflow_id": row.workflow_id, "row_id": str(row.id)}
+        log.error(event, **which, exc_info=error)
 
     def end(self, report: PassReport) -> None:
-        """One line for a pass that changed something; a quiet one would only fill the log."""
+        """Log the end: at info only if the pass changed something, or quiet ones fill the log."""
         self._sum_up(report)
         tally = report.tally
         shown = report.changed and not report.request.dry_run and self._each_row
@@ -110,8 +111,8 @@ class PassLog:
 
     def _sum_up(self, report: PassReport) -> None:
         if report.error is not None and not report.tally.scanned:
-            return  # it has looked at nothing, so that what was wrong before still is
-        self._bugs.end_round()  # each has had its line
+            return  # it has looked at no row, so what was wrong in the pass before still is
+        self._bugs.end_round()  # without a summary: each has had its line
         if beyond := self._causes.end_round():
             log.warning(
                 "more_rows_left",

@@ -1,4 +1,4 @@
-"""How a pass notifies its observers: all of them, whichever fails."""
+"""Notifying the observers of a pass: all of them, even if one fails."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ log = structlog.get_logger(__name__)
 async def notify(
     observers: Sequence[Observer], event: Callable[[Observer], Awaitable[None]]
 ) -> None:
-    """Notify each observer; once all have been, raise what the first failed with, a bug first."""
+    """Notify each observer, then raise one of their errors: a bug, or else an `Unusable`.
+
+    Of several of a kind the first is raised. That is the only thing their order decides, and it
+    changes no more than the text of the report's error.
+    """
     errors: list[Exception] = []
     for observer in observers:
         try:
             await event(observer)
         except Exception as error:
             errors.append(error)
-    for first in sorted(errors, key=lambda error: isinstance(error, Unusable)):
-        raise first
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, Unusable))
 
 
 class Bystander(Observer):
-    """An observer whose own trouble is no reason to end a pass: a progress bar, metrics.
+    """Wraps an observer whose failure must not end a pass: a progress bar, metrics.
 
-    It is logged once per pass.
+    A failure is logged once per pass.
     """
 
     def __init__(self, observer: Observer) -> None:
@@ -38,20 +42,20 @@ class Bystander(Observer):
         self._logged = False
 
     async def on_start(self, report: PassView) -> None:
-        """Pass it on."""
+        """Forward it."""
         self._logged = False
         await self._unless_it_fails(self._observer.on_start(report))
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        """Pass it on."""
+        """Forward it."""
         await self._unless_it_fails(self._observer.on_written(outcomes))
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
-        """Pass it on."""
+        """Forward it."""
         await self._unless_it_fails(self._observer.on_page(report, verdicts))
 
     async def on_pass(self, report: PassView) -> None:
-        """Pass it on."""
+        """Forward it."""
         await self._unless_it_fails(self._observer.on_pass(report))
 
     async def _unless_it_fails(self, observing: Awaitable[None]) -> None:

@@ -1,11 +1,11 @@
-"""What a pass does at the same time: reading pages, asking visibility, asking about many rows.
+"""The concurrency of a pass: reads pages, asks visibility, asks about many rows at a time.
 
 ```
-read ──► screen ──► ask × concurrency ──► settled by the caller, page by page in their order
+read ──► screen ──► ask × concurrency ──► settled by the caller, page by page, in order
 ```
 
-No stage waits for more of the stage before than it needs: while the last rows of one page are asked
-about, the first of the next are, too. The caller's next page is one of a bounded number.
+No stage waits longer than it must: while the last rows of one page are asked about, the first of
+the next are, too. The number of pages under way is bounded.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ from reconciler.core.progress import Span
 #: Pages that are read and asked about while the caller settles one.
 AHEAD = 1
 
+# A team's codec may raise a cancellation of its own. Taken for ours, it would drop the row.
+_BUGS = (Exception, asyncio.CancelledError)
+
 
 @dataclass(slots=True, eq=False)
 class Page:
     """Rows that were read together, and what is known of each."""
 
     rows: Sequence[RunRow]
-    #: None as long as there is no answer, also in the end if the pass was stopped before it came.
+    #: None for a row without an answer yet, or for good if the pass was stopped before it came.
     observations: list[Observation | None] = field(init=False)
-    #: Whether visibility shows each row's workflow as open, see `Probe.screen`; None if it was not
-    #: asked.
+    #: Whether visibility shows each row's workflow as open, see `Probe.screen`; None if not asked.
     visible: Sequence[bool | None] | None = None
     #: When visibility was asked.
     screened_at: datetime | None = None
     unanswered: int = field(init=False)
-    #: Whether all rows are answered, of this page and of those before: what another process that
-    #: goes on with the pass may take as done.
+    #: Whether all rows of this page and of those before it are answered: then another process may
+    #: resume the pass after it.
     complete: bool = False
 
     def __post_init__(self) -> None:
@@ -49,7 +51,7 @@ class Page:
         self.unanswered = len(self.rows)
 
     def answer(self, index: int, observation: Observation) -> None:
-        """What was found about a row."""
+        """Store the observation of a row."""
         self.observations[index] = observation
         self.unanswered -= 1
 
@@ -58,17 +60,17 @@ class Screening:
     """Answers rows of a page before Temporal is asked about each. By default none."""
 
     async def screen(self, page: Page) -> None:
-        """Answer what needs no description this time."""
+        """Answer the rows that need no description in this pass."""
 
     def learn(self, page: Page) -> None:
-        """All rows of a page have their answers."""
+        """Called once all rows of a page are answered."""
 
 
 class Pipeline:
     """A span's running rows, page by page, with what Temporal says of them.
 
-    The cursor moves past every row of a page, whatever becomes of them: rows that are left as
-    they are cannot be met again, nor strand those after them.
+    The cursor moves past every row of a page, whatever its verdict: a row that is left is not read
+    again in this pass, and cannot keep it from the rows after it.
     """
 
     def __init__(
@@ -84,26 +86,31 @@ class Pipeline:
         rows: int = sys.maxsize,
         ahead: int = AHEAD,
     ) -> None:
-        """`on_bug` is called for bugs that end nothing: event, error, and row if there is one.
+        """`on_bug` is called for bugs that do not end the pass: event, error, row if there is one.
 
         `size`: rows per page; `concurrency`: rows asked about at the same time; `rows`: at most
         in all; `ahead`: pages that are read and asked about while the caller settles one.
         """
-        self._store, self._probe, self._span = store, probe, span
-        self._screening, self._on_bug = screening, on_bug
-        self._size, self._concurrency, self._rows = size, concurrency, rows
-        self._room = asyncio.Semaphore(1 + ahead)
-        self._read_pages: asyncio.Queue[Page | None] = asyncio.Queue(maxsize=1)
+        self._store = store
+        self._probe = probe
+        self._span = span
+        self._screening = screening
+        self._on_bug = on_bug
+        self._size = size
+        self._concurrency = concurrency
+        self._rows = rows
+        self._free_pages = asyncio.Semaphore(1 + ahead)
+        self._to_screen: asyncio.Queue[Page | None] = asyncio.Queue(maxsize=1)
         self._to_ask: asyncio.Queue[tuple[Page, int] | None] = asyncio.Queue()
         self._under_way: deque[Page] = deque()
         self._handed_out = False
         self._complete = True
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._work: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
         self._work = asyncio.create_task(self._all_stages())
-        self._work.add_done_callback(self._has_ended)
+        self._work.add_done_callback(self._on_end)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -111,27 +118,27 @@ class Pipeline:
         if not self._work.done():
             await asyncio.wait([self._work])
 
-    def _has_ended(self, work: asyncio.Task[None]) -> None:
+    def _on_end(self, work: asyncio.Task[None]) -> None:
         if not work.cancelled():
-            work.exception()  # raised by `next`, or no longer of interest
-        self._news.set()
+            work.exception()  # `next` raises it, unless nobody calls that any more
+        self._changed.set()
 
     def stop(self) -> None:
-        """Ask no more: the pages that are left come with the answers there are."""
+        """Ask no more: `next` then returns the pages under way with the answers they have."""
         self._work.cancel()
 
     async def next(self) -> Page | None:
         """The next page once all of its rows are answered; None at the end.
 
-        When it was stopped, or if a server became unusable, the rest of the pages come as they
-        are. Only then raises `Unusable`. To ask for the next page means to be done with the last.
+        After a stop, or if a server became unusable, first returns the pages under way as they are,
+        and only then raises `Unusable`. The caller must be done with the page before.
         """
         if self._handed_out:
             self._handed_out = False
-            self._room.release()
+            self._free_pages.release()
         while not self._work.done() and not self._has_answered_page():
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         if self._under_way:
             page = self._under_way.popleft()
             page.complete = self._complete = self._complete and not page.unanswered
@@ -152,24 +159,28 @@ class Pipeline:
                 for _ in range(self._concurrency):
                     group.create_task(self._ask())
         except BaseExceptionGroup as errors:
-            raise _first_to_raise(errors) from (None if len(errors.exceptions) == 1 else errors)
+            # Of several a bug: an unusable server must not hide it.
+            first = min(errors.exceptions, key=lambda error: isinstance(error, Unusable))
+            raise first from (None if len(errors.exceptions) == 1 else errors)
 
     async def _read(self) -> None:
-        after, rows_left = self._span.after, self._rows
+        after = self._span.after
+        rows_left = self._rows
         while rows_left and after != self._span.until:
-            await self._room.acquire()
+            await self._free_pages.acquire()
             size = min(self._size, rows_left)
             rows = await self._store.scan_running(after, self._span.until, size)
             if not rows:
                 break
             page = Page(rows)
             self._under_way.append(page)
-            await self._read_pages.put(page)
-            after, rows_left = rows[-1].id, rows_left - len(rows)
-        await self._read_pages.put(None)
+            await self._to_screen.put(page)
+            after = rows[-1].id
+            rows_left -= len(rows)
+        await self._to_screen.put(None)
 
     async def _screen(self) -> None:
-        while page := await self._read_pages.get():
+        while page := await self._to_screen.get():
             try:
                 await self._screening.screen(page)
             except _BUGS as error:
@@ -178,16 +189,16 @@ class Pipeline:
                 if observation is None:
                     self._to_ask.put_nowait((page, index))
             if not page.unanswered:
-                self._news.set()
+                self._changed.set()
         for _ in range(self._concurrency):
             self._to_ask.put_nowait(None)
 
     async def _ask(self) -> None:
-        while asked := await self._to_ask.get():
-            page, index = asked
+        while next_row := await self._to_ask.get():
+            page, index = next_row
             page.answer(index, await self._observe(page.rows[index]))
             if not page.unanswered:
-                self._news.set()
+                self._changed.set()
                 try:
                     self._screening.learn(page)
                 except _BUGS as error:
@@ -197,26 +208,16 @@ class Pipeline:
         try:
             return await self._probe.observe(row)
         except _BUGS as error:
-            # A row that hits a bug in the reconciler must not keep the others from being repaired.
+            # A row that hits a bug in the reconciler must not keep others from being repaired.
             self._survive("row_crashed", error, row)
             return Unknown(f"internal error: {error!r}")
 
     def _survive(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
-        """Log a bug that ends nothing. `Unusable` and our own cancellation are raised again."""
+        """Log a bug that does not end the pass. Raises `Unusable` and our cancellation again."""
         task = asyncio.current_task()
         cancelled = task is not None and task.cancelling() > 0
         if isinstance(error, Unusable) or (cancelled and isinstance(error, asyncio.CancelledError)):
             raise error
         self._on_bug(event, error, row)
-        if cancelled:  # the bug took its place
+        if cancelled:  # the bug replaced it
             raise asyncio.CancelledError from error
-
-
-# A team's codec may raise a cancellation of its own: taken for ours, the row would be left out.
-_BUGS = (Exception, asyncio.CancelledError)
-
-
-def _first_to_raise(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of several errors at the same time a bug, which an unusable server must not hide."""
-    bugs = (each for each in errors.exceptions if not isinstance(each, Unusable))
-    return next(bugs, errors.exceptions[0])

@@ -3,11 +3,11 @@
 ```
 scan ──► screen ──► ask Temporal ──► decide ──► write ──► count        page by page, see `pipeline`
                                        └ missing rows that the policy would fail are set aside
-breaker trips?  yes: they are left        no: their pages are gone over once more, and written
+breaker trips?  yes: they are left        no: their pages get a second look, and are written
 ```
 
-`app` calls `run_pass` for every mode; they differ in arguments only. Its one rule about errors is
-this: what concerns one row is an observation and is counted, what concerns everything is
+`app` calls `run_pass` for every mode; modes differ in arguments only. There is one rule about
+errors: what concerns one row is an observation and is counted, what concerns everything is
 `Unusable` and ends the pass.
 """
 
@@ -16,26 +16,29 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import TypeAlias
 
-from reconciler.core.model import RowId, Verdict
+from reconciler.core.model import RowId
 from reconciler.core.ports import History, Observer, Probe, Store
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions
 from reconciler.core.sweep import Sweep, Swept, next_sweep
 from reconciler.core.verdict import MissingPolicy, Policy, breaker_trips
-from reconciler.passes.judging import judged
+from reconciler.passes.judging import judge
 from reconciler.passes.lifecycle import absorb_first_cancel, finish_despite_cancel, run_recorded
 from reconciler.passes.log import PassLog
 from reconciler.passes.pipeline import AHEAD, Page, Pipeline, Screening
 from reconciler.passes.screening import VisibilityScreening, disagreements
 from reconciler.passes.settle import Settled, Settler
 
-_Settle = Callable[[Page, Sequence[Verdict]], Coroutine[None, None, None]]
+#: Counts verdicts that were settled. The id is that of the last row if all rows up to it are done,
+#: so that another process can resume the pass after it; else None.
+_Count: TypeAlias = Callable[[Settled, RowId | None], None]
 
 
 async def run_pass(
@@ -51,92 +54,82 @@ async def run_pass(
 ) -> PassReport:
     """Judge every row that is running at the start; finish those whose workflow has ended.
 
-    `now` is the one clock reading of the pass; `report` is its report, new or that of a pass to
-    resume; `pass_log` is that of the pass before, if there was one. Always returns the report: if
-    Temporal or the database becomes unusable, its outcome is `aborted`.
+    `now` is the only clock reading of the pass; `report` is new, or that of a pass to resume;
+    `pass_log` is that of the pass before, if there was one. Always returns the report: if Temporal
+    or the database becomes unusable, its outcome is `aborted`.
 
-    It can be killed at any point. Cancelled, it stops: no further row is asked about, what has been
-    decided is written, and its end recorded. Cancelled again, it gives up the write under way.
+    It can be killed at any point. Cancelled, it stops: it asks about no further row, writes what it
+    has decided and records its end. Cancelled again, it gives up the write under way.
     """
     pass_log = pass_log or PassLog()
-    rpcs_of_others, rpcs_before = report.rpcs, Counter(probe.rpcs())
-    was = " or ".join(policy.statuses.running)
-    settler = Settler(store, history, observers, pass_log, report, was, options.pauses)
+    running_label = " or ".join(policy.statuses.running)
+    settler = Settler(store, history, observers, pass_log, report, options, running_label)
+    rpcs_before = Counter(probe.rpcs())
+    rpcs_when_resumed = report.rpcs
 
     async def run(swept: Swept | None) -> None:
         try:
-            # Asked in each pass: a table without running rows must not hide that Temporal is down.
+            # Asked in every pass: a table without running rows must not hide that Temporal is down.
             known = replace(policy, retention=await probe.retention())
-            sweep = _sweep(known, next_sweep(swept, now, options.full_sweep_interval))
+            sweep = _sweep(known, swept, now, options)
             report.sweep_end = sweep.end
-            await _Pass(settler, probe, known, options, now, sweep).run()
+            await _Pass(settler, probe, known, now, sweep).run()
         finally:
-            report.rpcs = rpcs_of_others + (Counter(probe.rpcs()) - rpcs_before)
+            report.rpcs = rpcs_when_resumed + (Counter(probe.rpcs()) - rpcs_before)
 
     await run_recorded(report, history, run, observers)
     pass_log.end(report)
     return report
 
 
-def _sweep(policy: Policy, sweep: Sweep) -> Sweep:
+def _sweep(policy: Policy, swept: Swept | None, now: datetime, options: PassOptions) -> Sweep:
     # The breaker has to see every row: visibility has a store of its own, and keeps showing as
-    # open what the one behind descriptions has lost.
-    return Sweep() if policy.missing is MissingPolicy.FAIL else sweep
+    # open what Temporal has lost.
+    if policy.missing is MissingPolicy.FAIL:
+        return Sweep()
+    return next_sweep(swept, now, options.full_sweep_interval)
 
 
+@dataclass(slots=True)
 class _Pass:
-    def __init__(
-        self,
-        settler: Settler,
-        probe: Probe,
-        policy: Policy,
-        options: PassOptions,
-        now: datetime,
-        sweep: Sweep,
-    ) -> None:
-        self.settler, self.probe, self.policy = settler, probe, policy
-        self.options, self.now, self.sweep = options, now, sweep
-        self.store, self.report = settler.store, settler.report
-        # Limits are those of this process, also where it resumes what another has begun.
-        self.rows_left = sys.maxsize if options.limit is None else options.limit
-        self.changed_before = self.report.changed
+    settler: Settler
+    probe: Probe
+    policy: Policy
+    now: datetime
+    sweep: Sweep
+
+    @property
+    def report(self) -> PassReport:
+        return self.settler.report
+
+    @property
+    def may_continue(self) -> bool:
+        return bool(not self.report.stopped and self.settler.changes_left)
 
     async def run(self) -> None:
-        """Every page once; then, if the breaker lets them, the rows Temporal does not know."""
+        """Scan every page; then give missing rows a second look if the breaker does not trip."""
         progress = self.report.progress
         if progress is None:
-            until = await self.store.last_running()
+            until = await self.settler.store.last_running()
             progress = Progress(None if until is None else Span(None, until))
             self.report.progress = progress
         if progress.rest is not None:
             await self._scan(progress, progress.rest)
-        if self.report.stopped or progress.rest or not self.changes_left:
+        if progress.rest is not None or not self.may_continue:
             return
         if self._breaker_trips(progress):
             self.report.hold_back()
         elif self.report.request.dry_run:
-            self.report.would_fail(self.policy.statuses.failed, self.changes_left)
+            self.report.would_fail(self.policy.statuses.failed, self.settler.changes_left)
         else:
             await self._recheck(progress)
 
-    @property
-    def changes_left(self) -> int:
-        """Rows that may still be written."""
-        if self.options.max_changes is None:
-            return sys.maxsize
-        return max(0, self.options.max_changes + self.changed_before - self.report.changed)
-
     async def _scan(self, progress: Progress, rest: Span) -> None:
-        """Judge and settle each page, but for missing rows that the policy would fail."""
+        """Settle each page; set missing rows aside that the policy would fail."""
         screening = VisibilityScreening(self.probe, self.sweep, self.now)
-
-        async def settle(page: Page, verdicts: Sequence[Verdict]) -> None:
-            self.rows_left -= len(page.rows)
-            count = partial(self._count_scanned, progress)
-            await self._settle(page, verdicts, count, set_aside=True)
-
-        await self._go_through(rest, self.rows_left, screening, settle)
-        if not self.report.stopped and self.changes_left and self.rows_left:
+        count = partial(self._count_scanned, progress)
+        await self._go_through(rest, self.settler.rows_left, screening, count, set_aside=True)
+        if self.may_continue and self.settler.rows_left:
             progress.rest = None
 
     def _count_scanned(self, progress: Progress, settled: Settled, last: RowId | None) -> None:
@@ -162,21 +155,20 @@ class _Pass:
         return True
 
     async def _recheck(self, progress: Progress) -> None:
-        """Judge and settle the pages with missing rows once more, now that these may be failed.
+        """Settle the pages with missing rows once more, now that these may be failed.
 
-        The share of missing rows is known only at the end of the scan, which may be long after a
-        row was judged; its workflow may have started since. So the rows are read and asked about
-        again, which also keeps them out of memory.
+        The share of missing rows is only known at the end of the scan, perhaps hours after a row
+        was judged; its workflow may have started since. So the rows are read and asked about again,
+        which also keeps them out of memory.
         """
         if progress.to_recheck and not progress.rechecking:
             progress.rechecking = True
-            await self.settler.page_done()  # or what is written next would pass for the scan's
-        while progress.to_recheck and self.changes_left and not self.report.stopped:
+            await self.settler.page_done()  # or later writes would be counted as the scan's
+        while progress.to_recheck and self.may_continue:
             span = progress.to_recheck[0]
-            settle = partial(self._settle, count=partial(self._count_rechecked, span))
-            await self._go_through(span, sys.maxsize, Screening(), settle)
-            may_continue = self.changes_left and not self.report.stopped
-            if not (may_continue or span.after == span.until):
+            count = partial(self._count_rechecked, span)
+            await self._go_through(span, sys.maxsize, Screening(), count)
+            if not (self.may_continue or span.after == span.until):
                 return
             self.report.end_span()
             await self.settler.page_done()
@@ -187,30 +179,37 @@ class _Pass:
             span.after = last
 
     async def _go_through(
-        self, span: Span, rows: int, screening: Screening, settle: _Settle
+        self,
+        span: Span,
+        rows: int,
+        screening: Screening,
+        count: _Count,
+        *,
+        set_aside: bool = False,
     ) -> None:
-        """Settle a span page by page, as far as the limits go; `rows` at the most.
+        """Settle a span page by page, up to the limits; `rows` at most.
 
         While one page is settled, the next is read and asked about. If the pass is stopped, or
-        Temporal becomes unusable, what has been answered is settled nevertheless.
+        Temporal becomes unusable, it still settles the answers it has.
         """
+        options = self.settler.options
         pipeline = Pipeline(
-            self.store,
+            self.settler.store,
             self.probe,
             span,
             screening,
             self.settler.log.bug,
-            size=self.options.batch_size,
-            concurrency=self.options.concurrency,
+            size=options.batch_size,
+            concurrency=options.concurrency,
             rows=rows,
-            # A limit of changes may be reached with this page: then the next would be in vain.
-            ahead=AHEAD if self.options.max_changes is None else 0,
+            # This page may use up the changes, and then the next would be asked about for nothing.
+            ahead=AHEAD if options.max_changes is None else 0,
         )
         async with pipeline:
             while page := await self._next(pipeline):
-                work = self._judge_and_settle(page, settle)
-                await finish_despite_cancel(self.report, asyncio.create_task(work))
-                if not self.changes_left:
+                settling = self._settle(page, count, set_aside=set_aside)
+                await finish_despite_cancel(self.report, asyncio.create_task(settling))
+                if not self.settler.changes_left:
                     return
 
     async def _next(self, pipeline: Pipeline) -> Page | None:
@@ -220,34 +219,23 @@ class _Pass:
         pipeline.stop()
         return await pipeline.next()
 
-    async def _judge_and_settle(self, page: Page, settle: _Settle) -> None:
+    async def _settle(self, page: Page, count: _Count, *, set_aside: bool) -> None:
+        """Judge and settle a page, in as many pieces as the limit of changes asks for.
+
+        A row that could not be written leaves room below the limit for a later one.
+        """
         self.report.disagreements.update(disagreements(page))
         answered = zip(page.rows, page.observations, strict=True)
         observed = [(row, found) for row, found in answered if found is not None]
-        await settle(page, await judged(self.store, observed, self.policy, self.now))
-
-    async def _settle(
-        self,
-        page: Page,
-        verdicts: Sequence[Verdict],
-        count: Callable[[Settled, RowId | None], None],
-        *,
-        set_aside: bool = False,
-    ) -> None:
-        """Settle a page in as many pieces as the limit asks for.
-
-        What could not be written leaves room below the limit for what comes after it. `count` gets
-        the id up to which the pass has come; None if an earlier row is still to be looked at.
-        """
-        place = 0
-        while place < len(verdicts):
-            rest = verdicts[place:]
-            settled = await self.settler.settle(rest, self.changes_left, set_aside=set_aside)
+        verdicts = await judge(self.settler.store, observed, self.policy, self.now)
+        while verdicts:
+            settled = await self.settler.settle(verdicts, set_aside=set_aside)
             if not settled.verdicts:
                 return
-            place += settled.verdicts
-            complete = page.complete and settled.failure is None
-            count(settled, page.rows[place - 1].id if complete else None)
+            done = verdicts[: settled.verdicts]
+            verdicts = verdicts[settled.verdicts :]
+            is_done = page.complete and settled.failure is None
+            count(settled, done[-1].row.id if is_done else None)
             await self.settler.announce(settled)
-            if complete:
-                await self.settler.page_done(rest[: settled.verdicts] if set_aside else ())
+            if is_done:
+                await self.settler.page_done(done if set_aside else ())

@@ -1,8 +1,8 @@
-"""Leaving rows be, for this time, whose workflows visibility shows as open.
+"""Skipping rows whose workflows visibility reports as open.
 
-One list call tells it of a whole page, where descriptions take one call a row. Nothing is ever
-written because of it: whatever it does not show as open is described, and so is each row when its
-turn in the sweep comes.
+One list call answers a whole page, where descriptions take one call per row. Nothing is ever
+written because of it: a workflow that visibility does not show as open is described, and so is
+every row when its turn in the sweep comes.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from reconciler.core.sweep import Sweep
 from reconciler.host.steady_clock import steady
 from reconciler.passes.pipeline import Page, Screening
 
-#: What is known of a row that was not described.
+#: The observation of a row that was not described.
 BY_VISIBILITY = Open("open in visibility", screened=True)
-#: Of a page's descriptions at least this share has to be saved. Below, where most workflows have
-#: ended, a list call costs about what it saves, and takes from a quota that is far smaller.
+#: The share of a page's descriptions that a list call has to save. Below it most workflows have
+#: ended, and the call costs about what it saves, from a quota that is far smaller.
 WORTHWHILE = 0.1
 
 
 class VisibilityScreening(Screening):
-    """Asks visibility page by page, as long as that saves something.
+    """Asks visibility page by page, as long as that saves calls.
 
-    Only the probe knows what the calls cost: that depends on limits and on namespaces.
+    What a list call costs depends on limits and namespaces: only the probe knows.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class VisibilityScreening(Screening):
         now: datetime,
         elapsed: Callable[[], float] = steady,
     ) -> None:
-        """`now` is the pass's; what time it is later is counted from it."""
-        self._probe, self._sweep, self._elapsed = probe, sweep, elapsed
+        """`now` is the pass's; later times are `now` plus the time elapsed since."""
+        self._probe = probe
+        self._sweep = sweep
+        self._elapsed = elapsed
         self._began = now - timedelta(seconds=elapsed())
-        #: The share of open rows in the page that was asked about last; before that, hope.
+        #: Share of open rows in the last page; 1.0 until known.
         self._open = 1.0
 
     async def screen(self, page: Page) -> None:
@@ -50,28 +52,29 @@ class VisibilityScreening(Screening):
             return
         page.screened_at = self._began + timedelta(seconds=self._elapsed())
         page.visible = await self._probe.screen(page.rows, saving)
-        # Pages that follow at once need not wait for the descriptions to know.
+        # For the next page, which may come before this one's rows are described.
         self._open = 1 - page.visible.count(False) / len(page.rows)
         for index, (row, is_open) in enumerate(zip(page.rows, page.visible, strict=True)):
             if is_open and not self._sweep.is_due(row.id):
                 page.answer(index, BY_VISIBILITY)
 
     def learn(self, page: Page) -> None:
-        """Note how many rows are open. Told also by pages that were not screened."""
+        """Remember the share of open rows, also of pages that were not screened."""
         self._open = sum(isinstance(each, Open) for each in page.observations) / len(page.rows)
 
 
 def disagreements(page: Page) -> Counter[str]:
-    """How often visibility said other than the description, by what it said: open, not open.
+    """How often the description contradicts visibility, by what visibility said.
 
-    A workflow that has closed since visibility was asked is no disagreement.
+    The keys are `open` and `not_open`. A workflow that has closed since visibility was asked is no
+    disagreement.
     """
     if page.visible is None:
         return Counter()
-    said = zip(page.visible, page.observations, strict=True)
+    answers = zip(page.visible, page.observations, strict=True)
     return Counter(
         "open" if is_open else "not_open"
-        for is_open, found in said
+        for is_open, found in answers
         if is_open is not None and found is not None and _contradicts(found, page, is_open=is_open)
     )
 

@@ -1,4 +1,4 @@
-"""Plan files: what a dry run would have written, to be read by people and applied later.
+"""Plan files: what a dry run would have written, for people to read and to apply later.
 
-Knows neither PostgreSQL nor Temporal. What surrounds an apply (lease, history) is in `app`.
+Knows neither PostgreSQL nor Temporal. `app` takes the lease and opens the history for an apply.
 """

@@ -1,17 +1,16 @@
 """Writing exactly what a plan says, without asking Temporal: a pass over its lines.
 
-Guarded row by row like any other: a row that is no longer running, or that another run has come
-to use since the plan was made, is a lost race.
+Every write is guarded as in any pass: a row that is no longer running, or is about another run than
+when the plan was made, is a lost race.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from reconciler.core.model import Finish
@@ -35,7 +34,7 @@ async def apply_plan(
     plan: Plan,
     history: History,
     observers: Sequence[Observer],
-    was: str,
+    running_label: str,
     options: PassOptions,
     pass_log: PassLog,
     report: PassReport,
@@ -43,41 +42,38 @@ async def apply_plan(
     force: bool,
     redact: Redact | None = None,
 ) -> PassReport:
-    """Finish the rows that the plan says are to be finished, if they are still running.
+    """Finish the rows that the plan says to finish, if they are still running.
 
-    `was` is the status they have, for the log; `force` finishes also those that the breaker held
-    back when the plan was made. `report` is that of this pass, or of one that was begun before
-    with the same plan and is to be resumed: `report.progress` counts lines where that of another
-    pass counts ids, and its tally lines that were gone through. `redact` is for messages of a plan
-    that was made before there was anything to be cut out of them.
+    `running_label` is the status they have, for the log; `force` also finishes rows that the
+    breaker held back when the plan was made; `redact` is for messages of a plan that was made
+    before a redaction was set. `report` is new, or that of an earlier pass with the same plan, to
+    resume it: `report.progress` counts lines instead of ids.
 
     Returns and stops as `run_pass` does: cancelled, it ends after the batch under way, if one is
     being written.
     """
-    settler = Settler(store, history, observers, pass_log, report, was, options.pauses)
-    application = _Application(settler, plan, options, redact, force=force)
+    settler = Settler(store, history, observers, pass_log, report, options, running_label)
+    application = _Application(settler, plan, redact, holds_back=plan.held_back > 0 and not force)
     await run_recorded(report, history, application.run, observers)
     pass_log.end(report)
     return report
 
 
+@dataclass(slots=True)
 class _Application:
-    def __init__(
-        self,
-        settler: Settler,
-        plan: Plan,
-        options: PassOptions,
-        redact: Redact | None,
-        *,
-        force: bool,
-    ) -> None:
-        self.redact = redact
-        self.settler, self.report, self.plan = settler, settler.report, plan
-        self.batch_size, self.max_changes = options.batch_size, options.max_changes
-        self.holds_back = plan.held_back > 0 and not force
-        # Limits are those of this process, also where it resumes what another has begun.
-        self.lines_left = sys.maxsize if options.limit is None else options.limit
-        self.changed_before = self.report.changed
+    settler: Settler
+    plan: Plan
+    redact: Redact | None
+    holds_back: bool
+
+    @property
+    def report(self) -> PassReport:
+        return self.settler.report
+
+    @property
+    def may_continue(self) -> bool:
+        limits = self.settler.rows_left and self.settler.changes_left
+        return bool(limits and not self.report.stopped)
 
     async def run(self, _: Swept | None) -> None:
         """Go through the lines that are left."""
@@ -91,51 +87,33 @@ class _Application:
             held_back = self.plan.held_back
             self.settler.log.breaker(held_back, self.plan.rows, held_back)
         after = progress.rest.after
-        stop = threading.Event()
         done = after if isinstance(after, int) else 0
-        with closing(self.plan.batches(done, self.batch_size, stop.is_set)) as lines:
-            while batch := await self._read(lines, stop):
+        stop = threading.Event()
+        size = self.settler.options.batch_size
+        with closing(self.plan.batches(done, size, stop.is_set)) as batches:
+            while batch := await self._read(batches, stop):
                 await self._go_through(progress, batch)
-                if not self._may_continue:
+                if not self.may_continue:
                     return
 
-    async def _read(self, lines: Iterator[Batch], stop: threading.Event) -> Batch | None:
-        # In a thread: there may be a million lines of rows that are left before the next batch.
+    async def _read(self, batches: Iterator[Batch], stop: threading.Event) -> Batch | None:
+        # In a thread: a million lines about rows that are left may come before the next batch.
         with absorb_first_cancel(self.report):
-            return await in_thread(stop, next, lines, None)
+            return await in_thread(stop, next, batches, None)
         return None
 
-    @property
-    def _may_continue(self) -> bool:
-        return bool(not self.report.stopped and self.lines_left and self._changes_left)
-
-    @property
-    def _changes_left(self) -> int:
-        if self.max_changes is None:
-            return sys.maxsize
-        return max(0, self.max_changes + self.changed_before - self.report.changed)
-
     async def _go_through(self, progress: Progress, batch: Batch) -> None:
-        """A batch, in as many pieces as the limits ask for."""
-        while batch and self._may_continue:
-            settling = asyncio.create_task(self._settle(progress, batch[: self.lines_left]))
+        """Settle a batch, in as many pieces as the limits ask for."""
+        while batch and self.may_continue:
+            piece = batch[: self.settler.rows_left]
+            settling = asyncio.create_task(self._settle(progress, piece))
             await finish_despite_cancel(self.report, settling)
-            done = settling.result()
-            self.lines_left -= done
-            batch = batch[done:]
-
-    async def _redacted(self, finish: Finish) -> Finish:
-        message = finish.outcome.error_message
-        if message is None or self.redact is None:
-            return finish
-        message = await self.redact(message)
-        return replace(finish, outcome=replace(finish.outcome, error_message=message))
+            batch = batch[settling.result() :]
 
     async def _settle(self, progress: Progress, batch: Batch) -> int:
         """Settle the first lines of a batch; returns how many."""
         verdicts = [await self._redacted(finish) for _, finish in batch]
-        limit, hold = self._changes_left, self.holds_back
-        settled = await self.settler.settle(verdicts, limit, set_aside=hold)
+        settled = await self.settler.settle(verdicts, set_aside=self.holds_back)
         self._count(progress, settled)
         await self.settler.announce(settled)
         if settled.verdicts:
@@ -145,6 +123,13 @@ class _Application:
             await self.settler.page_done(verdicts[: settled.verdicts])
         return settled.verdicts
 
+    async def _redacted(self, finish: Finish) -> Finish:
+        message = finish.outcome.error_message
+        if message is None or self.redact is None:
+            return finish
+        message = await self.redact(message)
+        return replace(finish, outcome=replace(finish.outcome, error_message=message))
+
     def _count(self, progress: Progress, settled: Settled) -> None:
         # A row that this pass itself has finished, without recording it, is no lost race.
         own = min(settled.tally.lost_races, progress.unrecorded)
@@ -153,4 +138,4 @@ class _Application:
         settled.tally.scanned -= own
         self.report.done.add(settled.tally)
         self.report.held_back += len(settled.failing)
-        self.report.done.note_age(finish.outcome.row for finish in settled.failing)
+        self.report.done.note_left(finish.row.created_at for finish in settled.failing)

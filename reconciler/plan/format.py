@@ -1,98 +1,95 @@
 """The lines of a plan, as JSON: what a dry run would have written, row by row.
 
     {"reconciler_plan": 1, "plan_id": "…", "table": "…", …}      the header
-    {"id": 1, "workflow_id": "…", "verdict": "finish", …}        a line per row, as it was scanned
+    {"id": 1, "workflow_id": "…", "verdict": "finish", …}        one line per row, in scan order
     {"end": true, "rows": 1, "finish": 1, …, "sha256": "…"}      the trailer
 
-What is read may come from anywhere: it is checked value by value, and anything odd is a
-`ValueError` or a `KeyError`.
+A file to be read may come from anywhere: whatever is wrong with a line is a `ValueError`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from types import NoneType
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID, uuid4
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, PlainSerializer, TypeAdapter
 
 from reconciler import __version__
 from reconciler.core.text import visible_json
 
-#: Of the format. A reader takes no other.
+#: Of the format. A reader accepts no other.
 VERSION = 1
-#: Bytes of a line. The longest has an error message of a million characters, which is the most
-#: that can be set to be kept, as escapes of twelve bytes each.
+#: Bytes of a line. The longest has an error message of a million characters, the most that a
+#: setting can ask for, as escapes of twelve bytes each.
 MAX_LINE = 13_000_000
 
 Json: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanHeader:
-    """What a plan is a plan of, and where it comes from."""
+def _parse_time(value: object) -> datetime | None:
+    # pydantic itself would also read numbers as times.
+    return datetime.fromisoformat(value) if isinstance(value, str) else None
 
-    #: The table, and which of its rows if not all.
+
+#: A time with its zone, written by `isoformat`.
+Time: TypeAlias = Annotated[
+    AwareDatetime, BeforeValidator(_parse_time), PlainSerializer(datetime.isoformat)
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanHeader:
+    """Which rows a plan is about, and where it comes from."""
+
+    plan_id: Annotated[str, AfterValidator(lambda text: str(UUID(text)))] = field(
+        default_factory=lambda: str(uuid4())
+    )
+    #: The table, with the condition on its rows if there is one.
     table: str
     namespace: str
-    #: The status values of the rows that were looked at.
+    #: The status values of the rows that were scanned.
     running: tuple[str, ...]
-    made_at: datetime
-    #: Which rows were looked at, in the words of the command.
-    window: Json
-    plan_id: str = field(default_factory=lambda: str(uuid4()))
+    made_at: Time
     reconciler_version: str = __version__
+    #: Which rows were scanned, as the command was asked.
+    window: Json
 
     def to_json(self) -> Json:
         """The first line."""
-        return {
-            "reconciler_plan": VERSION,
-            "plan_id": self.plan_id,
-            "table": self.table,
-            "namespace": self.namespace,
-            "running": list(self.running),
-            "made_at": self.made_at.isoformat(),
-            "reconciler_version": self.reconciler_version,
-            "window": self.window,
-        }
+        return {"reconciler_plan": VERSION, **_HEADER.dump_python(self)}
 
     @classmethod
     def from_json(cls, header: Json) -> PlanHeader:
-        """From what `to_json` made of it. The version is the caller's to look at first."""
-        made_at = time(header, "made_at")
-        if made_at is None:
-            raise ValueError("made_at")
-        return cls(
-            table=take(header, "table", str),
-            namespace=take(header, "namespace", str),
-            running=tuple(map(str, take(header, "running", list))),
-            made_at=made_at,
-            window=take(header, "window", dict),
-            plan_id=str(UUID(take(header, "plan_id", str))),
-            reconciler_version=take(header, "reconciler_version", str),
-        )
+        """Read what `to_json` returns, except for the version. Raises `ValueError`."""
+        # The defaults are for new plans; a header that lacks them is incomplete.
+        absent = dict.fromkeys(each.name for each in fields(cls))
+        return _HEADER.validate_python(absent | dict(header))
+
+
+_HEADER = TypeAdapter(PlanHeader)
 
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """The last line: it is there, so nothing is missing; it is right, so nothing was changed."""
+    """The last line: the file is complete if it is there, and unchanged if its checksum fits."""
 
     rows: int
     #: Of these, the rows to be finished.
     finish: int
-    #: Of these, what the breaker holds back: all whose workflow Temporal does not know, or none.
-    #: So too where the dry run ended at a limit before the breaker could tell.
+    #: Of these, the rows that the breaker holds back: all whose workflow Temporal does not know, or
+    #: none. Also all of them if the dry run reached a limit before the breaker could decide.
     held_back: int
 
     def figures(self) -> bytes:
-        """The line up to its checksum, which is of all bytes of the file up to there.
+        """The line up to its checksum, which covers all bytes of the file up to there.
 
-        Its own figures are among them: a wrong `held_back` would set rows free.
+        That includes these figures: a wrong `held_back` would release rows.
         """
-        figures = {"end": True, "rows": self.rows, "finish": self.finish}
-        return json.dumps({**figures, "held_back": self.held_back}).encode()[:-1]
+        return json.dumps({"end": True, **asdict(self)}).encode()[:-1]
 
     def line(self, sha256: str) -> bytes:
         """The whole line, with the checksum in hexadecimal digits."""
@@ -100,12 +97,12 @@ class Trailer:
 
 
 def to_line(value: Json) -> bytes:
-    """A line of the file: JSON that people can read, and look at in a terminal."""
+    """A line of the file: JSON that people can read, also in a terminal."""
     return visible_json(value).encode() + b"\n"
 
 
-def from_line(line: bytes) -> Json:
-    """What `to_line` has made a line of. Raises `ValueError`."""
+def from_line(line: bytes) -> dict[str, Any]:
+    """Read what `to_line` returns. Raises `ValueError`."""
     try:
         value = json.loads(line.decode())
     except RecursionError:
@@ -113,21 +110,3 @@ def from_line(line: bytes) -> Json:
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one error for whatever is read
     return value
-
-
-def take(of: Json, name: str, *kinds: type) -> Any:
-    """A value of exactly these kinds: to Python, true is a number too."""
-    if type(value := of[name]) not in kinds:
-        raise ValueError(name)
-    return value
-
-
-def time(of: Json, name: str) -> datetime | None:
-    """A time with its zone."""
-    text = take(of, name, str, NoneType)
-    if text is None:
-        return None
-    read = datetime.fromisoformat(text)
-    if read.tzinfo is None:
-        raise ValueError(name)
-    return read

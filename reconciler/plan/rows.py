@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import NoneType
-from typing import Any, assert_never
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, assert_never
 from uuid import UUID
+
+from pydantic import PlainSerializer, StrictInt, StrictStr, TypeAdapter
 
 from reconciler.core.model import (
     MISSING_REASONS,
@@ -18,116 +20,120 @@ from reconciler.core.model import (
     RunRow,
     Verdict,
 )
-from reconciler.core.text import iso
-from reconciler.plan.format import Json, take, time
+from reconciler.plan.format import Json, Time
 
-#: Characters of texts that nobody limits and that are not written: they are there to be read.
+#: Characters that are kept of a text that has no limit and is not written to the table.
 SHOWN = 2000
 
 
-def row_of(verdict: Verdict) -> RunRow:
-    """The row a verdict is on."""
-    return verdict.outcome.row if isinstance(verdict, Finish) else verdict.row
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def row_to_json(verdict: Verdict, old: OldValues | None) -> Json:
-    """A row, what becomes of it and why; `old` is None if the row is no longer there."""
-    written: Json
+_Cut = Annotated[str, PlainSerializer(_cut)]
+
+
+@dataclass(slots=True)
+class _Old:
+    status: _Cut | None
+    completed_at: Time | None
+    error_message: _Cut | None
+
+
+@dataclass(slots=True)
+class _New:
+    status: str
+    completed_at: Time | None
+    error_message: str | None
+
+
+@dataclass(slots=True)
+class _Evidence:
+    temporal_status: str
+    final_run_id: str | None
+    close_time: Time | None
+    workflow_type: str
+
+
+@dataclass(slots=True, kw_only=True)
+class _Line:
+    """The keys of a line, in their order."""
+
+    id: StrictInt | StrictStr
+    workflow_id: str
+    run_id: str | None
+    created_at: Time | None
+    namespace: str | None = None
+    verdict: Literal["finish", "leave"]
+    reason: LeaveReason | None
+    detail: _Cut | None
+    old: _Old | None
+    new: _New | None
+    evidence: _Evidence | None
+
+
+_LINE = TypeAdapter(_Line)
+
+
+def row_to_json(verdict: Verdict, old: OldValues | None) -> dict[str, Any]:
+    """A row, its verdict and why; `old` is None if the row has been deleted meanwhile."""
+    row = verdict.row
+    detail: str | None = None
+    new: _New | None = None
+    evidence: _Evidence | None = None
     match verdict:
-        case Finish(outcome, missing):
-            line = _row_to_json(outcome.row) | {
-                "verdict": "finish",
-                "reason": missing and missing.value,
-                "detail": None,
-            }
-            written = {"new": _new_to_json(outcome), "evidence": _evidence_to_json(outcome)}
-        case Leave(row, reason, detail):
-            line = _row_to_json(row) | {
-                "workflow_id": _shown(row.workflow_id),
-                "run_id": _shown(row.run_id),
-                "verdict": "leave",
-                "reason": reason.value,
-                "detail": _shown(detail),
-            }
-            written = {"new": None, "evidence": None}
+        case Finish(outcome, reason):
+            ended = outcome.completed_at
+            new = _New(outcome.status, ended, outcome.error_message)
+            evidence = _Evidence(
+                outcome.temporal_status, outcome.final_run_id, ended, outcome.workflow_type
+            )
+        case Leave(_, reason, detail):
+            row = replace(
+                row, workflow_id=_cut(row.workflow_id), run_id=row.run_id and _cut(row.run_id)
+            )
         case _:
             assert_never(verdict)
-    return {**line, "old": old and _old_to_json(old), **written}
-
-
-def _row_to_json(row: RunRow) -> dict[str, Any]:
-    return {
-        "id": str(row.id) if isinstance(row.id, UUID) else row.id,
-        "workflow_id": row.workflow_id,
-        "run_id": row.run_id,
-        "created_at": iso(row.created_at),
-        # Where rows are of several: what is written compares it.
-        **({} if row.namespace is None else {"namespace": row.namespace}),
-    }
-
-
-def _old_to_json(old: OldValues) -> Json:
-    return {
-        "status": _shown(old.status),
-        "completed_at": iso(old.completed_at),
-        "error_message": _shown(old.error_message),
-    }
-
-
-def _new_to_json(outcome: Outcome) -> Json:
-    return {
-        "status": outcome.status,
-        "completed_at": iso(outcome.completed_at),
-        "error_message": outcome.error_message,
-    }
-
-
-def _evidence_to_json(outcome: Outcome) -> Json:
-    return {
-        "temporal_status": outcome.temporal_status,
-        "final_run_id": outcome.final_run_id,
-        "close_time": iso(outcome.completed_at),
-        "workflow_type": outcome.workflow_type,
-    }
-
-
-def row_from_json(line: Json, read_id: Callable[[int | str], RowId]) -> Verdict:
-    """A verdict from its line; `read_id` knows an id from a number or a text."""
-    row = RunRow(
-        id=read_id(take(line, "id", int, str)),
-        workflow_id=take(line, "workflow_id", str),
-        run_id=take(line, "run_id", str, NoneType),
-        created_at=time(line, "created_at"),
-        namespace=take(line, "namespace", str) if "namespace" in line else None,
+    line = _Line(
+        id=str(row.id) if isinstance(row.id, UUID) else row.id,
+        workflow_id=row.workflow_id,
+        run_id=row.run_id,
+        created_at=row.created_at,
+        namespace=row.namespace,
+        verdict="finish" if new else "leave",
+        reason=reason,
+        detail=detail,
+        old=None if old is None else _Old(old.status, old.completed_at, old.error_message),
+        new=new,
+        evidence=evidence,
     )
-    detail, reason = take(line, "detail", str, NoneType), _reason(line)
-    take(line, "old", dict, NoneType)
-    if line["verdict"] == "finish" and reason in (None, *MISSING_REASONS):
-        return Finish(_outcome(row, line), reason)
-    if line["verdict"] == "leave" and reason is not None:
-        take(line, "new", NoneType)
-        take(line, "evidence", NoneType)
-        return Leave(row, reason, detail)
-    raise ValueError("verdict")
+    written: dict[str, Any] = _LINE.dump_python(line)
+    if row.namespace is None:  # only tables with rows of several namespaces have it
+        del written["namespace"]
+    return written
 
 
-def _outcome(row: RunRow, line: Json) -> Outcome:
-    new, evidence = take(line, "new", dict), take(line, "evidence", dict)
-    return Outcome(
-        row=row,
-        status=take(new, "status", str),
-        completed_at=time(new, "completed_at"),
-        error_message=take(new, "error_message", str, NoneType),
-        temporal_status=take(evidence, "temporal_status", str),
-        final_run_id=take(evidence, "final_run_id", str, NoneType),
-        workflow_type=take(evidence, "workflow_type", str),
-    )
+def row_from_json(json: Json, read_id: Callable[[int | str], RowId]) -> Verdict:
+    """The verdict of a line; `read_id` makes a key of the table of a number or a text.
 
-
-def _reason(line: Json) -> LeaveReason | None:
-    reason = take(line, "reason", str, NoneType)
-    return None if reason is None else LeaveReason(reason)
-
-
-def _shown(text: str | None) -> str | None:
-    return text if text is None or len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    Raises `ValueError`.
+    """
+    line = _LINE.validate_python(json)
+    row = RunRow(read_id(line.id), line.workflow_id, line.run_id, line.created_at, line.namespace)
+    match line:
+        case _Line(verdict="finish", new=_New() as new, evidence=_Evidence() as evidence) if (
+            line.reason in (None, *MISSING_REASONS)
+        ):
+            outcome = Outcome(
+                row=row,
+                status=new.status,
+                completed_at=new.completed_at,
+                error_message=new.error_message,
+                temporal_status=evidence.temporal_status,
+                final_run_id=evidence.final_run_id,
+                workflow_type=evidence.workflow_type,
+            )
+            return Finish(outcome, line.reason)
+        case _Line(verdict="leave", reason=LeaveReason() as reason, new=None, evidence=None):
+            return Leave(row, reason, line.detail)
+    raise ValueError("the line contradicts itself")

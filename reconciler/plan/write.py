@@ -1,7 +1,6 @@
-"""Keeping a dry run: a plan to be applied (.jsonl), or a table to be looked at (.csv).
+"""Writing a dry run to a file: a plan to apply later (.jsonl), or a table to look at (.csv).
 
-The file appears under its name when the pass has come to its end, and not before: half a plan is
-never found.
+The file gets its name only at the end of the pass, so that nobody finds half a plan.
 """
 
 from __future__ import annotations
@@ -16,47 +15,50 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Finish, OldValues, RowId, Verdict
 from reconciler.core.ports import Observer, PassView
 from reconciler.core.text import one_line, visible
 from reconciler.plan.format import Json, PlanHeader, Trailer, to_line
-from reconciler.plan.rows import row_of, row_to_json
+from reconciler.plan.rows import row_to_json
 
 OldValuesOf = Callable[[Sequence[RowId]], Awaitable[Mapping[RowId, OldValues]]]
 
 
 class PlanWriter(Observer):
-    """Writes down the verdicts of a dry run, beside the values that they would replace.
+    """Writes the verdicts of a dry run, with the values that they would replace.
 
-    Used as a context manager, it leaves nothing behind of a pass that has not come to its end.
-    The file is for its owner alone (mode 0600): workflow ids and error messages are customers'
-    data, and who may change a plan decides what is written.
+    As a context manager, it removes the file of a pass that has not completed. Only the owner may
+    read and change the file (mode 0600): workflow ids and error messages are customers' data, and
+    whatever is in a plan will be written.
 
     Raises `ConfigurationError` at once if the file cannot be written: a dry run may take hours.
     """
 
     def __init__(self, path: Path, header: PlanHeader, old_values: OldValuesOf) -> None:
-        """`old_values`: what rows say now, by their ids; asked once per page."""
-        self.path, self._old_values = path, old_values
-        self.rows = self.finishes = self._missing = 0
+        """`old_values`: the values of rows now, by their ids; called once per page."""
+        self.path = path
+        self.rows = 0
+        self.finishes = 0
+        self._missing = 0
+        self._old_values = old_values
         self._format = _format_for(path, header)
-        head = self._format.head()
         try:
             if _exists(path):
                 raise ConfigurationError(
-                    _of(path, "exists already: name another file, or remove it")
+                    _of(path, "exists already"), "name another file, or remove it"
                 )
             if not path.parent.is_dir():
                 raise ConfigurationError(_of(path, f"there is no folder {path.parent}"))
-            # Beside its target, because only within a file system a rename is atomic.
+            # In the same folder, because a rename is only atomic within a file system.
             number, name = tempfile.mkstemp(prefix=".plan-", suffix=".part", dir=path.parent)
         except OSError as error:
             raise ConfigurationError(_of(path, _cannot(error))) from error
-        self._temporary, self._file = Path(name), os.fdopen(number, "wb")
-        self._file.write(head)
+        self._temporary = Path(name)
+        self._file = os.fdopen(number, "wb")
+        self._file.write(self._format.head())
 
     def __enter__(self) -> Self:
         return self
@@ -65,17 +67,17 @@ class PlanWriter(Observer):
         self.close()
 
     def close(self) -> None:
-        """Remove what the pass has left if it has not come to its end."""
-        with contextlib.suppress(OSError):  # what a full disk does not take is not wanted either
+        """Remove the file, unless it has got its name."""
+        with contextlib.suppress(OSError):  # a full disk, which no longer matters
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
-        """Write down a page. Raises `Unusable`: without its plan the dry run is worth nothing."""
+        """Write a page. Raises `Unusable`: without its plan the dry run is worth nothing."""
         if not verdicts:
             return
-        old = await self._old_values([row_of(verdict).id for verdict in verdicts])
-        lines = [row_to_json(verdict, old.get(row_of(verdict).id)) for verdict in verdicts]
+        old = await self._old_values([verdict.row.id for verdict in verdicts])
+        lines = [row_to_json(verdict, old.get(verdict.row.id)) for verdict in verdicts]
         try:
             self._file.write(self._format.page(lines))
         except OSError as error:
@@ -86,7 +88,7 @@ class PlanWriter(Observer):
         self._missing += sum(finish.missing is not None for finish in finishes)
 
     async def on_pass(self, report: PassView) -> None:
-        """Give the file its name; nothing is kept of a pass that was aborted. Raises `Unusable`."""
+        """Give the file its name, or remove it if the pass was aborted. Raises `Unusable`."""
         try:
             if report.error is None:
                 self._keep(Trailer(self.rows, self.finishes, self._held_back(report)))
@@ -96,9 +98,9 @@ class PlanWriter(Observer):
             self.close()
 
     def _held_back(self, report: PassView) -> int:
-        """Rows to be finished because they are missing, if the pass would have finished none.
+        """The missing rows, if the pass would not have finished any of them.
 
-        Then the breaker held them back, or the pass ended at a limit before it could tell.
+        Then the breaker tripped, or the pass reached a limit before it could decide.
         """
         closed = self.finishes - self._missing
         return 0 if report.tally.written.total() > closed else self._missing
@@ -107,24 +109,17 @@ class PlanWriter(Observer):
         self._file.write(self._format.end(trailer))
         self._file.flush()
         os.fsync(self._file.fileno())
-        if _exists(self.path):  # somebody else's by now
+        if _exists(self.path):  # created by somebody else meanwhile
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         self._temporary.rename(self.path)
 
 
-class _Format(Protocol):
-    def head(self) -> bytes: ...
-
-    def page(self, rows: Iterable[Json]) -> bytes: ...
-
-    def end(self, trailer: Trailer) -> bytes: ...
-
-
 class _Jsonl:
-    """For machines, who can tell whether it is whole and as it was made."""
+    """A file to apply: its trailer shows whether it is complete and unchanged."""
 
     def __init__(self, header: PlanHeader) -> None:
-        self._header, self._sha256 = header, sha256()
+        self._header = header
+        self._sha256 = sha256()
 
     def head(self) -> bytes:
         return self._summed(to_line(self._header.to_json()))
@@ -148,7 +143,6 @@ _COLUMNS = (
     *("temporal_status", "final_run_id", "close_time", "workflow_type", "namespace"),
 )
 
-
 # A formula begins with =, +, - or @, of any width.
 _FORMULA = re.compile(
     r"""(^|;)(?=[\s"]*[=+\-@\u2212\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20])"""
@@ -157,31 +151,28 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 
 
 class _Csv:
-    """For people: the same columns side by side, and no header or trailer to stumble over."""
+    """A table for people: column names and rows, and nothing else."""
 
     def head(self) -> bytes:
-        return self._table([dict(zip(_COLUMNS, _COLUMNS, strict=True))])
+        return (",".join(_COLUMNS) + "\n").encode()
 
     def page(self, rows: Iterable[Json]) -> bytes:
-        return self._table(map(_flat, rows))
+        text = StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        for row in map(_flat, rows):
+            writer.writerow({name: _cell(value) for name, value in row.items()})
+        return text.getvalue().encode()
 
     def end(self, trailer: Trailer) -> bytes:  # noqa: ARG002
         return b""
 
-    @staticmethod
-    def _table(rows: Iterable[Json]) -> bytes:
-        text = StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-        return text.getvalue().encode()
-
 
 def _cell(value: object) -> str:
-    """A value as a spreadsheet can only show it.
+    """A value that a spreadsheet shows and does not run.
 
-    What such a program would take for a formula gets an apostrophe before it; a number, such as a
-    negative key, is none. Where semicolons separate cells, what follows one is another cell: see
-    OWASP, "CSV injection".
+    What it would take for a formula gets an apostrophe in front, but not a number, such as a
+    negative key. Some spreadsheets separate cells at semicolons, so the text after one counts as a
+    cell, too. See OWASP, "CSV injection".
     """
     text = "" if value is None else str(value)
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", visible(text))
@@ -195,19 +186,20 @@ def _flat(row: Json) -> Json:
     return flat | (row["evidence"] or {})
 
 
-def _format_for(path: Path, header: PlanHeader) -> _Format:
+def _format_for(path: Path, header: PlanHeader) -> _Jsonl | _Csv:
     match path.suffix.lower():
         case ".jsonl":
             return _Jsonl(header)
         case ".csv":
             return _Csv()
     raise ConfigurationError(
-        _of(path, "ends neither in .jsonl, to be applied later, nor in .csv, to be looked at")
+        _of(path, "ends in neither .jsonl nor .csv"),
+        "use .jsonl to apply it later, .csv to look at it",
     )
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is anything of that name, be it a link to nothing. Raises `OSError`."""
+    """Whether there is anything of that name, even a dangling link. Raises `OSError`."""
     try:
         path.lstat()
     except FileNotFoundError:

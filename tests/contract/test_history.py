@@ -1,4 +1,4 @@
-"""What every `History` promises, over PostgreSQL and where nothing is recorded."""
+"""What every `History` promises: that in PostgreSQL, and the null one."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def a_pass(began: datetime = NOW, **fields: Any) -> PassReport:
 
 
 async def passed(history: History, report: PassReport) -> None:
-    """A whole pass."""
+    """A complete pass."""
     await history.begin(report)
     await history.end(report)
 
@@ -88,7 +88,7 @@ async def swept(history: History) -> Swept | None:
 async def checkpointed(
     history: History, request: PassRequest = WITH_BOUNDS, began: datetime = NOW
 ) -> PassReport:
-    """A pass that has come some way, and not to its end."""
+    """A pass that has made some progress and has not completed."""
     report = PassReport.begin(request, began)
     await history.begin(report)
     failing = Span(None, 3, Tally(scanned=3), failing=Counter({LeaveReason.DELETED: 1}))
@@ -158,7 +158,7 @@ class TestSweep:
     async def test_is_unknown_before_the_first_pass(self, history: History) -> None:
         assert await swept(history) is None
 
-    async def test_is_that_of_the_last_pass_to_the_last_digit(self, history: History) -> None:
+    async def test_is_exactly_that_of_the_last_pass(self, history: History) -> None:
         await passed(history, a_pass(sweep_end=0.25))
         await passed(history, a_pass(NOW + MINUTE, sweep_end=1 / 3))
 
@@ -198,7 +198,7 @@ class TestWritten:
 
 class TestResume:
     @pytest.mark.parametrize("look", [Bench.unfinished, Bench.resumed])
-    async def test_another_process_finds_the_pass_as_it_was_checkpointed(
+    async def test_another_process_finds_the_pass_at_its_last_checkpoint(
         self, bench: Bench, look: Any
     ) -> None:
         report = await checkpointed(bench.history())
@@ -213,7 +213,7 @@ class TestResume:
         assert (found.started_at, found.resumed) == (report.started_at, True)
         assert (found.progress, found.done) == (report.progress, report.done)
 
-    async def test_it_can_be_begun_and_ended_like_any_other(self, bench: Bench) -> None:
+    async def test_a_resumed_pass_begins_and_ends_like_any_other(self, bench: Bench) -> None:
         await checkpointed(bench.history())
         history = bench.history()
         report = await history.resume(SAME, int) or PassReport.begin(SAME, NOW)
@@ -225,7 +225,7 @@ class TestResume:
 
         assert await bench.unfinished() is None
 
-    async def test_the_process_that_had_it_can_record_nothing_more(self, bench: Bench) -> None:
+    async def test_the_process_that_ran_it_before_can_no_longer_record(self, bench: Bench) -> None:
         before = bench.history()
         report = await checkpointed(before)
         resumed = await bench.resumed()
@@ -242,7 +242,7 @@ class TestResume:
         found = await bench.unfinished()
         assert (found and found.progress) == (resumed and resumed.progress)
 
-    async def test_to_look_at_it_leaves_it_to_the_process_that_has_it(self, bench: Bench) -> None:
+    async def test_looking_at_it_does_not_take_it_over(self, bench: Bench) -> None:
         history = bench.history()
         report = await checkpointed(history)
 
@@ -278,7 +278,7 @@ class TestResume:
         assert await bench.unfinished(PassRequest(mode, asked=asked)) is None
         assert await bench.resumed(PassRequest(mode, asked=asked)) is None
 
-    async def test_a_pass_that_came_to_its_end_is_not_resumed(self, bench: Bench) -> None:
+    async def test_a_completed_pass_is_not_resumed(self, bench: Bench) -> None:
         history = bench.history()
         report = await checkpointed(history)
         report.progress = Progress()

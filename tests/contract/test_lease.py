@@ -1,4 +1,4 @@
-"""What every `Lease` promises, over PostgreSQL and where each replica passes."""
+"""What every `Lease` promises: that in PostgreSQL, and the null one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def bench(request: pytest.FixtureRequest, database: Database) -> Bench:
     return Bench(database, request.param)
 
 
-async def test_the_first_to_claim_has_it_and_keeps_it(bench: Bench) -> None:
+async def test_the_first_to_claim_it_holds_it_and_can_renew_it(bench: Bench) -> None:
     first, second = bench.replica(), bench.replica()
 
     assert await first.claim(LONG) == 1
@@ -52,7 +52,7 @@ async def test_the_first_to_claim_has_it_and_keeps_it(bench: Bench) -> None:
     assert await first.claim(LONG) == 1
 
 
-async def test_one_of_many_at_once_gets_it(bench: Bench) -> None:
+async def test_one_of_many_concurrent_claims_gets_it(bench: Bench) -> None:
     epochs = await asyncio.gather(*(bench.replica().claim(LONG) for _ in range(12)))
 
     assert [epoch for epoch in epochs if epoch] == [1] * (1 if bench.exclusive else 12)
@@ -75,7 +75,7 @@ async def test_the_epoch_is_the_same_if_no_other_replica_had_it_in_between(bench
     assert await first.claim(LONG) == 1
 
 
-async def test_once_it_has_run_out_it_goes_to_the_next(bench: Bench) -> None:
+async def test_once_expired_it_goes_to_the_next_claim(bench: Bench) -> None:
     first, second = bench.replica(), bench.replica()
     await first.claim(SHORT)
 
@@ -86,7 +86,7 @@ async def test_once_it_has_run_out_it_goes_to_the_next(bench: Bench) -> None:
     assert await first.claim(LONG) == bench.epoch(None)
 
 
-async def test_once_it_has_run_out_its_holder_may_still_keep_it(bench: Bench) -> None:
+async def test_once_expired_its_holder_may_still_renew_it(bench: Bench) -> None:
     first = bench.replica()
     await first.claim(SHORT)
     await bench.database.execute("SELECT pg_sleep(0.01)")

@@ -66,7 +66,7 @@ def lost_probe(request: pytest.FixtureRequest) -> Probe:
     return probe
 
 
-async def test_tells_open_from_missing(probe: Probe) -> None:
+async def test_distinguishes_open_from_missing(probe: Probe) -> None:
     assert await probe.observe(row(OPEN)) == Open("RUNNING")
     assert isinstance(await probe.observe(row("never-started")), Missing)
 

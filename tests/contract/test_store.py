@@ -107,7 +107,7 @@ async def real_bench(database: Database) -> Bench:
 
 @pytest.fixture
 async def bare_bench(database: Database) -> Bench:
-    """In a database that has nothing of ours."""
+    """In a database without the reconciler's schema."""
     await database.execute("DROP SCHEMA reconciler CASCADE")
     table = await database.table()
     return RealBench(database, PostgresStore(database.engine, table, journalled=False))
@@ -197,7 +197,7 @@ async def test_finishes_a_row_without_run_id_only_while_it_has_none(bench: Bench
     assert written.ids == {without.id}
 
 
-async def test_leaves_a_row_that_is_now_used_for_another_workflow(bench: Bench) -> None:
+async def test_leaves_a_row_that_is_about_another_workflow_by_now(bench: Bench) -> None:
     row = await bench.insert(None)
     await bench.use_for(row.id, "another")
 
@@ -224,7 +224,7 @@ async def test_a_refused_row_is_named_and_the_others_are_written(bench: Bench) -
     assert list(written.refused) == [rows[3].id]
 
 
-async def test_rivals_hold_a_run_id_of_the_chain_or_none_and_fit_its_start(bench: Bench) -> None:
+async def test_rivals_have_a_run_id_of_the_chain_or_none_and_fit_its_start(bench: Bench) -> None:
     of, fits = await bench.insert(None), await bench.insert(None)
     first, last = await bench.insert("run-first"), await bench.insert("run-last")
     await bench.insert("run-1")
@@ -233,7 +233,7 @@ async def test_rivals_hold_a_run_id_of_the_chain_or_none_and_fit_its_start(bench
     assert of.created_at is not None
     near, late = start(of.created_at), start(of.created_at + timedelta(hours=1))
 
-    told = await bench.store.rivals([Ending(of, near, "run-last"), Ending(of, late, "no")])
+    rivals = await bench.store.rivals([Ending(of, near, "run-last"), Ending(of, late, "no")])
 
-    assert not isinstance(told, Unknown)
-    assert [[rival.row for rival in each] for each in told] == [[fits, first, last], [first]]
+    assert not isinstance(rivals, Unknown)
+    assert [[rival.row for rival in each] for each in rivals] == [[fits, first, last], [first]]

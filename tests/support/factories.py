@@ -1,4 +1,4 @@
-"""Values for tests, each with a one-line override for what the test is about."""
+"""Values for tests, with overrides for what the test is about."""
 
 from __future__ import annotations
 

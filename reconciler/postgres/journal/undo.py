@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.undo import Change, Restored, Standing, before_any_repeats
+from reconciler.core.undo import Change, RestoreResult, RowState, until_first_repeat
 from reconciler.postgres.connection.driver import Statement, compiled, fetch
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.rows.guarded import Attempt, Checked, GuardedWrite, noting, what_was_done
@@ -50,15 +50,15 @@ class PostgresUndo:
         if before is not None:
             query = query.where(row.id < before)
         rows = await self._read(query.order_by(row.id.desc()).limit(limit))
-        return before_any_repeats([Change(*row) for row in rows])
+        return until_first_repeat([Change(*row) for row in rows])
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+    async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         """How the rows of these changes stand now; of one that cannot be read, why."""
-        found = dict[int, Standing | str]()
+        found = dict[int, RowState | str]()
 
         async def attempt(some: Sequence[int]) -> Attempt:
             rows = await fetch(self._engine, self._standing, {"ids": list(some)})
-            found.update((change, Standing(*standing)) for change, *standing in rows)
+            found.update((change, RowState(*standing)) for change, *standing in rows)
             return Attempt(dict.fromkeys(range(len(some))))
 
         done = await Halving(f"read {self._table.full_name}").write(attempt, of)
@@ -80,7 +80,7 @@ class PostgresUndo:
         ).select_from(joined)
         return compiled(query.where(_is_given(undone)), self._engine)
 
-    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+    async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
         """Put back, and journal as changes of `pass_id`, the rows that are as they were left.
 
         Does not wait for a row that another transaction has locked: whoever locked it is writing
@@ -90,7 +90,7 @@ class PostgresUndo:
         done = await self._halving.write(partial(self._attempt, UUID(pass_id)), of)
         if done.failure is not None and not done.written and not done.refused:
             raise done.failure
-        return Restored(
+        return RestoreResult(
             {of[place]: status or "" for place, status in done.written.items()},
             {of[place]: why for place, why in done.refused.items()},
             frozenset(of[place] for place in done.untried),

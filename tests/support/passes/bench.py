@@ -1,4 +1,4 @@
-"""What the tests of the pass are made with: rows, answers, a pass over fakes."""
+"""Rows, answers, and a pass over fakes, for the tests of the pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import NOW, policy, row
 from tests.support.fakes import Answer, FakeHistory, ScriptedProbe
 
-#: Rows that Temporal does not know are to be failed.
+#: The policy to fail rows that Temporal does not know.
 FAIL = policy(missing=MissingPolicy.FAIL)
 
 
@@ -53,19 +53,19 @@ async def reconcile(
 
 
 def resumable() -> PassReport:
-    """A pass whose way is recorded, page by page."""
+    """The report of a pass that is checkpointed after each page."""
     return PassReport.begin(PassRequest("backfill", asked={}), NOW)
 
 
 def recorded(report: PassReport) -> str:
-    """What another process finds of a pass."""
+    """What another process finds recorded about a pass."""
     assert report.progress is not None
     cursor = to_json(report.progress, report.done)
     return json.dumps({"pass_id": report.pass_id, "cursor": cursor})
 
 
 def resumed(record: str, written: Mapping[str, int]) -> PassReport:
-    """What it makes of that, and of what the journal says was written."""
+    """The report that it resumes, given what the journal says was written."""
     found = json.loads(record)
     request = PassRequest("backfill", asked={})
     report = PassReport(found["pass_id"], request, NOW, resumed=True)
@@ -86,7 +86,7 @@ def in_turn(*answers: Observation) -> Callable[[RunRow], Observation]:
 
 
 def accounted_for(report: PassReport) -> int:
-    """Each row that was looked at was written, left, or lost to somebody else: nothing twice."""
+    """Rows that were written, left or lost; each row that was looked at counts once."""
     return report.tally.ends
 
 

@@ -1,4 +1,4 @@
-"""Passes that know of the one before, as they do with a history."""
+"""Passes that know the one before, as with a history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.fakes import FakeHistory
 from tests.support.passes.bench import reconcile
 
 INTERVAL = timedelta(minutes=10)
-#: A pass that has just ended, and an interval so long that no row's turn comes.
+#: A pass that has just ended, and an interval so long that no row is due.
 NOBODY_DUE: dict[str, Any] = {"full_sweep_interval": timedelta(days=100)}
 A_MOMENT_AGO = Swept(NOW - timedelta(seconds=1), end=0.0)
 HALF_A_MINUTE_AGO = Swept(NOW - timedelta(seconds=30), end=0.3)
@@ -23,7 +23,7 @@ HALF_A_MINUTE_AGO = Swept(NOW - timedelta(seconds=30), end=0.3)
 
 @dataclass
 class Remembering(FakeHistory):
-    """Knows how far the last complete pass has swept."""
+    """Knows where the sweep of the last complete pass ended."""
 
     swept: Swept | None = A_MOMENT_AGO
 
@@ -39,7 +39,7 @@ class Remembering(FakeHistory):
 
 
 async def screened_pass(store: Store, probe: Probe, *rules: Any, **options: Any) -> PassReport:
-    """A pass in which it is no row's turn, unless told otherwise."""
+    """A pass in which no row is due, unless `sweep` says otherwise."""
     given = {"history": Remembering(), **NOBODY_DUE, **options}
     return await reconcile(store, probe, *rules, **given)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from reconciler.console.journal import TEXT, ChangeTable, PassTable, print_undo
 from reconciler.core.request import PassRequest
-from reconciler.core.undo import Kept, UndoReport
+from reconciler.core.undo import SkipReason, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from tests.support.factories import CLOSE_TIME, NOW
 
@@ -188,7 +188,7 @@ def test_an_undo_tells_its_counts_every_reason_and_what_comes_next() -> None:
     report = undone()
     report.scanned = 10
     report.written["running"] += 4
-    report.left.update(dict.fromkeys(Kept, 1))
+    report.left.update(dict.fromkeys(SkipReason, 1))
     text = printed(report)
 
     assert "put back  running" in text
@@ -208,7 +208,7 @@ def test_rows_that_do_not_run_again_need_no_warning() -> None:
 
 def test_an_undo_that_wrote_nothing_cannot_be_taken_back() -> None:
     report = undone()
-    report.scanned = report.left[Kept.AS_BEFORE] = 1
+    report.scanned = report.left[SkipReason.AS_BEFORE] = 1
 
     assert "take it back" not in printed(report)
 

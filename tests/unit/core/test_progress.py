@@ -1,4 +1,4 @@
-"""Spans of rows that get a second look: what is kept of them, and how both looks add up."""
+"""Spans of rows that get a second look: what they store, and how both looks add up."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def span(after: RowId | None, until: RowId, missing: Sequence[Finish] = (), **le
 
 
 class TestAPage:
-    def test_knows_what_it_would_fail_by_reason(self) -> None:
+    def test_counts_what_it_would_fail_by_reason(self) -> None:
         page = span(None, 4, [failing(1), failing(2, EXPIRED)], deleted=1, open=1)
 
         assert page.failing == {DELETED: 1, EXPIRED: 1}
@@ -52,7 +52,7 @@ class TestBothLooks:
 
         assert page.tally == page.first
 
-    def test_on_the_way_each_row_counts_once(self) -> None:
+    def test_during_the_second_each_row_counts_once(self) -> None:
         page = span(None, 4, [failing(1), failing(2)], open=2)
         page.second.written["failed"] = 1
         page.second.left[OPEN] = 1
@@ -85,7 +85,7 @@ class TestBothLooks:
         assert (done.written, done.left, done.lost_races) == ({"failed": 1}, {}, 2)
         assert done.scanned == done.ends == 3
 
-    def test_rows_that_have_turned_up_since_were_scanned(self) -> None:
+    def test_rows_found_only_by_the_second_count_as_scanned(self) -> None:
         page = span(None, 2, [failing(1)])
         page.second.written["failed"] = 2
 
@@ -93,8 +93,8 @@ class TestBothLooks:
         assert page.final_tally.lost_races == 0
 
 
-class TestSpansThatAreKept:
-    def test_are_one_if_they_touch(self) -> None:
+class TestSpans:
+    def test_adjacent_pages_are_one_span(self) -> None:
         progress = Progress()
         progress.set_aside(span(None, 2, [failing(1)], open=1))
         progress.set_aside(span(2, 5, [failing(3, EXPIRED, 5 * HOUR), failing(4)]))
@@ -105,7 +105,7 @@ class TestSpansThatAreKept:
         assert kept.failing == {DELETED: 2, EXPIRED: 1}
         assert kept.oldest_failing == NOW - 5 * HOUR
 
-    def test_are_two_if_there_is_a_page_between_them(self) -> None:
+    def test_pages_with_another_between_them_are_two_spans(self) -> None:
         progress = Progress()
         progress.set_aside(span(None, 2, [failing(1)]))
         progress.set_aside(span(4, 6, [failing(5)]))
@@ -117,7 +117,7 @@ class TestSpansThatAreKept:
         ("first", "second", "oldest"),
         [(2, 1, 2), (1, 2, 2), (None, 1, 1), (1, None, 1), (None, None, None)],
     )
-    def test_know_the_oldest_of_both(
+    def test_a_joined_span_has_the_oldest_of_both(
         self, first: int | None, second: int | None, oldest: int | None
     ) -> None:
         ages = [None if hours is None else hours * HOUR for hours in (first, second)]
@@ -135,11 +135,11 @@ class TestSpansThatAreKept:
         (Progress(None, [Span(None, 1)]), True),
     ],
 )
-def test_more_is_left_while_something_is_to_be_looked_at(progress: Progress, more: bool) -> None:
+def test_more_is_left_while_there_are_rows_to_look_at(progress: Progress, more: bool) -> None:
     assert progress.more_left is more
 
 
-def test_a_tally_less_some_rows_keeps_what_was_written() -> None:
+def test_a_tally_less_some_rows_keeps_the_written_ones() -> None:
     tally = Tally(6, written=Counter(completed=1), left=Counter({OPEN: 2, DELETED: 2}))
     tally.lost_races = 1
 

@@ -46,14 +46,14 @@ def test_a_match_at_the_limit_is_cut_out_before_the_text_is_cut() -> None:
     assert redaction(MAIL).line("by ada.lovelace@x.org", 10) == "by [redac…"
 
 
-def test_where_nothing_is_to_be_redacted_a_text_is_what_it_was() -> None:
+def test_without_expressions_a_text_is_unchanged() -> None:
     text = "two\nlines" + " " * 20_000 + "x"
 
     assert Redaction().hide(text) == text
     assert Redaction().line(text, 2000) == one_line(text, 2000)
 
 
-def test_a_match_whose_end_is_beyond_what_is_looked_at_does_not_show_its_beginning() -> None:
+def test_the_beginning_of_a_match_is_dropped_if_its_end_was_cut_off() -> None:
     secret = "KEY-" + "x" * 200 + "-END"
     text = "KEY-1-END " * 9_990 + secret + "KEY-2-END"
     assert len(text) > LONGEST > text.index(secret)
@@ -73,7 +73,7 @@ def test_what_the_main_path_sends_of_a_long_text_becomes_the_same() -> None:
         assert "@" not in hidden
 
 
-def test_the_margin_is_dropped_only_where_a_text_goes_on() -> None:
+def test_the_margin_is_dropped_only_from_a_text_that_was_cut() -> None:
     assert redaction("q").line("x" * (LONGEST - 1), LONGEST) == "x" * (LONGEST - 1)
     cut = redaction("q").line("x" * LONGEST, LONGEST)
     assert len(cut) == LONGEST - MARGIN + 1
@@ -98,7 +98,7 @@ def test_no_digit_is_left(text: str, limit: int) -> None:
         ("KEY-.*?-END", "KEY-" * 25_000),
     ],
 )
-def test_an_expression_that_backtracks_without_end_is_given_up(
+def test_an_expression_that_backtracks_for_ever_times_out(
     monkeypatch: pytest.MonkeyPatch, expression: str, text: str
 ) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.25)
@@ -106,7 +106,7 @@ def test_an_expression_that_backtracks_without_end_is_given_up(
         redaction(expression).hide(text, LONGEST)
 
 
-def test_a_text_is_searched_a_margin_beyond_what_is_kept_and_no_further() -> None:
+def test_a_text_is_searched_one_margin_beyond_the_limit() -> None:
     for before in range(0, 60_000, 3_000):
         text = "-" * before + "KEY" + "x" * (MARGIN - 6) + "END" + "-" * 200_000
         line = redaction("KEYx+END").line(text, 2000)
@@ -115,7 +115,7 @@ def test_a_text_is_searched_a_margin_beyond_what_is_kept_and_no_further() -> Non
     assert len(redaction("q").hide("-" * 90_000, 2000)) < 10_000
 
 
-def test_blanks_that_are_dropped_do_not_count_as_searched() -> None:
+def test_dropped_white_space_does_not_count_as_searched() -> None:
     text = "one  word " * 5_000
 
     assert redaction("q").line(text, 2000) == one_line(text, 2000)

@@ -45,14 +45,14 @@ def test_an_error_outweighs_everything() -> None:
     assert folded.outcome is PassOutcome.ABORTED
 
 
-def test_rows_that_are_held_back_are_left_and_their_age_is_known() -> None:
+def test_rows_that_are_held_back_count_as_left_with_their_age() -> None:
     missing = finish(row(5, age=timedelta(hours=5)), missing=LeaveReason.EXPIRED)
     span = Span(None, 5)
     span.first.add_set_aside([missing])
     span.add_failing([missing])
     folded = report()
     folded.progress = Progress(None, [span])
-    assert folded.tally.oldest_left is None, "it is to be written"
+    assert folded.tally.oldest_left is None, "it will be written"
 
     folded.hold_back()
 
@@ -103,7 +103,7 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
 
 
 class TestMoreIsLeft:
-    def test_while_the_pass_has_not_come_to_its_end(self) -> None:
+    def test_while_the_pass_has_not_completed(self) -> None:
         folded = report()
         assert not folded.more_left
 

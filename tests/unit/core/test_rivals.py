@@ -1,4 +1,4 @@
-"""Whose run has ended, where a row has no run id and others share its workflow id."""
+"""Whose run has ended, if a row has no run id and others share its workflow id."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_without_rivals_a_row_is_finished() -> None:
     assert needs_rivals(verdict)
 
 
-def test_nobody_need_look_for_rivals_of_a_row_with_a_run_id_or_one_that_is_left() -> None:
+def test_rows_with_a_run_id_and_rows_that_are_left_need_no_rivals() -> None:
     assert not needs_rivals(decide(row(), CLOSED, policy(), NOW))
     assert not needs_rivals(Leave(OF, LeaveReason.OPEN))
     missing = decide(OF, Missing(), policy(missing=MissingPolicy.FAIL), NOW)
@@ -39,7 +39,7 @@ def test_nobody_need_look_for_rivals_of_a_row_with_a_run_id_or_one_that_is_left(
 
 @pytest.mark.parametrize("run_id", ["run-first", "run-last", "RUN-FIRST"])
 @pytest.mark.parametrize("missing", MissingPolicy)
-def test_a_run_whose_id_another_row_holds_is_that_rows(run_id: str, missing: MissingPolicy) -> None:
+def test_a_run_belongs_to_the_row_that_has_its_id(run_id: str, missing: MissingPolicy) -> None:
     ended = Rival(rival(run_id), STARTED - timedelta(days=1))
 
     verdict = decide(OF, CLOSED, policy(missing=missing), NOW, [Rival(rival()), ended])
@@ -48,7 +48,7 @@ def test_a_run_whose_id_another_row_holds_is_that_rows(run_id: str, missing: Mis
     assert verdict.reason is LeaveReason.NEVER_STARTED
 
 
-def test_how_old_that_makes_the_row_is_judged_by_its_own_namespace() -> None:
+def test_the_retention_of_the_rows_own_namespace_applies() -> None:
     of_namespace = replace(CLOSED, retention=timedelta(minutes=30))
 
     verdict = decide(OF, of_namespace, policy(), NOW, [Rival(rival("run-last"))])
@@ -73,9 +73,7 @@ def test_another_row_without_a_run_id_leaves_both_in_doubt(run_id: str | None) -
 @pytest.mark.parametrize(
     ("ended", "doubt"), [(None, True), (STARTED - SKEW, True), (STARTED - SKEW - TICK, False)]
 )
-def test_one_that_had_ended_before_the_run_started_is_of_an_earlier_use(
-    *, ended: object, doubt: bool
-) -> None:
+def test_a_row_that_ended_before_the_run_started_is_no_rival(*, ended: object, doubt: bool) -> None:
     verdict = decide(OF, CLOSED, policy(), NOW, [Rival(rival(), ended)])  # type: ignore[arg-type]
 
     assert isinstance(verdict, Leave) is doubt
@@ -94,7 +92,7 @@ def test_one_that_had_ended_before_the_run_started_is_of_an_earlier_use(
         (None, "blue", False),
     ],
 )
-def test_a_workflow_id_is_one_in_its_namespace(
+def test_the_same_workflow_id_in_another_namespace_is_another_workflow(
     *, mine: str | None, others: str | None, same: bool
 ) -> None:
     of, other = replace(OF, namespace=mine), rival(namespace=others)
@@ -104,19 +102,19 @@ def test_a_workflow_id_is_one_in_its_namespace(
     assert isinstance(verdict, Leave) is same
 
 
-def test_what_a_collation_takes_for_the_same_workflow_id_is_another() -> None:
+def test_workflow_ids_that_only_a_collation_treats_as_equal_differ() -> None:
     other = rival(workflow_id=OF.workflow_id.upper())
 
     assert isinstance(decide(OF, CLOSED, policy(), NOW, [Rival(other)]), Finish)
 
 
-def test_where_rivals_cannot_be_told_the_row_stays() -> None:
+def test_a_row_whose_rivals_cannot_be_read_is_left() -> None:
     verdict = decide(OF, CLOSED, policy(), NOW, Unknown("too slow"))
 
     assert verdict == Leave(OF, LeaveReason.UNKNOWN, "too slow")
 
 
-def test_where_the_chain_does_not_say_how_it_began_the_row_stays() -> None:
+def test_a_row_whose_chain_has_no_known_start_is_left() -> None:
     verdict = decide(OF, replace(CLOSED, start=None), policy(), NOW)
 
     assert isinstance(verdict, Leave)

@@ -1,4 +1,4 @@
-"""Every row gets its turn in time, and the turns are spread evenly."""
+"""Every row is described in time, and passes share the rows evenly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS: list[list[RowId]] = [
 
 @given(st.floats(min_value=1, max_value=150), st.integers(0, 2000), st.floats(0, 1))
 def test_no_row_waits_longer_than_the_interval(every: float, row: int, late: float) -> None:
-    """Also where a row is described at the end of a pass that takes as long as the distance."""
+    """Even a row at the end of a pass that takes as long as the distance between passes."""
     distance = timedelta(seconds=every)
     last, now, described = Swept(NOW, end=0.99), NOW, [NOW]
     while now < NOW + 4 * INTERVAL:
@@ -41,7 +41,7 @@ def test_no_row_waits_longer_than_the_interval(every: float, row: int, late: flo
 
 
 @pytest.mark.parametrize("ids", ROWS, ids=["numbers", "texts", "uuids"])
-def test_each_pass_has_its_even_share(ids: list[RowId]) -> None:
+def test_each_pass_describes_an_equal_share(ids: list[RowId]) -> None:
     sweeps, last = [], Swept(NOW, end=0.7)
     for number in range(1, 17):
         sweeps.append(next_sweep(last, NOW + number * timedelta(seconds=30), INTERVAL))
@@ -55,7 +55,7 @@ def test_each_pass_has_its_even_share(ids: list[RowId]) -> None:
     assert max(shares) < 1.5 * 30 / 480
 
 
-def test_no_row_waits_longer_where_a_pass_is_late_now_and_then() -> None:
+def test_no_row_waits_longer_if_a_pass_is_late_now_and_then() -> None:
     last, now, described = Swept(NOW, end=0.99), NOW, {row: [NOW] for row in range(200)}
     while now < NOW + 4 * INTERVAL:
         for distance in [*[10] * 58, 60]:

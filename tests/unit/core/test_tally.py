@@ -1,4 +1,4 @@
-"""What is counted of verdicts, and of what the write returned."""
+"""Counting verdicts, and what a write returned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_what_the_write_returned_counts_not_what_was_asked() -> None:
     assert tally.left == {LeaveReason.UNKNOWN: 1}
 
 
-def test_the_oldest_row_that_is_left_is_known() -> None:
+def test_the_oldest_row_that_is_left_is_recorded() -> None:
     tally = Tally()
     assert tally.oldest_left is None
 
@@ -50,7 +50,7 @@ def test_rows_that_visibility_shows_as_open_are_screened() -> None:
 
 
 class TestMissingRows:
-    def test_are_spread_from_the_oldest_to_the_newest(self) -> None:
+    def test_have_an_oldest_and_a_newest(self) -> None:
         spread = AgeSpread()
         for id_, hours in enumerate((2, 1, 5, 3), start=1):
             spread = spread.plus(AgeSpread.of(row(id_, age=hours * HOUR)))
@@ -58,10 +58,10 @@ class TestMissingRows:
 
         assert spread == AgeSpread(5, NOW - 5 * HOUR, NOW - HOUR)
 
-    def test_that_do_not_say_when_they_were_created_are_only_counted(self) -> None:
+    def test_without_a_creation_time_are_only_counted(self) -> None:
         assert AgeSpread.of(row(1, age=None)) == AgeSpread(1, None, None)
 
-    def test_are_those_that_are_left_and_those_that_are_to_be_failed_by_their_reason(self) -> None:
+    def test_are_those_left_and_those_failed_by_their_reason(self) -> None:
         tally = Tally()
         failing = finish(row(1, age=3 * HOUR), missing=LeaveReason.DELETED)
         leaves = [Leave(row(2), LeaveReason.DELETED), Leave(row(3), LeaveReason.TOO_YOUNG)]

@@ -23,7 +23,7 @@ from tests.support.hostile import HOSTILE, unseen
         pytest.param("  padded\n", 10, "padded", id="no space at the ends"),
         pytest.param("ab cd", 4, "ab…", id="no space before the ellipsis"),
         pytest.param("ab", 1, "…", id="a limit of one"),
-        pytest.param(" " * 10_000 + "x", 5, "…", id="a cut is always told"),
+        pytest.param(" " * 10_000 + "x", 5, "…", id="a cut is always visible"),
     ],
 )
 def test_one_line(text: str, limit: int, expected: str) -> None:
@@ -63,12 +63,12 @@ def test_a_megabyte_is_cut() -> None:
         pytest.param("\ue000\uffff", "\\ue000\\uffff", id="no characters"),
     ],
 )
-def test_what_shows_nothing_is_made_visible(text: str, shown: str) -> None:
+def test_invisible_characters_are_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
 @given(st.text(alphabet=st.characters()) | st.just(HOSTILE))
-def test_visible_text_is_only_shown(text: str) -> None:
+def test_visible_text_is_unchanged(text: str) -> None:
     shown = visible(text)
 
     assert unseen(shown) <= {each for each in shown if each.isspace()}
@@ -101,11 +101,11 @@ def test_visible_json_is_the_same_json(text: str) -> None:
         (31_536_000 * 3, "1095 d"),
     ],
 )
-def test_lengths_of_time_are_shown_in_their_largest_unit(seconds: float, shown: str) -> None:
+def test_durations_are_shown_in_a_suitable_unit(seconds: float, shown: str) -> None:
     assert duration(timedelta(seconds=seconds)) == shown
 
 
-def test_numbers_of_things_are_shown_with_their_plural() -> None:
+def test_counts_are_shown_with_the_plural() -> None:
     assert [plural(count, "row") for count in (0, 1, 2, 1200)] == [
         *("0 rows", "1 row", "2 rows", "1,200 rows"),
     ]

@@ -1,4 +1,4 @@
-"""What becomes of the changes of a pass that is undone, and the report of it."""
+"""Which changes of a pass are restored, and the report of an undo."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from reconciler.core.report import PassOutcome
 from reconciler.core.request import PassRequest
 from reconciler.core.undo import (
     Change,
-    Kept,
-    Standing,
+    RowState,
+    SkipReason,
     UndoReport,
-    before_any_repeats,
-    why_kept,
+    until_first_repeat,
+    why_skipped,
 )
 from reconciler.core.verdict import StatusValues
 from tests.support.factories import NOW
@@ -22,19 +22,19 @@ from tests.support.factories import NOW
     ("exists", "same_run", "has_old", "has_new", "expected"),
     [
         pytest.param(True, True, False, True, None, id="as the pass left it"),
-        pytest.param(True, True, True, False, Kept.AS_BEFORE, id="as before"),
-        pytest.param(True, True, False, False, Kept.CHANGED, id="written since"),
+        pytest.param(True, True, True, False, SkipReason.AS_BEFORE, id="as before"),
+        pytest.param(True, True, False, False, SkipReason.CHANGED, id="written since"),
         pytest.param(True, True, True, True, None, id="a change that changed nothing"),
-        pytest.param(True, False, False, True, Kept.REUSED, id="another run, same values"),
-        pytest.param(True, False, True, False, Kept.REUSED, id="another run, running"),
-        pytest.param(True, False, False, False, Kept.REUSED, id="another run, other values"),
-        pytest.param(False, False, False, False, Kept.GONE, id="deleted"),
+        pytest.param(True, False, False, True, SkipReason.REUSED, id="another run, same values"),
+        pytest.param(True, False, True, False, SkipReason.REUSED, id="another run, running"),
+        pytest.param(True, False, False, False, SkipReason.REUSED, id="another run, other values"),
+        pytest.param(False, False, False, False, SkipReason.GONE, id="deleted"),
     ],
 )
-def test_why_a_row_is_not_put_back(
-    *, exists: bool, same_run: bool, has_old: bool, has_new: bool, expected: Kept | None
+def test_why_a_row_is_not_restored(
+    *, exists: bool, same_run: bool, has_old: bool, has_new: bool, expected: SkipReason | None
 ) -> None:
-    assert why_kept(Standing(exists, same_run, has_old, has_new)) == expected
+    assert why_skipped(RowState(exists, same_run, has_old, has_new)) == expected
 
 
 def change(number: int, row_id: str) -> Change:
@@ -50,16 +50,16 @@ def change(number: int, row_id: str) -> Change:
         ("abcbd", "abc"),
     ],
 )
-def test_a_page_ends_before_a_row_comes_a_second_time(rows: str, taken: str) -> None:
+def test_a_page_ends_before_the_second_change_of_a_row(rows: str, taken: str) -> None:
     changes = [change(number, row_id) for number, row_id in enumerate(rows)]
 
-    assert "".join(c.row_id for c in before_any_repeats(changes)) == taken
+    assert "".join(c.row_id for c in until_first_repeat(changes)) == taken
 
 
 def report(**left: int) -> UndoReport:
     report = UndoReport("p-2", PassRequest("undo"), started_at=NOW, undone="p-1")
     for reason, count in left.items():
-        report.left[Kept(reason)] += count
+        report.left[SkipReason(reason)] += count
     return report
 
 
@@ -69,7 +69,7 @@ def report(**left: int) -> UndoReport:
         ({}, PassOutcome.OK),
         ({"as_before": 3}, PassOutcome.OK),
         ({"changed": 0}, PassOutcome.OK),
-        *(({reason: 1}, PassOutcome.UNRESOLVED) for reason in Kept if reason != "as_before"),
+        *(({reason: 1}, PassOutcome.UNRESOLVED) for reason in SkipReason if reason != "as_before"),
         ({"as_before": 3, "locked": 1}, PassOutcome.UNRESOLVED),
     ],
 )
@@ -77,7 +77,7 @@ def test_it_is_ok_if_every_row_is_as_before(left: dict[str, int], outcome: PassO
     assert report(**left).outcome is outcome
 
 
-def test_one_that_could_not_go_on_is_aborted() -> None:
+def test_an_undo_that_could_not_continue_is_aborted() -> None:
     aborted = report(changed=1)
     aborted.error = "no database"
 
@@ -110,35 +110,35 @@ def test_every_key_of_the_json_is_always_there() -> None:
     }
 
 
-def test_the_json_counts_by_status_and_reason_whatever_the_values_are_called_by_now() -> None:
+def test_the_json_also_counts_statuses_that_are_no_longer_configured() -> None:
     folded = report(gone=2)
     folded.scanned = 5
     folded.written.update({"running": 2, "on its way": 1})
 
-    told = folded.as_json(StatusValues())
+    printed = folded.as_json(StatusValues())
 
-    assert told["written"] == {"running": 2, "completed": 0, "failed": 0, "on its way": 1}
-    assert (told["scanned"], told["left"]["gone"], told["outcome"]) == (5, 2, "unresolved")
+    assert printed["written"] == {"running": 2, "completed": 0, "failed": 0, "on its way": 1}
+    assert (printed["scanned"], printed["left"]["gone"], printed["outcome"]) == (5, 2, "unresolved")
 
 
-def test_changes_that_the_journal_no_longer_has_are_not_put_back() -> None:
+def test_changes_that_the_journal_no_longer_has_are_counted() -> None:
     folded = report()
     folded.expected, folded.scanned = 30, 10
 
-    assert folded.note_pruned() == 20
-    assert folded.left == {Kept.PRUNED: 20}
+    assert folded.count_pruned() == 20
+    assert folded.left == {SkipReason.PRUNED: 20}
     assert folded.outcome is PassOutcome.UNRESOLVED
 
 
-def test_where_all_are_there_none_is_pruned() -> None:
+def test_if_the_journal_has_all_changes_none_is_pruned() -> None:
     folded = report()
     folded.expected, folded.scanned = 0, 10
 
-    assert folded.note_pruned() == 0
+    assert folded.count_pruned() == 0
     assert folded.outcome is PassOutcome.OK
 
 
-def test_a_pass_that_may_write_more_is_not_undone_for_good() -> None:
+def test_undoing_a_pass_that_may_write_more_is_unresolved() -> None:
     folded = report()
     folded.unended = True
 

@@ -86,7 +86,7 @@ def test_a_closed_workflow_finishes_its_row(
     [
         pytest.param(Open(), LeaveReason.OPEN, id="running"),
         pytest.param(Open("PAUSED"), LeaveReason.OPEN, id="paused"),
-        pytest.param(Unknown("busy"), LeaveReason.UNKNOWN, id="Temporal cannot tell"),
+        pytest.param(Unknown("busy"), LeaveReason.UNKNOWN, id="no answer"),
     ],
 )
 @pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])
@@ -138,7 +138,7 @@ def test_a_missing_workflow_is_judged_by_the_age_of_its_row(
         pytest.param(RETENTION, LeaveReason.EXPIRED, EXPIRED, id="exactly retention"),
     ],
 )
-def test_a_missing_workflow_that_was_started_once_has_been_deleted_unless_it_may_have_expired(
+def test_a_missing_workflow_with_a_run_id_was_deleted_unless_it_may_have_expired(
     age: timedelta, reason: LeaveReason, error_if_fail: str
 ) -> None:
     failed = decide(row(age=age, run_id="run-1"), Missing(), policy(**FAIL), NOW)
@@ -185,7 +185,7 @@ def test_a_missing_run_of_an_id_in_use_is_never_failed(rules: dict[str, Any]) ->
         pytest.param(GRACE, False, id="exactly grace"),
     ],
 )
-def test_a_row_whose_run_id_may_be_on_its_way_is_too_young_to_be_finished(
+def test_a_row_that_may_still_get_its_run_id_is_too_young(
     run_id: str | None, age: timedelta, left: bool
 ) -> None:
     verdict = decide(row(age=age, run_id=run_id), closed(), policy(), NOW)
@@ -196,10 +196,10 @@ def test_a_row_whose_run_id_may_be_on_its_way_is_too_young_to_be_finished(
 
 @pytest.mark.parametrize("run_id", [None, ""])
 @pytest.mark.parametrize(("age", "left"), [(GRACE - TICK, True), (GRACE, False)])
-def test_a_row_whose_run_started_just_now_is_too_young_as_well(
+def test_a_row_whose_run_has_just_started_is_too_young(
     *, run_id: str | None, age: timedelta, left: bool
 ) -> None:
-    """The row that the run belongs to, or its run id, may be on its way."""
+    """The row that the run belongs to, or its run id, may be about to be stored."""
     started = replace(closed(), start=start(NOW - age))
 
     verdict = decide(row(run_id=run_id), started, policy(), NOW)
@@ -232,7 +232,7 @@ def test_a_missing_workflow_of_a_row_without_creation_time_is_unknown(
     ("missing", "scanned", "ratio", "trips"),
     [
         pytest.param(BREAKER_MIN_ROWS, BREAKER_MIN_ROWS, 0.5, True, id="all of just enough rows"),
-        pytest.param(19, 19, 0.5, False, id="all, but too few rows to tell"),
+        pytest.param(19, 19, 0.5, False, id="all, but too few rows"),
         pytest.param(50, 100, 0.5, False, id="exactly the ratio"),
         pytest.param(51, 100, 0.5, True, id="one more than the ratio"),
         pytest.param(100, 100, 1.0, False, id="ratio 1 switches it off"),

@@ -23,24 +23,24 @@ from tests.support.factories import closed
 from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import accounted_for
 from tests.support.properties import examples
-from tests.unit.passes.test_crashes import Killed, Notes, Probe, Process
+from tests.unit.passes.test_crashes import Killed, Probe, Process, Records
 from tests.unit.passes.test_pieces import KINDS, Table
 
-#: What is due, and whether the first attempt to write it comes to nothing.
+#: What to do with a row, and whether the first attempt to write it fails.
 DUE = ("completed", "failed", "missing", "expired", "locked", "locked when missing")
 MORE: dict[str, tuple[timedelta, Observation]] = {
     "locked": (timedelta(hours=1), closed()),
     "locked when missing": (timedelta(hours=1), Missing()),
 }
 ENDS = (
-    *("of itself", "killed before", "killed after", "stopped", "stopped twice", "away"),
+    *("of itself", "killed before", "killed after", "stopped", "stopped twice", "unreachable"),
     *("no database", "no answer", "half a batch"),
 )
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A process: its limits, what ends it, and at the how manieth call."""
+    """A process: its limits, what ends it, and at which call."""
 
     batch_size: int
     limit: int | None
@@ -72,7 +72,7 @@ class Store(MemoryStore):
         if process.comes("killed before"):
             raise Killed
         if process.comes("no database"):
-            raise DatabaseUnusable("away")
+            raise DatabaseUnusable("unreachable")
         cut_off = process.comes("half a batch")
         tried = outcomes[: len(outcomes) // 2] if cut_off else outcomes
         untried = frozenset(outcome.row.id for outcome in outcomes[len(tried) :])
@@ -84,12 +84,12 @@ class Store(MemoryStore):
         ]
         written = await process.table.store.finish_if_running(pass_id, free)
         done = [outcome.status for outcome in free if outcome.row.id in written.ids]
-        process.notes.journalled[pass_id].update(done)
+        process.records.journalled[pass_id].update(done)
         if process.comes("killed after"):
             raise Killed
         if process.comes("no answer"):
             raise DatabaseUnusable("the connection broke off")
-        failure = DatabaseUnusable("away") if cut_off else None
+        failure = DatabaseUnusable("unreachable") if cut_off else None
         return replace(written, untried=untried, failure=failure)
 
 
@@ -102,8 +102,10 @@ class Twice(Probe):
         return await super().observe(row)
 
 
-async def take(turn: Turn, table: Table, notes: Notes, tried: Counter[RowId]) -> PassReport | None:
-    process = Process(table, notes, turn.end, turn.calls)
+async def take(
+    turn: Turn, table: Table, records: Records, tried: Counter[RowId]
+) -> PassReport | None:
+    process = Process(table, records, turn.end, turn.calls)
     return await process.run(
         Store(process, tried),
         Twice(process),
@@ -123,19 +125,19 @@ async def take(turn: Turn, table: Table, notes: Notes, tried: Counter[RowId]) ->
 async def test_no_row_is_skipped_and_each_is_written_and_counted_once(
     kinds: Sequence[str], turns: Sequence[Turn], batch_size: int
 ) -> None:
-    table, notes, tried = Table(kinds, {**KINDS, **MORE}), Notes(), Counter[RowId]()
+    table, records, tried = Table(kinds, {**KINDS, **MORE}), Records(), Counter[RowId]()
     due = {number for number, kind in enumerate(kinds, start=1) if kind in DUE}
 
     with capture_logs():
         for turn in turns:
             before = len(table.store.finished)
-            report = await take(turn, table, notes, tried)
+            report = await take(turn, table, records, tried)
             if turn.max_changes is not None:
                 assert len(table.store.finished) - before <= turn.max_changes
             if report is not None and not report.more_left:
                 assert due <= tried.keys(), "skipped"
-                notes.noted = ""  # nothing is left to resume
-        last = await take(Turn(batch_size, None, None, "of itself", 0), table, notes, tried)
+                records.recorded_json = ""  # nothing is left to resume
+        last = await take(Turn(batch_size, None, None, "of itself", 0), table, records, tried)
 
     assert last is not None
     assert not last.more_left
@@ -145,6 +147,6 @@ async def test_no_row_is_skipped_and_each_is_written_and_counted_once(
     assert set(table.store.times.values()) <= {1}, "written more than once"
     assert last.tally.scanned == accounted_for(last)
     assert last.tally.lost_races == len(locked)
-    journal = sum(notes.journalled.values(), Counter[str]())
+    journal = sum(records.journalled.values(), Counter[str]())
     assert journal == Counter(each.status for each in table.store.finished.values())
-    assert +last.tally.written == +notes.journalled[last.pass_id]
+    assert +last.tally.written == +records.journalled[last.pass_id]

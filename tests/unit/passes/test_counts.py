@@ -40,7 +40,7 @@ async def test_a_row_that_is_refused_at_both_looks_is_unknown_once() -> None:
     assert report.tally.scanned == accounted_for(report) == 3
 
 
-async def test_a_row_that_was_locked_at_first_and_is_written_at_last_is_no_lost_race() -> None:
+async def test_a_row_that_is_locked_at_first_and_written_later_is_no_lost_race() -> None:
     class Store(MemoryStore):
         locked = True
 
@@ -57,8 +57,8 @@ async def test_a_row_that_was_locked_at_first_and_is_written_at_last_is_no_lost_
     assert report.tally.scanned == accounted_for(report) == 3
 
 
-async def test_a_row_that_turns_up_before_the_second_look_counts_as_looked_at() -> None:
-    """Ids are given out before the transaction ends: a lower one may come to light later."""
+async def test_a_row_found_only_by_the_second_look_counts_as_scanned() -> None:
+    """Ids are assigned before a transaction commits: a lower one may become visible later."""
 
     class Store(MemoryStore):
         async def scan_running(
@@ -87,10 +87,10 @@ async def test_no_count_is_negative_while_there_is_more_to_do() -> None:
     assert min(report.tally.left.values()) >= 0
 
 
-async def test_a_pass_that_was_cut_off_at_its_second_look_can_be_told_in_metrics() -> None:
+async def test_a_pass_that_was_cut_off_at_its_second_look_has_counts_for_metrics() -> None:
     def cut_off(asked: RunRow) -> Observation:
         if probe.asked.count("wf-3") == 2:
-            raise TemporalUnusable("away")
+            raise TemporalUnusable("unreachable")
         return Missing()
 
     old = timedelta(days=3)
@@ -100,7 +100,7 @@ async def test_a_pass_that_was_cut_off_at_its_second_look_can_be_told_in_metrics
 
     report = await reconcile(store, probe, FAIL, observers=[metrics], batch_size=2)
 
-    assert report.error == "away"
+    assert report.error == "unreachable"
 
 
 class Balance(Observer):

@@ -1,4 +1,4 @@
-"""Whatever ends a pass, and wherever: gone on with, it finishes every row, and each once.
+"""Whatever ends a pass, and wherever: once resumed, it finishes every row exactly once.
 
 And counts each once, as one in one go does.
 """
@@ -27,43 +27,45 @@ from tests.support.passes.bench import accounted_for, reconcile, recorded, resum
 from tests.support.properties import examples
 from tests.unit.passes.test_pieces import KINDS, Table
 
-#: What ends a process, and at the how manieth call.
+#: What ends a process, and at which call.
 ENDS = st.tuples(
-    st.sampled_from(["killed before", "killed after", "stopped", "away"]), st.integers(1, 12)
+    st.sampled_from(["killed before", "killed after", "stopped", "unreachable"]), st.integers(1, 12)
 )
 NONE: Counter[str] = Counter()
 RULES = policy(missing=MissingPolicy.FAIL, max_missing_ratio=1.0)
 
 
 class Killed(BaseException):
-    """Nothing is told any more, nothing noted down."""
+    """The process is gone: it reports and records nothing more."""
 
 
 @dataclass
-class Notes(FakeHistory):
-    """What is recorded after each page and journalled by each write; survives the process."""
+class Records(FakeHistory):
+    """What is recorded after each page and journalled by each write; outlives the process."""
 
-    noted: str = ""
+    recorded_json: str = ""
     journalled: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     async def checkpoint(self, report: PassReport) -> None:
-        self.noted = recorded(report)
+        self.recorded_json = recorded(report)
 
     async def written(self, pass_id: str) -> Counter[str]:
         return self.journalled[pass_id]
 
     def report(self) -> PassReport:
-        if not self.noted:
+        if not self.recorded_json:
             return resumable()
-        return resumed(self.noted, self.journalled[json.loads(self.noted)["pass_id"]])
+        return resumed(
+            self.recorded_json, self.journalled[json.loads(self.recorded_json)["pass_id"]]
+        )
 
 
 @dataclass
 class Process:
-    """A pass over a table, in a process that comes to an end of its own."""
+    """A pass over a table, in a process that is ended at some call."""
 
     table: Table
-    notes: Notes
+    records: Records
     end: str
     calls_left: int
     task: asyncio.Task[Any] | None = field(default=None, init=False)
@@ -72,9 +74,9 @@ class Process:
         self, store: MemoryStore, probe: ScriptedProbe, **options: Any
     ) -> PassReport | None:
         """Its report; None if it was killed."""
-        begun = self.notes.report()
+        begun = self.records.report()
         self.task = asyncio.create_task(
-            reconcile(store, probe, RULES, history=self.notes, report=begun, **options)
+            reconcile(store, probe, RULES, history=self.records, report=begun, **options)
         )
         await asyncio.wait([self.task])
         return None if self.task.exception() else self.task.result()
@@ -94,7 +96,7 @@ class Store(MemoryStore):
             raise Killed
         written = await self.process.table.store.finish_if_running(pass_id, outcomes)
         done = [outcome.status for outcome in outcomes if outcome.row.id in written.ids]
-        self.process.notes.journalled[pass_id].update(done)
+        self.process.records.journalled[pass_id].update(done)
         if self.process.comes("killed after"):
             raise Killed
         return written
@@ -106,8 +108,8 @@ class Probe(ScriptedProbe):
         self.process = process
 
     async def observe(self, row: RunRow) -> Observation:
-        if self.process.comes("away"):
-            raise TemporalUnusable("away")
+        if self.process.comes("unreachable"):
+            raise TemporalUnusable("unreachable")
         if self.process.comes("stopped"):
             assert self.process.task is not None
             self.process.task.cancel()
@@ -122,24 +124,24 @@ class Probe(ScriptedProbe):
 )
 @example(["completed"] * 6, 2, [("killed after", 1), ("killed before", 2)])
 @example(["missing"] * 6, 2, [("killed after", 2), ("stopped", 3)])
-async def test_in_the_end_every_row_is_finished_as_in_one_go_and_once(
+async def test_in_the_end_every_row_is_finished_once_as_by_one_pass(
     kinds: Sequence[str], batch_size: int, ends: Sequence[tuple[str, int]]
 ) -> None:
-    at_once, piecewise, notes, last = Table(kinds), Table(kinds), Notes(), None
+    at_once, piecewise, records, last = Table(kinds), Table(kinds), Records(), None
 
     with capture_logs():
         whole = await reconcile(at_once.store, at_once.probe, RULES)
         for end, calls in [*ends, ("of itself", 0)]:
-            process = Process(piecewise, notes, end, calls)
+            process = Process(piecewise, records, end, calls)
             last = await process.run(Store(process), Probe(process), batch_size=batch_size)
 
     assert piecewise.store.finished == at_once.store.finished
     assert set(piecewise.store.times.values()) <= {1}, "written more than once"
     assert last is not None
     assert not last.more_left
-    # A process that has noted nothing down is not gone on with: the next pass has less to do.
+    # A process that recorded nothing is not resumed: the next pass has less to do.
     before = sum(
-        (written for id_, written in notes.journalled.items() if id_ != last.pass_id), NONE
+        (written for id_, written in records.journalled.items() if id_ != last.pass_id), NONE
     )
     assert +last.tally.written + before == +whole.tally.written
     assert (+last.tally.left, last.tally.missing) == (+whole.tally.left, whole.tally.missing)

@@ -1,4 +1,4 @@
-"""A pass whose clock cannot be read, and what the history hears of passes."""
+"""A pass whose clock cannot be read, and what the history records of passes."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def report(*, resumed: bool = False) -> PassReport:
 
 
 async def test_the_pass_began_when_the_clock_was_read() -> None:
-    new, heard = report(), Recorder()
+    new, observer = report(), Recorder()
 
     async def read() -> datetime:
         return NOW
 
-    assert await read_clock(new, FakeHistory(), [heard], read) == NOW
+    assert await read_clock(new, FakeHistory(), [observer], read) == NOW
     assert new.started_at == NOW
-    assert heard.ended == [], "it goes on"
+    assert observer.ended == [], "it continues"
 
 
-async def test_one_that_is_resumed_began_when_it_did() -> None:
+async def test_a_resumed_pass_keeps_its_start() -> None:
     old = report(resumed=True)
 
     async def read() -> datetime:
@@ -48,48 +48,48 @@ async def test_one_that_is_resumed_began_when_it_did() -> None:
     assert old.started_at == EARLIER
 
 
-async def test_a_clock_that_cannot_be_read_aborts_the_pass_and_observers_hear_of_it() -> None:
-    new, heard = report(), Recorder()
+async def test_a_clock_that_cannot_be_read_aborts_the_pass_and_observers_are_notified() -> None:
+    new, observer = report(), Recorder()
 
     async def read() -> datetime:
         raise DatabaseUnusable("gone")
 
-    assert await read_clock(new, FakeHistory(), [heard], read) is None
+    assert await read_clock(new, FakeHistory(), [observer], read) is None
     assert (new.outcome, new.error) == (PassOutcome.ABORTED, "gone")
-    assert heard.ended == [new]
+    assert observer.ended == [new]
 
 
-async def test_one_that_is_stopped_meanwhile_is_a_pass_that_was_stopped() -> None:
-    new, heard, reading = report(), Recorder(), asyncio.Event()
+async def test_a_stop_while_the_clock_is_read_stops_the_pass() -> None:
+    new, observer, reading = report(), Recorder(), asyncio.Event()
 
     async def read() -> datetime:
         reading.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    task = asyncio.create_task(read_clock(new, FakeHistory(), [heard], read))
+    task = asyncio.create_task(read_clock(new, FakeHistory(), [observer], read))
     await reading.wait()
     task.cancel()
 
     assert await task is None
     assert new.stopped
-    assert heard.ended == [new]
+    assert observer.ended == [new]
 
 
 async def test_a_bug_ends_the_pass_and_is_raised() -> None:
-    heard, new = Recorder(), report()
+    observer, new = Recorder(), report()
 
     async def read() -> datetime:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await read_clock(new, FakeHistory(), [heard], read)
-    assert heard.ended == [new]
+        await read_clock(new, FakeHistory(), [observer], read)
+    assert observer.ended == [new]
     assert new.error == "internal error: ZeroDivisionError()"
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-async def test_the_history_hears_of_it_only_if_it_knows_the_pass(resumed: bool) -> None:
+async def test_the_end_is_recorded_only_if_the_history_knows_the_pass(resumed: bool) -> None:
     history, old = FakeHistory(), report(resumed=resumed)
 
     async def read() -> datetime:
@@ -101,7 +101,7 @@ async def test_the_history_hears_of_it_only_if_it_knows_the_pass(resumed: bool) 
 
 
 class NoTouching(FakeHistory):
-    """Fails whatever it is asked."""
+    """Fails at every call."""
 
     async def begin(self, report: Report) -> Swept | None:
         raise AssertionError
@@ -129,7 +129,7 @@ async def test_a_dry_run_never_touches_the_history(failing: TemporalUnusable | N
     assert dry_run.changed == (4 if failing else 6)
 
 
-async def test_an_aborted_pass_takes_what_it_has_written_from_the_journal() -> None:
+async def test_an_aborted_pass_counts_what_the_journal_says() -> None:
     history = FakeHistory(journal={"completed": 2})
 
     class Store(MemoryStore):
@@ -152,7 +152,7 @@ async def test_an_aborted_pass_takes_what_it_has_written_from_the_journal() -> N
     [({"completed": 9}, None, 4), (None, "unreachable", 3)],
     ids=["not aborted", "no journal"],
 )
-async def test_another_pass_has_written_what_it_counted(
+async def test_any_other_pass_keeps_its_own_counts(
     journal: Mapping[str, int] | None, error: str | None, written: int
 ) -> None:
     probe = scripted(closed(), wf_4=TemporalUnusable(error) if error else closed())
@@ -164,7 +164,7 @@ async def test_another_pass_has_written_what_it_counted(
     assert (ended.error, ended.tally.written) == (error, {"completed": written})
 
 
-async def test_an_undo_that_is_stopped_takes_what_it_has_put_back_from_the_journal() -> None:
+async def test_a_stopped_undo_counts_what_the_journal_says() -> None:
     stopped, history = (
         UndoReport("2", PassRequest("undo"), NOW),
         FakeHistory(journal={"running": 2}),

@@ -1,4 +1,4 @@
-"""A pass that looks at so many rows, or writes so many, and no more."""
+"""Limits: of the rows a pass looks at, and of those it writes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rest_of(report: PassReport) -> Span | None:
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 5, 100])
-async def test_so_many_rows_are_looked_at_and_no_more(batch_size: int) -> None:
+async def test_no_more_rows_are_looked_at_than_the_limit(batch_size: int) -> None:
     store, probe = MemoryStore(rows(9)), scripted(closed())
 
     report = await reconcile(store, probe, limit=5, batch_size=batch_size)
@@ -47,7 +47,7 @@ async def test_a_limit_that_is_not_exceeded_leaves_nothing(limit: int, batch_siz
     assert (report.more_left, report.outcome) == (False, PassOutcome.OK)
 
 
-async def test_what_is_being_read_ahead_is_not_waited_for_when_the_limit_is_reached() -> None:
+async def test_at_the_limit_a_page_being_read_ahead_is_not_waited_for() -> None:
     class Store(MemoryStore):
         async def scan_running(
             self, after: RowId | None, until: RowId, limit: int
@@ -71,7 +71,7 @@ async def test_rows_past_the_limit_are_left_also_in_a_dry_run() -> None:
     assert (report.tally.scanned, report.changed, report.more_left) == (4, 4, True)
 
 
-async def test_missing_rows_wait_for_the_end_of_the_scan_and_not_of_the_limit() -> None:
+async def test_missing_rows_wait_for_the_end_of_the_scan_and_not_for_the_limit() -> None:
     """Ten rows of a table that Temporal knows nothing of are too few for the breaker to trip."""
     store = MemoryStore(rows(40))
 
@@ -83,7 +83,7 @@ async def test_missing_rows_wait_for_the_end_of_the_scan_and_not_of_the_limit() 
 
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 100])
-async def test_so_many_rows_are_written_and_no_more(batch_size: int, dry_run: bool) -> None:
+async def test_no_more_rows_are_written_than_the_limit(batch_size: int, dry_run: bool) -> None:
     store = MemoryStore(rows(9))
     probe = scripted(closed(), wf_2=Open(), wf_5=Open())  # the third to be written is 4
 
@@ -95,12 +95,12 @@ async def test_so_many_rows_are_written_and_no_more(batch_size: int, dry_run: bo
     rest = rest_of(report)
     assert rest is not None
     assert rest.until == 9
-    assert rest.after in (4, 5), "before the first row that is to be written and is not, which is 6"
+    assert rest.after in (4, 5), "before row 6, the first that is not written because of the limit"
     assert report.tally.scanned == rest.after == accounted_for(report)
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-async def test_rows_up_to_the_first_that_is_not_written_are_done_with(dry_run: bool) -> None:
+async def test_rows_before_the_first_that_is_not_written_are_done(dry_run: bool) -> None:
     probe = scripted(Open(), wf_1=closed(), wf_4=closed(), wf_6=closed())
 
     report = await reconcile(MemoryStore(rows(7)), probe, max_changes=2, dry_run=dry_run)
@@ -137,7 +137,7 @@ async def test_what_was_not_written_does_not_count_towards_the_limit() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 100])
-async def test_no_row_is_passed_over_where_another_could_not_be_written(batch_size: int) -> None:
+async def test_no_row_is_skipped_because_another_could_not_be_written(batch_size: int) -> None:
     store = MemoryStore(rows(5))
     store.refused = {1: "trigger says no", 3: "trigger says no"}
 
@@ -230,7 +230,7 @@ async def test_more_is_left_only_while_there_is_more_to_fail() -> None:
 
 
 @pytest.mark.parametrize(("max_changes", "more_left"), [(4, True), (5, False), (6, False)])
-async def test_a_dry_run_says_that_more_is_left_only_where_it_is(
+async def test_a_dry_run_has_more_left_only_past_the_limit(
     max_changes: int, more_left: bool
 ) -> None:
     report = await reconcile(

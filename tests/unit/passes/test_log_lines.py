@@ -1,4 +1,4 @@
-"""What passes say in the log."""
+"""The log lines of passes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.passes.sweeping import screened_pass
     [(closed(), False, "info"), (closed(), True, "debug"), (Open(), False, "debug")],
     ids=["changed", "dry run", "quiet"],
 )
-async def test_a_pass_that_changed_something_is_worth_a_line(
+async def test_a_pass_that_changed_something_has_a_log_line(
     observation: Observation, dry_run: bool, level: str
 ) -> None:
     with capture_logs() as lines:
@@ -36,7 +36,7 @@ async def test_a_pass_that_changed_something_is_worth_a_line(
     assert line["scanned"] == 2
 
 
-async def test_the_counts_need_no_line_where_the_command_prints_them() -> None:
+async def test_the_counts_are_not_logged_where_the_command_prints_them() -> None:
     with capture_logs() as lines:
         store, log = MemoryStore(rows(2)), PassLog(each_row=False)
         await reconcile(store, scripted(closed()), pass_log=log)
@@ -44,7 +44,7 @@ async def test_the_counts_need_no_line_where_the_command_prints_them() -> None:
     assert {line["log_level"] for line in lines} == {"debug"}
 
 
-async def test_what_is_wrong_is_told_once_and_again_when_it_changes() -> None:
+async def test_a_cause_is_logged_once_and_again_when_it_changes() -> None:
     pass_log, warned = PassLog(), []
     for cause in ("busy", "busy", "no such run", None, "busy"):
         answer = Open() if cause is None else Unknown(cause)
@@ -55,7 +55,7 @@ async def test_what_is_wrong_is_told_once_and_again_when_it_changes() -> None:
     assert warned == [["busy"], [], ["no such run"], [], ["busy"]]
 
 
-async def test_a_row_that_cannot_be_read_is_told_by_its_key() -> None:
+async def test_a_row_that_cannot_be_read_is_logged_with_its_key() -> None:
     row = RunRow(17, "", None, None, unreadable="missing chunk")
 
     with capture_logs() as lines:
@@ -65,7 +65,7 @@ async def test_a_row_that_cannot_be_read_is_told_by_its_key() -> None:
     assert (line["row_id"], line["detail"]) == ("17", "missing chunk")
 
 
-async def test_a_row_that_is_refused_and_most_that_are_missing_are_told_once() -> None:
+async def test_a_refused_row_and_most_rows_missing_are_logged_once() -> None:
     pass_log, warned = PassLog(), 0
     for _ in range(3):
         store = MemoryStore(rows(30))
@@ -88,30 +88,30 @@ MORE = "more_rows_left"
 async def test_however_many_rows_are_unknown_a_pass_logs_a_few_and_the_next_none(
     count: int,
 ) -> None:
-    pass_log, told = PassLog(), []
+    pass_log, logged = PassLog(), []
     for _ in range(3):
         with capture_logs() as lines:
             await reconcile(
                 MemoryStore(rows(count)), scripted(Unknown("no namespace")), pass_log=pass_log
             )
-        told.append(warnings(lines))
+        logged.append(warnings(lines))
         more = [(line["rows"], line["why"]) for line in lines if line["event"] == MORE]
         assert more in ([], [(count - MAX_LINES, f"no namespace ({count - MAX_LINES})")])
 
     summary = {MORE: 1} if count > MAX_LINES else {}
-    assert told == [{"row_left": MAX_LINES, **summary}, {}, {}]
+    assert logged == [{"row_left": MAX_LINES, **summary}, {}, {}]
 
 
 async def test_however_many_rows_are_refused_a_pass_logs_a_few_and_the_next_none() -> None:
-    pass_log, told = PassLog(), []
+    pass_log, logged = PassLog(), []
     for _ in range(2):
         store = MemoryStore(rows(2_000))
         store.refused = dict.fromkeys(range(1, 2001), "trigger says no")
         with capture_logs() as lines:
             await reconcile(store, scripted(closed()), pass_log=pass_log)
-        told.append(warnings(lines))
+        logged.append(warnings(lines))
 
-    assert told == [{"row_refused": MAX_LINES, MORE: 1}, {}]
+    assert logged == [{"row_refused": MAX_LINES, MORE: 1}, {}]
 
 
 class Buggy(ScriptedProbe):
@@ -122,48 +122,48 @@ class Buggy(ScriptedProbe):
         raise ZeroDivisionError
 
 
-async def test_a_bug_that_every_row_trips_over_has_one_traceback() -> None:
-    pass_log, told = PassLog(), []
+async def test_a_bug_that_every_row_hits_has_one_traceback() -> None:
+    pass_log, logged = PassLog(), []
     for _ in range(2):
         with capture_logs() as lines:
             await screened_pass(
                 MemoryStore(rows(2_000)), Buggy({}), pass_log=pass_log, batch_size=20
             )
-        told.append(warnings(lines))
+        logged.append(warnings(lines))
         assert all(line["exc_info"] for line in lines if line["log_level"] == "error")
 
-    assert told[0]["row_crashed"] == 1
-    assert told[0]["screening_crashed"] == 1
-    assert sum(told[0].values()) < 40
-    assert told[1] == {}
+    assert logged[0]["row_crashed"] == 1
+    assert logged[0]["screening_crashed"] == 1
+    assert sum(logged[0].values()) < 40
+    assert logged[1] == {}
 
 
 async def test_a_bug_that_comes_back_has_a_traceback_again() -> None:
-    pass_log, told = PassLog(), []
+    pass_log, logged = PassLog(), []
     for probe in (Buggy({}), scripted(closed()), Buggy({})):
         with capture_logs() as lines:
             await reconcile(MemoryStore(rows(1)), probe, pass_log=pass_log)
-        told.append(warnings(lines)["row_crashed"])
+        logged.append(warnings(lines)["row_crashed"])
 
-    assert told == [1, 0, 1]
+    assert logged == [1, 0, 1]
 
 
-async def test_a_pass_that_looked_at_nothing_makes_nothing_news() -> None:
-    class Away(ScriptedProbe):
+async def test_a_pass_that_looked_at_no_row_does_not_reset_the_causes() -> None:
+    class Unreachable(ScriptedProbe):
         async def observe(self, asked_row: RunRow) -> Observation:
             raise TemporalUnusable("unreachable")
 
     pass_log = PassLog()
     await reconcile(MemoryStore(rows(50)), scripted(Unknown("busy")), pass_log=pass_log)
     with capture_logs() as lines:
-        report = await reconcile(MemoryStore(rows(50)), Away({}), pass_log=pass_log)
+        report = await reconcile(MemoryStore(rows(50)), Unreachable({}), pass_log=pass_log)
         assert report.outcome is PassOutcome.ABORTED
         await reconcile(MemoryStore(rows(50)), scripted(Unknown("busy")), pass_log=pass_log)
 
     assert warnings(lines) == {}
 
 
-async def test_a_row_that_is_finished_has_a_line_that_explains_it() -> None:
+async def test_a_finished_row_has_a_log_line_that_explains_it() -> None:
     with capture_logs() as lines:
         report = await reconcile(MemoryStore(rows(1)), scripted(closed(CloseStatus.FAILED)))
 

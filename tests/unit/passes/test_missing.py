@@ -42,7 +42,7 @@ async def test_missing_rows_are_held_back_by_the_breaker_if_they_are_most() -> N
     assert report.outcome is PassOutcome.UNRESOLVED
 
 
-async def test_rows_too_young_to_tell_do_not_trip_the_breaker() -> None:
+async def test_rows_that_are_too_young_do_not_trip_the_breaker() -> None:
     young = [row(number, age=timedelta(seconds=1)) for number in range(1, 30)]
     store = MemoryStore([*young, row(30)])
 
@@ -83,7 +83,7 @@ async def test_rows_that_are_held_back_are_counted_and_not_asked_about_again() -
     assert report.tally.left == {"deleted": 29, "expired": 2, "open": 1}
     assert report.tally.oldest_left == NOW - timedelta(days=3)
     assert report.tally.scanned == accounted_for(report) == len(probe.asked) == 32
-    assert not report.more_left, "the next pass decides anew"
+    assert not report.more_left, "the next pass decides again"
     (line,) = [line for line in lines if line["log_level"] == "warning"]
     assert (line["missing"], line["scanned"], line["held_back"]) == (31, 32, 30)
 

@@ -1,4 +1,4 @@
-"""Observers: each hears of everything, whichever fails, and wherever it is among the others."""
+"""Observers: each gets every event, whichever fails, and in any order of observers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FULL = Unusable("disk full")
 
 
 class Notes(Observer):
-    """Keeps everything as it is when it hears of it; may fail, at one event or at `all`."""
+    """Keeps all events with their values; may fail at one event, or at `all`."""
 
     def __init__(self, at: str = "", error: Exception = FULL) -> None:
         self.at, self.error = at, error
-        self.heard: list[tuple[str, Any]] = []
+        self.received: list[tuple[str, Any]] = []
 
     async def on_start(self, report: PassView) -> None:
         self._note("on_start", seen(report))
@@ -43,19 +43,19 @@ class Notes(Observer):
         self._note("on_pass", seen(report))
 
     def _note(self, event: str, what: Any) -> None:
-        self.heard.append((event, what))
+        self.received.append((event, what))
         if self.at in (event, "all"):
             raise self.error
 
     @property
     def events(self) -> list[str]:
-        return [event for event, _ in self.heard]
+        return [event for event, _ in self.received]
 
 
 def seen(report: PassView) -> dict[str, Any]:
     """The report but for what differs from pass to pass."""
-    told = report.as_json(StatusValues())
-    return {**told, "pass_id": "", "duration_seconds": 0, "error": report.error}
+    fields = report.as_json(StatusValues())
+    return {**fields, "pass_id": "", "duration_seconds": 0, "error": report.error}
 
 
 async def observed(*observers: Observer) -> PassReport:
@@ -63,7 +63,7 @@ async def observed(*observers: Observer) -> PassReport:
     return await reconcile(MemoryStore(rows(5)), probe, FAIL, observers=observers, batch_size=2)
 
 
-async def test_one_that_is_unusable_at_the_end_aborts_the_pass_and_the_others_hear_of_it() -> None:
+async def test_one_that_fails_at_the_end_aborts_the_pass_and_the_others_are_notified() -> None:
     before, after = Notes(), Notes()
 
     report = await observed(before, Notes("on_pass"), after)
@@ -79,17 +79,23 @@ async def test_the_error_of_the_pass_itself_is_not_replaced() -> None:
     assert report.error == "first"
 
 
+async def test_of_two_that_fail_at_one_event_the_first_gives_the_error() -> None:
+    one, two = Notes("on_page", Unusable("one")), Notes("on_page", Unusable("two"))
+
+    assert (await observed(one, two)).error == "one"
+
+
 @pytest.mark.parametrize("at", ["", *EVENTS])
 async def test_their_order_makes_no_difference(at: str) -> None:
-    reports, heard = [], []
+    reports, received = [], []
     for names in permutations(["one", "failing", "other"]):
         observers = {name: Notes(at if name == "failing" else "") for name in names}
         reports.append(seen(await observed(*observers.values())))
-        heard.append({name: observer.heard for name, observer in observers.items()})
+        received.append({name: observer.received for name, observer in observers.items()})
 
     assert all(report == reports[0] for report in reports)
-    assert all(each == heard[0] for each in heard)
-    assert heard[0]["one"] == heard[0]["failing"] == heard[0]["other"]
+    assert all(each == received[0] for each in received)
+    assert received[0]["one"] == received[0]["failing"] == received[0]["other"]
     assert reports[0]["error"] == ("disk full" if at else None)
 
 

@@ -1,4 +1,4 @@
-"""What an observer is told after each page: the verdicts, and where to go on."""
+"""What an observer gets after each page: the verdicts, and where to resume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.passes.bench import FAIL, Slow, reconcile, rows, scripted
 
 @dataclass
 class Pages(Observer):
-    """Notes what it is told of each page: ids of rows, and from where the rest begins."""
+    """Keeps the row ids of each page, and where the rest begins."""
 
     rows: list[list[RowId]] = field(default_factory=list)
     rest: list[RowId | None] = field(default_factory=list)
@@ -73,10 +73,10 @@ async def test_the_page_has_been_written_by_then() -> None:
     await reconcile(MemoryStore(rows(4)), scripted(closed()), observers=[pages], batch_size=2)
 
     assert pages.changed == [2, 4]
-    assert pages.written == (0, 1), "told of the write before the page"
+    assert pages.written == (0, 1), "notified of the write before the page"
 
 
-async def test_it_is_told_in_a_dry_run_too() -> None:
+async def test_it_is_notified_in_a_dry_run_too() -> None:
     pages = Pages()
 
     await reconcile(MemoryStore(rows(2)), scripted(closed()), observers=[pages], dry_run=True)
@@ -84,7 +84,7 @@ async def test_it_is_told_in_a_dry_run_too() -> None:
     assert (pages.rows, pages.changed) == ([[1, 2]], [2])
 
 
-async def test_of_a_page_that_was_cut_short_by_a_stop_nothing_is_told() -> None:
+async def test_it_is_not_notified_of_a_page_cut_short_by_a_stop() -> None:
     probe, pages, store = Slow(3, closed()), Pages(), MemoryStore(rows(4))
     task = asyncio.create_task(reconcile(store, probe, observers=[pages], batch_size=2))
     await probe.hanging.wait()
@@ -98,7 +98,7 @@ async def test_of_a_page_that_was_cut_short_by_a_stop_nothing_is_told() -> None:
     assert report.progress.rest.after == 2, "the row that was not answered is met again"
 
 
-async def test_of_a_second_look_that_was_cut_short_by_a_stop_nothing_is_told() -> None:
+async def test_it_is_not_notified_of_a_second_look_cut_short_by_a_stop() -> None:
     probe, pages, store = Slow(4 + 3, Missing()), Pages(), MemoryStore(rows(4))
     task = asyncio.create_task(reconcile(store, probe, FAIL, observers=[pages], batch_size=2))
     await probe.hanging.wait()
@@ -111,7 +111,7 @@ async def test_of_a_second_look_that_was_cut_short_by_a_stop_nothing_is_told() -
     assert [span.after for span in report.progress.to_recheck] == [2]
 
 
-async def test_of_a_page_that_was_cut_short_by_a_limit_what_was_done_is_told() -> None:
+async def test_it_is_notified_of_the_part_of_a_page_within_a_limit() -> None:
     pages = Pages()
     probe = scripted(closed(), wf_2=Open())
 
@@ -129,7 +129,7 @@ async def test_missing_rows_that_are_to_be_failed_are_among_the_verdicts_of_thei
     assert pages.changed == [0, 0, 2, 2]
 
 
-async def test_an_observer_that_cannot_note_it_down_ends_the_pass() -> None:
+async def test_an_observer_that_fails_ends_the_pass() -> None:
     class Full(Observer):
         async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
             raise Unusable("disk full")

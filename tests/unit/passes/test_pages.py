@@ -56,7 +56,7 @@ async def test_rows_inserted_during_the_pass_wait_for_the_next_one() -> None:
     assert report.tally.scanned == 2
 
 
-async def test_the_pass_comes_to_its_end_though_its_last_row_was_finished_meanwhile() -> None:
+async def test_the_pass_ends_even_if_its_last_row_is_finished_meanwhile() -> None:
     store = MemoryStore(rows(4))
 
     def finish_the_last(asked: RunRow) -> Observation:
@@ -90,14 +90,14 @@ async def test_an_unusable_temporal_ends_the_pass_and_keeps_what_was_written() -
     assert report.progress == Progress(Span(2, 4)), "the second page is not done"
 
 
-async def test_a_temporal_that_is_away_is_noticed_without_a_single_row() -> None:
+async def test_an_unreachable_temporal_is_noticed_in_an_empty_table() -> None:
     class Probe(ScriptedProbe):
         async def retention(self) -> timedelta:
-            raise TemporalUnusable("away")
+            raise TemporalUnusable("unreachable")
 
     report = await reconcile(MemoryStore(), Probe({}))
 
-    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "away")
+    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "unreachable")
 
 
 async def test_an_unusable_database_ends_the_pass() -> None:
@@ -161,19 +161,19 @@ async def test_a_page_is_written_while_the_next_is_observed() -> None:
 
 
 async def test_what_has_been_decided_is_written_though_temporal_went_away_meanwhile() -> None:
-    away = asyncio.Event()
+    unreachable = asyncio.Event()
 
     class Store(MemoryStore):
         async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-            await away.wait()
+            await unreachable.wait()
             await asyncio.sleep(0)
             return await super().finish_if_running(pass_id, outcomes)
 
     class Probe(ScriptedProbe):
         async def observe(self, asked_row: RunRow) -> Observation:
             if asked_row.id == 2:
-                away.set()
-                raise TemporalUnusable("away")
+                unreachable.set()
+                raise TemporalUnusable("unreachable")
             return closed()
 
     store = Store(rows(2))

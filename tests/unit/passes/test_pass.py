@@ -1,4 +1,4 @@
-"""What becomes of each row, what is counted, what observers are told."""
+"""What a pass does with each row, what it counts, and what observers get."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.fakes import MemoryStore, Recorder, ScriptedProbe
 from tests.support.passes.bench import reconcile, rows, scripted
 
 
-async def test_every_verdict_ends_where_it_belongs() -> None:
+async def test_every_verdict_is_counted_and_acted_on() -> None:
     store = MemoryStore(rows(4))
     probe = scripted(Missing(), wf_1=closed(), wf_2=Open(), wf_3=Unknown("busy"))
 
@@ -67,7 +67,9 @@ async def test_a_dry_run_writes_nothing_and_counts_what_it_would() -> None:
     assert not store.finished
 
 
-async def test_observers_hear_of_the_start_before_any_write_and_of_the_end_after_it() -> None:
+async def test_observers_are_notified_of_the_start_before_any_write_and_of_the_end_after_it() -> (
+    None
+):
     store, recorder = MemoryStore(rows(1)), Recorder()
 
     class Probe(ScriptedProbe):
@@ -81,7 +83,7 @@ async def test_observers_hear_of_the_start_before_any_write_and_of_the_end_after
     assert recorder.started == recorder.ended == [report]
 
 
-async def test_observers_hear_of_what_was_really_written() -> None:
+async def test_observers_are_notified_of_what_was_really_written() -> None:
     store, recorder = MemoryStore(rows(3)), Recorder()
     store.refused = {2: "trigger says no"}
 

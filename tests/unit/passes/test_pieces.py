@@ -1,4 +1,4 @@
-"""Whatever the limits: a pass in pieces ends as one in one go, and writes each row once.
+"""With any limits, a pass in pieces ends like a single pass, and writes each row once.
 
 Between the pieces there is nothing but JSON, as between two processes.
 """
@@ -24,7 +24,7 @@ from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import accounted_for, reconcile, recorded, resumable, resumed
 from tests.support.properties import examples
 
-#: What there is in a table: how old a row is, and what Temporal says about it.
+#: The kinds of rows in a table: their age, and what Temporal says about them.
 KINDS: dict[str, tuple[timedelta, Observation]] = {
     "open": (timedelta(hours=1), Open()),
     "completed": (timedelta(hours=1), closed()),
@@ -108,7 +108,7 @@ async def in_pieces(table: Table, rules: Policy, **limits: Any) -> PassReport:
 @example(
     ["refused when missing", "missing", "missing"], 3, None, 1, MissingPolicy.FAIL
 )  # there too
-async def test_a_pass_in_pieces_ends_as_one_in_one_go(
+async def test_a_pass_in_pieces_ends_like_a_single_pass(
     kinds: Sequence[str],
     batch_size: int,
     limit: int | None,

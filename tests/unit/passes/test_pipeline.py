@@ -25,7 +25,7 @@ from tests.unit.passes.test_on_page import Pages
 
 @pytest.fixture(autouse=True)
 async def nothing_goes_on() -> AsyncIterator[None]:
-    """Whatever becomes of it: no task is left behind."""
+    """However it ends, no task is left behind."""
     before = asyncio.all_tasks()
     yield
     assert asyncio.all_tasks() - before <= {asyncio.current_task()}
@@ -48,7 +48,7 @@ class Gated(ScriptedProbe):
 
 
 async def at_rest() -> None:
-    """Let every stage go on for as far as it comes."""
+    """Let every stage run until it has to wait."""
     for _ in range(300):
         await asyncio.sleep(0)
 
@@ -115,7 +115,7 @@ class TestOverlap:
 
         assert len(probe.screened) == 4
 
-    async def test_a_page_of_which_nothing_is_to_be_asked_waits_for_nobody(self) -> None:
+    async def test_a_page_with_nothing_to_ask_waits_for_nobody(self) -> None:
         class First(Screening):
             async def screen(self, page: Page) -> None:
                 for index in range(2 if page.rows[0].id == 1 else 0):
@@ -139,7 +139,7 @@ class TestOverlap:
 
 
 class TestBounds:
-    async def test_so_many_pages_are_under_way_and_no_more(self) -> None:
+    async def test_the_number_of_pages_under_way_is_bounded(self) -> None:
         probe, store = Gated(Open(), 1), MemoryStore(rows(40))
         async with pipeline(store, probe) as feeding:
             await at_rest()
@@ -151,14 +151,14 @@ class TestBounds:
                 await at_rest()
                 assert store.pages == AHEAD + handed_out, "the page that is settled included"
 
-    async def test_none_is_read_ahead_where_that_may_be_in_vain(self) -> None:
+    async def test_nothing_is_read_ahead_if_it_may_not_be_needed(self) -> None:
         probe, store = scripted(Open()), MemoryStore(rows(40))
         async with pipeline(store, probe, ahead=0) as feeding:
             assert ids(await feeding.next()) == [1, 2]
             await at_rest()
             assert store.pages == 1
 
-    async def test_no_more_rows_than_are_to_be_looked_at(self) -> None:
+    async def test_no_more_rows_are_read_than_the_limit(self) -> None:
         store, probe = MemoryStore(rows(40)), scripted(Open())
         async with pipeline(store, probe, rows=5) as feeding:
             pages = [ids(await feeding.next()) for _ in range(4)]
@@ -168,7 +168,7 @@ class TestBounds:
 
 
 class TestEnds:
-    """Before its time: mostly, page 2 of 3 does not get its answers, and those about it do."""
+    """An early end. In most tests page 2 of 3 gets no answers, and the pages around it do."""
 
     async def test_stopped(self) -> None:
         store, probe, pages = MemoryStore(rows(6)), Gated(closed(), 3), Pages()
@@ -181,7 +181,7 @@ class TestEnds:
         report = await task
 
         assert sorted(store.finished) == [1, 2, 4, 5, 6], "what was answered is written"
-        assert report.progress == Progress(Span(2, 6)), "and nobody goes on after the gap"
+        assert report.progress == Progress(Span(2, 6)), "and nobody resumes after the gap"
         assert pages.rows == [[1, 2]]
         assert (report.stopped, report.tally.scanned) == (True, 5)
 
@@ -190,7 +190,7 @@ class TestEnds:
             async def observe(self, asked_row: RunRow) -> Observation:
                 found = await super().observe(asked_row)
                 if asked_row.id == 3:
-                    raise TemporalUnusable("away")
+                    raise TemporalUnusable("unreachable")
                 return found
 
         store, probe, pages = MemoryStore(rows(6)), Probe(closed(), 3), Pages()
@@ -204,7 +204,7 @@ class TestEnds:
         assert sorted(store.finished) == [1, 2, 4, 5, 6]
         assert report.progress == Progress(Span(2, 6))
         assert pages.rows == [[1, 2]]
-        assert (report.outcome, report.error) == (PassOutcome.ABORTED, "away")
+        assert (report.outcome, report.error) == (PassOutcome.ABORTED, "unreachable")
 
     async def test_the_database_becomes_unusable(self) -> None:
         class Store(MemoryStore):
@@ -225,7 +225,7 @@ class TestEnds:
                 await feeding.next()
 
     async def test_screening_fails(self) -> None:
-        error = Unusable("away")
+        error = Unusable("unreachable")
 
         class Failing(Screening):
             async def screen(self, page: Page) -> None:
@@ -251,8 +251,8 @@ class TestEnds:
     async def test_of_a_bug_and_an_unusable_server_at_once_neither_is_lost(
         self, bug_first: bool
     ) -> None:
-        bug, away = KeyError("a bug"), Unusable("away")
-        one, other = (bug, away) if bug_first else (away, bug)
+        bug, unreachable = KeyError("a bug"), Unusable("unreachable")
+        one, other = (bug, unreachable) if bug_first else (unreachable, bug)
         asked = asyncio.Event()
 
         class Store(MemoryStore):
@@ -282,8 +282,33 @@ class TestEnds:
             assert raised.value is bug
             assert isinstance(bug.__cause__, BaseExceptionGroup), "nor is the other lost"
         else:  # a screening with a bug ends nothing
-            assert raised.value is away
+            assert raised.value is unreachable
             assert [line["log_level"] for line in lines] == ["error"]
+
+    async def test_a_bug_is_raised_rather_than_the_unusable_server_before_it(self) -> None:
+        scanning = asyncio.Event()
+
+        class Store(MemoryStore):
+            async def scan_running(
+                self, after: RowId | None, until: RowId, limit: int
+            ) -> Sequence[RunRow]:
+                if after is None:
+                    return await super().scan_running(after, until, limit)
+                scanning.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    raise KeyError("a bug")
+
+        class Unreachable(ScriptedProbe):
+            async def observe(self, asked_row: RunRow) -> Observation:
+                await scanning.wait()
+                raise Unusable("unreachable")
+
+        async with pipeline(Store(rows(4)), Unreachable({})) as feeding:
+            await feeding.next()
+            with pytest.raises(KeyError, match="a bug"):
+                await feeding.next()
 
     @pytest.mark.parametrize("error", [ValueError("odd"), asyncio.CancelledError()], ids=repr)
     async def test_a_bug_concerns_its_row_alone(self, error: BaseException) -> None:
@@ -300,8 +325,8 @@ class TestEnds:
 
         assert sorted(store.finished) == [1, 4, 5, 6]
         assert (report.outcome, report.unknown) == (PassOutcome.UNRESOLVED, 2)
-        told = [line for line in lines if line["event"] == "row_crashed"]
-        assert [line["log_level"] for line in told] == ["error"], "one traceback"
+        crashed = [line for line in lines if line["event"] == "row_crashed"]
+        assert [line["log_level"] for line in crashed] == ["error"], "one traceback"
 
     async def test_a_bug_while_it_is_stopped_does_not_keep_it_going(self) -> None:
         class Odd(ScriptedProbe):
@@ -324,7 +349,7 @@ class TestEnds:
         assert len(probe.asked) == 2
         assert [line["log_level"] for line in lines] == ["error"]
 
-    async def test_a_screening_that_learns_badly_ends_nothing(self) -> None:
+    async def test_a_bug_in_learning_does_not_end_the_pass(self) -> None:
         class Failing(Screening):
             def learn(self, page: Page) -> None:
                 raise ZeroDivisionError
@@ -334,7 +359,7 @@ class TestEnds:
                 assert [ids(await feeding.next()) for _ in range(3)] == [[1, 2], [3, 4], []]
         assert [line["log_level"] for line in lines] == ["error"]
 
-    async def test_twice_while_it_ends_nothing_is_lost(self) -> None:
+    async def test_stopped_twice_while_it_ends_loses_nothing(self) -> None:
         unwinding = asyncio.Event()
         lost: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
@@ -347,7 +372,7 @@ class TestEnds:
                     unwinding.set()
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
-                    raise Unusable("away")
+                    raise Unusable("unreachable")
                 return Open()
 
         async def ask() -> None:
@@ -367,7 +392,7 @@ class TestEnds:
         gc.collect()
         assert not lost
 
-    async def test_whoever_settles_pages_fails(self) -> None:
+    async def test_the_caller_fails(self) -> None:
         probe = Gated(Open(), *range(3, 41))
 
         async def settle() -> None:
@@ -378,7 +403,7 @@ class TestEnds:
         with pytest.raises(KeyError):
             await settle()
 
-    async def test_nobody_wants_the_rest(self) -> None:
+    async def test_the_caller_does_not_read_the_rest(self) -> None:
         probe = Gated(Open(), *range(3, 41))
         async with pipeline(MemoryStore(rows(40)), probe) as feeding:
             assert ids(await feeding.next()) == [1, 2]

@@ -1,4 +1,4 @@
-"""A pass that goes on with what another process has begun."""
+"""A pass that resumes what another process has begun."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def missing(*ids: RowId) -> list[Finish]:
 
 
 def span(after: RowId | None, until: RowId, failing: Sequence[Finish]) -> Span:
-    """A page of which only these rows are left."""
+    """A span in which only these rows were left."""
     tally = Tally(scanned=len(failing))
     tally.add_set_aside(failing)
     made = Span(after, until, tally)
@@ -37,7 +37,7 @@ def span(after: RowId | None, until: RowId, failing: Sequence[Finish]) -> Span:
     return made
 
 
-async def test_it_goes_on_with_the_rest_and_nowhere_else() -> None:
+async def test_it_resumes_exactly_where_the_other_ended() -> None:
     store, probe = MemoryStore(rows(9)), scripted(closed())
 
     report = await reconcile(store, probe, report=begun(Progress(Span(3, 6))), batch_size=2)
@@ -80,7 +80,7 @@ async def test_its_counts_are_those_of_both() -> None:
     assert 40 < report.duration_seconds < 50
 
 
-async def test_its_calls_are_added_up_also_if_this_process_has_made_some_before() -> None:
+async def test_its_calls_are_those_of_both_without_earlier_ones_of_this_process() -> None:
     probe = scripted(Open())
     await reconcile(MemoryStore(rows(4)), probe)
     before = begun(Progress(Span(3, 6)), rpcs=Counter(describe=1))
@@ -90,7 +90,7 @@ async def test_its_calls_are_added_up_also_if_this_process_has_made_some_before(
     assert report.rpcs == {"describe": 1 + 3}
 
 
-async def test_a_limit_of_changes_is_that_of_this_process() -> None:
+async def test_the_limit_of_changes_counts_this_process_only() -> None:
     store, done = MemoryStore(rows(9)), Tally(written=Counter(completed=3))
     before = begun(Progress(Span(3, 9)), done)
 
@@ -109,7 +109,7 @@ async def test_the_breaker_counts_what_was_scanned_before() -> None:
     assert (report.held_back, report.tally.left, store.finished) == (20, {"deleted": 20}, {})
 
 
-async def test_the_second_look_goes_on_where_it_was() -> None:
+async def test_the_second_look_resumes_where_it_ended() -> None:
     first = span(None, 6, missing(1, 2, 3, 4, 5, 6))
     first.after, first.second.written["failed"] = 2, 2
     done = Tally(scanned=2, left=Counter({LeaveReason.OPEN: 2}))
@@ -131,7 +131,7 @@ async def test_the_second_look_goes_on_where_it_was() -> None:
     assert not report.more_left
 
 
-async def test_rows_that_were_written_and_not_recorded_had_been_looked_at() -> None:
+async def test_rows_that_were_written_and_not_recorded_count_as_scanned() -> None:
     done = Tally(scanned=1, left=Counter({LeaveReason.OPEN: 1}))
     before = begun(Progress(Span(2, 9), [span(None, 2, missing(1))]), done)
     before.correct({"completed": 2})
@@ -157,7 +157,7 @@ async def test_rows_that_were_written_at_the_second_look_and_not_recorded_are_no
     assert (report.tally.lost_races, report.tally.scanned) == (0, 4)
 
 
-async def test_observers_are_told_that_it_starts() -> None:
+async def test_observers_are_notified_of_its_start() -> None:
     recorder, before = Recorder(), begun(Progress(Span(3, 6)))
 
     await reconcile(MemoryStore(rows(6)), scripted(Open()), observers=[recorder], report=before)

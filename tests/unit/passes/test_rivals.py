@@ -13,7 +13,7 @@ from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import FAIL, reconcile, rows, scripted
 
 
-async def test_rows_with_run_ids_cost_no_look_at_others() -> None:
+async def test_rows_with_run_ids_need_no_query_for_rivals() -> None:
     store = MemoryStore(rows(5))
 
     await reconcile(store, scripted(closed()))
@@ -22,7 +22,7 @@ async def test_rows_with_run_ids_cost_no_look_at_others() -> None:
     assert store.looked_for_rivals == []
 
 
-async def test_a_page_is_looked_at_once_and_only_for_rows_that_are_about_to_be_finished() -> None:
+async def test_one_query_per_page_and_only_for_rows_that_would_be_finished() -> None:
     store = MemoryStore([replace(each, run_id=None) for each in rows(5)])
     probe = scripted(closed(), wf_2=Open(), wf_3=Missing())
 
@@ -44,7 +44,7 @@ async def test_of_two_rows_that_fit_one_run_neither_is_finished_whatever_page_th
     assert store.finished.keys() == {3}
 
 
-async def test_a_run_goes_to_the_row_that_holds_its_id() -> None:
+async def test_a_run_goes_to_the_row_that_has_its_id() -> None:
     mine, theirs = (row(id_, workflow_id="one", run_id=None) for id_ in (1, 2))
     store = MemoryStore([mine, replace(theirs, run_id="run-first")])
 
@@ -56,7 +56,7 @@ async def test_a_run_goes_to_the_row_that_holds_its_id() -> None:
     assert store.finished.keys() == {2}
 
 
-async def test_where_the_table_cannot_tell_rows_without_a_run_id_stay() -> None:
+async def test_rows_without_a_run_id_are_left_if_the_rivals_cannot_be_read() -> None:
     class Slow(MemoryStore):
         async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
             return Unknown("too slow")

@@ -1,4 +1,4 @@
-"""Rows that visibility shows as open are left for this time; everything else is described."""
+"""Rows that visibility shows as open are skipped; all others are described."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_a_single_row_is_described_rather_than_listed() -> None:
     assert probe.asked == ["wf-3"]
 
 
-async def test_where_missing_rows_are_to_be_failed_the_breaker_sees_every_row() -> None:
+async def test_if_missing_rows_are_to_be_failed_the_breaker_sees_every_row() -> None:
     """As after a restore of Temporal's database, where visibility has a store of its own."""
     store, probe = MemoryStore(rows(600)), seen(scripted(Missing()), **all_open(600))
 
@@ -132,7 +132,7 @@ async def test_an_overloaded_server_ends_the_pass() -> None:
     assert probe.asked == []
 
 
-async def test_the_report_says_what_was_saved() -> None:
+async def test_the_report_counts_what_was_saved() -> None:
     probe = seen(scripted(Open()), **all_open(3))
 
     report = await screened_pass(MemoryStore(rows(4)), probe)
@@ -140,7 +140,7 @@ async def test_the_report_says_what_was_saved() -> None:
     assert report.as_json(StatusValues())["screened"] == 3
 
 
-async def test_rows_that_a_limit_leaves_to_the_next_pass_are_for_that_one_to_count() -> None:
+async def test_rows_past_the_limit_are_counted_by_the_next_pass() -> None:
     probe = seen(scripted(closed()), wf_2=True, wf_4=True)
 
     report = await screened_pass(MemoryStore(rows(4)), probe, max_changes=1)
@@ -152,7 +152,7 @@ class TestWorthwhile:
     """It is not asked where that saves little."""
 
     class Ended(ScriptedProbe):
-        """The workflows of the first rows have ended, and all after them go on."""
+        """The workflows of the first rows have ended, and all others are running."""
 
         ended = 0
 
@@ -184,7 +184,7 @@ class TestWorthwhile:
         assert report.changed == 200
         assert probe.screened[:20] == [f"wf-{number}" for number in range(1, 21)]
         assert probe.screened[-1] == "wf-400"
-        assert len(probe.screened) == report.tally.screened + 20, "and the first page in vain"
+        assert len(probe.screened) == report.tally.screened + 20, "and the first page for nothing"
         assert report.tally.screened >= 100
 
     @pytest.mark.parametrize(("ended", "pages"), [(89, 5), (91, 1)])

@@ -1,4 +1,4 @@
-"""Visibility that lags or is wrong for good: it is counted, and each row gets its turn in time."""
+"""Visibility that lags or stays wrong: it is counted, and each row is described in time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHARE = 30 / (600 - 2 * 60)
 
 
 class Convinced(ScriptedProbe):
-    """For visibility everything is open, or nothing, for ever."""
+    """Visibility shows all workflows as open, or none, and never changes."""
 
     shown: bool | None = True
 
@@ -41,7 +41,7 @@ class Convinced(ScriptedProbe):
 
 
 async def disagreements(shown: bool | None, observation: Observation) -> dict[str, int]:
-    """Of a hundred rows of which visibility says this, and the description that."""
+    """Disagreements over 100 rows, given what visibility and the description say."""
     probe = Convinced({}, observation)
     probe.shown = shown
     report = await screened_pass(
@@ -69,7 +69,7 @@ async def test_a_workflow_that_is_open_and_not_shown_as_such_is_a_disagreement()
     assert await disagreements(False, Open()) == {"not_open": 100}
 
 
-async def test_where_they_agree_or_one_cannot_tell_there_is_none() -> None:
+async def test_there_is_none_if_they_agree_or_one_is_not_known() -> None:
     assert await disagreements(True, Open()) == {}
     assert await disagreements(False, closed()) == {}
     assert await disagreements(False, Missing()) == {}
@@ -80,7 +80,7 @@ async def test_where_they_agree_or_one_cannot_tell_there_is_none() -> None:
 
 
 class Loop:
-    """Passes over one table at even distances, one of which may not get through."""
+    """Passes over one table at equal distances, one of which may fail."""
 
     def __init__(self, store: MemoryStore, probe: ScriptedProbe) -> None:
         self.store, self.probe = store, probe
@@ -117,22 +117,22 @@ async def test_every_row_is_repaired_in_time_though_visibility_is_wrong_for_ever
     assert wrong == {"open": 600}
 
 
-async def test_a_pass_that_failed_is_made_up_for_by_the_next() -> None:
-    class Away(Convinced):
-        away = False
+async def test_the_next_pass_makes_up_for_one_that_failed() -> None:
+    class Unreachable(Convinced):
+        unreachable = False
 
         async def observe(self, asked_row: RunRow) -> Observation:
-            if self.away:
-                raise TemporalUnusable("away")
+            if self.unreachable:
+                raise TemporalUnusable("unreachable")
             return await super().observe(asked_row)
 
-    probe = Away({}, Open())
+    probe = Unreachable({}, Open())
     loop = Loop(MemoryStore(rows(600)), probe)
     await loop.pass_()
     position = loop.history.swept
-    probe.away = True
+    probe.unreachable = True
     aborted = await loop.pass_()
-    probe.away = False
+    probe.unreachable = False
     probe.asked.clear()
 
     report = await loop.pass_()

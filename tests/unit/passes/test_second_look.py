@@ -1,4 +1,4 @@
-"""After the scan, the pages with missing rows that are to be failed are gone over once more."""
+"""After the scan, pages with missing rows that would be failed get a second look."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.passes.bench import FAIL, accounted_for, in_turn, reconcile, 
 
 
 class Spans(Observer):
-    """Notes which rows are kept for the second look, page by page."""
+    """Keeps the spans for the second look, after each page."""
 
     def __init__(self) -> None:
         self.seen: list[list[tuple[RowId | None, RowId]]] = []
@@ -31,7 +31,7 @@ class Spans(Observer):
         self.seen.append([(span.after, span.until) for span in report.progress.to_recheck])
 
 
-async def test_pages_with_missing_rows_that_touch_are_kept_as_one_span() -> None:
+async def test_adjacent_pages_with_missing_rows_are_kept_as_one_span() -> None:
     probe = scripted(Open(), wf_1=Missing(), wf_4=Missing(), wf_8=Missing())
     spans = Spans()
 
@@ -40,7 +40,7 @@ async def test_pages_with_missing_rows_that_touch_are_kept_as_one_span() -> None
     assert spans.seen[:4] == [[(None, 2)], [(None, 4)], [(None, 4)], [(None, 4), (6, 8)]]
 
 
-async def test_so_many_spans_are_kept_apart_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_spans_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "MAX_SPANS", 2)
     probe, spans = scripted(Open(), wf_1=Missing(), wf_5=Missing(), wf_9=Missing()), Spans()
 
@@ -126,7 +126,7 @@ async def test_a_row_finished_while_it_is_asked_about_again_is_a_lost_race() -> 
     assert (report.changed, report.tally.lost_races, report.tally.left) == (1, 1, {})
 
 
-async def test_a_row_that_cannot_be_judged_any_more_is_unknown_once() -> None:
+async def test_a_row_that_can_no_longer_be_judged_is_unknown_once() -> None:
     probe = scripted(Open(), wf_1=in_turn(Missing(), Unknown("busy")), wf_2=Unknown("busy"))
 
     report = await reconcile(MemoryStore(rows(3)), probe, FAIL)
@@ -135,7 +135,7 @@ async def test_a_row_that_cannot_be_judged_any_more_is_unknown_once() -> None:
     assert report.outcome is PassOutcome.UNRESOLVED
 
 
-async def test_a_row_that_can_be_judged_at_last_is_unknown_no_longer() -> None:
+async def test_a_row_that_can_be_judged_at_the_second_look_is_no_longer_unknown() -> None:
     probe = scripted(Missing(), wf_1=in_turn(Unknown("busy"), closed()))
 
     report = await reconcile(MemoryStore(rows(2)), probe, FAIL)
@@ -154,7 +154,7 @@ async def test_a_missing_row_that_the_database_refuses_is_unknown_once() -> None
 
 
 class CountedRow(RunRow):
-    """A row that knows how many there are at the same time."""
+    """A row that counts how many of its kind exist at a time."""
 
     __slots__ = ()
     alive = most = 0
@@ -169,7 +169,7 @@ class CountedRow(RunRow):
 
 
 class Endless(MemoryStore):
-    """So many rows that they are made only when they are read."""
+    """A table with very many rows, which are made when they are read."""
 
     def __init__(self, count: int) -> None:
         super().__init__()

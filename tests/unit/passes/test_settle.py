@@ -1,4 +1,4 @@
-"""What becomes of verdicts; and that the database is left alone for a while after a write."""
+"""Acting on verdicts, and the pauses after writes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow, Verdict
 from reconciler.core.ports import Observer, Written
+from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.request import PassOptions, PassRequest
 from reconciler.passes import reconcile as pass_module
 from reconciler.passes.log import PassLog
 from reconciler.passes.settle import MAX_PAUSE, Settler
@@ -22,7 +23,7 @@ from tests.support.passes.bench import reconcile, rows, scripted
 
 
 class Clock:
-    """Moves when something takes its time; `slept` are the pauses made."""
+    """Moves when something takes time; `slept` are the pauses made."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -36,7 +37,7 @@ class Clock:
 
 
 class SlowStore(MemoryStore):
-    """A write takes so many seconds."""
+    """A write takes this number of seconds."""
 
     def __init__(self, rows: Sequence[RunRow], clock: Clock, seconds: float) -> None:
         super().__init__(rows)
@@ -62,8 +63,8 @@ def settler(
         observers,
         PassLog(),
         report,
+        PassOptions(pauses=pauses),
         "running",
-        pauses,
         clock=clock,
         sleep=clock.sleep,
     )
@@ -102,7 +103,7 @@ async def test_each_write_has_a_pause_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("pauses", "dry_run"), [(False, False), (True, True)])
-async def test_there_is_no_pause_unless_it_is_wanted_and_something_was_written(
+async def test_there_is_no_pause_unless_it_is_asked_for_and_something_was_written(
     pauses: bool, dry_run: bool
 ) -> None:
     clock = Clock()
@@ -125,7 +126,7 @@ async def test_there_is_no_pause_if_there_was_nothing_to_write() -> None:
 
 
 @pytest.mark.parametrize(("pauses", "writes"), [(True, 2), (False, 0)])
-async def test_a_pass_pauses_after_each_of_its_writes_if_it_is_to(
+async def test_a_pass_pauses_after_each_write_if_asked_to(
     pauses: bool, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -164,7 +165,9 @@ class HalfStore(MemoryStore):
         return Written(frozenset([first]), {second: "no"}, frozenset(others), failure)
 
 
-async def test_what_was_written_before_the_database_was_lost_is_counted_logged_and_told() -> None:
+async def test_what_was_written_before_the_database_was_lost_is_counted_logged_and_notified() -> (
+    None
+):
     recorder = Recorder()
     settling = settler(HalfStore(), Clock(), recorder)
 
@@ -182,3 +185,4 @@ async def test_a_pass_reports_what_it_wrote_before_the_database_was_lost() -> No
 
     assert (report.outcome, report.error) == ("aborted", "connection lost")
     assert (report.changed, report.unknown, report.tally.lost_races) == (1, 1, 0)
+    assert report.progress == Progress(Span(None, 5)), "rows that were not tried are still to do"

@@ -46,19 +46,19 @@ class Slow(MemoryStore):
 
 
 class Record(Observer):
-    """What others know of the pass, noted slowly."""
+    """What an observer gets, slowly."""
 
     def __init__(self) -> None:
         self.started: list[PassView] = []
         self.ended: list[tuple[PassOutcome, Counter[str], bool]] = []
-        self.told: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
 
     async def on_start(self, report: PassView) -> None:
         self.started.append(report)
         await asyncio.sleep(0)
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        self.told.update(outcome.status for outcome in outcomes)
+        self.received.update(outcome.status for outcome in outcomes)
         await asyncio.sleep(0)
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
@@ -84,7 +84,7 @@ async def stopped_at(steps: Sequence[int], pass_: Pass) -> None:
     async with deadline():
         await asyncio.wait([task])
 
-    assert asyncio.all_tasks() == before, "nothing goes on behind its back"
+    assert asyncio.all_tasks() == before, "no task is left"
     if not record.started:
         assert not store.finished
         return
@@ -97,7 +97,7 @@ async def stopped_at(steps: Sequence[int], pass_: Pass) -> None:
     if len(steps) < 3:
         assert record.ended == [(report.outcome, report.tally.written, report.more_left)]
     if len(steps) == 1:
-        assert written == report.tally.written == record.told
+        assert written == report.tally.written == record.received
         assert report.stopped or not report.more_left
 
 

@@ -1,4 +1,4 @@
-"""A pass that is cancelled: by a signal, or by whoever runs it."""
+"""A pass that is cancelled, by a signal or by its caller."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_at_any_step_of_the_event_loop_too(steps: int) -> None:
     assert len(store.finished) == report.changed == report.tally.scanned == probe.answered
 
 
-async def test_the_observer_hears_of_it() -> None:
+async def test_the_observer_is_notified() -> None:
     probe, recorder = Slow(0, closed()), Recorder()
     task = asyncio.create_task(reconcile(MemoryStore(rows(1)), probe, observers=[recorder]))
     await probe.hanging.wait()
@@ -65,7 +65,7 @@ async def test_the_observer_hears_of_it() -> None:
     assert recorder.ended == [await task]
 
 
-async def test_while_it_is_put_on_record_it_is_recorded_to_the_end_and_asks_nothing() -> None:
+async def test_while_its_beginning_is_recorded_that_is_completed_and_nothing_is_asked() -> None:
     class Slowly(Recorder):
         starting, may_go_on = asyncio.Event(), asyncio.Event()
 
@@ -100,7 +100,7 @@ async def test_during_a_write_the_write_is_finished() -> None:
     store = Store(rows(4))
     task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
     await store.writing.wait()
-    for _ in range(5):  # let it go on until it waits for the write
+    for _ in range(5):  # let it run until it waits for the write
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
@@ -118,7 +118,9 @@ async def test_during_a_write_the_write_is_finished() -> None:
         pytest.param(9 + 4, 4, id="while they are"),
     ],
 )
-async def test_missing_rows_are_failed_only_when_asked_twice(answers: int, written: int) -> None:
+async def test_only_missing_rows_that_were_asked_about_twice_are_failed(
+    answers: int, written: int
+) -> None:
     store, probe = MemoryStore(rows(9)), Slow(answers, Missing())
     task = asyncio.create_task(reconcile(store, probe, FAIL, batch_size=2))
     await probe.hanging.wait()
@@ -207,7 +209,7 @@ async def test_a_second_time_the_write_is_given_up_and_the_end_recorded() -> Non
     assert asyncio.all_tasks() == before
 
 
-async def test_a_database_that_is_silent_does_not_hold_up_who_asks_a_second_time(
+async def test_a_silent_database_does_not_delay_a_second_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Silent(Recorder):
@@ -251,7 +253,7 @@ async def test_a_second_time_the_write_is_given_up_also_if_it_was_reading_at_the
     task = asyncio.create_task(reconcile(store, scripted(closed()), batch_size=2))
     await asyncio.gather(store.reading.wait(), store.writing.wait())
     task.cancel()
-    for _ in range(5):  # let it go on until it waits for the write
+    for _ in range(5):  # let it run until it waits for the write
         await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
@@ -296,7 +298,7 @@ async def test_a_bug_in_the_middle_is_recorded_and_raised() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_setting_that_turns_out_wrong_on_the_way_ends_the_pass_with_a_report() -> None:
+async def test_a_setting_found_wrong_during_the_pass_ends_it_with_a_report() -> None:
     class Probe(ScriptedProbe):
         async def retention(self) -> timedelta:
             raise ConfigurationError("TEMPORAL_API_KEY_FILE is gone")
@@ -311,11 +313,11 @@ async def test_a_setting_that_turns_out_wrong_on_the_way_ends_the_pass_with_a_re
 async def test_a_database_that_fails_at_the_beginning_is_in_the_report() -> None:
     class Failing(Recorder):
         async def on_start(self, report: PassView) -> None:
-            raise DatabaseUnusable("away")
+            raise DatabaseUnusable("unreachable")
 
     probe, failing = scripted(closed()), Failing()
     report = await reconcile(MemoryStore(rows(1)), probe, observers=[failing])
 
-    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "away")
+    assert (report.outcome, report.error) == (PassOutcome.ABORTED, "unreachable")
     assert probe.asked == []
     assert failing.ended == [report]

@@ -1,4 +1,4 @@
-"""The undo over a fake journal: what it counts, tells and records, and how it is stopped."""
+"""The undo over a fake journal: what it counts, logs and records, and how it stops."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.report import PassOutcome
 from reconciler.core.request import PassRequest
-from reconciler.core.undo import Change, Kept, Restored, Standing, UndoReport
+from reconciler.core.undo import Change, RestoreResult, RowState, SkipReason, UndoReport
 from reconciler.passes import undo as module
 from reconciler.passes.undo import MAX_LINES, run_undo
 from tests.support.factories import NOW
 from tests.support.fakes import FakeHistory
 
-AS_LEFT = Standing(exists=True, same_run=True, has_old=False, has_new=True)
-AS_BEFORE = Standing(exists=True, same_run=True, has_old=True, has_new=False)
-CHANGED = Standing(exists=True, same_run=True, has_old=False, has_new=False)
+AS_LEFT = RowState(exists=True, same_run=True, has_old=False, has_new=True)
+AS_BEFORE = RowState(exists=True, same_run=True, has_old=True, has_new=False)
+CHANGED = RowState(exists=True, same_run=True, has_old=False, has_new=False)
 
 
 @dataclass
 class FakeJournal:
-    """The changes 1 to `count` of a pass, each of a row of its own; and what happens to them."""
+    """The changes 1 to `count` of a pass, each of another row; and what happens to them."""
 
     count: int
-    now: dict[int, Standing | str] = field(default_factory=dict)
+    now: dict[int, RowState | str] = field(default_factory=dict)
     locked: set[int] = field(default_factory=set)
     refused: dict[int, str] = field(default_factory=dict)
     pruned: set[int] = field(default_factory=set)
@@ -41,15 +41,15 @@ class FakeJournal:
         ids = range(below - 1, max(below - 1 - limit, 0), -1)
         return [Change(i, f"row-{i}", "wf", "run", "running") for i in ids]
 
-    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+    async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
         now = {i: self.now.get(i, AS_LEFT) for i in of}
-        as_left = [i for i, each in now.items() if isinstance(each, Standing) and each.has_new]
+        as_left = [i for i, each in now.items() if isinstance(each, RowState) and each.has_new]
         done = [i for i in as_left if i not in self.locked | self.refused.keys() | self.pruned]
         self.restored += done
         refused = {i: why for i, why in self.refused.items() if i in as_left}
-        return Restored(dict.fromkeys(done, "running"), refused)
+        return RestoreResult(dict.fromkeys(done, "running"), refused)
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+    async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         return {i: self.now.get(i, AS_LEFT) for i in of if i not in self.pruned}
 
 
@@ -61,7 +61,7 @@ async def undo(journal: FakeJournal, batch_size: int = 2, *, dry_run: bool = Fal
     return await run_undo(journal, FakeHistory(), report(dry_run=dry_run), batch_size)
 
 
-async def test_every_change_is_put_back_the_newest_first() -> None:
+async def test_every_change_is_restored_newest_first() -> None:
     journal, recorder = FakeJournal(5), FakeHistory()
 
     done = await run_undo(journal, recorder, report(), batch_size=2)
@@ -72,19 +72,19 @@ async def test_every_change_is_put_back_the_newest_first() -> None:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-async def test_a_row_that_cannot_be_read_is_left_alone_with_the_reason(dry_run: bool) -> None:
+async def test_a_row_that_cannot_be_read_is_skipped_with_the_reason(dry_run: bool) -> None:
     journal = FakeJournal(3, now={2: "missing chunk"})
 
     with capture_logs() as logs:
         done = await undo(journal, dry_run=dry_run)
 
-    assert (done.written, done.left) == ({"running": 2}, {Kept.REFUSED: 1})
+    assert (done.written, done.left) == ({"running": 2}, {SkipReason.REFUSED: 1})
     assert done.outcome is PassOutcome.UNRESOLVED
     assert [line["cause"] for line in logs if line["event"] == "row_left"] == ["missing chunk"]
     assert done.duration_seconds > 0
 
 
-async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
+async def test_what_is_not_restored_is_counted_by_its_reason() -> None:
     journal = FakeJournal(
         6,
         now={1: AS_BEFORE, 2: CHANGED},
@@ -97,42 +97,49 @@ async def test_what_is_not_put_back_is_counted_by_its_reason() -> None:
 
     assert done.written == {"running": 1}
     assert done.left == dict.fromkeys(
-        (Kept.AS_BEFORE, Kept.CHANGED, Kept.LOCKED, Kept.REFUSED, Kept.PRUNED), 1
+        (
+            SkipReason.AS_BEFORE,
+            SkipReason.CHANGED,
+            SkipReason.LOCKED,
+            SkipReason.REFUSED,
+            SkipReason.PRUNED,
+        ),
+        1,
     )
 
 
-async def test_a_dry_run_counts_what_it_would_put_back_and_writes_nothing() -> None:
+async def test_a_dry_run_counts_what_it_would_restore_and_writes_nothing() -> None:
     journal = FakeJournal(4, now={1: AS_BEFORE, 2: CHANGED})
 
     done = await undo(journal, dry_run=True)
 
     assert journal.restored == []
     assert (done.scanned, done.written) == (4, {"running": 2})
-    assert done.left == {Kept.AS_BEFORE: 1, Kept.CHANGED: 1}
+    assert done.left == {SkipReason.AS_BEFORE: 1, SkipReason.CHANGED: 1}
 
 
-async def test_which_rows_are_left_alone_and_why_is_told() -> None:
+async def test_skipped_rows_are_logged_with_the_reason() -> None:
     journal = FakeJournal(3, now={1: AS_BEFORE, 2: CHANGED}, refused={3: "under audit"})
     with capture_logs() as lines:
         await undo(journal)
 
-    told = [line for line in lines if line["log_level"] == "warning"]
-    assert [(line["row"], line["reason"], line.get("cause")) for line in told] == [
+    logged = [line for line in lines if line["log_level"] == "warning"]
+    assert [(line["row"], line["reason"], line.get("cause")) for line in logged] == [
         ("row-3", "refused", "under audit"),
         ("row-2", "changed", None),
     ]
 
 
 @pytest.mark.parametrize("more", [0, 1, 50])
-async def test_of_very_many_the_first_are_told_and_that_there_are_more(more: int) -> None:
+async def test_of_very_many_the_first_are_logged_and_the_others_counted(more: int) -> None:
     rows = MAX_LINES + more
     journal = FakeJournal(rows, now=dict.fromkeys(range(1, rows + 1), CHANGED))
     with capture_logs() as lines:
         await undo(journal, batch_size=7)
 
-    told = [line for line in lines if line["log_level"] == "warning"]
-    assert [line["event"] for line in told[:MAX_LINES]] == ["row_left"] * MAX_LINES
-    assert [(line["event"], line["rows"], line["why"]) for line in told[MAX_LINES:]] == [
+    logged = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["event"] for line in logged[:MAX_LINES]] == ["row_left"] * MAX_LINES
+    assert [(line["event"], line["rows"], line["why"]) for line in logged[MAX_LINES:]] == [
         ("more_rows_left", more, f"changed ({more})")
     ] * min(more, 1)
 
@@ -141,7 +148,7 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
     class Slow(FakeJournal):
         writing, may_end = asyncio.Event(), asyncio.Event()
 
-        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             self.writing.set()
             await self.may_end.wait()
             return await super().restore(pass_id, of)
@@ -160,21 +167,21 @@ async def test_stopped_it_finishes_the_statement_under_way_and_says_so() -> None
     assert [each.outcome for each in recorder.ended] == [PassOutcome.ABORTED]
 
 
-async def test_a_database_that_goes_away_ends_it_with_what_was_done_so_far() -> None:
+async def test_a_database_that_becomes_unreachable_ends_it_with_its_counts_so_far() -> None:
     class Failing(FakeJournal):
-        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             if self.restored:
-                raise DatabaseUnusable("away")
+                raise DatabaseUnusable("unreachable")
             return await super().restore(pass_id, of)
 
     recorder = FakeHistory()
     done = await run_undo(Failing(5), recorder, report(), batch_size=2)
 
-    assert (done.error, done.scanned, done.written) == ("away", 2, {"running": 2})
+    assert (done.error, done.scanned, done.written) == ("unreachable", 2, {"running": 2})
     assert [each.outcome for each in recorder.ended] == [PassOutcome.ABORTED]
 
 
-async def test_given_again_it_goes_on_where_it_was_killed() -> None:
+async def test_run_again_it_continues_where_it_was_killed() -> None:
     journal = FakeJournal(4, now=dict.fromkeys((4, 3), AS_BEFORE))
 
     done = await undo(journal)
@@ -183,12 +190,12 @@ async def test_given_again_it_goes_on_where_it_was_killed() -> None:
     assert done.outcome is PassOutcome.OK
 
 
-async def test_the_database_is_left_alone_for_a_while_after_each_write(
+async def test_it_pauses_after_each_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     writes = []
 
-    async def note(writing: Awaitable[Restored]) -> Restored:
+    async def note(writing: Awaitable[RestoreResult]) -> RestoreResult:
         writes.append(restored := await writing)
         return restored
 
@@ -199,54 +206,54 @@ async def test_the_database_is_left_alone_for_a_while_after_each_write(
     assert [len(restored.statuses) for restored in writes] == [2, 2, 1]
 
 
-async def test_what_was_put_back_before_the_database_was_lost_is_counted() -> None:
+async def test_what_was_restored_before_the_database_was_lost_is_counted() -> None:
     class Half(FakeJournal):
-        async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+        async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
             first, second, *others = of
             failure = DatabaseUnusable("connection lost")
-            return Restored({first: "running"}, {second: "no"}, frozenset(others), failure)
+            return RestoreResult({first: "running"}, {second: "no"}, frozenset(others), failure)
 
     done = await undo(Half(5), batch_size=4)
 
     assert (done.outcome, done.error) == (PassOutcome.ABORTED, "connection lost")
-    assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {Kept.REFUSED: 1})
+    assert (done.scanned, done.written, done.left) == (2, {"running": 1}, {SkipReason.REFUSED: 1})
 
 
 @dataclass
 class Losing(FakeJournal):
-    """Loses its connection on the way: with a write, or as it is asked how the rows stand."""
+    """Loses its connection in a write, or when the states of rows are read."""
 
     failure: DatabaseUnusable | None = None
     silent: bool = False
 
-    async def restore(self, pass_id: str, of: Sequence[int]) -> Restored:
+    async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
         done = await super().restore(pass_id, of)
         untried = frozenset([1]) if self.failure else frozenset[int]()
-        return Restored(done.statuses, done.refused, untried, self.failure)
+        return RestoreResult(done.statuses, done.refused, untried, self.failure)
 
-    async def standings(self, of: Sequence[int]) -> Mapping[int, Standing | str]:
+    async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         if self.silent:
-            raise DatabaseUnusable("away")
-        return await super().standings(of)
+            raise DatabaseUnusable("unreachable")
+        return await super().row_states(of)
 
 
-async def test_of_rows_that_were_changed_it_says_so_also_if_the_connection_was_lost() -> None:
-    now: dict[int, Standing | str] = {1: CHANGED, 2: CHANGED}
+async def test_changed_rows_are_counted_even_if_the_connection_was_lost() -> None:
+    now: dict[int, RowState | str] = {1: CHANGED, 2: CHANGED}
     journal = Losing(4, now, refused={3: "no"}, failure=DatabaseUnusable("lost"))
 
     done = await undo(journal, batch_size=4)
 
     assert (done.error, done.scanned, done.written) == ("lost", 3, {"running": 1})
-    assert done.left == {Kept.REFUSED: 1, Kept.CHANGED: 1}
+    assert done.left == {SkipReason.REFUSED: 1, SkipReason.CHANGED: 1}
 
 
 @pytest.mark.parametrize("failure", [None, DatabaseUnusable("lost")])
-async def test_a_row_that_could_not_be_looked_at_is_not_counted(
+async def test_a_row_whose_state_could_not_be_read_is_not_counted(
     failure: DatabaseUnusable | None,
 ) -> None:
     journal = Losing(4, {2: CHANGED}, {1}, failure=failure, silent=True)
 
     done = await undo(journal, batch_size=4)
 
-    assert done.error == ("lost" if failure else "away")
+    assert done.error == ("lost" if failure else "unreachable")
     assert (done.scanned, done.written, done.left) == (2, {"running": 2}, {})

@@ -1,4 +1,4 @@
-"""What is kept of a dry run."""
+"""The content of the file that a dry run writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.passes.plan_files import (
 
 
 class TestPlan:
-    async def test_begins_with_what_it_is_a_plan_of(self, tmp_path: Path) -> None:
+    async def test_begins_with_its_header(self, tmp_path: Path) -> None:
         path = await make_plan(tmp_path / "plan.jsonl", [])
 
         assert lines(path)[0] == {
@@ -68,7 +68,7 @@ class TestPlan:
 
             assert (writer.rows, writer.finishes) == (3, 2)
 
-    async def test_an_argument_that_is_no_text_is_kept_as_it_was(self, tmp_path: Path) -> None:
+    async def test_an_argument_that_cannot_be_encoded_is_kept(self, tmp_path: Path) -> None:
         report, path = dry_run(), tmp_path / "plan.jsonl"
         header = HEADER.from_json({**HEADER.to_json(), "window": {"type": "\udcff"}})
         with PlanWriter(path, header, still_running) as writer:
@@ -146,14 +146,16 @@ class TestDryRun:
         assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 0)
         assert report.changed == 10
 
-    async def test_what_the_breaker_holds_back_is_told(self, tmp_path: Path) -> None:
+    async def test_the_trailer_counts_what_the_breaker_holds_back(self, tmp_path: Path) -> None:
         report = await self.kept(tmp_path / "plan.jsonl")
 
         end = lines(tmp_path / "plan.jsonl")[-1]
         assert (end["rows"], end["finish"], end["held_back"]) == (40, 40, 38)
         assert report.held_back == 38
 
-    async def test_so_it_is_where_a_limit_came_before_the_breaker(self, tmp_path: Path) -> None:
+    async def test_and_all_missing_rows_if_a_limit_came_before_the_breaker(
+        self, tmp_path: Path
+    ) -> None:
         report = await self.kept(tmp_path / "plan.jsonl", max_changes=1)
 
         end = lines(tmp_path / "plan.jsonl")[-1]
@@ -164,14 +166,14 @@ class TestDryRun:
         end = lines(tmp_path / "more.jsonl")[-1]
         assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 8)
 
-    async def test_but_not_where_the_breaker_let_them(self, tmp_path: Path) -> None:
+    async def test_but_none_if_the_breaker_did_not_trip(self, tmp_path: Path) -> None:
         report = await self.kept(tmp_path / "plan.jsonl", count=10, max_changes=3)
 
         end = lines(tmp_path / "plan.jsonl")[-1]
         assert (end["rows"], end["finish"], end["held_back"]) == (10, 10, 0)
         assert report.tally.written == {"completed": 2, "failed": 1}
 
-    async def test_a_pass_that_ends_at_a_limit_is_kept(self, tmp_path: Path) -> None:
+    async def test_a_pass_that_ends_at_a_limit_leaves_a_plan(self, tmp_path: Path) -> None:
         report = await self.kept(tmp_path / "plan.jsonl", limit=15)
 
         assert report.more_left
@@ -204,7 +206,7 @@ class TestSpreadsheet:
         begins = {unicodedata.normalize("NFKC", cell.strip(' "'))[:1] for cell in cells}
         assert begins.isdisjoint("=+-@\u2212")
 
-    async def test_a_negative_number_is_none(self, tmp_path: Path) -> None:
+    async def test_a_negative_number_is_not_a_formula(self, tmp_path: Path) -> None:
         verdicts = [finish(row(-5, workflow_id="-17")), finish(row("-2.50", workflow_id="-x"))]
         path = await make_plan(tmp_path / "plan.csv", verdicts)
 

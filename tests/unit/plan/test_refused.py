@@ -1,4 +1,4 @@
-"""A plan that is to be applied is refused before anything is written, unless all of it is right."""
+"""A plan is refused before anything is written, unless all of it is right."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ CHANGED = "was changed after it was made"
             pytest.param(without(name), NOT_A_PLAN, id=f"header without {name}")
             for name in HEADER.to_json()
         ),
-        pytest.param(with_header(plan_id="x"), NOT_A_PLAN, id="plan id that is none"),
+        pytest.param(with_header(plan_id="x"), NOT_A_PLAN, id="plan id that is not a UUID"),
         pytest.param(with_header(made_at=None), NOT_A_PLAN, id="made at no time"),
-        pytest.param(with_header(window="90d"), NOT_A_PLAN, id="window that is none"),
+        pytest.param(with_header(window="90d"), NOT_A_PLAN, id="window that is not an object"),
         pytest.param(with_header(reconciler_plan=True), NOT_A_PLAN, id="version true"),
         pytest.param(with_header(reconciler_plan="1"), NOT_A_PLAN, id="version as text"),
         pytest.param(
             with_header(reconciler_plan=2),
-            "was made by another version of the format (2, this one reads 1): make it anew",
+            "is of format 2, this version reads format 1: make the plan again",
             id="another version",
         ),
         pytest.param(with_header(made_at="2026-11-23T12:00:01+00:00"), CHANGED, id="header"),
@@ -104,7 +104,7 @@ CHANGED = "was changed after it was made"
         ),
     ],
 )
-def test_what_is_not_a_plan_or_not_any_more_is_refused(
+def test_what_is_not_a_plan_or_no_longer_one_is_refused(
     path: Path, change: Callable[[bytes], bytes], why: str
 ) -> None:
     path.write_bytes(change(path.read_bytes()))
@@ -137,18 +137,18 @@ def test_a_plan_cut_at_the_end_of_a_line_is_refused(path: Path) -> None:
     for count in range(1, len(lines)):
         path.write_bytes(b"".join(lines[:count]))
 
-        assert refused(path) == (
-            f"is truncated: line {count} is its last and has no end; make it anew"
-        )
+        assert refused(path) == (f"is truncated: it ends with line {count}: make the plan again")
 
 
 def test_a_plan_cut_anywhere_is_refused(path: Path) -> None:
-    content, told = path.read_bytes(), set()
+    content, refusals = path.read_bytes(), set()
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        told.add(refused(path).partition(":")[0])
+        refusals.add(refused(path).partition(":")[0])
 
-    assert told == {"is empty", "is truncated", NOT_A_PLAN}, "the last within its first word"
+    assert refusals == {"is empty", "is truncated", NOT_A_PLAN}, (
+        "the last because its first word is incomplete"
+    )
 
 
 def test_a_plan_with_any_character_changed_is_refused(path: Path) -> None:
@@ -162,7 +162,9 @@ def test_a_plan_with_any_character_changed_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", [b"null", b"true", b"1.0", b'"1"'])
-def test_a_figure_that_is_none_is_refused_be_its_checksum_right(path: Path, odd: bytes) -> None:
+def test_a_figure_that_is_not_a_number_is_refused_even_with_a_correct_checksum(
+    path: Path, odd: bytes
+) -> None:
     content, _, _ = path.read_bytes().rpartition(b', "sha256": ')
     content = content.replace(b'"held_back": 1', b'"held_back": ' + odd)
     path.write_bytes(content + f', "sha256": "{sha256(content).hexdigest()}"}}\n'.encode())
@@ -170,7 +172,7 @@ def test_a_figure_that_is_none_is_refused_be_its_checksum_right(path: Path, odd:
     assert refused(path) == CHANGED
 
 
-def test_an_id_that_is_none_of_the_table_is_refused(path: Path) -> None:
+def test_an_id_that_the_table_cannot_have_is_refused(path: Path) -> None:
     why = refused(path, read_id=lambda id_: UUID(str(id_)))
 
     assert why == f"{CHANGED}: line 2 is not of a plan"
@@ -184,12 +186,12 @@ class TestFile:
         )
 
     @pytest.mark.parametrize("name", ["plan", "plan.json", "plan.jsonl.gz"])
-    def test_a_name_that_no_plan_has(self, path: Path, name: str) -> None:
+    def test_a_name_with_another_suffix(self, path: Path, name: str) -> None:
         assert refused(path.rename(path.parent / name)) == (
             "is not a plan: the name of a plan ends in .jsonl"
         )
 
-    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_file_that_does_not_exist(self, tmp_path: Path) -> None:
         gone = tmp_path / "gone.jsonl"
 
         assert refused(gone) == "cannot be read: No such file or directory"
@@ -200,7 +202,7 @@ class TestFile:
         assert refused(tmp_path / "plan.jsonl") == "cannot be read: is a directory, not a file"
 
 
-async def test_a_header_that_is_of_another_plan_is_refused(tmp_path: Path, path: Path) -> None:
+async def test_the_header_of_another_plan_is_refused(tmp_path: Path, path: Path) -> None:
     other = await make_plan(
         tmp_path / "other.jsonl", VERDICTS, header=replace(HEADER, namespace="prod")
     )

@@ -142,7 +142,7 @@ def test_texts_are_legible() -> None:
     assert "größer als 100 €" in line.decode()
 
 
-def test_a_text_that_nobody_limits_is_cut_unless_it_is_to_be_written() -> None:
+def test_a_text_without_a_limit_is_cut_unless_it_will_be_written() -> None:
     endless = "x" * MAX_LINE
     of = row(1, workflow_id=endless, run_id=endless)
     old = OldValues(endless, None, endless)
@@ -152,7 +152,7 @@ def test_a_text_that_nobody_limits_is_cut_unless_it_is_to_be_written() -> None:
     assert there_and_back(verdict, old) == verdict
 
 
-def test_the_longest_error_message_that_can_be_set_fits_in_a_line() -> None:
+def test_the_longest_error_message_that_settings_allow_fits_in_a_line() -> None:
     for widest in ("😀", '"', "\\"):
         assert len(to_line(row_to_json(finish(row(1), error_message=widest * 10**6), OLD))) < (
             MAX_LINE

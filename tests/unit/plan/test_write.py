@@ -1,4 +1,4 @@
-"""Keeping a dry run: all of it, or nothing."""
+"""The file of a dry run: written completely, or not at all."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / str(request.param)
 
 
-async def test_the_file_is_there_when_the_pass_has_ended_and_not_before(path: Path) -> None:
+async def test_the_file_appears_when_the_pass_has_ended_and_not_before(path: Path) -> None:
     report = dry_run()
     with PlanWriter(path, HEADER, still_running) as writer:
         await writer.on_page(report, finishes(1, 2))
         assert not path.exists()
-        assert len(list(path.parent.iterdir())) == 1, "on the file system it is to stay on"
+        assert len(list(path.parent.iterdir())) == 1, "on the file system of its target"
         await writer.on_pass(report)
         assert path.exists()
 
@@ -53,7 +53,7 @@ async def test_a_pass_that_is_aborted_leaves_nothing(path: Path) -> None:
         assert list(path.parent.iterdir()) == []
 
 
-async def test_a_pass_that_does_not_end_leaves_nothing(path: Path) -> None:
+async def test_a_pass_that_does_not_complete_leaves_nothing(path: Path) -> None:
     with PlanWriter(path, HEADER, still_running) as writer:
         await writer.on_page(dry_run(), finishes(1, 2))
 
@@ -84,7 +84,7 @@ class TestRefusedAtOnce:
         assert self.refused(path) == "exists already: name another file, or remove it"
         assert path.read_text() == "precious"
 
-    def test_a_link_to_nothing(self, path: Path) -> None:
+    def test_a_dangling_link(self, path: Path) -> None:
         path.symlink_to("nowhere")
 
         assert self.refused(path).startswith("exists already")
@@ -92,7 +92,7 @@ class TestRefusedAtOnce:
     @pytest.mark.parametrize("name", ["plan", "plan.txt", "plan.json", "plan.jsonl.gz", ".jsonl"])
     def test_a_name_that_does_not_say_what_it_is(self, tmp_path: Path, name: str) -> None:
         assert self.refused(tmp_path / name) == (
-            "ends neither in .jsonl, to be applied later, nor in .csv, to be looked at"
+            "ends in neither .jsonl nor .csv: use .jsonl to apply it later, .csv to look at it"
         )
 
     def test_a_folder_that_does_not_exist(self, path: Path) -> None:
@@ -119,7 +119,7 @@ class TestRefusedAtOnce:
         assert "\n" not in self.refused(tmp_path / "two\nlines")
 
 
-async def test_a_file_that_has_come_meanwhile_is_not_overwritten(path: Path) -> None:
+async def test_a_file_created_meanwhile_is_not_overwritten(path: Path) -> None:
     report = dry_run()
     with PlanWriter(path, HEADER, still_running) as writer:
         await writer.on_page(report, finishes(1))
@@ -133,7 +133,7 @@ async def test_a_file_that_has_come_meanwhile_is_not_overwritten(path: Path) -> 
 
 @contextmanager
 def no_space(limit: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes."""
+    """Let no file grow beyond `limit` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -151,7 +151,7 @@ async def test_a_page_that_cannot_be_written_ends_the_pass(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-async def test_an_end_that_cannot_be_written_is_raised(path: Path) -> None:
+async def test_a_trailer_that_cannot_be_written_ends_the_pass(path: Path) -> None:
     report = dry_run()
     with PlanWriter(path, HEADER, still_running) as writer, no_space(100):
         await writer.on_page(report, finishes(1))
@@ -175,7 +175,7 @@ async def test_it_is_on_the_disk_before_it_has_its_name(
     assert synced == [(True, False)]
 
 
-async def test_what_rows_say_now_is_asked_once_per_page(tmp_path: Path) -> None:
+async def test_the_old_values_are_read_once_per_page(tmp_path: Path) -> None:
     asked = []
 
     async def old_values(ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:

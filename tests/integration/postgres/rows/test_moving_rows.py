@@ -18,7 +18,7 @@ import pytest
 from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
-from reconciler.core.undo import Restored, UndoReport
+from reconciler.core.undo import RestoreResult, UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.store import PostgresStore
@@ -153,7 +153,9 @@ async def test_a_rule_that_raises_the_code_of_a_race_is_told(
     journal = PostgresUndo(database.engine, await database.table(TableNames(table="jobs")))
 
     ids = [int(str(change["id"])) for change in changes]
-    assert await journal.restore(pass_id, ids) == Restored({}, dict.fromkeys(ids, "period closed"))
+    assert await journal.restore(pass_id, ids) == RestoreResult(
+        {}, dict.fromkeys(ids, "period closed")
+    )
 
 
 async def test_a_report_of_the_main_path_is_tried_again(

@@ -209,9 +209,9 @@ async def test_an_undo_compares_the_others(database: Database) -> None:
     journal = PostgresUndo(database.engine, await database.table())
     changes = {each.id: each.row_id for each in await journal.page(pass_id, None, 100)}
 
-    standings = dict(await journal.standings(list(changes)))
+    row_states = dict(await journal.row_states(list(changes)))
 
     bad = next(change for change, row_id in changes.items() if row_id == str(rows[3].id))
-    assert MISSING in str(standings.pop(bad))
-    assert all(not isinstance(each, str) and each.has_new for each in standings.values())
-    assert len(standings) == 8
+    assert MISSING in str(row_states.pop(bad))
+    assert all(not isinstance(each, str) and each.has_new for each in row_states.values())
+    assert len(row_states) == 8

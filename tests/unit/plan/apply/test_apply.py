@@ -35,7 +35,7 @@ async def test_a_row_that_is_no_longer_running_is_a_lost_race(plan: Plan) -> Non
     assert report.outcome is PassOutcome.OK
 
 
-async def test_a_row_that_another_run_uses_by_now_is_a_lost_race(plan: Plan) -> None:
+async def test_a_row_that_is_about_another_run_by_now_is_a_lost_race(plan: Plan) -> None:
     store = MemoryStore([row(2, run_id="run-new"), row(3, workflow_id="wf-new")])
 
     report = await apply(store, plan)
@@ -54,7 +54,7 @@ async def test_a_row_the_database_refuses_harms_no_other(plan: Plan) -> None:
     assert report.outcome is PassOutcome.UNRESOLVED
 
 
-async def test_a_plan_without_rows_to_finish_is_done_at_once(tmp_path: Path) -> None:
+async def test_a_plan_without_rows_to_finish_ends_at_once(tmp_path: Path) -> None:
     recorder = Pages()
     plan = read_plan(await make_plan(tmp_path / "plan.jsonl", leaves(1, 2)))
 
@@ -65,7 +65,7 @@ async def test_a_plan_without_rows_to_finish_is_done_at_once(tmp_path: Path) -> 
     assert recorder.pages == []
 
 
-async def test_observers_hear_of_everything(plan: Plan) -> None:
+async def test_observers_are_notified_of_everything(plan: Plan) -> None:
     store, recorder = table(2, 5, 6), Pages()
 
     report = await apply(store, plan, recorder, batch_size=3)
@@ -75,7 +75,7 @@ async def test_observers_hear_of_everything(plan: Plan) -> None:
     assert recorder.pages == [[2, 3, 5], [6]]
 
 
-async def test_after_each_batch_it_is_known_where_to_go_on(plan: Plan) -> None:
+async def test_after_each_batch_it_is_known_where_to_resume(plan: Plan) -> None:
     recorder = Pages()
 
     await apply(table(*range(1, 9)), plan, recorder, batch_size=1)
@@ -88,7 +88,7 @@ async def test_after_each_batch_it_is_known_where_to_go_on(plan: Plan) -> None:
     ]
 
 
-async def test_a_batch_is_told_of_when_it_has_been_written(plan: Plan) -> None:
+async def test_observers_are_notified_of_a_batch_after_its_write(plan: Plan) -> None:
     store, seen = table(*range(1, 9)), []
     recorder = Pages(after_page=lambda: seen.append(len(store.finished)))
 
@@ -97,7 +97,7 @@ async def test_a_batch_is_told_of_when_it_has_been_written(plan: Plan) -> None:
     assert seen == [2, 4]
 
 
-async def test_a_pass_that_changed_something_is_worth_a_line(plan: Plan) -> None:
+async def test_a_pass_that_changed_something_has_a_log_line(plan: Plan) -> None:
     with capture_logs() as lines:
         report = await apply(table(2), plan)
 

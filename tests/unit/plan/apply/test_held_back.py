@@ -42,14 +42,14 @@ class TestHeldBack:
         assert report.tally.oldest_left == row(2).created_at
         assert (report.outcome, report.more_left) == (PassOutcome.UNRESOLVED, False)
 
-    async def test_rows_are_told_of_with_the_others(self, plan: Plan) -> None:
+    async def test_observers_are_notified_of_them_with_the_others(self, plan: Plan) -> None:
         recorder = Pages()
 
         await apply(table(*range(1, 6)), plan, recorder, batch_size=3)
 
         assert recorder.pages == [[1, 2, 3], [4, 5]]
 
-    async def test_the_operator_is_told_once(self, plan: Plan) -> None:
+    async def test_it_is_logged_once(self, plan: Plan) -> None:
         with capture_logs() as lines:
             await apply(table(*range(1, 6)), plan, batch_size=1)
 
@@ -57,7 +57,7 @@ class TestHeldBack:
         assert line["event"] == "breaker_tripped"
         assert (line["missing"], line["scanned"], line["held_back"]) == (3, 5, 3)
 
-    async def test_by_force_rows_are_finished_all_the_same(self, plan: Plan) -> None:
+    async def test_with_force_rows_are_finished(self, plan: Plan) -> None:
         store = table(*range(1, 6))
 
         with capture_logs() as lines:
@@ -77,7 +77,7 @@ class TestHeldBack:
 
         assert report.changed == 1
 
-    async def test_rows_are_no_changes(self, plan: Plan) -> None:
+    async def test_rows_do_not_count_as_changes(self, plan: Plan) -> None:
         recorder = Pages()
 
         report = await apply(table(*range(1, 6)), plan, recorder, max_changes=2)

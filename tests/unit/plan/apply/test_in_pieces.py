@@ -1,4 +1,4 @@
-"""Applying a plan in pieces: going on where an earlier process ended, and limits."""
+"""Applying a plan in pieces: resuming where an earlier process ended, and limits."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.support.fakes import MemoryStore
 from tests.support.passes.applying import apply, new_report, table
 
 
-class TestGoingOn:
-    def begun(self, after: int, scanned: int, written: int, unnoted: int = 0) -> PassReport:
+class TestResuming:
+    def begun(self, after: int, scanned: int, written: int, unrecorded: int = 0) -> PassReport:
         report = new_report()
         report.resumed = True
         report.progress = Progress(Span(after, 7))
-        report.done.scanned, report.done.written["completed"] = scanned, written - unnoted
+        report.done.scanned, report.done.written["completed"] = scanned, written - unrecorded
         report.correct({"completed": written})
         return report
 
-    async def test_begins_below_the_last_line_that_was_done(self, plan: Plan) -> None:
+    async def test_begins_after_the_last_line_that_was_done(self, plan: Plan) -> None:
         store = table(*range(1, 9))
 
         report = await apply(store, plan, report=self.begun(4, 2, 2), batch_size=1)
@@ -37,7 +37,7 @@ class TestGoingOn:
         assert sorted(map(str, store.finished)) == ["5", "6"]
         assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 4, 0)
 
-    async def test_what_is_done_is_not_begun_again(self, plan: Plan) -> None:
+    async def test_what_is_done_is_not_repeated(self, plan: Plan) -> None:
         store, report = table(*range(1, 9)), new_report()
         report.progress = Progress()
 
@@ -46,18 +46,18 @@ class TestGoingOn:
         assert not store.finished
 
     @pytest.mark.parametrize("batch_size", [1, 2, 10])
-    async def test_what_was_written_and_not_noted_down_is_counted_once(
+    async def test_what_was_written_and_not_recorded_is_counted_once(
         self, plan: Plan, batch_size: int
     ) -> None:
-        """Killed after the write of 3 and 5, before the note; 6 was finished by somebody else."""
+        """Killed after the write of 3 and 5, before its record; 6 was finished by somebody else."""
         store = table(1, 4, 7)
 
-        begun = self.begun(3, 1, 3, unnoted=2)
+        begun = self.begun(3, 1, 3, unrecorded=2)
         report = await apply(store, plan, report=begun, batch_size=batch_size)
 
         assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 3, 1)
 
-    async def test_in_pieces_comes_to_the_same_as_at_once(self, plan: Plan) -> None:
+    async def test_in_pieces_it_writes_the_same_as_at_once(self, plan: Plan) -> None:
         store = table(1, 2, 3, 4, 6, 7)
         report, pieces = await apply(store, plan, limit=1), 1
         while report.more_left:
@@ -67,26 +67,26 @@ class TestGoingOn:
         assert pieces == 4
         assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 3, 1)
 
-    async def test_what_failed_is_gone_through_again_and_counted_once(self, plan: Plan) -> None:
+    async def test_what_failed_is_tried_again_and_counted_once(self, plan: Plan) -> None:
         class Store(MemoryStore):
-            away = True
+            unreachable = True
 
             async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-                if self.finished and self.away:
+                if self.finished and self.unreachable:
                     raise DatabaseUnusable("gone")
                 return await super().finish_if_running(pass_id, outcomes)
 
         store = Store([row(2), row(6)])
         begun = await apply(store, plan, batch_size=1)
         assert begun.error == "gone"
-        store.away = False
+        store.unreachable = False
         report = await apply(store, plan, report=kept(begun), batch_size=1)
 
         assert (report.tally.scanned, report.changed, report.tally.lost_races) == (4, 2, 2)
 
 
 def kept(report: PassReport) -> PassReport:
-    """What another process knows of a pass, over a table whose ids are no numbers."""
+    """What another process knows of a pass, over a table whose ids are not numbers."""
     assert report.progress
     cursor = json.loads(json.dumps(to_json(report.progress, report.done)))
     restored = new_report()
@@ -97,7 +97,7 @@ def kept(report: PassReport) -> PassReport:
 
 class TestLimits:
     @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
-    async def test_it_ends_after_so_many_writes(self, plan: Plan, batch_size: int) -> None:
+    async def test_it_ends_at_the_limit_of_changes(self, plan: Plan, batch_size: int) -> None:
         store = table(1, 3, 5, 6)
 
         report = await apply(store, plan, batch_size=batch_size, max_changes=2)
@@ -108,7 +108,7 @@ class TestLimits:
         assert report.progress == Progress(Span(6, 7))
         assert report.outcome is PassOutcome.UNRESOLVED
 
-    async def test_so_many_writes_of_this_process(self, plan: Plan) -> None:
+    async def test_the_limit_of_changes_counts_this_process_only(self, plan: Plan) -> None:
         store = table(*range(1, 9))
         report = await apply(store, plan, max_changes=2)
 
@@ -116,7 +116,7 @@ class TestLimits:
 
         assert (report.changed, report.more_left) == (3, True)
 
-    async def test_it_ends_after_so_many_lines(self, plan: Plan) -> None:
+    async def test_it_ends_at_the_limit_of_lines(self, plan: Plan) -> None:
         store = table(1, 3, 5, 6)
 
         report = await apply(store, plan, batch_size=2, limit=3)

@@ -1,4 +1,4 @@
-"""Applying a plan that is stopped on the way."""
+"""Stopping while a plan is applied."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TestStopping:
         assert recorder.ended == [report]
         assert task.cancelling() == 0
 
-    async def test_a_thread_in_the_middle_of_many_lines_hears_of_it(self, plan: Plan) -> None:
+    async def test_a_thread_in_the_middle_of_many_lines_ends(self, plan: Plan) -> None:
         stop = threading.Event()
         lines = plan.batches(0, 1, stop.is_set)
         assert next(lines)
@@ -108,7 +108,7 @@ class TestStopping:
 
         assert next(lines, None) is None
 
-    async def test_a_database_that_is_away_ends_the_pass_where_it_is(self, plan: Plan) -> None:
+    async def test_an_unreachable_database_ends_the_pass_where_it_is(self, plan: Plan) -> None:
         class Store(MemoryStore):
             async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
                 if self.finished:
