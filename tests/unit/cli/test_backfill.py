@@ -29,7 +29,7 @@ APPLY = ["--apply", "--yes"]
         (["--until", "999999999999d"], "--until must be a timestamp"),
         (["--limit", "0"], "--limit"),
         (["--max-changes", "-1"], "--max-changes"),
-        (["--missing", "maybe"], "--missing: input should be 'leave' or 'fail'"),
+        (["--missing", "maybe"], "--missing: must be 'leave' or 'fail'"),
         (["--max-missing-ratio", "1.5"], "--max-missing-ratio: "),
         (["--max-missing-ratio", "nan"], "--max-missing-ratio: "),
         (["--max-rps", "0.5"], "--max-rps: must be 0, for no limit, or at least 1"),
