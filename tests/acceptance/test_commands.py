@@ -287,7 +287,7 @@ class TestExplain:
         off = await reconciler("explain", world.workflow_id, RECONCILER_JOURNAL="off")
 
         assert (without.code, off.code) == (0, 0)
-        assert "changed by  unknown: schema reconciler is not there" in without.out
+        assert "changed by  unknown: schema reconciler does not exist" in without.out
         assert "changed by  unknown: RECONCILER_JOURNAL is off" in off.out
 
     async def test_every_row_of_the_id(self, reconciler: Command, database: Database) -> None:

@@ -423,7 +423,7 @@ class TestRefused:
         ("revision", "told"),
         [
             ("0002", "is at revision 0002, this version needs 0004: run `reconciler migrate`"),
-            ("9999", "is at revision 9999, this version knows no more than 0004"),
+            ("9999", "is at revision 9999, this version knows none after 0004"),
         ],
         ids=["behind", "ahead"],
     )

@@ -89,5 +89,5 @@ async def test_what_is_no_url_is_not_taken_for_the_fault_of_a_row(
     mounted.write_text("postgresql://app:s3c/ret@db/app")
     await forget_connections(engine)
 
-    with pytest.raises(DatabaseUnfit, match="DATABASE_URL cannot be read"):
+    with pytest.raises(DatabaseUnfit, match="DATABASE_URL cannot be parsed"):
         await store.finish_if_running(str(uuid4()), [outcome(row)])

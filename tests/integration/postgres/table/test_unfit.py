@@ -147,7 +147,7 @@ async def test_a_message_that_may_not_be_null(database: Database) -> None:
     )
 
     assert await refusal(database) == (
-        "column error_message of workflow_executions is NOT NULL, and what has completed has no "
+        "column error_message of workflow_executions is NOT NULL, and a completed row has no "
         "message: ALTER TABLE workflow_executions ALTER error_message DROP NOT NULL, "
         "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column)"
     )
@@ -356,8 +356,8 @@ async def test_a_table_that_others_inherit_from(database: Database) -> None:
     await database.execute(f"CREATE TABLE jobs ({COLUMNS}); CREATE TABLE heir () INHERITS (jobs)")
 
     assert await refusal(database, JOBS) == (
-        "the rows of heir, which inherit from jobs, are not told apart by its key: "
-        "set RECONCILER_TABLE to a table without heirs"
+        "heir inherits from jobs, whose key does not identify the inherited rows: "
+        "set RECONCILER_TABLE to a table that no other inherits from"
     )
 
 
