@@ -19,9 +19,10 @@ async def check_codec(settings: Settings, namespace: str) -> Finding:
     A decoder that cannot be created is a failure. One that does not decode is a warning: passes
     work, and messages stay encoded. Runs the team's code, which blocks until its first await.
     """
-    name, fix = "the codec server", "check RECONCILER_CODEC_ENDPOINT and RECONCILER_CODEC_HEADERS"
-    if settings.data_converter is not None:
-        name, fix = "the data converter", "check RECONCILER_DATA_CONVERTER"
+    converts = settings.data_converter is not None
+    fix = "check RECONCILER_DATA_CONVERTER"
+    if not converts:
+        fix = "check RECONCILER_CODEC_ENDPOINT and RECONCILER_CODEC_HEADERS"
     try:
         decoder = make_decoder(*settings.decoder())
     except ConfigurationError as error:
@@ -33,7 +34,8 @@ async def check_codec(settings: Settings, namespace: str) -> Finding:
         sample = await try_sample(decoder, namespace, seconds)
     finally:
         await decoder.close()
+    who = "the data converter" if converts else "the codec server"
     if sample.ok:
-        return ok(CODEC, f"{name} decodes a sample: {sample.text}")
-    text = f"{name} fails on a sample, so failures keep their encoded text: {sample.text}"
+        return ok(CODEC, f"{who} decodes a sample: {sample.text}")
+    text = f"{who} fails on a sample, so failures keep their encoded text: {sample.text}"
     return warning(CODEC, one_line(text, LIMIT), fix)
