@@ -1,7 +1,4 @@
-"""Passes, changes and undoing, for people.
-
-Lists have a line per entry, however long: ids are to be copied, and lines to be searched.
-"""
+"""What `passes`, `changes` and `undo` print for people."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from reconciler.core.text import one_line, plural, visible
 from reconciler.core.undo import Kept, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
-#: Characters of a text that may be long; --json prints all of it.
+#: Characters at which long texts are cut; --json prints them whole.
 TEXT = 200
 #: Each reason in words.
 WHY_KEPT = {
@@ -33,9 +30,9 @@ WHY_KEPT = {
 
 
 class _Listing:
-    """Entries in columns, page by page, so that not all of them need to be held.
+    """A table that is printed page by page, because it may not fit into memory.
 
-    Columns are as wide as what has been in them so far; one that is empty in the whole first page
+    Columns are as wide as their widest cell so far. A column that is empty in the whole first page
     is left out.
     """
 
@@ -44,12 +41,12 @@ class _Listing:
     ) -> None:
         self._console, self._left, self._heads = console, limit, heads
         self._right = {heads.index(head) for head in right}
-        #: By number of the column.
+        #: By the index of the column.
         self._widths: dict[int, int] = {}
         self._more = False
 
     def end(self, command: Sequence[str]) -> None:
-        """Say if there are more, and what shows them; or that there are none."""
+        """Print that there are no entries, or how to see more of them."""
         if not self._widths:
             self._console.print(shown(f"no {command[0]}"))
         elif self._more:
@@ -82,23 +79,23 @@ class _Listing:
 
 
 class PassTable(_Listing):
-    """The passes, a line each."""
+    """The passes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
         heads = ("pass", "started", "mode", "outcome", "seconds", "scanned", "written")
         more = ("table", "namespace", "asked", "error")
         super().__init__(console, limit, heads + more, right=("seconds", "scanned"))
-        self._over: set[tuple[str | None, str | None]] = set()
+        self._scopes: set[tuple[str | None, str | None]] = set()
 
     def add(self, page: Sequence[StoredPass]) -> None:
         """Print a page of them."""
-        self._over |= {(stored.table, stored.namespace) for stored in page}
+        self._scopes |= {(stored.table, stored.namespace) for stored in page}
         self._print([self._line(stored) for stored in page])
 
     def _line(self, stored: StoredPass) -> Sequence[str]:
         report = stored.report or {}
         duration = report.get("duration_seconds")
-        several = len(self._over) > 1  # which one is of no interest where there is no other
+        several = len(self._scopes) > 1  # otherwise it goes without saying
         return (
             str(stored.id),
             utc(stored.started_at),
@@ -115,7 +112,7 @@ class PassTable(_Listing):
 
 
 class ChangeTable(_Listing):
-    """The changes, a line each."""
+    """The changes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
         heads = ("changed", "pass", "table", "row", "workflow", "status", "completed at", "why")
@@ -141,14 +138,14 @@ class ChangeTable(_Listing):
         )
 
 
-def in_short(stored: StoredPass, rows: int) -> str:
-    """The pass in a line, for the question whether to undo it."""
-    changed = f"{rows} row{'' if rows == 1 else 's'} changed"
-    return f"pass {stored.id}, {stored.mode}, {utc(stored.started_at)}, {changed}"
+def summary(stored: StoredPass, rows: int) -> str:
+    """The pass in one line, for the question whether to undo it."""
+    started = utc(stored.started_at)
+    return f"pass {stored.id}, {stored.mode}, {started}, {plural(rows, 'row')} changed"
 
 
 def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
-    """The counts of an undo, reasons included, and what to know of the rows that run again."""
+    """Print the counts of an undo with their reasons, and what to do next."""
     if report.scanned == report.expected == 0 and report.error is None:
         console.print(shown(f"pass {report.undone} changed nothing"), soft_wrap=True)
         return
@@ -186,7 +183,7 @@ def _next(report: UndoReport, running: Sequence[str]) -> Iterator[str]:
 
 
 def _asked(asked: Mapping[str, Any]) -> str:
-    """What a pass was asked to do, in short."""
+    """What a pass was asked to do."""
     words = {
         "since": "since",
         "until": "until",

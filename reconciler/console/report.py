@@ -22,7 +22,7 @@ WHY_LEFT = {
     LeaveReason.EXPIRED: "not in Temporal, and older than its retention",
     LeaveReason.UNKNOWN: "could not be judged, see the log",
 }
-#: An outcome at a glance.
+#: The colours of outcomes.
 COLOURS = {
     PassOutcome.OK: "green",
     PassOutcome.UNRESOLVED: "yellow",
@@ -31,13 +31,13 @@ COLOURS = {
 
 
 def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -> None:
-    """A line per group, name, count and explanation."""
+    """Print a line per count: its group, name, value and explanation."""
     cells = [(group, name, str(count), why) for group, name, count, why in lines]
     print_aligned(cells, ("bold", "", "", "dim"), console, right=2)
 
 
 def print_report(report: PassReport, console: Console) -> None:
-    """The counts of a pass, reasons included."""
+    """Print the counts of a pass with their reasons."""
     print_counts(_lines(report), console)
     rows = plural(report.tally.scanned, "row")
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
@@ -53,7 +53,7 @@ def print_report(report: PassReport, console: Console) -> None:
 
 
 def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
-    """Which rows Temporal did not know, without those that are reported as left."""
+    """The rows that Temporal did not know and that were failed."""
     group = "missing"
     for reason, spread in tally.missing.items():
         failed = spread.rows - tally.left[reason]
@@ -63,7 +63,7 @@ def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
 
 
 def _between(spread: AgeSpread) -> str:
-    """From day to day, or the times if it is one day."""
+    """The first and the last day, or the times if that is the same day."""
     # Rows without a creation time are unknown, never missing.
     times = [utc(time) for time in (spread.oldest, spread.newest) if time is not None]
     days = [time.partition("T")[0] for time in times]

@@ -74,7 +74,7 @@ def load_guest_settings(kind: type[_S]) -> _S:
     """The settings of a process that is not ours, such as a worker of the application.
 
     There, names with our prefix may belong to other programs. Unknown names are logged once and
-    ignored, unless they look like a typo of one of ours.
+    ignored, unless they look like a typo of an existing one.
     """
     found, unknown = _match(read_settings())
     for problem in sorted({each.problem for each in unknown if not each.is_typo} - _logged):

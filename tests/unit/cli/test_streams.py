@@ -1,4 +1,4 @@
-"""What a command says, where it can say it."""
+"""Commands whose stdout or stderr cannot be written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 import pytest
 
 from reconciler.cli import main
-from reconciler.cli.base import ABORTED, conclude, refuse
+from reconciler.cli.base import ABORTED, conclude, print_error
 from reconciler.cli.main import run
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import StdoutLost
+from reconciler.settings.model import Settings
 from tests.support.factories import NOW
 from tests.support.hostile import HOSTILE, unseen
 
@@ -29,8 +30,10 @@ class Lost(io.StringIO):
         raise LOST
 
 
-def test_a_refusal_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    refuse(HOSTILE)
+def test_an_error_is_one_line_without_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_error(HOSTILE)
 
     printed = capsys.readouterr().err
     assert printed.startswith("reconciler: a\\x1b[2J")
@@ -38,7 +41,7 @@ def test_a_refusal_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
     assert printed.count("\n") == 1
 
 
-def test_a_bug_is_shown_and_only_shown(
+def test_a_traceback_has_no_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -52,16 +55,17 @@ def test_a_bug_is_shown_and_only_shown(
     assert "ValueError: a\\x1b[2J" in printed
 
 
-def test_what_ended_a_pass_is_said_though_its_report_is_lost(
+def test_the_error_of_a_pass_is_printed_though_its_report_is_lost(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = PassReport("id", PassRequest("once"), started_at=NOW)
-    report.error = "Temporal is away"
+    settings = Settings(database_url="postgresql://db/app")
+    report.error = "Temporal is unreachable"
 
     with pytest.raises(StdoutLost):
-        conclude(report, lose)
+        conclude(report, settings, lose, as_json=False)
 
-    assert capsys.readouterr().err == "reconciler: Temporal is away\n"
+    assert capsys.readouterr().err == "reconciler: Temporal is unreachable\n"
 
 
 @pytest.mark.parametrize(("code", "left_with"), [(0, ABORTED), (3, ABORTED), (130, INTERRUPTED)])

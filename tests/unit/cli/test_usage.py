@@ -1,4 +1,4 @@
-"""Words on a command line that are not known: one line that names the help to read."""
+"""Unknown words on a command line: one line that names the help to read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reconciler.cli.main import run
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "text"),
     [
         (
             ["once", "extra"],
@@ -24,9 +24,9 @@ from reconciler.cli.main import run
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_wrong_usage_names_the_help_of_its_command(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(arguments) == 2
 
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", f"reconciler: {told}\n")
+    assert (printed.out, printed.err) == ("", f"reconciler: {text}\n")
