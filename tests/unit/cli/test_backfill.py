@@ -42,6 +42,7 @@ APPLY = ["--apply", "--yes"]
         (["--yes"], "--yes needs --apply"),
         (["--plan", "p.jsonl"], "--plan needs --apply"),
         ([*APPLY, "--plan", "p.jsonl", "--since", "9d"], "--plan and --since exclude each other"),
+        ([*APPLY, "--plan", "p.jsonl", "--max-rps", "0"], "--plan and --max-rps exclude"),
         ([*APPLY, "--output", "p.jsonl"], "--apply and --output exclude each other"),
         (["--output", "p.jsonl", "--max-changes", "9"], "--max-changes and --output exclude"),
         (

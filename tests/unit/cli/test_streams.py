@@ -19,6 +19,7 @@ from tests.support.factories import NOW
 from tests.support.hostile import HOSTILE, unseen
 
 LOST = StdoutLost(28, "No space left on device")
+SETTINGS = Settings(database_url="postgresql://db/app")
 
 
 def lose() -> None:
@@ -55,17 +56,29 @@ def test_a_traceback_has_no_control_characters(
     assert "ValueError: a\\x1b[2J" in printed
 
 
-def test_the_error_of_a_pass_is_printed_though_its_report_is_lost(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def aborted() -> PassReport:
     report = PassReport("id", PassRequest("once"), started_at=NOW)
-    settings = Settings(database_url="postgresql://db/app")
     report.error = "Temporal is unreachable"
+    return report
 
+
+def test_the_error_of_a_pass_is_printed_though_its_report_is_lost(
+    aborted: PassReport, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(StdoutLost):
-        conclude(report, settings, lose, as_json=False)
+        conclude(aborted, SETTINGS, lose, as_json=False)
 
     assert capsys.readouterr().err == "reconciler: Temporal is unreachable\n"
+
+
+def test_the_error_of_a_pass_is_not_printed_after_a_signal(
+    aborted: PassReport, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signals, "asked", 1)
+
+    assert conclude(aborted, SETTINGS, lambda: None, as_json=False) == INTERRUPTED
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("code", "left_with"), [(0, ABORTED), (3, ABORTED), (130, INTERRUPTED)])

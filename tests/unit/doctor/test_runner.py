@@ -79,9 +79,13 @@ async def test_a_silent_server_is_waited_for_once(
     assert levels(checks) == [Level.FAILURE, Level.SKIPPED, Level.SKIPPED]
 
 
-async def test_what_a_failed_check_covers_is_skipped() -> None:
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(DatabaseUnfit("no"), "see a"), (DatabaseUnusable("no"), "no connection to the database")],
+)
+async def test_what_a_failed_check_covers_is_skipped(error: Unusable, why: str) -> None:
     checks = Checks("the database", "")
-    await checks.check("a", Raising(DatabaseUnfit("no")), covers=["b"])
+    await checks.check("a", Raising(error), covers=["b"])
 
     assert [finding.check for finding in checks.findings] == ["a", "b"]
-    assert checks.findings[1].message == "not checked: see a"
+    assert checks.findings[1].message == f"not checked: {why}"

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.app.backfill import Request
+from reconciler.core.errors import ConfigurationError
 from reconciler.core.verdict import MissingPolicy, StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.display import resolved_settings
 from reconciler.settings.load import load_settings, temporal_environment
-from reconciler.settings.model import Settings
+from reconciler.settings.model import DatabaseSettings, Settings
 from tests.unit.settings.conftest import refusal
 
 
@@ -140,6 +141,8 @@ def test_missing_settings_of_both_servers_are_reported_at_once(
     monkeypatch.delenv("DATABASE_URL")
 
     assert refusal().startswith("DATABASE_URL is not set; TEMPORAL_ADDRESS is not set: ")
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL is not set$"):
+        load_settings(DatabaseSettings)
 
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
     assert refusal() == "DATABASE_URL is not set"
@@ -185,6 +188,8 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_GRACE", "5 parsecs", "must be a number of seconds, or a duration"),
         ("RECONCILER_GRACE", "-1s", "must be a number of seconds, or a duration"),
         ("RECONCILER_GRACE", "9" * 30 + "d", "too long"),
+        ("RECONCILER_INTERVAL", "0", "must be at least 1s and at most 365d"),
+        ("RECONCILER_JOURNAL_RETENTION", "59m", "must be at least 1h and at most 36500d"),
         ("RECONCILER_BATCH_SIZE", "0", "greater than or equal to 1"),
         ("RECONCILER_CONCURRENCY", "many", "must be a whole number"),
         ("RECONCILER_MAX_RPS", "-1", "must be 0, for no limit, or at least 1"),
