@@ -53,7 +53,7 @@ _WHEN = "a timestamp (UTC), or an age such as 90d, 12h"
 _Apply = Annotated[bool, Option("--apply", help="Write. The default is a dry run.")]
 _DryRun = Annotated[bool, Option("--dry-run", help="Write nothing: the default.")]
 _Since = Annotated[str | None, Option(metavar="WHEN", help=f"Only rows created since: {_WHEN}.")]
-_Until = Annotated[str | None, Option(metavar="WHEN", help="Only rows created before; as --since.")]
+_Until = Annotated[str | None, Option(metavar="WHEN", help="Only rows created before WHEN.")]
 _Type = Annotated[str | None, Option(metavar="TYPE", help="Only rows of this workflow type.")]
 _Limit = Annotated[int | None, Option(min=1, metavar="N", help="Scan at most N rows.")]
 _MaxChanges = Annotated[int | None, Option(min=1, metavar="N", help="Write at most N rows.")]

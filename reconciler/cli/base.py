@@ -53,9 +53,9 @@ Examples:
   reconciler explain ORDER-17   show what Temporal says about one row
 
 \b
-Settings, from the environment, .env or reconciler.toml (`reconciler doctor` shows all of them):
+Settings, from the environment, .env or reconciler.toml (docs/settings.md lists all of them):
   DATABASE_URL                            the application's database
-  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE    Temporal, by the variables of its own tools
+  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE    Temporal, as for the `temporal` command
   RECONCILER_TABLE, RECONCILER_COLUMNS__* the table, and the names of its columns
   RECONCILER_STATUSES__*                  the values of its status
 

@@ -60,8 +60,8 @@ def undo(
     """Put back what a pass changed.
 
     Changes only rows that are still as the pass left them, and reports the others. An undo is a
-    pass too: `undo` of its id reverts it. `once` and `run` finish rows again that it sets back to
-    running.
+    pass too: `undo` of its id reverts it. Rows that are running again will be finished again by
+    `once` and `run`.
     """
     from reconciler.app import undo as journal
     from reconciler.console.journal import print_undo

@@ -36,8 +36,8 @@ def init(
 ) -> None:
     """Write a commented reconciler.toml that fits your table.
 
-    Looks for a table with a column like workflow_id, and decides by the names, types and values in
-    it. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
+    Looks for a table with a column like workflow_id, and derives the settings from its columns and
+    values. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
     """
     from reconciler.app import setup as app
 

@@ -51,7 +51,9 @@ def resolved_settings(settings: Settings) -> list[ResolvedSetting]:
     ]
     return [
         ResolvedSetting(
-            environment_name(path), shown(path, _value(settings, path)), settings.place(path)
+            environment_name(path),
+            display_value(path, _value(settings, path)),
+            settings.place(path),
         )
         for path in (*_ALWAYS, *changed)
     ]
@@ -96,14 +98,14 @@ def _temporal_values(config: Mapping[str, Any], profile: str | None) -> Iterator
         yield f"TEMPORAL_GRPC_META_{name.upper().replace('-', '_')}", HIDDEN
 
 
-def shown_url(url: str) -> str:
+def display_url(url: str) -> str:
     """A URL without its user and password; the user may be a token."""
     parts = urlsplit(url)
     _, at, place = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{HIDDEN}@{place}" if at else place).geturl()
 
 
-def shown_database_url(url: str) -> str:
+def display_database_url(url: str) -> str:
     """The URL of a database without its password, and without parameters that may be secrets."""
     parts = urlsplit(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
@@ -114,18 +116,18 @@ def shown_database_url(url: str) -> str:
 
 
 #: Settings that contain a secret, perhaps by mistake.
-_SHOWN_IN_PART: Mapping[str, Callable[[Any], str]] = {
-    "database_url": lambda url: shown_database_url(url.get_secret_value()),
-    "temporal_proxy": lambda url: shown_url(url.get_secret_value()),
-    "codec_endpoint": shown_url,
+_PARTLY_HIDDEN: Mapping[str, Callable[[Any], str]] = {
+    "database_url": lambda url: display_database_url(url.get_secret_value()),
+    "temporal_proxy": lambda url: display_url(url.get_secret_value()),
+    "codec_endpoint": display_url,
     "redact": lambda expressions: plural(len(expressions), "expression"),
 }
 
 
-def shown(path: FieldPath, value: Any) -> str:
+def display_value(path: FieldPath, value: Any) -> str:
     """A value as an operator writes it, or `HIDDEN`."""
-    if value and (show := _SHOWN_IN_PART.get(path[-1])):
-        return show(value)
+    if value and (display := _PARTLY_HIDDEN.get(path[-1])):
+        return display(value)
     match value:
         case timedelta():
             return format_duration(value)
@@ -134,7 +136,7 @@ def shown(path: FieldPath, value: Any) -> str:
         case bool():
             return "on" if value else "off"
         case tuple():
-            return ", ".join(shown(path, each) for each in value)
+            return ", ".join(display_value(path, each) for each in value)
         case None:
             return "none"
         case float():

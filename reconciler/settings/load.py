@@ -22,7 +22,7 @@ from reconciler.settings.sources import (
     CONFIG,
     ENVIRONMENT,
     PREFIX,
-    Given,
+    RawSetting,
     read_dotenv,
     read_environment,
     read_settings,
@@ -107,9 +107,9 @@ def _keys() -> Mapping[str, FieldPath]:
     return {toml_key(path): path for path, _ in fields(Settings)}
 
 
-def _match(settings: Iterable[Given]) -> tuple[dict[FieldPath, Given], list[_Unknown]]:
+def _match(settings: Iterable[RawSetting]) -> tuple[dict[FieldPath, RawSetting], list[_Unknown]]:
     """The settings by their path, and those that belong to no path."""
-    found: dict[FieldPath, Given] = {}
+    found: dict[FieldPath, RawSetting] = {}
     unknown = []
     for each in settings:
         # The names of variables are case-insensitive.
@@ -121,7 +121,7 @@ def _match(settings: Iterable[Given]) -> tuple[dict[FieldPath, Given], list[_Unk
     return found, unknown
 
 
-def _is_ours(given: Given) -> bool:
+def _is_ours(given: RawSetting) -> bool:
     name = given.name.upper()
     if not name.startswith(PREFIX) or name.startswith(_TESTS):
         return False
@@ -130,7 +130,7 @@ def _is_ours(given: Given) -> bool:
     return True
 
 
-def _describe(given: Given) -> _Unknown:
+def _describe(given: RawSetting) -> _Unknown:
     name = given.name.upper()
     if given.is_key and name not in _variables():
         name = PREFIX + name.removeprefix(PREFIX).replace(".", "__")
@@ -147,7 +147,7 @@ def _describe(given: Given) -> _Unknown:
     return _Unknown(f"{given.name} ({given.place}): there is no such setting{hint}", bool(near))
 
 
-def _build(kind: type[_S], found: dict[FieldPath, Given], overrides: Mapping[str, Any]) -> _S:
+def _build(kind: type[_S], found: dict[FieldPath, RawSetting], overrides: Mapping[str, Any]) -> _S:
     if _URL[0] in kind.model_fields and _URL_FILE in found:
         found[_URL] = _url_in_file(found)
     values: dict[str, Any] = {}
@@ -163,7 +163,7 @@ def _build(kind: type[_S], found: dict[FieldPath, Given], overrides: Mapping[str
     return settings
 
 
-def _url_in_file(found: Mapping[FieldPath, Given]) -> Given:
+def _url_in_file(found: Mapping[FieldPath, RawSetting]) -> RawSetting:
     file = found[_URL_FILE]
     if url := found.get(_URL):
         raise ConfigurationError(
@@ -172,13 +172,13 @@ def _url_in_file(found: Mapping[FieldPath, Given]) -> Given:
         )
     if not file.value:
         raise ConfigurationError(f"{file} is empty", "set it to the path of a file")
-    return Given(file.name, file.place, Path(str(file.value)))
+    return RawSetting(file.name, file.place, Path(str(file.value)))
 
 
 def _problems(
     kind: type[TableSettings],
     error: ValidationError,
-    found: Mapping[FieldPath, Given],
+    found: Mapping[FieldPath, RawSetting],
     overrides: Collection[str],
 ) -> Iterator[str]:
     # An endpoint may contain a password by mistake.
@@ -204,7 +204,7 @@ def _problems(
         yield f"{name}: {reason}" + ("" if hidden else f" (it is {given!r})")
 
 
-def _as_written(paths: Sequence[FieldPath], found: Mapping[FieldPath, Given]) -> str:
+def _as_written(paths: Sequence[FieldPath], found: Mapping[FieldPath, RawSetting]) -> str:
     """These settings as the operator wrote them, or their variables if they are not set."""
     given = [found[path] for path in paths if path in found]
     if given and all(each.is_key for each in given):

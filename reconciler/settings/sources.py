@@ -34,7 +34,7 @@ _OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RawSetting:
     """A setting as the operator wrote it."""
 
     #: A variable, or a key of TOML such as `columns.id`.
@@ -58,21 +58,21 @@ class Given:
         return self.value
 
 
-def read_settings() -> Iterator[Given]:
+def read_settings() -> Iterator[RawSetting]:
     """All settings in order of precedence: of two with the same name, the first counts."""
     for name, value in read_environment().items():
-        yield Given(name, ENVIRONMENT, value)
+        yield RawSetting(name, ENVIRONMENT, value)
     for name, text in read_dotenv().items():
-        yield Given(name, DOTENV, text)
+        yield RawSetting(name, DOTENV, text)
     file = os.environ.get(CONFIG) or TOML
     for key, value in _read_toml(file).items():
         if isinstance(value, dict):
             for inner in value:
-                yield Given(f"{key}.{inner}", file, value[inner], is_key=True)
+                yield RawSetting(f"{key}.{inner}", file, value[inner], is_key=True)
         else:
-            yield Given(key, file, value, is_key=True)
+            yield RawSetting(key, file, value, is_key=True)
     for folder in SECRETS:
-        yield from (Given(name, folder, Path(folder, name)) for name in _list_secrets(folder))
+        yield from (RawSetting(name, folder, Path(folder, name)) for name in _list_secrets(folder))
 
 
 def read_environment() -> Mapping[str, str]:

@@ -10,10 +10,10 @@ import pytest
 from reconciler.settings import sources
 from reconciler.settings.display import (
     ResolvedSetting,
+    display_database_url,
+    display_url,
     resolved_settings,
     resolved_temporal,
-    shown_database_url,
-    shown_url,
 )
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
@@ -53,7 +53,7 @@ def _by_name(settings: list[ResolvedSetting]) -> dict[str, tuple[str, str]]:
     ],
 )
 def test_a_database_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert shown_database_url(url) == shown
+    assert display_database_url(url) == shown
 
 
 def test_database_and_table_are_always_shown() -> None:
@@ -181,7 +181,7 @@ def test_the_source_of_a_secret_in_a_file_is_shown(
     ],
 )  # fmt: skip
 def test_a_url_is_shown_without_user_and_password(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
+    assert display_url(url) == shown
 
 
 @pytest.mark.parametrize(
