@@ -34,6 +34,9 @@ _Text = TypeVar("_Text", bound=str | None)
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text for people.")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
+]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
 ]
@@ -140,9 +143,9 @@ def confirm(question: str) -> bool:
 
 def print_error(text: str) -> None:
     """Print one line on stderr: why the command did not do what was asked."""
-    print_line(f"reconciler: {' '.join(text.split())}")
+    print_to_stderr(f"reconciler: {' '.join(text.split())}")
 
 
-def print_line(line: str) -> None:
+def print_to_stderr(line: str) -> None:
     """Print a line on stderr with invisible characters escaped; never fails."""
     Stderr().write(f"{visible(line)}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from string import hexdigits
@@ -14,6 +14,7 @@ import typer
 from reconciler.cli.base import (
     OK,
     AsJson,
+    DryRun,
     JsonLines,
     as_utf8,
     can_ask,
@@ -22,13 +23,14 @@ from reconciler.cli.base import (
     confirm,
     load,
     print_error,
-    print_line,
+    print_to_stderr,
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
+    from reconciler.console.journal import Listing
     from reconciler.settings.model import Settings
 
 #: The default limits of the tables.
@@ -52,9 +54,7 @@ def undo(
     last: Annotated[
         bool, typer.Option("--last", help="The last pass that wrote something; asks first.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be put back; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Put back what a pass changed.
@@ -90,7 +90,7 @@ def _last(settings: Settings, *, asks: bool) -> str:
     from reconciler.console.journal import summary
 
     found, rows = signals.run(partial(find_last, settings))
-    print_line(summary(found, rows))
+    print_to_stderr(summary(found, rows))
     return "" if asks and not confirm("Undo this pass?") else str(found.id)
 
 
@@ -116,15 +116,9 @@ async def _passes(settings: Settings, prefix: str, limit: int, *, as_json: bool)
     from reconciler.console.journal import PassTable
 
     table = PassTable(screen(), limit)
-    asked = limit if as_json else limit + 1  # to know whether there are more
-    async with open_journal(settings) as journal, aclosing(journal.passes(asked, prefix)) as pages:
-        async for page in pages:
-            if as_json:
-                _print_json(stored.as_json() for stored in page)
-            else:
-                table.add(page)
-    if not as_json:
-        table.end(["passes", *filter(None, [prefix])])
+    async with open_journal(settings) as journal:
+        pages = journal.passes(limit if as_json else limit + 1, prefix)
+        await _show(pages, table, ["passes", *filter(None, [prefix])], as_json=as_json)
 
 
 @cli.command()
@@ -168,25 +162,34 @@ async def _changes(
     from reconciler.console.journal import ChangeTable
 
     shown = limit or CHANGES
-    table = ChangeTable(screen(), shown)
+    command = ["changes"]
     async with open_journal(settings) as journal:
         found = None if prefix is None else (await find_pass(journal, prefix, settings)).id
-        asked = limit if as_json else shown + 1
-        async with aclosing(journal.changes(asked, found, workflow_id)) as pages:
-            async for page in pages:
-                if as_json:
-                    _print_json(change.as_json() for change in page)
-                else:
-                    table.add(page)
+        if found is not None:
+            command += ["--pass", str(found)]
+        if workflow_id is not None:
+            command += ["--workflow-id", workflow_id]
+        pages = journal.changes(limit if as_json else shown + 1, found, workflow_id)
+        await _show(pages, ChangeTable(screen(), shown), command, as_json=as_json)
+
+
+async def _show(
+    pages: AsyncGenerator[Sequence[Any], None],
+    table: Listing[Any],
+    command: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Print pages; the table gets one entry more than it shows, to know whether there are more."""
+    async with aclosing(pages):
+        async for page in pages:
+            if not as_json:
+                table.add(page)
+                continue
+            for each in page:
+                print(json.dumps(each.as_json()))
     if not as_json:
-        of = ["--pass", str(found)] if found else []
-        of += ["--workflow-id", workflow_id] if workflow_id is not None else []
-        table.end(["changes", *of])
-
-
-def _print_json(objects: Iterable[Mapping[str, Any]]) -> None:
-    for each in objects:
-        print(json.dumps(each))
+        table.end(command)
 
 
 def _pass_prefix(prefix: str) -> str:

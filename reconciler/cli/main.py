@@ -21,12 +21,13 @@ from reconciler.cli.base import (
     OK,
     USAGE,
     AsJson,
+    DryRun,
     as_utf8,
     cli,
     conclude,
     load,
     print_error,
-    print_line,
+    print_to_stderr,
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError, ReconcilerError
@@ -62,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except Exception as error:
         for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
-            print_line(line)
+            print_to_stderr(line)
         print_error("this is a bug; please report it with the lines above")
         return BUG
 
@@ -118,9 +119,7 @@ def main(
 
 @cli.command()
 def once(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Run one pass over every running row, then exit: for cron.

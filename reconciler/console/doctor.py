@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.text import Text
 
-from reconciler.console.screen import print_aligned, shown
+from reconciler.console.screen import print_aligned, print_line
 from reconciler.core.text import plural
 from reconciler.doctor.findings import Examination, Finding, Level
 
@@ -24,17 +23,17 @@ def print_examination(examination: Examination, console: Console) -> None:
     console.print()
     width = max((len(finding.check) for finding in examination.findings), default=0)
     for finding in examination.findings:
-        console.print(_line(finding, width), soft_wrap=True)
+        _print_finding(finding, width, console)
     console.print()
     counts = [(level, examination.count(level)) for level in Level]
     summary = ", ".join(_counted(*each) for each in counts if each != (Level.SKIPPED, 0))
-    console.print(shown(_coloured(examination.outcome), f": {summary}"), soft_wrap=True)
+    print_line(console, _coloured(examination.outcome), f": {summary}")
 
 
-def _line(finding: Finding, width: int) -> Text:
+def _print_finding(finding: Finding, width: int, console: Console) -> None:
     fix = f" → {finding.fix}" if finding.fix else ""
     level = _coloured(finding.level, len(Level.WARNING.value))
-    return shown(level, f"  {finding.check:{width}}  {finding.message}", (fix, "bold"))
+    print_line(console, level, f"  {finding.check:{width}}  {finding.message}", (fix, "bold"))
 
 
 def _coloured(level: Level, width: int = 0) -> tuple[str, str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
 
-from reconciler.console.report import COLOURS, print_counts
-from reconciler.console.screen import shown, utc
+from reconciler.console.report import print_counts, print_outcome
+from reconciler.console.screen import print_line, utc
 from reconciler.core.text import one_line, plural, visible
 from reconciler.core.undo import Kept, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
+
+_Entry = TypeVar("_Entry", StoredPass, StoredChange)
 
 #: Characters at which long texts are cut; --json prints them whole.
 TEXT = 200
@@ -29,7 +31,7 @@ WHY_KEPT = {
 }
 
 
-class _Listing:
+class Listing(Generic[_Entry]):
     """A table that is printed page by page, because it may not fit into memory.
 
     Columns are as wide as their widest cell so far. A column that is empty in the whole first page
@@ -45,14 +47,18 @@ class _Listing:
         self._widths: dict[int, int] = {}
         self._more = False
 
+    def add(self, page: Sequence[_Entry]) -> None:
+        """Print a page of entries."""
+        raise NotImplementedError
+
     def end(self, command: Sequence[str]) -> None:
         """Print that there are no entries, or how to see more of them."""
         if not self._widths:
-            self._console.print(shown(f"no {command[0]}"))
+            print_line(self._console, f"no {command[0]}")
         elif self._more:
             again = shlex.join(["reconciler", *command])
-            text = shown(f"there are more: {again} --limit N, or --json", style="dim")
-            self._console.print(text, soft_wrap=True)
+            text = f"there are more: {again} --limit N, or --json"
+            print_line(self._console, text, style="dim")
 
     def _print(self, entries: Sequence[Sequence[str]]) -> None:
         taken = [[visible(cell) for cell in entry] for entry in entries[: self._left]]
@@ -67,7 +73,7 @@ class _Listing:
             self._widths[number] = max(width, *(cell_len(line[number]) for line in lines), 0)
         for line in lines:
             style = "bold" if line is self._heads else ""
-            self._console.print(shown(self._joined(line), style=style), soft_wrap=True)
+            print_line(self._console, self._joined(line), style=style)
 
     def _joined(self, line: Sequence[str]) -> str:
         cells = []
@@ -78,7 +84,7 @@ class _Listing:
         return "  ".join(cells).rstrip()
 
 
-class PassTable(_Listing):
+class PassTable(Listing[StoredPass]):
     """The passes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
@@ -88,7 +94,7 @@ class PassTable(_Listing):
         self._scopes: set[tuple[str | None, str | None]] = set()
 
     def add(self, page: Sequence[StoredPass]) -> None:
-        """Print a page of them."""
+        """Print a page of passes."""
         self._scopes |= {(stored.table, stored.namespace) for stored in page}
         self._print([self._line(stored) for stored in page])
 
@@ -111,7 +117,7 @@ class PassTable(_Listing):
         )
 
 
-class ChangeTable(_Listing):
+class ChangeTable(Listing[StoredChange]):
     """The changes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
@@ -120,7 +126,7 @@ class ChangeTable(_Listing):
         self._tables: set[str] = set()
 
     def add(self, page: Sequence[StoredChange]) -> None:
-        """Print a page of them."""
+        """Print a page of changes."""
         self._tables |= {change.table for change in page}
         self._print([self._line(change) for change in page])
 
@@ -147,20 +153,14 @@ def summary(stored: StoredPass, rows: int) -> str:
 def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
     """Print the counts of an undo with their reasons, and what to do next."""
     if report.scanned == report.expected == 0 and report.error is None:
-        console.print(shown(f"pass {report.undone} changed nothing"), soft_wrap=True)
+        print_line(console, f"pass {report.undone} changed nothing")
         return
     print_counts(_lines(report), console)
     changes = plural(report.scanned, "change")
-    console.print(
-        shown(
-            (report.outcome.value, COLOURS[report.outcome]),
-            f": {changes} of pass {report.undone} in {report.duration_seconds:.2f} s",
-            ", nothing was written" if report.request.dry_run else f", pass {report.pass_id}",
-        ),
-        soft_wrap=True,
-    )
+    text = f"{changes} of pass {report.undone} in {report.duration_seconds:.2f} s"
+    print_outcome(report, text, console)
     for line in _next(report, running):
-        console.print(shown(line, style="dim"), soft_wrap=True)
+        print_line(console, line, style="dim")
 
 
 def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
@@ -184,14 +184,9 @@ def _next(report: UndoReport, running: Sequence[str]) -> Iterator[str]:
 
 def _asked(asked: Mapping[str, Any]) -> str:
     """What a pass was asked to do."""
-    words = {
-        "since": "since",
-        "until": "until",
-        "workflow_type": "type",
-        "plan": "plan",
-        "undo": "undo of",
-    }
-    parts = [f"{word} {asked[name]}" for name, word in words.items() if asked.get(name)]
+    labels = {"workflow_type": "type", "undo": "undo of"}
+    names = ("since", "until", "workflow_type", "plan", "undo")
+    parts = [f"{labels.get(name, name)} {asked[name]}" for name in names if asked.get(name)]
     if asked.get("missing") == "fail":
         parts.append("missing fail")
     return one_line(", ".join(parts), TEXT)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reconciler.app.backfill import Outlook
-from reconciler.console.screen import shown, utc
+from reconciler.console.screen import print_line, utc
 from reconciler.core.report import PassReport
 from reconciler.core.text import duration, plural
 
@@ -18,7 +18,7 @@ from reconciler.core.text import duration, plural
 def print_outlook(outlook: Outlook, console: Console) -> None:
     """Print how many rows there are, how long it will take, and which pass is resumed."""
     for line in _lines(outlook):
-        console.print(shown(line), soft_wrap=True)
+        print_line(console, line)
 
 
 def _lines(outlook: Outlook) -> Iterator[str]:
@@ -88,7 +88,7 @@ def print_what_next(
     else:
         steps = _next(report, given, journal=journal)
     for line in steps:
-        console.print(shown(line, style="dim"), soft_wrap=True)
+        print_line(console, line, style="dim")
 
 
 def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Iterator[str]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 
-from reconciler.console.screen import print_aligned, shown, utc
+from reconciler.console.screen import print_aligned, print_line, utc
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
+from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport, Report
 from reconciler.core.tally import Tally
 from reconciler.core.text import plural
 from reconciler.core.window import AgeSpread
@@ -23,7 +23,7 @@ WHY_LEFT = {
     LeaveReason.UNKNOWN: "could not be judged, see the log",
 }
 #: The colours of outcomes.
-COLOURS = {
+_COLOURS = {
     PassOutcome.OK: "green",
     PassOutcome.UNRESOLVED: "yellow",
     PassOutcome.ABORTED: "red",
@@ -42,14 +42,14 @@ def print_report(report: PassReport, console: Console) -> None:
     rows = plural(report.tally.scanned, "row")
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
-    console.print(
-        shown(
-            (report.outcome.value, COLOURS[report.outcome]),
-            f": {rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}",
-            (f", pass {report.pass_id}" if not report.request.dry_run else ", nothing was written"),
-        ),
-        soft_wrap=True,
-    )
+    text = f"{rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}"
+    print_outcome(report, text, console)
+
+
+def print_outcome(report: Report, text: str, console: Console) -> None:
+    """Print the last line of a report: the outcome, this text, and the id of the pass."""
+    end = "nothing was written" if report.request.dry_run else f"pass {report.pass_id}"
+    print_line(console, (report.outcome.value, _COLOURS[report.outcome]), f": {text}, {end}")
 
 
 def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:

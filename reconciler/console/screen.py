@@ -29,6 +29,11 @@ def shown(*parts: str | tuple[str, str], style: str = "") -> Text:
     return Text.assemble(*clean, style=style)
 
 
+def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
+    """Print one line, which does not wrap; `parts` and `style` are those of `shown`."""
+    console.print(shown(*parts, style=style), soft_wrap=True)
+
+
 def utc(time: datetime) -> str:
     """A point in time, to the second: `2026-11-25T17:44:45Z`."""
     return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
@@ -51,4 +56,4 @@ def print_aligned(
             cell = space + line[number] if number == right else line[number] + space
             parts += [("  ", "")] if parts else []
             parts.append((cell if number < last else cell.rstrip(), styles[number]))
-        console.print(shown(*parts), soft_wrap=True)
+        print_line(console, *parts)
