@@ -24,7 +24,7 @@ from reconciler.core.text import iso
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
-    """A block per row."""
+    """Print a block per row."""
     for explanation in explanations:
         print_aligned(list(_explain(explanation)), ("bold", ""), console)
         console.print()

@@ -70,7 +70,7 @@ class Bar(Observer):
         self._task: TaskID = bar.add_task("", total=rate.rows, counts="")
 
     async def on_start(self, report: PassView) -> None:
-        """Start the clock."""
+        """Start counting."""
         self._rate.begin(report)
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
@@ -92,7 +92,7 @@ class Lines(Observer):
         self._logged_at = rate.clock()
 
     async def on_start(self, report: PassView) -> None:
-        """Start the clock."""
+        """Start counting."""
         self._rate.begin(report)
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002

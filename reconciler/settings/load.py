@@ -38,7 +38,7 @@ _TESTS = f"{PREFIX}TEST_"
 _SERVICE_LINK = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_(HOST=|PORT(_\w+)?=)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?=|=\w+://)).*"
 )
-# In place of what pydantic says.
+# Replacements for some of pydantic's messages.
 _REASONS = {
     "float_parsing": "must be a number",
     "int_parsing": "must be a whole number",
