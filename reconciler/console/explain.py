@@ -132,9 +132,9 @@ def _describe_change(explanation: Explanation) -> str:
 
 def _describe_verdict(explanation: Explanation) -> str:
     if not explanation.stored.ours:
-        return "none: RECONCILER_WHERE leaves this row out, so no pass reads it"
+        return "none: RECONCILER_WHERE leaves this row out, so no pass looks at it"
     if not explanation.stored.running:
-        return "none: the row is not marked as running, so no pass reads it"
+        return "none: the row is not marked as running, so no pass looks at it"
     closed = isinstance(explanation.observation, Closed)
     match explanation.verdict:
         case Finish(outcome):

@@ -160,5 +160,5 @@ class FailureSettings(BaseModel):
         return self.data_converter, self.codec_endpoint, headers
 
     def redaction(self) -> Redaction:
-        """The compiled expressions."""
+        """What is redacted in failures."""
         return Redaction(tuple(map(regex.compile, self.redact)))
