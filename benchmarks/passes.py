@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.stage import settings_for
 from reconciler.app.backfill import Outlook, Request, run_backfill
 from reconciler.app.wiring import App, open_app
-from reconciler.console.progress import watching
+from reconciler.console.progress import show_progress
 from reconciler.core.report import PassReport
 from reconciler.host.logs import configure_logs
 
@@ -60,7 +60,7 @@ class _Desk:
         return outlook.rows > 0
 
     def watch(self, outlook: Outlook) -> Any:
-        return watching(Console(file=sys.stderr), outlook.rows, dry_run=False)
+        return show_progress(Console(file=sys.stderr), outlook.rows, dry_run=False)
 
 
 def _ended(report: PassReport) -> PassReport:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
-from reconciler.cli.base import OK, AsJson, agreed, cli, conclude, load, readable, refuse
+from reconciler.cli.base import (
+    OK,
+    AsJson,
+    as_utf8,
+    can_ask,
+    cli,
+    conclude,
+    confirm,
+    load,
+    print_error,
+)
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.report import PassReport
@@ -26,65 +37,66 @@ if TYPE_CHECKING:
     from reconciler.core.window import Moment
     from reconciler.settings.model import Settings
 
-_Moment = "a timestamp (UTC), or an age such as 90d, 12h"
 _EXCLUSIVE = (
     ("--apply", "--dry-run"),
     ("--apply", "--output"),
-    # Such a plan would hold rows that the dry run has not come to count.
+    # The plan would contain rows beyond those that the dry run counted.
     ("--max-changes", "--output"),
     ("--force", "--max-missing-ratio"),
-    # The plan has chosen and judged already.
-    *(
-        ("--plan", option)
-        for option in (
-            *("--since", "--until", "--workflow-type"),
-            *("--missing", "--max-missing-ratio", "--max-rps", "--concurrency"),
-        )
-    ),
+    # A plan has selected and judged its rows already.
+    *product(["--plan"], ["--since", "--until", "--workflow-type"]),
+    *product(["--plan"], ["--missing", "--max-missing-ratio", "--max-rps", "--concurrency"]),
 )
 _NEEDS = (("--restart", "--apply"), ("--plan", "--apply"), ("--yes", "--apply"))
 
-
-_Apply = Annotated[bool, typer.Option("--apply", help="Write. Default: a dry run.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Write nothing: the default.")]
-_Since = Annotated[str | None, typer.Option(metavar="WHEN", help=f"Rows created since: {_Moment}.")]
-_Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Rows created before: the same.")]
-_Type = Annotated[str | None, typer.Option(metavar="TYPE", help="Only rows of this type.")]
-_Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Look at N rows at most.")]
-_MaxChanges = Annotated[int | None, typer.Option(min=1, metavar="N", help="Write N rows at most.")]
+_WHEN = "a timestamp (UTC), or an age such as 90d, 12h"
+_Apply = Annotated[bool, Option("--apply", help="Write. The default is a dry run.")]
+_DryRun = Annotated[bool, Option("--dry-run", help="Write nothing: the default.")]
+_Since = Annotated[str | None, Option(metavar="WHEN", help=f"Only rows created since: {_WHEN}.")]
+_Until = Annotated[str | None, Option(metavar="WHEN", help="Only rows created before WHEN.")]
+_Type = Annotated[str | None, Option(metavar="TYPE", help="Only rows of this workflow type.")]
+_Limit = Annotated[int | None, Option(min=1, metavar="N", help="Scan at most N rows.")]
+_MaxChanges = Annotated[int | None, Option(min=1, metavar="N", help="Write at most N rows.")]
 _Missing = Annotated[
     str | None,
-    typer.Option(metavar="leave|fail", help="Rows Temporal does not know [RECONCILER_MISSING]."),
+    Option(
+        metavar="leave|fail",
+        help="Rows that Temporal does not know [RECONCILER_MISSING].",
+    ),
 ]
 _Ratio = Annotated[
-    float | None, typer.Option(metavar="RATIO", help="Hold missing rows back above this share.")
+    float | None,
+    Option(metavar="RATIO", help="Fail no missing row if more than this share is missing."),
 ]
-_Force = Annotated[bool, typer.Option("--force", help="Hold no missing rows back, however many.")]
-_MaxRps = Annotated[float | None, typer.Option(metavar="N", help="Calls to Temporal per second.")]
-_Concurrency = Annotated[int | None, typer.Option(metavar="N", help="Rows asked about at once.")]
+_Force = Annotated[bool, Option("--force", help="Fail missing rows, however many there are.")]
+_MaxRps = Annotated[float | None, Option(metavar="N", help="Calls to Temporal per second.")]
+_Concurrency = Annotated[
+    int | None, Option(metavar="N", help="Rows to ask Temporal about at once.")
+]
 _Output = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Keep the dry run: a plan, .jsonl, or .csv.")
+    Path | None, Option(metavar="FILE", help="Save the dry run: as a plan, .jsonl, or .csv.")
 ]
 _Plan = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="With --apply: write exactly this plan.")
+    Path | None, Option(metavar="FILE", help="With --apply: write exactly this plan.")
 ]
-_Restart = Annotated[bool, typer.Option("--restart", help="Start over instead of resuming.")]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")]
+_Restart = Annotated[bool, Option("--restart", help="Start over instead of resuming.")]
+_Yes = Annotated[bool, Option("--yes", help="Do not ask before writing.")]
 
 
 @cli.command(
     epilog="""\b
 Examples:
-  reconciler backfill --until 1d                       a dry run: how many rows, and what of them
-  reconciler backfill --until 1d --output plan.jsonl   the same, and keep each row in a file
+  reconciler backfill --until 1d                       a dry run: how many rows, and their ends
+  reconciler backfill --until 1d --output plan.jsonl   the same, and save each row in a file
   reconciler backfill --apply --plan plan.jsonl        write exactly that
   reconciler backfill --until 1d --apply               or judge and write at once
 
 Exit code 3 also means that a limit was reached and rows are left. More: docs/backfill.md"""
 )
 def backfill(
+    context: typer.Context,
     apply: _Apply = False,
-    dry_run: _DryRun = False,
+    dry_run: _DryRun = False,  # noqa: ARG001 - read from the context, as are others
     since: _Since = None,
     until: _Until = None,
     workflow_type: _Type = None,
@@ -106,77 +118,86 @@ def backfill(
     The same command resumes where the last one ended: by Ctrl-C, kill -9, a lost connection,
     --limit or --max-changes.
     """
-    rates = {"max_rps": max_rps, "concurrency": concurrency}
-    judging = {"missing": missing, "max_missing_ratio": max_missing_ratio, **rates}
-    choosing = {"since": since, "until": until, "workflow_type": workflow_type}
-    limits = {"limit": limit, "max_changes": max_changes, "output": output}
-    flags = {"--apply": apply, "--dry-run": dry_run, "--restart": restart, "--force": force}
-    _check_options({**judging, **choosing, **limits, "plan": plan}, {**flags, "--yes": yes})
-    request = _request(choosing, apply=apply, restart=restart, **limits)
-    if force:
-        judging["max_missing_ratio"] = 1.0
-    settings = _settings(judging, request, force=force and plan is None)
+    _check_options(context.params)
+    limits = {"limit": limit, "max_changes": max_changes}
+    request = _request(
+        since, until, workflow_type, apply=apply, restart=restart, output=output, **limits
+    )
+    settings = load(
+        missing=missing,
+        max_missing_ratio=1.0 if force else max_missing_ratio,
+        max_rps=max_rps,
+        concurrency=concurrency,
+    )
+    _check_settings(settings, request, force=force and plan is None)
     terminal = _Terminal(asks=apply and not yes)
     report = signals.run(partial(_backfill, settings, request, plan, terminal, force=force))
-    if report is not None:
-        return conclude(report, partial(_print, report, output, settings, as_json=as_json))
-    refuse("nothing was written")
-    return OK
+    if report is None:
+        print_error("nothing was written")
+        return OK
+    return conclude(report, settings, partial(_print, report, output, settings), as_json=as_json)
 
 
-def _request(choosing: Mapping[str, str | None], **others: Any) -> Request:
-    from reconciler.app.backfill import Request
-
-    request = Request(
-        since=_moment("--since", choosing["since"]),
-        until=_moment("--until", choosing["until"]),
-        workflow_type=readable("--workflow-type", choosing["workflow_type"]),
-        **others,
-    )
-    _check_bounds(request)
-    return request
-
-
-def _settings(options: Mapping[str, Any], request: Request, *, force: bool) -> Settings:
-    settings = load(**{name: value for name, value in options.items() if value is not None})
-    if (request.since or request.until) and settings.columns.created_at is None:
-        raise ConfigurationError(
-            "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none"
-        )
-    _check_missing(settings, force=force, partly=bool(request.limit and request.output))
-    return settings
-
-
-def _check_options(options: Mapping[str, object], flags: Mapping[str, bool]) -> None:
-    """Refuse what contradicts itself: an option without effect would be a silent surprise."""
-    given = {f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None}
-    given |= {name for name, value in flags.items() if value}
+def _check_options(options: Mapping[str, object]) -> None:
+    """Reject contradictions, and options that would have no effect."""
+    given = {
+        f"--{name.replace('_', '-')}"
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
     for one, other in _EXCLUSIVE:
         if {one, other} <= given:
             raise ConfigurationError(f"{one} and {other} exclude each other")
     for one, needed in _NEEDS:
         if one in given and needed not in given:
             raise ConfigurationError(f"{one} needs {needed}")
-    asks = flags["--apply"] and not flags["--yes"]
-    if asks and not (sys.stdin and sys.stdin.isatty()):
+    if "--apply" in given and "--yes" not in given and not can_ask():
         raise ConfigurationError("--apply needs --yes where there is no terminal to ask on")
 
 
-def _check_missing(settings: Settings, *, force: bool, partly: bool) -> None:
+def _request(
+    since: str | None, until: str | None, workflow_type: str | None, **others: Any
+) -> Request:
+    from reconciler.app.backfill import Request
+
+    request = Request(
+        since=_moment("--since", since),
+        until=_moment("--until", until),
+        workflow_type=as_utf8("--workflow-type", workflow_type),
+        **others,
+    )
+    bounds = [bound.at for bound in (request.since, request.until) if bound is not None]
+    # Two ages, or two timestamps: the window is empty by any clock, or by none.
+    if len({isinstance(at, timedelta) for at in bounds}) == 1:
+        request.window(datetime.now(UTC))
+    return request
+
+
+def _moment(option: str, text: str | None) -> Moment | None:
+    from reconciler.settings.types import parse_moment
+
+    try:
+        return None if text is None else parse_moment(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {error} (it is {text!r})") from None
+
+
+def _check_settings(settings: Settings, request: Request, *, force: bool) -> None:
+    if (request.since or request.until) and settings.columns.created_at is None:
+        raise ConfigurationError(
+            "--since and --until go by RECONCILER_COLUMNS__CREATED_AT, which is set to none"
+        )
     fails = settings.missing is MissingPolicy.FAIL
     if force and not fails:
         raise ConfigurationError("--force needs --missing fail: no row is held back without it")
-    if partly and fails:
+    if fails and request.limit and request.output:
         raise ConfigurationError(
             "--limit and --output exclude each other with --missing fail: the share of missing "
-            "rows is known at the end of the window"
+            "rows is known only at the end of the window"
         )
 
 
-def _print(report: PassReport, output: Path | None, settings: Settings, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report.as_json(settings.status_values())))
-        return
+def _print(report: PassReport, output: Path | None, settings: Settings) -> None:
     from reconciler.console.preview import print_what_next
     from reconciler.console.report import print_report
 
@@ -203,7 +224,7 @@ async def _backfill(
 
 
 class _Terminal:
-    """Shows the backfill to the operator, and asks; on stderr."""
+    """Shows a backfill to the operator and asks, on stderr."""
 
     def __init__(self, *, asks: bool) -> None:
         self._asks = asks
@@ -214,28 +235,10 @@ class _Terminal:
         from reconciler.console.preview import print_outlook
 
         print_outlook(outlook, self._console)
-        if not self._asks or not outlook.rows:
-            return True
-        return agreed(f"Write into {outlook.table}?")
+        return not (self._asks and outlook.rows) or confirm(f"Write into {outlook.table}?")
 
     def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
-        """A bar, or lines where there is no terminal."""
-        from reconciler.console.progress import watching
+        """Show a progress bar, or log lines where there is no terminal."""
+        from reconciler.console.progress import show_progress
 
-        return watching(self._console, outlook.rows, dry_run=not outlook.apply)
-
-
-def _check_bounds(request: Request) -> None:
-    """Refuse at once a window that is empty by any clock."""
-    bounds = [bound.at for bound in (request.since, request.until) if bound is not None]
-    if len({isinstance(at, timedelta) for at in bounds}) == 1:
-        request.window(datetime.now(UTC))
-
-
-def _moment(option: str, text: str | None) -> Moment | None:
-    from reconciler.settings.types import parse_moment
-
-    try:
-        return None if text is None else parse_moment(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{option} {error} (it is {text!r})") from None
+        return show_progress(self._console, outlook.rows, dry_run=not outlook.apply)

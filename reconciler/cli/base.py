@@ -1,10 +1,12 @@
-"""What every command needs: the Typer object, exit codes, settings, the one line of a refusal."""
+"""What every command needs: the Typer object, exit codes, settings, error lines."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -27,14 +29,19 @@ _EXIT_CODES = {
     PassOutcome.ABORTED: ABORTED,
 }
 
+_Text = TypeVar("_Text", bound=str | None)
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text for people.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
 ]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
 ]
 
-#: The order in which the help lists the commands: that in which a newcomer needs them.
+#: The order of the commands in the help: that in which a newcomer needs them.
 _ORDER = (
     *("init", "doctor", "once", "run", "explain", "backfill"),
     *("passes", "changes", "undo", "migrate", "demo"),
@@ -44,14 +51,14 @@ _MORE = """\b
 Examples:
   export DATABASE_URL=postgresql://user:password@db:5432/app TEMPORAL_ADDRESS=temporal:7233
   reconciler init               write a reconciler.toml that fits your table
-  reconciler doctor             check the set-up
+  reconciler doctor             check the setup
   reconciler once --dry-run     show what a pass would write
   reconciler explain ORDER-17   show what Temporal says about one row
 
 \b
-Settings, from the environment, .env or reconciler.toml (`reconciler doctor` shows all of them):
-  DATABASE_URL                            the database of the application
-  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE    Temporal, with its own variables
+Settings, from the environment, .env or reconciler.toml (docs/settings.md lists all of them):
+  DATABASE_URL                            the application's database
+  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE    Temporal, as for the `temporal` command
   RECONCILER_TABLE, RECONCILER_COLUMNS__* the table, and the names of its columns
   RECONCILER_STATUSES__*                  the values of its status
 
@@ -66,7 +73,7 @@ Documentation: README.md and docs/ of the source checkout"""
 
 
 class _Commands(TyperGroup):
-    """The commands in their order, whichever module brings them."""
+    """The commands in their order, whichever module they are in."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return sorted(self.commands, key=_ORDER.index)
@@ -85,51 +92,47 @@ cli = typer.Typer(
 
 
 def load(**options: Any) -> Settings:
-    """The settings, with options of the command line in place of some; logs are set up."""
+    """The settings, where options that are not None replace some of them. Sets up the logs."""
     from reconciler.host.logs import configure_logs
     from reconciler.settings.load import load_settings
     from reconciler.settings.model import LogFormat, Settings
 
-    settings = load_settings(Settings, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = load_settings(Settings, **given)
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
     return settings
 
 
-def conclude(report: Report, show: Callable[[], None]) -> int:
-    """Print a report, return the exit code; say what ended the pass even if stdout is lost."""
+def conclude(report: Report, settings: Settings, show: Callable[[], None], *, as_json: bool) -> int:
+    """Print a report, as JSON or by `show`, and why it was aborted; returns the exit code.
+
+    The reason is printed even if stdout is lost, but not after a signal.
+    """
     try:
-        show()
+        if as_json:
+            print(json.dumps(report.as_json(settings.status_values())))
+        else:
+            show()
     finally:
-        code = exit_code(report)
-    return code
+        if report.error is not None and not signals.asked:
+            print_error(report.error)
+    return INTERRUPTED if signals.asked else _EXIT_CODES[report.outcome]
 
 
-def exit_code(report: Report) -> int:
-    """The exit code of a pass; prints the reason if it was aborted, unless that was a signal."""
-    if signals.asked:
-        return INTERRUPTED
-    if report.error is not None:
-        refuse(report.error)
-    return _EXIT_CODES[report.outcome]
-
-
-@overload
-def readable(option: str, text: str) -> str: ...
-
-
-@overload
-def readable(option: str, text: str | None) -> str | None: ...
-
-
-def readable(option: str, text: str | None) -> str | None:
-    """The text of an option; refused if it holds bytes that are no text."""
+def as_utf8(option: str, text: _Text) -> _Text:
+    """The text of an option. Raises `ConfigurationError` if it contains undecodable bytes."""
     if text is not None and not is_text(text):
         raise ConfigurationError(f"{option} is not UTF-8")
     return text
 
 
-def agreed(question: str) -> bool:
-    """The answer to a question, on a terminal; Ctrl-C and Ctrl-D end the command."""
+def can_ask() -> bool:
+    """Whether there is a terminal to ask a question on."""
+    return bool(sys.stdin and sys.stdin.isatty())
+
+
+def confirm(question: str) -> bool:
+    """Ask a yes-or-no question on the terminal; Ctrl-C and Ctrl-D end the command."""
     try:
         with signals.asking():
             return typer.confirm(visible(question), err=True)
@@ -138,11 +141,11 @@ def agreed(question: str) -> bool:
         raise asyncio.CancelledError from None
 
 
-def refuse(text: str) -> None:
-    """One line on stderr: why the command did not do what was asked."""
-    say(f"reconciler: {' '.join(text.split())}")
+def print_error(text: str) -> None:
+    """Print one line on stderr: why the command did not do what was asked."""
+    print_to_stderr(f"reconciler: {' '.join(text.split())}")
 
 
-def say(line: str) -> None:
-    """A line on stderr, whatever is in it; dropped if stderr takes none."""
+def print_to_stderr(line: str) -> None:
+    """Print a line on stderr with invisible characters escaped; never fails."""
     Stderr().write(f"{visible(line)}\n")

@@ -1,4 +1,4 @@
-"""`doctor` and `explain`: what is wrong with the set-up, or with a row. Neither writes."""
+"""`doctor` and `explain`: what is wrong with the setup, or with a row. Neither writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, cli, load, readable, refuse
+from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, as_utf8, cli, load, print_error
 from reconciler.console.screen import screen
 from reconciler.host.signals import signals
 
@@ -29,8 +29,8 @@ def doctor(
 ) -> int:
     """Check the settings, both servers and the table.
 
-    Writes nothing. Exit code 0: all is well; 3: there are warnings; 4: a pass would be refused, or
-    do harm. More: docs/doctor.md
+    Writes nothing. Exit code 0: no problem; 3: warnings; 4: a pass would be refused or do harm.
+    More: docs/doctor.md
     """
     from reconciler.console.doctor import print_examination
     from reconciler.settings.load import temporal_environment
@@ -49,7 +49,7 @@ def doctor(
 async def _examine(settings: Settings, temporal: Mapping[str, Any]) -> Examination:
     from reconciler.doctor.examine import examine
 
-    # A data converter is the team's code, and may print what is none of our output.
+    # A data converter is the team's code; what it prints must not mix with the result.
     with redirect_stdout(sys.stderr):
         return await examine(settings, temporal)
 
@@ -63,9 +63,9 @@ def explain(
 ) -> int:
     """Show what Temporal says about a row and what a pass would write.
 
-    Of a row that is finished: which pass has finished it. Writes nothing.
+    For a finished row, show which pass finished it. Writes nothing.
     """
-    workflow_id = readable("WORKFLOW_ID", workflow_id)
+    workflow_id = as_utf8("WORKFLOW_ID", workflow_id)
     return signals.run(partial(_explain, load(), workflow_id, as_json=as_json))
 
 
@@ -84,7 +84,7 @@ async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> in
         print_explanations(explanations, screen())
     if current is not None:
         answer = describe_observation(current)
-        refuse(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
+        print_error(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
         return UNRESOLVED
     unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)
     return UNRESOLVED if unknown else OK

@@ -1,10 +1,9 @@
-"""What has been changed, and how to revert it: `passes`, `changes`, `undo`."""
+"""What passes have changed, and how to revert it: `passes`, `changes`, `undo`."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from string import hexdigits
@@ -15,25 +14,28 @@ import typer
 from reconciler.cli.base import (
     OK,
     AsJson,
+    DryRun,
     JsonLines,
-    agreed,
+    as_utf8,
+    can_ask,
     cli,
     conclude,
+    confirm,
     load,
-    readable,
-    refuse,
-    say,
+    print_error,
+    print_to_stderr,
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
+    from reconciler.console.journal import Listing
     from reconciler.settings.model import Settings
 
-#: Lines of a table, unless --limit says otherwise.
+#: The default limits of the tables.
 PASSES, CHANGES = 20, 50
-#: Of a UUID.
+#: Hex digits of a UUID.
 DIGITS = 32
 
 
@@ -47,68 +49,64 @@ Examples:
 def undo(
     pass_id: Annotated[
         str | None,
-        typer.Argument(metavar="PASS", help="Its id, or the beginning of it; see `passes`."),
+        typer.Argument(metavar="PASS", help="The id of a pass, or its beginning; see `passes`."),
     ] = None,
     last: Annotated[
-        bool, typer.Option("--last", help="The pass that has written last; asks first.")
+        bool, typer.Option("--last", help="The last pass that wrote something; asks first.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be put back; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Put back what a pass changed.
 
-    Only rows that are still as the pass left them; the others are reported. An undo is a pass too:
-    `undo` of its id reverts it. Rows that it sets back to running are finished again by `once` and
-    `run`.
+    Changes only rows that are still as the pass left them, and reports the others. An undo is a
+    pass too: `undo` of its id reverts it. Rows that are running again will be finished again by
+    `once` and `run`.
     """
     from reconciler.app import undo as journal
     from reconciler.console.journal import print_undo
 
     if (pass_id is None) != last:
         raise ConfigurationError("name one pass, or --last; see reconciler undo --help")
-    if last and not dry_run and not (sys.stdin and sys.stdin.isatty()):
-        raise ConfigurationError("--last asks on a terminal: elsewhere name the pass by its id")
-    prefix = "" if pass_id is None else _checked(pass_id)
+    if last and not dry_run and not can_ask():
+        raise ConfigurationError("--last asks, which needs a terminal", "name the pass by its id")
+    prefix = "" if pass_id is None else _pass_prefix(pass_id)
     settings = load()
     if last and not (prefix := _last(settings, asks=not dry_run)):
-        refuse("nothing was written")
+        print_error("nothing was written")
         return OK
     report = signals.run(partial(journal.undo, settings, prefix, dry_run=dry_run))
 
     def show() -> None:
-        if as_json:
-            print(json.dumps(report.as_json(settings.status_values())))
-        elif report.scanned or report.error is None:
+        if report.scanned or report.error is None:
             print_undo(report, settings.statuses.running, screen())
 
-    return conclude(report, show)
+    return conclude(report, settings, show, as_json=as_json)
 
 
 def _last(settings: Settings, *, asks: bool) -> str:
-    """The id of the last pass, once it has been shown; empty if it is not to be undone."""
+    """Show the last pass and ask; returns its id, or an empty text if the answer is no."""
     from reconciler.app.undo import find_last
-    from reconciler.console.journal import in_short
+    from reconciler.console.journal import summary
 
     found, rows = signals.run(partial(find_last, settings))
-    say(in_short(found, rows))
-    return "" if asks and not agreed("Undo this pass?") else str(found.id)
+    print_to_stderr(summary(found, rows))
+    return "" if asks and not confirm("Undo this pass?") else str(found.id)
 
 
 @cli.command()
 def passes(
     pass_id: Annotated[
-        str, typer.Argument(metavar="PASS", help="Only those whose id begins so.")
+        str, typer.Argument(metavar="PASS", help="Only passes whose id begins with this.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show N of them.")] = PASSES,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = PASSES,
     as_json: JsonLines = False,
 ) -> int:
     """List the passes that may have written something.
 
-    Newest first. A pass that has changed nothing is kept for seven days.
+    Newest first. A pass that changed nothing is kept for seven days.
     """
-    prefix = _checked(pass_id) if pass_id else ""
+    prefix = _pass_prefix(pass_id) if pass_id else ""
     signals.run(partial(_passes, load(), prefix, limit, as_json=as_json))
     return OK
 
@@ -118,40 +116,36 @@ async def _passes(settings: Settings, prefix: str, limit: int, *, as_json: bool)
     from reconciler.console.journal import PassTable
 
     table = PassTable(screen(), limit)
-    asked = limit if as_json else limit + 1  # to know whether there are more
-    async with open_journal(settings) as journal, aclosing(journal.passes(asked, prefix)) as pages:
-        async for page in pages:
-            if as_json:
-                _print_json(stored.as_json() for stored in page)
-            else:
-                table.add(page)
-    if not as_json:
-        table.end(["passes", *filter(None, [prefix])])
+    async with open_journal(settings) as journal:
+        pages = journal.passes(limit if as_json else limit + 1, prefix)
+        await _show(pages, table, ["passes", *filter(None, [prefix])], as_json=as_json)
 
 
 @cli.command()
 def changes(
     pass_id: Annotated[
         str | None,
-        typer.Option("--pass", metavar="PASS", help="Only those of this pass, as for `undo`."),
+        typer.Option(
+            "--pass", metavar="PASS", help="Only changes of this pass: its id, or its beginning."
+        ),
     ] = None,
     workflow_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only those of this workflow id.")
+        str | None, typer.Option(metavar="ID", help="Only changes of this workflow id.")
     ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help=f"Show N of them; default {CHANGES}, with --json all."
+            min=1, metavar="N", help=f"Show at most N; default {CHANGES}, with --json all."
         ),
     ] = None,
     as_json: JsonLines = False,
 ) -> int:
     """List what passes have changed, and on what evidence.
 
-    Newest first, a line per row and change.
+    Newest first, one line per row and change.
     """
-    of_pass = None if pass_id is None else _checked(pass_id)
-    workflow_id = readable("--workflow-id", workflow_id)
+    of_pass = None if pass_id is None else _pass_prefix(pass_id)
+    workflow_id = as_utf8("--workflow-id", workflow_id)
     signals.run(partial(_changes, load(), of_pass, workflow_id, limit, as_json=as_json))
     return OK
 
@@ -168,32 +162,41 @@ async def _changes(
     from reconciler.console.journal import ChangeTable
 
     shown = limit or CHANGES
-    table = ChangeTable(screen(), shown)
+    command = ["changes"]
     async with open_journal(settings) as journal:
         found = None if prefix is None else (await find_pass(journal, prefix, settings)).id
-        asked = limit if as_json else shown + 1
-        async with aclosing(journal.changes(asked, found, workflow_id)) as pages:
-            async for page in pages:
-                if as_json:
-                    _print_json(change.as_json() for change in page)
-                else:
-                    table.add(page)
+        if found is not None:
+            command += ["--pass", str(found)]
+        if workflow_id is not None:
+            command += ["--workflow-id", workflow_id]
+        pages = journal.changes(limit if as_json else shown + 1, found, workflow_id)
+        await _show(pages, ChangeTable(screen(), shown), command, as_json=as_json)
+
+
+async def _show(
+    pages: AsyncGenerator[Sequence[Any], None],
+    table: Listing[Any],
+    command: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Print pages; the table gets one entry more than it shows, to know whether there are more."""
+    async with aclosing(pages):
+        async for page in pages:
+            if not as_json:
+                table.add(page)
+                continue
+            for each in page:
+                print(json.dumps(each.as_json()))
     if not as_json:
-        of = ["--pass", str(found)] if found else []
-        of += ["--workflow-id", workflow_id] if workflow_id is not None else []
-        table.end(["changes", *of])
+        table.end(command)
 
 
-def _print_json(objects: Iterable[Mapping[str, Any]]) -> None:
-    for each in objects:
-        print(json.dumps(each))
-
-
-def _checked(prefix: str) -> str:
-    """The beginning of a pass's id, as typed."""
+def _pass_prefix(prefix: str) -> str:
+    """The id of a pass, or its beginning, as typed."""
     digits = prefix.replace("-", "")
     if not 0 < len(digits) <= DIGITS or set(digits.lower()) - set(hexdigits):
         raise ConfigurationError(
-            f"{prefix!r} is not the id of a pass, nor its beginning: `reconciler passes` lists them"
+            f"{prefix!r} is not the id of a pass or its beginning", "see `reconciler passes`"
         )
     return prefix

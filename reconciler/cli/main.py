@@ -1,9 +1,8 @@
-"""The command as a whole, and `once`, `run` and `demo`."""
+"""The program as a whole, and the commands `once`, `run` and `demo`."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import traceback
@@ -22,12 +21,13 @@ from reconciler.cli.base import (
     OK,
     USAGE,
     AsJson,
+    DryRun,
+    as_utf8,
     cli,
     conclude,
     load,
-    readable,
-    refuse,
-    say,
+    print_error,
+    print_to_stderr,
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError, ReconcilerError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cli", "run"]
 
-# Typer does not export the base of its usage errors, only this one of them.
+# Typer exports this usage error, but not its base class.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
@@ -50,26 +50,26 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments)
     except ReconcilerError as error:
-        refuse(str(error))
+        print_error(str(error))
         return USAGE if isinstance(error, ConfigurationError) else ABORTED
     except _UsageError as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
-        refuse(f"{text.rstrip('.')}; see {_command(error)} --help")
+        print_error(f"{text.rstrip('.')}; see {_command(error)} --help")
         return USAGE
-    except SystemExit as end:  # of shell completion; or stdout was closed, e.g. by `| head`
+    except SystemExit as end:  # from shell completion, or stdout was closed, e.g. by `| head`
         return BROKEN_PIPE if end.code else OK
     except (KeyboardInterrupt, asyncio.CancelledError, typer.Abort):
-        refuse("interrupted")
+        print_error("interrupted")
         return INTERRUPTED
     except Exception as error:
         for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
-            say(line)
-        refuse("this is a bug; please report it with the lines above")
+            print_to_stderr(line)
+        print_error("this is a bug; please report it with the lines above")
         return BUG
 
 
 def _command(error: Exception) -> str:
-    """The command whose help says more, e.g. `reconciler once`."""
+    """The command whose help to read, e.g. `reconciler once`."""
     context = getattr(error, "ctx", None)
     return f"reconciler {context.info_name}" if context and context.parent else "reconciler"
 
@@ -81,15 +81,15 @@ def _run(arguments: Sequence[str]) -> int:
         if signals.asked:
             code = INTERRUPTED
         if code == INTERRUPTED:  # which may also be Typer's KeyboardInterrupt
-            refuse("interrupted")
+            print_error("interrupted")
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:  # stdout was closed before it was flushed, e.g. by `| head`
         return BROKEN_PIPE
     except StdoutLost as error:
-        refuse(
-            f"cannot write to stdout ({error.strerror}): what the command did is done, only what "
-            "it prints is lost"
+        print_error(
+            f"cannot write to stdout ({error.strerror}): the command has done its work, only its "
+            "output is lost"
         )
         return INTERRUPTED if signals.asked or code == INTERRUPTED else ABORTED
     return code
@@ -109,7 +109,7 @@ def main(
         print(f"reconciler {__version__}")
         raise typer.Exit(OK)
     if config is not None:
-        os.environ["RECONCILER_CONFIG"] = readable("--config", config)
+        os.environ["RECONCILER_CONFIG"] = as_utf8("--config", config)
     if context.invoked_subcommand is None:
         raise ConfigurationError(
             f"name a command: {', '.join(context.command.list_commands(context))}; "  # type: ignore[attr-defined]
@@ -119,12 +119,10 @@ def main(
 
 @cli.command()
 def once(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be written; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    """One pass over every running row, then exit: the cron job.
+    """Run one pass over every running row, then exit: for cron.
 
     On a terminal it shows its progress. Elsewhere it logs a line for each row that it finishes.
     """
@@ -134,17 +132,15 @@ def once(
     report = signals.run(partial(_once, settings, dry_run=dry_run))
 
     def show() -> None:
-        if as_json:
-            print(json.dumps(report.as_json(settings.status_values())))
-        elif report.error is None:
+        if report.error is None:
             print_report(report, screen())
 
-    return conclude(report, show)
+    return conclude(report, settings, show, as_json=as_json)
 
 
 async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     from reconciler.app.wiring import open_app
-    from reconciler.console.progress import watching
+    from reconciler.console.progress import show_progress
     from reconciler.core.report import PassReport
     from reconciler.core.request import PassRequest
     from reconciler.passes.lifecycle import reported
@@ -158,7 +154,7 @@ async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
                 await app.run_pass(Mode.ONCE, dry_run=dry_run, report=report)
                 return report
             rows = await app.count_running()
-            with watching(terminal, rows, dry_run=dry_run) as bar:
+            with show_progress(terminal, rows, dry_run=dry_run) as bar:
                 await app.run_pass(
                     Mode.ONCE,
                     dry_run=dry_run,
@@ -185,13 +181,13 @@ def run_loop(
         str | None,
         typer.Option(
             metavar="'M H D M W'",
-            help="Pass at these times (UTC) instead of every RECONCILER_INTERVAL.",
+            help="Start passes at these times (UTC) instead of every RECONCILER_INTERVAL.",
         ),
     ] = None,
 ) -> None:
-    """Pass after pass, with health and metrics over HTTP.
+    """Run passes in a loop, with health and metrics over HTTP.
 
-    This is what a container or a service runs. Start as many replicas as you like: one passes, the
+    For a container or a service. Start as many replicas as you like: one runs the passes, the
     others are on standby.
     """
     from reconciler.daemon.loop import run_daemon
@@ -208,16 +204,16 @@ def run_loop(
 @cli.command()
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the servers up and print how to connect.")
+        bool, typer.Option("--keep", help="Keep the servers running and print how to connect.")
     ] = False,
 ) -> int:
-    """Show all of it on an embedded Temporal and PostgreSQL."""
+    """Show everything on an embedded Temporal and PostgreSQL."""
     from reconciler.demo.run import run_demo
 
     return signals.run(partial(run_demo, keep=keep))
 
 
-# The commands of these modules; `base` has the order in which all of them are listed.
+# Importing these modules adds their commands; `base` has the order of all of them.
 from reconciler.cli import backfill as _backfill  # noqa: E402, F401
 from reconciler.cli import doctor as _doctor  # noqa: E402, F401
 from reconciler.cli import journal as _journal  # noqa: E402, F401

@@ -1,4 +1,4 @@
-"""What is done before the first pass, and after the last: `init` and `migrate`."""
+"""Before the first pass, and after the last: `init` and `migrate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.base import agreed, cli, load, readable, refuse
+from reconciler.cli.base import as_utf8, can_ask, cli, confirm, load, print_error
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.host.signals import signals
@@ -28,23 +28,23 @@ Examples:
 )
 def init(
     table: Annotated[
-        str | None, typer.Argument(metavar="TABLE", help="Needed if several could be meant.")
+        str | None, typer.Argument(metavar="TABLE", help="The table; needed if several would fit.")
     ] = None,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Never overwritten.")] = Path(
-        "reconciler.toml"
-    ),
+    output: Annotated[
+        Path, typer.Option(metavar="FILE", help="The file to write; never overwritten.")
+    ] = Path("reconciler.toml"),
 ) -> None:
     """Write a commented reconciler.toml that fits your table.
 
-    Looks for a table with a column called like workflow_id, and goes by the names, types and values
-    in it. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
+    Looks for a table with a column like workflow_id, and derives the settings from its columns and
+    values. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
     """
     from reconciler.app import setup as app
 
     if os.path.lexists(output):
-        raise ConfigurationError(f"{output} is there already, and is not overwritten")
+        raise ConfigurationError(f"{output} already exists", "name another file with --output")
     settings = load()
-    text, name = signals.run(partial(app.suggest, settings, readable("TABLE", table)))
+    text, name = signals.run(partial(app.suggest, settings, as_utf8("TABLE", table)))
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -57,15 +57,15 @@ def init(
     epilog="""\b
 Examples:
   reconciler migrate --sql            what it would do, for a DBA to run
-  reconciler migrate --remove         show what it has made; on a terminal, ask and drop it
-  reconciler migrate --remove --yes   drop it; the columns it has added to your table stay"""
+  reconciler migrate --remove         show what it created; on a terminal, ask and drop it
+  reconciler migrate --remove --yes   drop it; columns that it added to your table stay"""
 )
 def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the statements and run none of them.")
     ] = False,
     remove: Annotated[
-        bool, typer.Option("--remove", help="The other way round: drop the schema and the index.")
+        bool, typer.Option("--remove", help="Drop the schema and the index again.")
     ] = False,
     drop_columns: Annotated[
         bool,
@@ -78,9 +78,9 @@ def migrate(
 ) -> None:
     """Prepare the database: our schema, missing columns, an index.
 
-    Creates the schema `reconciler`. Adds to your table completed_at and error_message where they
-    are missing, and a partial index on the running rows, built concurrently. Where there is no
-    table of that name, it is created. Safe to repeat.
+    Creates the schema `reconciler`. Adds completed_at and error_message to your table if they are
+    missing, and a partial index on the running rows, built concurrently. Creates the table if it
+    does not exist. Safe to repeat.
     """
     from reconciler.app import setup as app
 
@@ -110,9 +110,8 @@ def _remove(settings: Settings, *, with_columns: bool, sql: bool, yes: bool) -> 
         print(visible(line))
     if not found:
         return
-    asks = bool(sys.stdin and sys.stdin.isatty())
-    if not yes and not (asks and agreed("Drop this?")):
-        refuse("nothing was dropped" + ("" if asks else ": --yes drops it"))
+    if not yes and not (can_ask() and confirm("Drop this?")):
+        print_error("nothing was dropped" + ("" if can_ask() else ": --yes drops it"))
         return
     for line in signals.run(partial(app.remove, settings, with_columns=with_columns)):
         print(visible(line))
@@ -120,12 +119,13 @@ def _remove(settings: Settings, *, with_columns: bool, sql: bool, yes: bool) -> 
 
 
 def _exact(text: str) -> str:
-    """The text, if stdout takes it unchanged: an escape would make another statement of it."""
+    """The text, if stdout can encode it: an escape would change the statements."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f"the statements have characters that are not in {encoding}: set PYTHONIOENCODING=utf-8"
+            f"the statements have characters that are not in {encoding}",
+            "set PYTHONIOENCODING=utf-8",
         ) from None
     return text

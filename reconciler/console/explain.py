@@ -1,9 +1,8 @@
-"""What `explain` prints: row, Temporal's answer, verdict, and which pass changed the row last."""
+"""What `explain` prints: the row, Temporal's answer, the verdict, the pass that changed it last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, assert_never
 
 from rich.console import Console
@@ -21,10 +20,11 @@ from reconciler.core.model import (
     Open,
     Unknown,
 )
+from reconciler.core.text import iso
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
-    """A block per row."""
+    """Print a block per row."""
     for explanation in explanations:
         print_aligned(list(_explain(explanation)), ("bold", ""), console)
         console.print()
@@ -46,9 +46,9 @@ def _row_as_object(explanation: Explanation) -> Mapping[str, Any]:
     return {
         "row_id": str(stored.row.id),
         "run_id": stored.row.run_id,
-        "created_at": _iso(stored.row.created_at),
+        "created_at": iso(stored.row.created_at),
         "status": stored.status,
-        "completed_at": _iso(stored.completed_at),
+        "completed_at": iso(stored.completed_at),
         "error_message": stored.error_message,
         "running": bool(stored.running),
         "included": stored.ours,
@@ -57,7 +57,7 @@ def _row_as_object(explanation: Explanation) -> Mapping[str, Any]:
         "changed_by": change
         and {
             "pass_id": str(change.pass_id),
-            "changed_at": change.changed_at.isoformat(),
+            "changed_at": iso(change.changed_at),
             "old_status": change.old.status,
             "new_status": change.new.status,
         },
@@ -69,7 +69,7 @@ def _observation_as_object(observation: Observation) -> Mapping[str, Any]:
     return {
         "state": type(observation).__name__.lower(),
         "status": observation.status if isinstance(observation, Closed | Open) else None,
-        "close_time": closed and closed.close_time.isoformat(),
+        "close_time": closed and iso(closed.close_time),
         "run_id": closed and closed.run_id,
         "failure": closed and closed.failure,
         "detail": None if closed else describe_observation(observation),
@@ -84,10 +84,6 @@ def _verdict_as_object(explanation: Explanation) -> Mapping[str, Any]:
         "reason": verdict.reason.value if isinstance(verdict, Leave) else None,
         "text": _describe_verdict(explanation),
     }
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
 
 
 def _explain(explanation: Explanation) -> Iterator[tuple[str, str]]:
@@ -107,7 +103,7 @@ def _explain(explanation: Explanation) -> Iterator[tuple[str, str]]:
 
 
 def describe_observation(observation: Observation) -> str:
-    """What Temporal says, in a line."""
+    """What Temporal says, in one line."""
     match observation:
         case Open(status):
             return f"open ({status})"
@@ -147,7 +143,7 @@ def _describe_verdict(explanation: Explanation) -> str:
             why = detail if closed else "it may be about to start"
             return f"leave: younger than RECONCILER_GRACE, {why}"
         case Leave(reason=reason, detail=detail):
-            # Of anything else than an end, the answer itself has said why.
+            # Every other answer has already said why.
             why = f" ({detail})" if closed else ""
             return f"leave: {WHY_LEFT[reason]}{why}"
         case _:

@@ -1,24 +1,23 @@
-"""Passes, changes and undoing, for people.
-
-Lists have a line per entry, however long: ids are to be copied, and lines to be searched.
-"""
+"""What `passes`, `changes` and `undo` print for people."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
 
-from reconciler.console.report import COLOURS, print_counts
-from reconciler.console.screen import shown, utc
+from reconciler.console.report import print_counts, print_outcome
+from reconciler.console.screen import print_line, utc
 from reconciler.core.text import one_line, plural, visible
 from reconciler.core.undo import SkipReason, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
-#: Characters of a text that may be long; --json prints all of it.
+_Entry = TypeVar("_Entry", StoredPass, StoredChange)
+
+#: Characters at which long texts are cut; --json prints them whole.
 TEXT = 200
 #: Each reason in words.
 WHY_KEPT = {
@@ -32,10 +31,10 @@ WHY_KEPT = {
 }
 
 
-class _Listing:
-    """Entries in columns, page by page, so that not all of them need to be held.
+class Listing(Generic[_Entry]):
+    """A table that is printed page by page, because it may not fit into memory.
 
-    Columns are as wide as what has been in them so far; one that is empty in the whole first page
+    Columns are as wide as their widest cell so far. A column that is empty in the whole first page
     is left out.
     """
 
@@ -44,18 +43,22 @@ class _Listing:
     ) -> None:
         self._console, self._left, self._heads = console, limit, heads
         self._right = {heads.index(head) for head in right}
-        #: By number of the column.
+        #: By the index of the column.
         self._widths: dict[int, int] = {}
         self._more = False
 
+    def add(self, page: Sequence[_Entry]) -> None:
+        """Print a page of entries."""
+        raise NotImplementedError
+
     def end(self, command: Sequence[str]) -> None:
-        """Say if there are more, and what shows them; or that there are none."""
+        """Print that there are no entries, or how to see more of them."""
         if not self._widths:
-            self._console.print(shown(f"no {command[0]}"))
+            print_line(self._console, f"no {command[0]}")
         elif self._more:
             again = shlex.join(["reconciler", *command])
-            text = shown(f"there are more: {again} --limit N, or --json", style="dim")
-            self._console.print(text, soft_wrap=True)
+            text = f"there are more: {again} --limit N, or --json"
+            print_line(self._console, text, style="dim")
 
     def _print(self, entries: Sequence[Sequence[str]]) -> None:
         taken = [[visible(cell) for cell in entry] for entry in entries[: self._left]]
@@ -70,7 +73,7 @@ class _Listing:
             self._widths[number] = max(width, *(cell_len(line[number]) for line in lines), 0)
         for line in lines:
             style = "bold" if line is self._heads else ""
-            self._console.print(shown(self._joined(line), style=style), soft_wrap=True)
+            print_line(self._console, self._joined(line), style=style)
 
     def _joined(self, line: Sequence[str]) -> str:
         cells = []
@@ -81,24 +84,24 @@ class _Listing:
         return "  ".join(cells).rstrip()
 
 
-class PassTable(_Listing):
-    """The passes, a line each."""
+class PassTable(Listing[StoredPass]):
+    """The passes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
         heads = ("pass", "started", "mode", "outcome", "seconds", "scanned", "written")
         more = ("table", "namespace", "asked", "error")
         super().__init__(console, limit, heads + more, right=("seconds", "scanned"))
-        self._over: set[tuple[str | None, str | None]] = set()
+        self._scopes: set[tuple[str | None, str | None]] = set()
 
     def add(self, page: Sequence[StoredPass]) -> None:
-        """Print a page of them."""
-        self._over |= {(stored.table, stored.namespace) for stored in page}
+        """Print a page of passes."""
+        self._scopes |= {(stored.table, stored.namespace) for stored in page}
         self._print([self._line(stored) for stored in page])
 
     def _line(self, stored: StoredPass) -> Sequence[str]:
         report = stored.report or {}
         duration = report.get("duration_seconds")
-        several = len(self._over) > 1  # which one is of no interest where there is no other
+        several = len(self._scopes) > 1  # otherwise it goes without saying
         return (
             str(stored.id),
             utc(stored.started_at),
@@ -114,8 +117,8 @@ class PassTable(_Listing):
         )
 
 
-class ChangeTable(_Listing):
-    """The changes, a line each."""
+class ChangeTable(Listing[StoredChange]):
+    """The changes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
         heads = ("changed", "pass", "table", "row", "workflow", "status", "completed at", "why")
@@ -123,7 +126,7 @@ class ChangeTable(_Listing):
         self._tables: set[str] = set()
 
     def add(self, page: Sequence[StoredChange]) -> None:
-        """Print a page of them."""
+        """Print a page of changes."""
         self._tables |= {change.table for change in page}
         self._print([self._line(change) for change in page])
 
@@ -141,29 +144,23 @@ class ChangeTable(_Listing):
         )
 
 
-def in_short(stored: StoredPass, rows: int) -> str:
-    """The pass in a line, for the question whether to undo it."""
-    changed = f"{rows} row{'' if rows == 1 else 's'} changed"
-    return f"pass {stored.id}, {stored.mode}, {utc(stored.started_at)}, {changed}"
+def summary(stored: StoredPass, rows: int) -> str:
+    """The pass in one line, for the question whether to undo it."""
+    started = utc(stored.started_at)
+    return f"pass {stored.id}, {stored.mode}, {started}, {plural(rows, 'row')} changed"
 
 
 def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
-    """The counts of an undo, reasons included, and what to know of the rows that run again."""
+    """Print the counts of an undo with their reasons, and what to do next."""
     if report.scanned == report.expected == 0 and report.error is None:
-        console.print(shown(f"pass {report.undone} changed nothing"), soft_wrap=True)
+        print_line(console, f"pass {report.undone} changed nothing")
         return
     print_counts(_lines(report), console)
     changes = plural(report.scanned, "change")
-    console.print(
-        shown(
-            (report.outcome.value, COLOURS[report.outcome]),
-            f": {changes} of pass {report.undone} in {report.duration_seconds:.2f} s",
-            ", nothing was written" if report.request.dry_run else f", pass {report.pass_id}",
-        ),
-        soft_wrap=True,
-    )
+    text = f"{changes} of pass {report.undone} in {report.duration_seconds:.2f} s"
+    print_outcome(report, text, console)
     for line in _next(report, running):
-        console.print(shown(line, style="dim"), soft_wrap=True)
+        print_line(console, line, style="dim")
 
 
 def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
@@ -186,15 +183,10 @@ def _next(report: UndoReport, running: Sequence[str]) -> Iterator[str]:
 
 
 def _asked(asked: Mapping[str, Any]) -> str:
-    """What a pass was asked to do, in short."""
-    words = {
-        "since": "since",
-        "until": "until",
-        "workflow_type": "type",
-        "plan": "plan",
-        "undo": "undo of",
-    }
-    parts = [f"{word} {asked[name]}" for name, word in words.items() if asked.get(name)]
+    """What a pass was asked to do."""
+    labels = {"workflow_type": "type", "undo": "undo of"}
+    names = ("since", "until", "workflow_type", "plan", "undo")
+    parts = [f"{labels.get(name, name)} {asked[name]}" for name in names if asked.get(name)]
     if asked.get("missing") == "fail":
         parts.append("missing fail")
     return one_line(", ".join(parts), TEXT)

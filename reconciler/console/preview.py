@@ -1,4 +1,4 @@
-"""What a backfill shows before it starts, and what to do after it."""
+"""What a backfill prints before it starts, and what to do after it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from rich.console import Console
 
 from reconciler.app.backfill import Outlook
-from reconciler.console.screen import shown, utc
+from reconciler.console.screen import print_line, utc
 from reconciler.core.report import PassReport
 from reconciler.core.text import duration, plural
 
 
 def print_outlook(outlook: Outlook, console: Console) -> None:
-    """How many rows, how long it will take, and which pass is resumed."""
+    """Print how many rows there are, how long it will take, and which pass is resumed."""
     for line in _lines(outlook):
-        console.print(shown(line), soft_wrap=True)
+        print_line(console, line)
 
 
 def _lines(outlook: Outlook) -> Iterator[str]:
@@ -76,11 +76,11 @@ def print_what_next(
     *,
     journal: bool = True,
 ) -> None:
-    """What the operator can do now, as commands to copy.
+    """Print what the operator can do now, as commands to copy.
 
-    `output` is where a dry run was kept; `journal`: whether what was written can be taken back.
+    `output` is the file of a dry run; without a `journal`, nothing can be undone or resumed.
     """
-    # Neither may be repeated: the one would start over, the other contradicts --apply.
+    # --restart would start over, and --dry-run contradicts --apply.
     again = [word for word in command if word not in ("--restart", "--dry-run")]
     given = shlex.join(["reconciler", *again])
     if report.request.dry_run:
@@ -88,7 +88,7 @@ def print_what_next(
     else:
         steps = _next(report, given, journal=journal)
     for line in steps:
-        console.print(shown(line, style="dim"), soft_wrap=True)
+        print_line(console, line, style="dim")
 
 
 def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Iterator[str]:
@@ -102,14 +102,14 @@ def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Ite
         plan = shlex.quote(str(output))
         yield f"to write exactly this: reconciler backfill --apply --plan {plan}"
     if report.more_left:
-        yield "the rows after these were not looked at"
+        yield "the rows after these were not scanned"
 
 
 def _next(report: PassReport, command: str, *, journal: bool) -> Iterator[str]:
     if report.more_left and report.progress is not None:
-        again = "to resume" if journal else "to look at all running rows again"
+        again = "to resume" if journal else "to scan all running rows again"
         yield f"more is left; {again}: {command}"
     if report.held_back:
-        yield "held back: check cluster and namespace; --force writes them all the same"
+        yield "held back: check cluster and namespace; --force writes them anyway"
     if report.changed and journal:
         yield f"to take it back: reconciler undo {report.pass_id}"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 
-from reconciler.console.screen import print_aligned, shown, utc
+from reconciler.console.screen import print_aligned, print_line, utc
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport
+from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport, Report
 from reconciler.core.tally import Tally
 from reconciler.core.text import plural
 from reconciler.core.window import AgeSpread
@@ -22,8 +22,8 @@ WHY_LEFT = {
     LeaveReason.EXPIRED: "not in Temporal, and older than its retention",
     LeaveReason.UNKNOWN: "could not be judged, see the log",
 }
-#: An outcome at a glance.
-COLOURS = {
+#: The colours of outcomes.
+_COLOURS = {
     PassOutcome.OK: "green",
     PassOutcome.UNRESOLVED: "yellow",
     PassOutcome.ABORTED: "red",
@@ -31,29 +31,29 @@ COLOURS = {
 
 
 def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -> None:
-    """A line per group, name, count and explanation."""
+    """Print a line per count: its group, name, value and explanation."""
     cells = [(group, name, str(count), why) for group, name, count, why in lines]
     print_aligned(cells, ("bold", "", "", "dim"), console, right=2)
 
 
 def print_report(report: PassReport, console: Console) -> None:
-    """The counts of a pass, reasons included."""
+    """Print the counts of a pass with their reasons."""
     print_counts(_lines(report), console)
     rows = plural(report.tally.scanned, "row")
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"
-    console.print(
-        shown(
-            (report.outcome.value, COLOURS[report.outcome]),
-            f": {rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}",
-            (f", pass {report.pass_id}" if not report.request.dry_run else ", nothing was written"),
-        ),
-        soft_wrap=True,
-    )
+    text = f"{rows} in {report.duration_seconds:.2f} s, calls to Temporal: {calls}"
+    print_outcome(report, text, console)
+
+
+def print_outcome(report: Report, text: str, console: Console) -> None:
+    """Print the last line of a report: the outcome, this text, and the id of the pass."""
+    end = "nothing was written" if report.request.dry_run else f"pass {report.pass_id}"
+    print_line(console, (report.outcome.value, _COLOURS[report.outcome]), f": {text}, {end}")
 
 
 def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
-    """Which rows Temporal did not know, without those that are reported as left."""
+    """The rows that Temporal did not know and that were failed."""
     group = "missing"
     for reason, spread in tally.missing.items():
         failed = spread.rows - tally.left[reason]
@@ -63,7 +63,7 @@ def _failed_as_missing(tally: Tally) -> Iterator[tuple[str, str, int, str]]:
 
 
 def _between(spread: AgeSpread) -> str:
-    """From day to day, or the times if it is one day."""
+    """The first and the last day, or the times if that is the same day."""
     # Rows without a creation time are unknown, never missing.
     times = [utc(time) for time in (spread.oldest, spread.newest) if time is not None]
     days = [time.partition("T")[0] for time in times]

@@ -1,6 +1,6 @@
-"""Printing for people: text is shown as it is, never obeyed as markup or by the terminal.
+"""Printing for people: text is never interpreted, neither as markup nor by the terminal.
 
-An entry is a line, however long: it can be copied and searched, on a terminal and in a pipe.
+An entry is one line, however long: it can be copied and searched, on a terminal and in a pipe.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reconciler.core.text import visible
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """A console that does not interpret markup, emoji codes or anything to highlight."""
+    """A console that interprets no markup and no emoji codes, and highlights nothing."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
@@ -29,6 +29,11 @@ def shown(*parts: str | tuple[str, str], style: str = "") -> Text:
     return Text.assemble(*clean, style=style)
 
 
+def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
+    """Print one line, which does not wrap; `parts` and `style` are those of `shown`."""
+    console.print(shown(*parts, style=style), soft_wrap=True)
+
+
 def utc(time: datetime) -> str:
     """A point in time, to the second: `2026-11-25T17:44:45Z`."""
     return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
@@ -37,9 +42,9 @@ def utc(time: datetime) -> str:
 def print_aligned(
     lines: Sequence[Sequence[str]], styles: Sequence[str], console: Console, right: int = -1
 ) -> None:
-    """Lines of cells, each as wide as the widest of its column, and without blanks at the end.
+    """Print lines of cells as a table without trailing blanks; empty columns are left out.
 
-    A style for each column; the one numbered `right` is aligned to the right.
+    `styles` has one per column; the column with index `right` is aligned to the right.
     """
     table = [[visible(cell) for cell in line] for line in lines]
     widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
@@ -51,4 +56,4 @@ def print_aligned(
             cell = space + line[number] if number == right else line[number] + space
             parts += [("  ", "")] if parts else []
             parts.append((cell if number < last else cell.rstrip(), styles[number]))
-        console.print(shown(*parts), soft_wrap=True)
+        print_line(console, *parts)

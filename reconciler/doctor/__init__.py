@@ -1,4 +1,4 @@
-"""`reconciler doctor`: checks everything a pass needs before it is needed. Writes nothing.
+"""`reconciler doctor`: checks everything a pass needs before a pass needs it. Writes nothing.
 
-Checks that every start makes stay with what they check; `doctor` reports them, too.
+Checks that every start makes stay next to what they check; `doctor` reports them too.
 """

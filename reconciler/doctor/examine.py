@@ -1,4 +1,4 @@
-"""The whole examination: both sides at the same time, then what takes both."""
+"""The whole examination: both servers at the same time, then the checks that need both."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reconciler.doctor.checks.codec import check_codec
 from reconciler.doctor.checks.database import DatabaseChecks
 from reconciler.doctor.checks.temporal import TemporalChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
-from reconciler.doctor.rules import connection as judge
-from reconciler.doctor.rules.clocks import TEMPORAL as TEMPORAL_CLOCK
+from reconciler.doctor.rules.clocks import TEMPORAL_CLOCK
 from reconciler.doctor.rules.namespaces import NAMESPACES
+from reconciler.doctor.rules.table import OLDEST
 from reconciler.doctor.runner import STATEMENT_TIMEOUT, Checks
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.settings.display import resolved_settings, resolved_temporal
@@ -35,7 +35,7 @@ async def examine(
     runtime: Runtime | None = None,
     clock: Callable[[], datetime] = _host_clock,
 ) -> Examination:
-    """Check everything that a pass relies on. Writes nothing, and ends in a minute at the latest.
+    """Check everything that a pass relies on. Writes nothing, and ends within a minute.
 
     `temporal` are arguments of `Client.connect`; `clock` is this host's.
     """
@@ -44,19 +44,19 @@ async def examine(
         namespace = temporal.get("namespace", "default")
         database = DatabaseChecks(engine, settings, namespace, clock)
         server = TemporalChecks(temporal, settings.max_rps, runtime)
-        # The codec first: while its code is imported, nobody else's round trip is measured.
+        # The codec first: importing its code blocks the loop, which would distort round trips.
         codec, *_ = await asyncio.gather(
             check_codec(settings, namespace), database.run(), server.run()
         )
-        both = await _check_both(database, server, settings, clock)
+        both_sides = await _check_both_sides(database, server, settings, clock)
     finally:
         await close(engine)
     shown = [*resolved_settings(settings), *resolved_temporal(temporal, temporal_environment())]
-    findings = [*database.checks.findings, *server.checks.findings, codec, *both]
+    findings = [*database.checks.findings, *server.checks.findings, codec, *both_sides]
     return Examination(shown, findings)
 
 
-async def _check_both(
+async def _check_both_sides(
     database: DatabaseChecks,
     temporal: TemporalChecks,
     settings: Settings,
@@ -64,20 +64,20 @@ async def _check_both(
 ) -> list[Finding]:
     table, rpc, namespace = database.table, temporal.rpc, temporal.namespace
     if table is None or rpc is None or namespace is None:
-        why = " and ".join(_lacking(database, temporal))
+        why = " and ".join(_missing(database, temporal))
         names = [NAMESPACES] if settings.columns.namespace else []
-        return [not_checked(name, why) for name in (*names, judge.OLDEST, TEMPORAL_CLOCK)]
+        return [not_checked(name, why) for name in (*names, OLDEST, TEMPORAL_CLOCK)]
     both = BothSides(database.engine, table, rpc, namespace, settings.grace, database.now, clock)
-    checks = Checks("the other side", "run it again")
-    if both.names_namespaces:
+    checks = Checks("one of the servers", "run it again")
+    if both.has_namespaces:
         await checks.check(NAMESPACES, both.check_namespaces)
-    await checks.check(judge.OLDEST, both.check_oldest)
+    await checks.check(OLDEST, both.check_oldest)
     await checks.check(TEMPORAL_CLOCK, both.check_clock)
     return checks.findings
 
 
-def _lacking(database: DatabaseChecks, temporal: TemporalChecks) -> Iterator[str]:
+def _missing(database: DatabaseChecks, temporal: TemporalChecks) -> Iterator[str]:
     if database.table is None:
-        yield database.checks.gone or "the table cannot be used"
+        yield database.checks.unreachable or "the table cannot be used"
     if temporal.namespace is None:
-        yield temporal.checks.gone or "the namespace cannot be used"
+        yield temporal.checks.unreachable or "the namespace cannot be used"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -39,12 +39,7 @@ class Finding:
 
     def as_json(self) -> Mapping[str, Any]:
         """The finding as `--json` prints it."""
-        return {
-            "check": self.check,
-            "level": self.level.value,
-            "message": self.message,
-            "fix": self.fix or None,
-        }
+        return {**asdict(self), "fix": self.fix or None}
 
 
 def ok(check: str, message: str) -> Finding:
@@ -74,7 +69,7 @@ def not_measurable(check: str, why: str) -> Finding:
 
 def of_error(check: str, error: ReconcilerError, fix: str = "") -> Finding:
     """A failure with an error's own text and fix; `fix` is for errors without one."""
-    return Finding(check, Level.FAILURE, one_line(error.problem, LIMIT), flat(error.fix or fix))
+    return failure(check, one_line(error.problem, LIMIT), flat(error.fix or fix))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +92,8 @@ class Examination:
     def as_json(self) -> Mapping[str, Any]:
         """The object that `--json` prints."""
         return {
-            "outcome": self.outcome.value,
-            "counts": {level.value: self.count(level) for level in Level},
-            "settings": [setting.as_json() for setting in self.settings],
+            "outcome": self.outcome,
+            "counts": {level: self.count(level) for level in Level},
+            "settings": [asdict(setting) for setting in self.settings],
             "findings": [finding.as_json() for finding in self.findings],
         }

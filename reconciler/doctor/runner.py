@@ -1,4 +1,4 @@
-"""One check after the other against one server: bounded in time, and none fails for another."""
+"""Runs the checks of one server one after another. Each has a time limit and may fail alone."""
 
 from __future__ import annotations
 
@@ -18,58 +18,58 @@ Ask = Callable[[], Awaitable[Sequence[Finding]]]
 
 
 class Checks:
-    """The checks of one server. Once it does not answer, it is not asked again."""
+    """The checks of one server. Once it does not answer, the remaining checks are skipped."""
 
     def __init__(self, server: str, fix: str) -> None:
-        """`fix`: what to check where an error does not say it."""
+        """`fix`: the advice for errors that have none."""
         self.findings: list[Finding] = []
-        #: Why nothing can be asked.
-        self.gone: str | None = None
+        #: Why the remaining checks are skipped; None while the server answers.
+        self.unreachable: str | None = None
         self._server, self._fix = server, fix
 
     async def check(
-        self, name: str, ask: Ask, *, also: Sequence[str] = (), vital: bool = False
+        self, name: str, ask: Ask, *, covers: Sequence[str] = (), vital: bool = False
     ) -> None:
-        """Make a check, which may yield findings called otherwise `also`.
+        """Run a check; `covers` names the other checks whose findings it also returns.
 
-        If it is vital and fails, those that follow are not made.
+        If a vital check fails, the remaining ones are skipped.
         """
-        if self.gone is not None:
-            self._skip((name, *also), self.gone)
-        elif not await self._made(name, ask, vital=vital):
-            self._skip(also, f"see {name}")
+        if self.unreachable is not None:
+            self._skip((name, *covers), self.unreachable)
+        elif not await self._succeeds(name, ask, vital=vital):
+            self._skip(covers, f"see {name}")
 
     def _skip(self, names: Sequence[str], why: str) -> None:
-        self.findings += [not_checked(name, self.gone or why) for name in names]
+        self.findings += [not_checked(name, self.unreachable or why) for name in names]
 
-    async def _made(self, name: str, ask: Ask, *, vital: bool) -> bool:
-        """Whether the check itself had its say; if not, why is told in its place."""
+    async def _succeeds(self, name: str, ask: Ask, *, vital: bool) -> bool:
+        """Add what the check finds, or why it could not be made."""
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 self.findings += await ask()
         except TimeoutError:
             text = f"no answer within {CHECK_TIMEOUT:.0f} s"
-            self._failed(failure(name, text, self._fix), gone=True)
+            self._failed(failure(name, text, self._fix), unreachable=True)
         except (DatabaseUnfit, TemporalUnfit) as error:  # it answers
-            self._failed(of_error(name, error, self._fix), gone=vital)
+            self._failed(of_error(name, error, self._fix), unreachable=vital)
         except Unusable as error:
             if sqlstate(error.__cause__) == STATEMENT_TIMEDOUT:
-                self._failed(_too_long(name), gone=vital)
+                self._failed(_too_slow(name), unreachable=vital)
             else:
-                self._failed(of_error(name, error, self._fix), gone=True)
+                self._failed(of_error(name, error, self._fix), unreachable=True)
         else:
             return True
         return False
 
-    def _failed(self, finding: Finding, *, gone: bool) -> None:
+    def _failed(self, finding: Finding, *, unreachable: bool) -> None:
         self.findings.append(finding)
-        if gone:
-            self.gone = f"no connection to {self._server}"
+        if unreachable:
+            self.unreachable = f"no connection to {self._server}"
 
 
-def _too_long(check: str) -> Finding:
+def _too_slow(check: str) -> Finding:
     return warning(
         check,
-        f"the database needs more than {STATEMENT_TIMEOUT / 1000:.0f} s for it",
-        "see whether it is busy, and whether the partial index is there",
+        f"the database took more than {STATEMENT_TIMEOUT / 1000:.0f} s to answer",
+        "check the load of the database, and whether the partial index exists",
     )

@@ -1,4 +1,4 @@
 """What an operator can set, how it is read, and how it is shown.
 
-Plain values come out of it; below `app` nothing knows a setting.
+Only `app` and the packages above it know settings; the rest get plain values.
 """

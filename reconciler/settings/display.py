@@ -1,10 +1,10 @@
-"""The settings of this process as they were resolved: name, value, source. Never a secret."""
+"""The resolved settings of this process: name, value and source. Never a secret."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import reduce
@@ -19,7 +19,7 @@ from reconciler.settings.sources import DOTENV, ENVIRONMENT
 from reconciler.settings.types import format_duration
 
 HIDDEN = "(hidden)"
-#: The parameters of libpq that hold no secret; the values of all others are hidden.
+#: The parameters of libpq that contain no secret; the values of all others are hidden.
 _HARMLESS = frozenset(
     {
         *("host", "port", "user", "dbname", "database", "sslmode", "sslnegotiation"),
@@ -28,22 +28,18 @@ _HARMLESS = frozenset(
         *("krbsrvname", "gsslib", "service", "servicefile"),
     }
 )
-#: Shown whether they are set or not: they say where everything happens.
+#: Always shown: they say where everything happens.
 _ALWAYS = (("database_url",), ("table",))
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSetting:
-    """A setting by the name of its variable, in a form that may be shown to anyone."""
+    """A setting by the name of its variable, in a form without secrets."""
 
     name: str
     value: str
     #: "environment", ".env", "reconciler.toml", "/run/secrets", "default".
     source: str
-
-    def as_json(self) -> Mapping[str, Any]:
-        """The setting as `--json` prints it."""
-        return asdict(self)
 
 
 def resolved_settings(settings: Settings) -> list[ResolvedSetting]:
@@ -55,7 +51,9 @@ def resolved_settings(settings: Settings) -> list[ResolvedSetting]:
     ]
     return [
         ResolvedSetting(
-            environment_name(path), shown(path, _value(settings, path)), settings.place(path)
+            environment_name(path),
+            display_value(path, _value(settings, path)),
+            settings.place(path),
         )
         for path in (*_ALWAYS, *changed)
     ]
@@ -64,14 +62,15 @@ def resolved_settings(settings: Settings) -> list[ResolvedSetting]:
 def resolved_temporal(
     config: Mapping[str, Any], environment: Mapping[str, str]
 ) -> list[ResolvedSetting]:
-    """Temporal's address and namespace, and how to authenticate, from `load_config`.
+    """Temporal's address, namespace and authentication.
 
-    `environment` holds the variables that it has read; the rest is from `temporal.toml`.
+    `config` is from `load_config`, and `environment` are the variables that it read; what is in
+    neither of them is from `temporal.toml`.
     """
     in_file = Path(environment.get("TEMPORAL_CONFIG_FILE", "temporal.toml")).name
 
     def source(name: str) -> str:
-        # TLS has many variables, a key may be in a file.
+        # TLS has many variables, and a key may be in a file.
         named = [each for each in environment if each.startswith(name)]
         if name == "TEMPORAL_TLS" and not named and config.get("api_key"):
             return source("TEMPORAL_API_KEY")  # which turns TLS on
@@ -99,15 +98,15 @@ def _temporal_values(config: Mapping[str, Any], profile: str | None) -> Iterator
         yield f"TEMPORAL_GRPC_META_{name.upper().replace('-', '_')}", HIDDEN
 
 
-def shown_url(url: str) -> str:
-    """A URL without its user and password; some have a token for a user."""
+def display_url(url: str) -> str:
+    """A URL without its user and password; the user may be a token."""
     parts = urlsplit(url)
     _, at, place = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{HIDDEN}@{place}" if at else place).geturl()
 
 
-def shown_database_url(url: str) -> str:
-    """Where the database is, and the user: no password, no parameter that may be one."""
+def display_database_url(url: str) -> str:
+    """The URL of a database without its password, and without parameters that may be secrets."""
     parts = urlsplit(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
     user = credentials.partition(":")[0]
@@ -116,19 +115,19 @@ def shown_database_url(url: str) -> str:
     return f"{user}{at}{hosts}{parts.path}" + (f"?{'&'.join(shown)}" if shown else "")
 
 
-#: Settings that hold a secret, or may by mistake.
-_SHOWN_IN_PART: Mapping[str, Callable[[Any], str]] = {
-    "database_url": lambda url: shown_database_url(url.get_secret_value()),
-    "temporal_proxy": lambda url: shown_url(url.get_secret_value()),
-    "codec_endpoint": shown_url,
+#: Settings that contain a secret, perhaps by mistake.
+_PARTLY_HIDDEN: Mapping[str, Callable[[Any], str]] = {
+    "database_url": lambda url: display_database_url(url.get_secret_value()),
+    "temporal_proxy": lambda url: display_url(url.get_secret_value()),
+    "codec_endpoint": display_url,
     "redact": lambda expressions: plural(len(expressions), "expression"),
 }
 
 
-def shown(path: FieldPath, value: Any) -> str:
-    """A value as it is written, or `HIDDEN`."""
-    if value and (show := _SHOWN_IN_PART.get(path[-1])):
-        return show(value)
+def display_value(path: FieldPath, value: Any) -> str:
+    """A value as an operator writes it, or `HIDDEN`."""
+    if value and (display := _PARTLY_HIDDEN.get(path[-1])):
+        return display(value)
     match value:
         case timedelta():
             return format_duration(value)
@@ -137,7 +136,7 @@ def shown(path: FieldPath, value: Any) -> str:
         case bool():
             return "on" if value else "off"
         case tuple():
-            return ", ".join(shown(path, each) for each in value)
+            return ", ".join(display_value(path, each) for each in value)
         case None:
             return "none"
         case float():

@@ -1,7 +1,8 @@
-"""The settings about failure messages: how they are decoded, and what is redacted."""
+"""The settings for failure messages: how they are decoded, and what is redacted."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -21,18 +22,18 @@ from pydantic import (
 )
 
 from reconciler.core.redaction import SECONDS, Redaction
-from reconciler.settings.types import MAX_PORT, Duration
+from reconciler.settings.types import MAX_PORT, Duration, between
 
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e\t]*)")
-#: Headers that the client sets.
+#: Headers that the reconciler sets.
 _OWN_HEADERS = {
     "host", "content-type", "content-length", "transfer-encoding", "connection", "x-namespace",
 }  # fmt: skip
 
 
 def parse_expressions(value: object) -> object:
-    """A tuple of regular expressions, from a JSON array of strings or from one expression."""
+    """A tuple of regular expressions, from a JSON array of strings or a single expression."""
     if isinstance(value, str):
         value = _from_json(value)
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -40,7 +41,7 @@ def parse_expressions(value: object) -> object:
     for expression in value:
         if any(character < " " for character in expression):
             raise ValueError(
-                f"{expression!r} holds a control character: in JSON a backslash is written twice"
+                f"{expression!r} contains a control character: in JSON a backslash is written twice"
             )
         try:
             matches_nothing = regex.compile(expression).search("", timeout=SECONDS)
@@ -51,31 +52,29 @@ def parse_expressions(value: object) -> object:
     return tuple(value)
 
 
-def _from_json(text: str) -> list[str]:
+def _from_json(text: str) -> object:
     if not (text.startswith("[") and text.endswith("]")):
         return [text]
     # It could be one expression, a set of characters. Or it is a list with a typo in it, which as a
     # set of characters would redact the wrong text.
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, list) or not all(isinstance(each, str) for each in parsed):
-        raise ValueError(
-            'in brackets must be a JSON array of expressions, such as ["[0-9]{16}", "\\\\d+"]'
-        )
-    return parsed
+        if all(isinstance(each, str) for each in parsed):
+            return parsed
+    raise ValueError(
+        'in brackets must be a JSON array of expressions, such as ["[0-9]{16}", "\\\\d+"]'
+    )
 
 
 def check_import(value: str) -> str:
-    """`module:attribute`, by its form."""
+    """A text of the form `module:attribute`, which is not imported here."""
     if not _IMPORT.fullmatch(value):
         raise ValueError("must look like module:attribute, such as myapp.codec:data_converter")
     return value
 
 
 def check_endpoint(value: str) -> str:
-    """The base URL of a codec server. Errors never repeat it: it may hold secrets."""
+    """The base URL of a codec server. Errors never repeat it: it may contain secrets."""
     try:
         parts = urlsplit(value.replace("{namespace}", "x"))
         port = parts.port or 0
@@ -84,36 +83,36 @@ def check_endpoint(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or not 0 <= port <= MAX_PORT:
         raise ValueError("must look like https://host:port/path")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("has a user or a password in it: set RECONCILER_CODEC_HEADERS instead")
+        raise ValueError("contains a user or a password: set RECONCILER_CODEC_HEADERS instead")
     if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ValueError("must be a URL without query, fragment, or characters to be encoded")
+        raise ValueError(
+            "must be a URL without a query, a fragment or characters that need encoding"
+        )
     return value
 
 
 def check_headers(value: SecretStr) -> SecretStr:
     """Header lines, such as `Authorization: Bearer …`. Errors never repeat a value."""
-    for number, line in enumerate(_lines(value), start=1):
+    parse_headers(value)
+    return value
+
+
+def parse_headers(value: SecretStr) -> list[tuple[str, str]]:
+    """The names and values of header lines. Raises `ValueError`, without any value."""
+    headers = []
+    lines = (line.strip() for line in value.get_secret_value().splitlines())
+    for number, line in enumerate(filter(None, lines), start=1):
         match = _HEADER.fullmatch(line)
         if match is None:
             raise ValueError(f"line {number} is not of the form Name: value")
         if match[1].lower() in _OWN_HEADERS:
             raise ValueError(f"{match[1]} is set by the reconciler itself")
-    return value
-
-
-def check_timeout(value: timedelta) -> timedelta:
-    """Long enough for an answer, and short enough not to delay a pass."""
-    if not timedelta(milliseconds=100) <= value <= timedelta(seconds=60):
-        raise ValueError("must be at least 0.1s and at most 60s")
-    return value
-
-
-def _lines(headers: SecretStr) -> list[str]:
-    return [line.strip() for line in headers.get_secret_value().splitlines() if line.strip()]
+        headers.append((match[1], match[2]))
+    return headers
 
 
 class FailureSettings(BaseModel):
-    """Used by passes and by the main path, so that both write the same text."""
+    """Passes and the main path use them, so that both write the same text."""
 
     data_converter: Annotated[str, AfterValidator(check_import)] | None = Field(
         None,
@@ -121,19 +120,19 @@ class FailureSettings(BaseModel):
     )
     codec_endpoint: Annotated[str, AfterValidator(check_endpoint)] | None = Field(
         None,
-        description="Decodes encoded failures instead: the URL of a codec server, without /decode. "
-        "{namespace} in it stands for the namespace.",
+        description="The URL of a codec server that decodes failures instead of a data converter, "
+        "without /decode. {namespace} in it stands for the namespace.",
     )
     codec_headers: Annotated[SecretStr, AfterValidator(check_headers)] | None = Field(
-        None, description="Headers for the codec server, as Name: value, one on each line."
+        None, description="Headers for the codec server, as Name: value, one per line."
     )
-    codec_timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
-        timedelta(seconds=5), description="How long decoding one failure may take, 0.1s to 60s."
+    codec_timeout: Annotated[Duration, between("0.1s", "60s")] = Field(
+        timedelta(seconds=5), description="The time limit for decoding one failure, 0.1s to 60s."
     )
     redact: Annotated[tuple[str, ...], BeforeValidator(parse_expressions)] = Field(
         (),
-        description="A regular expression, or a JSON array of them. What matches is replaced by "
-        "[redacted] before a failure is stored, logged or shown.",
+        description="A regular expression, or a JSON array of them. Text that matches is replaced "
+        "by [redacted] before a failure is stored, logged or shown.",
     )
 
     @field_validator("codec_endpoint")
@@ -145,7 +144,7 @@ class FailureSettings(BaseModel):
 
     @field_validator("codec_headers")
     @classmethod
-    def _of_an_endpoint(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _need_an_endpoint(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None and info.data.get("codec_endpoint", "refused") is None:
             raise ValueError("are for a codec server: set RECONCILER_CODEC_ENDPOINT too")
         return value
@@ -156,9 +155,8 @@ class FailureSettings(BaseModel):
         return self.data_converter is not None or self.codec_endpoint is not None
 
     def decoder(self) -> tuple[str | None, str | None, Sequence[tuple[str, str]]]:
-        """The data converter, or the codec server and its headers."""
-        lines = _lines(self.codec_headers) if self.codec_headers else []
-        headers = [(match[1], match[2]) for line in lines if (match := _HEADER.fullmatch(line))]
+        """The data converter, the URL of the codec server, and its headers."""
+        headers = parse_headers(self.codec_headers) if self.codec_headers else []
         return self.data_converter, self.codec_endpoint, headers
 
     def redaction(self) -> Redaction:

@@ -1,7 +1,7 @@
-"""Reading the settings of this process.
+"""Loads the settings of this process.
 
-Rejects what is wrong in one line that names the setting as the operator wrote it, and rejects
-names that do not exist: a typo must not become a silent default.
+Errors are one line and name a setting as the operator wrote it. Names that do not exist are
+rejected: a typo must not become a silent default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reconciler.settings.sources import (
     CONFIG,
     ENVIRONMENT,
     PREFIX,
-    Given,
+    RawSetting,
     read_dotenv,
     read_environment,
     read_settings,
@@ -31,13 +31,14 @@ from reconciler.settings.table import TableSettings
 from reconciler.settings.types import is_secret
 
 _URL, _URL_FILE = ("database_url",), ("database_url_file",)
+#: Those of our own tests.
 _TESTS = f"{PREFIX}TEST_"
-# What Kubernetes puts into every container of a namespace with a Service called reconciler, or
+# Kubernetes sets these in every container of a namespace with a Service called reconciler, or
 # reconciler-something: RECONCILER_SERVICE_HOST, RECONCILER_PORT=tcp://…, RECONCILER_PORT_8080_TCP…
 _SERVICE_LINK = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_(HOST=|PORT(_\w+)?=)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?=|=\w+://)).*"
 )
-# What pydantic says in words about types and items.
+# Replacements for some of pydantic's messages.
 _REASONS = {
     "float_parsing": "must be a number",
     "int_parsing": "must be a whole number",
@@ -46,48 +47,48 @@ _REASONS = {
 }
 
 _log = logging.getLogger("reconciler.worker")
-#: What this process has logged.
+#: The warnings that this process has logged.
 _logged: set[str] = set()
 
 _S = TypeVar("_S", bound=TableSettings)
 
 
 class _Unknown(NamedTuple):
-    complaint: str
+    problem: str
     is_typo: bool
 
 
 def load_settings(kind: type[_S], **overrides: Any) -> _S:
     """The settings of this process, or some of them.
 
-    `overrides` are options of the command line that replace settings. Raises
-    `ConfigurationError`: one line, no secrets.
+    `overrides` are the command line options that replace settings. Raises `ConfigurationError`,
+    which contains no secrets.
     """
     found, unknown = _match(read_settings())
     if unknown:
-        raise ConfigurationError("; ".join(each.complaint for each in unknown))
+        raise ConfigurationError("; ".join(each.problem for each in unknown))
     return _build(kind, found, overrides)
 
 
 def load_guest_settings(kind: type[_S]) -> _S:
     """The settings of a process that is not ours, such as a worker of the application.
 
-    There, names with our prefix may belong to other programs: names unlike our own are logged
-    once and ignored. What looks like a typo is rejected here too.
+    There, names with our prefix may belong to other programs. Unknown names are logged once and
+    ignored, unless they look like a typo of an existing one.
     """
     found, unknown = _match(read_settings())
-    for complaint in sorted({each.complaint for each in unknown if not each.is_typo} - _logged):
-        _logged.add(complaint)
-        _log.warning("%s, so it is ignored", complaint)
-    if typos := [each.complaint for each in unknown if each.is_typo]:
+    for problem in sorted({each.problem for each in unknown if not each.is_typo} - _logged):
+        _logged.add(problem)
+        _log.warning("%s, so it is ignored", problem)
+    if typos := [each.problem for each in unknown if each.is_typo]:
         raise ConfigurationError("; ".join(typos))
     return _build(kind, found, {})
 
 
 def temporal_environment() -> Mapping[str, str]:
-    """The variables for Temporal's own configuration: environment first, then .env.
+    """The TEMPORAL_* variables, for Temporal's own code: the environment wins over `.env`.
 
-    Only TEMPORAL_*: Temporal's code accepts nothing but text, which other variables need not be.
+    No others, because Temporal's code takes only text, and a variable can be any bytes.
     """
     return {
         name: value
@@ -106,9 +107,9 @@ def _keys() -> Mapping[str, FieldPath]:
     return {toml_key(path): path for path, _ in fields(Settings)}
 
 
-def _match(settings: Iterable[Given]) -> tuple[dict[FieldPath, Given], list[_Unknown]]:
-    """Where each field was found, and what belongs to no field."""
-    found: dict[FieldPath, Given] = {}
+def _match(settings: Iterable[RawSetting]) -> tuple[dict[FieldPath, RawSetting], list[_Unknown]]:
+    """The settings by their path, and those that belong to no path."""
+    found: dict[FieldPath, RawSetting] = {}
     unknown = []
     for each in settings:
         # The names of variables are case-insensitive.
@@ -116,20 +117,20 @@ def _match(settings: Iterable[Given]) -> tuple[dict[FieldPath, Given], list[_Unk
         if path is not None:
             found.setdefault(path, each)
         elif each.is_key or _is_ours(each):
-            unknown.append(_complain(each))
+            unknown.append(_describe(each))
     return found, unknown
 
 
-def _is_ours(given: Given) -> bool:
+def _is_ours(given: RawSetting) -> bool:
     name = given.name.upper()
-    if not name.startswith(PREFIX) or name.startswith(_TESTS):  # those are our tests'
+    if not name.startswith(PREFIX) or name.startswith(_TESTS):
         return False
     if given.place == ENVIRONMENT:
         return name != CONFIG and not _SERVICE_LINK.fullmatch(f"{name}={given.value}")
     return True
 
 
-def _complain(given: Given) -> _Unknown:
+def _describe(given: RawSetting) -> _Unknown:
     name = given.name.upper()
     if given.is_key and name not in _variables():
         name = PREFIX + name.removeprefix(PREFIX).replace(".", "__")
@@ -146,7 +147,7 @@ def _complain(given: Given) -> _Unknown:
     return _Unknown(f"{given.name} ({given.place}): there is no such setting{hint}", bool(near))
 
 
-def _build(kind: type[_S], found: dict[FieldPath, Given], overrides: Mapping[str, Any]) -> _S:
+def _build(kind: type[_S], found: dict[FieldPath, RawSetting], overrides: Mapping[str, Any]) -> _S:
     if _URL[0] in kind.model_fields and _URL_FILE in found:
         found[_URL] = _url_in_file(found)
     values: dict[str, Any] = {}
@@ -157,66 +158,66 @@ def _build(kind: type[_S], found: dict[FieldPath, Given], overrides: Mapping[str
     try:
         settings = kind(**{**values, **overrides})
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaints(kind, error, found, overrides))) from None
+        raise ConfigurationError("; ".join(_problems(kind, error, found, overrides))) from None
     settings.set_places({path: given.place for path, given in found.items()})
     return settings
 
 
-def _url_in_file(found: Mapping[FieldPath, Given]) -> Given:
+def _url_in_file(found: Mapping[FieldPath, RawSetting]) -> RawSetting:
     file = found[_URL_FILE]
     if url := found.get(_URL):
         raise ConfigurationError(
-            f"{url.name} ({url.place}) and {file.name} ({file.place}) exclude each other: "
-            "remove one of them"
+            f"{url.name} ({url.place}) and {file.name} ({file.place}) exclude each other",
+            "remove one of them",
         )
     if not file.value:
-        raise ConfigurationError(f"{file} is empty: it must be the path of a file")
-    return Given(file.name, file.place, Path(str(file.value)))
+        raise ConfigurationError(f"{file} is empty", "set it to the path of a file")
+    return RawSetting(file.name, file.place, Path(str(file.value)))
 
 
-def _complaints(
+def _problems(
     kind: type[TableSettings],
     error: ValidationError,
-    found: Mapping[FieldPath, Given],
+    found: Mapping[FieldPath, RawSetting],
     overrides: Collection[str],
 ) -> Iterator[str]:
-    # An endpoint may have a password in it, although it must not.
+    # An endpoint may contain a password by mistake.
     secret = {path for path, field in fields(kind) if is_secret(field.annotation)}
     secret.add(("codec_endpoint",))
     for problem in error.errors(include_url=False):
-        # Without the place in a list, which has no name.
+        # Without positions in lists, which have no name.
         path = tuple(str(part) for part in problem["loc"] if not isinstance(part, int))
-        # A section whose parts contradict each other says which.
+        # The parts of a section that contradict each other.
         parts = problem.get("ctx", {}).get("parts", ())
-        name = _written([(*path, part) for part in parts] or [path], found)
+        name = _as_written([(*path, part) for part in parts] or [path], found)
         if path[0] in overrides:
             name = "--" + path[0].replace("_", "-")
         if problem["type"] == "missing":
             yield f"{name} is not set"
-            yield from _what_temporal_lacks(kind)
+            if kind is Settings:
+                yield from _missing_from_temporal()
             continue
-        reason = _REASONS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-        reason = reason[:1].lower() + reason[1:]
+        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        reason = _REASONS.get(problem["type"]) or text[:1].lower() + text[1:]
         given = problem["input"]
         hidden = path in secret or isinstance(given, dict)
         yield f"{name}: {reason}" + ("" if hidden else f" (it is {given!r})")
 
 
-def _written(paths: Sequence[FieldPath], found: Mapping[FieldPath, Given]) -> str:
-    """These settings as the operator wrote them; those that are not set by their variable."""
+def _as_written(paths: Sequence[FieldPath], found: Mapping[FieldPath, RawSetting]) -> str:
+    """These settings as the operator wrote them, or their variables if they are not set."""
     given = [found[path] for path in paths if path in found]
     if given and all(each.is_key for each in given):
         return f"{given[0].place}: " + " and ".join(map(toml_key, paths))
     return " and ".join(str(found.get(path, environment_name(path))) for path in paths)
 
 
-def _what_temporal_lacks(kind: type[TableSettings]) -> Iterator[str]:
-    """What else a newcomer has to set: both sides are named in one line."""
+def _missing_from_temporal() -> Iterator[str]:
+    """What is wrong with Temporal's settings, so that a newcomer sees both in one line."""
     # It imports Temporal's SDK, which takes a while.
     from reconciler.temporal.config.load import load_config  # noqa: PLC0415
 
-    if kind is Settings:
-        try:
-            load_config(temporal_environment())
-        except ConfigurationError as error:
-            yield str(error)
+    try:
+        load_config(temporal_environment())
+    except ConfigurationError as error:
+        yield str(error)

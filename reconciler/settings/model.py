@@ -1,7 +1,7 @@
 """Every setting, with its type, its default and its meaning.
 
-Settings stop here and in `app`: everything below gets plain values. Temporal's own variables
-(TEMPORAL_*) are read by Temporal's own code, in `temporal.connect`.
+Below `app` there are only plain values. Temporal's own variables (TEMPORAL_*) are read by
+Temporal's own code, in `temporal.config`.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ from reconciler.settings.table import TableSettings
 from reconciler.settings.types import (
     DatabaseUrl,
     Duration,
-    Interval,
-    JournalRetention,
     Port,
     ProxyUrl,
     Rate,
     Switch,
-    normal_database_url,
+    between,
+    parse_database_url,
 )
 
-#: Where a setting is among the fields of the models, such as ("columns", "run_id").
+#: The path to a setting through the models, such as ("columns", "run_id").
 FieldPath = tuple[str, ...]
 
 
 class LogFormat(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least severe log lines that are shown."""
+    """The least severe log lines to show."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -56,19 +55,19 @@ class DatabaseSettings(TableSettings):
 
     database_url: DatabaseUrl = Field(
         description="The application's database: postgresql://user:password@host:5432/database. "
-        "The schemes postgres and postgresql+asyncpg work too. Special characters in user and "
-        "password are percent-encoded."
+        "The schemes postgres and postgresql+asyncpg work too. Percent-encode special characters "
+        "in user and password."
     )
     database_url_file: str | None = Field(
         None,
-        description="A file that holds DATABASE_URL, in place of it. It is read again for each new "
-        "connection, so a rotated password needs no restart.",
+        description="A file that contains the database URL, instead of DATABASE_URL. It is read "
+        "again for each new connection, so a rotated password needs no restart.",
     )
 
     def dsn(self) -> Callable[[], str]:
-        """Returns the current URL: one in a file is read again, since it may be rotated."""
+        """A function that returns the current URL; a file is read again, as it may be rotated."""
         if (file := self.database_url_file) is not None:
-            return lambda: normal_database_url(read_secret("DATABASE_URL_FILE", file))
+            return lambda: parse_database_url(read_secret("DATABASE_URL_FILE", file))
         return self.database_url.get_secret_value
 
 
@@ -76,30 +75,30 @@ class Settings(DatabaseSettings):
     """Everything an operator can set, apart from Temporal's own variables."""
 
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        500, description="Rows per page that is read and per statement that is written, 1 to 10000."
+        500, description="Rows per page and per write, 1 to 10000."
     )
     concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
-        16, description="Rows that Temporal is asked about at the same time, 1 to 1000."
+        16, description="Rows that a pass asks Temporal about at the same time, 1 to 1000."
     )
     max_rps: Rate = Field(
         100,
         description="Calls to Temporal per second, at least 1; 0 for no limit. The default is 4 % "
-        "of the quota of one Temporal frontend, the rest is for your workers.",
+        "of one Temporal frontend's quota, which leaves the rest to your workers.",
     )
     visibility_rps: Rate = Field(
         5,
-        description="List calls to Temporal per second, at least 1, which count in MAX_RPS too; 0 "
-        "for no limit of their own. The default is half of Temporal's own quota for them.",
+        description="List calls to Temporal per second, at least 1; 0 for no separate limit. They "
+        "also count towards MAX_RPS. The default is half of Temporal's own quota for them.",
     )
     full_sweep_interval: Duration = Field(
         timedelta(minutes=10),
-        description="Each row is described at least once in this time, whatever visibility "
-        "reports, because visibility may lag. 0 describes each row in each pass.",
+        description="Every row is described at least this often, regardless of what visibility "
+        "reports, because visibility may lag. 0 describes every row in every pass.",
     )
     grace: Duration = Field(
         timedelta(seconds=60),
-        description="Rows younger than this are left alone while Temporal does not know their "
-        "workflow, or while they have no run id: both may be on their way.",
+        description="Rows younger than this are skipped if Temporal does not know their workflow, "
+        "or if they have no run id, because either may be about to follow.",
     )
     missing: MissingPolicy = Field(
         MissingPolicy.LEAVE,
@@ -107,48 +106,51 @@ class Settings(DatabaseSettings):
     )
     max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
-        description="With MISSING=fail, the share of missing rows above which none of them is "
-        "failed: a wrong namespace looks like that. Applies from 20 rows per pass.",
+        description="With MISSING=fail: if a larger share of the rows than this is missing, none "
+        "of them is failed, because the namespace may be wrong. Applies from 20 rows per pass.",
     )
-    interval: Interval = Field(
+    # Not 0, which would be a busy loop.
+    interval: Annotated[Duration, between("1s", "365d")] = Field(
         timedelta(seconds=30),
         description="For run: from the start of one pass to the start of the next, at least 1s.",
     )
     journal: Switch = Field(
         default=True,
-        description="on or off. off keeps no schema reconciler in the database, and so no undo, no "
-        "history and no lease: each replica of run passes.",
+        description="on or off. With off there is no schema reconciler in the database, and so no "
+        "undo, no history and no lease: every replica of run makes passes.",
     )
-    journal_retention: JournalRetention = Field(
+    # An hour leaves time to look at a pass before its changes are deleted.
+    journal_retention: Annotated[Duration, between("1h", "36500d")] = Field(
         timedelta(days=90),
-        description="How long changes are kept for changes and undo, at least 1h.",
+        description="How long the journal is kept, for the commands changes and undo; at least 1h.",
     )
     http_host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1",
-        description="For run: the address that serves health and metrics; 0.0.0.0 for all.",
+        description="For run: the address on which health and metrics are served; 0.0.0.0 for all.",
     )
     http_port: Port = Field(
-        8080, description="For run: the port of it; 0 for any free one, which is logged."
+        8080,
+        description="For run: the port of health and metrics; 0 for a free one, which is logged.",
     )
     temporal_proxy: ProxyUrl | None = Field(
-        None, description="The HTTP proxy to Temporal: http://[user:password@]host:port."
+        None, description="The HTTP proxy for Temporal: http://[user:password@]host:port."
     )
     log_level: LogLevel = Field(
         LogLevel.INFO,
-        description="The least severe log lines that are shown: debug, info, warning or error.",
+        description="The least severe log lines to show: debug, info, warning or error.",
     )
     log_format: LogFormat = Field(
         LogFormat.CONSOLE,
-        description="How log lines look: console or json. The container image sets json.",
+        description="The format of log lines: console or json. The container image sets json.",
     )
 
     @property
     def proxy_url(self) -> str | None:
-        """The proxy to Temporal, with its password; None for none."""
+        """The URL of the proxy for Temporal, with its password."""
         return None if self.temporal_proxy is None else self.temporal_proxy.get_secret_value()
 
     def policy(self, retention: timedelta, column_length: int | None) -> Policy:
-        """The policy, given Temporal's retention and the length of the error message's column."""
+        """The policy, given the namespace's retention and the length of the message's column."""
         return Policy(
             retention=retention,
             grace=self.grace,
@@ -168,7 +170,7 @@ class Settings(DatabaseSettings):
 
 
 def fields(kind: type[BaseModel], path: FieldPath = ()) -> Iterator[tuple[FieldPath, FieldInfo]]:
-    """Each setting, those in sections included."""
+    """Each setting, including those in sections."""
     for name, field in kind.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
@@ -178,11 +180,11 @@ def fields(kind: type[BaseModel], path: FieldPath = ()) -> Iterator[tuple[FieldP
 
 
 def environment_name(path: FieldPath) -> str:
-    """The variable that sets this field: RECONCILER_COLUMNS__RUN_ID for ("columns", "run_id")."""
+    """The variable of a setting: RECONCILER_COLUMNS__RUN_ID for ("columns", "run_id")."""
     name = "__".join(path).upper()
     return name if name.startswith("DATABASE_URL") else PREFIX + name
 
 
 def toml_key(path: FieldPath) -> str:
-    """The key that sets this field in `reconciler.toml`: columns.run_id."""
+    """The key of a setting in `reconciler.toml`: columns.run_id."""
     return ".".join(path)

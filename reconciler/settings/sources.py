@@ -1,9 +1,9 @@
 """Where settings are read from: the environment, `.env`, `reconciler.toml`, mounted secrets.
 
-RECONCILER_CONFIG names another file in place of `reconciler.toml`; that one must exist. Each of the
-others may be missing. Anything else that is wrong with one is a `ConfigurationError` of one line.
-Each is read once per load. pydantic-settings does less here: it blocks on a pipe, skips a
-secret that is not a regular file, and does not say where a value comes from.
+RECONCILER_CONFIG names another file instead of `reconciler.toml`; that file must exist, the others
+may be missing. Each is read once per load. Every other problem is a `ConfigurationError`.
+pydantic-settings is not enough: it blocks on a pipe, ignores a secret that is not a regular file,
+and does not say where a value comes from.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from reconciler.host.streams import decoded, is_text
 PREFIX = "RECONCILER_"
 CONFIG = f"{PREFIX}CONFIG"
 ENVIRONMENT, DOTENV, TOML = "environment", ".env", "reconciler.toml"
-#: Where Docker and Kubernetes mount secrets, each in a file that has the name of its setting.
+#: Where Docker and Kubernetes mount secrets, one file per setting.
 SECRETS = ("/run/secrets", "/run/secrets/reconciler")
 _OURS = (PREFIX, "DATABASE_URL", "TEMPORAL_")
 _OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RawSetting:
     """A setting as the operator wrote it."""
 
     #: A variable, or a key of TOML such as `columns.id`.
     name: str
     #: "environment", ".env", "reconciler.toml", or the folder of a mounted secret.
     place: str
-    #: A `Path` stands for a file that holds the value.
+    #: A `Path` is a file that contains the value.
     value: Any = field(repr=False)
     #: Whether the name is a key of TOML.
     is_key: bool = False
@@ -58,25 +58,25 @@ class Given:
         return self.value
 
 
-def read_settings() -> Iterator[Given]:
-    """All that is set, in order of precedence: of two with the same name, the first counts."""
+def read_settings() -> Iterator[RawSetting]:
+    """All settings in order of precedence: of two with the same name, the first counts."""
     for name, value in read_environment().items():
-        yield Given(name, ENVIRONMENT, value)
+        yield RawSetting(name, ENVIRONMENT, value)
     for name, text in read_dotenv().items():
-        yield Given(name, DOTENV, text)
+        yield RawSetting(name, DOTENV, text)
     file = os.environ.get(CONFIG) or TOML
     for key, value in _read_toml(file).items():
         if isinstance(value, dict):
             for inner in value:
-                yield Given(f"{key}.{inner}", file, value[inner], is_key=True)
+                yield RawSetting(f"{key}.{inner}", file, value[inner], is_key=True)
         else:
-            yield Given(key, file, value, is_key=True)
+            yield RawSetting(key, file, value, is_key=True)
     for folder in SECRETS:
-        yield from (Given(name, folder, Path(folder, name)) for name in _list_secrets(folder))
+        yield from (RawSetting(name, folder, Path(folder, name)) for name in _list_secrets(folder))
 
 
 def read_environment() -> Mapping[str, str]:
-    """The environment of this process in any locale. Our own variables have to be UTF-8."""
+    """The environment of this process in any locale. Our own variables must be UTF-8."""
     environment = {name: decoded(value) for name, value in os.environ.items()}
     for name, value in environment.items():
         if name.upper().startswith(_OURS) and not is_text(value):
@@ -97,7 +97,7 @@ def read_dotenv() -> Mapping[str, str | None]:
             readable.append(line)
         elif _OUR_LINE.match(line):
             number = each.original.line + len(line) - len(line.lstrip("\n"))
-            raise ConfigurationError(f"{DOTENV} line {number} cannot be read: write NAME=value")
+            raise ConfigurationError(f"{DOTENV} line {number} cannot be read", "write NAME=value")
     return dotenv_values(stream=StringIO("".join(readable)))
 
 
@@ -114,7 +114,7 @@ def _read_toml(file: str) -> Mapping[str, Any]:
 def _list_secrets(folder: str) -> list[str]:
     try:
         names = [path.name for path in Path(folder).iterdir()]
-    except OSError:  # there is none, or it is another program's
+    except OSError:  # it does not exist, or belongs to another program
         return []
     return sorted(name for name in names if name.upper().startswith(PREFIX))
 
@@ -123,7 +123,7 @@ def _text(name: str) -> str:
     try:
         return read_file(name).decode("utf-8-sig")
     except FileNotFoundError as error:
-        # A file that was asked for must exist, and a mount that failed is not a missing file.
+        # A file that is named must exist, and a mount that failed is not a missing file.
         if name == os.environ.get(CONFIG) or os.path.islink(name):  # noqa: PTH114
             raise _unreadable(name, error.strerror) from None
         return ""

@@ -1,4 +1,4 @@
-"""The settings about the application's table, and how their values are read."""
+"""The settings for the application's table, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
 
 
 def split_name(text: str) -> list[str]:
-    """The parts of a table's name; a part with a dot or a space in it is in double quotes."""
+    """The parts of a table's name, without the quotes around those with a dot or a space."""
     return [plain or quoted.replace('""', '"') for quoted, plain in _PART.findall(text)]
 
 
@@ -73,7 +73,7 @@ def parse_where(value: object) -> object:
 
 
 def contradiction(reason: str, *parts: str) -> PydanticCustomError:
-    """An error about these parts of a section, which contradict each other."""
+    """The error for parts of a section that contradict each other."""
     return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
 
 
@@ -84,20 +84,20 @@ Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 
 
 class Columns(BaseModel):
-    """The names of the columns that are read or written; no other column is touched."""
+    """The names of the columns that are read or written; no other column is used."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: Name = Field(
         "id",
         description="The key: bigint, integer, uuid, text or another type that can be ordered. It "
-        "is the whole primary key, or NOT NULL and UNIQUE.",
+        "must be the whole primary key, or NOT NULL and UNIQUE.",
     )
     workflow_id: Name = Field("workflow_id", description="Temporal's workflow id.")
     run_id: OptionalName = Field(
         "run_id",
-        description="The run id of the first run of the chain. Null is allowed: then the start "
-        "time decides. Empty if there is no such column.",
+        description="The run id of the first run of the chain. Where it is null, the start time is "
+        "compared instead. Empty if there is no such column.",
     )
     workflow_type: Name = Field(
         "workflow_type",
@@ -107,20 +107,20 @@ class Columns(BaseModel):
     status: Name = Field("status", description="The status: text, varchar or an enum.")
     created_at: OptionalName = Field(
         "created_at",
-        description="When the row was inserted; UTC if it has no time zone. Empty if there is no "
-        "such column.",
+        description="The time at which the row was inserted; UTC if the column has no time zone. "
+        "Empty if there is no such column.",
     )
     completed_at: OptionalName = Field(
         "completed_at",
-        description="Gets the time when Temporal closed the workflow. Empty if there is no such "
-        "column.",
+        description="Set to the time at which Temporal closed the workflow. Empty if there is no "
+        "such column.",
     )
     error_message: OptionalName = Field(
         "error_message",
-        description="Gets the failure in one line. Empty if there is no such column.",
+        description="Set to the failure, as one line. Empty if there is no such column.",
     )
     namespace: OptionalName = Field(
-        None, description="Temporal's namespace, if the rows of the table belong to several."
+        None, description="The row's Temporal namespace, if the table has rows of several."
     )
 
     @model_validator(mode="after")
@@ -144,19 +144,19 @@ class Statuses(BaseModel):
 
     running: Values = Field(
         ("running",),
-        description="Passes look at rows with this value, or one of several: pending,running. A "
-        "value with a comma in it is written in double quotes.",
+        description="Passes read the rows with this value, or with one of several, as in "
+        "pending,running. A value that contains a comma goes in double quotes.",
     )
     completed: Name = Field("completed", description="Written for COMPLETED.")
     failed: Name = Field("failed", description="Written for FAILED.")
     canceled: Name | None = Field(
-        None, description="Written for CANCELED, in place of the value for FAILED."
+        None, description="Written for CANCELED; if not set, the value for FAILED is written."
     )
     terminated: Name | None = Field(
-        None, description="Written for TERMINATED, in place of the value for FAILED."
+        None, description="Written for TERMINATED; if not set, the value for FAILED is written."
     )
     timed_out: Name | None = Field(
-        None, description="Written for TIMED_OUT, in place of the value for FAILED."
+        None, description="Written for TIMED_OUT; if not set, the value for FAILED is written."
     )
 
     @model_validator(mode="after")
@@ -164,43 +164,43 @@ class Statuses(BaseModel):
         for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
             if (value := getattr(self, end)) in self.running:
                 raise contradiction(
-                    f"a row that has ended cannot have the value of one that is running, {value!r}",
+                    f"{value!r} cannot stand for both running and finished rows",
                     *("running", end),
                 )
         return self
 
 
 class TableSettings(FailureSettings):
-    """The application's table: all that the main path needs if it is given an engine."""
+    """The application's table: all that the main path needs if it gets an engine."""
 
     model_config = ConfigDict(extra="forbid")
 
     table: Annotated[str, AfterValidator(check_table)] = Field(
         "workflow_executions",
-        description="The application's table, as table or schema.table, in upper and lower case as "
-        'PostgreSQL has it. A name with a dot or a space is quoted: "My App".jobs.',
+        description="The application's table, as table or schema.table. Upper and lower case "
+        'matter. A name with a dot or a space is quoted: "My App".jobs.',
     )
     columns: Columns = Field(default_factory=Columns)
     statuses: Statuses = Field(default_factory=Statuses)
     where: Where = Field(
         None,
-        description="column=value or column=value,value: passes never look at other rows.",
+        description="A filter: column=value or column=value,value. Passes ignore all other rows.",
     )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         2000,
-        description="The longest error message that is stored, in characters. A shorter column is "
-        "respected.",
+        description="Longer error messages are cut to this many characters, or to the length of "
+        "their column if that is shorter.",
     )
 
-    #: Where each setting was found, if it was set: "environment", ".env", "reconciler.toml", …
+    #: The source of each setting that is set: "environment", ".env", "reconciler.toml", …
     _places: Mapping[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
 
     def set_places(self, places: Mapping[tuple[str, ...], str]) -> None:
-        """Remember where settings were found; `load` knows."""
+        """Remember where `load` found the settings."""
         self._places = places
 
     def place(self, path: tuple[str, ...]) -> str:
-        """Where a setting was found, such as that of ("columns", "run_id")."""
+        """The source of a setting, such as ("columns", "run_id")."""
         return self._places.get(path, "default")
 
     def table_mapping(self) -> TableMapping:
@@ -212,12 +212,12 @@ class TableSettings(FailureSettings):
         return TableMapping(names, self.status_values(), self.where)
 
     def status_values(self) -> StatusValues:
-        """The status column's values; what is not set counts as failed."""
+        """The status column's values; the value for FAILED replaces those that are not set."""
         values = self.statuses.model_dump()
         return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
 
     def mapping_as_json(self) -> Mapping[str, Any]:
-        """The mapping as JSON: a backfill is not resumed with another one."""
+        """The mapping as JSON: a backfill does not resume one that had another mapping."""
         return {
             "columns": self.columns.model_dump(),
             "statuses": self.statuses.model_dump(mode="json"),
@@ -225,6 +225,6 @@ class TableSettings(FailureSettings):
         }
 
     def message_limit(self, column_length: int | None) -> int:
-        """The longest error message that is stored, given the length of its column."""
+        """Characters of an error message that are stored, given the length of its column."""
         limit = self.error_message_limit
         return min(limit, column_length or limit)

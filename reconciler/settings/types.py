@@ -14,17 +14,17 @@ from reconciler.core.window import Moment
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
-_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _AGE_UNITS = _UNITS | {"w": 7 * 86400}
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_PORT = 65535
 _HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
-# SQLAlchemy's names for parameters of libpq, and parameters that we set ourselves.
+# SQLAlchemy's names for parameters of libpq, and parameters that the reconciler sets itself.
 _LIBPQ = {"ssl": "sslmode"}
 _DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
 _SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
-def parse_duration(value: object) -> object:
+def parse_duration(value: object) -> timedelta:
     """`30`, `30s`, `5m`, `2h` or `7d` as a timedelta; a bare number is seconds."""
     if isinstance(value, timedelta):
         return value
@@ -71,20 +71,15 @@ def is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
 
 
-def check_database_url(value: object) -> str:
-    """A PostgreSQL URL in the form asyncpg takes."""
-    return normal_database_url(_text(value))
-
-
-def normal_database_url(url: str) -> str:
-    """The URL in the form asyncpg takes.
+def parse_database_url(value: object) -> str:
+    """A PostgreSQL URL in the form asyncpg takes.
 
     Raises `ValueError`, which never repeats any of it: it holds secrets.
     """
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = _text(value).partition("://")
     if scheme not in _SCHEMES or not rest:
         raise ValueError("must look like postgresql://user:password@host:5432/database")
-    # What is split off at the wrong place could be part of a password, and end up in an error.
+    # A split in the wrong place could put part of a password into an error.
     parts = urlsplit(f"postgresql://{rest}")
     hosts = parts.netloc.rpartition("@")
     if "@" in hosts[0] + parts.path or parts.fragment or ("[" in hosts[0]):
@@ -111,7 +106,7 @@ def parse_switch(value: object) -> object:
     return known[word]
 
 
-def check_proxy_url(value: object) -> str:
+def parse_proxy_url(value: object) -> str:
     """The URL of an HTTP proxy. Errors never repeat it: it may hold a password."""
     url = _text(value).removesuffix("/")
     login, _, place = url.removeprefix("http://").rpartition("@")
@@ -134,25 +129,20 @@ def check_rate(value: float) -> float:
     return value
 
 
-def check_interval(value: timedelta) -> timedelta:
-    """At least a second: zero would be a busy loop."""
-    if not timedelta(seconds=1) <= value <= timedelta(days=365):
-        raise ValueError("must be at least 1s and at most 365d")
-    return value
+def between(shortest: str, longest: str) -> AfterValidator:
+    """A validator of durations, whose bounds are written as `parse_duration` reads them."""
 
+    def check(value: timedelta) -> timedelta:
+        if not parse_duration(shortest) <= value <= parse_duration(longest):
+            raise ValueError(f"must be at least {shortest} and at most {longest}")
+        return value
 
-def check_journal_retention(value: timedelta) -> timedelta:
-    """At least an hour, so that there is time to look at a pass before its changes are gone."""
-    if not timedelta(hours=1) <= value <= timedelta(days=36_500):
-        raise ValueError("must be at least 1h and at most 36500d")
-    return value
+    return AfterValidator(check)
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-DatabaseUrl = Annotated[SecretStr, BeforeValidator(check_database_url)]
-ProxyUrl = Annotated[SecretStr, BeforeValidator(check_proxy_url)]
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(parse_database_url)]
+ProxyUrl = Annotated[SecretStr, BeforeValidator(parse_proxy_url)]
 Rate = Annotated[float, AfterValidator(check_rate)]
-Interval = Annotated[Duration, AfterValidator(check_interval)]
-JournalRetention = Annotated[Duration, AfterValidator(check_journal_retention)]
 Switch = Annotated[bool, BeforeValidator(parse_switch)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT)]

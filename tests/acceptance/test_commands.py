@@ -67,7 +67,7 @@ class TestInit:
 
         result = await reconciler("init", "--output", "jobs.toml")
 
-        assert_refused(result, 2, "jobs.toml is there already, and is not overwritten")
+        assert_refused(result, 2, "jobs.toml already exists: name another file with --output")
         assert there != "file" or path.read_text() == "mine"
         assert not (tmp_path / "gone").exists()
 

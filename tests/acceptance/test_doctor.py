@@ -12,7 +12,7 @@ from tests.support.network.silent import silent_server
 from tests.support.polling import PATIENCE
 
 SECRET = "s3cret"
-#: A server that is slow to answer would be a worry too.
+#: A slow answer would be a warning too.
 PATIENT = {"reconciler.doctor.rules.connection.SLOW": 60}
 
 

@@ -376,7 +376,7 @@ class TestUndo:
         refused = await journal("undo", "--last")
         dry = await journal("undo", "--last", "--dry-run", "--json")
 
-        assert_refused(refused, 2, "--last asks on a terminal: elsewhere name the pass by its id")
+        assert_refused(refused, 2, "--last asks, which needs a terminal: name the pass by its id")
         assert (dry.code, dry.json["undone"]) == (0, journal.pass_id)
         assert await journal.contents() == before
 

@@ -94,8 +94,8 @@ async def test_a_pass_does_its_work_whatever_becomes_of_its_output(
     assert "bug" not in result.err
     if redirected == ">/dev/full":
         assert result.err.splitlines()[-1] == (
-            "reconciler: cannot write to stdout (No space left on device): what the command did "
-            "is done, only what it prints is lost"
+            "reconciler: cannot write to stdout (No space left on device): the command has "
+            "done its work, only its output is lost"
         )
     if redirected in ("2>&-", "2>/dev/full"):
         assert result.out

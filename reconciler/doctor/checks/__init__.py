@@ -1,4 +1,4 @@
-"""What `doctor` measures: each check asks one side and returns findings.
+"""The measurements of `doctor`: each check asks one server and returns findings.
 
-What a measurement means is in `rules`.
+`rules` decides what a measurement means.
 """

@@ -37,5 +37,5 @@ async def check_codec(settings: Settings, namespace: str) -> Finding:
     who = "the data converter" if converts else "the codec server"
     if sample.ok:
         return ok(CODEC, f"{who} decodes a sample: {sample.text}")
-    text = f"{who} fails on a sample, and failures keep their encoded text: {sample.text}"
+    text = f"{who} fails on a sample, so failures keep their encoded text: {sample.text}"
     return warning(CODEC, one_line(text, LIMIT), fix)

@@ -1,4 +1,4 @@
-"""The checks of Temporal."""
+"""The checks that need Temporal only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from temporalio.runtime import Runtime
 
 from reconciler.core.errors import ConfigurationError, TemporalUnusable
 from reconciler.doctor.findings import Finding, of_error, ok
-from reconciler.doctor.rules import connection as judge
+from reconciler.doctor.rules import connection as rules
 from reconciler.doctor.runner import Checks
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.client.error_codes import NamespaceUnusable
@@ -21,7 +21,7 @@ FIX = "check TEMPORAL_ADDRESS"
 
 
 class TemporalChecks:
-    """All that can be said without the database."""
+    """Connects as a pass does."""
 
     def __init__(self, config: Mapping[str, Any], max_rps: float, runtime: Runtime | None) -> None:
         """`config` are arguments of `Client.connect`."""
@@ -31,27 +31,21 @@ class TemporalChecks:
         self._config, self._max_rps, self._runtime = config, max_rps, runtime
 
     async def run(self) -> None:
-        """Make them all."""
+        """Run all of them."""
         await self.checks.check(
-            judge.TEMPORAL, self._connection, also=[judge.NAMESPACE], vital=True
+            rules.TEMPORAL, self._connection, covers=[rules.NAMESPACE], vital=True
         )
 
     async def _connection(self) -> Sequence[Finding]:
-        """The connection and the namespace, which are made and checked in one at the start too."""
+        """Connecting includes a check of the namespace, here as at every start."""
         target = self._config["target_host"]
         try:
             self.rpc, self.namespace = await connect(
                 self._config, self._max_rps, runtime=self._runtime
             )
         except NamespaceUnusable as error:
-            return [
-                ok(judge.TEMPORAL, f"{target} answers"),
-                of_error(judge.NAMESPACE, error, FIX),
-            ]
+            return [ok(rules.TEMPORAL, f"{target} answers"), of_error(rules.NAMESPACE, error, FIX)]
         except ConfigurationError as error:  # found when it is used, not when it is read
             raise TemporalUnusable(error.problem, error.fix) from error
         version, round_trip = await server_version(self.rpc.client) or (None, None)
-        return [
-            judge.temporal(target, version, round_trip),
-            judge.namespace(self.namespace),
-        ]
+        return [rules.temporal(target, version, round_trip), rules.namespace(self.namespace)]

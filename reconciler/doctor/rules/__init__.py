@@ -1,4 +1,4 @@
-"""What `doctor` makes of what it has measured: pure functions from figures to findings.
+"""What the measurements of `doctor` mean: pure functions from figures to findings.
 
-No check of its own: those are in `checks`.
+Nothing here asks a server: that is `checks`.
 """

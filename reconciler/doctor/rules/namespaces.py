@@ -1,15 +1,16 @@
-"""The namespaces that rows name: whether they are there, and for how long they keep what closed."""
+"""The namespaces that rows name: can a pass use them, and what is their retention? Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Unknown
 from reconciler.core.text import one_line, plural
 from reconciler.doctor.findings import LIMIT, Finding, Level, ok, warning
-from reconciler.doctor.rules import connection as judge
+from reconciler.doctor.rules.connection import namespace
+from reconciler.doctor.rules.table import is_near
 from reconciler.postgres.diagnose.sample import NamespaceRows
 from reconciler.temporal.client.namespace import Namespace
 
@@ -17,43 +18,45 @@ NAMESPACES = "namespaces"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A namespace that rows are of, and what Temporal says about it."""
+class RowsOfNamespace:
+    """The rows of a namespace, and what Temporal says about it."""
 
     rows: NamespaceRows
     namespace: Namespace | Unknown
 
     @property
     def retention(self) -> timedelta | None:
-        """For how long it keeps what has closed, if it can be used."""
+        """How long it keeps closed workflows; None if it cannot be used."""
         return None if isinstance(self.namespace, Unknown) else self.namespace.retention
 
     def is_near(self, now: datetime) -> bool:
-        """Whether its oldest row is so old that its outcome may be about to be lost."""
+        """Whether Temporal may be about to forget the outcome of its oldest row."""
         if self.retention is None or self.rows.oldest is None:
             return False
-        return judge.is_near(now - self.rows.oldest, self.retention)
+        return is_near(now - self.rows.oldest, self.retention)
 
 
-def namespaces(found: Sequence[Found], own: str) -> list[Finding]:
-    """A line for each that a pass cannot use, or that keeps too little, and one for all others.
+def namespaces(found: Sequence[RowsOfNamespace], own: str) -> list[Finding]:
+    """A warning for each that a pass cannot use, or that keeps too little; one line for the rest.
 
-    `own` is the connection's, which has been judged already. Nothing here is a failure: a pass
-    leaves the rows that it cannot judge, and goes on with the others.
+    `own` is the connection's, which has its own check. Nothing here is a failure: a pass skips the
+    rows that it cannot judge.
     """
-    judged = [_judged(each, own) for each in found]
-    well = [each.message for each in judged if each.level is Level.OK]
-    wrong = [each for each in judged if each.level is not Level.OK]
-    if well or not wrong:
-        wrong.insert(0, ok(NAMESPACES, "; ".join(well) or "no row is running"))
-    return wrong
+    findings = [_check(each, own) for each in found]
+    good = [each.message for each in findings if each.level is Level.OK]
+    bad = [each for each in findings if each.level is not Level.OK]
+    if bad and not good:
+        return bad
+    return [ok(NAMESPACES, "; ".join(good) or "no row is running"), *bad]
 
 
-def _judged(found: Found, own: str) -> Finding:
-    of_it = f"{plural(found.rows.count, 'running row')} of"
+def _check(found: RowsOfNamespace, own: str) -> Finding:
+    rows = f"{plural(found.rows.count, 'running row')} of"
     if isinstance(found.namespace, Unknown):
-        text = f"{of_it} {found.rows.name!r} cannot be judged: {found.namespace.cause}"
+        text = f"{rows} {found.rows.name!r} cannot be judged: {found.namespace.cause}"
         return warning(NAMESPACES, one_line(text, LIMIT), "correct it in the rows, or allow access")
-    finding = replace(judge.namespace(found.namespace), check=NAMESPACES)
-    finding = replace(finding, message=f"{of_it} {finding.message}")
-    return ok(NAMESPACES, finding.message) if found.rows.name == own else finding
+    finding = namespace(found.namespace)
+    text = f"{rows} {finding.message}"
+    if found.rows.name == own or finding.level is Level.OK:
+        return ok(NAMESPACES, text)
+    return warning(NAMESPACES, text, finding.fix)

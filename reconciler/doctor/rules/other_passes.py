@@ -1,4 +1,4 @@
-"""Who else passes over the table: the loop that should, and whoever should not. Pure."""
+"""Who else runs passes over the table: the loop that should, and others that should not. Pure."""
 
 from __future__ import annotations
 
@@ -15,82 +15,80 @@ from reconciler.postgres.journal.lease import HeldLease
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
 
 LEASE, PASSES = "lease", "passes"
-#: Passes of this time are looked at, and those of another namespace in a day.
-RECENT, LATELY = timedelta(hours=1), timedelta(days=1)
-#: What happens once may be somebody who looks after something; what happens again is a timer.
-AGAIN = 2
+#: How far back to look for the same work done twice, and for passes in another namespace.
+RECENT, LAST_DAY = timedelta(hours=1), timedelta(days=1)
+#: One pass may be somebody at a terminal; more of them are a timer.
+REPEATED = 2
 _WHOLE = [mode for mode in Mode if mode.is_whole]
 
 
 def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
-    """Who is at work just now. That is as it should be: another replica stands by.
+    """Who holds the lease. That is fine: another replica would be on standby.
 
-    Not so in another namespace: what is running there is not found in ours, and the other way.
+    A holder in another namespace is a warning: each finds the workflows of the other missing.
     """
     kinds = [(each, each.kind(table)) for each in held]
     of_table = [(each, kind) for each, kind in kinds if kind is not None]
-    if others := [each for each, _ in of_table if each.namespace != namespace]:
-        where = {each.namespace: f"by {each.holder}" for each in others}
-        return _other_namespace(LEASE, table, where, namespace)
+    if others := {
+        each.namespace: each.holder for each, _ in of_table if each.namespace != namespace
+    }:
+        return _other_namespace(LEASE, table, others, namespace)
     if not of_table:
-        return ok(LEASE, "free: neither a loop nor a backfill is at work")
-    told = [f"held by {each.holder} for a {kind or 'loop'}" for each, kind in of_table]
+        return ok(LEASE, "free: no loop and no backfill is running")
+    texts = [f"held by {each.holder} for a {kind or 'loop'}" for each, kind in of_table]
     if any(not kind for _, kind in of_table):
-        told.append("another loop would stand by")
-    return ok(LEASE, "; ".join(told))
+        texts.append("another loop would be on standby")
+    return ok(LEASE, "; ".join(texts))
 
 
 def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: datetime) -> Finding:
-    """The passes of late, newest first: whether they work, and whether there are too many."""
+    """Whether recent passes succeed, and whether the same work is done twice. Newest first."""
     of_table = [each for each in stored if each.table == table]
-    lately = [each for each in of_table if now - each.started_at <= LATELY]
-    where = {
-        each.namespace: f"on {each.host}"
-        for each in lately
-        if each.namespace is not None and each.namespace != namespace
-    }
-    if where:
-        return _other_namespace(PASSES, table, where, namespace)
+    if others := {
+        each.namespace: each.host
+        for each in of_table
+        if each.namespace not in (None, namespace) and now - each.started_at <= LAST_DAY
+    }:
+        return _other_namespace(PASSES, table, others, namespace)
     whole = [each for each in of_table if each.mode in _WHOLE and each.namespace == namespace]
     ended = next((each for each in whole if each.finished_at is not None), None)
     if ended is None or ended.finished_at is None:
-        return ok(PASSES, "no pass over every row has come to its end yet")
+        return ok(PASSES, "no pass over every row has ended yet")
     ago = duration(now - ended.finished_at)
     last = f"the last pass ({ended.mode} on {ended.host}) ended {ago} ago"
     if ended.outcome == "aborted":
         text = f"{last}, aborted: {ended.error or 'it was stopped'}"
         return warning(PASSES, one_line(text, LIMIT), "see its log")
     if twice := _twice(each for each in whole if now - each.started_at <= RECENT):
-        return warning(
-            PASSES, f"{last}; {twice}: the same work is done twice", "use one, and stop the other"
-        )
+        text = f"{last}; {twice}: the same work is done twice"
+        return warning(PASSES, text, "use one, and stop the other")
     return ok(PASSES, f"{last}, {ended.outcome}")
 
 
-def _other_namespace(check: str, table: str, where: Mapping[str, str], ours: str) -> Finding:
-    """Passes over the same rows that take them to be of other namespaces; `where`, and whose."""
-    kinds = {ANY_NAMESPACE: "each row's own namespace"}
-    named = (f"{kinds.get(name, f'namespace {name!r}')} {whose}" for name, whose in where.items())
-    told = f"somebody passes over {table} in {', '.join(named)}"
-    missing = "rows that name another are taken for missing"
+def _other_namespace(check: str, table: str, others: Mapping[str, str], ours: str) -> Finding:
+    """Others run passes over the same rows in other namespaces; `others` says who, for each."""
+    names = {name: f"namespace {name!r}" for name in others}
+    names[ANY_NAMESPACE] = "each row's own namespace"
+    where = ", ".join(f"{names[name]} ({who})" for name, who in others.items())
+    missing = "rows that name another namespace count as missing"
     if ours == ANY_NAMESPACE:
-        so, fix = f"there {missing}", "set RECONCILER_COLUMNS__NAMESPACE there as it is here"
-    elif ANY_NAMESPACE in where:
-        so, fix = f"here {missing}", "set RECONCILER_COLUMNS__NAMESPACE here as it is there"
+        effect, fix = f"there {missing}", "set RECONCILER_COLUMNS__NAMESPACE there as it is here"
+    elif ANY_NAMESPACE in others:
+        effect, fix = f"here {missing}", "set RECONCILER_COLUMNS__NAMESPACE here as it is there"
     else:
-        so = "each finds the rows of the other missing"
+        effect = "each finds the rows of the other missing"
         fix = (
             "check TEMPORAL_NAMESPACE here and there; a table belongs to one namespace, "
             "or has a column for it"
         )
-    return warning(check, f"{told}: {so}", fix)
+    return warning(check, f"others run passes over {table} in {where}: {effect}", fix)
 
 
 def _twice(recent: Iterable[StoredPass]) -> str:
-    """Which timers do the same work; empty if no two do. Replicas of the loop share a lease."""
-    # A host's timer, or the loop, which is one wherever it is.
-    timers = [each.host if each.mode == Mode.ONCE else "" for each in recent if each.mode in _WHOLE]
-    often = [each for each, count in Counter(timers).items() if count >= AGAIN]
+    """Which timers do the same work; empty if no two do. Replicas of a loop share a lease."""
+    # A timer is a host with `once`, or the loop (""), which is one wherever it runs.
+    timers = [each.host if each.mode == Mode.ONCE else "" for each in recent]
+    often = [timer for timer, count in Counter(timers).items() if count >= REPEATED]
     crons = sorted(filter(None, often))
     if "" in often and (others := [each for each in crons if _alternate(timers, "", each)]):
         return f"in the last hour a loop and `once` on {', '.join(others)}"
@@ -99,6 +97,6 @@ def _twice(recent: Iterable[StoredPass]) -> str:
 
 
 def _alternate(timers: Sequence[str], one: str, other: str) -> bool:
-    """Whether one goes on after the other has, both ways: else one has taken the other's place."""
+    """Whether both have gone on: otherwise one of them has replaced the other."""
     turns = [timer for timer, _ in groupby(each for each in timers if each in (one, other))]
-    return len(turns) >= 2 * AGAIN
+    return len(turns) >= 2 * REPEATED

@@ -1,4 +1,4 @@
-"""The doctor over real servers, in this process."""
+"""Runs the doctor on real servers, in this process."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CONNECT = "cannot connect to the database: "
 
 @dataclass
 class Patient:
-    """A set-up that is healthy until the test breaks it."""
+    """A setup that is healthy until the test breaks it."""
 
     database: Database
     temporal: dict[str, Any]
     settings: dict[str, Any] = field(default_factory=dict)
-    #: By how much this host's clock is ahead.
+    #: How far this host's clock is ahead.
     ahead: timedelta = timedelta()
 
     def clock(self) -> datetime:
@@ -45,14 +45,14 @@ class Patient:
         return await examine(self._settings(), self.temporal, clock=self.clock)
 
     async def findings(self, outcome: Level) -> Found:
-        """What is found, by check; the whole is as bad as `outcome`."""
+        """The findings by check; the outcome must be this one."""
         examination = await self.examine()
         found = {finding.check: finding for finding in examination.findings}
         assert examination.outcome is outcome, found
         return found
 
     async def refusal(self) -> str:
-        """What a loop is refused with at its start."""
+        """The error that a loop ends with at its start."""
         with pytest.raises(ReconcilerError) as refused:
             async with open_app(
                 self._settings(), writing=True, looping=True, temporal=self.temporal
@@ -61,9 +61,9 @@ class Patient:
         return str(refused.value)
 
     async def failures(self) -> list[Finding]:
-        """What is said to be a failure: in all, it is word for word what a start is refused with.
+        """The failures. Joined, they must be the error of a start, word for word.
 
-        But for what could not be done, and for advice that only the doctor gives.
+        Except for what the start was doing, and for fixes that only the doctor gives.
         """
         findings = (await self.examine()).findings
         failures = [each for each in findings if each.level is Level.FAILURE]
@@ -71,11 +71,11 @@ class Patient:
         if failures[0].check == "database":  # a start has more to do than to connect
             refusal = refusal.replace("cannot read workflow_executions: ", CONNECT)
         advised = (f"{each.message}: {each.fix}" for each in failures)
-        told = [
+        texts = [
             text if text in refusal else each.message
             for text, each in zip(advised, failures, strict=True)
         ]
-        assert "; ".join(told) == refusal
+        assert "; ".join(texts) == refusal
         return failures
 
 
@@ -83,12 +83,12 @@ def levels(found: Found, checks: tuple[str, ...]) -> set[Level]:
     return {found[check].level for check in checks}
 
 
-async def assert_found(patient: Patient, check: str, level: Level, told: str, fix: str) -> Found:
-    """One thing is wrong, and nothing else is said to be."""
+async def assert_found(patient: Patient, check: str, level: Level, text: str, fix: str) -> Found:
+    """One check finds a problem, and no other does."""
     found = await patient.findings(level)
     finding = found[check]
     assert finding.level is level, found
-    assert told in finding.message
+    assert text in finding.message
     assert fix in finding.fix
     worse = {name for name, each in found.items() if each.level in (Level.WARNING, Level.FAILURE)}
     assert worse == {check}
@@ -103,7 +103,7 @@ def patient(
         if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL")):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    # How fast the servers answer is not what is wrong with them.
+    # A slow machine must not cause findings.
     monkeypatch.setattr("reconciler.doctor.runner.CHECK_TIMEOUT", PATIENCE)
     monkeypatch.setattr("reconciler.doctor.examine.STATEMENT_TIMEOUT", 1000 * PATIENCE)
     monkeypatch.setattr("reconciler.doctor.rules.connection.SLOW", timedelta(minutes=1))
@@ -113,7 +113,7 @@ def patient(
 
 @pytest.fixture
 async def role(patient: Patient) -> AsyncIterator[str]:
-    """A role with no rights, by which the doctor connects."""
+    """A role without privileges, as which the doctor connects."""
     name = f"doctor_{uuid4().hex[:8]}"
     await patient.database.execute(f"CREATE ROLE {name} LOGIN")
     patient.settings["database_url"] = with_user(patient.database.url, name)

@@ -1,4 +1,4 @@
-"""Set-ups that are broken in one way each: the right finding, its level, and how to fix it."""
+"""Setups that are broken in one way each: the right finding, its level and its fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.support.network.silent import silent_server
 
 SECRET = "s3cret"
-#: What is said of the database's side, and of Temporal's.
+#: The checks of the database, of Temporal, and of both.
 DATABASE = ("database", "pooler", "clock", "table", "privileges", "index", "schema", "lease")
 TEMPORAL = ("temporal", "namespace")
 BOTH = ("oldest row", "temporal clock")
@@ -57,7 +57,7 @@ async def test_temporal_that_is_down(patient: Patient) -> None:
     assert levels(found, DATABASE) == {Level.OK}, "it is checked all the same"
 
 
-async def test_an_address_that_is_none(patient: Patient) -> None:
+async def test_an_invalid_address(patient: Patient) -> None:
     patient.temporal["target_host"] = "no address"
 
     found = await assert_found(patient, "temporal", Level.FAILURE, "no address", "TEMPORAL")
@@ -65,7 +65,7 @@ async def test_an_address_that_is_none(patient: Patient) -> None:
     assert levels(found, DATABASE) == {Level.OK}
 
 
-async def test_both_sides_that_are_down_are_both_told(patient: Patient) -> None:
+async def test_both_servers_down_are_two_failures(patient: Patient) -> None:
     patient.settings["database_url"] = "postgresql://127.0.0.1:1/app"
     patient.temporal["target_host"] = "127.0.0.1:1"
 
@@ -77,7 +77,7 @@ async def test_both_sides_that_are_down_are_both_told(patient: Patient) -> None:
     ]
 
 
-async def test_servers_that_are_silent_are_given_up_at_the_same_time(
+async def test_silent_servers_time_out_at_the_same_time(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reconciler.postgres.connection.engine.CONNECT_TIMEOUT", 0.5)
@@ -95,7 +95,7 @@ async def test_servers_that_are_silent_are_given_up_at_the_same_time(
     assert levels(found, (*DATABASE[1:], *BOTH)) == {Level.SKIPPED}
 
 
-async def test_a_namespace_that_is_not_there(patient: Patient) -> None:
+async def test_a_namespace_that_does_not_exist(patient: Patient) -> None:
     patient.temporal["namespace"] = "nowhere"
 
     found = await assert_found(
@@ -106,7 +106,7 @@ async def test_a_namespace_that_is_not_there(patient: Patient) -> None:
     assert levels(found, BOTH) == {Level.SKIPPED}
 
 
-async def test_a_table_that_is_not_there(patient: Patient) -> None:
+async def test_a_table_that_does_not_exist(patient: Patient) -> None:
     patient.settings["table"] = "orders"
 
     found = await assert_found(
@@ -117,7 +117,7 @@ async def test_a_table_that_is_not_there(patient: Patient) -> None:
     assert found["schema"].level is Level.OK
 
 
-async def test_rights_that_are_missing_on_the_table(patient: Patient, role: str) -> None:
+async def test_missing_privileges_on_the_table(patient: Patient, role: str) -> None:
     await patient.database.execute(
         f"GRANT USAGE ON SCHEMA reconciler TO {role};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA reconciler TO {role};"
@@ -133,7 +133,7 @@ async def test_rights_that_are_missing_on_the_table(patient: Patient, role: str)
     await patient.findings(Level.OK)
 
 
-async def test_rights_that_are_missing_on_our_schema(patient: Patient, role: str) -> None:
+async def test_missing_privileges_on_our_schema(patient: Patient, role: str) -> None:
     await patient.database.execute(f"GRANT SELECT, UPDATE ON workflow_executions TO {role}")
 
     found = await assert_found(
@@ -149,7 +149,7 @@ async def test_rights_that_are_missing_on_our_schema(patient: Patient, role: str
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         ("DROP SCHEMA reconciler CASCADE", "does not exist"),
         ("UPDATE reconciler.alembic_version SET version_num = '0001'", "at revision 0001"),
@@ -157,10 +157,10 @@ async def test_rights_that_are_missing_on_our_schema(patient: Patient, role: str
     ],
     ids=["not migrated", "behind", "ahead"],
 )
-async def test_a_schema_of_another_version(patient: Patient, change: str, told: str) -> None:
+async def test_a_schema_of_another_version(patient: Patient, change: str, text: str) -> None:
     await patient.database.execute(change)
 
-    found = await assert_found(patient, "schema", Level.FAILURE, told, "run ")
+    found = await assert_found(patient, "schema", Level.FAILURE, text, "run ")
 
     assert levels(found, ("lease", "passes")) == {Level.SKIPPED}
 
@@ -172,18 +172,18 @@ INVALID = (
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         ("DROP INDEX reconciler_workflow_executions_running", "is missing"),
         (INVALID, "is invalid"),
     ],
     ids=["missing", "invalid"],
 )
-async def test_an_index_that_does_not_serve(patient: Patient, change: str, told: str) -> None:
+async def test_an_index_that_does_not_serve(patient: Patient, change: str, text: str) -> None:
     await patient.database.insert_many(3, "wf", None)
     await patient.database.execute(change)
 
-    await assert_found(patient, "index", Level.WARNING, told, "reconciler migrate")
+    await assert_found(patient, "index", Level.WARNING, text, "reconciler migrate")
 
 
 async def test_an_index_for_another_status(patient: Patient) -> None:
@@ -204,12 +204,12 @@ async def test_a_data_converter_that_cannot_be_loaded(patient: Patient) -> None:
 
 @asynccontextmanager
 async def _refusing(code: str, message: str) -> AsyncIterator[int]:
-    """A database server that lets nobody in; its port."""
+    """A database server that rejects every login; yields its port."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (length,) = struct.unpack("!i", await reader.readexactly(4))
         if (await reader.readexactly(length - 4))[:4] == struct.pack("!i", 80877103):
-            writer.write(b"N")  # no TLS here; then comes what we wait for
+            writer.write(b"N")  # no TLS; the startup message follows
             (length,) = struct.unpack("!i", await reader.readexactly(4))
             await reader.readexactly(length - 4)
         fields = f"SFATAL\0VFATAL\0C{code}\0M{message}\0\0".encode()

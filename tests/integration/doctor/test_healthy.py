@@ -1,4 +1,4 @@
-"""A set-up that works: every check is made, none complains, and nothing is written."""
+"""A setup that works: every check runs, none finds a problem, and nothing is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHECKS = [
 ]
 
 
-async def test_everything_is_well(patient: Patient, world: World) -> None:
+async def test_every_check_is_ok(patient: Patient, world: World) -> None:
     row = world.row(await world.start("wait"))
     await patient.database.insert(row.workflow_id, row.run_id)
     await pass_over(patient.database)
@@ -40,17 +40,17 @@ async def test_everything_is_well(patient: Patient, world: World) -> None:
     assert "one running workflow started" in found["temporal clock"].message
 
 
-async def test_with_no_rows_there_is_nothing_to_tell_temporals_clock_by(patient: Patient) -> None:
+async def test_without_rows_temporals_clock_is_not_measurable(patient: Patient) -> None:
     found = await patient.findings(Level.OK)
 
     assert found["temporal clock"].level is Level.SKIPPED
     assert "not measurable" in found["temporal clock"].message
 
 
-async def test_a_row_without_a_run_id_tells_nothing_of_temporals_clock(
+async def test_a_row_without_a_run_id_does_not_show_temporals_clock(
     patient: Patient, world: World
 ) -> None:
-    """Its workflow may be an older or a later use of the id."""
+    """Its workflow id may have been used by an earlier or a later workflow."""
     row = world.row(await world.start("wait"))
     await patient.database.insert(row.workflow_id, None)
 
@@ -59,25 +59,23 @@ async def test_a_row_without_a_run_id_tells_nothing_of_temporals_clock(
     assert found["temporal clock"].level is Level.SKIPPED
 
 
-async def test_the_settings_are_told(patient: Patient, temporal_address: str) -> None:
+async def test_the_settings_are_listed(patient: Patient, temporal_address: str) -> None:
     patient.settings["batch_size"] = 7
 
-    told = {each.name: each.value for each in (await patient.examine()).settings}
+    shown = {each.name: each.value for each in (await patient.examine()).settings}
 
-    assert told["RECONCILER_BATCH_SIZE"] == "7"
-    assert told["TEMPORAL_ADDRESS"] == temporal_address
+    assert shown["RECONCILER_BATCH_SIZE"] == "7"
+    assert shown["TEMPORAL_ADDRESS"] == temporal_address
 
 
-async def test_a_loop_at_work_is_named_and_no_worry(patient: Patient) -> None:
+async def test_a_running_loop_is_named_and_ok(patient: Patient) -> None:
     lease = Lease(patient.database.engine, "workflow_executions", "default", "web-1/7/ab")
     await lease.claim(timedelta(hours=1))
 
     assert "web-1/7/ab" in (await patient.findings(Level.OK))["lease"].message
 
 
-async def test_an_old_row_whose_workflow_is_open_is_no_worry(
-    patient: Patient, world: World
-) -> None:
+async def test_an_old_row_whose_workflow_is_open_is_ok(patient: Patient, world: World) -> None:
     row = world.row(await world.start("wait"))
     long_ago = datetime.now(UTC) - timedelta(days=3)
     await patient.database.insert(row.workflow_id, row.run_id, created_at=long_ago)
@@ -89,8 +87,10 @@ async def test_an_old_row_whose_workflow_is_open_is_no_worry(
 
 
 @pytest.mark.parametrize("rows", [3, 2000])
-async def test_the_index_serves_however_few_rows_there_are(database: Database, rows: int) -> None:
-    """Where all rows are running the key's index would do as well, and holds as much."""
+async def test_the_index_is_usable_however_few_rows_there_are(
+    database: Database, rows: int
+) -> None:
+    """Where all rows are running, the primary key's index is as good and as large."""
     await database.insert_many(rows, "wf", None)
     await database.execute("ANALYZE workflow_executions")
 
@@ -100,7 +100,7 @@ async def test_the_index_serves_however_few_rows_there_are(database: Database, r
     assert plan.servable
 
 
-async def test_a_big_table_of_few_running_rows_is_read_by_the_index(database: Database) -> None:
+async def test_a_large_table_with_few_running_rows_is_read_by_the_index(database: Database) -> None:
     await database.insert_many(5000, "wf", None)
     await database.execute(
         "UPDATE workflow_executions SET status = 'failed' WHERE id % 100 <> 0;"
@@ -113,7 +113,7 @@ async def test_a_big_table_of_few_running_rows_is_read_by_the_index(database: Da
     assert "reconciler_workflow_executions_running" in plan.scans
 
 
-async def test_an_index_of_the_applications_own_will_do(database: Database) -> None:
+async def test_an_index_of_the_application_is_enough(database: Database) -> None:
     await database.insert_many(3000, "wf", None)
     await database.execute(
         "UPDATE workflow_executions SET status = 'failed' WHERE id % 100 <> 0;"
@@ -127,7 +127,7 @@ async def test_an_index_of_the_applications_own_will_do(database: Database) -> N
     assert plan.served
 
 
-async def test_no_check_could_write_anything(database: Database) -> None:
+async def test_no_check_can_write(database: Database) -> None:
     checks = DatabaseChecks(
         database.engine,
         Settings(database_url=database.url),

@@ -1,6 +1,6 @@
-"""Rows that name their namespace: what is said of those, and of what is lost in which.
+"""Rows that name their namespace: which namespaces are usable, and where outcomes get lost.
 
-`temporal-system` is a namespace that every server has, and keeps for a week what has closed.
+`temporal-system` is a namespace of every server, with a retention of a week.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ async def namespaces(patient: Patient) -> list[Finding]:
     return [each for each in (await patient.examine()).findings if each.check == "namespaces"]
 
 
-async def test_each_is_told_and_one_that_is_not_there(patient: Patient) -> None:
+async def test_usable_namespaces_and_one_that_does_not_exist(patient: Patient) -> None:
     for space in ("nowhere", "nowhere", "nowhere", OTHER, OTHER, None, "", "default"):
         await insert(patient, space)
 
-    well, wrong = await namespaces(patient)
+    good, bad = await namespaces(patient)
 
-    assert well.message == (
+    assert good.message == (
         "3 running rows of default, keeps closed workflows for 24 h; "
         f"2 running rows of {OTHER}, keeps closed workflows for 7 d"
     )
-    assert wrong.level is Level.WARNING
-    assert "3 running rows of 'nowhere' cannot be judged" in wrong.message
-    assert wrong.fix == "correct it in the rows, or allow access"
+    assert bad.level is Level.WARNING
+    assert "3 running rows of 'nowhere' cannot be judged" in bad.message
+    assert bad.fix == "correct it in the rows, or allow access"
 
 
-async def test_without_the_column_nothing_is_said(patient: Patient) -> None:
+async def test_without_the_column_there_is_no_such_check(patient: Patient) -> None:
     del patient.settings["columns"]
 
     assert await namespaces(patient) == []
 
 
-async def test_where_temporal_is_down_they_are_not_checked(patient: Patient) -> None:
+async def test_with_temporal_down_they_are_not_checked(patient: Patient) -> None:
     patient.temporal["target_host"] = "127.0.0.1:1"
 
     (finding,) = await namespaces(patient)
@@ -66,7 +66,7 @@ async def test_where_temporal_is_down_they_are_not_checked(patient: Patient) -> 
     assert finding.message == "not checked: no connection to Temporal"
 
 
-async def test_so_many_rows_are_looked_at_and_so_many_namespaces_told(patient: Patient) -> None:
+async def test_the_numbers_of_rows_and_namespaces_are_limited(patient: Patient) -> None:
     for space in ("a", "b", "b", "c", "c", "c", "a", "a", "a", "a"):
         await insert(patient, space)
     engine = patient.database.engine
@@ -79,7 +79,7 @@ async def test_so_many_rows_are_looked_at_and_so_many_namespaces_told(patient: P
     assert isinstance(found[0], NamespaceRows)
 
 
-async def test_a_row_is_old_by_what_its_own_namespace_keeps(patient: Patient) -> None:
+async def test_a_row_is_old_by_the_retention_of_its_own_namespace(patient: Patient) -> None:
     await insert(patient, OTHER, 2 * DAY)
 
     oldest = (await patient.findings(Level.OK))["oldest row"]
@@ -87,7 +87,9 @@ async def test_a_row_is_old_by_what_its_own_namespace_keeps(patient: Patient) ->
     assert oldest.message == "1 running row, the oldest 2 d old, in several namespaces"
 
 
-async def test_an_outcome_is_lost_behind_older_rows_that_lose_nothing(patient: Patient) -> None:
+async def test_an_outcome_about_to_be_lost_is_found_behind_older_rows_of_another_namespace(
+    patient: Patient,
+) -> None:
     for _ in range(11):
         await insert(patient, OTHER, 3 * DAY)
     await insert(patient, None, 2 * DAY)
@@ -98,7 +100,9 @@ async def test_an_outcome_is_lost_behind_older_rows_that_lose_nothing(patient: P
     assert "the oldest 3 d old, in several namespaces; of the oldest, 1 not" in oldest.message
 
 
-async def test_temporals_clock_is_told_where_a_row_is(patient: Patient, world: World) -> None:
+async def test_temporals_clock_shows_in_the_namespace_of_a_row(
+    patient: Patient, world: World
+) -> None:
     row = world.row(await world.start("wait"))
     for space in (OTHER, "nowhere", None):
         await patient.database.insert(row.workflow_id, row.run_id, space=space)
@@ -109,7 +113,7 @@ async def test_temporals_clock_is_told_where_a_row_is(patient: Patient, world: W
     assert "one running workflow started" in clock.message
 
 
-async def test_passes_and_leases_are_those_of_any_namespace(patient: Patient) -> None:
+async def test_leases_and_passes_over_all_namespaces(patient: Patient) -> None:
     lease = Lease(patient.database.engine, "workflow_executions", "*", "web-1/7/ab")
     await lease.claim(timedelta(hours=1))
     await pass_over(patient.database, of=("workflow_executions", "*"))
@@ -121,5 +125,5 @@ async def test_passes_and_leases_are_those_of_any_namespace(patient: Patient) ->
     del patient.settings["columns"]
     found = await patient.findings(Level.WARNING)
     assert {found[check].level for check in ("lease", "passes")} == {Level.WARNING}
-    assert "each row's own namespace by web-1/7/ab" in found["lease"].message
+    assert "each row's own namespace (web-1/7/ab)" in found["lease"].message
     assert "set RECONCILER_COLUMNS__NAMESPACE here" in found["passes"].fix

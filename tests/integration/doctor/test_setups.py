@@ -1,4 +1,4 @@
-"""Other set-ups than the plain one: fewer columns, no journal, partitions, poolers, TLS."""
+"""Other setups: fewer columns, no journal, partitions, poolers, TLS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.tables.shapes import SHAPES
 OURS = ("schema", "lease", "passes")
 
 
-async def test_without_a_journal_there_is_nothing_of_ours(patient: Patient) -> None:
+async def test_without_a_journal_there_is_no_schema_to_check(patient: Patient) -> None:
     await patient.database.execute("DROP SCHEMA reconciler CASCADE")
     patient.settings["journal"] = "off"
 
@@ -29,7 +29,7 @@ async def test_without_a_journal_there_is_nothing_of_ours(patient: Patient) -> N
     assert {found[check].level for check in OURS} == {Level.OK}
 
 
-async def test_without_creation_times_nothing_has_an_age(patient: Patient) -> None:
+async def test_without_creation_times_no_row_has_an_age(patient: Patient) -> None:
     await patient.database.execute("ALTER TABLE workflow_executions DROP created_at")
     await patient.database.insert("wf", "run")
     patient.settings["columns"] = Columns(created_at="")
@@ -41,7 +41,7 @@ async def test_without_creation_times_nothing_has_an_age(patient: Patient) -> No
         assert "RECONCILER_COLUMNS__CREATED_AT is empty" in found[check].message
 
 
-async def test_without_run_ids_no_row_tells_temporals_clock(patient: Patient) -> None:
+async def test_without_run_ids_temporals_clock_is_not_measurable(patient: Patient) -> None:
     await patient.database.execute("ALTER TABLE workflow_executions DROP run_id")
     patient.settings["columns"] = Columns(run_id="")
 
@@ -52,7 +52,7 @@ async def test_without_run_ids_no_row_tells_temporals_clock(patient: Patient) ->
     assert "RECONCILER_COLUMNS__RUN_ID is empty" in found["temporal clock"].message
 
 
-async def test_a_status_that_is_an_enum_is_called_so(patient: Patient) -> None:
+async def test_the_type_of_an_enum_status_is_named(patient: Patient) -> None:
     await patient.database.execute(
         "CREATE TYPE state AS ENUM ('running', 'completed', 'failed');"
         "DROP INDEX reconciler_workflow_executions_running;"
@@ -66,7 +66,7 @@ async def test_a_status_that_is_an_enum_is_called_so(patient: Patient) -> None:
     assert found["table"].message.endswith("id bigint (key), status state")
 
 
-async def test_a_column_that_is_too_short_for_whole_messages(patient: Patient) -> None:
+async def test_a_short_column_for_messages(patient: Patient) -> None:
     await patient.database.execute(
         "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(60)"
     )

@@ -1,4 +1,4 @@
-"""Tables that do not fit, are closed to us or take no writes: told as a start tells it."""
+"""Tables that do not fit, are not accessible or are read-only: reported as a start does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient
 from tests.support.servers.standby import primary_and_replica
 
-#: What has nothing to do with the columns, and is looked at whatever is wrong with them.
+#: The checks that do not depend on the columns.
 OTHERS = ("database", "pooler", "clock", "schema", "lease", "passes", "temporal", "namespace")
 GRANTS = (
     "GRANT USAGE ON SCHEMA reconciler TO {role};"
@@ -25,12 +25,12 @@ GRANTS = (
 
 
 async def assert_refused(patient: Patient, *expected: tuple[str, str, str]) -> None:
-    """Just these failures: check, a part of what is told, how the fix begins."""
+    """Exactly these failures: check, part of the message, start of the fix."""
     failures = await patient.failures()
 
     assert [each.check for each in failures] == [check for check, *_ in expected]
-    for finding, (_, told, fix) in zip(failures, expected, strict=True):
-        assert told in finding.message
+    for finding, (_, text, fix) in zip(failures, expected, strict=True):
+        assert text in finding.message
         assert finding.fix.startswith(fix), finding
 
 
@@ -53,7 +53,7 @@ async def assert_others_are_checked(patient: Patient) -> None:
         ),
     ],
 )
-async def test_what_is_no_table(patient: Patient, kind: str, made: str) -> None:
+async def test_a_relation_that_is_not_a_table(patient: Patient, kind: str, made: str) -> None:
     await patient.database.execute(made)
     patient.settings["table"] = "jobs"
 
@@ -70,7 +70,7 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "fix"),
+    ("change", "text", "fix"),
     [
         (
             f"""
@@ -116,11 +116,11 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
     ids=["enum", "varchar", "column", "not migrated", "key", "type"],
 )
 async def test_a_column_that_does_not_fit(
-    patient: Patient, change: str, told: str, fix: str
+    patient: Patient, change: str, text: str, fix: str
 ) -> None:
     await patient.database.execute(change)
 
-    await assert_refused(patient, ("table", told, fix))
+    await assert_refused(patient, ("table", text, fix))
     await assert_others_are_checked(patient)
     (privileges,) = [
         each for each in (await patient.examine()).findings if each.check == "privileges"
@@ -131,7 +131,7 @@ async def test_a_column_that_does_not_fit(
     )
 
 
-async def test_a_filter_by_what_its_column_cannot_hold(patient: Patient) -> None:
+async def test_a_filter_value_that_its_column_cannot_hold(patient: Patient) -> None:
     await patient.database.execute("ALTER TABLE workflow_executions ADD tenant int")
     patient.settings["where"] = RowFilter("tenant", ("acme",))
 
@@ -142,7 +142,7 @@ async def test_a_filter_by_what_its_column_cannot_hold(patient: Patient) -> None
     await assert_others_are_checked(patient)
 
 
-async def test_whatever_is_wrong_is_told_in_a_line_each(patient: Patient, role: str) -> None:
+async def test_each_problem_has_a_line(patient: Patient, role: str) -> None:
     await patient.database.execute(
         f"{GRANTS} REVOKE UPDATE ON workflow_executions FROM {{role}};{STATUS} varchar(8)".format(
             role=role
@@ -220,9 +220,9 @@ async def test_a_read_replica(patient: Patient) -> None:
             await assert_others_are_checked(patient)
             found = await patient.findings(Level.FAILURE)
             levels = {found[check].level for check in ("table", "index", "oldest row")}
-            assert levels == {Level.OK}, "what is there is read all the same"
+            assert levels == {Level.OK}, "they only read"
 
             patient.settings["columns"] = Columns(run_id="first_run")
             findings = (await patient.examine()).findings
             wrong = [each.check for each in findings if each.level is Level.FAILURE]
-            assert wrong == ["table", "privileges"], "the columns too, in one go"
+            assert wrong == ["table", "privileges"], "both are reported at once"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from reconciler.settings.display import shown
+from reconciler.settings.display import display_value
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.model import (
     DatabaseSettings,
@@ -118,7 +118,9 @@ def _table(kind: type[BaseModel]) -> Iterator[str]:
     for path, field in fields(Settings):
         if path[0] in kind.__annotations__:
             default = field.get_default()
-            value = f"`{shown(path, default)}`" if default and not field.is_required() else "–"
+            value = (
+                f"`{display_value(path, default)}`" if default and not field.is_required() else "–"
+            )
             names = f"`{environment_name(path)}` | `{toml_key(path)}`"
             yield f"| {names} | {value} | {field.description} |\n"
 

@@ -1,4 +1,4 @@
-"""What a backfill refuses before it connects to anything: one line, exit code 2."""
+"""Invalid options of backfill are rejected before it connects to anything: one line, exit 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reconciler.cli.main import run
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, restored_logs: None) -> None:
-    """Addresses where nobody answers: a command that gets so far fails in another way."""
+    """Addresses that nobody answers at: a command that connects ends with exit code 4."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
 
@@ -18,7 +18,7 @@ APPLY = ["--apply", "--yes"]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "text"),
     [
         (["--since", "10d", "--until", "20d"], "--since 10d is not before --until 20d"),
         (["--since", "2026-02-01", "--until", "2026-02-01"], "is not before --until 2026-02-01"),
@@ -29,7 +29,7 @@ APPLY = ["--apply", "--yes"]
         (["--until", "999999999999d"], "--until must be a timestamp"),
         (["--limit", "0"], "--limit"),
         (["--max-changes", "-1"], "--max-changes"),
-        (["--missing", "maybe"], "--missing: input should be 'leave' or 'fail'"),
+        (["--missing", "maybe"], "--missing: must be 'leave' or 'fail'"),
         (["--max-missing-ratio", "1.5"], "--max-missing-ratio: "),
         (["--max-missing-ratio", "nan"], "--max-missing-ratio: "),
         (["--max-rps", "0.5"], "--max-rps: must be 0, for no limit, or at least 1"),
@@ -42,6 +42,7 @@ APPLY = ["--apply", "--yes"]
         (["--yes"], "--yes needs --apply"),
         (["--plan", "p.jsonl"], "--plan needs --apply"),
         ([*APPLY, "--plan", "p.jsonl", "--since", "9d"], "--plan and --since exclude each other"),
+        ([*APPLY, "--plan", "p.jsonl", "--max-rps", "0"], "--plan and --max-rps exclude"),
         ([*APPLY, "--output", "p.jsonl"], "--apply and --output exclude each other"),
         (["--output", "p.jsonl", "--max-changes", "9"], "--max-changes and --output exclude"),
         (
@@ -53,22 +54,22 @@ APPLY = ["--apply", "--yes"]
     ids=lambda value: ascii(" ".join(value)) if isinstance(value, list) else "",
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
-    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    options: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["backfill", *options]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert printed.err.startswith("reconciler: ")
-    assert told in printed.err
+    assert text in printed.err
 
 
-def test_what_is_away_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_database_is_exit_code_4(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["backfill"]) == 4
     assert "the database is unreachable" in capsys.readouterr().err
 
 
-def test_without_any_input_there_is_nobody_to_ask(
+def test_without_stdin_apply_needs_yes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", None)

@@ -1,4 +1,4 @@
-"""What `reconciler doctor` says with its exit code, and where it prints what."""
+"""The exit code of `reconciler doctor`, and what it prints to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def settings(monkeypatch: pytest.MonkeyPatch, restored_logs: None) -> None:
     [
         (ok("table", "fits"), 0, "ok"),
         (not_checked("table", "no connection"), 0, "ok"),
-        (warning("table", "odd", "mend it"), 3, "warning"),
-        (failure("table", "gone", "mend it"), 4, "failure"),
+        (warning("table", "odd", "fix it"), 3, "warning"),
+        (failure("table", "gone", "fix it"), 4, "failure"),
     ],
     ids=["ok", "not checked", "warning", "failure"],
 )
-def test_the_exit_code_is_that_of_the_worst_finding(
+def test_the_worst_finding_decides_the_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     json_: list[str],
@@ -52,7 +52,7 @@ def test_the_exit_code_is_that_of_the_worst_finding(
         assert printed.out.splitlines()[-1].startswith(f"{outcome}: ")
 
 
-def test_what_the_teams_code_prints_is_none_of_our_output(
+def test_output_of_the_teams_code_goes_to_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def examined(*_: Any) -> Examination:

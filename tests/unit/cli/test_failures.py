@@ -1,4 +1,4 @@
-"""Failures that could not be decoded or redacted as asked: refused before anything is touched."""
+"""Invalid settings for decoding and redacting are rejected before anything is connected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("restored_logs")
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "text"),
     [
         ("DATA_CONVERTER", "team_nowhere:x", "there is no module team_nowhere"),
         ("DATA_CONVERTER", "json:dumps", "dumps needs arguments"),
@@ -28,7 +28,7 @@ def test_one_line_and_exit_code_2(
     command: list[str],
     name: str,
     value: str,
-    told: str,
+    text: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", "postgresql://app@127.0.0.1:1/app")
@@ -41,5 +41,5 @@ def test_one_line_and_exit_code_2(
     printed = capsys.readouterr()
     (line,) = [line for line in printed.err.splitlines() if " http_listening " not in line]
     assert line.startswith(f"reconciler: RECONCILER_{name}: ")
-    assert told in line
+    assert text in line
     assert printed.out == ""

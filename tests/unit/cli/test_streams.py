@@ -1,4 +1,4 @@
-"""What a command says, where it can say it."""
+"""Commands whose stdout or stderr cannot be written."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import sys
 import pytest
 
 from reconciler.cli import main
-from reconciler.cli.base import ABORTED, conclude, refuse
+from reconciler.cli.base import ABORTED, conclude, print_error
 from reconciler.cli.main import run
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import StdoutLost
+from reconciler.settings.model import Settings
 from tests.support.factories import NOW
 from tests.support.hostile import HOSTILE, unseen
 
 LOST = StdoutLost(28, "No space left on device")
+SETTINGS = Settings(database_url="postgresql://db/app")
 
 
 def lose() -> None:
@@ -29,8 +31,10 @@ class Lost(io.StringIO):
         raise LOST
 
 
-def test_a_refusal_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    refuse(HOSTILE)
+def test_an_error_is_one_line_without_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_error(HOSTILE)
 
     printed = capsys.readouterr().err
     assert printed.startswith("reconciler: a\\x1b[2J")
@@ -38,7 +42,7 @@ def test_a_refusal_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[s
     assert printed.count("\n") == 1
 
 
-def test_a_bug_is_shown_and_only_shown(
+def test_a_traceback_has_no_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -52,16 +56,29 @@ def test_a_bug_is_shown_and_only_shown(
     assert "ValueError: a\\x1b[2J" in printed
 
 
-def test_what_ended_a_pass_is_said_though_its_report_is_lost(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def aborted() -> PassReport:
     report = PassReport("id", PassRequest("once"), started_at=NOW)
-    report.error = "Temporal is away"
+    report.error = "Temporal is unreachable"
+    return report
 
+
+def test_the_error_of_a_pass_is_printed_though_its_report_is_lost(
+    aborted: PassReport, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(StdoutLost):
-        conclude(report, lose)
+        conclude(aborted, SETTINGS, lose, as_json=False)
 
-    assert capsys.readouterr().err == "reconciler: Temporal is away\n"
+    assert capsys.readouterr().err == "reconciler: Temporal is unreachable\n"
+
+
+def test_the_error_of_a_pass_is_not_printed_after_a_signal(
+    aborted: PassReport, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signals, "asked", 1)
+
+    assert conclude(aborted, SETTINGS, lambda: None, as_json=False) == INTERRUPTED
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("code", "left_with"), [(0, ABORTED), (3, ABORTED), (130, INTERRUPTED)])

@@ -42,14 +42,14 @@ def test_a_line_per_setting_and_per_check() -> None:
     ]
 
 
-def test_a_line_stays_one_and_is_taken_literally() -> None:
+def test_a_long_line_does_not_wrap_and_markup_is_literal() -> None:
     lines = printed(Examination([], [failure("table", "[bold]" + "long " * 50, "fix [it]")]))
 
     assert len([line for line in lines if line.startswith("failure  ")]) == 1
     assert any("[bold]long" in line and line.endswith("→ fix [it]") for line in lines)
 
 
-def test_all_is_well() -> None:
+def test_the_summary_where_nothing_is_wrong() -> None:
     assert printed(Examination([], [ok("table", "fits"), ok("index", "serves")]))[-1] == (
         "ok: 2 ok, 0 warnings, 0 failures"
     )

@@ -1,4 +1,4 @@
-"""Whatever a row, a workflow, a failure or a setting holds, a terminal can only show it."""
+"""A terminal only shows what rows, workflows, failures and settings contain."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ PRINTED: dict[str, Printing] = {
 
 @pytest.mark.parametrize("printing", PRINTED.values(), ids=list(PRINTED))
 @pytest.mark.parametrize("terminal", [True, False])
-def test_it_is_only_shown(
+def test_hostile_text_is_shown_and_not_interpreted(
     printing: Printing, terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")

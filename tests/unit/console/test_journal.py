@@ -1,4 +1,4 @@
-"""Passes, changes and undoing as people see them."""
+"""What `passes`, `changes` and `undo` print."""
 
 from __future__ import annotations
 
@@ -80,26 +80,26 @@ def changes(*pages: Sequence[StoredChange], limit: int = 50) -> list[str]:
     return output.getvalue().splitlines()
 
 
-def test_a_pass_is_a_line_however_narrow_the_terminal() -> None:
+def test_a_pass_is_one_line_on_a_narrow_terminal() -> None:
     head, line = passes([a_pass()])
 
     assert head.endswith("  started               mode  outcome  seconds  scanned  written")
     assert line == f"{ID}  2026-11-23T12:00:00Z  once  ok           1.3      120  completed 80"
 
 
-def test_what_it_wrote_is_told_in_the_order_of_the_values_without_zeroes() -> None:
+def test_written_counts_are_sorted_and_zeroes_left_out() -> None:
     _, line = passes([a_pass(report={"written": {"failed": 12, "completed": 80, "stopped": 0}})])
 
     assert line.endswith("  completed 80, failed 12")
 
 
-def test_one_that_has_not_ended_says_so() -> None:
+def test_a_pass_that_has_not_ended_is_unfinished() -> None:
     _, line = passes([a_pass(outcome=None, finished_at=None, report=None)])
 
     assert line == f"{ID}  2026-11-23T12:00:00Z  once  unfinished"
 
 
-def test_what_it_was_a_pass_over_is_told_where_there_are_several() -> None:
+def test_table_and_namespace_are_shown_if_they_differ() -> None:
     same = passes([a_pass(), a_pass()])
     several = passes([a_pass(), a_pass(namespace="other")])
 
@@ -111,7 +111,7 @@ def test_what_it_was_a_pass_over_is_told_where_there_are_several() -> None:
     ]
 
 
-def test_what_was_asked_is_told_in_short_and_why_it_was_aborted() -> None:
+def test_the_options_and_the_error_of_a_pass_are_shown() -> None:
     asked = {"since": "90d", "until": None, "workflow_type": "Provision", "missing": "fail"}
     _, backfill, undo = passes(
         [
@@ -124,7 +124,7 @@ def test_what_was_asked_is_told_in_short_and_why_it_was_aborted() -> None:
     assert undo.endswith(f"undo of {ID}")
 
 
-def test_no_more_than_the_limit_are_printed_and_the_last_line_says_how_to_see_the_others() -> None:
+def test_beyond_the_limit_a_line_says_how_to_see_more() -> None:
     lines = passes([a_pass()] * 3, [a_pass()], limit=2)
 
     assert len(lines) == 1 + 2 + 1
@@ -133,7 +133,7 @@ def test_no_more_than_the_limit_are_printed_and_the_last_line_says_how_to_see_th
     assert passes() == ["no passes"]
 
 
-def test_columns_grow_from_page_to_page_and_the_head_is_printed_once() -> None:
+def test_columns_grow_from_page_to_page_with_a_single_heading() -> None:
     head, first, second = changes([a_change()], [a_change(row_id="a long one")])
 
     assert head.startswith("changed ")
@@ -141,7 +141,7 @@ def test_columns_grow_from_page_to_page_and_the_head_is_printed_once() -> None:
     assert "  a long one  wf" in second
 
 
-def test_a_change_says_what_was_and_what_is_and_on_what_evidence() -> None:
+def test_a_change_shows_both_statuses_and_the_evidence() -> None:
     _, failed, undone = changes(
         [
             a_change(),
@@ -157,7 +157,7 @@ def test_a_change_says_what_was_and_what_is_and_on_what_evidence() -> None:
     assert undone.endswith("failed → running" + " " * 24 + "UNDO")
 
 
-def test_long_and_dirty_texts_stay_on_their_line() -> None:
+def test_long_texts_and_line_breaks_stay_on_one_line() -> None:
     message, id_ = "x" * 3000, "[bold]a\nb\x1b[31m"
     _, line = changes([a_change(workflow_id=id_, new=Values("failed", None, message))])
 
@@ -166,7 +166,7 @@ def test_long_and_dirty_texts_stay_on_their_line() -> None:
     assert len(line) < 2 * TEXT
 
 
-def test_how_to_see_more_changes_is_a_command_to_copy() -> None:
+def test_the_command_for_more_changes_can_be_copied() -> None:
     lines = changes([a_change()] * 2, limit=1)
 
     assert lines[-1] == (
@@ -184,7 +184,7 @@ def printed(report: UndoReport) -> str:
     return output.getvalue()
 
 
-def test_an_undo_tells_its_counts_every_reason_and_what_comes_next() -> None:
+def test_an_undo_prints_its_counts_all_reasons_and_the_next_steps() -> None:
     report = undone()
     report.scanned = 10
     report.written["running"] += 4
@@ -199,14 +199,14 @@ def test_an_undo_tells_its_counts_every_reason_and_what_comes_next() -> None:
     assert "to take it back: reconciler undo p-2" in text
 
 
-def test_rows_that_do_not_run_again_need_no_warning() -> None:
+def test_no_warning_if_no_row_runs_again() -> None:
     report = undone()
     report.scanned = report.written["failed"] = 1
 
     assert "finish these rows again" not in printed(report)
 
 
-def test_an_undo_that_wrote_nothing_cannot_be_taken_back() -> None:
+def test_an_undo_that_wrote_nothing_cannot_be_undone() -> None:
     report = undone()
     report.scanned = report.left[SkipReason.AS_BEFORE] = 1
 
@@ -223,11 +223,11 @@ def test_a_dry_run_of_an_undo_says_so() -> None:
     assert "take it back" not in text
 
 
-def test_a_pass_without_changes_is_told_in_a_line() -> None:
+def test_the_undo_of_a_pass_without_changes_is_one_line() -> None:
     assert printed(undone()) == "pass p-1 changed nothing\n"
 
 
-def test_columns_are_as_wide_as_what_is_shown_in_them() -> None:
+def test_columns_are_as_wide_as_their_escaped_text() -> None:
     console, output = paper()
 
     ChangeTable(console, 2).add([a_change(workflow_id="\u202ex"), a_change(workflow_id="y")])

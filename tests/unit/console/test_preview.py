@@ -1,4 +1,4 @@
-"""What a backfill says before and after, in words."""
+"""What a backfill prints before and after its pass."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_how_many_rows_and_how_long() -> None:
     ("rows", "takes"),
     [(100, "at least 1 s"), (30_000, "at least 5 min"), (360_000, "at least 60 min")],
 )
-def test_short_and_long(rows: int, takes: str) -> None:
+def test_durations_of_every_length(rows: int, takes: str) -> None:
     assert takes in outlook(rows=rows)[1]
 
 
@@ -77,7 +77,7 @@ def test_without_a_rate_limit_there_is_no_estimate() -> None:
     )
 
 
-def test_the_window_in_force_is_told_in_full() -> None:
+def test_the_window_is_shown_in_full() -> None:
     window = Window(NOW - 10 * DAY, NOW - DAY, "Order")
 
     assert (
@@ -86,7 +86,7 @@ def test_the_window_in_force_is_told_in_full() -> None:
     )
 
 
-def test_a_plan_is_told_by_its_age() -> None:
+def test_a_plan_is_shown_with_its_time() -> None:
     assert outlook(planned_at=NOW - DAY, ahead=AgeSpread(40), rows=40, max_rps=None) == [
         "40 rows of jobs to write, by the plan of 2026-11-22T12:00:00Z"
     ]
@@ -96,7 +96,7 @@ def test_nothing_to_do() -> None:
     assert outlook(ahead=AgeSpread(), rows=0) == ["no rows of jobs, marked running"]
 
 
-def test_which_pass_is_resumed() -> None:
+def test_the_pass_that_is_resumed_is_shown() -> None:
     begun = PassReport("p-0", PassRequest("backfill"), started_at=NOW)
     begun.done.scanned, begun.done.written["failed"] = 5000, 400
 
@@ -109,7 +109,7 @@ def test_which_pass_is_resumed() -> None:
     assert second.startswith("still to look at: 2,000,000 rows of jobs")
 
 
-def test_after_a_dry_run_the_same_command_with_apply() -> None:
+def test_the_next_step_of_a_dry_run_is_apply() -> None:
     steps = next_steps(
         ["backfill", "--workflow-type", "a b"], dry_run=True, written=Counter(failed=1)
     )
@@ -130,7 +130,7 @@ def test_after_a_dry_run_the_same_command_with_apply() -> None:
         ("plan.csv", ["the rows are in plan.csv"]),
     ],
 )
-def test_after_a_dry_run_that_was_kept_the_file(output: str, steps: list[str]) -> None:
+def test_the_next_step_of_a_saved_dry_run_is_its_file(output: str, steps: list[str]) -> None:
     command = ["backfill", "--output", output]
 
     assert next_steps(command, output, dry_run=True, written=Counter(failed=1)) == steps
@@ -143,25 +143,25 @@ def test_a_dry_run_that_found_nothing_has_no_next_step() -> None:
 def test_a_dry_run_that_ended_at_its_limit_says_so() -> None:
     steps = next_steps(["backfill"], dry_run=True, progress=Progress(Span(5, 9)))
 
-    assert steps == ["the rows after these were not looked at"]
+    assert steps == ["the rows after these were not scanned"]
 
 
-def test_after_a_piece_the_same_command() -> None:
+def test_the_next_step_after_a_limit_is_the_same_command() -> None:
     steps = next_steps(["backfill", "--apply"], progress=Progress(Span(5, 9)), held_back=3)
 
     assert steps == [
         "more is left; to resume: reconciler backfill --apply",
-        "held back: check cluster and namespace; --force writes them all the same",
+        "held back: check cluster and namespace; --force writes them anyway",
     ]
 
 
-def test_after_a_change_the_way_back() -> None:
+def test_the_next_step_after_a_change_is_undo() -> None:
     steps = next_steps(["backfill", "--apply"], written=Counter(failed=1))
 
     assert steps == ["to take it back: reconciler undo p-1"]
 
 
-def test_what_would_begin_anew_or_contradict_is_not_said_again() -> None:
+def test_restart_and_dry_run_are_left_out_of_the_next_command() -> None:
     command = ["backfill", "--apply", "--restart", "--max-changes", "3"]
     assert next_steps(command, progress=Progress(Span(5, 9))) == [
         "more is left; to resume: reconciler backfill --apply --max-changes 3"
@@ -171,10 +171,10 @@ def test_what_would_begin_anew_or_contradict_is_not_said_again() -> None:
     assert steps == ["to write this: reconciler backfill --apply"]
 
 
-def test_without_a_journal_nothing_is_taken_back_or_gone_on_with() -> None:
+def test_without_a_journal_there_is_no_undo_and_no_resuming() -> None:
     more = Progress(Span(5, 9))
     steps = next_steps(
         ["backfill", "--apply"], journal=False, progress=more, written=Counter(failed=1)
     )
 
-    assert steps == ["more is left; to look at all running rows again: reconciler backfill --apply"]
+    assert steps == ["more is left; to scan all running rows again: reconciler backfill --apply"]

@@ -1,4 +1,4 @@
-"""How a backfill comes on, by a clock that the test turns."""
+"""The progress of a backfill, by a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from reconciler.console.progress import LINE_EVERY, Lines, Pace, watching
+from reconciler.console.progress import LINE_EVERY, Lines, ProgressRate, show_progress
 from reconciler.core.model import LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
@@ -40,61 +40,61 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_pace_tells_rows_per_second_and_the_time_left(clock: Clock) -> None:
-    pace = Pace(1000, clock)
-    pace.begin(report(0))
-    assert pace.time_left is None
+def test_rows_per_second_and_the_time_left(clock: Clock) -> None:
+    rate = ProgressRate(1000, clock)
+    rate.begin(report(0))
+    assert rate.time_left is None
 
     clock.now += 4
-    pace.note(report(200))
+    rate.update(report(200))
 
-    assert pace.per_second == 50
-    assert pace.time_left == timedelta(seconds=16)
+    assert rate.per_second == 50
+    assert rate.time_left == timedelta(seconds=16)
 
 
-def test_what_an_earlier_process_has_done_is_not_this_ones_pace(clock: Clock) -> None:
-    pace = Pace(1000, clock)
-    pace.begin(report(5000))
+def test_rows_of_an_earlier_process_do_not_count(clock: Clock) -> None:
+    rate = ProgressRate(1000, clock)
+    rate.begin(report(5000))
 
     clock.now += 1
-    pace.note(report(5100))
+    rate.update(report(5100))
 
-    assert (pace.done, pace.per_second) == (100, 100)
+    assert (rate.done, rate.per_second) == (100, 100)
 
 
-def test_the_second_look_comes_on_top(clock: Clock) -> None:
-    pace = Pace(100, clock)
-    pace.begin(report(0))
+def test_rows_to_recheck_are_added(clock: Clock) -> None:
+    rate = ProgressRate(100, clock)
+    rate.begin(report(0))
     span = Span(None, 100, Tally(left=Counter({LeaveReason.DELETED: 40})))
 
-    pace.note(report(100, progress=Progress(rest=None, to_recheck=[span])))
-    assert (pace.done, pace.rows) == (100, 140)
+    rate.update(report(100, progress=Progress(rest=None, to_recheck=[span])))
+    assert (rate.done, rate.rows) == (100, 140)
 
     span.second.written["failed"] = 30
-    pace.note(report(100, progress=Progress(rest=None, to_recheck=[span])))
-    assert (pace.done, pace.rows) == (130, 140)
+    rate.update(report(100, progress=Progress(rest=None, to_recheck=[span])))
+    assert (rate.done, rate.rows) == (130, 140)
 
 
-def test_more_rows_than_were_counted_are_no_more_than_all(clock: Clock) -> None:
-    pace = Pace(10, clock)
-    pace.begin(report(0))
+def test_more_rows_than_expected_raise_the_total(clock: Clock) -> None:
+    rate = ProgressRate(10, clock)
+    rate.begin(report(0))
 
-    pace.note(report(12))
+    rate.update(report(12))
 
-    assert (pace.done, pace.rows) == (12, 12)
+    assert (rate.done, rate.rows) == (12, 12)
 
 
-async def test_without_a_terminal_there_is_a_line_now_and_then(clock: Clock) -> None:
-    lines, told = Lines(Pace(1000, clock)), []
+async def test_without_a_terminal_there_is_a_log_line_every_few_seconds(clock: Clock) -> None:
+    lines, events = Lines(ProgressRate(1000, clock)), []
     await lines.on_start(report(0))
     left = Counter({LeaveReason.OPEN: 5, LeaveReason.UNKNOWN: 2})
     for scanned in (100, 200, 300):
         clock.now += LINE_EVERY * 0.6
         with capture_logs() as logged:
             await lines.on_page(report(scanned, written=Counter(failed=7), left=left), ())
-        told += logged
+        events += logged
 
-    assert told == [
+    assert events == [
         {
             "event": "progress",
             "log_level": "info",
@@ -114,7 +114,7 @@ async def test_on_a_terminal_there_is_a_bar(dry_run: bool, word: str) -> None:
     console = Console(file=screen, force_terminal=True, width=140)
     left = Counter({LeaveReason.OPEN: 5, LeaveReason.UNKNOWN: 2})
 
-    with watching(console, 1000, dry_run=dry_run) as bar:
+    with show_progress(console, 1000, dry_run=dry_run) as bar:
         await bar.on_start(report(0))
         await bar.on_page(report(500, written=Counter(failed=7), left=left), ())
 
@@ -124,10 +124,10 @@ async def test_on_a_terminal_there_is_a_bar(dry_run: bool, word: str) -> None:
     assert "time left" in shown
 
 
-def test_elsewhere_there_is_none() -> None:
+def test_without_a_terminal_there_is_no_bar() -> None:
     screen = io.StringIO()
 
-    with watching(Console(file=screen), 1000, dry_run=False) as lines:
+    with show_progress(Console(file=screen), 1000, dry_run=False) as lines:
         assert isinstance(lines, Lines)
 
     assert screen.getvalue() == ""

@@ -23,7 +23,7 @@ def report(*, dry_run: bool = False) -> PassReport:
     return PassReport("p-1", PassRequest("once", dry_run=dry_run), started_at=NOW)
 
 
-def test_a_status_value_is_printed_as_it_is() -> None:
+def test_a_status_value_is_printed_literally() -> None:
     folded = report()
     folded.done.add_written([finish(row(1), status="[/red]")], written={1})
 
@@ -35,7 +35,7 @@ def test_a_dry_run_says_so() -> None:
     assert "nothing was written" in printed(report(dry_run=True))
 
 
-def test_what_was_held_back_is_told() -> None:
+def test_held_back_rows_are_reported() -> None:
     folded = report()
     folded.held_back = 30
 
@@ -43,7 +43,7 @@ def test_what_was_held_back_is_told() -> None:
     assert "unresolved" in printed(folded)
 
 
-def test_of_open_rows_it_is_told_how_many_were_not_described() -> None:
+def test_open_rows_that_were_not_described_are_reported() -> None:
     folded = report()
     folded.done.left[LeaveReason.OPEN] = 30
     assert "visibility" not in printed(folded)
@@ -52,7 +52,7 @@ def test_of_open_rows_it_is_told_how_many_were_not_described() -> None:
     assert "28 of them by visibility alone, not described" in printed(folded)
 
 
-def test_counts_are_aligned_and_a_line_is_neither_folded_nor_padded() -> None:
+def test_counts_are_aligned_and_lines_neither_wrapped_nor_padded() -> None:
     folded = report()
     folded.done.add_written([finish(row(1))], written={1})
     folded.done.left[LeaveReason.OPEN] = 1234
@@ -70,7 +70,7 @@ def test_counts_are_aligned_and_a_line_is_neither_folded_nor_padded() -> None:
     assert total.startswith("ok: 0 rows in 0.00 s, calls to Temporal: none, pass p-1")
 
 
-def test_of_one_day_the_times_are_told() -> None:
+def test_within_one_day_the_times_are_shown() -> None:
     folded = report()
     folded.done.missing[LeaveReason.DELETED] = AgeSpread(2, NOW - timedelta(minutes=1), NOW)
 

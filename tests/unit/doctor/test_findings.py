@@ -1,4 +1,4 @@
-"""How findings add up, and what is made of an error's text."""
+"""How findings add up, and how an error becomes one."""
 
 from __future__ import annotations
 
@@ -29,13 +29,11 @@ from reconciler.settings.display import ResolvedSetting
     ],
     ids=["none", "ok", "skipped", "warning", "failure"],
 )
-def test_the_outcome_is_the_worst_of_what_was_found(
-    findings: list[Finding], outcome: Level
-) -> None:
+def test_the_outcome_is_the_worst_level(findings: list[Finding], outcome: Level) -> None:
     assert Examination([], findings).outcome is outcome
 
 
-def test_the_json_has_everything() -> None:
+def test_the_json_of_an_examination() -> None:
     settings = [ResolvedSetting("RECONCILER_GRACE", "2m", ".env")]
 
     assert Examination(settings, [ok("a", "fine"), failure("b", "bad", "fix it")]).as_json() == {
@@ -58,7 +56,9 @@ def test_the_json_has_everything() -> None:
         (DatabaseUnfit("two\nlines", "check\nit"), "two lines", "check it"),
     ],
 )
-def test_an_error_has_its_own_fix(error: DatabaseUnfit, message: str, fix: str) -> None:
+def test_the_fix_of_an_error_comes_before_that_of_its_check(
+    error: DatabaseUnfit, message: str, fix: str
+) -> None:
     finding = of_error("table", error, "look there")
 
     assert finding.message.startswith(message)

@@ -1,4 +1,4 @@
-"""A check that fails keeps no other from being made, unless there is nobody to ask any more."""
+"""A check that fails does not stop the others, unless the server is unreachable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.doctor.findings import Finding, Level, ok
 from reconciler.doctor.runner import Checks
 
 
-async def well() -> Sequence[Finding]:
+async def passing() -> Sequence[Finding]:
     return [ok("b", "fine")]
 
 
@@ -34,11 +34,11 @@ def levels(checks: Checks) -> list[Level]:
 async def after(error: Unusable, cause: Exception | None = None, *, vital: bool = False) -> Checks:
     checks = Checks("the database", "check DATABASE_URL")
     await checks.check("a", Raising(error, cause), vital=vital)
-    await checks.check("b", well)
+    await checks.check("b", passing)
     return checks
 
 
-async def test_a_server_that_refuses_one_thing_is_asked_for_the_next() -> None:
+async def test_a_server_that_refuses_one_check_is_asked_the_next() -> None:
     checks = await after(DatabaseUnfit("no such table", "set RECONCILER_TABLE"))
 
     assert levels(checks) == [Level.FAILURE, Level.OK]
@@ -53,17 +53,17 @@ async def test_a_server_that_refuses_the_connection_is_not_asked_again() -> None
     assert checks.findings[1].message == "not checked: no connection to the database"
 
 
-async def test_a_server_that_is_away_is_not_asked_again() -> None:
-    assert levels(await after(DatabaseUnusable("away"))) == [Level.FAILURE, Level.SKIPPED]
+async def test_an_unreachable_server_is_not_asked_again() -> None:
+    assert levels(await after(DatabaseUnusable("unreachable"))) == [Level.FAILURE, Level.SKIPPED]
 
 
-async def test_a_statement_that_takes_too_long_is_a_worry_and_no_more() -> None:
+async def test_a_statement_that_takes_too_long_is_only_a_warning() -> None:
     checks = await after(DatabaseUnusable("slow"), asyncpg.QueryCanceledError("timeout"))
 
     assert levels(checks) == [Level.WARNING, Level.OK]
 
 
-async def test_a_server_that_is_silent_is_not_waited_for_twice(
+async def test_a_silent_server_is_waited_for_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def silence() -> Sequence[Finding]:
@@ -73,15 +73,19 @@ async def test_a_server_that_is_silent_is_not_waited_for_twice(
     monkeypatch.setattr(module, "CHECK_TIMEOUT", 0.01)
     checks = Checks("the database", "check DATABASE_URL")
     await checks.check("a", silence)
-    await checks.check("b", silence, also=["c"])
+    await checks.check("b", silence, covers=["c"])
 
     assert [finding.check for finding in checks.findings] == ["a", "b", "c"]
     assert levels(checks) == [Level.FAILURE, Level.SKIPPED, Level.SKIPPED]
 
 
-async def test_what_a_check_would_have_said_besides_is_not_forgotten() -> None:
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(DatabaseUnfit("no"), "see a"), (DatabaseUnusable("no"), "no connection to the database")],
+)
+async def test_what_a_failed_check_covers_is_skipped(error: Unusable, why: str) -> None:
     checks = Checks("the database", "")
-    await checks.check("a", Raising(DatabaseUnfit("no")), also=["b"])
+    await checks.check("a", Raising(error), covers=["b"])
 
     assert [finding.check for finding in checks.findings] == ["a", "b"]
-    assert checks.findings[1].message == "not checked: see a"
+    assert checks.findings[1].message == f"not checked: {why}"

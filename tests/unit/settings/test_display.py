@@ -1,8 +1,7 @@
-"""The settings as they were resolved: what, from where, and never a secret."""
+"""The resolved settings: name, value and source, never a secret."""
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,29 +10,17 @@ import pytest
 from reconciler.settings import sources
 from reconciler.settings.display import (
     ResolvedSetting,
+    display_database_url,
+    display_url,
     resolved_settings,
     resolved_temporal,
-    shown_database_url,
-    shown_url,
 )
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.settings.types import format_duration
 from reconciler.temporal.config.load import load_config
 from tests.support.network.certificates import Authority
-
-SECRET = "s3cret"
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own."""
-    for name in os.environ:
-        if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://app:s3cret@db:5432/app")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+from tests.unit.settings.conftest import SECRET
 
 
 def resolved() -> dict[str, tuple[str, str]]:
@@ -66,17 +53,17 @@ def _by_name(settings: list[ResolvedSetting]) -> dict[str, tuple[str, str]]:
     ],
 )
 def test_a_database_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert shown_database_url(url) == shown
+    assert display_database_url(url) == shown
 
 
-def test_database_and_table_are_shown_whatever_they_are() -> None:
+def test_database_and_table_are_always_shown() -> None:
     assert resolved() == {
         "RECONCILER_TABLE": ("workflow_executions", "default"),
         "DATABASE_URL": ("app@db:5432/app", "environment"),
     }
 
 
-def test_what_differs_from_the_default_is_shown_with_its_source(
+def test_settings_that_differ_from_the_default_are_shown_with_their_source(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path("reconciler.toml").write_text(
@@ -115,9 +102,7 @@ def test_temporals_settings_are_shown_with_their_source(monkeypatch: pytest.Monk
     }
 
 
-def test_how_tls_is_spoken_is_shown_without_keys(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_tls_is_shown_without_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     certificate = authority.issue(common_name="reconciler")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
@@ -130,9 +115,7 @@ def test_how_tls_is_spoken_is_shown_without_keys(
     assert temporal()["TEMPORAL_TLS"] == ("on, with a client certificate", "environment")
 
 
-def test_a_key_of_temporals_in_a_file_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_api_key_in_a_file_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(SECRET)
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
     monkeypatch.setenv("TEMPORAL_API_KEY_FILE", str(tmp_path / "key"))
@@ -143,7 +126,7 @@ def test_a_key_of_temporals_in_a_file_is_not_shown(
     assert found["TEMPORAL_TLS"] == ("on", "environment")
 
 
-def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_of_temporal_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("own.toml").write_text("[profile.prod]\naddress = 'cloud:7233'\nnamespace = 'orders'\n")
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", "own.toml")
     monkeypatch.setenv("TEMPORAL_PROFILE", "prod")
@@ -166,11 +149,11 @@ def test_a_profile_of_temporals_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         (timedelta(days=90), "90d"),
     ],
 )
-def test_durations_are_shown_as_they_are_set(duration: timedelta, shown: str) -> None:
+def test_durations_are_shown_as_they_are_written(duration: timedelta, shown: str) -> None:
     assert format_duration(duration) == shown
 
 
-def test_of_secrets_in_files_the_place_is_shown(
+def test_the_source_of_a_secret_in_a_file_is_shown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sources, "SECRETS", (str(tmp_path),))
@@ -197,8 +180,8 @@ def test_of_secrets_in_files_the_place_is_shown(
         ("https://[::1]:8081/x", "https://[::1]:8081/x"),
     ],
 )  # fmt: skip
-def test_of_a_url_neither_user_nor_password_is_shown(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
+def test_a_url_is_shown_without_user_and_password(url: str, shown: str) -> None:
+    assert display_url(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -216,7 +199,7 @@ def test_of_a_url_neither_user_nor_password_is_shown(url: str, shown: str) -> No
         ("LOG_FORMAT", "json", "json"),
     ],
 )
-def test_each_kind_of_value_is_shown_as_it_is_set(
+def test_each_type_of_value_is_shown_as_it_is_written(
     name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"RECONCILER_{name}", value)
@@ -224,7 +207,7 @@ def test_each_kind_of_value_is_shown_as_it_is_set(
     assert resolved()[f"RECONCILER_{name}"] == (shown, "environment")
 
 
-def test_no_secret_is_shown_wherever_one_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "DATABASE_URL": f"postgresql://app:{SECRET}@db/app?sslpassword={SECRET}&options=-c{SECRET}",
         "RECONCILER_TEMPORAL_PROXY": f"http://user:{SECRET}@proxy:3128",
@@ -244,4 +227,4 @@ def test_no_secret_is_shown_wherever_one_can_be(monkeypatch: pytest.MonkeyPatch)
     found += resolved_temporal(load_config(environment, settings.proxy_url), environment)
 
     assert set(given) - {each.name for each in found} == set()
-    assert SECRET not in str([each.as_json() for each in found])
+    assert SECRET not in str(found)

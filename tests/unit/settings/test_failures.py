@@ -1,9 +1,8 @@
-"""How failures are decoded and what is cut out of them: the settings alone."""
+"""The settings for decoding and redacting failures."""
 
 from __future__ import annotations
 
 import json
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,18 +12,8 @@ from reconciler.core.errors import ConfigurationError
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.settings.table import TableSettings
-
-SECRET = "s3cret"
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own."""
-    for name in os.environ:
-        if name.upper().startswith("RECONCILER_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/app")
-    monkeypatch.chdir(tmp_path)
+from tests.unit.settings import conftest
+from tests.unit.settings.conftest import SECRET
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
@@ -34,15 +23,12 @@ def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    with pytest.raises(ConfigurationError) as refused:
-        load(monkeypatch, **variables)
-    text = str(refused.value)
-    assert "\n" not in text
-    assert SECRET not in text
-    return text
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", value)
+    return conftest.refusal()
 
 
-def test_by_default_nothing_is_decoded_and_nothing_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_nothing_is_decoded_or_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch)
 
     assert (settings.decodes, settings.decoder(), settings.redact) == (False, (None, None, []), ())
@@ -52,10 +38,10 @@ def test_by_default_nothing_is_decoded_and_nothing_cut_out(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("value", "expressions"),
     [
-        pytest.param(r"\w+@\w+", [r"\w+@\w+"], id="one expression as it is"),
-        pytest.param("[abc]+", ["[abc]+"], id="one that begins like JSON"),
+        pytest.param(r"\w+@\w+", [r"\w+@\w+"], id="one expression"),
+        pytest.param("[abc]+", ["[abc]+"], id="starts like JSON"),
         pytest.param(json.dumps([r"\d{4}", "x,y"]), [r"\d{4}", "x,y"], id="a JSON array"),
-        pytest.param("[]", [], id="an empty one"),
+        pytest.param("[]", [], id="an empty array"),
     ],
 )
 def test_expressions_from_the_environment(
@@ -84,21 +70,21 @@ def test_expressions_from_a_file(toml: str, expressions: list[str]) -> None:
         ),
         pytest.param('["a", "b{2,1}"]', "'b{2,1}' is not a regular expression: ", id="one of two"),
         pytest.param("x*", "'x*' matches the empty string", id="matches everywhere"),
-        pytest.param("", "'' matches the empty string", id="nothing"),
+        pytest.param("", "'' matches the empty string", id="empty"),
         pytest.param("[abc]", "in brackets must be a JSON array", id="a set or a list"),
-        pytest.param('["ada",]', "in brackets must be a JSON array", id="a comma too many"),
-        pytest.param("['ada']", "in brackets must be a JSON array", id="quotes of Python's"),
-        pytest.param('["a", 3]', "in brackets must be a JSON array", id="not all of them texts"),
-        pytest.param(r'["\bada\b"]', r"'\x08ada\x08' holds a control character", id="one slash"),
+        pytest.param('["ada",]', "in brackets must be a JSON array", id="trailing comma"),
+        pytest.param("['ada']", "in brackets must be a JSON array", id="single quotes"),
+        pytest.param('["a", 3]', "in brackets must be a JSON array", id="a number"),
+        pytest.param(
+            r'["\bada\b"]', r"'\x08ada\x08' contains a control character", id="one backslash"
+        ),
     ],
 )
-def test_an_expression_that_cannot_be_meant(
-    monkeypatch: pytest.MonkeyPatch, value: str, expected: str
-) -> None:
+def test_invalid_expressions(monkeypatch: pytest.MonkeyPatch, value: str, expected: str) -> None:
     assert refusal(monkeypatch, REDACT=value).startswith(f"RECONCILER_REDACT: {expected}")
 
 
-def test_a_list_of_something_else() -> None:
+def test_a_list_of_numbers_is_rejected() -> None:
     Path("reconciler.toml").write_text("redact = [1]")
 
     with pytest.raises(
@@ -108,7 +94,7 @@ def test_a_list_of_something_else() -> None:
 
 
 @pytest.mark.parametrize("value", ["codec", "codec:", ":x", "my codec:x", "a/b.py:x", "a:b:c"])
-def test_what_names_no_converter(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_invalid_names_of_a_data_converter(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     expected = refusal(monkeypatch, DATA_CONVERTER=value)
 
     assert expected.startswith("RECONCILER_DATA_CONVERTER: must look like module:attribute")
@@ -127,7 +113,7 @@ def test_what_names_no_converter(monkeypatch: pytest.MonkeyPatch, value: str) ->
         f"https://{SECRET}@codec",
     ],
 )
-def test_what_is_no_endpoint(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_invalid_endpoints(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     assert refusal(monkeypatch, CODEC_ENDPOINT=value).startswith("RECONCILER_CODEC_ENDPOINT: ")
 
 
@@ -157,7 +143,7 @@ def test_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"Host: {SECRET}", "Host is set by the reconciler itself"),
     ],
 )
-def test_headers_that_cannot_be_sent_are_refused_without_their_value(
+def test_invalid_headers_are_rejected_without_their_value(
     monkeypatch: pytest.MonkeyPatch, value: str, expected: str
 ) -> None:
     line = refusal(monkeypatch, CODEC_ENDPOINT="https://codec", CODEC_HEADERS=value)
@@ -171,12 +157,14 @@ def test_headers_without_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None
     assert "set RECONCILER_CODEC_ENDPOINT too" in expected
 
 
-def test_two_ways_of_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_converter_and_a_codec_server_exclude_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     expected = refusal(monkeypatch, DATA_CONVERTER="a:b", CODEC_ENDPOINT="https://codec")
 
     assert expected == "RECONCILER_CODEC_ENDPOINT: set this or RECONCILER_DATA_CONVERTER, not both"
 
 
 @pytest.mark.parametrize("value", ["0", "61s", "soon"])
-def test_a_timeout_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_the_timeout_is_limited(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     assert "RECONCILER_CODEC_TIMEOUT: " in refusal(monkeypatch, CODEC_TIMEOUT=value)

@@ -35,6 +35,6 @@ def test_a_timestamp_or_an_age(text: str, expected: datetime) -> None:
 @pytest.mark.parametrize(
     "text", ["", "90", "90x", "-5d", "yesterday", "2026-13-01", "9999999d", "1e400d", "90d 5h"]
 )
-def test_anything_else_is_refused(text: str) -> None:
+def test_anything_else_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="must be a timestamp"):
         parse_moment(text)

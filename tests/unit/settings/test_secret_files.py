@@ -8,23 +8,17 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import run
-from reconciler.core.errors import ConfigurationError
 from reconciler.host.files import read_secret
 from reconciler.settings import sources
 from reconciler.settings.load import load_guest_settings, load_settings
 from reconciler.settings.model import Settings
 from reconciler.settings.table import TableSettings
-
-URL = "postgresql://app:s3cret@db:5432/app"
+from tests.unit.settings.conftest import URL, refusal
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own."""
-    for name in os.environ:
-        if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+def no_url(clean: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
 
 
 @pytest.fixture
@@ -33,13 +27,6 @@ def mounted(tmp_path: Path) -> Path:
     file = tmp_path / "url"
     file.write_text(f"{URL}\n")
     return file
-
-
-def refusal() -> str:
-    with pytest.raises(ConfigurationError) as refused:
-        load_settings(Settings)
-    assert "s3cret" not in str(refused.value)
-    return str(refused.value)
 
 
 def loaded() -> str:
@@ -56,13 +43,13 @@ def test_from_the_environment(mounted: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("file", "line"),
     [(".env", "DATABASE_URL_FILE=url"), ("reconciler.toml", "database_url_file = 'url'")],
 )
-def test_from_a_file_of_settings(mounted: Path, file: str, line: str) -> None:
+def test_from_dotenv_and_toml(mounted: Path, file: str, line: str) -> None:
     Path(file).write_text(line)
 
     assert loaded() == URL
 
 
-def test_the_environment_goes_before_dotenv(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_dotenv(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("DATABASE_URL_FILE=nowhere")
     monkeypatch.setenv("DATABASE_URL_FILE", "url")
 
@@ -79,7 +66,7 @@ def test_a_byte_order_mark_and_the_last_newline_are_not_part_of_a_secret(
 
 
 @pytest.mark.parametrize("elsewhere", ["environment", ".env", "reconciler.toml"])
-def test_a_url_that_is_set_in_two_ways_is_rejected(
+def test_a_url_and_a_file_are_rejected(
     mounted: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", str(mounted))
@@ -108,7 +95,7 @@ def test_a_url_that_is_set_in_two_ways_is_rejected(
     ],
     ids=["missing", "empty", "newline", "not UTF-8", "something else"],
 )
-def test_a_file_without_the_secret_is_named(
+def test_an_invalid_file_is_named(
     monkeypatch: pytest.MonkeyPatch, content: bytes | None, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL_FILE", "url")
@@ -121,7 +108,7 @@ def test_a_file_without_the_secret_is_named(
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("", "DATABASE_URL_FILE is empty: it must be the path of a file"),
+        ("", "DATABASE_URL_FILE is empty: set it to the path of a file"),
         ("/", "DATABASE_URL_FILE: cannot read /: is a directory, not a file"),
     ],
 )
@@ -153,7 +140,7 @@ def test_settings_for_an_engine_of_the_application_read_no_secret(
 
 
 class TestMounted:
-    """Where Docker and Kubernetes put them, each in a file named like its setting."""
+    """Docker and Kubernetes mount each in a file with the name of its setting."""
 
     @pytest.fixture(autouse=True)
     def folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -176,7 +163,7 @@ class TestMounted:
         assert settings.place(("temporal_proxy",)) == str(folder / inner)
         assert "s3cret" not in repr(settings)
 
-    def test_everything_else_comes_first(self, folder: Path) -> None:
+    def test_every_other_source_wins(self, folder: Path) -> None:
         (folder / "reconciler_temporal_proxy").write_text("http://proxy:1")
         Path("reconciler.toml").write_text("temporal_proxy = 'http://proxy:2'")
 

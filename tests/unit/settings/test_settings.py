@@ -1,7 +1,8 @@
+"""How settings are loaded, and how invalid ones are rejected."""
+
 from __future__ import annotations
 
 import json
-import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,28 +14,8 @@ from reconciler.core.verdict import MissingPolicy, StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.display import resolved_settings
 from reconciler.settings.load import load_settings, temporal_environment
-from reconciler.settings.model import Settings
-
-URL = "postgresql://app:s3cret@db:5432/app"
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own."""
-    for name in os.environ:
-        if name.upper().startswith(("RECONCILER_", "TEMPORAL_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("DATABASE_URL", URL)
-    monkeypatch.chdir(tmp_path)
-
-
-def refusal() -> str:
-    with pytest.raises(ConfigurationError) as refused:
-        load_settings(Settings)
-    text = str(refused.value)
-    assert "\n" not in text
-    assert "s3cret" not in text
-    return text
+from reconciler.settings.model import DatabaseSettings, Settings
+from tests.unit.settings.conftest import refusal
 
 
 def test_defaults() -> None:
@@ -55,7 +36,7 @@ def test_defaults() -> None:
         "postgresql+asyncpg://app@db/app",
     ],
 )
-def test_every_usual_form_of_the_database_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_valid_database_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
 
     assert load_settings(Settings).database_url.get_secret_value() == "postgresql://app@db/app"
@@ -71,7 +52,7 @@ def test_every_usual_form_of_the_database_url(monkeypatch: pytest.MonkeyPatch, u
         "postgresql://a:s3cret@db:port/x",
     ],
 )
-def test_a_database_url_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_invalid_database_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     if url == "postgresql:///":  # libpq's "all defaults" is a URL like any other
         assert load_settings(Settings).database_url.get_secret_value() == url
@@ -91,7 +72,7 @@ def test_a_database_url_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch, url:
         "postgresql://u:s3cret@host/db?sslmode",
     ],
 )
-def test_a_database_url_that_was_not_percent_encoded_never_shows_a_part_of_the_password(
+def test_no_part_of_a_password_that_is_not_percent_encoded_is_shown(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
@@ -108,7 +89,7 @@ def test_a_database_url_that_was_not_percent_encoded_never_shows_a_part_of_the_p
         ("?connect_timeout=5&host=/run/pg", "?host=%2Frun%2Fpg"),
     ],
 )
-def test_the_parameters_of_other_tools_urls(
+def test_parameters_that_other_tools_write_into_a_url(
     monkeypatch: pytest.MonkeyPatch, query: str, taken: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", f"postgresql+asyncpg://u:p%40ss@a:1,b:2/db{query}")
@@ -118,7 +99,7 @@ def test_the_parameters_of_other_tools_urls(
     assert url == f"postgresql://u:p%40ss@a:1,b:2/db{taken}"
 
 
-def test_a_dotenv_of_another_encoding() -> None:
+def test_a_dotenv_in_another_encoding_is_rejected() -> None:
     Path(".env").write_bytes(b"NAME=\xff\xfe\n")
 
     assert refusal() == ".env cannot be read: is not UTF-8"
@@ -138,14 +119,14 @@ def test_a_dotenv_of_another_encoding() -> None:
         "PGSSLMODE: require",
     ],
 )
-def test_a_line_of_a_dotenv_that_cannot_be_read_is_no_default(line: str) -> None:
+def test_an_unreadable_line_of_a_dotenv_is_rejected(line: str) -> None:
     Path(".env").write_text(f"# ours\n\nNAME=value\n\n{line}\nRECONCILER_GRACE=2h\n")
 
     assert refusal() == ".env line 5 cannot be read: write NAME=value"
 
 
 @pytest.mark.parametrize("line", ['NAME="x', "NAME: x", "NAME", "export NAME", "!"])
-def test_lines_of_a_dotenv_that_other_programs_read_are_theirs(
+def test_unreadable_lines_of_other_programs_are_ignored(
     line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path(".env").write_text(f"{line}\nHOURS=2\nRECONCILER_GRACE=${{HOURS}}h\n")
@@ -154,16 +135,20 @@ def test_lines_of_a_dotenv_that_other_programs_read_are_theirs(
     assert caplog.messages == []
 
 
-def test_what_both_sides_lack_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_settings_of_both_servers_are_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("DATABASE_URL")
 
     assert refusal().startswith("DATABASE_URL is not set; TEMPORAL_ADDRESS is not set: ")
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL is not set$"):
+        load_settings(DatabaseSettings)
 
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
     assert refusal() == "DATABASE_URL is not set"
 
 
-def test_each_place_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_source_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("RECONCILER_GRACE=2h")
     Path("reconciler.toml").write_text("table = 'jobs'")
     opened = []
@@ -203,13 +188,15 @@ def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, expected: timedel
         ("RECONCILER_GRACE", "5 parsecs", "must be a number of seconds, or a duration"),
         ("RECONCILER_GRACE", "-1s", "must be a number of seconds, or a duration"),
         ("RECONCILER_GRACE", "9" * 30 + "d", "too long"),
+        ("RECONCILER_INTERVAL", "0", "must be at least 1s and at most 365d"),
+        ("RECONCILER_JOURNAL_RETENTION", "59m", "must be at least 1h and at most 36500d"),
         ("RECONCILER_BATCH_SIZE", "0", "greater than or equal to 1"),
         ("RECONCILER_CONCURRENCY", "many", "must be a whole number"),
         ("RECONCILER_MAX_RPS", "-1", "must be 0, for no limit, or at least 1"),
         ("RECONCILER_MAX_RPS", "0.5", "must be 0, for no limit, or at least 1"),
         ("RECONCILER_MAX_RPS", "nan", "must be 0, for no limit, or at least 1"),
-        ("RECONCILER_STATUSES__COMPLETED", "running", "cannot have the value of one that is"),
-        ("RECONCILER_STATUSES__TIMED_OUT", "running", "cannot have the value of one that is"),
+        ("RECONCILER_STATUSES__COMPLETED", "running", "cannot stand for both running and"),
+        ("RECONCILER_STATUSES__TIMED_OUT", "running", "cannot stand for both running and"),
         ("RECONCILER_COLUMNS", "foo", "set its parts, such as RECONCILER_COLUMNS__ID"),
         ("RECONCILER_MISSING", "delete", "'leave' or 'fail'"),
         ("RECONCILER_MAX_MISSING_RATIO", "50", "less than or equal to 1"),
@@ -233,7 +220,7 @@ def test_an_invalid_value_is_named_with_its_variable(
     assert expected in text
 
 
-def test_several_mistakes_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_errors_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_BATCH_SIZE", "x")
     monkeypatch.setenv("RECONCILER_MAX_RPS", "y")
 
@@ -251,7 +238,7 @@ def test_several_mistakes_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) 
         ("RECONCILER_ZZZ", ""),
     ],
 )
-def test_an_unknown_setting_is_refused(
+def test_an_unknown_setting_is_rejected(
     monkeypatch: pytest.MonkeyPatch, name: str, hint: str
 ) -> None:
     monkeypatch.setenv(name, "1")
@@ -272,7 +259,7 @@ def test_an_unknown_setting_is_refused(
         ("RECONCILER_STAGING_PORT", "udp://10.0.0.7:8080"),
     ],
 )
-def test_what_kubernetes_says_of_a_service_of_that_name_is_no_setting(
+def test_the_variables_of_a_kubernetes_service_are_ignored(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -280,13 +267,13 @@ def test_what_kubernetes_says_of_a_service_of_that_name_is_no_setting(
     assert load_settings(Settings).batch_size == 500
 
 
-def test_nor_does_kubernetes_write_files(tmp_path: Path) -> None:
+def test_the_variables_of_a_kubernetes_service_are_not_ignored_in_files(tmp_path: Path) -> None:
     (tmp_path / "reconciler.toml").write_text("service_host = '10.0.0.7'")
 
     assert refusal().startswith("reconciler.toml: unknown key service_host")
 
 
-def test_a_port_that_kubernetes_did_not_put_there_is_refused(
+def test_a_port_that_is_not_from_kubernetes_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RECONCILER_PORT", "8080")
@@ -294,7 +281,7 @@ def test_a_port_that_kubernetes_did_not_put_there_is_refused(
     assert "RECONCILER_PORT (environment): there is no such setting" in refusal()
 
 
-def test_names_and_values_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_and_statuses_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_TABLE", "shop.jobs")
     monkeypatch.setenv("RECONCILER_COLUMNS__RUN_ID", "first_run")
     monkeypatch.setenv("RECONCILER_STATUSES__FAILED", "broken")
@@ -325,7 +312,7 @@ def test_files_are_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch
     assert settings.grace == timedelta(minutes=3)
 
 
-def test_another_file_can_be_named_in_place_of_that_in_this_folder(
+def test_the_variable_config_names_another_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     Path("reconciler.toml").write_text("batch_size = 1\nconcurrency = 1\n")
@@ -342,13 +329,13 @@ def test_another_file_can_be_named_in_place_of_that_in_this_folder(
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "reconciler.toml"])
-def test_a_file_that_is_named_has_to_be_there(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_file_that_is_named_must_exist(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("RECONCILER_CONFIG", name)
 
     assert refusal() == f"{name} cannot be read: No such file or directory"
 
 
-def test_a_file_is_named_in_the_environment_only() -> None:
+def test_config_is_read_from_the_environment_only() -> None:
     Path(".env").write_text("RECONCILER_CONFIG=jobs.toml\n")
 
     assert refusal().startswith("RECONCILER_CONFIG (.env): there is no such setting")
@@ -377,15 +364,13 @@ def test_a_file_is_named_in_the_environment_only() -> None:
         ("batch_size = ", "Invalid value"),
     ],
 )
-def test_mistakes_in_a_file_are_named_as_they_are_written_there(
-    content: str, expected: str
-) -> None:
+def test_errors_in_a_file_are_named_by_their_key(content: str, expected: str) -> None:
     Path("reconciler.toml").write_text(content)
 
     assert refusal().startswith(f"reconciler.toml: {expected}")
 
 
-def test_mistakes_in_dotenv_are_named_by_their_variable() -> None:
+def test_errors_in_dotenv_are_named_by_their_variable() -> None:
     Path(".env").write_text("RECONCILER_BATCHSIZE=1")
 
     assert refusal().startswith("RECONCILER_BATCHSIZE (.env): there is no such setting")
@@ -470,7 +455,7 @@ def test_missing_can_be_failed(monkeypatch: pytest.MonkeyPatch) -> None:
         "http://u:s3crét@proxy:3128",
     ],
 )
-def test_a_proxy_that_cannot_be_one_never_shows_its_password(
+def test_an_invalid_proxy_is_rejected_without_its_password(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("RECONCILER_TEMPORAL_PROXY", url)
@@ -479,7 +464,7 @@ def test_a_proxy_that_cannot_be_one_never_shows_its_password(
 
 
 @pytest.mark.parametrize("url", ["http://proxy:3128", "http://u:s3cret%40@10.0.0.1:3128/"])
-def test_a_proxy_is_kept_a_secret(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_proxy_is_a_secret(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("RECONCILER_TEMPORAL_PROXY", url)
 
     settings = load_settings(Settings)
@@ -488,7 +473,7 @@ def test_a_proxy_is_kept_a_secret(monkeypatch: pytest.MonkeyPatch, url: str) -> 
     assert "s3cret" not in repr(settings)
 
 
-def test_temporals_variables_come_from_the_environment_and_then_from_dotenv(
+def test_temporals_variables_in_the_environment_win_over_dotenv(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path(".env").write_text(
@@ -515,7 +500,6 @@ def test_temporals_variables_come_from_the_environment_and_then_from_dotenv(
 def test_a_table_may_have_any_name(
     monkeypatch: pytest.MonkeyPatch, name: str, schema: str | None, table: str
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://db/app")
     monkeypatch.setenv("RECONCILER_TABLE", name)
 
     names = load_settings(Settings).table_mapping().names
@@ -533,10 +517,9 @@ def test_a_table_may_have_any_name(
     ],
     ids=str,
 )
-def test_a_backfill_with_another_mapping_is_another_one(
+def test_a_backfill_with_another_mapping_is_not_the_same(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://db/app")
     before = Request().asked(load_settings(Settings))
     for name, value in change.items():
         monkeypatch.setenv(name, value)

@@ -1,8 +1,7 @@
-"""The settings that say how the application's table is to be understood."""
+"""The settings for the application's table."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,12 @@ from reconciler.postgres.table.names import RowFilter, TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.settings.table import TableSettings
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own."""
-    for name in os.environ:
-        if name.upper().startswith("RECONCILER_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://u@db/app")
-    monkeypatch.chdir(tmp_path)
+from tests.unit.settings.conftest import refusal
 
 
 def where(monkeypatch: pytest.MonkeyPatch, text: str) -> RowFilter | None:
     monkeypatch.setenv("RECONCILER_WHERE", text)
     return load_settings(Settings).table_mapping().where
-
-
-def refusal() -> str:
-    with pytest.raises(ConfigurationError) as refused:
-        load_settings(Settings)
-    text = str(refused.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.mark.parametrize(
@@ -68,7 +50,7 @@ def test_an_empty_filter_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tenant=7\n8", "cannot be read: new-line character"),
     ],
 )
-def test_a_filter_that_is_none_is_refused(
+def test_an_invalid_filter_is_rejected(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: str
 ) -> None:
     monkeypatch.setenv("RECONCILER_WHERE", text)
@@ -84,7 +66,7 @@ def test_a_filter_in_a_file(content: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["where = 7", "where = ['tenant=7']", "[where]\ntenant = 7"])
-def test_a_filter_of_another_kind_in_a_file(content: str) -> None:
+def test_a_filter_of_another_type_in_a_file_is_rejected(content: str) -> None:
     Path("reconciler.toml").write_text(content)
 
     assert refusal().startswith(
@@ -92,7 +74,7 @@ def test_a_filter_of_another_kind_in_a_file(content: str) -> None:
     )
 
 
-def test_two_filters_that_mean_the_same_have_one_name_and_others_have_two() -> None:
+def test_equal_filters_have_the_same_name_and_different_ones_do_not() -> None:
     assert str(RowFilter("tenant", ("8", "7"))) == str(RowFilter("tenant", ("7", "8")))
     assert str(RowFilter("tenant", ("a, b",))) != str(RowFilter("tenant", ("a", "b")))
     assert str(RowFilter("tenant", ('"a, b"',))) != str(RowFilter("tenant", ("a, b",)))
@@ -101,9 +83,7 @@ def test_two_filters_that_mean_the_same_have_one_name_and_others_have_two() -> N
 
 
 @pytest.mark.parametrize("name", ["run_id", "created_at", "completed_at", "error_message"])
-def test_an_empty_name_says_that_there_is_no_such_column(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_an_empty_name_means_no_such_column(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"RECONCILER_COLUMNS__{name.upper()}", "")
 
     names = load_settings(Settings).table_mapping().names
@@ -121,7 +101,7 @@ def test_other_columns_must_have_a_name(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 @pytest.mark.parametrize("kind", [Settings, TableSettings])
-def test_with_neither_run_id_nor_created_at_nothing_could_be_judged(
+def test_run_id_or_created_at_is_needed(
     kind: type[TableSettings],
 ) -> None:
     Path("reconciler.toml").write_text('[columns]\nrun_id = ""\ncreated_at = ""\n')
@@ -156,12 +136,12 @@ def test_several_values_may_count_as_running(
         ("on,on", "RECONCILER_STATUSES__RUNNING: names a value twice"),
         (
             "on,failed",
-            "RECONCILER_STATUSES__RUNNING and RECONCILER_STATUSES__FAILED: a row that has",
+            "RECONCILER_STATUSES__RUNNING and RECONCILER_STATUSES__FAILED: 'failed' cannot stand",
         ),
         ("on\noff", "RECONCILER_STATUSES__RUNNING: cannot be read: new-line character"),
     ],
 )
-def test_values_that_cannot_count_as_running(
+def test_invalid_values_for_running(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: str
 ) -> None:
     monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", text)

@@ -1,4 +1,4 @@
-"""The team's codec, tried on a sample before a failure needs it."""
+"""The team's codec is tried on a sample before a failure needs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def codec(**settings: Any) -> Finding:
     return await check_codec(Settings(database_url=url, **settings), "default")
 
 
-async def test_none_is_no_worry() -> None:
+async def test_no_codec_is_ok() -> None:
     finding = await codec()
 
     assert finding.level is Level.OK
@@ -39,7 +39,7 @@ async def test_a_data_converter_that_works() -> None:
     assert not [each for each in threading.enumerate() if each.name == "data-converter"]
 
 
-async def test_a_data_converter_that_a_start_refuses() -> None:
+async def test_a_data_converter_that_cannot_be_imported_is_a_failure() -> None:
     finding = await codec(data_converter="tests.nowhere:converter")
 
     assert finding.level is Level.FAILURE
@@ -63,7 +63,7 @@ async def test_a_data_converter_that_does_not_decode(
 
     assert finding.level is Level.WARNING, "passes work, and write the encoded text"
     assert finding.message == (
-        "the data converter fails on a sample, and failures keep their encoded text: "
+        "the data converter fails on a sample, so failures keep their encoded text: "
         "LookupError in the data converter, decoding"
     )
     assert finding.fix == "check RECONCILER_DATA_CONVERTER"
@@ -98,14 +98,14 @@ async def test_a_codec_server_that_is_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "told"), [(0.1, 15, "0.1 s"), (60, 0.2, "0.2 s")], ids=["theirs", "ours"]
+    ("setting", "ours", "text"), [(0.1, 15, "0.1 s"), (60, 0.2, "0.2 s")], ids=["setting", "ours"]
 )
-async def test_a_codec_that_hangs_is_given_up(
-    theirs: float, ours: float, told: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_codec_that_hangs_is_a_warning(
+    setting: float, ours: float, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reconciler.doctor.checks.codec.CHECK_TIMEOUT", ours)
     async with Server(answer=b"").up() as server:
-        finding = await codec(codec_endpoint=server.url, codec_timeout=timedelta(seconds=theirs))
+        finding = await codec(codec_endpoint=server.url, codec_timeout=timedelta(seconds=setting))
 
     assert finding.level is Level.WARNING
-    assert finding.message.endswith(f"no answer within {told}")
+    assert finding.message.endswith(f"no answer within {text}")

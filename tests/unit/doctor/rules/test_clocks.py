@@ -1,4 +1,4 @@
-"""Clocks that differ: what that does to rows, and how much can be known of Temporal's."""
+"""Clocks that differ: which skew is a warning, and which a failure."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def seconds(number: float) -> timedelta:
     ("ahead", "uncertainty", "level"),
     [
         pytest.param(0, 0.001, Level.OK, id="the same"),
-        pytest.param(-2, 0, Level.OK, id="what a pass allows for"),
-        pytest.param(5, 3, Level.OK, id="perhaps that little, as the answer took long"),
-        pytest.param(5, 2, Level.WARNING, id="at least too much"),
+        pytest.param(-2, 0, Level.OK, id="within the tolerance"),
+        pytest.param(5, 3, Level.OK, id="within the uncertainty"),
+        pytest.param(5, 2, Level.WARNING, id="beyond the uncertainty"),
         pytest.param(-3, 0.1, Level.WARNING, id="behind"),
         pytest.param(59, 0, Level.WARNING, id="ahead by less than the grace"),
         pytest.param(60, 0, Level.FAILURE, id="ahead by the grace"),
-        pytest.param(70, 20, Level.WARNING, id="ahead by the grace perhaps"),
-        pytest.param(-600, 0, Level.WARNING, id="behind by more than the grace: rows only wait"),
+        pytest.param(70, 20, Level.WARNING, id="ahead by the grace, within the uncertainty"),
+        pytest.param(-600, 0, Level.WARNING, id="behind by more than the grace"),
     ],
 )
-def test_the_hosts_clock_against_the_databases(
+def test_this_hosts_clock_against_the_databases(
     ahead: float, uncertainty: float, level: Level
 ) -> None:
     finding = host_clock(seconds(ahead), seconds(uncertainty), GRACE)
@@ -40,7 +40,7 @@ def test_the_hosts_clock_against_the_databases(
     assert ("NTP" in finding.fix) is (level is not Level.OK)
 
 
-def test_the_direction_is_told() -> None:
+def test_the_message_says_which_clock_is_ahead() -> None:
     assert "30 s ahead of" in host_clock(seconds(30), NONE, GRACE).message
     assert "30 s behind" in host_clock(seconds(-30), NONE, GRACE).message
 
@@ -50,7 +50,7 @@ def test_the_direction_is_told() -> None:
     [
         pytest.param([], 0, Level.SKIPPED, id="nothing to compare"),
         pytest.param([0.2], 0, Level.OK, id="started at once"),
-        pytest.param([-600, 600, -0.1], 0, Level.OK, id="one is enough"),
+        pytest.param([-600, 600, -0.1], 0, Level.OK, id="one close to its row is enough"),
         pytest.param([CLOCK_SKEW.total_seconds() * -1], 0, Level.OK, id="within the skew"),
         pytest.param([-2.1, -90], 0, Level.WARNING, id="all before their rows"),
         pytest.param([60], 0, Level.OK, id="within the grace"),
@@ -58,7 +58,7 @@ def test_the_direction_is_told() -> None:
         pytest.param([0.2], 2.1, Level.WARNING, id="started in the future"),
     ],
 )
-def test_temporals_clock_by_the_start_of_workflows(
+def test_temporals_clock_by_start_times(
     after_insert: list[float], future: float, level: Level
 ) -> None:
     finding = temporal_clock([seconds(each) for each in after_insert], seconds(future), GRACE)
@@ -66,5 +66,5 @@ def test_temporals_clock_by_the_start_of_workflows(
     assert finding.level is level
 
 
-def test_what_cannot_be_measured_is_said_to_be_so() -> None:
+def test_without_start_times_it_is_not_measurable() -> None:
     assert temporal_clock([], NONE, GRACE).message.startswith("not measurable: ")

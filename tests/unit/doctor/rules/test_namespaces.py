@@ -1,4 +1,4 @@
-"""What is said of the namespaces that rows name."""
+"""The namespaces that rows name: which are a warning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.core.model import Unknown
 from reconciler.doctor.findings import Level
-from reconciler.doctor.rules.namespaces import Found, namespaces
+from reconciler.doctor.rules.namespaces import RowsOfNamespace, namespaces
 from reconciler.postgres.diagnose.sample import NamespaceRows
 from reconciler.temporal.client.namespace import Namespace
 from tests.support.factories import NOW
@@ -16,14 +16,16 @@ from tests.support.factories import NOW
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def found(name: str, kept: timedelta | str, count: int = 1, age: timedelta = HOUR) -> Found:
+def found(
+    name: str, kept: timedelta | str, count: int = 1, age: timedelta = HOUR
+) -> RowsOfNamespace:
     rows = NamespaceRows(name, count, NOW - age)
     if isinstance(kept, str):
-        return Found(rows, Unknown(kept))
-    return Found(rows, Namespace(name, kept, frozenset(), archives_history=False))
+        return RowsOfNamespace(rows, Unknown(kept))
+    return RowsOfNamespace(rows, Namespace(name, kept, frozenset(), archives_history=False))
 
 
-def test_those_that_can_be_used_are_told_in_a_line() -> None:
+def test_usable_namespaces_share_a_line() -> None:
     (finding,) = namespaces([found("blue", 3 * DAY, 5), found("default", DAY)], "default")
 
     assert (finding.check, finding.level) == ("namespaces", Level.OK)
@@ -33,35 +35,37 @@ def test_those_that_can_be_used_are_told_in_a_line() -> None:
     )
 
 
-def test_where_no_row_is_running_there_is_none_to_tell() -> None:
+def test_no_running_rows_is_ok() -> None:
     (finding,) = namespaces([], "default")
 
     assert (finding.level, finding.message) == (Level.OK, "no row is running")
 
 
-def test_one_that_no_pass_can_use_is_a_worry_of_its_own() -> None:
+def test_an_unusable_namespace_is_a_warning_of_its_own() -> None:
     gone = "Temporal at t:1 has no namespace 'gone': set the right one in the row"
 
-    well, wrong = namespaces([found("gone", gone, 7), found("default", DAY)], "default")
+    good, bad = namespaces([found("gone", gone, 7), found("default", DAY)], "default")
 
-    assert well.message.startswith("1 running row of default")
-    assert (wrong.check, wrong.level) == ("namespaces", Level.WARNING)
-    assert wrong.message == (
+    assert good.message.startswith("1 running row of default")
+    assert (bad.check, bad.level) == ("namespaces", Level.WARNING)
+    assert bad.message == (
         "7 running rows of 'gone' cannot be judged: Temporal at t:1 has no namespace 'gone': "
         "set the right one in the row"
     )
-    assert wrong.fix == "correct it in the rows, or allow access"
+    assert bad.fix == "correct it in the rows, or allow access"
 
 
-def test_where_none_can_be_used_nothing_is_said_to_be_well() -> None:
-    (wrong,) = namespaces([found(" ", "the row's namespace ' ' cannot be one")], "default")
+def test_no_line_says_ok_where_no_namespace_is_usable() -> None:
+    (bad,) = namespaces([found(" ", "the row's namespace ' ' cannot be one")], "default")
 
-    assert wrong.level is Level.WARNING
-    assert wrong.fix == "correct it in the rows, or allow access"
+    assert bad.level is Level.WARNING
+    assert bad.fix == "correct it in the rows, or allow access"
 
 
 @pytest.mark.parametrize(("name", "level"), [("blue", Level.WARNING), ("default", Level.OK)])
-def test_a_short_retention_is_a_worry_that_is_told_once(name: str, level: Level) -> None:
+def test_a_short_retention_of_the_connections_namespace_is_not_reported_twice(
+    name: str, level: Level
+) -> None:
     (finding,) = namespaces([found(name, HOUR)], "default")
 
     assert (finding.check, finding.level) == ("namespaces", level)
@@ -69,9 +73,9 @@ def test_a_short_retention_is_a_worry_that_is_told_once(name: str, level: Level)
 
 @pytest.mark.parametrize(
     ("kept", "age", "near"),
-    [(DAY, 19 * HOUR, False), (DAY, 20 * HOUR, True), ("away", 20 * HOUR, False)],
+    [(DAY, 19 * HOUR, False), (DAY, 20 * HOUR, True), ("unreachable", 20 * HOUR, False)],
 )
-def test_the_age_of_a_namespaces_rows_is_measured_by_its_own_retention(
+def test_rows_are_old_by_the_retention_of_their_own_namespace(
     kept: timedelta | str, age: timedelta, near: bool
 ) -> None:
     assert found("blue", kept, age=age).is_near(NOW) is near

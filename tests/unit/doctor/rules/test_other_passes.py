@@ -1,4 +1,4 @@
-"""Who else passes over the table."""
+"""Who else runs passes over the table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from reconciler.doctor.findings import Finding, Level
-from reconciler.doctor.rules import other_passes as rivals
+from reconciler.doctor.rules import other_passes
 from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.lease import HeldLease
 from tests.support.factories import NOW
@@ -38,80 +38,82 @@ def stored(
 
 
 def passes(*given: StoredPass) -> Finding:
-    return rivals.passes(given, "orders", "default", NOW)
+    return other_passes.passes(given, "orders", "default", NOW)
 
 
 @pytest.mark.parametrize(
-    ("name", "namespace", "level", "told"),
+    ("name", "namespace", "level", "text"),
     [
         ("orders", "default", Level.OK, "held by web-1/7/ab for a loop; another loop would"),
         ("orders (backfill)", "default", Level.OK, "held by web-1/7/ab for a backfill"),
-        ("orders", "staging", Level.WARNING, "in namespace 'staging' by web-1/7/ab"),
+        ("orders", "staging", Level.WARNING, "in namespace 'staging' (web-1/7/ab)"),
         ("orders_old", "staging", Level.OK, "free"),
         ("orders_old (backfill)", "default", Level.OK, "free"),
     ],
 )
-def test_who_holds_a_lease(name: str, namespace: str, level: Level, told: str) -> None:
-    finding = rivals.lease([HeldLease(name, namespace, "web-1/7/ab")], "orders", "default")
+def test_the_holder_of_the_lease_is_named(
+    name: str, namespace: str, level: Level, text: str
+) -> None:
+    finding = other_passes.lease([HeldLease(name, namespace, "web-1/7/ab")], "orders", "default")
 
     assert finding.level is level
-    assert told in finding.message
+    assert text in finding.message
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "told", "fix"),
+    ("ours", "theirs", "text", "fix"),
     [
         (
             "*",
             "default",
-            "in namespace 'default' by web-1: there rows that name another are",
+            "in namespace 'default' (web-1): there rows that name another",
             "set RECONCILER_COLUMNS__NAMESPACE there",
         ),
         (
             "default",
             "*",
-            "in each row's own namespace by web-1: here rows that name another are",
+            "in each row's own namespace (web-1): here rows that name another",
             "set RECONCILER_COLUMNS__NAMESPACE here",
         ),
         (
             "default",
             "staging",
-            "in namespace 'staging' by web-1: each finds the rows of the other missing",
+            "in namespace 'staging' (web-1): each finds the rows of the other missing",
             "check TEMPORAL_NAMESPACE",
         ),
     ],
 )
-def test_who_takes_the_same_rows_to_be_of_other_namespaces_is_a_worry(
-    ours: str, theirs: str, told: str, fix: str
+def test_passes_over_the_same_rows_in_another_namespace_are_a_warning(
+    ours: str, theirs: str, text: str, fix: str
 ) -> None:
-    finding = rivals.lease([HeldLease("orders", theirs, "web-1")], "orders", ours)
+    finding = other_passes.lease([HeldLease("orders", theirs, "web-1")], "orders", ours)
 
     assert finding.level is Level.WARNING
-    assert told in finding.message
+    assert text in finding.message
     assert finding.fix.startswith(fix)
-    assert rivals.passes([stored(namespace=theirs)], "orders", ours, NOW).fix == finding.fix
+    assert other_passes.passes([stored(namespace=theirs)], "orders", ours, NOW).fix == finding.fix
 
 
-def test_who_goes_by_the_namespaces_of_rows_as_we_do_is_no_worry() -> None:
-    assert rivals.lease([HeldLease("orders", "*", "web-1")], "orders", "*").level is Level.OK
-    finding = rivals.passes([stored(namespace="*")], "orders", "*", NOW)
+def test_others_that_use_the_rows_own_namespaces_too_are_ok() -> None:
+    assert other_passes.lease([HeldLease("orders", "*", "web-1")], "orders", "*").level is Level.OK
+    finding = other_passes.passes([stored(namespace="*")], "orders", "*", NOW)
     assert finding.message == "the last pass (run on web-1) ended 1 s ago, ok"
 
 
-def test_no_pass_yet_is_no_worry() -> None:
+def test_no_pass_yet_is_ok() -> None:
     assert passes().level is Level.OK
     assert passes(stored(finished_at=None, outcome=None)).message.startswith("no pass")
     assert passes(stored("backfill")).message.startswith("no pass"), "not over every row"
 
 
-def test_the_last_pass_is_told() -> None:
+def test_the_last_pass_is_reported() -> None:
     finding = passes(stored(finished_at=None), stored(ago=5 * SECOND), stored(ago=HOUR))
 
     assert finding.level is Level.OK
     assert finding.message == "the last pass (run on web-1) ended 5 s ago, ok"
 
 
-def test_a_last_pass_that_failed_is_a_worry_with_its_reason() -> None:
+def test_a_last_pass_that_was_aborted_is_a_warning_with_its_reason() -> None:
     error = "no table orders: set RECONCILER_TABLE"
 
     finding = passes(stored(outcome="aborted", error=error), stored(ago=HOUR))
@@ -121,8 +123,10 @@ def test_a_last_pass_that_failed_is_a_worry_with_its_reason() -> None:
     assert finding.fix == "see its log"
 
 
-def test_a_failed_pass_is_no_worry_once_another_has_come_to_its_end() -> None:
-    assert passes(stored(), stored(outcome="aborted", error="away", ago=HOUR)).level is Level.OK
+def test_an_aborted_pass_is_ok_once_a_later_one_has_ended() -> None:
+    assert (
+        passes(stored(), stored(outcome="aborted", error="unreachable", ago=HOUR)).level is Level.OK
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,9 +137,9 @@ def test_a_failed_pass_is_no_worry_once_another_has_come_to_its_end() -> None:
         (stored(namespace="staging", table="customers"), Level.OK),
         (stored(namespace=None), Level.OK),
     ],
-    ids=["lately", "long ago", "another table", "from before it was noted"],
+    ids=["today", "long ago", "another table", "recorded without a namespace"],
 )
-def test_passes_over_the_table_in_another_namespace_are_a_worry(
+def test_only_recent_passes_in_another_namespace_are_a_warning(
     other: StoredPass, level: Level
 ) -> None:
     assert passes(stored(), other).level is level
@@ -161,20 +165,20 @@ def test_passes_over_the_table_in_another_namespace_are_a_worry(
     ids=[
         "replicas of a loop",
         "a timer",
-        "a loop, and somebody by hand",
+        "a loop, and once by hand",
         "a loop and a timer",
-        "a loop and a timer that is seldom",
+        "a loop and a rare timer",
         "replicas of a loop and a timer",
-        "a loop that was stopped, then somebody by hand",
-        "somebody by hand while the loop was stopped",
+        "a loop that was stopped, then once by hand",
+        "by hand while the loop was stopped",
         "timers on two hosts",
         "a timer that has moved to another host",
         "a loop and backfills",
         "a CronJob, whose pods have names of their own",
-        "a timer that was",
+        "a timer that no longer runs",
     ],
 )
-def test_the_same_work_done_twice_is_a_worry(given: list[StoredPass], level: Level) -> None:
+def test_the_same_work_done_twice_is_a_warning(given: list[StoredPass], level: Level) -> None:
     finding = passes(*given)
 
     assert finding.level is level

@@ -1,4 +1,4 @@
-"""What works and will hurt: outcomes that get lost, clocks, and who else is at work."""
+"""What works and will cause trouble: lost outcomes, clocks, other passes over the table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_outcomes_that_are_lost(patient: Patient, workflow_id: str) -> Non
     )
 
 
-async def test_the_oldest_rows_are_looked_at_and_no_others(patient: Patient, world: World) -> None:
+async def test_only_the_oldest_rows_are_looked_up(patient: Patient, world: World) -> None:
     row = world.row(await world.start("wait"))
     await patient.database.insert_many(15, row.workflow_id, row.run_id)
     await patient.database.execute(
@@ -68,7 +68,7 @@ async def test_a_host_whose_clock_is_wrong(
     await assert_found(patient, "clock", level, "ahead of the database's", "NTP")
 
 
-async def test_ages_are_by_the_databases_clock(patient: Patient) -> None:
+async def test_ages_go_by_the_databases_clock(patient: Patient) -> None:
     patient.ahead = timedelta(days=400)
     await patient.database.insert("wf", None)
     await pass_over(patient.database)
@@ -99,11 +99,11 @@ async def test_a_loop_of_another_namespace_on_the_same_table(patient: Patient) -
     await lease.claim(timedelta(hours=1))
 
     await assert_found(
-        patient, "lease", Level.WARNING, "'staging' by web-1/7/ab", "check TEMPORAL_NAMESPACE"
+        patient, "lease", Level.WARNING, "'staging' (web-1/7/ab)", "check TEMPORAL_NAMESPACE"
     )
 
 
-async def test_a_last_pass_that_failed(patient: Patient) -> None:
+async def test_a_last_pass_that_was_aborted(patient: Patient) -> None:
     await pass_over(patient.database, error="Temporal is unreachable: check TEMPORAL_ADDRESS")
 
     await assert_found(patient, "passes", Level.WARNING, "aborted: Temporal is", "see its log")
@@ -122,11 +122,11 @@ async def test_a_running_value_that_no_row_has(patient: Patient, *, journal: boo
 
     (found,) = await findings_of(patient, "table")
 
-    assert "no row is 'nope', nor has a pass found one; rows are 'running'," in found.message
+    assert "no row is 'nope', and no pass has ever found one; rows are 'running'," in found.message
     assert found.fix == "check RECONCILER_STATUSES__RUNNING"
 
 
-async def test_statuses_that_stand_for_nothing_are_well_where_rows_have_been_found(
+async def test_strange_statuses_are_ok_where_running_rows_have_been_found(
     patient: Patient,
 ) -> None:
     await patient.database.insert("w", status="archived")
@@ -159,7 +159,7 @@ async def test_rows_without_run_ids_and_no_index_on_the_workflow_id(patient: Pat
     assert await findings_of(patient, "index") == []
 
 
-async def test_an_index_is_missed_where_there_are_no_run_ids_at_all(patient: Patient) -> None:
+async def test_the_index_is_missed_where_there_is_no_column_of_run_ids(patient: Patient) -> None:
     patient.settings["columns"] = {"run_id": ""}
     assert await findings_of(patient, "index") == []
 
@@ -169,7 +169,7 @@ async def test_an_index_is_missed_where_there_are_no_run_ids_at_all(patient: Pat
 
 
 async def findings_of(patient: Patient, check: str) -> list[Finding]:
-    """The warnings of a check, of which there may be several."""
+    """The warnings of a check."""
     findings = (await patient.examine()).findings
     return [each for each in findings if each.check == check and each.level is Level.WARNING]
 
@@ -183,7 +183,7 @@ async def test_a_server_that_is_too_old(patient: Patient) -> None:
 
     assert found["temporal"].level is Level.WARNING
     assert found["temporal"].message == (
-        f"Temporal 1.24.2 at {old.address} is older than 1.28, and does not say all that a pass "
-        "needs to know"
+        f"Temporal 1.24.2 at {old.address} is older than 1.28, and does not report everything a "
+        "pass needs"
     )
     assert found["temporal"].fix == "upgrade Temporal to 1.28 or newer (docs/temporal.md)"

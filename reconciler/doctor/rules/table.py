@@ -1,0 +1,111 @@
+"""The table's index, its statuses, and the age of its running rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.core.model import Closed, Missing, Observation, Open
+from reconciler.core.text import duration, one_line, plural
+from reconciler.core.window import AgeSpread
+from reconciler.doctor.findings import Finding, ok, warning
+from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan
+
+TABLE, INDEX, OLDEST = "table", "index", "oldest row"
+#: The share of the retention at which Temporal is asked whether outcomes are about to be lost.
+NEAR = 0.8
+#: Statuses that a message names.
+MOST_STATUSES = 5
+
+
+def index(plan: PagePlan, name: str, statement: str) -> Finding:
+    """Whether a page of running rows can be read without reading the other rows.
+
+    `name` is that of our index; `statement` builds one like it, where `migrate` does not.
+    """
+    if plan.served:
+        return ok(INDEX, f"a page is read by {plan.scans}")
+    if plan.servable:
+        text = f"usable; for now the planner prefers {plan.scans}: few rows, or most of them run"
+        return ok(INDEX, text)
+    if plan.index is IndexState.MISSING:
+        text, fix = f"{name} is missing", "run `reconciler migrate`"
+    elif plan.index is IndexState.BROKEN:
+        text = f"{name} is invalid, or for another key or status value"
+        fix = "run `reconciler migrate`, which rebuilds it"
+    else:
+        text, fix = "the planner uses no index", f"run ANALYZE on the table, or {statement}"
+    return warning(INDEX, f"{text}: each pass reads the whole table ({plan.scans})", fix)
+
+
+def shared_ids(column: str, statement: str) -> Finding:
+    """No index finds the other rows of a workflow id, and some rows make that necessary."""
+    text = (
+        f"none begins with {column}: to finish rows without a run id, a pass searches the whole "
+        "table for other rows of their workflow ids"
+    )
+    return warning(INDEX, text, statement)
+
+
+def strange_statuses(running: Sequence[str], strange: Sequence[str]) -> Finding:
+    """No row has ever been running, and some rows have statuses that no setting names."""
+    values = ", ".join(repr(one_line(each, 40)) for each in strange[:MOST_STATUSES])
+    more = ", …" if len(strange) > MOST_STATUSES else ""
+    text = (
+        f"no row is {' or '.join(map(repr, running))}, and no pass has ever found one; rows are "
+        f"{values}{more}, which no setting names: nothing would ever be repaired"
+    )
+    return warning(TABLE, text, "check RECONCILER_STATUSES__RUNNING")
+
+
+def oldest_row(
+    running: AgeSpread,
+    now: datetime,
+    retention: timedelta | None,
+    near: Sequence[tuple[Observation, timedelta]],
+) -> Finding:
+    """Whether outcomes are about to be lost, or have been.
+
+    `retention` is None where rows belong to several namespaces. `near` holds the oldest running
+    rows that are older than `NEAR` of their namespace's retention: Temporal's answer about each,
+    and that retention. Age alone loses nothing: the retention counts from a workflow's end, and a
+    workflow may run for years.
+    """
+    rows = plural(running.rows, "running row")
+    if running.oldest is None:
+        none = ", none of them with a creation time" if running.rows else ""
+        return ok(OLDEST, f"{rows}{none}")
+    text = f"{rows}, the oldest {duration(now - running.oldest)} old, "
+    text += "in several namespaces" if retention is None else f"retention {duration(retention)}"
+    if not near:
+        return ok(OLDEST, text)
+    oldest, are = ("the oldest", "is") if len(near) == 1 else (f"the oldest {len(near)}", "are")
+    if problems := list(_problems(near, now)):
+        texts, fixes = zip(*problems, strict=True)
+        return warning(OLDEST, f"{text}; of {oldest}, {', '.join(texts)}", "; ".join(fixes))
+    return ok(OLDEST, f"{text}; {oldest} {are} open in Temporal, so nothing is lost")
+
+
+def _problems(
+    near: Sequence[tuple[Observation, timedelta]], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with old rows, and how to fix it."""
+    left = [kept - (now - each.close_time) for each, kept in near if isinstance(each, Closed)]
+    missing = sum(isinstance(each, Missing) for each, _ in near)
+    unknown = len(near) - len(left) - missing - sum(isinstance(each, Open) for each, _ in near)
+    if left:
+        soonest = duration(max(min(left), timedelta(0)))
+        yield (
+            f"{len(left)} ended, and Temporal forgets how in {soonest}",
+            "run `reconciler once`, and see in `reconciler passes` why no pass has done it",
+        )
+    if missing:
+        text = f"{missing} not in Temporal: never started, deleted or past the retention"
+        yield text, "run `reconciler backfill`, which writes nothing, to see them all"
+    if unknown:
+        yield f"{unknown} cannot be judged", "run `reconciler explain` with the workflow ids"
+
+
+def is_near(age: timedelta, retention: timedelta) -> bool:
+    """Whether a row is so old that Temporal may be about to forget how its workflow ended."""
+    return age >= NEAR * retention
