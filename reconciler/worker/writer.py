@@ -15,7 +15,6 @@ from reconciler.core.errors import ConfigurationError, DatabaseUnfit, DatabaseUn
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
-from reconciler.postgres.connection.driver import Statement, compiled, fetch_alone
 from reconciler.postgres.connection.encoding import storable
 from reconciler.postgres.connection.engine import (
     forget_connections,
@@ -61,14 +60,14 @@ class RowWriter:
         self._redactor: Redactor | None = None
         self._owned = owned
         self._is_ours = isinstance(engine.dialect, PoolerSafeDialect)
-        self._written: tuple[MappedTable, Statement | sa.Select[Any]] | None = None
+        self._written: tuple[MappedTable, sa.Select[Any]] | None = None
 
     @classmethod
     def open(cls, engine: EngineSource | None) -> RowWriter:
         """Over the application's engine, or one of its own. Raises `ConfigurationError`."""
         if engine is None:
             own = load_guest_settings(DatabaseSettings)
-            return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
+            return cls(open_engine(own.dsn(), one_round_trip=True), own, owned=True)
         settings = load_guest_settings(TableSettings)
         made = engine if isinstance(engine, AsyncEngine) else engine()
         if not isinstance(made, AsyncEngine):
@@ -148,10 +147,7 @@ class RowWriter:
         message = error_message and await self._message(table, error_message)
         given = {**given, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
-            if isinstance(statement, Statement):
-                ((finished, rivals),) = await fetch_alone(self._engine, statement, given)
-            else:
-                finished, rivals = await self._fetch(statement, given)
+            finished, rivals = await self._fetch(statement, given)
         if rivals:
             activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
         return bool(finished)
@@ -173,15 +169,13 @@ class RowWriter:
             self._redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
         return storable(await self._redactor.line(text), table.codec)
 
-    async def _mapped(self) -> tuple[MappedTable, Statement | sa.Select[Any]]:
+    async def _mapped(self) -> tuple[MappedTable, sa.Select[Any]]:
         # Kept as long as it serves: what the database refuses is mapped again.
         if self._written is None:
             mapping = self._settings.table_mapping()
             table = await map_table(self._engine, mapping, writing=True)
             # Numbers, whatever the key is: asyncpg knows their type without asking.
-            statement = counted_main_path_write(table, LOCK_TIMEOUT)
-            ours = compiled(statement, self._engine) if self._is_ours else None
-            self._written = table, ours or statement
+            self._written = table, counted_main_path_write(table, LOCK_TIMEOUT)
         return self._written
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.schema import OWN_SCHEMA
 
 #: Of the oldest and of the newest rows of a table, how many are looked at for their values.
@@ -79,8 +80,7 @@ class FoundTable:
 async def find_tables(engine: AsyncEngine) -> list[FoundTable]:
     """The tables that have a column called like a workflow id. Raises `DatabaseUnusable`."""
     with translated("look for tables"):
-        async with engine.connect() as connection:
-            found = (await connection.execute(_COLUMNS, {"own": OWN_SCHEMA})).all()
+        found = await fetch(engine, _COLUMNS, {"own": OWN_SCHEMA})
     tables: dict[tuple[str, str], FoundTable] = {}
     for schema, table, name, declared, base, primary, unique, labels, check in found:
         allowed = tuple(labels) or _allowed(check or "")
@@ -102,10 +102,9 @@ async def sample_values(
     both = sa.union_all(*(sa.select(end.c.value) for end in ends)).subquery()
     text = sa.cast(both.c.value, sa.Text)
     query = sa.select(text).where(both.c.value.is_not(None)).group_by(text)
+    query = query.order_by(sa.func.count().desc(), text)
     with translated(f"read {table.schema}.{table.name}"):
-        async with engine.connect() as connection:
-            ordered = query.order_by(sa.func.count().desc(), text)
-            return (await connection.scalars(ordered)).all()
+        return [value for (value,) in await fetch(engine, query)]
 
 
 def _allowed(check: str) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Pooling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class PoolerRoute:
     """How the database is reached."""
 
     pooling: Pooling
@@ -48,7 +48,7 @@ class Route:
     relayed: bool | None
 
 
-async def find_route(engine: AsyncEngine, patience: float = PATIENCE) -> Route:
+async def find_route(engine: AsyncEngine, patience: float = PATIENCE) -> PoolerRoute:
     """Find out how an engine of ours reaches its database; takes two of its connections.
 
     Raises `DatabaseUnusable`, e.g. for a pooler in statement mode, which allows no transaction.
@@ -59,13 +59,13 @@ async def find_route(engine: AsyncEngine, patience: float = PATIENCE) -> Route:
             server, there = await _look(first)
             relayed = None if there is None else there != here
             if server == login:
-                return Route(Pooling.NONE, relayed)
+                return PoolerRoute(Pooling.NONE, relayed)
             try:
                 async with asyncio.timeout(patience):
                     pooling = await _mode(engine, first, server)
             except TimeoutError:
                 pooling = Pooling.UNKNOWN
-            return Route(pooling, relayed)
+            return PoolerRoute(pooling, relayed)
 
 
 async def _mode(engine: AsyncEngine, first: AsyncConnection, server: int) -> Pooling:

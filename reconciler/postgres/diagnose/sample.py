@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import RunRow
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.reading import Reading, Unread
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import as_text
@@ -44,9 +45,8 @@ async def rows_by_namespace(
     query = sa.select(read, count, sa.func.min(page.c.created_at)).group_by(name)
     query = query.order_by(count.desc(), name).limit(limit)
     with translated(f"read {table.full_name}", engine):
-        async with engine.connect() as connection:
-            found = (await connection.execute(query)).all()
-            return [NamespaceRows(shown(named, table.codec), *row) for named, *row in found]
+        found = await fetch(engine, query)
+    return [NamespaceRows(shown(named, table.codec), *row) for named, *row in found]
 
 
 async def oldest_rows(
@@ -89,9 +89,8 @@ async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> 
     page = last.subquery()
     query = sa.select(page.c.status).where(page.c.ours).distinct()
     with translated(f"read {table.full_name}", engine):
-        async with engine.connect() as connection:
-            found = (await connection.scalars(query)).all()
-    return sorted(shown(each, table.codec) for each in found)
+        found = await fetch(engine, query)
+    return sorted(shown(status, table.codec) for (status,) in found)
 
 
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:

@@ -43,7 +43,7 @@ async def look_at_server(engine: AsyncEngine, clock: Callable[[], datetime]) -> 
             version, role, database = (await connection.execute(_WHO)).one()
             driver: Any = (await connection.get_raw_connection()).driver_connection
             trips = [await _round_trip(driver) for _ in range(TRIES)]
-            readings = [await read_clock(driver, clock) for _ in range(TRIES)]
+            readings = [await read_clock(connection, clock) for _ in range(TRIES)]
     best = min(readings, key=lambda reading: reading.uncertainty)
     # What distributions add to the version is of no interest.
     return Server(

@@ -19,7 +19,7 @@ class StoredPass:
     table: str | None
     namespace: str | None
     started_at: datetime
-    #: None, with the outcome, while it runs, and for ever if it was killed.
+    #: None, as is the outcome, while it runs, and forever if it was killed.
     finished_at: datetime | None
     outcome: str | None
     error: str | None
@@ -55,7 +55,7 @@ class Values:
     error_message: str | None
 
     def as_json(self) -> Mapping[str, Any]:
-        """The values by the names of the columns, as they are called by default."""
+        """The values by the default names of the columns."""
         return {
             "status": self.status,
             "completed_at": _text(self.completed_at),

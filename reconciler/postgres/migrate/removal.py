@@ -14,8 +14,8 @@ from reconciler.postgres.connection.engine import sqlstate, translated
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.schema_check import check_known
 from reconciler.postgres.migrate.running_index import MARK, statements_to_drop
-from reconciler.postgres.migrate.upgrade import alone, opened, revision_of
-from reconciler.postgres.schema import OWN, OWN_SCHEMA, changes, passes
+from reconciler.postgres.migrate.upgrade import migration_lock, opened, revision_of
+from reconciler.postgres.schema import METADATA, OWN_SCHEMA, changes, passes
 from reconciler.postgres.table.names import TableMapping
 from reconciler.postgres.table.relation import quoted_name
 
@@ -97,7 +97,7 @@ async def remove(dsn: str, mapping: TableMapping, *, with_columns: bool) -> list
     Raises `DatabaseUnusable`, also if something else needs what is to go: nothing is dropped then.
     """
     with translated("remove what `migrate` has made"):
-        async with opened(dsn) as engine, alone(engine):
+        async with opened(dsn) as engine, migration_lock(engine):
             removal = await _find(engine, mapping, with_columns=with_columns)
             async with engine.begin() as connection:
                 for statement in removal.drop_columns:
@@ -157,7 +157,7 @@ async def _find(engine: AsyncEngine, mapping: TableMapping, *, with_columns: boo
 async def _own_tables(connection: AsyncConnection) -> tuple[str, ...]:
     """Our tables, if the schema is ours: that is known by its version. Raises `DatabaseUnfit`."""
     check_known(await connection.run_sync(revision_of))
-    names = [_VERSION, *(table.name for table in OWN.tables.values())]
+    names = [_VERSION, *(table.name for table in METADATA.tables.values())]
     there = await connection.scalars(_OWN_TABLES, {"schema": OWN_SCHEMA, "names": names})
     found = tuple(there.all())
     return found if _VERSION in found else ()

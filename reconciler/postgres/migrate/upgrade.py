@@ -23,7 +23,12 @@ from reconciler.postgres.migrate.application_table import Additions, add_missing
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import check_names, find_relation, look_up
-from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_problems
+from reconciler.postgres.table.table_checks import (
+    Requirements,
+    TableUnfit,
+    check_primary,
+    find_problems,
+)
 
 # Any number of our own, so that two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
@@ -42,7 +47,7 @@ async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -
     Raises `DatabaseUnusable`, `DatabaseUnfit` if a later version has been here.
     """
     with translated("migrate the database"):
-        async with opened(dsn) as engine, alone(engine):
+        async with opened(dsn) as engine, migration_lock(engine):
             await _check_fit(engine, mapping)
             before, missing = await _state(engine, mapping)
             if own_schema:
@@ -111,7 +116,7 @@ async def opened(dsn: str) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def alone(engine: AsyncEngine) -> AsyncIterator[None]:
+async def migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
     """Hold the migration lock, in a transaction of its own that nothing else happens in.
 
     Building an index concurrently waits for every transaction that holds a snapshot, so neither
@@ -176,8 +181,8 @@ async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
         if await connection.run_sync(look_up, mapping.names) is None:
             return
         relation, table = await find_relation(connection, mapping)
-        needs = Needs(mapping, fitting=True)
-        found = await find_problems(connection, relation, table, needs)
+        required = Requirements(mapping, fitting=True)
+        found = await find_problems(connection, relation, table, required)
         if of_table := [each for each in found if not each.of_role]:
             raise TableUnfit(of_table)
 

@@ -34,6 +34,8 @@ class Key:
     @property
     def read(self) -> sa.ColumnElement[Any]:
         """What is selected, for `known`. Not to be compared, nor to be sorted by."""
+        if isinstance(self.column.type, sa.Enum):
+            return sa.type_coerce(self.column, sa.Text)  # its values may have become more
         if not self.is_bytes:
             return self.column
         text = sa.cast(self.column, sa.Text)
@@ -54,7 +56,7 @@ class Key:
         asked = sa.func.unnest(keys).table_valued(sa.column("key", kind), name="asked")
         return self.column.in_(sa.select(self._text(asked.render_derived().c.key)))
 
-    def known(self, read: Any) -> RowId:
+    def decode(self, read: Any) -> RowId:
         """A key that was read."""
         if not self.is_bytes:
             key: RowId = read
@@ -62,7 +64,7 @@ class Key:
         text: bytes = read
         return _decoded(text, python_codec(self.encoding))
 
-    def told(self, key: RowId | None) -> Any:
+    def encode(self, key: RowId | None) -> Any:
         """The same key for the driver."""
         if not self.is_bytes or not isinstance(key, str):
             return key
@@ -70,7 +72,7 @@ class Key:
             return key.encode(ASCII, "surrogateescape")
         return key.encode(python_codec(self.encoding))
 
-    def noted(self, value: int | str) -> RowId:
+    def parse(self, value: int | str) -> RowId:
         """A key that was written down, as the driver knows it.
 
         Raises `ValueError` if the table cannot have it.

@@ -23,7 +23,12 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.table.keys import Key, has_bytes
 from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation
-from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_problems
+from reconciler.postgres.table.table_checks import (
+    Requirements,
+    TableUnfit,
+    check_primary,
+    find_problems,
+)
 from reconciler.postgres.table.types import (
     NOTABLE_KEYS,
     as_stored,
@@ -170,7 +175,7 @@ class MappedTable:
 
     def read_id(self, value: int | str) -> RowId:
         """An id as the driver knows it. Raises `ValueError` if the table cannot have it."""
-        return self.key.noted(value)
+        return self.key.parse(value)
 
     def check_noted_key(self) -> None:
         """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
@@ -215,7 +220,7 @@ class MappedTable:
         created_at: datetime | None,
         namespace: bytes | None,
     ) -> RunRow:
-        texts, row_id = (workflow_id, run_id, namespace), self.key.known(key)
+        texts, row_id = (workflow_id, run_id, namespace), self.key.decode(key)
         cause = f"its key is not {self.codec}" if has_bytes(row_id) else None
         try:
             named, run, space = (decoded(text, self.codec) for text in texts)
@@ -244,7 +249,7 @@ async def map_table(
             if writing:
                 await check_primary(connection)
             relation, table = await find_relation(connection, mapping, also)
-            needs = Needs(mapping, also, writing=writing)
-            if problems := await find_problems(connection, relation, table, needs):
+            required = Requirements(mapping, also, writing=writing)
+            if problems := await find_problems(connection, relation, table, required):
                 raise TableUnfit(problems)
             return MappedTable(table, mapping, relation)

@@ -36,7 +36,7 @@ class ReadOnly(DatabaseUnusable):
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class Requirements:
     """What the table is needed for."""
 
     mapping: TableMapping
@@ -78,22 +78,22 @@ async def check_primary(connection: AsyncConnection) -> None:
 
 
 async def find_problems(
-    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+    connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
 ) -> list[Problem]:
     """Everything that keeps the table from being used as it is mapped; empty if nothing does.
 
     Raises `DatabaseUnfit` for what is no table, of which nothing else is worth saying.
     """
-    mapping = needs.mapping
+    mapping = required.mapping
     names, present = mapping.names, table.c.keys()
     relation.check_kind(names.full_name)
-    found = [*missing_columns(names, needs.columns, present), *wrong_types(table, mapping)]
+    found = [*missing_columns(names, required.columns, present), *wrong_types(table, mapping)]
     found += [each async for each in unstorable_values(connection, relation, table, mapping)]
-    if needs.writing:
+    if required.writing:
         found += [each async for each in unwritable(connection, relation, names, present)]
     found += [each async for each in _key(connection, relation, table, names)]
-    found += [each async for each in _hidden_rows(connection, relation, needs)]
-    found += [each async for each in _privileges(connection, relation, table, needs)]
+    found += [each async for each in _hidden_rows(connection, relation, required)]
+    found += [each async for each in _privileges(connection, relation, table, required)]
     return found
 
 
@@ -184,12 +184,12 @@ _HIDES_ROWS = sa.text(
 
 
 async def _hidden_rows(
-    connection: AsyncConnection, relation: Relation, needs: Needs
+    connection: AsyncConnection, relation: Relation, required: Requirements
 ) -> AsyncIterator[Problem]:
-    commands = ["r", "w"] if needs.writing else ["r"]
+    commands = ["r", "w"] if required.writing else ["r"]
     given = {"oid": relation.oid, "commands": commands}
     if await connection.scalar(_HIDES_ROWS, given):
-        names, user = needs.mapping.names, await _role(connection)
+        names, user = required.mapping.names, await _role(connection)
         quoted = quoted_name(connection.dialect, names)
         yield Problem(
             f"row-level security may hide rows of {names.full_name} from role {user}: they would "
@@ -201,10 +201,10 @@ async def _hidden_rows(
 
 
 async def _privileges(
-    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+    connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
 ) -> AsyncIterator[Problem]:
-    written = needs.mapping.names.written if needs.writing else ()
-    needed = [("SELECT", name) for name in needs.columns if name in table.c]
+    written = required.mapping.names.written if required.writing else ()
+    needed = [("SELECT", name) for name in required.columns if name in table.c]
     needed += [("UPDATE", name) for name in written if name in table.c]
     if not needed:
         return
@@ -218,7 +218,7 @@ async def _privileges(
         if not granted
     ]
     if refused:
-        names, user = needs.mapping.names, await _role(connection)
+        names, user = required.mapping.names, await _role(connection)
         rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
         yield Problem(
             f"role {user} may not use table {names.full_name}",

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.doctor.findings import Finding, Level
 from reconciler.postgres.diagnose.sample import NamespaceRows, rows_by_namespace
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.table import Columns
 from tests.integration.doctor.conftest import Patient
@@ -110,7 +110,7 @@ async def test_temporals_clock_is_told_where_a_row_is(patient: Patient, world: W
 
 
 async def test_passes_and_leases_are_those_of_any_namespace(patient: Patient) -> None:
-    lease = Lease(patient.database.engine, "workflow_executions", "*", "web-1/7/ab")
+    lease = PostgresLease(patient.database.engine, "workflow_executions", "*", "web-1/7/ab")
     await lease.claim(timedelta(hours=1))
     await pass_over(patient.database, of=("workflow_executions", "*"))
 

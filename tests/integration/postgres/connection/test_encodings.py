@@ -24,7 +24,7 @@ from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.diagnose.sample import last_rows, rows_by_namespace
 from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.journal.history import PassHistory
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.lookup import find_rows, old_values
@@ -325,8 +325,8 @@ async def test_a_character_that_only_python_knows_is_no_end_of_the_record(
 
 async def test_replicas_of_other_namespaces_keep_leases_of_their_own(postgres_url: str) -> None:
     async with encoded(postgres_url, "LATIN1") as database:
-        one = Lease(database.engine, "jobs", "\u6f22", "h\u00f6st-1")
-        other = Lease(database.engine, "jobs", "\u5b57", "h\u00f6st-2")
+        one = PostgresLease(database.engine, "jobs", "\u6f22", "h\u00f6st-1")
+        other = PostgresLease(database.engine, "jobs", "\u5b57", "h\u00f6st-2")
         assert await one.claim(timedelta(seconds=60)) == 1
         assert await other.claim(timedelta(seconds=60)) == 1
         assert await one.claim(timedelta(seconds=60)) == 1

@@ -160,10 +160,10 @@ async def test_a_database_that_cannot_be_had(url: str, message: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-async def test_a_url_that_cannot_be_read_is_told_as_such() -> None:
+async def test_a_url_that_cannot_be_parsed_is_reported_as_such() -> None:
     engine = open_engine("postgresql://u:se[cret@h/db")
 
-    with pytest.raises(DatabaseUnusable, match="DATABASE_URL cannot be read") as refused:
+    with pytest.raises(DatabaseUnusable, match="DATABASE_URL cannot be parsed") as refused:
         await use(engine)
 
     assert "cret" not in str(refused.value)

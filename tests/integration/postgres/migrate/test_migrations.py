@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
-from reconciler.postgres.schema import OWN, OWN_SCHEMA
+from reconciler.postgres.schema import METADATA, OWN_SCHEMA
 from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from tests.conftest import Database, with_user
 from tests.support.polling import deadline, eventually
@@ -102,7 +102,9 @@ async def test_our_tables_are_those_of_the_metadata(database: Database) -> None:
             "include_schemas": True,
             "include_name": lambda name, kind, _: kind != "schema" or name == OWN_SCHEMA,
         }
-        return list(compare_metadata(MigrationContext.configure(connection, opts=options), OWN))
+        return list(
+            compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
+        )
 
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []

@@ -49,7 +49,7 @@ async def test_a_row_that_ends_its_connection_costs_no_other(database: Database)
         done = await pass_over()
     assert len(done.ids) == 3
     assert done.refused == {bad: WORDS}
-    assert len(asked) == 2, "all but that row, and no row: its own is lost"
+    assert len(asked) == 3, "all but that row, that row, and no row"
 
 
 async def test_an_undo_puts_back_the_others(database: Database) -> None:

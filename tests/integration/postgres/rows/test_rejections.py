@@ -70,22 +70,19 @@ async def written(database: Database) -> int:
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """The writes that go to the server over connections that are new."""
+    """The writes that go to the server."""
     asked: list[str] = []
 
-    def note(query: Any) -> None:
-        if query.query.startswith("WITH locked"):
-            asked.append(query.query)
-
-    def listen(connection: Any, _: object) -> None:
-        connection.driver_connection.add_query_logger(note)
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("WITH locked"):
+            asked.append(statement)
 
     engine = database.engine.sync_engine
-    sa.event.listen(engine, "connect", listen)
+    sa.event.listen(engine, "before_cursor_execute", note)
     try:
         yield asked
     finally:
-        sa.event.remove(engine, "connect", listen)
+        sa.event.remove(engine, "before_cursor_execute", note)
 
 
 CODES = [

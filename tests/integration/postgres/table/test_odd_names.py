@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 PARTS = (
     *("locked", "finished", "journalled", "given", "asked", "undone", "restored", "candidates"),
     *("own", "doubt", "anon_1", "unnest", "changes", "passes", "lease", "locked_", "select"),
-    *("line", "stale", "put_right"),
+    *("line", "stale", "corrected"),
 )
 #: Columns under the names that our parameters and results have.
 COLUMNS = (
