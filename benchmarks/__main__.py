@@ -40,21 +40,21 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
 async def measure(
     sizes: Sizes, names: Collection[str]
 ) -> tuple[Mapping[str, str], Sequence[Result]]:
-    """The machine and the results of these scenarios; tells on stderr how it comes on."""
+    """The machine and the results of these scenarios; reports progress on stderr."""
     console, began = Console(stderr=True), time.monotonic()
 
-    def tell(done: str) -> None:
+    def progress(done: str) -> None:
         console.print(f"{time.monotonic() - began:4.0f} s  {done}")
 
     async with staged() as stage:
         described = await machine.describe(stage)
         prepared = await prepare(stage, sizes)
-        tell("servers and workflows are there")
+        progress("servers and workflows are there")
         results: list[Result] = []
         for name, scenario in SCENARIOS.items():
             if name in names:
                 results.append(await scenario(prepared))
-                tell(name)
+                progress(name)
         return described, results
 
 

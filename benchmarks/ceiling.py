@@ -56,7 +56,7 @@ async def describe_all(client: Client, runs: Iterable[Run], concurrency: int) ->
 
 
 async def list_all(client: Client, runs: Sequence[Run], at_once: int = 500) -> float:
-    """Ask visibility which of the workflows are open, so many in a call; the seconds."""
+    """Ask visibility which of the workflows are open, N per call; the seconds."""
     started = time.perf_counter()
     for first in range(0, len(runs), at_once):
         ids = ", ".join(f"'{run.workflow_id}'" for run in runs[first : first + at_once])

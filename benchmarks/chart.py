@@ -63,9 +63,9 @@ def _bar(figure: Figure, top: int) -> Iterator[str]:
         f' rx="2"/>'
     )
     unit = figure.unit if figure.ratio is None else "×"
-    told = f"{amount(figure.judged, unit)} ({figure.goal}) {figure.verdict}"
+    label = f"{amount(figure.judged, unit)} ({figure.goal}) {figure.verdict}"
     more = "→ " if reached > MOST else ""
-    yield _text(_LEFT + _SPAN + 12, top + 17, "quiet", more + told)
+    yield _text(_LEFT + _SPAN + 12, top + 17, "quiet", more + label)
 
 
 def _text(x: float, y: float, kind: str, text: str, anchor: str = "start") -> str:

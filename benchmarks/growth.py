@@ -25,7 +25,7 @@ MOST_MB, MOST_MS = at_most(30, "MB"), at_most(100, "ms")
 
 _REAL = (
     "`once` with `RECONCILER_MAX_RPS=0` over rows of workflows that have completed, each size in "
-    "a process of its own. Many rows are of the same {runs:,} workflows: to make so many takes "
+    "a process of its own. Many rows are of the same {runs:,} workflows: to make that many takes "
     "longer than to reconcile them, and a row costs the same. Connections are the most that were "
     "seen, five times a second."
 )

@@ -86,10 +86,10 @@ async def _pass(way: str, url: str) -> Mapping[str, Any]:
     # No statement is kept: a million rows' would be all of the memory that is measured.
     times: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
 
-    def tell(statement: Statement) -> None:
+    def record(statement: Statement) -> None:
         times[statement.kind].append(statement.seconds * 1000)
 
-    with watched(tell), passes.logs_discarded():
+    with watched(record), passes.logs_discarded():
         if way == "scripted":
             report = await scripted_backfill(url)
         else:

@@ -49,7 +49,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged() -> AsyncIterator[Stage]:
-    """Both servers, and an environment that names this Temporal and has no settings of ours."""
+    """Both servers, and an environment that names this Temporal and has no reconciler settings."""
     for name in list(os.environ):
         if name.startswith(("RECONCILER_", "TEMPORAL_", "PG")):
             del os.environ[name]

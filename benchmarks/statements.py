@@ -43,8 +43,8 @@ class Statement:
 
 
 @contextmanager
-def watched(tell: Callable[[Statement], None]) -> Iterator[None]:
-    """Tell of each statement of SQLAlchemy's connections that are opened meanwhile.
+def watched(report: Callable[[Statement], None]) -> Iterator[None]:
+    """Report each statement on SQLAlchemy's connections that are opened meanwhile.
 
     Seen below SQLAlchemy, at the driver's two ways of asking: so it does not matter by which of
     them a statement goes.
@@ -53,14 +53,14 @@ def watched(tell: Callable[[Statement], None]) -> Iterator[None]:
 
     def note(logged: Any) -> None:
         seconds = logged.elapsed - pauses.since(time.perf_counter() - logged.elapsed)
-        tell(Statement(logged.query, tuple(logged.args or ()), seconds))
+        report(Statement(logged.query, tuple(logged.args or ()), seconds))
 
     def watch(connection: Any, _: Any) -> None:
         connection.driver_connection.add_query_logger(note)
 
     fetch = PreparedStatement.fetch
     sa.event.listen(Pool, "connect", watch)
-    PreparedStatement.fetch = _noting(fetch, tell, pauses)
+    PreparedStatement.fetch = _reporting(fetch, report, pauses)
     gc.callbacks.append(pauses.note)
     try:
         yield
@@ -97,15 +97,15 @@ class Pauses:
         return total
 
 
-def _noting(
-    fetch: Callable[..., Any], tell: Callable[[Statement], None], pauses: Pauses
+def _reporting(
+    fetch: Callable[..., Any], report: Callable[[Statement], None], pauses: Pauses
 ) -> Callable[..., Any]:
-    # The driver's logger is not told of statements that were prepared first.
+    # The driver's logger does not get prepared statements.
     async def noted(prepared: Any, *arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
         answer = await fetch(prepared, *arguments, **options)
         seconds = time.perf_counter() - started - pauses.since(started)
-        tell(Statement(prepared.get_query(), arguments, seconds))
+        report(Statement(prepared.get_query(), arguments, seconds))
         return answer
 
     return noted

@@ -65,9 +65,9 @@ class _Passes:
         self._began = 0.0
 
     async def run(self, closed: int, into: _Measured | None = None) -> PassReport:
-        """One pass over rows of which so many have ended."""
+        """One pass over rows of which some have ended."""
         await set_running(self._url)
-        # The share of the sweep goes by the time between the starts, as far as we can tell.
+        # The share of the sweep goes by the time between the starts, as far as known.
         since = time.monotonic() - self._began
         self._began = time.monotonic()
         report = await passes.once(self._app, "run")

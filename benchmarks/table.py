@@ -26,8 +26,8 @@ def summary(results: Sequence[Result]) -> str:
     """How many of the goals are met, and the names of the others."""
     goals = [figure for result in results for figure in result.figures if figure.goal]
     missed = [figure.name for figure in goals if not figure.is_met]
-    told = f"{len(goals) - len(missed)} of {len(goals)} goals are met"
-    return f"{told}; missed: {'; '.join(missed)}" if missed else told
+    text = f"{len(goals) - len(missed)} of {len(goals)} goals are met"
+    return f"{text}; missed: {'; '.join(missed)}" if missed else text
 
 
 def markdown(result: Result) -> str:
@@ -37,13 +37,13 @@ def markdown(result: Result) -> str:
 
 def machine_lines(machine: Mapping[str, str]) -> str:
     """What it was measured on, for a terminal."""
-    return "\n".join(f"{name}: {told}" for name, told in machine.items())
+    return "\n".join(f"{name}: {text}" for name, text in machine.items())
 
 
 def machine_table(machine: Mapping[str, str]) -> str:
     """What it was measured on, for a page."""
     return "\n".join(
-        ["| | |", "|---|---|", *(f"| {name} | {told} |" for name, told in machine.items())]
+        ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in machine.items())]
     )
 
 
@@ -51,8 +51,8 @@ def _rows(figures: Sequence[Figure]) -> Iterator[str]:
     yield f"| {' | '.join(_HEADS)} |"
     yield "|---|---:|---|---|---|"
     for figure in figures:
-        *told, verdict = _cells(figure)
-        yield f"| {' | '.join([*told, f'**{verdict}**' if figure.is_met is False else verdict])} |"
+        *text, verdict = _cells(figure)
+        yield f"| {' | '.join([*text, f'**{verdict}**' if figure.is_met is False else verdict])} |"
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

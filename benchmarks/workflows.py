@@ -58,7 +58,7 @@ _FAIL = Command(
 
 
 async def each(work: Callable[[int], Awaitable[_T]], count: int) -> list[_T]:
-    """Do it so many times, some at the same time; what came of each, in order."""
+    """Do it N times, several at the same time; the results, in order."""
     done: dict[int, _T] = {}
     numbers = iter(range(count))
 
@@ -94,14 +94,14 @@ async def make_closed(client: Client, count: int, *, fails: bool = False) -> Seq
 
 
 async def end(client: Client, task_queue: str, count: int) -> None:
-    """End so many open workflows of a task queue, each fourth as failed; seen by visibility."""
+    """End N open workflows of a task queue, every fourth as failed, and wait for visibility."""
 
     async def poll_and_end(number: int) -> None:
         request = PollWorkflowTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=task_queue)
         )
         service, token = client.workflow_service, b""
-        while not token:  # a poll that has waited in vain is answered too
+        while not token:  # an empty poll is answered too
             answer = await service.poll_workflow_task_queue(request, timeout=_POLL_TIMEOUT)
             token = answer.task_token
         await _respond(client, token, _COMPLETE if number % 4 else _FAIL)

@@ -1,4 +1,4 @@
-"""A few running rows, to ask Temporal about: the oldest, or the last; and of which namespaces."""
+"""Samples of running rows, to ask Temporal about: the oldest, the last, by namespace."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ class NamespaceRows:
 async def rows_by_namespace(
     engine: AsyncEngine, table: MappedTable, own: str, limit: int, among: int
 ) -> Sequence[NamespaceRows]:
-    """The namespaces that most of the running rows are of; those that name none are of `own`.
+    """The `limit` namespaces with the most running rows; rows that name none count as `own`.
 
-    Looks at the `among` rows with the lowest ids, and tells `limit` namespaces. Raises
-    `DatabaseUnusable`.
+    Counts the `among` rows with the lowest ids. Raises `DatabaseUnusable`.
     """
     named = as_text(table.namespace).label("named")
     rows = table.select_rows().add_columns(named).where(table.is_running)
@@ -52,7 +51,7 @@ async def rows_by_namespace(
 async def oldest_rows(
     engine: AsyncEngine, table: MappedTable, limit: int, of: Sequence[str], own: str
 ) -> Sequence[RunRow]:
-    """The running rows of some namespaces that were created first; reads all that are running.
+    """The oldest running rows of some namespaces; reads all running rows.
 
     `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
     """
@@ -64,7 +63,7 @@ async def oldest_rows(
 
 
 def _namespace(column: sa.ColumnElement[Any], own: str) -> sa.ColumnElement[str]:
-    """As a pass reads it."""
+    """The namespace as a pass reads it."""
     return sa.func.coalesce(sa.func.nullif(column, ""), own)
 
 
@@ -80,7 +79,7 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
 
 
 async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> Sequence[str]:
-    """The statuses of the rows with the highest ids, as many as `among`, in their order as texts.
+    """The different statuses of the `among` rows with the highest ids, sorted.
 
     Raises `DatabaseUnusable`.
     """

@@ -1,7 +1,7 @@
-"""Why a table cannot be used as it is mapped: everything that is wrong, each in a line of its own.
+"""Finds every problem of a mapped table, each in a line of its own.
 
-Asked at the start of whatever uses the table, and by `reconciler doctor`. Only the catalogue is
-read, and constants are cast: nothing here depends on the rows there are.
+Used whenever the table is mapped, and by `reconciler doctor`. Only reads the catalogue and casts
+constants: the result does not depend on the rows.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ class TableUnfit(DatabaseUnfit):
 
 
 class ReadOnly(DatabaseUnusable):
-    """This server takes no writes."""
+    """This server does not accept writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What the table is needed for."""
+    """What a caller needs of the table."""
 
     mapping: TableMapping
-    #: Columns that are read besides those a pass reads.
+    #: Columns to read besides those that a pass reads.
     also: Sequence[str] = ()
     writing: bool = True
-    #: Whether `migrate` is about to add what it adds.
+    #: Whether `migrate` is going to add the missing columns.
     fitting: bool = False
 
     @property
     def read(self) -> tuple[str, ...]:
-        """The columns that are read for what they say."""
+        """The columns to read."""
         return tuple(dict.fromkeys((*self.mapping.read, *self.also)))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that must be there."""
+        """The columns that must exist."""
         written = self.mapping.names.written if self.writing and not self.fitting else ()
         return tuple(dict.fromkeys((*self.read, *written)))
 
 
 async def check_primary(connection: AsyncConnection) -> None:
-    """Check that this server takes writes. Raises `ReadOnly`: after a failover it may take them."""
-    # Not whether this transaction is read-only: that of a doctor is.
+    """Check that the server accepts writes. Raises `ReadOnly`: it may after a failover."""
+    # Not whether this transaction is read-only: the doctor's is.
     asked = sa.text(
         "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'"
     )
@@ -80,9 +80,9 @@ async def check_primary(connection: AsyncConnection) -> None:
 async def find_problems(
     connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
 ) -> list[Problem]:
-    """Everything that keeps the table from being used as it is mapped; empty if nothing does.
+    """All problems that keep the table from being used.
 
-    Raises `DatabaseUnfit` for what is no table, of which nothing else is worth saying.
+    Raises `DatabaseUnfit` if it is not a table: then no other problem matters.
     """
     mapping = required.mapping
     names, present = mapping.names, table.c.keys()
@@ -100,7 +100,7 @@ async def find_problems(
 def missing_columns(
     names: TableNames, needed: Iterable[str], present: Container[str]
 ) -> Iterator[Problem]:
-    """A problem that names the columns that are not there, if there are any."""
+    """A problem that names the missing columns, if any are."""
     missing = [name for name in needed if name not in present]
     if not missing:
         return
@@ -130,7 +130,7 @@ _PARTITIONED_BY = sa.text(
 )
 
 
-_HEIRS = sa.text(
+_CHILDREN = sa.text(
     "SELECT h.inhrelid::regclass::text FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
     " WHERE h.inhparent = :oid AND NOT c.relispartition ORDER BY 1"
 )
@@ -139,19 +139,19 @@ _HEIRS = sa.text(
 async def _key(
     connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
 ) -> AsyncIterator[Problem]:
-    """A write that finds its row by a column that is not unique would finish its namesakes too.
+    """A problem if the key is not unique: a write by key could finish other rows too.
 
-    On a partitioned table PostgreSQL allows no unique index without the columns it is partitioned
-    by. There the key may be unique together with its status or its creation time, which every
-    write compares too. Rows of tables that inherit from this one are unique in theirs alone.
+    On a partitioned table, PostgreSQL requires the partition key in every unique index. There the
+    key may be unique together with the status or the creation time, since every write compares
+    them too. In tables that inherit from this one, keys are unique only per table.
     """
     if names.id not in table.c:
         return
     keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
-    if heirs := (await connection.scalars(_HEIRS, {"oid": relation.oid})).all():
+    if children := (await connection.scalars(_CHILDREN, {"oid": relation.oid})).all():
         yield Problem(
-            f"{', '.join(heirs)} inherits from {names.full_name}, whose key does not identify the "
-            "inherited rows",
+            f"{names.full_name} has child tables ({', '.join(children)}), whose rows its key does "
+            "not identify",
             "set RECONCILER_TABLE to a table that no other inherits from",
         )
     by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
@@ -167,8 +167,8 @@ async def _key(
     )
 
 
-# Whether policies may keep rows from this role: they apply to it, and not all rows pass them. What
-# a row must pass is known only where a policy says no more than true.
+# Whether policies may hide rows from this role: they apply to it, and not every row passes. It is
+# certain that every row passes only if a policy's condition is just `true`.
 _HIDES_ROWS = sa.text(
     "WITH policy AS (SELECT polcmd, polpermissive,"
     "  coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'"

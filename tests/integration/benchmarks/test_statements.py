@@ -35,7 +35,7 @@ async def test_a_statement_past_sqlalchemy_is_seen_once_too(database: Database) 
             await driver.fetch("SELECT $1::int", 1)
             await (await driver.prepare("SELECT $1::int + 1")).fetch(2)
 
-    # The driver tells of the first when the loop gets round to it.
+    # The driver reports the first in a later turn of the loop.
     asked = sorted(
         (each.query, each.arguments) for each in seen if not each.query.startswith(FRAME)
     )

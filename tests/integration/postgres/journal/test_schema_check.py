@@ -29,7 +29,7 @@ def test_the_revision_is_that_of_the_last_migration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("DROP SCHEMA reconciler CASCADE", "is not there: run `reconciler migrate`"),
         ("DELETE FROM reconciler.alembic_version", "is not there: run `reconciler migrate`"),
@@ -44,10 +44,10 @@ def test_the_revision_is_that_of_the_last_migration() -> None:
     ],
     ids=["absent", "half made", "behind", "ahead"],
 )
-async def test_another_schema_will_not(database: Database, change: str, told: str) -> None:
+async def test_another_schema_will_not(database: Database, change: str, message: str) -> None:
     await database.execute(change)
 
-    with pytest.raises(DatabaseUnfit, match=told):
+    with pytest.raises(DatabaseUnfit, match=message):
         await check_schema(database.engine, looping=False)
 
 

@@ -314,10 +314,10 @@ async def test_a_mapping_that_is_wrong_is_refused_before_anything_is_made(
 ) -> None:
     await empty_database.execute("CREATE TABLE jobs (id int PRIMARY KEY, state text)")
 
-    told = "table jobs has no column workflow_id, status, run_id, created_at: set RECONCILER_"
-    with pytest.raises(DatabaseUnfit, match=told):
+    message = "table jobs has no column workflow_id, status, run_id, created_at: set RECONCILER_"
+    with pytest.raises(DatabaseUnfit, match=message):
         await up(empty_database, JOBS)
-    with pytest.raises(DatabaseUnfit, match=told):
+    with pytest.raises(DatabaseUnfit, match=message):
         await migration_sql(empty_database.url, JOBS, io.StringIO())
 
     columns = await empty_database.fetch(COLUMNS.replace("workflow_executions", "jobs"))

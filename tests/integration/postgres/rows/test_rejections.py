@@ -281,7 +281,7 @@ async def test_a_disk_that_is_full_concerns_everything_if_no_row_can_be_written(
 # --- A part that was committed --------------------------------------------------------------
 
 
-async def test_what_was_committed_is_told_when_the_connection_is_lost_on_the_way(
+async def test_what_was_committed_is_reported_when_the_connection_is_lost(
     database: Database,
 ) -> None:
     """The failing row makes halves; one of them is written, and then nothing can be any more."""
@@ -436,7 +436,7 @@ async def test_a_rule_that_rejects_everything_is_not_tried_row_by_row(
     with statements(database) as asked:
         assert await pass_over() <= PATIENCE + 3 * 20
         assert await pass_over() <= 4 * 20
-        assert len(causes) == 1, "told once"
+        assert len(causes) == 1, "reported once"
         await database.execute("DROP TRIGGER act ON workflow_executions")
         pass_id = await begun(database)
         store = PostgresStore(database.engine, table, ruled_out=ruled_out)

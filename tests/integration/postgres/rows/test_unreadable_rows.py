@@ -162,7 +162,7 @@ async def test_a_count_goes_round_what_cannot_be_read(database: Database) -> Non
 
     counted = await store.count_running(Span(None, rows[-1].id))
 
-    assert counted.rows == 8  # the corrupted one may be in the window: a scan tells of it
+    assert counted.rows == 8  # the corrupted one may be in the window: a scan returns it
     assert len(await scanned(store)) == 8
 
 
