@@ -24,7 +24,7 @@ from reconciler.postgres.connection.engine import (
     sqlstate,
     translated,
 )
-from reconciler.postgres.rows.main_path_write import SLACK, counted_main_path_write
+from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
@@ -175,7 +175,7 @@ class RowWriter:
             mapping = self._settings.table_mapping()
             table = await map_table(self._engine, mapping, writing=True)
             # Numbers, whatever the key is: asyncpg knows their type without asking.
-            self._written = table, counted_main_path_write(table, LOCK_TIMEOUT)
+            self._written = table, main_path_write(table, LOCK_TIMEOUT)
         return self._written
 
     async def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,35 +23,42 @@ from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 
 
-class Journalled:
-    """With reconciler's schema: the journal, the history, the lease."""
+class Bookkeeping:
+    """What passes need besides the application's table, with or without a journal."""
 
-    #: Whether changes are journalled.
-    journals = True
-
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, journal: bool) -> None:
+        #: Whether changes are journalled.
+        self.journals = journal
         self._engine, self._ruled_out = engine, RuledOut()
 
     async def check(self, *, looping: bool) -> None:
         """Check that the schema can be used; `looping`: the lease too. Raises `DatabaseUnfit`."""
-        await check_schema(self._engine, looping=looping)
+        if self.journals:
+            await check_schema(self._engine, looping=looping)
 
     def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
-        """A store that journals what it finishes."""
-        return PostgresStore(self._engine, table, window, ruled_out=self._ruled_out)
+        """The store of a pass."""
+        ruled_out = self._ruled_out
+        return PostgresStore(
+            self._engine, table, window, journalled=self.journals, ruled_out=ruled_out
+        )
 
     def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:
-        """The passes over a table and a namespace."""
+        """The passes over a table and a namespace; without a journal, those of this process."""
+        if not self.journals:
+            return NoHistory(self._engine)
         return PassHistory(self._engine, table_name, namespace, statuses)
 
     def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:
         """What removes records from the history and the journal that are older than that."""
-        return [Pruning(self._engine, table_name, namespace, kept)]
+        return [Pruning(self._engine, table_name, namespace, kept)] if self.journals else []
 
     async def last_changes(
         self, table: MappedTable, workflow_id: str
     ) -> tuple[Mapping[str, StoredChange], str | None]:
         """The last change of each row of a workflow id, by its key as text; or why unknown."""
+        if not self.journals:
+            return {}, "RECONCILER_JOURNAL is off"
         try:
             await check_readable(self._engine)
         except DatabaseUnfit as error:
@@ -61,49 +67,6 @@ class Journalled:
 
     def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:
         """The lease on the table, or for `of`, another kind of pass, for the process `holder`."""
+        if not self.journals:
+            return NoLease()
         return PostgresLease(self._engine, lease_name(table_name, of), namespace, holder)
-
-
-class Unjournalled:
-    """Without reconciler's schema: the role needs rights on the application's table only."""
-
-    journals = False
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine, self._ruled_out = engine, RuledOut()
-
-    async def check(self, *, looping: bool) -> None:
-        """Nothing to check."""
-
-    def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
-        """A store that does not journal."""
-        ruled_out = self._ruled_out
-        return PostgresStore(self._engine, table, window, journalled=False, ruled_out=ruled_out)
-
-    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:  # noqa: ARG002
-        """The passes of this process only."""
-        return NoHistory(self._engine)
-
-    def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:  # noqa: ARG002
-        """Nothing to remove."""
-        return []
-
-    async def last_changes(
-        self,
-        table: MappedTable,  # noqa: ARG002
-        workflow_id: str,  # noqa: ARG002
-    ) -> tuple[Mapping[str, StoredChange], str | None]:
-        """No change is known."""
-        return {}, "RECONCILER_JOURNAL is off"
-
-    def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:  # noqa: ARG002
-        """A lease that every replica holds."""
-        return NoLease()
-
-
-Bookkeeping: TypeAlias = Journalled | Unjournalled
-
-
-def bookkeeping(engine: AsyncEngine, *, journal: bool) -> Bookkeeping:
-    """The records of passes, with or without a journal."""
-    return Journalled(engine) if journal else Unjournalled(engine)

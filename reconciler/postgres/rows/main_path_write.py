@@ -23,6 +23,8 @@ _STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
 def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
     """Finish the row of this workflow's run, if it is still running.
 
+    Returns two counts: of rows that were finished, and of other rows that fit as well.
+
     That is the row with this run id. If there is none, of any status, it is the youngest row of the
     workflow id without a run id that was created no later than `given_latest` (`SLACK` after the
     workflow started; None if the start is unknown: then there is no such row) and, if rows have a
@@ -34,13 +36,8 @@ def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.S
     The guard is then evaluated on the row's newest version. `lock_timeout` (milliseconds) limits
     the wait from within the statement, for one that is a transaction by itself.
     """
-    # A query, since that may be given parameters that it does not use.
-    return sa.select(_finished(table, lock_timeout)[0].c.id)
-
-
-def counted_main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
-    """The same, as two counts: rows that were finished, and rows that fit as well."""
     finished, doubt = _finished(table, lock_timeout)
+    # A query, since that may be given parameters that it does not use.
     count = sa.select(sa.func.count()).select_from(finished)
     return sa.select(count.scalar_subquery(), sa.select(doubt.c.rivals).scalar_subquery())
 

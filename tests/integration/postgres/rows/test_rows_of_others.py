@@ -23,6 +23,7 @@ from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import RowFilter, TableNames
 from reconciler.worker import status_activity
 from tests.conftest import Database
+from tests.integration.postgres.rows.test_main_path_write import finished_by
 from tests.support.factories import outcome
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -161,8 +162,7 @@ class TestMainPath:
             "given_latest": NOON + timedelta(days=36_500),
             **others,
         }
-        async with database.engine.begin() as connection:
-            return list((await connection.execute(main_path_write(table), given)).scalars())
+        return await finished_by(database, table, given)
 
     @pytest.mark.parametrize("run_id", ["ours", None])
     async def test_never_one_of_another_namespace(
