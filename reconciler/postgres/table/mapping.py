@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -212,12 +211,7 @@ class MappedTable:
         return self._decoded_row if read_as_bytes(self.relation.encoding) else RunRow
 
     def _decoded_row(
-        self,
-        key: Any,
-        workflow_id: bytes,
-        run_id: bytes | None,
-        created_at: datetime | None,
-        namespace: bytes | None,
+        self, key: Any, workflow_id: bytes, run_id: Any, created_at: Any, namespace: Any
     ) -> RunRow:
         texts, row_id = (workflow_id, run_id, namespace), self.key.decode(key)
         cause = f"its key is not {self.codec}" if has_bytes(row_id) else None

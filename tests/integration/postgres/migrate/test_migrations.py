@@ -148,7 +148,7 @@ async def test_a_database_that_a_later_version_has_migrated_is_left_alone(
     database: Database,
 ) -> None:
     await database.execute("UPDATE reconciler.alembic_version SET version_num = '0999'")
-    known = "knows none after 0004: run the version that migrated it, or a newer one"
+    known = "knows no more than 0004: run the version that migrated it, or a newer one"
 
     with pytest.raises(DatabaseUnfit, match=known):
         await migrate(database.url, TableMapping())

@@ -147,7 +147,7 @@ async def test_a_message_that_may_not_be_null(database: Database) -> None:
     )
 
     assert await refusal(database) == (
-        "column error_message of workflow_executions is NOT NULL, and what has completed has no "
+        "column error_message of workflow_executions is NOT NULL, and a completed row has no "
         "message: ALTER TABLE workflow_executions ALTER error_message DROP NOT NULL, "
         "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column)"
     )
