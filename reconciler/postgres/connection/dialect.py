@@ -93,7 +93,7 @@ def limits(*, lock: int, statement: int | None) -> str:
     """The statement that limits a transaction: milliseconds for a lock, and for a statement."""
     settings = {
         "lock_timeout": lock,
-        # The constants in our SQL rely on it: without it, a backslash would be an escape.
+        # The constants in the SQL rely on it: without it, a backslash would be an escape.
         "standard_conforming_strings": "on",
         # With it, the names of types have quotes and are not recognised.
         "quote_all_identifiers": "off",

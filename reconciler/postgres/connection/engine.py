@@ -143,8 +143,8 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
     `DatabaseUnfit` if the database itself refused the statement. Pass `engine` if it may be the
     application's: then the fix is not in reconciler's settings.
     """
-    ours = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
-    source = "DATABASE_URL" if ours else "the application's engine"
+    is_own = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
+    source = "DATABASE_URL" if is_own else "the application's engine"
     try:
         yield
     except (SQLAlchemyError, *DRIVERS_OWN, OSError) as error:

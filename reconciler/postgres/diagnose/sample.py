@@ -84,9 +84,13 @@ async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> 
     Raises `DatabaseUnusable`.
     """
     status = table.read_text(as_text(table.status)).label("status")
-    last = sa.select(status, table.is_ours.label("ours")).order_by(table.id.desc()).limit(among)
+    last = (
+        sa.select(status, table.is_included.label("included"))
+        .order_by(table.id.desc())
+        .limit(among)
+    )
     page = last.subquery()
-    query = sa.select(page.c.status).where(page.c.ours).distinct()
+    query = sa.select(page.c.status).where(page.c.included).distinct()
     with translated(f"read {table.full_name}", engine):
         found = await fetch(engine, query)
     return sorted(shown(status, table.codec) for (status,) in found)

@@ -86,7 +86,7 @@ class Removal:
 
 async def find_removal(dsn: str, mapping: TableMapping, *, with_columns: bool) -> Removal:
     """Find what can be removed. Reads only. Raises `DatabaseUnusable`."""
-    with translated("look for what is to be removed"):
+    with translated("find what can be removed"):
         async with opened(dsn) as engine:
             return await _find(engine, mapping, with_columns=with_columns)
 
@@ -96,7 +96,7 @@ async def remove(dsn: str, mapping: TableMapping, *, with_columns: bool) -> list
 
     Raises `DatabaseUnusable`, also if other objects depend on it: then nothing is dropped.
     """
-    with translated("remove what `migrate` has made"):
+    with translated("remove what `migrate` has added"):
         async with opened(dsn) as engine, migration_lock(engine):
             removal = await _find(engine, mapping, with_columns=with_columns)
             async with engine.begin() as connection:

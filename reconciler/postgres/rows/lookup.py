@@ -29,14 +29,14 @@ class StoredRow:
     completed_at: datetime | None
     error_message: str | None
     #: Whether passes would read it if it were marked as running.
-    ours: bool = True
+    included: bool = True
 
 
 async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -> list[StoredRow]:
     """The rows of a workflow id, by key. Columns that a pass writes may not exist yet."""
     query = (
         table.select_rows()
-        .add_columns(table.is_running, table.is_ours, *_written(table))
+        .add_columns(table.is_running, table.is_included, *_written(table))
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
@@ -47,8 +47,8 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
             # A pass reads it as unreadable, if it is running.
             found.append(StoredRow(row.as_row(workflow_id), True, "?", None, None))  # noqa: FBT003
             continue
-        *fields, running, ours, status, ended, error = row
-        values = text(status), ended, error and text(error), bool(ours)
+        *fields, running, included, status, ended, error = row
+        values = text(status), ended, error and text(error), bool(included)
         found.append(StoredRow(table.make_row(*fields), running, *values))
     return found
 

@@ -118,7 +118,7 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
         in_time = latest.is_not(None), sa.or_(made.is_(None), made <= latest)
         ways.append(sa.and_(*no_run, *in_time, _names_namespace(table)))
-    return sa.and_(table.is_ours, same_workflow, sa.or_(*ways))
+    return sa.and_(table.is_included, same_workflow, sa.or_(*ways))
 
 
 def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:

@@ -6,7 +6,7 @@
 | nothing: the connection is lost | in doubt | a row may have caused it, or a pooler's limit |
 | FATAL, PANIC, except 25P04 | in doubt | the server has ended the connection, or a trigger has |
 | 22 data exception, 23 integrity, P0 RAISE; also asyncpg's DataError | rows | values, constraints |
-| 23503 of our own schema | everything | the pass is no longer in the history |
+| 23503 of reconciler's schema | everything | the pass is no longer in the history |
 | 57014 (also an operator's cancel), 55P03, 40P01, 25P04 | time | fewer rows take less time |
 | 40001 | a race | another transaction moved or changed a row; twice for one row: that row |
 | any other code, with a context | rows | a function raised it: a trigger, a policy, a check |

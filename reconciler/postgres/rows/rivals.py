@@ -61,7 +61,7 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
         .add_columns(ended.label("ended"), given.c.place)
         .select_from(others)
         .where(
-            table.is_ours,
+            table.is_included,
             sa.or_(
                 run_id.in_([given.c.first_run_id, given.c.last_run_id]),
                 sa.and_(unnamed, in_time),
@@ -92,7 +92,7 @@ _INDEXED = sa.text(
 
 
 async def is_indexed(engine: AsyncEngine, table: MappedTable) -> bool:
-    """Whether an index serves the statement. Raises `DatabaseUnusable`."""
+    """Whether the statement can use an index. Raises `DatabaseUnusable`."""
     name = engine.dialect.identifier_preparer.format_table(table.table)
     given = {"table": name, "column": table.workflow_id.name}
     with translated(f"read the indexes of {table.full_name}", engine):

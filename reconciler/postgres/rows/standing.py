@@ -70,7 +70,7 @@ def kept_values(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
 
 def same_row(table: MappedTable, change: sa.FromClause) -> sa.ColumnElement[bool]:
     """That a change in the journal is about this row."""
-    # The text is cast and not the key, so that the key's index serves.
+    # The text is cast, not the key, so that the key's index can be used.
     return table.id == sa.cast(change.c.row_id, table.id.type)
 
 

@@ -133,8 +133,8 @@ class MappedTable:
         return None if column is None else getattr(column.type, "length", None)
 
     @property
-    def is_ours(self) -> sa.ColumnElement[bool]:
-        """Whether a row is ours to look at, whatever its status."""
+    def is_included(self) -> sa.ColumnElement[bool]:
+        """That passes cover a row, if it is running: it matches `where`."""
         if (where := self.mapping.where) is None:
             return sa.true()
         column = self.table.c[where.column]
@@ -144,11 +144,11 @@ class MappedTable:
 
     @property
     def is_running(self) -> sa.ColumnElement[bool]:
-        """Whether a row is marked as running, and ours to look at."""
-        return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_ours)
+        """That a row is marked as running, and passes cover it."""
+        return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_included)
 
     def written(self) -> Mapping[str, sa.ColumnElement[Any]]:
-        """What a write changes in a row, as it is, in the types of the journal."""
+        """The columns that a write changes, in the types of the journal."""
         names = self.mapping.names
         return {
             "status": as_text(self.status),

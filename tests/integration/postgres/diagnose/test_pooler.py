@@ -107,8 +107,8 @@ class TestRefusals:
                 await use(engine)
 
         assert str(refused.value) == (
-            "cannot read: unsupported startup parameter: search_path: the pooler passes no "
-            "parameters on, take it out of DATABASE_URL (a schema goes into RECONCILER_TABLE)"
+            "cannot read: unsupported startup parameter: search_path: the pooler forwards no "
+            "parameters, take it out of DATABASE_URL (a schema goes into RECONCILER_TABLE)"
         )
 
     @pytest.mark.parametrize("kind", KINDS)
