@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.connection.queries import reading
+from reconciler.postgres.connection.queries import read_transaction
 
 #: A difference between the host's clock and the database's that does not matter.
 TOLERANCE = timedelta(seconds=2)
@@ -63,7 +63,7 @@ class DatabaseClock:
     async def read(self) -> datetime:
         """The time now: one short read-only transaction. Raises `DatabaseUnusable`."""
         with translated("read the database's clock"):
-            async with reading(self._engine) as connection:
+            async with read_transaction(self._engine) as connection:
                 read = await read_clock(connection, self._host)
                 self._last = read.time, self._elapsed()
         self._compare(read)

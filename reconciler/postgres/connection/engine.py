@@ -17,7 +17,6 @@ from reconciler.core.text import one_line
 from reconciler.host.cancellation import wait_until_done
 from reconciler.postgres.connection.dialect import (
     DRIVERS_OWN,
-    SILENT,
     PoolerSafeDialect,
     UnreadableUrl,
     limits,
@@ -81,7 +80,6 @@ def open_engine(
         limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout),
     )
     _use_current_dsn(engine, dsn)
-    sa.event.listen(engine.sync_engine, "handle_error", _drop_silent)
     return engine
 
 
@@ -96,12 +94,6 @@ def _use_current_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
             raise DatabaseUnusable(f"cannot connect to the database: {error}") from None
         except ValueError:
             raise UnreadableUrl from None
-
-
-def _drop_silent(context: sa.ExceptionContext) -> None:
-    """Close a connection whose server did not answer: a ROLLBACK would wait just as long."""
-    if isinstance(driver_error(context.original_exception), SILENT):
-        context.is_disconnect = True
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
 @asynccontextmanager
-async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def read_transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A read-only transaction, begun and limited before its first statement."""
     async with engine.connect() as connection:
         await connection.execution_options(postgresql_readonly=True)
@@ -23,5 +23,5 @@ async def fetch(
     engine: AsyncEngine, query: sa.Executable, given: Mapping[str, Any] | None = None
 ) -> Sequence[Any]:
     """The rows of one query."""
-    async with reading(engine) as connection:
+    async with read_transaction(engine) as connection:
         return (await connection.execute(query, given or {})).all()

@@ -191,7 +191,9 @@ def what_was_done(
         [aggregate(wanted).label("wanted")] if checked or with_wanted else []
     )
     if checked:
-        columns += aggregate(written.c.id).label("ids"), aggregate(checked.row_id).label("row_ids")
+        # As the driver reads them: an enum may have got more values since the table was mapped.
+        ids = sa.type_coerce(aggregate(written.c.id), sa.types.NullType())
+        columns += ids.label("ids"), aggregate(checked.row_id).label("row_ids")
         columns += _lines(checked.lines)
     return sa.select(
         aggregate(number(written)).label("numbers"),

@@ -18,6 +18,29 @@ from tests.support.factories import NOW, outcome
 SOME = UUID("01a213b5-697d-7cfc-bf26-de369cbc1bbd")
 
 
+async def test_a_key_may_have_a_value_that_its_enum_got_later(database: Database) -> None:
+    await database.execute("CREATE TYPE size AS ENUM ('small')")
+    await retyped(database, "size", "'small'::size")
+    await database.execute(
+        "CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER noop AFTER UPDATE ON workflow_executions"
+        " FOR EACH ROW EXECUTE FUNCTION noop()"
+    )
+    insert = "INSERT INTO workflow_executions (id, workflow_id) VALUES ('{}', 'w')"
+    await database.execute(insert.format("small"))
+    store = PostgresStore(database.engine, await database.table())
+    await database.execute("ALTER TYPE size ADD VALUE 'tiny' BEFORE 'small'")
+    await database.execute(insert.format("tiny"))
+
+    rows = await store.scan_running(None, await store.last_running() or "", 10)
+
+    assert [row.id for row in rows] == ["tiny", "small"]
+    report = PassReport(SOME.hex, PassRequest("once"), started_at=NOW)
+    await database.history().begin(report)
+    done = await store.finish_if_running(report.pass_id, [outcome(row) for row in rows])
+    assert done.ids == {"tiny", "small"}
+
+
 async def retyped(database: Database, kind: str, using: str) -> None:
     await database.execute(
         "ALTER TABLE workflow_executions ALTER id DROP IDENTITY;"
