@@ -106,21 +106,18 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
     """
     undone = _undone(table)
     row = undone.c
-    as_left = sa.and_(
-        same_row(table, undone),
-        same_run(table, undone),
-        *has_values(table, undone, "new"),
-    )
+    same = same_row(table, undone), same_run(table, undone)
+    unchanged = sa.and_(*same, *has_values(table, undone, "new"))
     locked = (
         sa.select(row.id.label("change_id"), *labelled("old", table.written()))
-        .select_from(sa.join(table.table, undone, as_left))
+        .select_from(sa.join(table.table, undone, unchanged))
         .where(_is_given(undone))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte(table.beside("locked"))
     )
     restored = (
         table.update(row.old_status, row.old_completed_at, row.old_error_message)
-        .where(row.id == locked.c.change_id, as_left)
+        .where(row.id == locked.c.change_id, unchanged)
         # Everything the journal needs: a join of the locked and the restored rows would cost more
         # than either, as PostgreSQL cannot know how many rows they are.
         .returning(
@@ -135,10 +132,10 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
         .cte(table.beside("restored"))
     )
     journal = _journal(table, restored)
-    checked = Checked(restored.c.row_id, journal)
-    number, triggers = attrgetter("c.change_id"), table.relation.has_triggers
+    checked = Checked(restored.c.row_id, journal) if table.relation.has_triggers else None
+    number = attrgetter("c.change_id")
     return what_was_done(
-        locked, restored, number, restored.c.wanted, checked if triggers else None, with_wanted=True
+        locked, restored, number, restored.c.wanted, checked, with_wanted=True
     ).add_cte(journal)
 
 

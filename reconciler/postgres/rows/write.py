@@ -64,11 +64,10 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         .cte(table.beside("finished"))
     )
     journal = _journal(table, finished) if journalled else None
-    checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
-    triggers = table.relation.has_triggers
-    query = what_was_done(
-        locked, finished, _index, finished.c.status, checked if triggers else None
-    )
+    checked = None
+    if table.relation.has_triggers:
+        checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
+    query = what_was_done(locked, finished, _index, finished.c.status, checked)
     return query if journal is None else query.add_cte(journal)
 
 
