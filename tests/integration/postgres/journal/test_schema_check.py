@@ -31,8 +31,8 @@ def test_the_revision_is_that_of_the_last_migration() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("DROP SCHEMA reconciler CASCADE", "is not there: run `reconciler migrate`"),
-        ("DELETE FROM reconciler.alembic_version", "is not there: run `reconciler migrate`"),
+        ("DROP SCHEMA reconciler CASCADE", "does not exist: run `reconciler migrate`"),
+        ("DELETE FROM reconciler.alembic_version", "does not exist: run `reconciler migrate`"),
         (
             "UPDATE reconciler.alembic_version SET version_num = '0001'",
             "is at revision 0001, this version needs",
