@@ -13,13 +13,13 @@ from alembic import context
 
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.migrate.upgrade import PRINTED
-from reconciler.postgres.schema import OWN, OWN_SCHEMA
+from reconciler.postgres.schema import METADATA, OWN_SCHEMA
 
 
 def configure(connection: sa.Connection | None = None, **options: object) -> None:
     context.configure(
         connection=connection,
-        target_metadata=OWN,
+        target_metadata=METADATA,
         version_table_schema=OWN_SCHEMA,
         include_schemas=True,
         include_name=lambda name, kind, _: kind != "schema" or name == OWN_SCHEMA,

@@ -27,7 +27,7 @@ from reconciler.plan.apply import apply_plan
 from reconciler.plan.read import Plan, open_plan
 from reconciler.postgres.connection.clock import DatabaseClock, host_time
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.journal.bookkeeping import bookkeeping
+from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
 from reconciler.temporal.failures.redactor import Redactor
@@ -63,7 +63,7 @@ class _Command:
         table = await map_table(self.engine, settings.table_mapping(), writing=True)
         table.check_noted_key()
         plan = await self._opened(path, table)
-        books = bookkeeping(self.engine, journal=settings.journal)
+        books = Bookkeeping(self.engine, journal=settings.journal)
         await books.check(looping=True)  # for the lease
         namespace, asked = plan.header.namespace, {"plan": plan.header.plan_id}
         history = books.history(table.scope, namespace, settings.status_values())

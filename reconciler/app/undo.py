@@ -24,9 +24,9 @@ from reconciler.postgres.connection.clock import DatabaseClock, host_time
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.history import PassHistory
-from reconciler.postgres.journal.lease import Lease, lease_name
+from reconciler.postgres.journal.lease import PostgresLease, lease_name
 from reconciler.postgres.journal.reader import JournalReader
-from reconciler.postgres.journal.schema_check import check_own_schema, check_readable
+from reconciler.postgres.journal.schema_check import check_readable, check_schema
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
@@ -70,7 +70,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     if report.request.dry_run:
         await check_readable(engine)
     else:
-        await check_own_schema(engine, looping=True)  # for the lease
+        await check_schema(engine, looping=True)  # for the lease
     report.started_at = await DatabaseClock(engine).read()
     undone = await find_pass(JournalReader(engine), report.undone, settings)
     report.undone = str(undone.id)
@@ -91,7 +91,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
         await run_undo(journal, history, report, settings.batch_size)
         return
     # The lease of a backfill: it would finish again what is put back beside it.
-    lease = Lease(engine, lease_name(scope, Mode.BACKFILL), namespace, this_process())
+    lease = PostgresLease(engine, lease_name(scope, Mode.BACKFILL), namespace, this_process())
     async with exclusive(lease, "a backfill or an undo", report):
         # A resumed backfill would not visit again the rows that are put back now.
         await history.close(passes.c.id == undone.id)

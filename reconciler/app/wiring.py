@@ -25,7 +25,7 @@ from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections, using_engine
-from reconciler.postgres.journal.bookkeeping import Bookkeeping, bookkeeping
+from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.postgres.rows.lookup import old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
@@ -204,7 +204,7 @@ async def open_app(
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []
         table = await map_table(engine, mapping, writing=writing, also=also)
-        books = bookkeeping(engine, journal=settings.journal)
+        books = Bookkeeping(engine, journal=settings.journal)
         if writing:
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)

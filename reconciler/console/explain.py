@@ -51,7 +51,7 @@ def _row_as_object(explanation: Explanation) -> Mapping[str, Any]:
         "completed_at": iso(stored.completed_at),
         "error_message": stored.error_message,
         "running": bool(stored.running),
-        "included": stored.ours,
+        "included": stored.included,
         "temporal": _observation_as_object(explanation.observation),
         "verdict": _verdict_as_object(explanation),
         "changed_by": change
@@ -131,7 +131,7 @@ def _describe_change(explanation: Explanation) -> str:
 
 
 def _describe_verdict(explanation: Explanation) -> str:
-    if not explanation.stored.ours:
+    if not explanation.stored.included:
         return "none: RECONCILER_WHERE leaves this row out, so no pass looks at it"
     if not explanation.stored.running:
         return "none: the row is not marked as running, so no pass looks at it"

@@ -16,7 +16,6 @@ from reconciler.core.errors import ConfigurationError, DatabaseUnfit, DatabaseUn
 from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
-from reconciler.postgres.connection.driver import Statement, compiled, fetch_alone
 from reconciler.postgres.connection.encoding import storable
 from reconciler.postgres.connection.engine import (
     forget_connections,
@@ -26,7 +25,7 @@ from reconciler.postgres.connection.engine import (
     sqlstate,
     translated,
 )
-from reconciler.postgres.rows.main_path_write import SLACK, counted_main_path_write
+from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
@@ -58,7 +57,7 @@ class _Prepared:
     """What depends on the table as it was when it was mapped."""
 
     table: MappedTable
-    statement: Statement | sa.Select[Any]
+    statement: sa.Select[Any]
     redactor: Redactor
 
 
@@ -77,7 +76,7 @@ class RowWriter:
         """Over the application's engine, or over an own one. Raises `ConfigurationError`."""
         if engine is None:
             own = load_guest_settings(DatabaseSettings)
-            return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
+            return cls(open_engine(own.dsn(), one_round_trip=True), own, owned=True)
         settings = load_guest_settings(TableSettings)
         made = engine if isinstance(engine, AsyncEngine) else engine()
         if not isinstance(made, AsyncEngine):
@@ -154,11 +153,7 @@ class RowWriter:
             message = storable(await prepared.redactor.line(message), prepared.table.codec)
         parameters = {**parameters, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
-            if isinstance(prepared.statement, Statement):
-                rows = await fetch_alone(self._engine, prepared.statement, parameters)
-                ((finished, rivals),) = rows
-            else:
-                finished, rivals = await self._execute(prepared.statement, parameters)
+            finished, rivals = await self._execute(prepared.statement, parameters)
         if rivals:
             activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
         return bool(finished)
@@ -177,14 +172,10 @@ class RowWriter:
     async def _prepare(self) -> _Prepared:
         table = await map_table(self._engine, self._settings.table_mapping(), writing=True)
         # It returns counts, whatever the key is: asyncpg knows their type without asking.
-        statement = counted_main_path_write(table, LOCK_TIMEOUT)
-        is_own_dialect = isinstance(self._engine.dialect, PoolerSafeDialect)
+        statement = main_path_write(table, LOCK_TIMEOUT)
         limit = self._settings.message_limit(table.error_message_length)
-        return _Prepared(
-            table,
-            compiled(statement, self._engine) if is_own_dialect else statement,
-            Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT),
-        )
+        redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
+        return _Prepared(table, statement, redactor)
 
     async def close(self) -> None:
         """Close the engine if it is the writer's own."""

@@ -21,7 +21,7 @@ from reconciler.core.tally import Tally
 from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.journal.bookkeeping import bookkeeping
+from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from tests.conftest import Database
 from tests.support.factories import NOW
 from tests.support.tables.past import OURS, change
@@ -45,7 +45,7 @@ class Bench:
 
     def history(self) -> History:
         """The history of another process."""
-        books = bookkeeping(self.database.engine, journal=self.recorded)
+        books = Bookkeeping(self.database.engine, journal=self.recorded)
         return books.history(*OURS, StatusValues())
 
     async def unfinished(self, request: PassRequest = SAME) -> PassReport | None:
@@ -304,7 +304,7 @@ async def test_an_unreachable_database_ends_the_pass_where_it_is_needed(journal:
     report = PassReport.begin(SAME, NOW)
     report.progress = Progress(Span(None, 9))
     async with using_engine("postgresql://nobody@127.0.0.1:1/app") as engine:
-        history = bookkeeping(engine, journal=journal).history(*OURS, StatusValues())
+        history = Bookkeeping(engine, journal=journal).history(*OURS, StatusValues())
         calls = {
             "begin": history.begin(report),
             "checkpoint": history.checkpoint(report),

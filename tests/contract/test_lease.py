@@ -12,7 +12,7 @@ import pytest
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Lease
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.journal.bookkeeping import bookkeeping
+from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from tests.conftest import Database
 from tests.support.polling import eventually
 
@@ -29,7 +29,7 @@ class Bench:
 
     def replica(self) -> Lease:
         """Another replica's side of the lease."""
-        books = bookkeeping(self.database.engine, journal=self.exclusive)
+        books = Bookkeeping(self.database.engine, journal=self.exclusive)
         return books.lease("orders", "default", f"host/1/{uuid4()}")
 
     def epoch(self, epoch: int | None) -> int | None:
@@ -107,7 +107,7 @@ async def test_a_former_holder_cannot_release_it(bench: Bench) -> None:
 @pytest.mark.parametrize("exclusive", [True, False], ids=["exclusive", "shared"])
 async def test_an_unreachable_database_matters_only_if_it_is_exclusive(exclusive: bool) -> None:
     async with using_engine("postgresql://nobody@127.0.0.1:1/app") as engine:
-        lease = bookkeeping(engine, journal=exclusive).lease("orders", "default", "host/1/x")
+        lease = Bookkeeping(engine, journal=exclusive).lease("orders", "default", "host/1/x")
         failed = {}
         for name, call in {"claim": lease.claim(LONG), "release": lease.release()}.items():
             try:

@@ -31,7 +31,7 @@ from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Every
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.journal.schema_check import check_own_schema
+from reconciler.postgres.journal.schema_check import check_schema
 from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import load_settings
@@ -186,7 +186,7 @@ async def test_none_of_the_documented_rights_can_be_left_out(
 
         async def check() -> None:
             await map_table(engine, TableMapping(), writing=True)
-            await check_own_schema(engine, looping=True)
+            await check_schema(engine, looping=True)
 
         await check()
         for right in rights:

@@ -18,7 +18,7 @@ from reconciler.core.undo import UndoReport
 from reconciler.core.verdict import StatusValues
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.journal.bookkeeping import OwnSchema
+from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
@@ -61,10 +61,10 @@ def settings(table: str = TABLE, where: str = "") -> Settings:
 
 
 @asynccontextmanager
-async def opened(of: Settings) -> AsyncIterator[tuple[MappedTable, OwnSchema]]:
+async def opened(of: Settings) -> AsyncIterator[tuple[MappedTable, Bookkeeping]]:
     async with using_engine(of.dsn()) as engine:
         table = await map_table(engine, of.table_mapping(), writing=True)
-        yield table, OwnSchema(engine)
+        yield table, Bookkeeping(engine, journal=True)
 
 
 async def passed(of: Settings) -> PassReport:

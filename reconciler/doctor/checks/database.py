@@ -22,7 +22,7 @@ from reconciler.postgres.diagnose.sample import last_statuses
 from reconciler.postgres.diagnose.server import Server, look_at_server
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.reader import JournalReader
-from reconciler.postgres.journal.schema_check import check_own_schema
+from reconciler.postgres.journal.schema_check import check_schema
 from reconciler.postgres.rows.rivals import are_looked_for, is_indexed
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.schema import OWN_SCHEMA, REVISION
@@ -163,9 +163,9 @@ class DatabaseChecks:
         return [rules.strange_statuses(self._settings.statuses.running, strange)] if strange else []
 
     async def _schema(self) -> Sequence[Finding]:
-        await check_own_schema(self.engine, looping=False)
+        await check_schema(self.engine, looping=False)
         try:
-            await check_own_schema(self.engine, looping=True)
+            await check_schema(self.engine, looping=True)
         except DatabaseUnfit as error:
             text = f"`once` may use it, `run`, `backfill` and `undo` may not: {error.problem}"
             return [warning(SCHEMA, text, error.fix or "run `reconciler migrate`")]

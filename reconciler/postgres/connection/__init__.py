@@ -1,4 +1,4 @@
 """Connections to PostgreSQL: how they are opened, limited and explained when they fail.
 
-Knows no table, neither the application's nor our own.
+Knows no table, neither the application's nor reconciler's.
 """

@@ -1,50 +1,52 @@
-"""The database's clock, by which passes judge rows: it is the one that has dated them."""
+"""The database's clock: passes judge rows by it, because it dated them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+import sqlalchemy as sa
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.host.steady_clock import steady
-from reconciler.postgres.connection.driver import transaction
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import read_transaction
 
-#: A host's clock that differs by no more than this is as good as the database's.
+#: A difference between the host's clock and the database's that does not matter.
 TOLERANCE = timedelta(seconds=2)
+
+_CLOCK = sa.text("SELECT clock_timestamp()")
 
 log = structlog.get_logger(__name__)
 
 
 def host_time() -> datetime:
-    """This host's clock. Anyone may set it, so no row is judged by it."""
+    """This host's clock. Anyone may set it, so passes do not judge rows by it."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The database's time, and how far ahead of it the host's clock was, give or take."""
+    """The database's time, and how far the host's clock was ahead of it."""
 
     time: datetime
     ahead: timedelta
     uncertainty: timedelta
 
 
-async def read_clock(driver: Any, host: Callable[[], datetime]) -> Reading:
-    """Read both clocks. `driver` is asyncpg's connection, in a transaction."""
+async def read_clock(connection: AsyncConnection, host: Callable[[], datetime]) -> Reading:
+    """Read both clocks, in a transaction that has begun: to begin one would count as delay."""
     began, before = steady(), host()
-    time: datetime = await driver.fetchval("SELECT clock_timestamp()")
-    # The server has read its clock halfway, or at most this much earlier or later.
+    time: datetime = await connection.scalar(_CLOCK)
+    # The server read its clock halfway through, or at most this much earlier or later.
     half = timedelta(seconds=(steady() - began) / 2)
     return Reading(time, before + half - time, half)
 
 
 class DatabaseClock:
-    """Reads the database's clock, and logs once that the host's differs from it."""
+    """Reads the database's clock, and logs once if the host's differs from it."""
 
     def __init__(
         self,
@@ -61,11 +63,11 @@ class DatabaseClock:
     async def read(self) -> datetime:
         """The time now: one short read-only transaction. Raises `DatabaseUnusable`."""
         with translated("read the database's clock"):
-            async with transaction(self._engine, writing=False) as driver:
-                reading = await read_clock(driver, self._host)
-                self._last = reading.time, self._elapsed()
-        self._compare(reading)
-        return reading.time
+            async with read_transaction(self._engine) as connection:
+                read = await read_clock(connection, self._host)
+                self._last = read.time, self._elapsed()
+        self._compare(read)
+        return read.time
 
     def now(self) -> datetime:
         """The time since the last reading, by the steady clock; the host's before the first."""
@@ -80,7 +82,7 @@ class DatabaseClock:
             if self._logged:
                 log.info("clock_agrees")
             self._logged = timedelta()
-        # A clock that drifts is worth a line now and then, not one in each pass.
+        # A clock that drifts is logged now and then, not in each pass.
         elif abs(ahead - self._logged) > max(TOLERANCE, abs(self._logged) / 2):
             self._logged = ahead
             log.warning(

@@ -1,4 +1,4 @@
-"""SQLAlchemy's asyncpg dialect, made safe for poolers and spared of round trips."""
+"""SQLAlchemy's asyncpg dialect, made safe for poolers, with fewer round trips."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import asyncpg
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from reconciler.postgres.connection.encoding import UTF8, python_codec
-from reconciler.postgres.connection.own_text import UTF_8, own_json
+from reconciler.postgres.connection.encoding import UTF8, python_codec, storable_json
 from reconciler.postgres.connection.tls import check_files, explain_tls_error
 
-#: What asyncpg raises. The last where a server has said goodbye, but not yet hung up.
+#: What asyncpg raises; the last one if a server has announced the end of a connection.
 DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-#: What is raised where the server has not answered, or not what the driver expects.
+#: What is raised if the server did not answer, or not as the driver expects.
 SILENT = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
@@ -23,11 +22,11 @@ class UnreadableUrl(Exception):
 
 
 class PoolerSafeDialect(PGDialect_asyncpg):
-    """SQLAlchemy's asyncpg dialect, preparing each new connection inside transactions.
+    """SQLAlchemy's asyncpg dialect, which sets up each new connection inside transactions.
 
     Setting up its JSON codecs takes several statements and switches `jit` off and on again.
-    Outside a transaction a transaction-mode pooler may change the server connection in between,
-    so that the set-up fails, or leaves somebody else's connection with `jit` off.
+    Outside a transaction, a transaction-mode pooler may change the server connection in between:
+    then the set-up fails, or leaves another client's connection with `jit` off.
     """
 
     supports_statement_cache = True
@@ -36,18 +35,18 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         """`limits`: the statement that every transaction begins with."""
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self.limits = limits
-        #: Python's codec for the encoding of the database that there is a connection to.
-        self.codec = UTF_8
+        #: Python's codec for the database's encoding, once connected.
+        self.codec = python_codec(UTF8)
         self._json_serializer = self._as_json
 
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
-        """Connect; tell apart from a server that is away one that TLS will never get through to."""
+        """Connect. Raises `DatabaseUnfit` if TLS can never work: a loop need not wait for that."""
         try:
             check_files(parameters["dsn"])
             connection = super().connect(*arguments, **parameters)
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, (*DRIVERS_OWN, OSError)):
-                # Without asyncpg's words, which may repeat the password.
+                # Without asyncpg's message, which may contain the password.
                 raise UnreadableUrl from None
             if trouble := explain_tls_error(error, parameters["dsn"]):
                 raise trouble from error
@@ -57,15 +56,15 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         return connection
 
     def _as_json(self, value: Any) -> str:
-        return own_json(value, self.codec)
+        return storable_json(value, self.codec)
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        """Limit the transaction that begins."""
+        """Set the limits of a new transaction."""
         if not dbapi_connection.autocommit:
             dbapi_connection.cursor().execute(self.limits)
 
     def do_ping(self, dbapi_connection: Any) -> bool:
-        """Ask for nothing, in one round trip; SQLAlchemy makes a transaction of it."""
+        """Send an empty query, in one round trip. SQLAlchemy would use a transaction."""
         try:
             dbapi_connection.run_async(lambda driver: driver.execute("SELECT"))
         except DRIVERS_OWN:
@@ -73,7 +72,7 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         return True
 
     def do_close(self, dbapi_connection: Any) -> None:
-        """Say goodbye, but not for longer than two seconds to a server that is silent."""
+        """Close gracefully, but wait at most two seconds for a server that does not answer."""
         dbapi_connection.terminate()
 
     async def setup_asyncpg_json_codec(self, conn: Any) -> None:
@@ -91,16 +90,16 @@ registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
 
 
 def limits(*, lock: int, statement: int | None) -> str:
-    """What limits a transaction: milliseconds to wait for a lock, and for a statement to take."""
+    """The statement that limits a transaction: milliseconds for a lock, and for a statement."""
     settings = {
         "lock_timeout": lock,
-        # Constants are written for it: without it a backslash in one would mean something.
+        # The constants in the SQL rely on it: without it, a backslash would be an escape.
         "standard_conforming_strings": "on",
-        # With it, types are shown in quotes, and none would be recognised.
+        # With it, the names of types have quotes and are not recognised.
         "quote_all_identifiers": "off",
-        # The journal has keys and values as text, which is to mean the same whenever it is read.
-        # In the style ISO a time has its offset: the time zone, which triggers may rely on, stays,
-        # and so does the order of day and month in what is given.
+        # The journal stores keys and values as text, which must mean the same whenever it is read.
+        # In ISO style a time has its offset. The time zone and the order of day and month are left
+        # alone: triggers may rely on them.
         "DateStyle": "ISO",
         "IntervalStyle": "postgres",
         "extra_float_digits": 1,

@@ -1,25 +1,29 @@
 """Text in databases whose encoding is not UTF-8.
 
-PostgreSQL converts between the database and us, and fails a whole statement for one character that
-it cannot convert. So what may contain such a character is read as bytes, and decoded row by row;
-what is written has such characters replaced.
+PostgreSQL converts text for its clients, and fails a whole statement for one character that it
+cannot convert. So text that may contain such a character is read as bytes and decoded row by row;
+in text that is written such characters are replaced.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
+from typing import Any
+
+import sqlalchemy as sa
 
 UTF8 = "UTF8"
-#: Python's name for what all encodings have in common.
+#: Python's codec for what all encodings have in common.
 ASCII = "ascii"
-#: Text is kept as the bytes that came, whatever they mean.
+#: Text is stored as the bytes that the client sent.
 SQL_ASCII = "SQL_ASCII"
-#: Where PostgreSQL and Python differ in more than spelling.
+#: Encodings whose names in PostgreSQL and Python differ in more than spelling.
 _PYTHON_NAMES = {UTF8: "utf-8", SQL_ASCII: "utf-8", "KOI8R": "koi8-r", "KOI8U": "koi8-u"}
 
 
 def python_codec(encoding: str) -> str:
-    """Python's codec for an encoding of PostgreSQL's; ASCII, which all have in common, if none."""
+    """Python's codec for an encoding of PostgreSQL's; ASCII if Python has none."""
     name = _PYTHON_NAMES.get(encoding, encoding.replace("WIN", "cp"))
     try:
         return codecs.lookup(name).name
@@ -28,22 +32,22 @@ def python_codec(encoding: str) -> str:
 
 
 def read_as_bytes(encoding: str) -> bool:
-    """Whether text is to be read as bytes, since some of it may not be readable."""
+    """Whether text must be read as bytes, because some of it may not be readable."""
     return encoding != UTF8 and python_codec(encoding) != ASCII
 
 
 def is_plain(text: str) -> bool:
-    """Whether any database holds it as it is."""
+    """Whether a database of any encoding can store the text unchanged."""
     return text.isascii() and "\0" not in text
 
 
 def storable(text: str, codec: str) -> str:
-    """The text with a question mark for each character that the database could not hold."""
+    """The text with a question mark for each character that the database cannot store."""
     return text.replace("\0", "?").encode(codec, "replace").decode(codec)
 
 
 def escaped(text: str, codec: str) -> str:
-    """The same with an escape for each of them, for names: these must stay different."""
+    """The same with an escape for each such character, for names, which must stay different."""
     return text.replace("\0", "\\x00").encode(codec, "backslashreplace").decode(codec)
 
 
@@ -53,5 +57,23 @@ def decoded(text: bytes | str | None, codec: str) -> str | None:
 
 
 def shown(text: bytes | str | None, codec: str = ASCII) -> str:
-    """As much of it as can be shown; never to be taken for what the row says."""
+    """The text for display, with escapes for what cannot be decoded."""
     return text.decode(codec, "backslashreplace") if isinstance(text, bytes) else text or ""
+
+
+def storable_json(value: Any, codec: str) -> str:
+    """The value as JSON, with a question mark for each character that cannot be stored."""
+    # With JSON's escapes instead, the server would have to translate them, which it cannot in
+    # SQL_ASCII.
+    return storable(json.dumps(value, ensure_ascii=False), codec)
+
+
+class EscapedText(sa.TypeDecorator[str]):
+    """A column of reconciler's, with an escape for each character that cannot be stored."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        """The text as it is stored, and compared."""
+        return value and escaped(value, dialect.codec)

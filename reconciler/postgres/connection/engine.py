@@ -1,4 +1,4 @@
-"""Connections: pooler-safe, bounded in time, and errors in one clear line."""
+"""Connections that work behind poolers and are limited in time; errors in one line each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, DatabaseUnusable
@@ -23,22 +23,22 @@ from reconciler.postgres.connection.dialect import (
 )
 from reconciler.postgres.connection.pooler_refusals import Refusal, known_refusal
 
-#: Seconds until a connection is up; and for any answer at all, beyond the server's own limits.
+#: Seconds to connect; and to wait for any answer, longer than the server's own limits.
 CONNECT_TIMEOUT = 10
 COMMAND_TIMEOUT = 60
 #: Milliseconds, set in every transaction of a pass.
 STATEMENT_TIMEOUT = 30_000
 LOCK_TIMEOUT = 5_000
-#: PostgreSQL's code for a statement that has taken longer than it may.
+#: PostgreSQL's code for a statement that exceeded its time limit.
 STATEMENT_TIMEDOUT = "57014"
-#: And for one that the role has no right to.
+#: And for one that the role may not execute.
 FORBIDDEN = "42501"
-#: And for one that came to a row at the same time as another.
+#: And for one that met a concurrent change of a row.
 SERIALIZATION_FAILURE = "40001"
-#: And for a character that the database's encoding, or ours, has not.
+#: And for a character that the database's encoding, or the client's, does not have.
 UNTRANSLATABLE = "22P05"
 
-#: The URL; or what tells it for each new connection, where passwords are rotated.
+#: The URL, or a function that returns it for each new connection: passwords may be rotated.
 Dsn: TypeAlias = str | Callable[[], str]
 
 
@@ -47,46 +47,50 @@ def open_engine(
     *,
     statement_timeout: int | None = STATEMENT_TIMEOUT,
     pooled: bool = True,
-    pinged: bool = True,
+    one_round_trip: bool = False,
 ) -> AsyncEngine:
     """An engine that works behind a transaction-mode pooler.
 
     Such a pooler gives each transaction any server connection, so nothing may outlive one: time
-    limits are set per transaction, and statements are prepared without a name. The URL goes to
-    asyncpg as it is, so that all of libpq's parameters mean what they mean elsewhere.
+    limits are set per transaction, and statements are prepared without a name. asyncpg gets the
+    URL unchanged, so all of libpq's parameters mean what they mean elsewhere.
 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
-    `pooled=False` keeps no connection that is not in use: a pooler in session mode would lend it.
-    `pinged=False` is for callers that retry by themselves when a connection turns out to be dead.
+    `pooled=False` keeps no idle connection: each would occupy one of a session-mode pooler's.
+    `one_round_trip` is for the main path, which retries a statement on a dead connection: no ping,
+    and a statement is described once per connection. The types of its parameters and columns must
+    not depend on the table, which may be altered meanwhile.
     """
     arguments: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
         "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
         "server_settings": {"application_name": "reconciler"},
         "statement_cache_size": 0,
-        "prepared_statement_cache_size": 0,
+        # These are descriptions only: asyncpg sends an unnamed statement whole each time, and
+        # keeps nothing of it on the server.
+        "prepared_statement_cache_size": 10 if one_round_trip else 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
-    pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": 4}
+    pool: dict[str, Any] = {"pool_pre_ping": not one_round_trip, "pool_size": 4}
     engine = create_async_engine(
         "postgresql+reconciler://",
         connect_args=arguments,
         **(pool if pooled else {"poolclass": sa.NullPool}),
-        isolation_level="READ COMMITTED",  # what the guarded write relies on, as part of BEGIN
+        isolation_level="READ COMMITTED",  # the guarded write relies on it
         limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout),
     )
-    _tell_dsn(engine, dsn)
+    _use_current_dsn(engine, dsn)
     return engine
 
 
-def _tell_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
-    """Let each new connection use the URL as it is by then."""
+def _use_current_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
+    """Make each new connection use the URL as it is at that time."""
 
     @sa.event.listens_for(engine.sync_engine, "do_connect")
-    def tell(_: Any, __: Any, ___: Any, arguments: dict[str, Any]) -> None:
+    def use(_: Any, __: Any, ___: Any, arguments: dict[str, Any]) -> None:
         try:
             arguments["dsn"] = dsn if isinstance(dsn, str) else dsn()
-        except ConfigurationError as error:  # a file that was there at the start: it may come back
+        except ConfigurationError as error:  # the file existed at the start and may come back
             raise DatabaseUnusable(f"cannot connect to the database: {error}") from None
         except ValueError:
             raise UnreadableUrl from None
@@ -94,7 +98,7 @@ def _tell_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
 
 @asynccontextmanager
 async def using_engine(dsn: Dsn) -> AsyncIterator[AsyncEngine]:
-    """An engine, and the end of its connections."""
+    """An engine whose connections are closed afterwards."""
     engine = open_engine(dsn)
     try:
         yield engine
@@ -103,9 +107,9 @@ async def using_engine(dsn: Dsn) -> AsyncIterator[AsyncEngine]:
 
 
 async def close(engine: AsyncEngine) -> None:
-    """End its connections, also if asked to stop meanwhile: cut short, that would log a traceback.
+    """Close all connections, also if cancelled meanwhile: half done, that logs a traceback.
 
-    A silent server holds this up for two seconds.
+    Takes up to two seconds if a server does not answer.
     """
     closing = asyncio.ensure_future(engine.dispose())
     await wait_until_done(closing)
@@ -113,30 +117,30 @@ async def close(engine: AsyncEngine) -> None:
 
 
 async def forget_connections(engine: AsyncEngine) -> None:
-    """Start over with an empty pool, and cut off those that are idle in the old one.
+    """Start over with an empty pool, and drop the idle connections of the old one.
 
     They may be dead, or lead to a server that has become read-only, which a ping does not show.
-    Those in use are closed when they are given back: the old pool would keep them open for ever.
+    Connections in use are closed when they are returned: the old pool would keep them open.
     """
     old = engine.sync_engine.pool
     await engine.dispose(close=False)
     sa.event.listen(old, "checkin", lambda _, record: record.invalidate())
-    old.dispose()  # outside of SQLAlchemy's greenlets: without waiting for anybody's goodbye
+    old.dispose()  # outside of SQLAlchemy's greenlets, so it closes without waiting
 
 
 @contextmanager
 def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
-    """Turn a driver's error into `DatabaseUnusable`: what was being done, and what went wrong.
+    """Turn a driver's error into `DatabaseUnusable`, which says what failed and why.
 
-    `DatabaseUnfit` where the database itself refused the statement. Pass `engine` where it may be
-    the application's own: then the fix is not in the reconciler's settings.
+    `DatabaseUnfit` if the database itself refused the statement. Pass `engine` if it may be the
+    application's: then the fix is not in reconciler's settings.
     """
-    ours = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
-    source = "DATABASE_URL" if ours else "the application's engine"
+    is_own = engine is None or isinstance(engine.dialect, PoolerSafeDialect)
+    source = "DATABASE_URL" if is_own else "the application's engine"
     try:
         yield
     except (SQLAlchemyError, *DRIVERS_OWN, OSError) as error:
-        misconfigured = isinstance(_origin(error), asyncpg.ClientConfigurationError)
+        misconfigured = isinstance(driver_error(error), asyncpg.ClientConfigurationError)
         refusal = _by_pooler(error)
         lasts = refusal is not None and refusal.lasts
         refused = misconfigured or lasts or sqlstate(error).startswith(_REFUSALS)
@@ -149,27 +153,34 @@ def translated(doing: str, engine: AsyncEngine | None = None) -> Iterator[None]:
         ) from None
 
 
+def driver_error(error: BaseException) -> BaseException:
+    """The error that the driver or a codec raised, without SQLAlchemy's wrapping."""
+    if isinstance(error, StatementError) and error.orig is not None:
+        return (isinstance(error, DBAPIError) and error.orig.__cause__) or error.orig
+    return error
+
+
 def sqlstate(error: BaseException | None) -> str:
-    """PostgreSQL's code for an error; empty if it is none of PostgreSQL's."""
+    """PostgreSQL's code for an error; empty if the error is not PostgreSQL's."""
     origin = getattr(error, "orig", None) or error
     return str(getattr(origin, "sqlstate", None) or "")
 
 
 def is_race(error: BaseException | None) -> bool:
-    """Whether a write failed because another one was at a row in just that moment.
+    """Whether a write failed because another one changed a row at the same moment.
 
-    PostgreSQL says so of a row that is moved to another partition, even in READ COMMITTED.
+    PostgreSQL also raises this for a row that is moved to another partition, in READ COMMITTED.
     """
     return sqlstate(error) == SERIALIZATION_FAILURE
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether the connection was dead, or died meanwhile; a new one may do better."""
+    """Whether the connection was dead, or died meanwhile: a new one may work."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     kinds = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionResetError)
     unsaid = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-    return error is not None and isinstance(_origin(error), (*kinds, *unsaid))
+    return error is not None and isinstance(driver_error(error), (*kinds, *unsaid))
 
 
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,
@@ -178,8 +189,8 @@ _REFUSALS = ("22", "23", "28", "3D", "42", "P0")
 
 
 def _explain(error: BaseException, source: str) -> tuple[str, str]:
-    """What went wrong, and what to do about it (empty: unknown)."""
-    origin, check = _origin(error), f"check {source}"
+    """What went wrong, and the fix (empty: unknown)."""
+    origin, check = driver_error(error), f"check {source}"
     if isinstance(origin, TimeoutError):
         return "the database did not answer in time", check
     if isinstance(origin, OSError):
@@ -192,14 +203,7 @@ def _explain(error: BaseException, source: str) -> tuple[str, str]:
 
 
 def _by_pooler(error: BaseException) -> Refusal | None:
-    return known_refusal(sqlstate(error), str(_origin(error)))
-
-
-def _origin(error: BaseException) -> BaseException:
-    """Asyncpg's own error, without SQLAlchemy's wrapping."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        return error.orig.__cause__ or error.orig
-    return error
+    return known_refusal(sqlstate(error), str(driver_error(error)))
 
 
 _BAD_URL = (

@@ -1,7 +1,7 @@
 """Known refusals of poolers, and how to fix them.
 
-PgBouncer refuses everything under one SQLSTATE, that of a broken protocol, or closes the connection
-with a message. So its refusals are known by their words, the same for many versions.
+PgBouncer uses one SQLSTATE for all refusals, that of a broken protocol, or closes the connection
+with a message. So refusals are recognised by their text, which has been stable for many versions.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A pooler's refusal, known by some of its words."""
+    """A pooler's refusal, recognised by part of its text."""
 
-    words: str
+    text: str
     #: What to do about it; `{source}` is where the URL comes from.
     fix: str
     #: Whether trying again is pointless.
@@ -39,7 +39,7 @@ _REFUSALS = (
         "raise the pooler's default_pool_size, unless it is paused or PostgreSQL is unreachable",
         lasts=False,
     ),
-    Refusal("does not exist", _CHECK, lasts=True),  # the database, as the server calls it
+    Refusal("does not exist", _CHECK, lasts=True),  # the server's text for a missing database
     Refusal("no such database", _CHECK, lasts=True),
     Refusal("no such user", _CHECK, lasts=True),
     Refusal("authentication failed", _CHECK, lasts=True),
@@ -47,7 +47,7 @@ _REFUSALS = (
 
 
 def known_refusal(sqlstate: str, text: str) -> Refusal | None:
-    """The refusal of a pooler, if the error is one. PostgreSQL's own are no connection errors."""
+    """The refusal of a pooler, if the error is one. PostgreSQL's own have other codes."""
     if not sqlstate.startswith("08"):
         return None
-    return next((each for each in _REFUSALS if each.words in text), None)
+    return next((each for each in _REFUSALS if each.text in text), None)

@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: the file or parameter because of which there is none.
+"""TLS to PostgreSQL: which file or parameter keeps it from working.
 
 The driver takes `sslmode`, `sslrootcert`, `sslcert`, `sslkey` and the like from the URL, or from
 libpq's variables. Its error for a missing file does not name it, and looks like that of an
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.host.files import UnfitFile, check_file, open_file
 
-#: The files that the driver reads, and where it looks for those that are not named.
+#: The files that the driver reads, and their default paths.
 _FILES = {
     "sslrootcert": "~/.postgresql/root.crt",
     "sslcrl": "~/.postgresql/root.crl",
@@ -24,11 +24,11 @@ _FILES = {
     "sslcert": "~/.postgresql/postgresql.crt",
     "servicefile": "~/.pg_service.conf",
 }
-#: Bytes of one of them: lists of revoked certificates are long.
+#: The largest size of a file, in bytes: lists of revoked certificates are long.
 _LARGEST = 64 * 1024 * 1024
-#: From these on, the server's certificate is verified if there is a root.
+#: With these, the server's certificate is verified if there is a root certificate.
 _STRICT = ("require", "verify-ca", "verify-full")
-#: About a file of TLS, or about a Unix socket.
+#: Raised for a TLS file or for a Unix socket.
 _NO_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
@@ -50,7 +50,7 @@ def check_files(dsn: str) -> None:
 
 
 def explain_tls_error(error: BaseException | None, dsn: str) -> DatabaseUnfit | None:
-    """What is wrong, if TLS with these settings can never work; never a secret."""
+    """Why TLS with these settings can never work, if so. Contains no secret."""
     while error is not None:
         if isinstance(error, (ssl.SSLError, *_NO_FILE)):
             if fault := next(_unusable_files(dsn), None):
@@ -65,7 +65,7 @@ def explain_tls_error(error: BaseException | None, dsn: str) -> DatabaseUnfit | 
 
 
 def _unusable_files(dsn: str) -> Iterator[DatabaseUnfit]:
-    """Those that are named and that the driver needs, but that cannot be read or loaded."""
+    """An error for each file that is set and needed, but cannot be read or loaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     roots = ("sslrootcert", "sslcrl") if _parameter(dsn, "sslmode")[0] in _STRICT else ()
     key, password = _parameter(dsn, "sslkey")[0], _parameter(dsn, "sslpassword")[0]

@@ -1,4 +1,4 @@
-"""Tables that may hold the rows of workflows, and what is known of their columns. Reads only."""
+"""Tables that may contain workflows' rows, with facts about their columns. Reads only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.schema import OWN_SCHEMA
 
-#: Of the oldest and of the newest rows of a table, how many are looked at for their values.
+#: How many of the oldest and of the newest rows are sampled for values.
 SAMPLE = 1000
 
-# The columns of tables that have one called like a workflow id. Of each column: its type, and the
-# one at the bottom of it if that is a domain; whether it alone is the key, or part of the primary
-# key and not of what the table is partitioned by; what an enum or a check allows.
+# The columns of tables that have one named like a workflow id. For each column: its type, and the
+# base type of a domain; whether it is part of the primary key but not of the partition key; whether
+# it is unique; the values that an enum or a check allows.
 _COLUMNS = sa.text(
     "WITH RECURSIVE t AS (SELECT c.oid, n.nspname, c.relname FROM pg_class c"
     "  JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -53,13 +54,13 @@ _CONSTANT = re.compile(r"'((?:[^']|'')*)'")
 
 @dataclass(frozen=True, slots=True)
 class FoundColumn:
-    """A column, and what hints at its purpose."""
+    """A column, and hints at its purpose."""
 
     name: str
-    #: As it was declared, and what a domain of it is made of.
+    #: The type as declared, and the base type of a domain.
     type: str
     base: str
-    #: Part of the primary key, but for what the table is partitioned by.
+    #: Part of the primary key, but not of the partition key.
     primary: bool
     #: It identifies a row on its own.
     unique: bool
@@ -77,10 +78,9 @@ class FoundTable:
 
 
 async def find_tables(engine: AsyncEngine) -> list[FoundTable]:
-    """The tables that have a column called like a workflow id. Raises `DatabaseUnusable`."""
+    """The tables that have a column named like a workflow id. Raises `DatabaseUnusable`."""
     with translated("look for tables"):
-        async with engine.connect() as connection:
-            found = (await connection.execute(_COLUMNS, {"own": OWN_SCHEMA})).all()
+        found = await fetch(engine, _COLUMNS, {"own": OWN_SCHEMA})
     tables: dict[tuple[str, str], FoundTable] = {}
     for schema, table, name, declared, base, primary, unique, labels, check in found:
         allowed = tuple(labels) or _allowed(check or "")
@@ -102,10 +102,9 @@ async def sample_values(
     both = sa.union_all(*(sa.select(end.c.value) for end in ends)).subquery()
     text = sa.cast(both.c.value, sa.Text)
     query = sa.select(text).where(both.c.value.is_not(None)).group_by(text)
+    query = query.order_by(sa.func.count().desc(), text)
     with translated(f"read {table.schema}.{table.name}"):
-        async with engine.connect() as connection:
-            ordered = query.order_by(sa.func.count().desc(), text)
-            return (await connection.scalars(ordered)).all()
+        return [value for (value,) in await fetch(engine, query)]
 
 
 def _allowed(check: str) -> tuple[str, ...]:

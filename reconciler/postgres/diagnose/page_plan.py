@@ -1,4 +1,4 @@
-"""How PostgreSQL would read a page of running rows, without reading it: EXPLAIN, and no ANALYZE."""
+"""How PostgreSQL would read a page of running rows: EXPLAIN without ANALYZE."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reconciler.postgres.table.mapping import MappedTable
 
 
 class IndexState(Enum):
-    """Our partial index, as `reconciler migrate` would find it."""
+    """The state of the partial index, as `reconciler migrate` sees it."""
 
     THERE = auto()
     MISSING = auto()
@@ -31,18 +31,18 @@ class IndexState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PagePlan:
-    """How a page is read, and how it would be if the planner had to use an index."""
+    """How a page is read, also if the planner had to use an index."""
 
     index: IndexState
-    #: The scans of the table, in EXPLAIN's words.
+    #: The scans of the table, as EXPLAIN names them.
     scans: str
-    #: Whether they read running rows alone; and whether they would, if they had to use an index.
+    #: Whether they read running rows only; and whether they would if they had to use an index.
     served: bool
     servable: bool
 
 
 class _Explain(sa.Executable, sa.ClauseElement):
-    """The plan of a statement as JSON. Bound values count in it, as they do when it is executed."""
+    """The plan of a statement as JSON, with its parameters, as when it is executed."""
 
     inherit_cache = False
 
@@ -56,11 +56,11 @@ def _compile_explain(element: _Explain, compiler: SQLCompiler, **options: Any) -
 
 
 async def plan_page(engine: AsyncEngine, table: MappedTable, limit: int) -> PagePlan:
-    """The plan of the very statement that a pass reads its first page with.
+    """The plan of the statement that reads the first page of a pass.
 
-    Where no row is running a pass asks for nothing but the last one. On a small table the planner
-    reads everything, whatever indexes there are: so it is asked a second time, as if that were
-    dear. Raises `DatabaseUnusable`.
+    If no row is running, that is the query for the last running row. On a small table the planner
+    prefers to read everything, so the second plan is made without sequential scans. Raises
+    `DatabaseUnusable`.
     """
     store = PostgresStore(engine, table)
     until = await store.last_running()
@@ -72,8 +72,8 @@ async def plan_page(engine: AsyncEngine, table: MappedTable, limit: int) -> Page
             await connection.execute(sa.select(sa.func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003
             forced = await _serve(connection, table, await _scans(connection, query))
             index = await connection.run_sync(_index_state, table)
-    told = dict.fromkeys(f"{kind} using {name}" if name else kind for kind, name in scans)
-    return PagePlan(index, ", ".join(told), served, servable=served or forced)
+    described = dict.fromkeys(f"{kind} using {name}" if name else kind for kind, name in scans)
+    return PagePlan(index, ", ".join(described), served, servable=served or forced)
 
 
 def _index_state(connection: sa.Connection, table: MappedTable) -> IndexState:
@@ -87,13 +87,13 @@ _Scans = list[tuple[str, str | None]]
 
 
 async def _scans(connection: AsyncConnection, query: sa.Select[Any]) -> _Scans:
-    """Each scan of the table, with its index if it uses one."""
+    """The scans of the table, each with its index if it uses one."""
     plan = await connection.scalar(_Explain(query))
     return list(find_scans((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
 
 
 def find_scans(node: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """The scans in a plan. A bitmap's is told once, by its index."""
+    """The scans in a plan. A bitmap scan counts once, with its index."""
     kind = node["Node Type"]
     if "Index Name" in node:
         yield kind, node["Index Name"]
@@ -103,7 +103,7 @@ def find_scans(node: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield from find_scans(child)
 
 
-# Indexes by which running rows are read without others: they hold no others, or are sorted by the
+# Indexes that find running rows without reading others: they contain no others, or are sorted by
 # status first. A partition has indexes of its own.
 _SERVING = sa.text(
     "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"

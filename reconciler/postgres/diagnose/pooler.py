@@ -1,9 +1,8 @@
-"""Whether the connection goes through a pooler, and which: found out without leaving a trace.
+"""Finds out whether connections go through a pooler, and in which mode. Sets and locks nothing.
 
-Nothing is set and nothing is locked. A pooler has clients log in to itself and makes up the key
-of their sessions, so that what a client was told at login is not what the server says of itself;
-and in transaction mode one client's next transaction may be on the server connection that another
-client, who is still there, has just used.
+Clients log in to the pooler, which invents the process id that they get: it differs from the one
+that the server reports. In transaction mode, one client's transaction may be on the server
+connection that another connected client has just used.
 """
 
 from __future__ import annotations
@@ -18,40 +17,40 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.postgres.connection.engine import translated
 
-#: Seconds that a second connection may take to be of use.
+#: Seconds to wait for a second connection.
 PATIENCE = 5.0
-# Two clients' transactions, in an order in which some pair falls on one server connection, whether
-# the pooler hands out the connection that was used last or the one that has been idle longest.
+# Transactions of two clients: in this many, some pair shares a server connection, whether a pooler
+# picks the connection that was used last or the one that has been idle longest.
 _ROUNDS = 4
 
 _SELF = sa.text("SELECT pg_backend_pid(), inet_client_port()")
 
 
 class Pooling(StrEnum):
-    """What a server connection is given to."""
+    """What a pooler assigns a server connection to."""
 
     #: There is no pooler.
     NONE = "none"
     SESSION = "session"
     TRANSACTION = "transaction"
-    #: A pooler, and no second connection to find out its mode by: a pool of one, or exhausted.
+    #: A pooler, but no second connection to find out its mode: a pool of one, or an exhausted one.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class PoolerRoute:
     """How the database is reached."""
 
     pooling: Pooling
-    #: Whether the server sees another port than ours: a pooler, a proxy or an address translation
-    #: is in between. None where it sees none, because it is reached by a Unix socket.
+    #: Whether the server sees another port than the client's: a pooler, a proxy or address
+    #: translation is in between. None for a Unix socket, which has no port.
     relayed: bool | None
 
 
-async def find_route(engine: AsyncEngine, patience: float = PATIENCE) -> Route:
-    """Find out how an engine of ours reaches its database; takes two of its connections.
+async def find_route(engine: AsyncEngine, patience: float = PATIENCE) -> PoolerRoute:
+    """Find out how the engine reaches its database; takes two of its connections.
 
-    Raises `DatabaseUnusable`, e.g. for a pooler in statement mode, which allows no transaction.
+    Raises `DatabaseUnusable`, also for a pooler in statement mode, which allows no transaction.
     """
     with translated("find out about a pooler", engine):
         async with engine.connect() as first:
@@ -59,13 +58,13 @@ async def find_route(engine: AsyncEngine, patience: float = PATIENCE) -> Route:
             server, there = await _look(first)
             relayed = None if there is None else there != here
             if server == login:
-                return Route(Pooling.NONE, relayed)
+                return PoolerRoute(Pooling.NONE, relayed)
             try:
                 async with asyncio.timeout(patience):
                     pooling = await _mode(engine, first, server)
             except TimeoutError:
                 pooling = Pooling.UNKNOWN
-            return Route(pooling, relayed)
+            return PoolerRoute(pooling, relayed)
 
 
 async def _mode(engine: AsyncEngine, first: AsyncConnection, server: int) -> Pooling:
@@ -88,8 +87,8 @@ async def _look(connection: AsyncConnection) -> tuple[int, int | None]:
 
 
 async def _login(connection: AsyncConnection) -> tuple[int | None, int | None]:
-    """The server process that we were told of at login, and our own port."""
+    """The server's process id as of the login, and the client's port."""
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    # Asyncpg has no other way to the socket.
+    # asyncpg has no public access to the socket.
     address = driver._transport.get_extra_info("sockname")  # noqa: SLF001
     return driver.get_server_pid(), address[1] if isinstance(address, tuple) else None

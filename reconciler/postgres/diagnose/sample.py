@@ -1,4 +1,4 @@
-"""A few running rows, to ask Temporal about: the oldest, or the last; and of which namespaces."""
+"""Samples of running rows, to ask Temporal about: the oldest, the last, by namespace."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import RunRow
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.reading import Reading, Unread
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import as_text
@@ -31,10 +32,9 @@ class NamespaceRows:
 async def rows_by_namespace(
     engine: AsyncEngine, table: MappedTable, own: str, limit: int, among: int
 ) -> Sequence[NamespaceRows]:
-    """The namespaces that most of the running rows are of; those that name none are of `own`.
+    """The `limit` namespaces with the most running rows; rows that name none count as `own`.
 
-    Looks at the `among` rows with the lowest ids, and tells `limit` namespaces. Raises
-    `DatabaseUnusable`.
+    Counts the `among` rows with the lowest ids. Raises `DatabaseUnusable`.
     """
     named = as_text(table.namespace).label("named")
     rows = table.select_rows().add_columns(named).where(table.is_running)
@@ -44,15 +44,14 @@ async def rows_by_namespace(
     query = sa.select(read, count, sa.func.min(page.c.created_at)).group_by(name)
     query = query.order_by(count.desc(), name).limit(limit)
     with translated(f"read {table.full_name}", engine):
-        async with engine.connect() as connection:
-            found = (await connection.execute(query)).all()
-            return [NamespaceRows(shown(named, table.codec), *row) for named, *row in found]
+        found = await fetch(engine, query)
+    return [NamespaceRows(shown(named, table.codec), *row) for named, *row in found]
 
 
 async def oldest_rows(
     engine: AsyncEngine, table: MappedTable, limit: int, of: Sequence[str], own: str
 ) -> Sequence[RunRow]:
-    """The running rows of some namespaces that were created first; reads all that are running.
+    """The oldest running rows of some namespaces; reads all running rows.
 
     `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
     """
@@ -64,7 +63,7 @@ async def oldest_rows(
 
 
 def _namespace(column: sa.ColumnElement[Any], own: str) -> sa.ColumnElement[str]:
-    """As a pass reads it."""
+    """The namespace as a pass reads it."""
     return sa.func.coalesce(sa.func.nullif(column, ""), own)
 
 
@@ -80,18 +79,21 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
 
 
 async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> Sequence[str]:
-    """The statuses of the rows with the highest ids, as many as `among`, in their order as texts.
+    """The different statuses of the `among` rows with the highest ids, sorted.
 
     Raises `DatabaseUnusable`.
     """
     status = table.read_text(as_text(table.status)).label("status")
-    last = sa.select(status, table.is_ours.label("ours")).order_by(table.id.desc()).limit(among)
+    last = (
+        sa.select(status, table.is_included.label("included"))
+        .order_by(table.id.desc())
+        .limit(among)
+    )
     page = last.subquery()
-    query = sa.select(page.c.status).where(page.c.ours).distinct()
+    query = sa.select(page.c.status).where(page.c.included).distinct()
     with translated(f"read {table.full_name}", engine):
-        async with engine.connect() as connection:
-            found = (await connection.scalars(query)).all()
-    return sorted(shown(each, table.codec) for each in found)
+        found = await fetch(engine, query)
+    return sorted(shown(status, table.codec) for (status,) in found)
 
 
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:

@@ -1,4 +1,4 @@
-"""The database's server: what it is, how far away, and what time it has."""
+"""The database's server: its version, round trip and clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.postgres.connection.clock import read_clock
 from reconciler.postgres.connection.engine import translated
 
-#: The best of so many: what disturbs one of them is not the way.
+#: Measurements, of which the best counts: the others were disturbed.
 TRIES = 3
 
 _WHO = sa.text(
@@ -31,28 +31,28 @@ class Server:
     role: str
     database: str
     round_trip: timedelta
-    #: By how much our clock is ahead of the server's, and how far off that may be.
+    #: How far this host's clock is ahead of the server's, and the uncertainty of that.
     ahead: timedelta
     uncertainty: timedelta
 
 
 async def look_at_server(engine: AsyncEngine, clock: Callable[[], datetime]) -> Server:
-    """Connect, and find out. `clock` is this host's. Raises `DatabaseUnusable`."""
+    """Connect and measure. `clock` is this host's. Raises `DatabaseUnusable`."""
     with translated("connect to the database", engine):
         async with engine.connect() as connection:
             version, role, database = (await connection.execute(_WHO)).one()
             driver: Any = (await connection.get_raw_connection()).driver_connection
             trips = [await _round_trip(driver) for _ in range(TRIES)]
-            readings = [await read_clock(driver, clock) for _ in range(TRIES)]
+            readings = [await read_clock(connection, clock) for _ in range(TRIES)]
     best = min(readings, key=lambda reading: reading.uncertainty)
-    # What distributions add to the version is of no interest.
+    # Without what distributions add to the version.
     return Server(
         version.partition(" ")[0], role, database, min(trips), best.ahead, best.uncertainty
     )
 
 
 async def _round_trip(driver: Any) -> timedelta:
-    """Of one message to the server and back, which a simple query is."""
+    """The time of one round trip, which a simple query takes."""
     started = time.perf_counter()
     await driver.execute("SELECT 1")
     return timedelta(seconds=time.perf_counter() - started)

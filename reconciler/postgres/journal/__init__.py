@@ -1,5 +1,4 @@
-"""Our own schema: the journal of changes, the history of passes, the lease; and undoing.
+"""reconciler's own schema: the journal of changes, the history of passes, the lease; and undo.
 
-What stands in for it with `RECONCILER_JOURNAL=off` is here, too. The application's rows are
-written in `rows`.
+Also what replaces it with `RECONCILER_JOURNAL=off`. The application's rows are written in `rows`.
 """

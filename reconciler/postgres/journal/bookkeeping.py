@@ -1,10 +1,9 @@
-"""What is kept of passes, and who may pass: in our schema, or nowhere (RECONCILER_JOURNAL=off)."""
+"""The records of passes and the lease: in reconciler's schema, or none (RECONCILER_JOURNAL=off)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,46 +13,52 @@ from reconciler.core.verdict import StatusValues
 from reconciler.core.window import EVERY, Window
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.journal.history import PassHistory
-from reconciler.postgres.journal.lease import Lease as OwnLease
-from reconciler.postgres.journal.lease import lease_name
+from reconciler.postgres.journal.lease import PostgresLease, lease_name
 from reconciler.postgres.journal.prune import Pruning
 from reconciler.postgres.journal.reader import JournalReader
-from reconciler.postgres.journal.schema_check import check_own_schema, check_readable
+from reconciler.postgres.journal.schema_check import check_readable, check_schema
 from reconciler.postgres.journal.unrecorded import NoHistory, NoLease
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 
 
-class OwnSchema:
-    """All of it: the journal, the history, the lease."""
+class Bookkeeping:
+    """What passes need besides the application's table, with or without a journal."""
 
-    #: Whether what passes change is journalled.
-    journals = True
-
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, journal: bool) -> None:
+        #: Whether changes are journalled.
+        self.journals = journal
         self._engine, self._ruled_out = engine, RuledOut()
 
     async def check(self, *, looping: bool) -> None:
-        """Check that it can be used; `looping`: the lease too. Raises `DatabaseUnfit`."""
-        await check_own_schema(self._engine, looping=looping)
+        """Check that the schema can be used; `looping`: the lease too. Raises `DatabaseUnfit`."""
+        if self.journals:
+            await check_schema(self._engine, looping=looping)
 
     def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
-        """Writes what it finishes into the journal."""
-        return PostgresStore(self._engine, table, window, ruled_out=self._ruled_out)
+        """The store of a pass."""
+        ruled_out = self._ruled_out
+        return PostgresStore(
+            self._engine, table, window, journalled=self.journals, ruled_out=ruled_out
+        )
 
     def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:
-        """The passes over a table and a namespace."""
+        """The passes over a table and a namespace; without a journal, those of this process."""
+        if not self.journals:
+            return NoHistory(self._engine)
         return PassHistory(self._engine, table_name, namespace, statuses)
 
     def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:
-        """Who removes of the history and the journal what is older than that."""
-        return [Pruning(self._engine, table_name, namespace, kept)]
+        """What removes records from the history and the journal that are older than that."""
+        return [Pruning(self._engine, table_name, namespace, kept)] if self.journals else []
 
     async def last_changes(
         self, table: MappedTable, workflow_id: str
     ) -> tuple[Mapping[str, StoredChange], str | None]:
-        """The last change of each row of a workflow id; or why the journal cannot be read."""
+        """The last change of each row of a workflow id, by its key as text; or why unknown."""
+        if not self.journals:
+            return {}, "RECONCILER_JOURNAL is off"
         try:
             await check_readable(self._engine)
         except DatabaseUnfit as error:
@@ -61,50 +66,7 @@ class OwnSchema:
         return await JournalReader(self._engine).last_changes(table.identity, workflow_id), None
 
     def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:
-        """The right to pass, or `of` another kind of pass, of a process called `holder`."""
-        return OwnLease(self._engine, lease_name(table_name, of), namespace, holder)
-
-
-class NoSchema:
-    """None of it: the database has nothing of ours, and the role needs the table alone."""
-
-    journals = False
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine, self._ruled_out = engine, RuledOut()
-
-    async def check(self, *, looping: bool) -> None:
-        """There is nothing to check."""
-
-    def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
-        """The same guarded write, without its journal."""
-        ruled_out = self._ruled_out
-        return PostgresStore(self._engine, table, window, journalled=False, ruled_out=ruled_out)
-
-    def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:  # noqa: ARG002
-        """Of this process alone."""
-        return NoHistory(self._engine)
-
-    def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:  # noqa: ARG002
-        """Nobody."""
-        return []
-
-    async def last_changes(
-        self,
-        table: MappedTable,  # noqa: ARG002
-        workflow_id: str,  # noqa: ARG002
-    ) -> tuple[Mapping[str, StoredChange], str | None]:
-        """None is known."""
-        return {}, "RECONCILER_JOURNAL is off"
-
-    def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:  # noqa: ARG002
-        """Everybody's."""
-        return NoLease()
-
-
-Bookkeeping: TypeAlias = OwnSchema | NoSchema
-
-
-def bookkeeping(engine: AsyncEngine, *, journal: bool) -> Bookkeeping:
-    """In our schema or, without a journal, in none."""
-    return OwnSchema(engine) if journal else NoSchema(engine)
+        """The lease on the table, or for `of`, another kind of pass, for the process `holder`."""
+        if not self.journals:
+            return NoLease()
+        return PostgresLease(self._engine, lease_name(table_name, of), namespace, holder)

@@ -1,6 +1,6 @@
-"""How far a pass has come, as JSON in `reconciler.passes`, and back.
+"""Writes the progress of a pass as JSON for `reconciler.passes`, and reads it.
 
-Ids are numbers or text there; the table's own type tells which text is a UUID.
+Ids are numbers or text in JSON; the type of the table's key decides which text is a UUID.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SPAN = TypeAdapter(Span)
 
 
 def to_json(progress: Progress, done: Tally) -> _Json:
-    """What is still to be done, and the tallies of what is done."""
+    """The spans that are left, and the tally of what is done."""
     return {
         "rest": progress.rest and _span_to_json(progress.rest),
         "to_recheck": [_span_to_json(span) for span in progress.to_recheck],
@@ -38,9 +38,9 @@ def to_json(progress: Progress, done: Tally) -> _Json:
 
 
 def restore(report: PassReport, cursor: _Json, read_id: _ReadId) -> None:
-    """Give a report the progress and the tallies of the pass that it resumes.
+    """Set the progress and the tally of a report to those of the pass that it resumes.
 
-    Raises `DatabaseUnfit` if they were recorded by a version with another format.
+    Raises `DatabaseUnfit` if a version with another format recorded them.
     """
     try:
         report.progress = Progress(
@@ -73,7 +73,7 @@ def _span_from_json(span: _Json, read_id: _ReadId) -> Span:
 
 def _id_to_json(row_id: RowId | None) -> int | str | _Json | None:
     if isinstance(row_id, str) and has_bytes(row_id):
-        return {"bytes": row_id.encode(ASCII, "surrogateescape").hex()}  # no JSON may have them
+        return {"bytes": row_id.encode(ASCII, "surrogateescape").hex()}  # JSON cannot contain them
     return str(row_id) if isinstance(row_id, UUID) else row_id
 
 

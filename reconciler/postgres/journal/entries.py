@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ class StoredPass:
     table: str | None
     namespace: str | None
     started_at: datetime
-    #: None, with the outcome, while it runs, and for ever if it was killed.
+    #: None, as is the outcome, while it runs, and forever if it was killed.
     finished_at: datetime | None
     outcome: str | None
     error: str | None
@@ -30,20 +30,8 @@ class StoredPass:
 
     def as_json(self) -> Mapping[str, Any]:
         """The pass as `--json` prints it."""
-        return {
-            "pass_id": str(self.id),
-            "mode": self.mode,
-            "table": self.table,
-            "namespace": self.namespace,
-            "started_at": self.started_at.isoformat(),
-            "finished_at": _text(self.finished_at),
-            "outcome": self.outcome,
-            "error": self.error,
-            "host": self.host,
-            "version": self.version,
-            "asked": self.asked,
-            "report": self.report,
-        }
+        values = _plain(self)
+        return {"pass_id": values.pop("id"), **values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +43,8 @@ class Values:
     error_message: str | None
 
     def as_json(self) -> Mapping[str, Any]:
-        """The values by the names of the columns, as they are called by default."""
-        return {
-            "status": self.status,
-            "completed_at": _text(self.completed_at),
-            "error_message": self.error_message,
-        }
+        """The values by the default names of the columns."""
+        return _plain(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +66,24 @@ class StoredChange:
 
     def as_json(self) -> Mapping[str, Any]:
         """The change as `--json` prints it."""
+        values = _plain(self)
+        evidence = {
+            name: values.pop(name) for name in ("temporal_status", "final_run_id", "close_time")
+        }
         return {
-            "id": self.id,
-            "pass_id": str(self.pass_id),
-            "changed_at": self.changed_at.isoformat(),
-            "table": self.table,
-            "row_id": self.row_id,
-            "workflow_id": self.workflow_id,
-            "run_id": self.run_id,
+            **values,
             "old": self.old.as_json(),
             "new": self.new.as_json(),
-            "evidence": {
-                "temporal_status": self.temporal_status,
-                "final_run_id": self.final_run_id,
-                "close_time": _text(self.close_time),
-            },
+            "evidence": evidence,
         }
 
 
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
+def _plain(stored: StoredPass | Values | StoredChange) -> dict[str, Any]:
+    """The fields, with times and ids as text."""
+    values = {each.name: getattr(stored, each.name) for each in fields(stored)}
+    for name, value in values.items():
+        if isinstance(value, datetime):
+            values[name] = value.isoformat()
+        elif isinstance(value, UUID):
+            values[name] = str(value)
+    return values

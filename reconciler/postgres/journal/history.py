@@ -1,14 +1,14 @@
 """The `passes` table: the history of passes, and the heartbeat that other processes read.
 
-Every pass that may write leaves a row, begun before its first change. One that can be resumed
-records there how far it has come, so that the same command resumes it.
+Every pass that may write inserts a row before its first change. A resumable one records its
+progress there, and the same command resumes it.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,13 +27,14 @@ from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.checkpoint import restore, to_json
-from reconciler.postgres.journal.schema_check import write_own
+from reconciler.postgres.journal.schema_check import execute_write
 from reconciler.postgres.schema import is_good, passes, written_by
 
-#: Passes in these modes are the heartbeat.
+#: Passes in these modes count as the heartbeat.
 _WHOLE = [mode for mode in Mode if mode.is_whole]
-#: What is needed to resume a pass.
+#: The columns needed to resume a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
 
@@ -50,11 +51,11 @@ class PassHistory:
         self._engine = engine
         self._of = {"table_name": table_name, "namespace": namespace}
         self._statuses = statuses
-        # A process that resumes a pass puts its own mark there; the one before no longer counts.
+        # A process that resumes a pass replaces the mark: the one before can record nothing more.
         self._mark = str(uuid4())
 
     async def begin(self, report: Report) -> Swept | None:
-        """Record that the pass began, as its changes refer to it."""
+        """Insert the pass, which its changes refer to; returns the last complete sweep."""
         swept = await self._last_sweep() if isinstance(report, PassReport) else None
         if not report.resumed:
             asked = report.request.asked
@@ -73,31 +74,32 @@ class PassHistory:
         return swept
 
     async def checkpoint(self, report: PassReport) -> None:
-        """Record how far it has come. Raises `Unusable` if another process has resumed it."""
+        """Record its progress. Raises `Unusable` if another process has resumed the pass."""
         recording = (
             sa.update(passes)
-            .where(passes.c.id == UUID(report.pass_id), self._by_us())
+            .where(passes.c.id == UUID(report.pass_id), self._is_current())
             .values(**self._progress_of(report))
         )
         if not await self._execute(recording):
             raise Unusable(f"another process has resumed pass {report.pass_id}")
 
     async def written(self, pass_id: str) -> Mapping[str, int]:
-        """What the journal has of it."""
-        return dict(await self._read(written_by(UUID(pass_id))))
+        """Its rows in the journal, counted by status."""
+        with translated("read reconciler.passes"):
+            return dict(await fetch(self._engine, written_by(UUID(pass_id))))
 
     async def end(self, report: Report) -> None:
         """Record how it ended."""
-        told = report.as_json(self._statuses)
+        as_json = report.as_json(self._statuses)
         if isinstance(report, PassReport):
-            told = {**told, "sweep_end": report.sweep_end}
+            as_json = {**as_json, "sweep_end": report.sweep_end}
         await self._execute(
             sa.update(passes)
-            .where(passes.c.id == UUID(report.pass_id), self._by_us())
+            .where(passes.c.id == UUID(report.pass_id), self._is_current())
             .values(
                 finished_at=sa.func.clock_timestamp(),
                 outcome=report.outcome.value,
-                report=told,
+                report=as_json,
                 error=report.error,
                 cursor=passes.c.cursor if report.more_left else sa.null(),
             )
@@ -119,24 +121,19 @@ class PassHistory:
         return None if row is None or row[1] is None else Swept(*row)
 
     async def _last_good(self, *columns: sa.ColumnElement[Any]) -> Any:
-        # One from the future, before the database's clock was set back, would hide all that follow.
+        # If the database's clock was set back, a pass from before would hide all later ones.
         past = passes.c.finished_at <= sa.func.clock_timestamp()
         good = is_good(passes.c.outcome), passes.c.mode.in_(_WHOLE), past
-        last = sa.select(*columns).where(*self._ours(), *good)
-        rows = await self._read(last.order_by(passes.c.finished_at.desc()).limit(1))
-        return rows[0] if rows else None
-
-    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
+        last = sa.select(*columns).where(*self._same_table(), *good)
+        last = last.order_by(passes.c.finished_at.desc()).limit(1)
         with translated("read reconciler.passes"):
-            async with self._engine.connect() as connection:
-                await connection.execution_options(postgresql_readonly=True)
-                rows: Sequence[Any] = (await connection.execute(query)).all()
-                return rows
+            rows = await fetch(self._engine, last)
+        return rows[0] if rows else None
 
     async def unfinished(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """The last pass of this request that has not come to its end, as it stands."""
+        """The last pass of this request that has not completed, as recorded."""
         last = self._unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
         columns = sa.select(*_BEGUN).where(passes.c.id == last.scalar_subquery())
         return await self._begun(columns, read_id)
@@ -144,12 +141,12 @@ class PassHistory:
     async def resume(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """Resume that pass: the process that had it before can no longer record anything."""
+        """Resume that pass: the process that ran it before can no longer record anything."""
         last = self._unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
         mark = passes.c.cursor.concat(self._signature())
         taken_over = (
             sa.update(passes)
-            # The cursor once more: it may have gone while the row was waited for.
+            # The cursor again: it may be null after the wait for the row's lock.
             .where(passes.c.id == last.scalar_subquery(), passes.c.cursor.is_not(None))
             .values(cursor=mark, finished_at=None, outcome=None, error=None)
             .values(host=socket.gethostname(), version=__version__)
@@ -170,7 +167,7 @@ class PassHistory:
                 report = PassReport(str(row.id), request, row.started_at, resumed=True)
                 restore(report, row.cursor, read_id)
                 report.correct(dict(written.all()))
-                # What came after the last page has cost time and calls all the same.
+                # Time and calls after the last page count too.
                 report.duration_seconds = row.report["duration_seconds"]
                 report.rpcs = Counter(row.report["rpcs"])
                 return report
@@ -180,7 +177,7 @@ class PassHistory:
         await self.close(passes.c.id.in_(self._unfinished(request)))
 
     async def close(self, which: sa.ColumnElement[bool]) -> None:
-        """Let nobody go on with these passes, nor note down anything of them any more."""
+        """Close unfinished passes: they cannot be resumed, and record nothing more."""
         await self._execute(
             sa.update(passes)
             .where(which, passes.c.cursor.is_not(None))
@@ -192,7 +189,7 @@ class PassHistory:
         )
 
     def _progress_of(self, report: Report) -> Mapping[str, Any]:
-        """Where to resume it, if it can be resumed."""
+        """The columns to resume it from, if it can be resumed."""
         if not isinstance(report, PassReport) or report.progress is None:
             return {}
         if report.request.asked is None:
@@ -202,7 +199,7 @@ class PassHistory:
         return {"cursor": cursor.concat(self._signature()), "report": report_json}
 
     def _signature(self) -> sa.ColumnElement[Any]:
-        """Who notes something down, and when."""
+        """Which process records something, and when."""
         return sa.func.jsonb_build_object(
             sa.literal_column("'by'"),
             sa.cast(self._mark, sa.Text),
@@ -213,15 +210,17 @@ class PassHistory:
 
     def _unfinished(self, request: PassRequest) -> sa.Select[Any]:
         same = passes.c.mode == request.mode, passes.c.asked.contains(request.asked)
-        return sa.select(passes.c.id).where(*self._ours(), *same, passes.c.cursor.is_not(None))
+        return sa.select(passes.c.id).where(
+            *self._same_table(), *same, passes.c.cursor.is_not(None)
+        )
 
-    def _ours(self) -> list[sa.ColumnElement[bool]]:
+    def _same_table(self) -> list[sa.ColumnElement[bool]]:
         return [passes.c[name] == value for name, value in self._of.items()]
 
-    def _by_us(self) -> sa.ColumnElement[bool]:
-        """That we are at it: nobody has gone on with it, nor has it ended."""
-        alone = sa.and_(passes.c.cursor.is_(None), passes.c.finished_at.is_(None))
-        return sa.or_(alone, passes.c.cursor["by"].astext == self._mark)
+    def _is_current(self) -> sa.ColumnElement[bool]:
+        """That this process still runs the pass: no other has resumed it, and it has not ended."""
+        unmarked = sa.and_(passes.c.cursor.is_(None), passes.c.finished_at.is_(None))
+        return sa.or_(unmarked, passes.c.cursor["by"].astext == self._mark)
 
     async def _execute(self, statement: sa.Insert | sa.Update) -> int:
-        return await write_own(self._engine, statement, "write reconciler.passes")
+        return await execute_write(self._engine, statement, "write reconciler.passes")

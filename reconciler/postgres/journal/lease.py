@@ -1,9 +1,8 @@
-"""The lease: of several replicas of `reconciler run`, one passes over a table at a time.
+"""The lease: only one replica of `reconciler run` at a time passes over a table.
 
-A row and not a session lock, so that it works behind a transaction-mode pooler; all its times are
-the database's, so that no two hosts' clocks are compared. It saves work and nothing else: that two
-replicas never overwrite one another rests on the guarded write, so a holder that has lost the
-lease without knowing does no harm.
+It is a row, not a session lock, so it works behind a transaction-mode pooler. All times are the
+database's, so hosts' clocks are never compared. It only saves work: the guarded write keeps two
+replicas from overwriting each other, so a holder that has lost the lease unknowingly does no harm.
 """
 
 from __future__ import annotations
@@ -17,23 +16,24 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.schema import lease
 
-#: A lease with more than this beyond what it is claimed for dates from before the database's clock
-#: was set back. Whoever waits for that of the dead waits so much longer than it lasts.
+#: A lease that expires more than this after its longest duration was claimed before the database's
+#: clock was set back. To wait for the lease of a dead replica takes this much longer.
 SPARE = timedelta(seconds=1)
 
 
 def lease_name(table_name: str, of: str = "") -> str:
-    """What a lease is on: a table, for the loop; or `of` another kind of pass over it."""
+    """The name of a lease: a table, for the loop; or `of` another kind of pass over it."""
     return f"{table_name} ({of})" if of else table_name
 
 
-class Lease:
+class PostgresLease:
     """One replica's side of the lease on a table and a namespace."""
 
     def __init__(self, engine: AsyncEngine, table_name: str, namespace: str, holder: str) -> None:
-        """`holder` must be this process's alone: a name that comes back would pass for it."""
+        """`holder` must be unique to this process: any process with that name holds the lease."""
         self._engine = engine
         self._key = {"table_name": table_name, "namespace": namespace}
         self._holder = holder
@@ -41,10 +41,10 @@ class Lease:
     async def claim(self, duration: timedelta) -> int | None:
         """Take the lease if it is free, or keep it; None while another replica holds it.
 
-        Returns the epoch, which changes whenever another holder has been in between. Raises
-        `DatabaseUnusable`. A lease that lasts longer than one can be claimed for is free: it
-        dates from before the database's clock was set back. Its holder may be alive, and loses it
-        if it does not claim it again first.
+        Returns the epoch, which changes with every other holder. Raises `DatabaseUnusable`. A
+        lease that lasts longer than one can be claimed for is free: it was claimed before the
+        database's clock was set back. Its holder may be alive, and loses it unless it claims it
+        again first.
         """
         now = sa.func.clock_timestamp()
         expires_at = now + duration
@@ -74,11 +74,11 @@ class Lease:
                 return epoch
 
     async def release(self) -> None:
-        """Let another replica have it at once. Does nothing if it is not ours."""
-        theirs = [lease.c[name] == value for name, value in self._key.items()]
+        """Free the lease at once. Does nothing if another replica holds it."""
+        same = [lease.c[name] == value for name, value in self._key.items()]
         statement = (
             sa.update(lease)
-            .where(*theirs, lease.c.holder == self._holder)
+            .where(*same, lease.c.holder == self._holder)
             .values(expires_at=sa.func.clock_timestamp())
         )
         with translated("use reconciler.lease"):
@@ -88,9 +88,9 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class HeldLease:
-    """A lease that somebody holds just now."""
+    """A lease that a process holds now."""
 
-    #: As `lease_name` made it.
+    #: By `lease_name`.
     name: str
     namespace: str
     holder: str
@@ -105,10 +105,9 @@ class HeldLease:
 
 
 async def held_leases(engine: AsyncEngine) -> Sequence[HeldLease]:
-    """Whoever holds a lease on any table. Reads only. Raises `DatabaseUnusable`."""
+    """The leases held now, on any table. Reads only. Raises `DatabaseUnusable`."""
     held = sa.select(lease.c.table_name, lease.c.namespace, lease.c.holder).where(
         lease.c.expires_at > sa.func.clock_timestamp()
     )
     with translated("read reconciler.lease"):
-        async with engine.connect() as connection:
-            return [HeldLease(*row) for row in (await connection.execute(held)).all()]
+        return [HeldLease(*row) for row in await fetch(engine, held)]

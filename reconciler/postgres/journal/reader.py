@@ -1,7 +1,7 @@
-"""The journal and the history as people and scripts read them. Reads only.
+"""The journal and the history, for people and scripts. Reads only.
 
-In pages by key, newest first, each a short transaction: a journal of millions of changes is read
-without holding it in memory, or a transaction open.
+Reads pages by key, newest first, each in a short transaction, so a journal of millions of changes
+needs neither memory nor a long transaction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from reconciler.postgres.schema import changes, passes
 from reconciler.postgres.table.types import readable
@@ -32,14 +33,14 @@ class JournalReader:
         self.engine = engine
 
     async def find(self, prefix: str, limit: int) -> Sequence[StoredPass]:
-        """The passes whose id begins so. Raises `DatabaseUnusable`, as everything here does."""
+        """The passes whose id has this prefix. Raises `DatabaseUnusable`, like all methods."""
         found = await self._read(
-            _passes().where(_begins(prefix)).order_by(passes.c.id).limit(limit)
+            _passes().where(_has_prefix(prefix)).order_by(passes.c.id).limit(limit)
         )
         return [StoredPass(*row) for row in found]
 
     async def last_writing(self, table: str) -> tuple[UUID, int] | None:
-        """The pass that has changed a row of this table last, and how many it has changed."""
+        """The last pass that changed a row of this table, and how many it changed."""
         newest = sa.select(changes.c.pass_id).where(changes.c.table_name == table)
         newest = newest.order_by(changes.c.id.desc()).limit(1)
         count = sa.select(changes.c.pass_id, sa.func.count()).group_by(changes.c.pass_id)
@@ -47,19 +48,17 @@ class JournalReader:
         return (found[0][0], found[0][1]) if found else None
 
     async def has_found_rows(self, table: str) -> bool:
-        """Whether a pass over this table has ever looked at a row. Raises `DatabaseUnusable`."""
+        """Whether a recorded pass over this table has ever read a row."""
         scanned = sa.cast(passes.c.report["scanned"].astext, sa.Integer)
         found = sa.exists().where(passes.c.table_name == table, scanned > 0)
-        with translated("read reconciler.passes"):
-            async with self.engine.connect() as connection:
-                return bool(await connection.scalar(sa.select(found)))
+        return bool((await self._read(sa.select(found)))[0][0])
 
     async def passes(
         self, limit: int, prefix: str = ""
     ) -> AsyncGenerator[Sequence[StoredPass], None]:
-        """The passes whose id begins so, newest first, page by page."""
+        """The passes whose id has this prefix, newest first, page by page."""
         place = sa.tuple_(passes.c.started_at, passes.c.id)
-        query = _passes().where(_begins(prefix))
+        query = _passes().where(_has_prefix(prefix))
         query = query.order_by(passes.c.started_at.desc(), passes.c.id.desc())
         after: sa.ColumnElement[bool] = sa.true()
         while limit > 0:
@@ -104,14 +103,11 @@ class JournalReader:
 
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated("read the journal"):
-            async with self.engine.connect() as connection:
-                await connection.execution_options(postgresql_readonly=True)
-                rows: Sequence[Any] = (await connection.execute(query)).all()
-                return rows
+            return await fetch(self.engine, query)
 
 
 def _passes() -> sa.Select[Any]:
-    # A pass from before revision 0003 does not say what it was over, but its changes do.
+    # A pass from before revision 0003 does not name its table, but its changes do.
     of_changes = (
         sa.select(changes.c.table_name)
         .where(changes.c.pass_id == passes.c.id)
@@ -133,8 +129,8 @@ def _passes() -> sa.Select[Any]:
     )
 
 
-def _begins(prefix: str) -> sa.ColumnElement[bool]:
-    """Whether a pass's id begins with these hexadecimal digits; hyphens do not count."""
+def _has_prefix(prefix: str) -> sa.ColumnElement[bool]:
+    """That a pass's id begins with these hexadecimal digits; hyphens are ignored."""
     if not (digits := prefix.replace("-", "")):
         return sa.true()
     lowest, highest = (UUID(digits.ljust(32, end)) for end in "0f")
@@ -145,7 +141,7 @@ def _read_change(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     if column.name.endswith("_completed_at"):
         return readable(column).label(column.name)
     if isinstance(column.type, sa.Text):
-        # As bytes: of what rows said before, some may not be readable, and would hide the others.
+        # As bytes: one unreadable value would fail the query for all rows.
         encoding = sa.func.getdatabaseencoding()
         return sa.func.convert_to(column, encoding, type_=sa.LargeBinary).label(column.name)
     return column
@@ -155,8 +151,8 @@ _CHANGE = [_read_change(column) for column in changes.c]
 
 
 def _change(read: Any, codec: str) -> StoredChange:
-    told = (shown(each, codec) if isinstance(each, bytes) else each for each in read)
-    row = SimpleNamespace(**dict(zip(changes.c.keys(), told, strict=True)))
+    values = (shown(each, codec) if isinstance(each, bytes) else each for each in read)
+    row = SimpleNamespace(**dict(zip(changes.c.keys(), values, strict=True)))
     return StoredChange(
         id=row.id,
         pass_id=row.pass_id,

@@ -1,4 +1,4 @@
-"""What is ours in the database, checked before anything relies on it: its revision, our rights."""
+"""Checks of reconciler's schema before it is used: its revision, and the role's rights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.postgres.schema import OWN_SCHEMA, REVISION
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"), schema=OWN_SCHEMA)
 
-#: What a pass that writes does with the journal and the history, which it prunes too.
+#: What a pass that writes needs: it also prunes the journal and the history.
 _PASS = (
     ("alembic_version", "SELECT"),
     ("changes", "INSERT"),
@@ -30,9 +30,9 @@ _PASS = (
 )
 #: What is needed to read the journal and the history.
 _READ = (("alembic_version", "SELECT"), ("passes", "SELECT"), ("changes", "SELECT"))
-#: What the loop does besides.
+#: What the loop needs in addition.
 _LOOP = (("lease", "SELECT"), ("lease", "INSERT"), ("lease", "UPDATE"))
-# By way of the catalogue, which everybody may read whatever else they may not.
+# From the catalogue, which every role may read.
 _REFUSED = sa.text(
     "SELECT given.name, given.privilege"
     " FROM unnest(:names, :privileges) WITH ORDINALITY AS given(name, privilege, number)"
@@ -48,17 +48,16 @@ _MAY_USE_SCHEMA = sa.text(
 )
 
 
-async def check_own_schema(engine: AsyncEngine, *, looping: bool) -> None:
-    """Check that our schema is there, is this version's, and may be used.
+async def check_schema(engine: AsyncEngine, *, looping: bool) -> None:
+    """Check that the schema exists, has this version's revision, and may be used.
 
-    `looping`: for `reconciler run`, which needs more rights than a single pass. Raises
-    `DatabaseUnfit`.
+    `looping`: for `reconciler run`, which needs more rights than one pass. Raises `DatabaseUnfit`.
     """
     await _check(engine, _PASS + _LOOP if looping else _PASS)
 
 
 async def check_readable(engine: AsyncEngine) -> None:
-    """Check the same for what only reads the journal and the history. Raises `DatabaseUnfit`."""
+    """Check the same for reading the journal and the history. Raises `DatabaseUnfit`."""
     await _check(engine, _READ)
 
 
@@ -70,7 +69,7 @@ async def _check(engine: AsyncEngine, needed: tuple[tuple[str, str], ...]) -> No
 
 
 async def _check_rights(connection: AsyncConnection, needed: tuple[tuple[str, str], ...]) -> None:
-    """Name every right that is missing; tables that are missing are the revision's affair."""
+    """Check all rights at once. Missing tables are left to the check of the revision."""
     may_use = await connection.scalar(_MAY_USE_SCHEMA, {"schema": OWN_SCHEMA})
     grants = [f"USAGE ON SCHEMA {OWN_SCHEMA}"] if may_use is False else []
     names, privileges = zip(*needed, strict=True)
@@ -99,26 +98,26 @@ async def _check_revision(connection: AsyncConnection) -> None:
 
 
 def check_known(revision: str | None) -> None:
-    """Raise `DatabaseUnfit` if a later version has migrated our schema."""
+    """Raise `DatabaseUnfit` if a later version has migrated the schema."""
     if revision is not None and revision > REVISION:
         raise DatabaseUnfit(
-            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows none after "
+            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
             f"{REVISION}",
             "run the version that migrated it, or a newer one",
         )
 
 
-async def write_own(engine: AsyncEngine, statement: sa.Insert | sa.Update, doing: str) -> int:
-    """Write into our schema, whatever characters the database lacks; how many rows were written.
+async def execute_write(engine: AsyncEngine, statement: sa.Insert | sa.Update, doing: str) -> int:
+    """Write into reconciler's schema, whatever the encoding; returns the number of rows.
 
-    Raises `DatabaseUnusable`, with what was being done.
+    Raises `DatabaseUnusable`: cannot do what `doing` says.
     """
     dialect = cast("PoolerSafeDialect", engine.dialect)
     with translated(doing):
         try:
             return await _execute(engine, statement)
         except DBAPIError as error:
-            # Python's codec has a character that the server's has not.
+            # Python's codec has a character that the server's lacks.
             if sqlstate(error) != UNTRANSLATABLE or dialect.codec == ASCII:
                 raise
             dialect.codec = ASCII

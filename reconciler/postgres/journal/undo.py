@@ -1,7 +1,7 @@
-"""The journal as an undo needs it: read a page, put rows back if they still are as they were left.
+"""The journal as an undo needs it: read a page, restore rows that have not changed since.
 
-Old and new values never leave the database: rows are compared with the journal, and put back from
-it, where both are. So whatever a column can hold is put back exactly.
+Old and new values never leave the database: rows are compared with the journal, and restored from
+it, by SQL. So every value that a column can hold is restored exactly.
 """
 
 from __future__ import annotations
@@ -17,16 +17,22 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.undo import Change, RestoreResult, RowState, until_first_repeat
-from reconciler.postgres.connection.driver import Statement, compiled, fetch
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.rows.guarded import Attempt, Checked, GuardedWrite, noting, what_was_done
+from reconciler.postgres.connection.queries import fetch
+from reconciler.postgres.rows.guarded import (
+    Attempt,
+    Checked,
+    GuardedWrite,
+    journal_insert,
+    what_was_done,
+)
 from reconciler.postgres.rows.halving import Halving
 from reconciler.postgres.rows.standing import has_values, same_row, same_run
 from reconciler.postgres.rows.write import labelled
 from reconciler.postgres.schema import changes
 from reconciler.postgres.table.mapping import MappedTable
 
-#: The evidence for what an undo writes: the operator said so, and not Temporal.
+#: The evidence for what an undo writes: the operator's decision, not Temporal's.
 EVIDENCE = "UNDO"
 
 
@@ -49,15 +55,16 @@ class PostgresUndo:
         query = query.where(row.pass_id == UUID(pass_id))
         if before is not None:
             query = query.where(row.id < before)
-        rows = await self._read(query.order_by(row.id.desc()).limit(limit))
+        with translated("read reconciler.changes"):
+            rows = await fetch(self._engine, query.order_by(row.id.desc()).limit(limit))
         return until_first_repeat([Change(*row) for row in rows])
 
     async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
-        """How the rows of these changes stand now; of one that cannot be read, why."""
-        found = dict[int, RowState | str]()
+        """The state of the rows of these changes; for an unreadable row, why."""
+        found, query = dict[int, RowState | str](), _standing(self._table)
 
         async def attempt(some: Sequence[int]) -> Attempt:
-            rows = await fetch(self._engine, self._standing, {"ids": list(some)})
+            rows = await fetch(self._engine, query, {"given_ids": list(some)})
             found.update((change, RowState(*standing)) for change, *standing in rows)
             return Attempt(dict.fromkeys(range(len(some))))
 
@@ -66,26 +73,11 @@ class PostgresUndo:
             raise done.failure
         return found | {of[place]: why for place, why in done.refused.items()}
 
-    @cached_property
-    def _standing(self) -> Statement:
-        table, undone = self._table, _undone(self._table)
-        row = undone.c
-        joined = sa.outerjoin(undone, table.table, same_row(table, undone))
-        query = sa.select(
-            row.id,
-            table.id.is_not(sa.null()),
-            same_run(table, undone),
-            sa.and_(*has_values(table, undone, "old")),
-            sa.and_(*has_values(table, undone, "new")),
-        ).select_from(joined)
-        return compiled(query.where(_is_given(undone)), self._engine)
-
     async def restore(self, pass_id: str, of: Sequence[int]) -> RestoreResult:
-        """Put back, and journal as changes of `pass_id`, the rows that are as they were left.
+        """Restore the rows that have not changed since, and journal them as changes of `pass_id`.
 
-        Does not wait for a row that another transaction has locked: whoever locked it is writing
-        it. Raises `DatabaseUnusable` if nothing was committed; otherwise what it returns has the
-        failure.
+        Skips a row that another transaction has locked. Raises `DatabaseUnusable` if nothing was
+        committed; otherwise the failure is in the result.
         """
         done = await self._halving.write(partial(self._attempt, UUID(pass_id)), of)
         if done.failure is not None and not done.written and not done.refused:
@@ -98,46 +90,36 @@ class PostgresUndo:
         )
 
     async def _attempt(self, pass_id: UUID, of: Sequence[int]) -> Attempt:
-        attempt = await self._write.run({"pass_id": pass_id, "ids": list(of)})
+        attempt = await self._write.run({"given_pass_id": pass_id, "given_ids": list(of)})
         places = {change: place for place, change in enumerate(of)}
         return Attempt(
             {places[change]: status for change, status in attempt.written.items()},
             {places[change]: why for change, why in attempt.spoiled.items()},
         )
 
-    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
-        with translated("read reconciler.changes"):
-            async with self._engine.connect() as connection:
-                await connection.execution_options(postgresql_readonly=True)
-                rows: Sequence[Any] = (await connection.execute(query)).all()
-                return rows
-
 
 def restoring_write(table: MappedTable) -> sa.Select[Any]:
-    """An undo's write, a compare-and-set like a pass's: lock what is as it was left, put it back.
+    """An undo's write, a compare-and-set like a pass's: lock unchanged rows, restore, journal.
 
-    As there, the guard stands twice: `locked` evaluates it on the newest version of each row, and
-    the update repeats the promise. Yields `what_was_done`.
+    As there, the guard is there twice: `locked` evaluates it on the newest version of each row, and
+    the update repeats the promise. Returns `what_was_done`.
     """
     undone = _undone(table)
     row = undone.c
-    as_left = sa.and_(
-        same_row(table, undone),
-        same_run(table, undone),
-        *has_values(table, undone, "new"),
-    )
+    same = same_row(table, undone), same_run(table, undone)
+    unchanged = sa.and_(*same, *has_values(table, undone, "new"))
     locked = (
         sa.select(row.id.label("change_id"), *labelled("old", table.written()))
-        .select_from(sa.join(table.table, undone, as_left))
+        .select_from(sa.join(table.table, undone, unchanged))
         .where(_is_given(undone))
         .with_for_update(key_share=True, skip_locked=True, of=table.table)
         .cte(table.beside("locked"))
     )
     restored = (
         table.update(row.old_status, row.old_completed_at, row.old_error_message)
-        .where(row.id == locked.c.change_id, as_left)
-        # All that is journalled: a join of what was locked with what was put back costs more than
-        # either, as PostgreSQL cannot know how many rows they are.
+        .where(row.id == locked.c.change_id, unchanged)
+        # Everything the journal needs: a join of the locked and the restored rows would cost more
+        # than either, as PostgreSQL cannot know how many rows they are.
         .returning(
             *locked.c,
             *labelled("new", table.written()),
@@ -150,28 +132,44 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
         .cte(table.beside("restored"))
     )
     journal = _journal(table, restored)
-    checked = Checked(restored.c.row_id, journal)
-    number, triggers = attrgetter("c.change_id"), table.relation.has_triggers
+    checked = Checked(restored.c.row_id, journal) if table.relation.has_triggers else None
+    number = attrgetter("c.change_id")
     return what_was_done(
-        locked, restored, number, restored.c.wanted, checked if triggers else None, with_wanted=True
+        locked, restored, number, restored.c.wanted, checked, with_wanted=True
     ).add_cte(journal)
 
 
+def _standing(table: MappedTable) -> sa.Select[Any]:
+    """A change; whether its row exists, is about the same run, has the old and the new values."""
+    undone = _undone(table)
+    return (
+        sa.select(
+            undone.c.id,
+            table.id.is_not(sa.null()),
+            same_run(table, undone),
+            sa.and_(*has_values(table, undone, "old")),
+            sa.and_(*has_values(table, undone, "new")),
+        )
+        .select_from(sa.outerjoin(undone, table.table, same_row(table, undone)))
+        .where(_is_given(undone))
+    )
+
+
 def _undone(table: MappedTable) -> sa.FromClause:
-    """The changes that are to be put back; the same table is where that is journalled."""
+    """The changes to undo, by a name of their own: the undo inserts into the same table."""
     return changes.alias(table.beside("undone"))
 
 
 def _is_given(undone: sa.FromClause) -> sa.ColumnElement[bool]:
-    return undone.c.id == sa.any_(sa.bindparam("ids", type_=postgresql.ARRAY(sa.BigInteger)))
+    return undone.c.id == sa.any_(sa.bindparam("given_ids", type_=postgresql.ARRAY(sa.BigInteger)))
 
 
 def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
     names = [c.name for c in restored.c if c.name not in ("change_id", "id", "wanted")]
-    told: dict[str, sa.ColumnElement[Any]] = {
-        "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
+    values: dict[str, sa.ColumnElement[Any]] = {
+        "pass_id": sa.bindparam("given_pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.identity),
         "temporal_status": sa.literal(EVIDENCE),
         **{name: restored.c[name] for name in names},
     }
-    return noting(told, table)
+    return journal_insert(values, table)

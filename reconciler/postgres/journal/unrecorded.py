@@ -1,7 +1,7 @@
-"""In place of what is ours in the database, where nothing of ours is to be there.
+"""Null objects for `RECONCILER_JOURNAL=off`: no history, no lease.
 
-A pass needs none of it: that it overwrites nothing rests on the guarded write alone. What is lost
-is what others could have known of it, in other processes and later.
+Passes stay safe: only the guarded write keeps them from overwriting anything. But other processes,
+and later ones, know nothing about them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reconciler.postgres.connection.engine import translated
 
 
 class NoHistory:
-    """Knows the last good pass of its own process, and nothing else; see the port `History`."""
+    """Knows the last good pass of this process only; see the port `History`."""
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
         self._engine, self._clock = engine, clock
@@ -38,7 +38,7 @@ class NoHistory:
         """Nothing is recorded."""
 
     async def written(self, pass_id: str) -> None:
-        """Nothing is known of what a pass has written but what it counted."""
+        """None: only the pass itself counted what it wrote."""
 
     async def end(self, report: Report) -> None:
         """Remember when a good pass over every row ended."""
@@ -52,8 +52,7 @@ class NoHistory:
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass of this process; None if there was none yet.
 
-        By the database's clock, as it is with a history, which shows that the database answers.
-        Raises `DatabaseUnusable`.
+        By the database's clock, as with a recorded history. Raises `DatabaseUnusable`.
         """
         with translated("read the database's clock"):
             async with self._engine.connect() as connection:
@@ -67,7 +66,7 @@ class NoHistory:
     async def unfinished(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
-        """None: nothing is recorded of how far a pass has come."""
+        """None: no progress is recorded."""
 
     async def resume(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
@@ -79,11 +78,11 @@ class NoHistory:
 
 
 class NoLease:
-    """Everybody's: each replica passes. They do the same work, and no harm."""
+    """A lease that every replica holds: they do the same work twice, without harm."""
 
     async def claim(self, duration: timedelta) -> int | None:  # noqa: ARG002
-        """It is ours, as it is theirs."""
+        """Always granted."""
         return 1
 
     async def release(self) -> None:
-        """There is nothing to give up."""
+        """Nothing to release."""

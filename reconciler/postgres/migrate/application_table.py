@@ -1,8 +1,7 @@
-"""Fitting the application's table: create it where there is none, or add only what is missing.
+"""Creates the application's table if there is none, or adds what it lacks.
 
-Called by migration 0002, and again by every `reconciler migrate`, so that a table that is named
-later is fitted too. What was added to a table that was there before is marked with a comment, so
-that `removal` knows it.
+Called by migration 0002, and by every `reconciler migrate`, for tables that the settings name
+later. What is added to an existing table is marked with a comment, for `removal`.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ class Additions:
     """What a database lacks."""
 
     table: bool
-    #: Names, as the application would call them.
+    #: The names of missing columns.
     columns: tuple[str, ...]
-    #: What builds the index, statement by statement.
+    #: The statements that build the index.
     index: tuple[str, ...]
-    #: Where a new table goes; None: to wherever the connection creates tables.
+    #: The schema of a new table; None: the connection's default.
     schema: str | None = None
 
     def __bool__(self) -> bool:
@@ -44,7 +43,7 @@ class Additions:
 def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
     """Compare the database with what a pass needs. Reads only.
 
-    Raises `DatabaseUnfit` on what is no table.
+    Raises `DatabaseUnfit` if the name is not that of a table.
     """
     check_names(mapping)
     names, inspector = mapping.names, sa.inspect(connection)
@@ -54,9 +53,9 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
     if relation is None:
         for problem in missing_columns(names, mapping.read, default_columns(mapping)):
             raise DatabaseUnfit(problem.text, problem.fix)
-        # A role that is called like our schema would create its tables in there.
-        in_ours = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
-        schema = "public" if in_ours and names.schema is None else names.schema
+        # A role with the name of reconciler's schema would create its tables in there.
+        in_own = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
+        schema = "public" if in_own and names.schema is None else names.schema
         index = statements_for_new_table(connection.dialect, mapping, schema)
         return Additions(table=True, columns=(), index=tuple(index), schema=schema)
     present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
@@ -69,11 +68,11 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
 
 
 def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> None:
-    """Add what is missing and touch nothing else.
+    """Add what is missing and change nothing else.
 
-    The index is built concurrently, in a transaction of its own: the application keeps reading
-    and writing. Adding a column without a default takes no longer than its lock, which is waited
-    for five seconds at most.
+    The index is built concurrently, outside of a transaction: the application keeps reading and
+    writing. A column without a default is added at once, after at most five seconds' wait for the
+    lock.
     """
     names, columns = mapping.names, default_columns(mapping)
     if missing.table:
@@ -85,7 +84,7 @@ def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> No
 
 
 def _run(op: Operations, statements: Sequence[str]) -> None:
-    """Outside of a transaction, as what is done concurrently must be."""
+    """Execute outside of a transaction, which CONCURRENTLY requires."""
     if statements:
         with op.get_context().autocommit_block():
             for statement in statements:

@@ -1,4 +1,4 @@
-"""`reconciler migrate --remove`: find what `migrate` has put into a database, and drop it."""
+"""`reconciler migrate --remove`: find what `migrate` has added to a database, and drop it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reconciler.postgres.connection.engine import sqlstate, translated
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.schema_check import check_known
 from reconciler.postgres.migrate.running_index import MARK, statements_to_drop
-from reconciler.postgres.migrate.upgrade import alone, opened, revision_of
-from reconciler.postgres.schema import OWN, OWN_SCHEMA, changes, passes
+from reconciler.postgres.migrate.upgrade import migration_lock, opened, revision_of
+from reconciler.postgres.schema import METADATA, OWN_SCHEMA, changes, passes
 from reconciler.postgres.table.names import TableMapping
 from reconciler.postgres.table.relation import quoted_name
 
@@ -28,26 +28,26 @@ _OWN_TABLES = sa.text(
     " WHERE n.nspname = :schema AND c.relkind = 'r' AND c.relname = ANY (:names) ORDER BY 1"
 ).bindparams(sa.bindparam("names", type_=postgresql.ARRAY(sa.Text)))
 _VERSION = "alembic_version"
-#: PostgreSQL's code for what cannot be dropped, because something else needs it.
+#: PostgreSQL's code for an object that others depend on.
 _STILL_NEEDED = "2BP01"
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What can be removed, and what it takes."""
+    """What can be removed, and the statements that remove it."""
 
     table: str
     #: Statements that drop the index, outside of a transaction.
     index: tuple[str, ...]
-    #: The columns that `migrate` has added to a table that was there, and the statements that drop
-    #: them, if they are to go.
+    #: The columns that `migrate` added to an existing table, and the statements that drop them, if
+    #: asked for.
     columns: tuple[str, ...]
     drop_columns: tuple[str, ...]
-    #: Our tables.
+    #: The tables of reconciler's schema.
     own: tuple[str, ...]
     passes: int = 0
     changes: int = 0
-    #: Who holds a lease on a table.
+    #: The processes that hold a lease.
     holders: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -55,19 +55,19 @@ class Removal:
 
     @property
     def statements(self) -> list[str]:
-        """All of them, in their order."""
+        """All statements, in their order."""
         return [*self.drop_columns, *self.of_schema, *self.index]
 
     @property
     def of_schema(self) -> list[str]:
-        """Those that drop what is our own."""
+        """The statements that drop reconciler's schema."""
         if not self.own:
             return []
         tables = ", ".join(f"{OWN_SCHEMA}.{name}" for name in self.own)
         return [f"DROP TABLE {tables}", f"DROP SCHEMA {OWN_SCHEMA}"]
 
     def lines(self) -> Iterator[str]:
-        """What goes and what stays, for people."""
+        """What is dropped and what is kept, for people."""
         columns = ", ".join(self.columns)
         if self.index:
             yield f"drops the index on the running rows of {self.table}"
@@ -85,19 +85,19 @@ class Removal:
 
 
 async def find_removal(dsn: str, mapping: TableMapping, *, with_columns: bool) -> Removal:
-    """What there is to remove. Reads only. Raises `DatabaseUnusable`."""
-    with translated("look for what is to be removed"):
+    """Find what can be removed. Reads only. Raises `DatabaseUnusable`."""
+    with translated("find what can be removed"):
         async with opened(dsn) as engine:
             return await _find(engine, mapping, with_columns=with_columns)
 
 
 async def remove(dsn: str, mapping: TableMapping, *, with_columns: bool) -> list[str]:
-    """Remove it; returns what stays all the same, a line each.
+    """Remove it; returns a line for everything that could not be dropped.
 
-    Raises `DatabaseUnusable`, also if something else needs what is to go: nothing is dropped then.
+    Raises `DatabaseUnusable`, also if other objects depend on it: then nothing is dropped.
     """
-    with translated("remove what `migrate` has made"):
-        async with opened(dsn) as engine, alone(engine):
+    with translated("remove what `migrate` has added"):
+        async with opened(dsn) as engine, migration_lock(engine):
             removal = await _find(engine, mapping, with_columns=with_columns)
             async with engine.begin() as connection:
                 for statement in removal.drop_columns:
@@ -155,9 +155,9 @@ async def _find(engine: AsyncEngine, mapping: TableMapping, *, with_columns: boo
 
 
 async def _own_tables(connection: AsyncConnection) -> tuple[str, ...]:
-    """Our tables, if the schema is ours: that is known by its version. Raises `DatabaseUnfit`."""
+    """Reconciler's tables; none in a schema without its version. Raises `DatabaseUnfit`."""
     check_known(await connection.run_sync(revision_of))
-    names = [_VERSION, *(table.name for table in OWN.tables.values())]
+    names = [_VERSION, *(table.name for table in METADATA.tables.values())]
     there = await connection.scalars(_OWN_TABLES, {"schema": OWN_SCHEMA, "names": names})
     found = tuple(there.all())
     return found if _VERSION in found else ()

@@ -1,8 +1,8 @@
-"""The partial index over the running rows: what is there of it, and the statements it still takes.
+"""The partial index on the running rows: its state, and the statements to complete it.
 
-Built concurrently, so that the application can read and write. On a partitioned table
-PostgreSQL cannot do that in one go: the index is made on the table alone, then concurrently on
-each partition, and those are attached to it; partitions that come later get theirs by themselves.
+Built concurrently, so that the application can read and write. On a partitioned table that takes
+several steps: an index on the table alone, then one on each partition, concurrently, which is
+attached to it. PostgreSQL adds the index to later partitions by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from reconciler.postgres.table.names import TableMapping, index_name, is_running
 from reconciler.postgres.table.relation import quoted_name
 
-#: The comment on what was added to a table of the application's.
+#: The comment on what `migrate` adds to the application's table.
 MARK = "added by reconciler migrate"
 
 # The table and, if it is partitioned, its partitions at every depth, parents first.
@@ -32,8 +32,8 @@ _PARTS = sa.text(
     " JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace"
     " ORDER BY depth, c.relname"
 )
-# Our index on one of them: that which is attached to the parent's, which has a name of PostgreSQL's
-# if the partition came after it; or else that of our name. Whether its predicate is on the status.
+# reconciler's index on one of them: the one attached to the parent's, which PostgreSQL named if the
+# partition is newer; else the one with reconciler's name. Whether its predicate is on the status.
 _INDEX = sa.text(
     "SELECT i.indexrelid AS oid, x.relname AS name, i.indisvalid AS valid,"
     " coalesce(h.inhparent = :parent, false) AS attached, a.attname AS key,"
@@ -49,8 +49,8 @@ _INDEX = sa.text(
     " ORDER BY attached DESC LIMIT 1"
 ).bindparams(sa.bindparam("parent", type_=postgresql.OID))
 _Quote: TypeAlias = Callable[[str], str]
-# A constant as PostgreSQL writes it: quoted, or a number or a boolean that stands by itself. A
-# name in quotes is none, whatever is in it.
+# A constant as PostgreSQL writes it: quoted, or a bare number or boolean. Quoted names are matched
+# first, so that nothing in them counts.
 _CONSTANT = re.compile(
     r"""\"(?:[^"]|"")*"|'((?:[^']|'')*)'|(?:= |\[|, )(-?\d[\d.]*|true|false)\b"""
 )
@@ -58,22 +58,22 @@ _CONSTANT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The table or a partition, and what is there of our index on it."""
+    """The table or a partition, and the state of the index on it."""
 
     schema: str
     name: str
     partitioned: bool
     parent: _Part | None
-    #: What it is called or, where there is none, is to be called.
+    #: The name of its index, also of one to be built.
     index: str
-    #: There is one (PostgreSQL's number of it), and whether it is on this key and these values.
+    #: The index's number in PostgreSQL, if it exists; and whether its key and values are right.
     oid: int | None
     fits: bool
-    #: A parent's becomes valid once those of all its partitions are attached; any other's is
-    #: invalid if its concurrent build has failed, and then it costs and does not serve.
+    #: A parent's index becomes valid once those of all its partitions are attached. Any other is
+    #: invalid if its concurrent build failed: then it costs writes, and no query uses it.
     valid: bool
     attached: bool
-    #: By `migrate`, and not by the application.
+    #: Whether `migrate` added it, not the application.
     added: bool
 
     @property
@@ -86,14 +86,14 @@ class _Part:
 
 
 def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> list[str]:
-    """What it takes to have the index on a table that is there; nothing if it serves already."""
+    """The statements that build the index on an existing table; none if it is complete."""
     parts, dialect = _parts(connection, mapping), connection.dialect
     quote = _quote(dialect)
     if not parts or (parts[0].fits and parts[0].valid):
         return []
     statements = []
     if any(part.exists and not part.fits for part in parts):
-        # One that is attached goes with its parent's: all of them are rebuilt.
+        # Dropping a parent's index drops the attached ones: all are rebuilt.
         statements = [_drop(part, quote) for part in parts]
         parts = [
             replace(part, index=index_name(part.name), oid=None, attached=False) for part in parts
@@ -114,14 +114,14 @@ def statements_to_build(connection: sa.Connection, mapping: TableMapping) -> lis
                 for each in (part, part.parent)
             )
             statements.append(f"ALTER INDEX {to} ATTACH PARTITION {of}")
-    # Nothing to do is possible even so: a foreign partition has no index.
+    # There may be nothing to do even so: a foreign partition has no index.
     return [*statements, _mark(quote, parts[0].schema, parts[0].index)] if statements else []
 
 
 def statements_for_new_table(
     dialect: sa.Dialect, mapping: TableMapping, schema: str | None
 ) -> list[str]:
-    """What builds the index on the table that `migrate` makes."""
+    """The statements that build the index on the table that `migrate` creates."""
     quote, names = _quote(dialect), mapping.names
     table = _qualified(quote, schema, names.table)
     build = _create("CONCURRENTLY ", names.index, table, mapping, dialect)
@@ -129,9 +129,9 @@ def statements_for_new_table(
 
 
 def statements_to_drop(connection: sa.Connection, mapping: TableMapping) -> list[str]:
-    """What takes the index out again, if it is not the application's own."""
+    """The statements that drop the index, unless it is the application's own."""
     parts, quote = _parts(connection, mapping), _quote(connection.dialect)
-    # One that is not valid is ours as well: the mark comes last.
+    # An invalid one is reconciler's as well: the mark is set last.
     added = bool(parts) and (parts[0].added or not parts[0].valid)
     return [_drop(part, quote) for part in parts if part.exists] if added else []
 
@@ -148,7 +148,7 @@ def _mark(quote: _Quote, schema: str | None, index: str) -> str:
 
 
 def _drop(part: _Part, quote: _Quote) -> str:
-    # With a parent's go those of its partitions, which cannot be done concurrently.
+    # A parent's index is dropped with those of its partitions, which cannot be done concurrently.
     how = "" if part.partitioned else "CONCURRENTLY "
     index = _qualified(quote, part.schema, part.index)
     return f"DROP INDEX {how}IF EXISTS {index}"
@@ -163,7 +163,7 @@ def _quote(dialect: sa.Dialect) -> _Quote:
 
 
 def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
-    """The table and its partitions, parents first; empty if this is no table that has indexes."""
+    """The table and its partitions, parents first; empty for what cannot have an index."""
     table = quoted_name(connection.dialect, mapping.names)
     by_oid: dict[int, _Part] = {}
     for oid, parent, kind, schema, name in connection.execute(_PARTS, {"table": table}).all():

@@ -1,4 +1,4 @@
-"""`reconciler migrate`: bring the database to what this version needs, or print how."""
+"""`reconciler migrate`: add to the database what this version needs, or print the SQL."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ from reconciler.postgres.migrate.application_table import Additions, add_missing
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import check_names, find_relation, look_up
-from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_problems
+from reconciler.postgres.table.table_checks import (
+    Requirements,
+    TableUnfit,
+    check_primary,
+    find_problems,
+)
 
-# Any number of our own, so that two migrations of one database wait for each other.
+# The key of the advisory lock: two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589
 _LOCK_POLL_SECONDS = 0.2
-#: For SQL that is printed: without it a percent sign would be doubled, for a driver.
+#: For printed SQL: without it, percent signs are doubled for a driver.
 PRINTED = {"paramstyle": "named"}
 #: Seconds; less than poolers let their clients wait.
 SECOND_CONNECTION_TIMEOUT = 15
 
 
 async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
-    """Bring our schema to head and add to the application's table what is missing.
+    """Upgrade reconciler's schema, and add to the application's table what is missing.
 
-    Without `own_schema` our schema is not created, and only the application's table is fitted.
-    Safe to repeat, and to run from several places at once. Returns what was done, a line each.
-    Raises `DatabaseUnusable`, `DatabaseUnfit` if a later version has been here.
+    Without `own_schema` only the application's table is changed. Safe to repeat, and to run from
+    several places at once. Returns a line for each change. Raises `DatabaseUnusable`, or
+    `DatabaseUnfit` if a later version has migrated the schema.
     """
     with translated("migrate the database"):
-        async with opened(dsn) as engine, alone(engine):
+        async with opened(dsn) as engine, migration_lock(engine):
             await _check_fit(engine, mapping)
             before, missing = await _state(engine, mapping)
             if own_schema:
@@ -50,19 +55,19 @@ async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -
                 config = alembic_config(dsn, mapping)
                 # In a thread, because alembic/env.py runs an event loop of its own.
                 await asyncio.to_thread(command.upgrade, config, "head")
-            # Migration 0002 has fitted the table if it ran just now; a table that was named in
-            # the settings only after that is fitted here.
+            # Migration 0002 adds what the table lacks, if it ran just now. A table that the
+            # settings name only later is changed here.
             after, still_missing = await _state(engine, mapping)
             if still_missing:
                 async with engine.connect() as connection:
-                    await connection.run_sync(_fit, mapping, still_missing)
+                    await connection.run_sync(_add, mapping, still_missing)
             return list(_what_was_done(before, after, missing, mapping.names))
 
 
 async def migration_sql(
     dsn: str, mapping: TableMapping, output: TextIO, *, own_schema: bool = True
 ) -> None:
-    """Write the statements that `migrate` would run on this database, and run none of them."""
+    """Write the statements that `migrate` would run on this database; changes nothing."""
     with translated("read the database's schema"):
         async with opened(dsn) as engine:
             await _check_fit(engine, mapping)
@@ -102,7 +107,7 @@ def _scripts() -> Path:
 
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[AsyncEngine]:
-    """An engine for statements that may take their time."""
+    """An engine without a time limit for statements."""
     engine = open_engine(dsn, statement_timeout=None, pooled=False)
     try:
         yield engine
@@ -111,13 +116,13 @@ async def opened(dsn: str) -> AsyncIterator[AsyncEngine]:
 
 
 @asynccontextmanager
-async def alone(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Hold the migration lock, in a transaction of its own that nothing else happens in.
+async def migration_lock(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Hold the migration lock, in a transaction of its own.
 
-    Building an index concurrently waits for every transaction that holds a snapshot, so neither
-    those who wait for the lock nor its holder may hold one: tries are transactions of their own,
-    and the holder gets rid of the portal that its try has left open. Raises `ReadOnly` on a server
-    that takes no writes, be there anything to write or not.
+    To build an index concurrently, PostgreSQL waits for every transaction with a snapshot. So
+    neither the holder of the lock nor waiting processes may have one: each attempt is a separate
+    transaction, and the holder closes the portal that its attempt leaves open. Raises `ReadOnly`
+    on a server that does not accept writes, also if there is nothing to write.
     """
     async with engine.connect() as connection:
         await check_primary(connection)
@@ -138,20 +143,20 @@ async def alone(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 async def _check_second_connection(engine: AsyncEngine) -> None:
-    """Behind a pooler that lends one connection at a time, we would wait for ourselves."""
+    """With only one connection, the migration would wait for itself."""
     try:
         async with asyncio.timeout(SECOND_CONNECTION_TIMEOUT), engine.connect() as connection:
             await connection.execute(sa.select(1))
     except TimeoutError:
         raise DatabaseUnusable(
-            "cannot migrate the database: it takes two connections at a time, and the second was "
-            f"not to be had within {SECOND_CONNECTION_TIMEOUT} s: raise the pooler's "
-            "default_pool_size, or let DATABASE_URL lead to PostgreSQL itself"
+            "cannot migrate the database: it needs two connections, and got no second one within "
+            f"{SECOND_CONNECTION_TIMEOUT} s",
+            "raise the pooler's default_pool_size, or point DATABASE_URL at PostgreSQL itself",
         ) from None
 
 
 async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None, Additions]:
-    """The revision the database is at (None: never migrated), and what its table lacks."""
+    """The database's revision (None: never migrated), and what its table lacks."""
 
     def read(connection: sa.Connection) -> tuple[str | None, Additions]:
         return revision_of(connection), find_missing(connection, mapping)
@@ -161,28 +166,28 @@ async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None
 
 
 def revision_of(connection: sa.Connection) -> str | None:
-    """The revision our schema is at; None if it is not there."""
+    """The revision of reconciler's schema; None if it does not exist."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": OWN_SCHEMA})
     return context.get_current_revision()
 
 
 async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
-    """Check that the table, if there is one, needs no more than what is added.
+    """Check that nothing is wrong with the table, if it exists, but what `migrate` adds.
 
-    Who passes may be another role: its rights are not looked at. Raises `DatabaseUnfit`.
+    Passes may use another role, so rights are not checked. Raises `DatabaseUnfit`.
     """
     check_names(mapping)
     async with engine.connect() as connection:
         if await connection.run_sync(look_up, mapping.names) is None:
             return
         relation, table = await find_relation(connection, mapping)
-        needs = Needs(mapping, fitting=True)
-        found = await find_problems(connection, relation, table, needs)
+        required = Requirements(mapping, fitting=True)
+        found = await find_problems(connection, relation, table, required)
         if of_table := [each for each in found if not each.of_role]:
             raise TableUnfit(of_table)
 
 
-def _fit(connection: sa.Connection, mapping: TableMapping, missing: Additions) -> None:
+def _add(connection: sa.Connection, mapping: TableMapping, missing: Additions) -> None:
     context = MigrationContext.configure(connection)
     with context.begin_transaction(), context.begin_transaction():
         add_missing(Operations(context), mapping, missing)

@@ -1,4 +1,4 @@
 """Reading and writing the application's rows: the scan, the guarded write, rejected rows.
 
-What the table looks like is in `table`; our own tables are in `journal`.
+The table's definition is in `table`; reconciler's own tables are in `journal`.
 """

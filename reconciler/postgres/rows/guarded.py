@@ -1,40 +1,42 @@
-"""One guarded write, and whether the rows say afterwards what was written.
+"""One guarded write, and a check that the rows contain what was written.
 
-A trigger may keep a row from being updated, give it another status, put the old one back or delete
-it. Such a write is rolled back: nothing is counted or journalled that is not in the row. Where
-there are triggers, the rows are read once more when all of them have been at work.
+A trigger may skip a row, give it another status, restore the old one or delete the row. Such a
+write is rolled back: nothing is counted or journalled that is not in the row. If there are
+triggers, the rows are read again after all of them have run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.core.text import one_line
-from reconciler.postgres.connection.driver import Statement, compiled, fetch_within, transaction
 from reconciler.postgres.rows.rejection import Concern, concern_of
 from reconciler.postgres.rows.standing import standing_now
 from reconciler.postgres.schema import changes
 from reconciler.postgres.table.mapping import MappedTable
 
 SKIPPED = "the row was not updated: a trigger skipped it"
-UNNOTED = "the row was not journalled: a trigger of reconciler.changes skipped it"
-_NOW = "SET CONSTRAINTS ALL IMMEDIATE"
+NOT_JOURNALLED = "the row was not journalled: a trigger of reconciler.changes skipped it"
+_NOW = sa.text("SET CONSTRAINTS ALL IMMEDIATE")
+# A plan for the arrays of this batch takes longer to make and to execute than a generic one: it
+# expects hundreds of rows where each is found by its key (PostgreSQL 18: a third of a write).
+_ANY_BATCH = sa.text("SET LOCAL plan_cache_mode = force_generic_plan")
+_Done: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one statement did, by the numbers of the rows that it was asked to write."""
+    """What one statement did, by the numbers of the rows that it was given."""
 
-    #: The status that each row has now, if the statement returns it. A row in neither was not as
-    #: it was seen: a lost race.
+    #: The status that each row has now, if the statement returns it. A row in neither has changed
+    #: since it was read: a lost race.
     written: Mapping[int, str | None] = field(default_factory=dict)
-    #: Why a row did not keep what was written; then the statement was rolled back.
+    #: Why a row does not contain what was written; then the statement was rolled back.
     spoiled: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -45,7 +47,7 @@ class _Spoiled(Exception):
 
 
 class Unanswered(Exception):
-    """The connection was lost while a COMMIT was under way: nobody knows what has become of it."""
+    """The connection was lost during a COMMIT: it is unknown whether that succeeded."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -53,26 +55,27 @@ class Unanswered(Exception):
 
 
 class GuardedWrite:
-    """A statement that yields `what_was_done`, in a transaction of its own each time."""
+    """A statement that returns `what_was_done`, in a transaction of its own each time."""
 
     def __init__(
         self, engine: AsyncEngine, table: MappedTable, write: sa.Select[Any], *, journalled: bool
     ) -> None:
-        self._engine, self._statement = engine, compiled(write, engine)
-        self._standing: Statement | None = None
+        self._engine, self._statement = engine, write
+        self._standing: sa.Select[Any] | None = None
         if table.relation.has_triggers:
-            self._standing = compiled(standing_now(table, journalled=journalled), engine)
+            self._standing = standing_now(table, journalled=journalled)
         self._finds_keys = table.relation.finds_keys
 
     async def run(self, given: Mapping[str, Any]) -> Attempt:
-        """Write, look, and commit if all rows say what was written.
+        """Write, check, and commit if all rows contain what was written.
 
-        Raises what the driver does, or `Unanswered`.
+        Raises what SQLAlchemy does, or `Unanswered`.
         """
         done: Attempt | None = None
         try:
-            async with transaction(self._engine, writing=True) as driver:
-                done = Attempt(await self._write(driver, given))
+            async with self._engine.begin() as connection:
+                await connection.execute(_ANY_BATCH)
+                done = Attempt(await self._write(connection, given))
         except _Spoiled as error:
             return Attempt(spoiled=error.why)
         except Exception as error:
@@ -81,9 +84,11 @@ class GuardedWrite:
             raise
         return done
 
-    async def _write(self, driver: Any, given: Mapping[str, Any]) -> Mapping[int, str | None]:
-        """What was written. Raises `_Spoiled`, to roll it back."""
-        (done,) = await fetch_within(driver, self._statement, given)
+    async def _write(
+        self, connection: AsyncConnection, given: Mapping[str, Any]
+    ) -> Mapping[int, str | None]:
+        """The statuses written, by number. Raises `_Spoiled`, to roll back."""
+        done = (await connection.execute(self._statement, given)).mappings().one()
         numbers = done["numbers"] or ()
         wanted = done.get("wanted")
         written = dict(zip(numbers, wanted, strict=True)) if wanted else dict.fromkeys(numbers)
@@ -92,20 +97,22 @@ class GuardedWrite:
             spoiled = dict.fromkeys(set(done["locked"]).difference(numbers), SKIPPED)
         if done["changed"]:
             spoiled |= zip(done["changed"], map(_changed, done["statuses"]), strict=True)
-        if not spoiled and numbers and self._standing:
-            spoiled = _unnoted(done) or await self._spoiled_later(driver, self._standing, done)
+        if not spoiled and numbers and self._standing is not None:
+            spoiled = _not_journalled(done) or await self._spoiled_later(
+                connection, self._standing, done
+            )
         if spoiled:
             raise _Spoiled(spoiled)
         return written
 
     async def _spoiled_later(
-        self, driver: Any, standing: Statement, done: asyncpg.Record
+        self, connection: AsyncConnection, standing: sa.Select[Any], done: _Done
     ) -> dict[int, str]:
-        """What triggers have made of the rows since, which RETURNING does not show."""
-        await driver.execute(_NOW)  # or deferred ones would come with the COMMIT
-        given = {"ids": done["ids"], "noted": done.get("noted")}
-        rows = await fetch_within(driver, standing, given)
-        # Where no index finds them all, those that are not running again are not looked for.
+        """What later triggers changed, which RETURNING does not show."""
+        await connection.execute(_NOW)  # else deferred triggers run at the COMMIT
+        given = {"ids": done["ids"], "lines": done.get("lines")}
+        rows = (await connection.execute(standing, given)).all()
+        # If no index finds them all, only rows that are running again are looked up.
         now = {place: statuses or () for place, statuses in rows if statuses or self._finds_keys}
         return {
             number: _later(now[place])
@@ -116,19 +123,19 @@ class GuardedWrite:
         }
 
 
-def _unnoted(done: asyncpg.Record) -> dict[int, str]:
-    """The rows without a line in the journal, where each is to have one."""
+def _not_journalled(done: _Done) -> dict[int, str]:
+    """The rows that have no line in the journal, if each must have one."""
     numbers = done["numbers"]
-    noted = done.get("noted_rows", numbers) or ()
-    if len(noted) == len(numbers):
+    journalled = done.get("line_rows", numbers) or ()
+    if len(journalled) == len(numbers):
         return {}
     rows = zip(numbers, done["row_ids"], strict=True)
-    missing = [number for number, row_id in rows if row_id not in set(noted)]
-    return dict.fromkeys(missing or numbers, UNNOTED)
+    missing = [number for number, row_id in rows if row_id not in set(journalled)]
+    return dict.fromkeys(missing or numbers, NOT_JOURNALLED)
 
 
 def _changed(status: str | None) -> str:
-    return f"a trigger changed the status to {_told(status)}"
+    return f"a trigger changed the status to {_shown(status)}"
 
 
 def _later(statuses: Sequence[str | None]) -> str:
@@ -137,22 +144,22 @@ def _later(statuses: Sequence[str | None]) -> str:
     return f"{_changed(statuses[0])} after the update"
 
 
-def _told(status: str | None) -> str:
+def _shown(status: str | None) -> str:
     return "null" if status is None else repr(one_line(status, 100))
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a write yields besides where triggers may spoil it later."""
+    """What a write returns in addition if triggers may spoil it later."""
 
-    #: The key as the journal has it.
+    #: The key as the journal stores it.
     row_id: sa.ColumnElement[str]
-    #: The lines of the journal, if there are any.
-    noted: sa.CTE | None
+    #: The lines of the journal, if it has any.
+    lines: sa.CTE | None
 
 
-def noting(values: Mapping[str, sa.ColumnElement[Any]], table: MappedTable) -> sa.CTE:
-    """Insert these values into the journal; returns its lines where they are to be checked."""
+def journal_insert(values: Mapping[str, sa.ColumnElement[Any]], table: MappedTable) -> sa.CTE:
+    """Insert these values into the journal; returns the lines if they must be checked."""
     insert = sa.insert(changes).from_select(list(values), sa.select(*values.values()))
     name = table.beside("journalled")
     if not table.relation.has_triggers:
@@ -169,11 +176,12 @@ def what_was_done(
     *,
     with_wanted: bool = False,
 ) -> sa.Select[Any]:
-    """What a write yields, in one row: the numbers of the rows that it has written.
+    """The result of a write, in one row: the numbers of the rows that it wrote.
 
-    Also of those that do not say what was wanted, with what they say; and of all that it locked, if
-    it wrote fewer. `checked`: also the keys that they have now, and the lines of the journal;
-    that or `with_wanted`: what was wanted. Arrays: a record per row would take the driver longer.
+    Also the rows with another status than the wanted one, and that status; and all rows that it
+    locked, if it wrote fewer. `checked`: also the keys that the rows have now, and the lines of
+    the journal. `checked` or `with_wanted`: also the wanted statuses. These are arrays because a
+    record per row would take the driver longer.
     """
     aggregate = sa.func.array_agg
     changed = written.c.new_status.is_distinct_from(wanted)
@@ -183,20 +191,22 @@ def what_was_done(
         [aggregate(wanted).label("wanted")] if checked or with_wanted else []
     )
     if checked:
-        columns += aggregate(written.c.id).label("ids"), aggregate(checked.row_id).label("row_ids")
-        columns += _lines(checked.noted)
+        # As the driver reads them: an enum may have got more values since the table was mapped.
+        ids = sa.type_coerce(aggregate(written.c.id), sa.types.NullType())
+        columns += ids.label("ids"), aggregate(checked.row_id).label("row_ids")
+        columns += _lines(checked.lines)
     return sa.select(
         aggregate(number(written)).label("numbers"),
         aggregate(number(written)).filter(changed).label("changed"),
         aggregate(written.c.new_status).filter(changed).label("statuses"),
-        # A branch that is not taken costs nothing.
+        # The array is only built if this is true.
         sa.case((fewer, every)).label("locked"),
         *columns,
     ).select_from(written)
 
 
-def _lines(noted: sa.CTE | None) -> Iterator[sa.ColumnElement[Any]]:
-    """The lines' ids, and the keys of their rows, if anything is journalled."""
-    if noted is not None:
-        for name, values in {"noted": noted.c.id, "noted_rows": noted.c.row_id}.items():
+def _lines(lines: sa.CTE | None) -> Iterator[sa.ColumnElement[Any]]:
+    """The ids of the lines, and the keys of their rows, if the write is journalled."""
+    if lines is not None:
+        for name, values in {"lines": lines.c.id, "line_rows": lines.c.row_id}.items():
             yield sa.select(sa.func.array_agg(values)).scalar_subquery().label(name)

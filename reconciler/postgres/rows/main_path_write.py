@@ -13,8 +13,8 @@ from reconciler.postgres.table.types import as_stored
 
 _TIME = sa.DateTime(timezone=True)
 
-#: How far apart the clocks of database and Temporal may be, for a row without a run id to be that
-#: of a workflow.
+#: How far the clocks of database and Temporal may differ. A row without a run id is matched to a
+#: workflow by its creation time.
 SLACK = timedelta(seconds=60)
 _SLACK = sa.literal_column(f"interval '{SLACK.total_seconds():.0f} seconds'", sa.Interval)
 _STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
@@ -23,24 +23,21 @@ _STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
 def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
     """Finish the row of this workflow's run, if it is still running.
 
-    That is the row with this run id; only where there is none, whatever its status, the youngest
-    row of the workflow id without a run id, made no later than `given_latest` (`SLACK` after the
-    workflow started; None where that is not known: then no such row), that names the workflow's
-    namespace if rows do. Never an older one once that is finished: a write that is tried twice
-    would otherwise finish a second row. None where another fits as well: made at most `SLACK`
-    before it or the start, not known to have ended by then.
+    Returns two counts: of rows that were finished, and of other rows that fit as well.
 
-    Waits for a row that another transaction has locked, as an application does that is storing
-    the run id just now; the guard is then evaluated on the row's newest version. `lock_timeout`
-    (milliseconds) limits that from within, for a statement that is a transaction by itself.
+    That is the row with this run id. If there is none, of any status, it is the youngest row of the
+    workflow id without a run id that was created no later than `given_latest` (`SLACK` after the
+    workflow started; None if the start is unknown: then there is no such row) and, if rows have a
+    namespace, has the workflow's. It is never an older row, even if the youngest is finished:
+    otherwise a second attempt would finish a second row. No row is finished if another one fits
+    as well: created at most `SLACK` before it or the start, and not known to have ended by then.
+
+    Waits for a row that another transaction has locked: an application may be storing the run id.
+    The guard is then evaluated on the row's newest version. `lock_timeout` (milliseconds) limits
+    the wait from within the statement, for one that is a transaction by itself.
     """
-    # As a query, which may be given parameters that it has no use for.
-    return sa.select(_finished(table, lock_timeout)[0].c.id)
-
-
-def counted_main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
-    """The same, as numbers: of rows that were finished, and of rows that left it in doubt."""
     finished, doubt = _finished(table, lock_timeout)
+    # A query, since that may be given parameters that it does not use.
     count = sa.select(sa.func.count()).select_from(finished)
     return sa.select(count.scalar_subquery(), sa.select(doubt.c.rivals).scalar_subquery())
 
@@ -67,7 +64,7 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
 
 
 def _candidates(table: MappedTable) -> sa.CTE:
-    """The rows that may be the workflow's own, whatever their status."""
+    """The rows of any status that may be the workflow's."""
     run_id = sa.null() if table.run_id is None else table.run_id
     ended = table.written()["completed_at"]
     return (
@@ -75,7 +72,7 @@ def _candidates(table: MappedTable) -> sa.CTE:
             table.id.label("id"),
             run_id.is_(sa.null()).label("is_unnamed"),
             table.created_at.label("made"),
-            # A row whose end is known to be before the workflow's start is of an earlier one.
+            # A row that ended before the workflow's start belongs to an earlier workflow.
             sa.and_(sa.not_(table.is_running), ended < _STARTED).label("is_past"),
         )
         .where(_may_be_own(table))
@@ -95,21 +92,21 @@ def _is_rival(candidates: sa.CTE, own: sa.CTE) -> sa.ColumnElement[bool]:
 
 
 def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
-    """A condition without any row in it: it is evaluated before the first one is looked at."""
+    """A condition that refers to no row, so that it is evaluated before the first row is read."""
     if lock_timeout is not None:
         limit = sa.func.set_config("lock_timeout", str(lock_timeout), sa.true())
         yield sa.select(limit).scalar_subquery().is_not(sa.null())
 
 
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
-    """That a row has this workflow's run id; or none, and was made in time to be its row.
+    """That a row has this workflow's run id; or none, and was created in time to be its row.
 
-    Without a run id there must be two times to go by, its creation and the workflow's start, and a
-    namespace if rows have one: the next use of the workflow id, or that of another namespace, would
-    be taken for it.
+    Without a run id both times must be known, its creation and the workflow's start, and the
+    namespace if rows have one. Else a row of the next use of the workflow id, or of another
+    namespace, could be mistaken for it.
     """
     workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
-    # The parameters are cast and not the columns, so that an index serves.
+    # The parameters are cast, not the columns, so that an index can be used.
     same_workflow = table.workflow_id == as_stored(table.workflow_id, workflow_id)
     ways, no_run = [], []
     if table.run_id is not None:
@@ -121,11 +118,11 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
         in_time = latest.is_not(None), sa.or_(made.is_(None), made <= latest)
         ways.append(sa.and_(*no_run, *in_time, _names_namespace(table)))
-    return sa.and_(table.is_ours, same_workflow, sa.or_(*ways))
+    return sa.and_(table.is_included, same_workflow, sa.or_(*ways))
 
 
 def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:
-    """That a row names the workflow's namespace, if rows name any."""
+    """That a row has the workflow's namespace, if rows have a namespace."""
     if table.namespace is None:
         return sa.true()
     named = sa.func.coalesce(sa.cast(table.namespace, sa.Text), "")

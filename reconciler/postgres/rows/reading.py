@@ -1,30 +1,29 @@
-"""Reading rows of the application's table, whatever of them cannot be read.
+"""Reads rows of the application's table, even if some of them cannot be read.
 
-A page is one statement, so a value that cannot be read fails it for all of its rows: a corrupted
-one, or one that a cast or a type's own function stumbles over. Then the keys are read alone, and
-the rows by their keys in halves, down to the row: see `halving.py` for how that is bounded.
+A page is one statement, so one unreadable value fails it for all rows: a corrupted value, or one
+on which a cast or a type's own function fails. Then the keys are read alone, and the rows by key in
+halves, down to the single row; `halving.py` says how that is bounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import RowId, RunRow
-from reconciler.postgres.connection.driver import Statement, compiled, fetch
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.guarded import Attempt
 from reconciler.postgres.rows.halving import Halving
 from reconciler.postgres.rows.rejection import may_concern_rows
 from reconciler.postgres.table.mapping import MappedTable
 
-#: Of a row that the server did not let be read just then, nor found fault with.
-RACE = "it came into the way of another transaction"
+#: Why a row is missing that the server neither returned nor rejected.
+RACE = "it conflicted with another transaction"
 _SOME = "some_keys"
 _Given = Mapping[str, Any]
 
@@ -36,7 +35,7 @@ class Unread(NamedTuple):
     why: str
 
     def as_row(self, workflow_id: str = "") -> RunRow:
-        """The row, with what is known of it."""
+        """The row, with the values that are known."""
         return RunRow(self.key, workflow_id, None, None, None, f"it cannot be read: {self.why}")
 
 
@@ -44,9 +43,9 @@ class Unread(NamedTuple):
 class Read:
     """What a statement has read."""
 
-    #: In their order, as the driver makes them.
+    #: In their order.
     rows: Sequence[Any]
-    #: Their keys, as they were read. Of some there may be no row any more.
+    #: The keys as they were read. Some of the rows may no longer exist.
     keys: Sequence[Any] | None = None
     #: Why rows cannot be read, by their keys.
     why: Mapping[Any, str] | None = None
@@ -56,7 +55,7 @@ class Read:
 
     @property
     def last(self) -> Any:
-        """The key of the last one, as it was read."""
+        """The key of the last row, as it was read."""
         return self.rows[-1][0] if self.keys is None else self.keys[-1]
 
 
@@ -65,26 +64,24 @@ class Reading:
 
     def __init__(self, engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> None:
         self._engine, self._table, self._query = engine, table, query
-        self._whole = compiled(query, engine)
         self._doing = f"read {table.full_name}"
         self._halving = Halving(self._doing)
 
     async def read(self, given: _Given | None = None) -> Read:
-        """Read all of it, in one statement if possible.
+        """Read all rows, in one statement if possible.
 
-        Raises `DatabaseUnusable`; also if the rest was given up after too many rows that
-        cannot be read, and none that can.
+        Raises `DatabaseUnusable`, also if many rows were tried and none could be read.
         """
         with translated(self._doing):
             try:
-                return Read(await self._fetch(self._whole, given or {}))
+                return Read(await fetch(self._engine, self._query, given))
             except Exception as error:
                 if not may_concern_rows(error):
                     raise
                 return await self._read_apart(given or {}, error)
 
     def each(self, read: Read) -> Iterator[Any]:
-        """The rows in their order; an `Unread` for each of those that cannot be read."""
+        """The rows in their order, an `Unread` for each that cannot be read."""
         if read.keys is None:
             yield from read.rows
             return
@@ -93,14 +90,16 @@ class Reading:
             if key in rows:
                 yield rows[key]
             elif key in why:
-                yield Unread(self._table.key.known(key), why[key])
+                yield Unread(self._table.key.decode(key), why[key])
 
     async def _read_apart(self, given: _Given, error: Exception) -> Read:
-        keys = [key for (key,) in await self._fetch(self._only_keys, given)]
+        only_keys = self._query.with_only_columns(self._table.key.read)
+        keys = [key for (key,) in await fetch(self._engine, only_keys, given)]
+        only_some = self._query.where(self._table.key.is_among(_SOME))
         rows: list[Any] = []
 
         async def attempt(some: Sequence[Any]) -> Attempt:
-            rows.extend(await self._fetch(self._only_some, {**given, _SOME: list(some)}))
+            rows.extend(await fetch(self._engine, only_some, {**given, _SOME: list(some)}))
             return Attempt(dict.fromkeys(range(len(some))))
 
         done = await self._halving.write(attempt, keys)
@@ -110,14 +109,3 @@ class Reading:
             raise error
         missed = (place for place in range(len(keys)) if place not in done.written)
         return Read(rows, keys, {keys[place]: done.refused.get(place, RACE) for place in missed})
-
-    @cached_property
-    def _only_keys(self) -> Statement:
-        return compiled(self._query.with_only_columns(self._table.key.read), self._engine)
-
-    @cached_property
-    def _only_some(self) -> Statement:
-        return compiled(self._query.where(self._table.key.is_among(_SOME)), self._engine)
-
-    async def _fetch(self, statement: Statement, given: _Given) -> Sequence[Any]:
-        return await fetch(self._engine, statement, given)

@@ -1,25 +1,25 @@
-"""What a rejected write is about: all of it, some of its rows, or the time it takes.
+"""What a rejected write concerns: everything, some of its rows, or the time it takes.
 
 | the database says | concerns | because |
 |---|---|---|
-| nothing: no connection (not to be made, no URL to read), or silence | everything | |
-| nothing: the connection is lost | in doubt | one row may have ended it, by a pooler's limit too |
+| nothing: cannot connect, unreadable URL, or no answer | everything | |
+| nothing: the connection is lost | in doubt | a row may have caused it, or a pooler's limit |
 | FATAL, PANIC, except 25P04 | in doubt | the server has ended the connection, or a trigger has |
 | 22 data exception, 23 integrity, P0 RAISE; also asyncpg's DataError | rows | values, constraints |
-| 23503 of our own schema | everything | the pass is no longer in the history |
-| 57014 (also an operator's cancel), 55P03, 40P01, 25P04 | time | fewer rows take less of it |
-| 40001 | a race | another transaction has moved or changed a row; twice for one row: that row |
+| 23503 of reconciler's schema | everything | the pass is no longer in the history |
+| 57014 (also an operator's cancel), 55P03, 40P01, 25P04 | time | fewer rows take less time |
+| 40001 | a race | another transaction moved or changed a row; twice for one row: that row |
 | any other code, with a context | rows | a function raised it: a trigger, a policy, a check |
 | any other code, without one | in doubt | the same statement without rows decides |
 | an exception in Python, such as a codec's | rows | building one row's parameters failed |
 
-The context decides about 42501, 42P01, 42703 or 0A000: without one the table or the role is meant,
-with one a trigger's own statement. It decides about 08006 as well: on a live connection that is a
-trigger's dblink. A policy's WITH CHECK (42501), a corrupted row (XX001) or an index entry that is
-too large (54000) come without a context, and the statement without rows passes.
+For 42501, 42P01, 42703 or 0A000 the context decides: without one the error is about the table or
+the role, with one about a trigger's own statement. It decides for 08006 as well: on a live
+connection that is a trigger's dblink. A policy's WITH CHECK (42501), a corrupted row (XX001) and an
+index entry that is too large (54000) have no context, and the statement without rows succeeds.
 
-53 (disk full, out of memory) and 58 (I/O error) may be about one tablespace, so other rows are
-still tried; if none of them can be written either, they concern everything.
+53 (disk full, out of memory) and 58 (I/O error) may concern one tablespace, so other rows are
+still tried. If none of them can be written either, the error concerns everything.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from reconciler.core.errors import Unusable
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import SILENT, UnreadableUrl
-from reconciler.postgres.connection.engine import STATEMENT_TIMEOUT
+from reconciler.postgres.connection.engine import STATEMENT_TIMEOUT, driver_error
 from reconciler.postgres.schema import OWN_SCHEMA
 
 
 class Concern(Enum):
-    """What an error of a write is about."""
+    """What an error of a write concerns."""
 
     EVERYTHING = auto()
     ROWS = auto()
-    #: The statement took too long, or got in the way of others: a smaller one may not.
+    #: The statement took too long, or conflicted with others: a smaller one may not.
     TIME = auto()
     #: Another transaction was changing a row at the same moment.
     RACE = auto()
     #: `EVERYTHING` if the statement fails without rows as well, else `ROWS`.
     DOUBT = auto()
-    #: The connection has ended: in doubt each time, and each time it costs a connection.
+    #: The connection is lost: in doubt each time, and each time it costs a connection.
     LOST = auto()
 
 
@@ -71,15 +71,17 @@ _CONNECTION = "08"
 _RESOURCES = ("53", "58")
 
 
-def said(error: Exception) -> Exception:
-    """What the server said as it ended the connection, if the driver has kept that."""
+def said(error: BaseException) -> BaseException:
+    """The driver's error; the server's reason for ending the connection, if it gave one."""
+    error = driver_error(error)
     cause = error.__cause__
     lost = isinstance(error, asyncpg.PostgresConnectionError)
     return cause if lost and isinstance(cause, asyncpg.PostgresError) else error
 
 
-def concern_of(error: Exception) -> Concern:
-    """What an error of a write, as the driver raised it, is about."""
+def concern_of(error: BaseException) -> Concern:
+    """What an error of a write concerns."""
+    error = driver_error(error)
     if isinstance(error, asyncpg.PostgresError):
         return _of_server(error)
     if isinstance(error, (TimeoutError, SQLAlchemyError, UnreadableUrl, Unusable)):
@@ -87,9 +89,9 @@ def concern_of(error: Exception) -> Concern:
     return Concern.LOST if isinstance(error, SILENT) else Concern.ROWS
 
 
-def may_concern_rows(error: Exception) -> bool:
-    """Whether the same for fewer rows may do: what a read failed with, which a write survives."""
-    return concern_of(error) in (Concern.ROWS, Concern.DOUBT)
+def may_concern_rows(error: BaseException | None) -> bool:
+    """Whether a read that failed may succeed for fewer rows."""
+    return error is not None and concern_of(error) in (Concern.ROWS, Concern.DOUBT)
 
 
 def _of_server(error: asyncpg.PostgresError) -> Concern:
@@ -98,7 +100,7 @@ def _of_server(error: asyncpg.PostgresError) -> Concern:
         if code.startswith(beginning):
             known = concern
     severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)
-    # Without a severity, the driver itself raised it: it found the connection closed.
+    # Without a severity the error is the driver's own: it found the connection closed.
     lost = severity is None and code.startswith(_CONNECTION)
     if lost or (severity in ("FATAL", "PANIC") and known is not Concern.TIME):
         return Concern.LOST
@@ -109,11 +111,11 @@ def _of_server(error: asyncpg.PostgresError) -> Concern:
     return known
 
 
-def holds_rows_for(error: Exception) -> float:
-    """Seconds that the statement may keep its rows locked after this.
+def holds_rows_for(error: BaseException) -> float:
+    """Seconds for which the statement may still lock its rows after this error.
 
-    A server that has ended the connection needs a moment to roll back. One that has not, but a
-    pooler or the network, goes on until the statement's own time limit.
+    A server that ended the connection needs a moment to roll back. If a pooler or the network ended
+    it, the server continues until the statement's own time limit.
     """
     code = str(getattr(error, "sqlstate", None) or _CONNECTION)
     if concern_of(error) is not Concern.LOST and not code.startswith(_OUT_OF_TIME):
@@ -121,16 +123,16 @@ def holds_rows_for(error: Exception) -> float:
     return RUNS_ON if code.startswith(_CONNECTION) else ENDS_IN
 
 
-def is_of_resources(error: Exception) -> bool:
-    """Whether the server, and not a function, was short of something."""
+def is_of_resources(error: BaseException) -> bool:
+    """Whether the server itself, not a function, lacked resources."""
     code = str(getattr(error, "sqlstate", None) or "")
     return code.startswith(_RESOURCES) and not getattr(error, "context", None)
 
 
-def words_of(error: Exception) -> str:
-    """The error in one line, for the row that it is about.
+def words_of(error: BaseException) -> str:
+    """The error in one line, for the row that it concerns.
 
-    Without PostgreSQL's details: they may have the whole of the row.
+    Without PostgreSQL's details, which may contain the whole row.
     """
     if isinstance(error, SILENT):
         return f"the connection was lost: {one_line(str(error), 300) or type(error).__name__}"
@@ -139,8 +141,8 @@ def words_of(error: Exception) -> str:
     return one_line(str(error.args[0] if error.args else error), 300) or type(error).__name__
 
 
-def rule_of(error: Exception) -> tuple[str, ...]:
-    """What rejected a row, the same whichever row it was."""
+def rule_of(error: BaseException) -> tuple[str, ...]:
+    """What rejected a row: the same for every row that it rejects."""
     names = ("sqlstate", "table_name", "constraint_name")
     where = str(getattr(error, "context", None) or "").splitlines()
     functions = [line for line in where if line.startswith("PL/pgSQL function")]

@@ -1,4 +1,4 @@
-"""The table as it is when a pass begins: a loop runs for months, and columns change meanwhile."""
+"""Maps the table when a pass begins: a loop runs for months, and columns change meanwhile."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reconciler.postgres.table.names import TableMapping
 
 
 class RemappedStore:
-    """Implements `Store` for one pass that writes; maps the table before anything else.
+    """Implements `Store` for one pass that writes; maps the table first.
 
-    What no longer fits ends the pass, with the message that a start would have ended with.
+    A table that no longer fits ends the pass, with the message of a failed start.
     """
 
     def __init__(

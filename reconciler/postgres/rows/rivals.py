@@ -1,7 +1,7 @@
-"""Other rows of a workflow id, for rows without a run id that are about to be finished. Reads only.
+"""Other rows of a workflow id, for rows without a run id that a pass may finish. Reads only.
 
-One statement for a page, and none where all rows have run ids. Without an index that begins with
-the workflow id it reads the whole table once.
+One statement per page, and none if all rows have run ids. Without an index that begins with the
+workflow id it reads the whole table.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Rival
 from reconciler.core.ports import Ending
-from reconciler.postgres.connection.driver import Statement, fetch
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.rows.given import given_rows
+from reconciler.postgres.connection.queries import fetch
+from reconciler.postgres.rows.arrays import given_rows
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import as_stored, as_text, readable
 
-#: Why a row is left where the statement was cut off.
+#: Why rows are left if the statement times out.
 TOO_SLOW = (
-    "the row has no run id, and to look for other rows of its workflow id takes too long: "
+    "the row has no run id, and finding other rows of its workflow id takes too long: "
     "create an index on that column"
 )
-#: Running rows that are looked at to see whether they have run ids.
+#: How many running rows are checked for run ids.
 AMONG = 1_000
 _TIME = sa.DateTime(timezone=True)
 _TEXTS, _TIMES = ("workflow_id", "first_run_id", "last_run_id"), ("earliest", "latest")
 
 
 async def find_rivals(
-    engine: AsyncEngine, table: MappedTable, statement: Statement, endings: Sequence[Ending]
+    engine: AsyncEngine, table: MappedTable, endings: Sequence[Ending]
 ) -> list[list[Rival]]:
-    """The rivals of each of these rows, be they in a window or not; by `select_rivals`.
+    """The rivals of each of these rows, inside or outside of the window.
 
     Raises `DatabaseUnusable`.
     """
     found: list[list[Rival]] = [[] for _ in endings]
     with translated(f"read {table.full_name}"):
-        rows = await fetch(engine, statement, arrays(endings))
+        rows = await fetch(engine, select_rivals(table), arrays(endings))
     for *fields, ended, place in rows:
         found[place - 1].append(Rival(table.make_row(*fields), ended))
     return found
 
 
 def select_rivals(table: MappedTable) -> sa.Select[Any]:
-    """The columns of `Rival`, and the place of the row that it is a rival of."""
+    """The columns of `Rival`, and the place of the row that it rivals, counted from 1."""
     given, made = _given(table), table.created_at
     run_id = sa.func.lower(as_text(table.run_id))
     unnamed = sa.func.coalesce(run_id, "") == ""
@@ -61,7 +61,7 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
         .add_columns(ended.label("ended"), given.c.place)
         .select_from(others)
         .where(
-            table.is_ours,
+            table.is_included,
             sa.or_(
                 run_id.in_([given.c.first_run_id, given.c.last_run_id]),
                 sa.and_(unnamed, in_time),
@@ -82,7 +82,7 @@ def arrays(endings: Sequence[Ending]) -> Mapping[str, Any]:
     }
 
 
-# Of every status, so that a partial index is none.
+# A partial index does not count: it lacks rows of some statuses.
 _INDEXED = sa.text(
     "SELECT EXISTS (SELECT FROM pg_index i"
     " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
@@ -92,18 +92,17 @@ _INDEXED = sa.text(
 
 
 async def is_indexed(engine: AsyncEngine, table: MappedTable) -> bool:
-    """Whether the statement need not read the whole table. Raises `DatabaseUnusable`."""
+    """Whether the statement can use an index. Raises `DatabaseUnusable`."""
     name = engine.dialect.identifier_preparer.format_table(table.table)
     given = {"table": name, "column": table.workflow_id.name}
     with translated(f"read the indexes of {table.full_name}", engine):
-        async with engine.connect() as connection:
-            return bool(await connection.scalar(_INDEXED, given))
+        return bool((await fetch(engine, _INDEXED, given))[0][0])
 
 
 async def are_looked_for(engine: AsyncEngine, table: MappedTable, grace: timedelta) -> bool:
-    """Whether there are running rows without a run id, other than those that may yet get theirs.
+    """Whether running rows older than `grace` have no run id; younger ones may still get theirs.
 
-    Looks at the last `AMONG` of them. Raises `DatabaseUnusable`.
+    Checks the last `AMONG` running rows. Raises `DatabaseUnusable`.
     """
     if table.run_id is None:
         return True
@@ -113,8 +112,7 @@ async def are_looked_for(engine: AsyncEngine, table: MappedTable, grace: timedel
     old = last.c.created_at < sa.func.now() - grace
     query = sa.select(sa.exists().where(unnamed, old))
     with translated(f"read {table.full_name}", engine):
-        async with engine.connect() as connection:
-            return bool(await connection.scalar(query))
+        return bool((await fetch(engine, query))[0][0])
 
 
 def _given(table: MappedTable) -> sa.TableValuedAlias:

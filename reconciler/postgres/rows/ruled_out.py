@@ -1,18 +1,18 @@
-"""Rows that the database has rejected, remembered so that they hold up no others."""
+"""Remembers rows that the database rejected, so that they do not delay others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.model import Outcome, RowId
-from reconciler.postgres.rows.halving import Done
+from reconciler.postgres.rows.batch import Done
 
-#: Rows remembered, at the most; beyond that, they are tried with the others once more.
+#: The most rows remembered; beyond that, all are forgotten and tried with the others again.
 MAX_ROWS = 100_000
 
 
 class RuledOut:
-    """The rows that were rejected the last time; of one process, for all of its passes."""
+    """The rows that were rejected the last time, for all passes of one process."""
 
     def __init__(self) -> None:
         self._ids: set[RowId] = set()
@@ -20,7 +20,7 @@ class RuledOut:
         self.words: dict[tuple[str, ...], str] = {}
 
     def apart(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[Sequence[Outcome], bool]]:
-        """The outcomes that nothing is known against (True), and then the others (False)."""
+        """The outcomes of rows that were not rejected (True), then the others (False)."""
         if not self._ids:
             yield outcomes, True
             return
@@ -29,7 +29,7 @@ class RuledOut:
             yield [o for o, bad in zip(outcomes, known, strict=True) if bad is not hopeful], hopeful
 
     def note(self, ids: Sequence[RowId], done: Done) -> None:
-        """Remember which of a batch's rows were rejected, and forget those that no longer are."""
+        """Remember which rows of a batch were rejected, and forget those that were written."""
         if not self._ids and not done.ruled_out:
             return
         untried = {ids[place] for place in done.untried}

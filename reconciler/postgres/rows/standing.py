@@ -1,4 +1,4 @@
-"""How rows stand once every trigger has been at them, and what the journal then says of them."""
+"""The state of rows after all triggers have run, and the journal's lines corrected to match."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from reconciler.postgres.table.types import as_text
 
 
 def standing_now(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
-    """The statuses that the rows with the given keys have; none where there is no such row.
+    """The statuses of the rows with the given keys; none if there is no such row.
 
-    Puts right on the way what the journal's given lines say of values that have changed since.
+    Also corrects the given lines of the journal whose values have changed since.
     """
     ids = sa.bindparam("ids", type_=postgresql.ARRAY(table.id.type))
     asked = sa.func.unnest(ids).table_valued(
@@ -26,21 +26,21 @@ def standing_now(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
     now = sa.func.array_agg(as_text(table.status)).filter(table.id.is_not(None)).label("statuses")
     found = table.id == asked.c.id
     if not table.relation.finds_keys:
-        # By the index that there is for sure, which is of running rows; by the join alone,
-        # PostgreSQL may read all of those.
+        # By the index on running rows, which always exists. With the join alone, PostgreSQL may
+        # read all running rows.
         found = sa.and_(found, table.is_running, table.id == sa.any_(ids))
     joined = sa.outerjoin(asked, table.table, found)
     query = sa.select(asked.c.place, now).select_from(joined).group_by(asked.c.place)
-    puts_right = journalled and table.relation.finds_keys
-    return query.add_cte(_put_right(table)) if puts_right else query
+    corrects = journalled and table.relation.finds_keys
+    return query.add_cte(_corrected(table)) if corrects else query
 
 
-def _put_right(table: MappedTable) -> sa.CTE:
-    """Replace the lines of the journal that say something else than their rows.
+def _corrected(table: MappedTable) -> sa.CTE:
+    """Replace the journal's lines that differ from their rows.
 
-    A role that passes may insert into it and delete from it, but not update it.
+    The role of a pass may insert into the journal and delete from it, but not update it.
     """
-    noted = sa.bindparam("noted", type_=postgresql.ARRAY(sa.BigInteger))
+    lines = sa.bindparam("lines", type_=postgresql.ARRAY(sa.BigInteger))
     line = cast("sa.Alias[Any]", changes.alias(table.beside("line")))
     now = {name: value for name, value in kept_values(table).items() if name != "status"}
     differs = sa.or_(
@@ -48,7 +48,7 @@ def _put_right(table: MappedTable) -> sa.CTE:
     )
     stale = (
         sa.delete(line)
-        .where(line.c.id == sa.any_(noted), same_row(table, line), same_run(table, line), differs)
+        .where(line.c.id == sa.any_(lines), same_row(table, line), same_run(table, line), differs)
         .where(as_text(table.status) == line.c.new_status)
         .returning(
             *(c for c in line.c if c.name not in ("id", *(f"new_{name}" for name in now))),
@@ -58,27 +58,27 @@ def _put_right(table: MappedTable) -> sa.CTE:
     )
     names = [column.name for column in stale.c]
     insert = sa.insert(changes).from_select(names, sa.select(*stale.c))
-    return insert.cte(table.beside("put_right"))
+    return insert.cte(table.beside("corrected"))
 
 
 def kept_values(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
-    """Those of the written values that the table has columns for."""
+    """The written values for which the table has columns."""
     names, there = table.mapping.names, table.table.c
     columns = {name: getattr(names, name) for name in table.written()}
     return {n: v for n, v in table.written().items() if columns[n] and columns[n] in there}
 
 
 def same_row(table: MappedTable, change: sa.FromClause) -> sa.ColumnElement[bool]:
-    """That a row is the one that a line of the journal is about."""
-    # The text is cast and not the key, so that the key's index serves.
+    """That a change in the journal is about this row."""
+    # The text is cast, not the key, so that the key's index can be used.
     return table.id == sa.cast(change.c.row_id, table.id.type)
 
 
-def same_run(table: MappedTable, change: sa.FromClause) -> sa.ColumnElement[bool]:
-    """That it is still about that run of that workflow."""
-    same = [sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(change.c.workflow_id)]
+def same_run(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That a row has the workflow id and run id that were seen, or that a change records."""
+    same = [sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(seen.c.workflow_id)]
     if table.run_id is not None:
-        run_id = sa.cast(change.c.run_id, table.run_id.type)
+        run_id = sa.cast(seen.c.run_id, table.run_id.type)
         same.append(table.run_id.is_not_distinct_from(run_id))
     return sa.and_(*same)
 
@@ -86,9 +86,9 @@ def same_run(table: MappedTable, change: sa.FromClause) -> sa.ColumnElement[bool
 def has_values(
     table: MappedTable, change: sa.FromClause, when: str
 ) -> Sequence[sa.ColumnElement[bool]]:
-    """That it has the values from before (`old`) or after (`new`) that change.
+    """That a row has the values from before (`old`) or after (`new`) a change.
 
-    Of a column that the table has not, the journal may have what would have been written.
+    For a column that the table lacks, the journal may contain what would have been written.
     """
     now = kept_values(table).items()
     return [value.is_not_distinct_from(change.c[f"{when}_{name}"]) for name, value in now]

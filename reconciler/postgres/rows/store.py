@@ -1,6 +1,6 @@
-"""The application's table as the pass needs it: read a page, finish rows if still running.
+"""The application's table as a pass needs it: read a page, finish rows if still running.
 
-Two statements, each in a short transaction of its own; nothing is open while Temporal is asked.
+Each is a short transaction of its own; none is open while Temporal is asked.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnusable, Unusable
@@ -19,22 +19,27 @@ from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
 from reconciler.core.ports import Ending, Written
 from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, AgeSpread, Window
-from reconciler.postgres.connection.driver import Statement, compiled, fetch
 from reconciler.postgres.connection.encoding import ASCII
-from reconciler.postgres.connection.engine import STATEMENT_TIMEDOUT, sqlstate, translated
+from reconciler.postgres.connection.engine import (
+    STATEMENT_TIMEDOUT,
+    UNTRANSLATABLE,
+    sqlstate,
+    translated,
+)
+from reconciler.postgres.connection.queries import fetch
+from reconciler.postgres.rows.arrays import as_arrays
 from reconciler.postgres.rows.guarded import Attempt, GuardedWrite
 from reconciler.postgres.rows.halving import Halving
-from reconciler.postgres.rows.outcomes import as_arrays
 from reconciler.postgres.rows.reading import Read, Reading, Unread
 from reconciler.postgres.rows.rejection import may_concern_rows
-from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
+from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
 from reconciler.postgres.table.mapping import MappedTable
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
-#: And if one of them cannot be read.
+#: The same, if one of them cannot be read.
 COUNTED_APART = 500
 
 
@@ -52,24 +57,20 @@ class PostgresStore:
     ) -> None:
         """For one pass.
 
-        `journalled`: whether what is written is noted down, in our schema. `ruled_out` is kept
-        from pass to pass.
+        `journalled`: whether writes are recorded in reconciler's schema. `ruled_out` is kept from
+        pass to pass.
         """
         self._engine, self._table, self._journalled = engine, table, journalled
         self._in_window = _in_window(table, window)
         self._ruled_out = ruled_out or RuledOut()
         self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
         self._codec = table.codec
-        #: Why rivals are not looked for any more; None as long as they are.
-        self._rivals_untold: Unknown | None = None
-
-    @cached_property
-    def _select_rivals(self) -> Statement:
-        return compiled(select_rivals(self._table), self._engine)
+        #: Why rivals are no longer looked for; None while they are.
+        self._no_rivals: Unknown | None = None
 
     @cached_property
     def _write(self) -> GuardedWrite:
-        # Made when it is first needed: a dry run works on a table that lacks what it writes.
+        # Built when first needed: a dry run works on a table that lacks columns to write.
         journalled = self._journalled
         write = guarded_write(self._table, journalled=journalled)
         return GuardedWrite(self._engine, self._table, write, journalled=journalled)
@@ -84,8 +85,9 @@ class PostgresStore:
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
-        last = await self._read(self.last())
-        return self._table.key.known(last[0][0]) if last else None
+        with translated(f"read {self._table.full_name}"):
+            last = await fetch(self._engine, self.last())
+        return self._table.key.decode(last[0][0]) if last else None
 
     def last(self) -> sa.Select[Any]:
         """The statement that finds the highest id."""
@@ -95,8 +97,8 @@ class PostgresStore:
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         """The next page of running rows in the order of their ids.
 
-        Reads no more than `limit` rows in one statement, however few of them are in the window:
-        a long statement would be as bad for production as a long transaction.
+        One statement reads at most `limit` rows, however few of them are in the window: a long
+        statement would harm production as much as a long transaction.
         """
         rows = list[RunRow]()
         while len(rows) < limit:
@@ -105,14 +107,14 @@ class PostgresStore:
             rows += self._in(reading, read)
             if len(read) < limit:
                 break
-            after = self._table.key.known(read.last)
+            after = self._table.key.decode(read.last)
         return rows[:limit]
 
     async def _read_page(self, page: Reading, given: Mapping[str, Any]) -> Read:
         return await page.read(given)
 
     def _in(self, reading: Reading, read: Read) -> list[RunRow]:
-        """The rows in the window; and those that cannot be read, as nobody knows where they are."""
+        """The rows in the window, and rows that cannot be read, which may be in it."""
         make = self._table.make_row
         if read.keys is None:
             return [make(a, b, c, d, e) for a, b, c, d, e, in_window in read.rows if in_window]
@@ -123,31 +125,29 @@ class PostgresStore:
         ]
 
     async def count_running(self, span: Span) -> AgeSpread:
-        """How many rows a scan of the span would find; counted piece by piece, as it is read."""
+        """How many rows a scan of the span would find; counted in pieces, as it is read."""
         counted, after = AgeSpread(), span.after
         while True:
             try:
                 read, *found, last = await self._counted(after, span.until)
             except DatabaseUnusable as error:
-                if not (
-                    isinstance(error.__cause__, Exception) and may_concern_rows(error.__cause__)
-                ):
+                if not may_concern_rows(error.__cause__):
                     raise
                 return counted.plus(await self._counted_apart(after, span.until))
             counted = counted.plus(AgeSpread(*found))
             if read < COUNTED_AT_ONCE:
                 return counted
-            after = self._table.key.known(last)
+            after = self._table.key.decode(last)
 
     async def _counted(self, after: RowId | None, until: RowId) -> list[Any]:
-        count = compiled(_count(self._page(first=after is None), self._table), self._engine)
+        count = _count(self._page(first=after is None), self._table)
         given = self._given(after, until, COUNTED_AT_ONCE)
         with translated(f"read {self._table.full_name}"):
             (counted,) = await fetch(self._engine, count, given)
         return list(counted)
 
     async def _counted_apart(self, after: RowId | None, until: RowId) -> AgeSpread:
-        """The same, where a row cannot be read that would tell whether it is in the window."""
+        """The same, row by row, if a value cannot be read that decides about the window."""
         counted = AgeSpread()
         while after != until and (rows := await self.scan_running(after, until, COUNTED_APART)):
             made = [row.created_at for row in rows if row.created_at is not None]
@@ -171,34 +171,27 @@ class PostgresStore:
         return query.order_by(table.id).limit(sa.bindparam("rows", type_=sa.Integer))
 
     def _given(self, after: RowId | None, until: RowId, limit: int) -> Mapping[str, Any]:
-        told = self._table.key.told
-        return {"after": told(after), "until": told(until), "rows": limit}
-
-    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
-        with translated(f"read {self._table.full_name}"):
-            async with self._engine.connect() as connection:
-                await connection.execution_options(postgresql_readonly=True)
-                rows: Sequence[Any] = (await connection.execute(query)).all()
-                return rows
+        encode = self._table.key.encode
+        return {"after": encode(after), "until": encode(until), "rows": limit}
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
-        """The rivals of rows without a run id. Not asked again once that has taken too long."""
-        if self._rivals_untold is None:
+        """The rivals of rows without a run id. Not looked for again after a timeout."""
+        if self._no_rivals is None:
             try:
-                return await find_rivals(self._engine, self._table, self._select_rivals, endings)
+                return await find_rivals(self._engine, self._table, endings)
             except DatabaseUnusable as error:
                 if sqlstate(error.__cause__) != STATEMENT_TIMEDOUT:
                     raise
-                self._rivals_untold = Unknown(TOO_SLOW)
-        return self._rivals_untold
+                self._no_rivals = Unknown(TOO_SLOW)
+        return self._no_rivals
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
-        """Finish those rows that are still running with the run id that was seen; journal them.
+        """Finish and journal the rows that are still running with the run id that was read.
 
-        Does not wait for a row that another transaction has locked: whoever locked it is writing
-        it, and if not, the next pass will. Rows that the database refused before are tried after
-        the others, and apart from them. Raises `DatabaseUnusable` if nothing was committed;
-        otherwise what it returns has the failure.
+        Skips a row that another transaction has locked: that transaction is probably writing it,
+        and if not, the next pass will. Rows that the database refused before are tried after the
+        others, and apart from them. Raises `DatabaseUnusable` if nothing was committed; otherwise
+        the failure is in the result.
         """
         attempt = partial(self._attempt, pass_id)
         written, refused, untried = set[RowId](), dict[RowId, str](), set[RowId]()
@@ -221,9 +214,9 @@ class PostgresStore:
     async def _attempt(self, pass_id: str, outcomes: Sequence[Outcome]) -> Attempt:
         try:
             return await self._write.run(as_arrays(pass_id, outcomes, self._table, self._codec))
-        except asyncpg.UntranslatableCharacterError:
-            # Python's codec has a character that the server's has not.
-            if self._codec == ASCII:
+        except DBAPIError as error:
+            # Python's codec has a character that the server's lacks.
+            if sqlstate(error) != UNTRANSLATABLE or self._codec == ASCII:
                 raise
             self._codec = ASCII
             return await self._attempt(pass_id, outcomes)
@@ -242,7 +235,7 @@ def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
 
 
 def _count(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:
-    """Rows of the page; those in the window, when they were created; and the page's last id."""
+    """Counts the page's rows, and those in the window with their age; and the page's last id."""
     row_id, _, _, made, _, in_window, order = page.add_columns(table.id.label("order")).subquery().c
     last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, order.desc()))[1]
     return sa.select(

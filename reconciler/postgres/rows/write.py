@@ -1,4 +1,4 @@
-"""The write of a pass: what it has judged, a batch at a time, each row a compare-and-set.
+"""The write of a pass: a batch of outcomes, each row a compare-and-set.
 
 ```sql
 WITH locked     AS (SELECT place, id, old values, given.* FROM workflow_executions
@@ -9,7 +9,7 @@ WITH locked     AS (SELECT place, id, old values, given.* FROM workflow_executio
      finished   AS (UPDATE workflow_executions SET status, completed_at, error_message FROM locked
                     WHERE the same guard again RETURNING id, new values, locked.*),
      journalled AS (INSERT INTO reconciler.changes SELECT … FROM finished)
-SELECT the places finished; those locked, and the statuses, if they are not as expected
+SELECT the places finished; if not as expected, also the places locked and the statuses
 ```
 """
 
@@ -21,9 +21,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reconciler.postgres.rows.given import given_rows
-from reconciler.postgres.rows.guarded import Checked, noting, what_was_done
-from reconciler.postgres.rows.standing import kept_values
+from reconciler.postgres.rows.arrays import given_rows
+from reconciler.postgres.rows.guarded import Checked, journal_insert, what_was_done
+from reconciler.postgres.rows.standing import kept_values, same_run
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import readable
 
@@ -31,16 +31,15 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
-    """A pass's write: lock what is still as it was seen, finish it, journal it.
+    """A pass's write: lock the rows that have not changed since they were read, finish, journal.
 
-    The guard stands twice. In `locked` it is evaluated on the newest version of each row, and the
-    old values come from there; in `finished` it repeats the promise next to the UPDATE, where
-    whoever edits it will see it. Rows are told apart by their place in the batch: a trigger may
-    change the key, and a key may be NaN.
+    The guard is there twice. In `locked` it is evaluated on the newest version of each row, and the
+    old values come from there. In `finished` it repeats the promise next to the UPDATE, for readers
+    of the code. Rows are identified by their place in the batch: a trigger may change the key, and
+    a key may be NaN.
 
-    Everything the journal needs comes along from step to step. Joined in the end it would cost
-    five times as much: PostgreSQL does not know how few rows a step yields, and compares each with
-    each.
+    Each step passes on everything the journal needs. A join at the end would cost five times as
+    much: PostgreSQL does not know how few rows a step returns, and compares each with each.
     """
     given = _given(table)
     locked = (
@@ -65,28 +64,27 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         .cte(table.beside("finished"))
     )
     journal = _journal(table, finished) if journalled else None
-    checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
-    triggers = table.relation.has_triggers
-    query = what_was_done(
-        locked, finished, _index, finished.c.status, checked if triggers else None
-    )
+    checked = None
+    if table.relation.has_triggers:
+        checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
+    query = what_was_done(locked, finished, _index, finished.c.status, checked)
     return query if journal is None else query.add_cte(journal)
 
 
 def _index(rows: sa.CTE) -> sa.ColumnElement[Any]:
-    """The place in the batch, counted from 0 as Python does."""
+    """The place in the batch, counted from 0 as in Python."""
     return rows.c.place - sa.literal_column("1", sa.BigInteger)
 
 
 def labelled(
     when: str, values: Mapping[str, sa.ColumnElement[Any]]
 ) -> Iterator[sa.ColumnElement[Any]]:
-    """The values under the names that the journal has for them: `old_status` and so on."""
+    """The values under the journal's names for them: `old_status` and so on."""
     return (value.label(f"{when}_{name}") for name, value in values.items())
 
 
 def _given(table: MappedTable) -> sa.TableValuedAlias:
-    """The outcomes of a batch."""
+    """The outcomes of a batch, as a relation."""
     names = ["workflow_id", "run_id", "status", "message", "evidence", "final_run_id"]
     if table.namespace is not None:
         names.append("namespace")
@@ -95,21 +93,21 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
 
 
 def _running_ones(table: MappedTable) -> sa.ColumnElement[bool]:
-    """That a row is running, and of the batch.
+    """That a row is running, and in the batch.
 
-    The join says the latter too. By the join alone, each batch reads all running rows of a table
-    that was analysed when nothing was running, since PostgreSQL expects none.
+    The join requires the latter too. But with the join alone, each batch reads all running rows of
+    a table that was analysed when no row was running, since PostgreSQL expects none.
     """
     given_ids = sa.bindparam("given_id", type_=postgresql.ARRAY(table.id.type))
     return sa.and_(table.is_running, table.id == sa.any_(given_ids))
 
 
 def _still_running(table: MappedTable) -> sa.ColumnElement[bool]:
-    """That a row of those that are locked is running.
+    """That a locked row is running.
 
-    In a CASE, PostgreSQL makes no estimate of how few that are, and finds each row by its key: to
-    compare it with all keys of the batch once more would take a tenth of the write. The key of a
-    partitioned table may have no index but ours, which is of running rows.
+    In a CASE, PostgreSQL does not estimate how few rows are running, and finds each by its key. A
+    comparison with all keys of the batch would take a tenth of the write. The key of a partitioned
+    table may have no index but reconciler's, which is on running rows.
     """
     if not table.relation.finds_keys:
         return _running_ones(table)
@@ -117,16 +115,11 @@ def _still_running(table: MappedTable) -> sa.ColumnElement[bool]:
 
 
 def _same_use(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
-    """That a row is still of the same run of the same workflow as what was seen.
+    """That a row is still of the same run of the same workflow as when it was read.
 
-    Without a run id, the workflow id is all that tells one use of a row from the next.
+    Without a run id, only the workflow id distinguishes one use of a row from the next.
     """
-    same_row = table.id == seen.c.id
-    same_workflow = sa.cast(table.workflow_id, sa.Text) == seen.c.workflow_id
-    conditions = [same_row, same_workflow]
-    if table.run_id is not None:
-        run_id = sa.cast(seen.c.run_id, table.run_id.type)
-        conditions.append(table.run_id.is_not_distinct_from(run_id))
+    conditions = [table.id == seen.c.id, same_run(table, seen)]
     if table.namespace is not None:
         namespace = sa.cast(table.namespace, sa.Text)
         conditions.append(namespace.is_not_distinct_from(seen.c.namespace))
@@ -138,7 +131,7 @@ def _same_use(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]
 
 def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
     values: dict[str, sa.ColumnElement[Any]] = {
-        "pass_id": sa.bindparam("pass_id", type_=sa.Uuid),
+        "pass_id": sa.bindparam("given_pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.identity),
         "row_id": sa.cast(finished.c.id, sa.Text),
         "temporal_status": finished.c.evidence,
@@ -150,5 +143,5 @@ def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
     )
     values |= {name: finished.c[name] for name in same}
     if "error_message" not in kept_values(table):
-        values["new_error_message"] = finished.c.message  # or it would be nowhere
-    return noting(values, table)
+        values["new_error_message"] = finished.c.message  # else it would be stored nowhere
+    return journal_insert(values, table)

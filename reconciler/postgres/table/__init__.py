@@ -1,4 +1,4 @@
-"""The application's table as it is: names, types, keys, and whether it fits.
+"""The application's table as it is: names, types, keys, and what is wrong with it.
 
 Reads the catalogue, never a row.
 """

@@ -1,4 +1,4 @@
-"""Whether columns can hold the values that the settings have for them, before a row needs it."""
+"""Checks that columns can hold the values that the settings have for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
 from reconciler.postgres.table.types import KEYS, is_text
 
-# The type as SQL writes it; the values of an enum; and the checks on this column alone.
+# The type as in SQL, the values of an enum, and the checks on this column only.
 _COLUMN = sa.text(
     "SELECT format_type(a.atttypid, a.atttypmod) AS type,"
     " array(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid"
@@ -37,7 +37,7 @@ def setting_of(names: TableNames, column: str) -> str:
 
 
 def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[Problem]:
-    """A problem for each column whose type would make every row fail, or read as something else."""
+    """A problem for each column of an unsuitable type: every row would fail, or be misread."""
     names = mapping.names
     wanted = dict.fromkeys(mapping.read, _COMPARED)
     wanted |= {names.id: _KEY}
@@ -66,12 +66,12 @@ def _is_run_id(column: sa.Column[Any]) -> bool:
 
 
 def _is_key(column: sa.Column[Any]) -> bool:
-    # The driver reads the latter as bytes, and takes none.
+    # The driver reads the latter as bytes, but does not accept bytes.
     return isinstance(column.type, KEYS) and column.info[BASE] != '"char"'
 
 
 def _is_message(column: sa.Column[Any]) -> bool:
-    # The others are cut by PostgreSQL without a word.
+    # PostgreSQL silently cuts the others.
     return is_text(column) and column.info[BASE] not in ('"char"', "name")
 
 
@@ -89,7 +89,7 @@ _MESSAGE: _Kind = ("text or varchar", _is_message)
 async def unstorable_values(
     connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
 ) -> AsyncIterator[Problem]:
-    """A problem for each column that cannot hold a value the settings have for it."""
+    """A problem for each column that cannot hold a value from the settings."""
     given = {mapping.names.status: _settings_of(mapping.statuses)}
     if mapping.where:
         wanted = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
@@ -98,13 +98,13 @@ async def unstorable_values(
         if not _is_compared(table.c[name]):
             continue
         column = (await connection.execute(_COLUMN, {"oid": relation.oid, "column": name})).one()
-        # What is looked for may be written in more ways than one, as a uuid or a number may.
+        # A filter's value may have several spellings, such as a uuid or a number.
         exactly = name == mapping.names.status or is_text(table.c[name])
         quoted = connection.dialect.identifier_preparer.quote(name)
         test = _test(quoted, column.type, column.checks, exactly=exactly)
-        unfit = [value for value in given[name] if not await _passes(connection, test, value)]
-        if unfit:
-            values = ", ".join(f"{value!r} ({given[name][value]})" for value in unfit)
+        rejected = [value for value in given[name] if not await _passes(connection, test, value)]
+        if rejected:
+            values = ", ".join(f"{value!r} ({given[name][value]})" for value in rejected)
             kind = f"{column.type}{_limits(column.labels, column.checks)}"
             yield Problem(
                 f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {values}"
@@ -112,7 +112,7 @@ async def unstorable_values(
 
 
 def _settings_of(statuses: StatusValues) -> Mapping[str, str]:
-    """The values, and the setting that each comes from."""
+    """The values, each with the setting that it comes from."""
     given = dict.fromkeys(statuses.running, "RECONCILER_STATUSES__RUNNING")
     for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
         given.setdefault(getattr(statuses, end), f"RECONCILER_STATUSES__{end.upper()}")
@@ -120,13 +120,13 @@ def _settings_of(statuses: StatusValues) -> Mapping[str, str]:
 
 
 def _limits(labels: Iterable[str], checks: Iterable[str]) -> str:
-    """What a column of this type holds, as far as it is known."""
+    """The values that a column of this type may hold, as far as known."""
     values = f" of {', '.join(labels)}" if labels else ""
     return values + "".join(f" with CHECK {check}" for check in checks)
 
 
 def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa.TextClause:
-    """Whether a value can be cast to the type, is not cut by that, and passes the checks."""
+    """A query: can a value be cast to the type without being cut, and does it pass the checks?"""
     conditions = [
         f"CAST({column} AS text) = reconciler_given" if exactly else f"{column} = {column}"
     ]
@@ -136,7 +136,7 @@ def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa
         f" CAST(CAST($given AS text) AS {kind}) AS {column},"
         " CAST($given AS text) AS reconciler_given) AS given"
     )
-    # A colon in a check is PostgreSQL's, and no parameter of ours.
+    # A colon in a check does not begin a parameter.
     return sa.text(sql.replace(":", "\\:").replace("$given", ":given"))
 
 

@@ -1,7 +1,7 @@
-"""Keys of rows, as the driver reads them and takes them.
+"""Keys of rows: how they are read from the driver, and passed to it.
 
-A key that is text may have bytes that are no text in the database's encoding. Such a row is counted
-and passed by like any other; so its key is read and given as bytes, and is lossless in between.
+A text key may contain bytes that are invalid in the database's encoding. A pass must be able to
+count and skip such a row, so its key is read and written as bytes, without loss.
 """
 
 from __future__ import annotations
@@ -20,68 +20,67 @@ from reconciler.postgres.table.types import in_words, is_text
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The key's column, and how its values get in and out."""
+    """The key's column, and conversions of its values."""
 
     column: sa.Column[Any]
-    #: Of the database.
+    #: The database's.
     encoding: str
 
     @property
     def is_bytes(self) -> bool:
-        """Whether it is read as bytes, as one row's key could fail the whole statement."""
+        """Whether it is read as bytes, since one row's key could fail the whole statement."""
         return is_text(self.column) and read_as_bytes(self.encoding)
 
     @property
     def read(self) -> sa.ColumnElement[Any]:
-        """What is selected, for `known`. Not to be compared, nor to be sorted by."""
+        """The column to select, for `decode`. Not for comparing or sorting."""
+        if isinstance(self.column.type, sa.Enum):
+            return sa.type_coerce(self.column, sa.Text)  # it may have got more values
         if not self.is_bytes:
             return self.column
         text = sa.cast(self.column, sa.Text)
         return sa.func.convert_to(text, self.encoding, type_=sa.LargeBinary)
 
     def given(self, name: str) -> sa.ColumnElement[Any]:
-        """A key that is a parameter: `told`."""
+        """A key as a parameter, made by `encode`."""
         if not self.is_bytes:
             return sa.bindparam(name, type_=self.column.type)
         return self._text(sa.bindparam(name, type_=sa.LargeBinary))
 
     def is_among(self, name: str) -> sa.ColumnElement[bool]:
-        """Whether a row's key is one of several: a parameter, of keys as they were read."""
+        """That a row's key is one of several: a parameter, of keys as they were read."""
         kind = sa.LargeBinary() if self.is_bytes else self.column.type
         keys = sa.bindparam(name, type_=postgresql.ARRAY(kind))
         if not self.is_bytes:
             return self.column == sa.any_(keys)
-        asked = sa.func.unnest(keys).table_valued(sa.column("key", kind), name="asked")
-        return self.column.in_(sa.select(self._text(asked.render_derived().c.key)))
+        wanted = sa.func.unnest(keys).table_valued(sa.column("key", kind), name="wanted")
+        return self.column.in_(sa.select(self._text(wanted.render_derived().c.key)))
 
-    def known(self, read: Any) -> RowId:
-        """A key that was read."""
+    def decode(self, read: Any) -> RowId:
+        """The key from a value that was read."""
         if not self.is_bytes:
             key: RowId = read
             return key
         text: bytes = read
         return _decoded(text, python_codec(self.encoding))
 
-    def told(self, key: RowId | None) -> Any:
-        """The same key for the driver."""
+    def encode(self, key: RowId | None) -> Any:
+        """The value to pass to the driver."""
         if not self.is_bytes or not isinstance(key, str):
             return key
         if has_bytes(key):
             return key.encode(ASCII, "surrogateescape")
         return key.encode(python_codec(self.encoding))
 
-    def noted(self, value: int | str) -> RowId:
-        """A key that was written down, as the driver knows it.
-
-        Raises `ValueError` if the table cannot have it.
-        """
+    def parse(self, value: int | str) -> RowId:
+        """The key from a value in JSON. Raises `ValueError` if the table cannot have it."""
         kind = self.column.type
         if isinstance(value, int) != isinstance(kind, sa.Integer):
-            raise ValueError(f"{value!r} is no {in_words(kind)}")
+            raise ValueError(f"{value!r} is not of type {in_words(kind)}")
         return UUID(value) if isinstance(value, str) and isinstance(kind, sa.Uuid) else value
 
     def _text(self, given: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        # In the column's own type, or its index would not serve.
+        # In the column's own type, so that its index can be used.
         return sa.cast(sa.func.convert_from(given, self.encoding), self.column.type)
 
 
@@ -96,5 +95,5 @@ def _decoded(key: bytes, codec: str) -> str:
 
 
 def has_bytes(key: RowId) -> bool:
-    """Whether it is a key that has bytes which are no text."""
+    """Whether a key contains bytes that are invalid in its encoding."""
     return isinstance(key, str) and any("\udc80" <= each <= "\udcff" for each in key)

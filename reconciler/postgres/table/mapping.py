@@ -1,15 +1,13 @@
-"""The application's table as it really is: reflected at the start and checked against the mapping.
+"""The application's table as it is in the database: reflected, and checked against the mapping.
 
-Types are taken from the database, so that bigint, uuid and text keys, enums and timestamps
-without a zone need no setting. A column that the table has not is null wherever it is read, and
-is not written.
+Types come from the database, so bigint, uuid and text keys, enums and timestamps without a zone
+need no setting. A column that the table lacks is read as null and not written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +21,12 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.table.keys import Key, has_bytes
 from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation
-from reconciler.postgres.table.table_checks import Needs, TableUnfit, check_primary, find_problems
+from reconciler.postgres.table.table_checks import (
+    Requirements,
+    TableUnfit,
+    check_primary,
+    find_problems,
+)
 from reconciler.postgres.table.types import (
     NOTABLE_KEYS,
     as_stored,
@@ -36,17 +39,17 @@ from reconciler.postgres.table.types import (
     without_zone,
 )
 
-#: The namespace of passes over rows that have each its own.
+#: The namespace of a pass if each row has its own.
 ANY_NAMESPACE = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class MappedTable:
-    """The application's table, with its columns under our names."""
+    """The application's table, with its columns under reconciler's names."""
 
     table: sa.Table
     mapping: TableMapping
-    #: The table's schema and name in the database, however they were typed.
+    #: The table's schema and name in the database, not as typed.
     relation: Relation
 
     @property
@@ -56,21 +59,21 @@ class MappedTable:
 
     @property
     def identity(self) -> str:
-        """The table's name for what is noted down: the same, however it was typed."""
+        """The table's name in records: the same, however it was typed."""
         return self.relation.identity
 
     def beside(self, name: str) -> str:
-        """A name for something else in a statement, such as a CTE: never the table's own."""
+        """A name for a CTE or the like, different from the table's."""
         return f"{name}_" if name == self.table.name else name
 
     @property
     def scope(self) -> str:
-        """What a pass is over: the table, or those of its rows that are ours to look at."""
+        """What a pass covers: the table, or the rows that `where` selects."""
         where = self.mapping.where
         return f"{self.identity} where {where}" if where else self.identity
 
     def scope_namespace(self, of_connection: str) -> str:
-        """The namespace a pass is over: the connection's, or `*` where each row has its own."""
+        """The namespace of a pass: the connection's, or `*` if each row has its own."""
         return of_connection if self.mapping.names.namespace is None else ANY_NAMESPACE
 
     @property
@@ -80,7 +83,7 @@ class MappedTable:
 
     @property
     def key(self) -> Key:
-        """How it is read and given."""
+        """How keys are read and written."""
         return Key(self.id, self.relation.encoding)
 
     @property
@@ -115,7 +118,7 @@ class MappedTable:
 
     @property
     def is_partitioned(self) -> bool:
-        """Whether its key may be unique only together with what it is partitioned by."""
+        """Whether its key may be unique only together with the partition key."""
         return self.relation.kind == "partitioned table"
 
     @property
@@ -130,8 +133,8 @@ class MappedTable:
         return None if column is None else getattr(column.type, "length", None)
 
     @property
-    def is_ours(self) -> sa.ColumnElement[bool]:
-        """Whether a row is ours to look at, whatever its status."""
+    def is_included(self) -> sa.ColumnElement[bool]:
+        """That passes cover a row, if it is running: it matches `where`."""
         if (where := self.mapping.where) is None:
             return sa.true()
         column = self.table.c[where.column]
@@ -141,11 +144,11 @@ class MappedTable:
 
     @property
     def is_running(self) -> sa.ColumnElement[bool]:
-        """Whether a row is marked as running, and ours to look at."""
-        return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_ours)
+        """That a row is marked as running, and passes cover it."""
+        return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_included)
 
     def written(self) -> Mapping[str, sa.ColumnElement[Any]]:
-        """What a write changes in a row, as it is, in the types of the journal."""
+        """The columns that a write changes, in the types of the journal."""
         names = self.mapping.names
         return {
             "status": as_text(self.status),
@@ -159,7 +162,7 @@ class MappedTable:
         completed_at: sa.ColumnElement[Any],
         error_message: sa.ColumnElement[Any],
     ) -> sa.Update:
-        """The update that writes texts and a timestamptz into the columns there are for them."""
+        """The update that writes texts and a timestamptz into the columns, as far as they exist."""
         names = self.mapping.names
         values = {self.status: as_stored(self.status, status)}
         if (column := self._optional(names.completed_at)) is not None:
@@ -169,11 +172,11 @@ class MappedTable:
         return sa.update(self.table).values(values)
 
     def read_id(self, value: int | str) -> RowId:
-        """An id as the driver knows it. Raises `ValueError` if the table cannot have it."""
-        return self.key.noted(value)
+        """An id from JSON as the driver has it. Raises `ValueError` if the table cannot have it."""
+        return self.key.parse(value)
 
     def check_noted_key(self) -> None:
-        """Check that an id can be written down and read again. Raises `DatabaseUnfit`."""
+        """Check that ids can be recorded and read again. Raises `DatabaseUnfit`."""
         if not self.notes_keys:
             raise DatabaseUnfit(
                 f"column {self.id.name} of {self.full_name} is of type {in_words(self.id.type)}: "
@@ -182,14 +185,14 @@ class MappedTable:
 
     @property
     def notes_keys(self) -> bool:
-        """Whether ids can be written down and read again."""
+        """Whether ids can be recorded and read again."""
         return isinstance(self.id.type, NOTABLE_KEYS)
 
     def select_rows(self) -> sa.Select[Any]:
         """The columns of `RunRow`, in its order, for `make_row`."""
         return sa.select(
             self.key.read.label("id"),
-            # Temporal refuses an empty workflow id, row by row.
+            # Temporal rejects an empty workflow id, row by row.
             self.read_text(sa.func.coalesce(as_text(self.workflow_id), "")).label("workflow_id"),
             self.read_text(as_text(self.run_id)).label("run_id"),
             readable(self.created_at).label("created_at"),
@@ -197,25 +200,20 @@ class MappedTable:
         ).select_from(self.table)
 
     def read_text(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """Text as it is read: as bytes where one row's text could fail the whole statement."""
+        """Text to select: as bytes, if one row's text could fail the whole statement."""
         if not read_as_bytes(self.relation.encoding):
             return text
         return sa.func.convert_to(text, self.relation.encoding, type_=sa.LargeBinary)
 
     @property
     def make_row(self) -> Callable[..., RunRow]:
-        """What makes a row of the columns that `select_rows` has read."""
+        """Makes a row from the columns of `select_rows`."""
         return self._decoded_row if read_as_bytes(self.relation.encoding) else RunRow
 
     def _decoded_row(
-        self,
-        key: Any,
-        workflow_id: bytes,
-        run_id: bytes | None,
-        created_at: datetime | None,
-        namespace: bytes | None,
+        self, key: Any, workflow_id: bytes, run_id: Any, created_at: Any, namespace: Any
     ) -> RunRow:
-        texts, row_id = (workflow_id, run_id, namespace), self.key.known(key)
+        texts, row_id = (workflow_id, run_id, namespace), self.key.decode(key)
         cause = f"its key is not {self.codec}" if has_bytes(row_id) else None
         try:
             named, run, space = (decoded(text, self.codec) for text in texts)
@@ -225,18 +223,18 @@ class MappedTable:
         return RunRow(row_id, named or "", run, created_at, space, cause)
 
     def _optional(self, name: str | None) -> sa.Column[Any] | None:
-        """The column; None if there is none, or `reconciler migrate` has yet to add it."""
+        """The column; None if there is none, or `reconciler migrate` has not added it yet."""
         return None if name is None else self.table.c.get(name)
 
 
 async def map_table(
     engine: AsyncEngine, mapping: TableMapping, *, writing: bool, also: Sequence[str] = ()
 ) -> MappedTable:
-    """Reflect the table and check that it can be used, before anything is asked of Temporal.
+    """Reflect the table and check that it can be used.
 
-    Raises `DatabaseUnfit`, naming everything that is wrong at once; `DatabaseUnusable` on a server
-    that cannot be written to just now. What only reads (`writing=False`) does not need the columns
-    that are written. `also`: further columns to read.
+    Raises `DatabaseUnfit` with everything that is wrong, or `DatabaseUnusable` if the server does
+    not accept writes now. With `writing=False` the columns to write may be missing. `also`:
+    further columns to read.
     """
     names = mapping.names
     with translated(f"read {names.full_name}", engine):
@@ -244,7 +242,7 @@ async def map_table(
             if writing:
                 await check_primary(connection)
             relation, table = await find_relation(connection, mapping, also)
-            needs = Needs(mapping, also, writing=writing)
-            if problems := await find_problems(connection, relation, table, needs):
+            required = Requirements(mapping, also, writing=writing)
+            if problems := await find_problems(connection, relation, table, required):
                 raise TableUnfit(problems)
             return MappedTable(table, mapping, relation)

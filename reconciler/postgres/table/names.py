@@ -1,6 +1,6 @@
-"""What the application calls its table, its columns and their values, and our index over them.
+"""The application's names for its table, its columns and their values; reconciler's index on it.
 
-Before anybody has looked at the table: `mapping` compares this with the database.
+As the settings have them: `mapping` compares them with the database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from reconciler.core.verdict import StatusValues
 
-#: The bytes of a name in PostgreSQL.
+#: The longest name in PostgreSQL, in bytes.
 MAX_NAME = 63
 
 _TIME = sa.DateTime(timezone=True)
@@ -22,9 +22,9 @@ _TIME = sa.DateTime(timezone=True)
 
 @dataclass(frozen=True, slots=True)
 class TableNames:
-    """What the application calls its table and the columns we read or write.
+    """The names of the application's table and of the columns that passes read or write.
 
-    None stands for a column that the table has not; docs/tables.md says what is lost without it.
+    None: the table has no such column; docs/tables.md says what is lost without it.
     """
 
     table: str = "workflow_executions"
@@ -49,7 +49,7 @@ class TableNames:
 
     @property
     def index(self) -> str:
-        """The name of our partial index over the running rows."""
+        """The name of the partial index on the running rows."""
         return index_name(self.table)
 
     @property
@@ -65,25 +65,25 @@ class TableNames:
 
     @property
     def filled(self) -> tuple[str, ...]:
-        """The columns that a pass writes besides the status: what `migrate` adds if need be."""
+        """The columns that a pass writes besides the status. `migrate` adds them if missing."""
         return tuple(filter(None, (self.completed_at, self.error_message)))
 
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """That a column has one of some values: rows of others are not ours to look at."""
+    """A column must have one of these values: passes ignore all other rows."""
 
     column: str
     values: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The same for the same rows, whatever order the values were given in."""
+        """The same text for the same rows, in whatever order the values are given."""
         return f"{self.column} = {', '.join(map(_quoted, sorted(self.values)))}"
 
 
 @dataclass(frozen=True, slots=True)
 class TableMapping:
-    """How the application's table is to be understood, before anybody has looked at it."""
+    """The meaning of the application's table, as the settings give it."""
 
     names: TableNames = field(default_factory=TableNames)
     statuses: StatusValues = field(default_factory=StatusValues)
@@ -98,14 +98,14 @@ class TableMapping:
 
 
 def _quoted(value: str) -> str:
-    """A value that could be taken for several is put in quotes, as in the settings."""
+    """The value, in quotes if it could be read as several, as in the settings."""
     return '"' + value.replace('"', '""') + '"' if set(value) & set(',"') else value
 
 
 def index_name(table: str) -> str:
-    """The name of our partial index over the running rows of a table, or of a partition.
+    """The name of the partial index on the running rows of a table, or of a partition.
 
-    PostgreSQL would cut a name that is longer than 63 bytes, and take two tables' for one.
+    At most `MAX_NAME` bytes: PostgreSQL would cut a longer name, which may no longer be unique.
     """
     name = f"reconciler_{table}_running"
     if len(name.encode()) <= MAX_NAME:
@@ -116,7 +116,7 @@ def index_name(table: str) -> str:
 
 
 def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:
-    """The columns of the table that `migrate` creates where the application has none yet."""
+    """The columns of the table that `migrate` creates if the application has none."""
     names, running = mapping.names, mapping.statuses.running[0]
     columns = (
         _column(names.id, sa.BigInteger(), sa.Identity(), primary_key=True),
@@ -139,19 +139,19 @@ def _column(
 
 
 def is_running(status: sa.ColumnElement[Any], running: Sequence[str]) -> sa.ColumnElement[bool]:
-    """The predicate of the partial index, and of every statement that is to use it.
+    """The predicate of the partial index, and of every statement that uses it.
 
-    The values are constants without a type: PostgreSQL gives them the column's, be that text or
-    an enum, and recognises the predicate.
+    The values are constants without a type: PostgreSQL gives them the column's, such as text or an
+    enum, and recognises the predicate.
     """
     constants = [_constant(value) for value in running]
     return status == constants[0] if len(constants) == 1 else status.in_(constants)
 
 
 def _constant(value: str) -> sa.ColumnElement[Any]:
-    """The value as SQL, whatever the server takes a backslash in a plain constant for."""
+    """The value as SQL, independent of `standard_conforming_strings`."""
     quoted = "'" + value.replace("'", "''") + "'"
     if "\\" in value or "%(" in value:
-        # The latter is how SQLAlchemy begins a parameter, wherever it stands.
+        # SQLAlchemy takes %( for a parameter, even in a constant.
         quoted = "E" + quoted.replace("\\", "\\\\").replace("%(", "%\\x28")
     return sa.literal_column(quoted)

@@ -1,4 +1,4 @@
-"""One thing that is wrong with a table as it is mapped, and how to fix it."""
+"""A problem of a mapped table, and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, in one line; and what to do about it."""
+    """What is wrong, in one line, and the fix."""
 
     text: str
-    #: Empty where the text leaves only one thing to do.
+    #: Empty if the text says enough.
     fix: str = ""
-    #: Whether the table is right, and the role may not use it.
+    #: Whether the problem is the role's rights, not the table.
     of_role: bool = False
 
     def __str__(self) -> str:

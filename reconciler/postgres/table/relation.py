@@ -1,4 +1,4 @@
-"""What stands behind the table's name: where it is, of which kind, and its columns' types."""
+"""The relation that the table's name refers to: its schema, kind and columns' types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.schema import OWN_SCHEMA, changes
 from reconciler.postgres.table.names import TableMapping, TableNames
 
-#: What kinds of relation are called, by PostgreSQL's letters for them.
+#: Kinds of relations, by PostgreSQL's letters for them.
 _KINDS = {
     "r": "table",
     "p": "partitioned table",
@@ -24,11 +24,12 @@ _KINDS = {
     "m": "materialized view",
     "f": "foreign table",
 }
-# Triggers: any that an UPDATE (16) of the table or of a partition fires, since a BEFORE trigger may
-# write to a table whose own trigger comes later; INSERT (4) and DELETE (8) too where rows move from
-# partition to partition; and those of the journal. The trigger of a foreign key is internal, and
-# writes to other tables if what it refers to is written.
-# Names of types are to come without quotes, also on connections that are not ours.
+# Triggers: all that an UPDATE (16) of the table or a partition fires, since a BEFORE trigger may
+# write to a table whose own trigger runs later; INSERT (4) and DELETE (8) too if rows can move
+# between partitions; and those of the journal. The trigger of a foreign key is internal, and writes
+# to other tables if the column that it refers to is written.
+# quote_all_identifiers is off so that names of types have no quotes, also on the application's
+# connections.
 _FIND = sa.text(
     "WITH r AS (SELECT oid, relname, relkind, relnamespace FROM pg_class"
     "  WHERE oid = to_regclass(:name)),"
@@ -51,7 +52,7 @@ _FIND = sa.text(
 ).bindparams(sa.bindparam("written", type_=postgresql.ARRAY(sa.Text)))
 
 
-# The type of each column as it was declared, and the one at the bottom of it if that is a domain.
+# The type of each column as declared, and its base type if that is a domain.
 _TYPES = sa.text(
     "WITH RECURSIVE made_of AS (SELECT attname, format_type(atttypid, atttypmod) AS declared,"
     "  atttypid AS type, atttypmod AS modifier FROM pg_attribute"
@@ -62,18 +63,18 @@ _TYPES = sa.text(
     " FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype <> 'd'"
 )
 _LENGTH = re.compile(r"\((\d+)\)$")
-#: Under what a column's `info` has these two.
+#: The keys of these two in a column's `info`.
 DECLARED, BASE = "declared", "base"
 
 
-# What would be taken for two parts, or for a part and what is added to it: another lease's name
-# (`lease_name`), or what some of the rows are told by (`scope`).
-_MISTAKABLE = re.compile(r'\.|^"| where | \(')
+# Parts of a name that would be ambiguous: they look like two parts, or like a part with the suffix
+# of a lease (`lease_name`) or of a scope with a filter (`scope`).
+_AMBIGUOUS = re.compile(r'\.|^"| where | \(')
 
 
-def _unmistakable(part: str) -> str:
-    """A part of a name, in quotes where it would not be told apart without."""
-    return '"' + part.replace('"', '""') + '"' if _MISTAKABLE.search(part) else part
+def _unambiguous(part: str) -> str:
+    """A part of a name, in quotes if it would be ambiguous without."""
+    return '"' + part.replace('"', '""') + '"' if _AMBIGUOUS.search(part) else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +85,21 @@ class Relation:
     schema: str
     name: str
     kind: str
-    #: Whether triggers may change a row once it has been updated.
+    #: Whether triggers may change a row after its update.
     has_triggers: bool
-    #: Whether an index finds a row by its key, whatever its status.
+    #: Whether an index finds a row of any status by its key.
     finds_keys: bool
-    #: The encoding of the database, by PostgreSQL's name for it.
+    #: The database's encoding, by PostgreSQL's name.
     encoding: str
 
     @property
     def identity(self) -> str:
-        """Its name for what is noted down: that of no other relation, however it was typed."""
+        """Its name in records: unique, and the same however it was typed."""
         parts = (self.name,) if self.schema == "public" else (self.schema, self.name)
-        return ".".join(map(_unmistakable, parts))
+        return ".".join(map(_unambiguous, parts))
 
     def check_kind(self, full_name: str) -> None:
-        """Check that it has rows of its own to lock and write. Raises `DatabaseUnfit`."""
+        """Check that it is a table, whose rows can be locked. Raises `DatabaseUnfit`."""
         if self.kind not in ("table", "partitioned table"):
             raise DatabaseUnfit(
                 f"{full_name} is a {self.kind}, not a table",
@@ -106,13 +107,13 @@ class Relation:
             )
 
 
-# How SQLAlchemy begins a parameter, which it replaces wherever it stands in a statement; and how
-# parameters are called: of one that is called like a column it makes a value for that column.
+# SQLAlchemy takes the first for a parameter, wherever it is in a statement. The second is how names
+# of parameters begin: it writes a parameter with the name of a column into that column.
 _PARAMETER, _PARAMETERS = "%(", "given_"
 
 
 def check_names(mapping: TableMapping) -> None:
-    """Check that names mean in a statement what they say. Raises `DatabaseUnfit`."""
+    """Check that SQLAlchemy takes no name for a parameter. Raises `DatabaseUnfit`."""
     given = {field.name: getattr(mapping.names, field.name) for field in fields(mapping.names)}
     if mapping.where:
         given["where"] = mapping.where.column
@@ -120,13 +121,14 @@ def check_names(mapping: TableMapping) -> None:
         is_column = what not in ("table", "schema")
         if name and (_PARAMETER in name or (is_column and name.startswith(_PARAMETERS))):
             raise DatabaseUnfit(
-                f"{name!r} would be taken for a parameter of the statement: rename it, and set "
-                f"RECONCILER_TABLE, _COLUMNS__* and _WHERE without %( and {_PARAMETERS}"
+                f"{name!r} would be taken for a parameter of the statement",
+                "rename it, and set RECONCILER_TABLE, _COLUMNS__* and _WHERE without %( and "
+                f"{_PARAMETERS}",
             )
 
 
 def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
-    """What the table's name stands for; None if for nothing."""
+    """The relation with the table's name; None if there is none."""
     quoted = quoted_name(connection.dialect, names)
     given = {"name": quoted, "written": names.written, "id": names.id}
     journal = {"own_schema": OWN_SCHEMA, "journal": changes.name}
@@ -141,19 +143,19 @@ def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
 async def find_relation(
     connection: AsyncConnection, mapping: TableMapping, also: Sequence[str] = ()
 ) -> tuple[Relation, sa.Table]:
-    """The relation, and those columns of it that are mapped. Raises `DatabaseUnfit`."""
+    """The relation, and its mapped columns. Raises `DatabaseUnfit`."""
     names = mapping.names
     check_names(mapping)
     relation = await connection.run_sync(look_up, names)
     if relation is None:
         raise DatabaseUnfit(
-            f"there is no table {names.full_name} in this database: "
-            "set RECONCILER_TABLE, or create it with `reconciler migrate`"
+            f"there is no table {names.full_name} in this database",
+            "set RECONCILER_TABLE, or create it with `reconciler migrate`",
         )
     columns = (*mapping.read, *names.written, names.workflow_type, *also)
 
     def reflect(sync: sa.Connection) -> sa.Table:
-        # Other columns may be of types that SQLAlchemy does not know, and would warn about.
+        # SQLAlchemy warns about columns of unknown types.
         with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
             return sa.Table(
                 names.table,
@@ -173,10 +175,10 @@ async def find_relation(
 
 
 def _based(kind: sa.types.TypeEngine[Any], base: str) -> sa.types.TypeEngine[Any]:
-    """The type that a domain is made of: values are given and compared in that one.
+    """The base type of a domain: values are passed and compared in that type.
 
-    SQLAlchemy leaves out what stands in brackets, and what comes after it. A domain of an enum
-    stays one: PostgreSQL has no operators for it.
+    SQLAlchemy omits the length and the time zone. A domain of an enum stays a domain: PostgreSQL
+    has no operators for it.
     """
     outer = kind
     while isinstance(kind, postgresql.DOMAIN):

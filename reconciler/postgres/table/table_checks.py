@@ -1,7 +1,7 @@
-"""Why a table cannot be used as it is mapped: everything that is wrong, each in a line of its own.
+"""Finds every problem of a mapped table, each in a line of its own.
 
-Asked at the start of whatever uses the table, and by `reconciler doctor`. Only the catalogue is
-read, and constants are cast: nothing here depends on the rows there are.
+Used whenever the table is mapped, and by `reconciler doctor`. Only reads the catalogue and casts
+constants: the result does not depend on the rows.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ class TableUnfit(DatabaseUnfit):
 
 
 class ReadOnly(DatabaseUnusable):
-    """This server takes no writes."""
+    """This server does not accept writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
-    """What the table is needed for."""
+class Requirements:
+    """What a caller needs of the table."""
 
     mapping: TableMapping
-    #: Columns that are read besides those a pass reads.
+    #: Columns to read besides those that a pass reads.
     also: Sequence[str] = ()
     writing: bool = True
-    #: Whether `migrate` is about to add what it adds.
+    #: Whether `migrate` is going to add the missing columns.
     fitting: bool = False
 
     @property
     def read(self) -> tuple[str, ...]:
-        """The columns that are read for what they say."""
+        """The columns to read."""
         return tuple(dict.fromkeys((*self.mapping.read, *self.also)))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that must be there."""
+        """The columns that must exist."""
         written = self.mapping.names.written if self.writing and not self.fitting else ()
         return tuple(dict.fromkeys((*self.read, *written)))
 
 
 async def check_primary(connection: AsyncConnection) -> None:
-    """Check that this server takes writes. Raises `ReadOnly`: after a failover it may take them."""
-    # Not whether this transaction is read-only: that of a doctor is.
+    """Check that the server accepts writes. Raises `ReadOnly`: it may after a failover."""
+    # Not whether this transaction is read-only: the doctor's is.
     asked = sa.text(
         "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'"
     )
@@ -78,29 +78,29 @@ async def check_primary(connection: AsyncConnection) -> None:
 
 
 async def find_problems(
-    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+    connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
 ) -> list[Problem]:
-    """Everything that keeps the table from being used as it is mapped; empty if nothing does.
+    """All problems that keep the table from being used.
 
-    Raises `DatabaseUnfit` for what is no table, of which nothing else is worth saying.
+    Raises `DatabaseUnfit` if it is not a table: then no other problem matters.
     """
-    mapping = needs.mapping
+    mapping = required.mapping
     names, present = mapping.names, table.c.keys()
     relation.check_kind(names.full_name)
-    found = [*missing_columns(names, needs.columns, present), *wrong_types(table, mapping)]
+    found = [*missing_columns(names, required.columns, present), *wrong_types(table, mapping)]
     found += [each async for each in unstorable_values(connection, relation, table, mapping)]
-    if needs.writing:
+    if required.writing:
         found += [each async for each in unwritable(connection, relation, names, present)]
     found += [each async for each in _key(connection, relation, table, names)]
-    found += [each async for each in _hidden_rows(connection, relation, needs)]
-    found += [each async for each in _privileges(connection, relation, table, needs)]
+    found += [each async for each in _hidden_rows(connection, relation, required)]
+    found += [each async for each in _privileges(connection, relation, table, required)]
     return found
 
 
 def missing_columns(
     names: TableNames, needed: Iterable[str], present: Container[str]
 ) -> Iterator[Problem]:
-    """A problem that names the columns that are not there, if there are any."""
+    """A problem that names the missing columns, if any are."""
     missing = [name for name in needed if name not in present]
     if not missing:
         return
@@ -130,7 +130,7 @@ _PARTITIONED_BY = sa.text(
 )
 
 
-_HEIRS = sa.text(
+_CHILDREN = sa.text(
     "SELECT h.inhrelid::regclass::text FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
     " WHERE h.inhparent = :oid AND NOT c.relispartition ORDER BY 1"
 )
@@ -139,19 +139,19 @@ _HEIRS = sa.text(
 async def _key(
     connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
 ) -> AsyncIterator[Problem]:
-    """A write that finds its row by a column that is not unique would finish its namesakes too.
+    """A problem if the key is not unique: a write by key could finish other rows too.
 
-    On a partitioned table PostgreSQL allows no unique index without the columns it is partitioned
-    by. There the key may be unique together with its status or its creation time, which every
-    write compares too. Rows of tables that inherit from this one are unique in theirs alone.
+    On a partitioned table, PostgreSQL requires the partition key in every unique index. There the
+    key may be unique together with the status or the creation time, since every write compares
+    them too. In tables that inherit from this one, keys are unique only per table.
     """
     if names.id not in table.c:
         return
     keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
-    if heirs := (await connection.scalars(_HEIRS, {"oid": relation.oid})).all():
+    if children := (await connection.scalars(_CHILDREN, {"oid": relation.oid})).all():
         yield Problem(
-            f"{', '.join(heirs)} inherits from {names.full_name}, whose key does not identify the "
-            "inherited rows",
+            f"{names.full_name} has child tables ({', '.join(children)}), whose rows its key does "
+            "not identify",
             "set RECONCILER_TABLE to a table that no other inherits from",
         )
     by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
@@ -167,8 +167,8 @@ async def _key(
     )
 
 
-# Whether policies may keep rows from this role: they apply to it, and not all rows pass them. What
-# a row must pass is known only where a policy says no more than true.
+# Whether policies may hide rows from this role: they apply to it, and not every row passes. It is
+# certain that every row passes only if a policy's condition is just `true`.
 _HIDES_ROWS = sa.text(
     "WITH policy AS (SELECT polcmd, polpermissive,"
     "  coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'"
@@ -184,12 +184,12 @@ _HIDES_ROWS = sa.text(
 
 
 async def _hidden_rows(
-    connection: AsyncConnection, relation: Relation, needs: Needs
+    connection: AsyncConnection, relation: Relation, required: Requirements
 ) -> AsyncIterator[Problem]:
-    commands = ["r", "w"] if needs.writing else ["r"]
+    commands = ["r", "w"] if required.writing else ["r"]
     given = {"oid": relation.oid, "commands": commands}
     if await connection.scalar(_HIDES_ROWS, given):
-        names, user = needs.mapping.names, await _role(connection)
+        names, user = required.mapping.names, await _role(connection)
         quoted = quoted_name(connection.dialect, names)
         yield Problem(
             f"row-level security may hide rows of {names.full_name} from role {user}: they would "
@@ -201,10 +201,10 @@ async def _hidden_rows(
 
 
 async def _privileges(
-    connection: AsyncConnection, relation: Relation, table: sa.Table, needs: Needs
+    connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
 ) -> AsyncIterator[Problem]:
-    written = needs.mapping.names.written if needs.writing else ()
-    needed = [("SELECT", name) for name in needs.columns if name in table.c]
+    written = required.mapping.names.written if required.writing else ()
+    needed = [("SELECT", name) for name in required.columns if name in table.c]
     needed += [("UPDATE", name) for name in written if name in table.c]
     if not needed:
         return
@@ -218,7 +218,7 @@ async def _privileges(
         if not granted
     ]
     if refused:
-        names, user = needs.mapping.names, await _role(connection)
+        names, user = required.mapping.names, await _role(connection)
         rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
         yield Problem(
             f"role {user} may not use table {names.full_name}",

@@ -1,4 +1,4 @@
-"""The types of the application's columns, and how our values get into them and out again."""
+"""The types of the application's columns, and conversions to and from them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sqlalchemy.dialects import postgresql
 
 _TIME = sa.DateTime(timezone=True)
 
-#: Of keys that can be written down, in a plan or beside a backfill's counts, and read again.
+#: Types of keys that can be recorded, in a plan or a checkpoint, and read again.
 NOTABLE_KEYS = (sa.Uuid, sa.Integer, sa.String)
-#: Of keys that come out of the database, and go back into it, as the same value. Not so timestamps
-#: and dates (Python has no years before 1 or after 9999), intervals (a year becomes 365 days),
-#: times (24:00), bit strings, documents, arrays and ranges.
+#: Types of keys that the driver reads and writes without loss. Not so timestamps and dates (Python
+#: has no years before 1 or after 9999), intervals (a year becomes 365 days), times (24:00), bit
+#: strings, documents, arrays and ranges.
 KEYS = (
     *NOTABLE_KEYS,
     *(sa.Numeric, sa.Float, sa.Boolean, sa.LargeBinary),
@@ -22,7 +22,7 @@ KEYS = (
 
 
 def as_stored(column: sa.Column[Any], text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """Text as the column takes it. A cast to varchar(n) would cut it without a word."""
+    """Text in the column's type. Not a cast to varchar(n), which would silently cut it."""
     return text if is_text(column) else sa.cast(text, column.type)
 
 
@@ -33,23 +33,23 @@ def readable(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 
 def is_text(column: sa.Column[Any]) -> bool:
-    """Whether the column takes text as it is."""
+    """Whether the column stores text, and not an enum."""
     return isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
 
 
 def in_words(kind: sa.types.TypeEngine[Any]) -> str:
-    """The type as people know it: an enum by its name, all others as SQL writes them."""
-    told = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    return told if isinstance(kind, sa.Enum) else told.lower()
+    """The type for messages: an enum by its name, all others as in SQL."""
+    name = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    return name if isinstance(kind, sa.Enum) else name.lower()
 
 
 def as_text(column: sa.Column[Any] | None) -> sa.ColumnElement[Any]:
-    """The column as text; null where there is none."""
+    """The column as text; null if there is none."""
     return sa.cast(sa.null() if column is None else column, sa.Text)
 
 
 def as_utc(column: sa.Column[Any] | None) -> sa.ColumnElement[Any]:
-    """The column as timestamptz, null where there is none; without zone it is taken as UTC."""
+    """The column as timestamptz, null if there is none; without a zone it counts as UTC."""
     if column is None:
         return sa.cast(sa.null(), _TIME)
     return column if has_zone(column) else without_zone(column)
@@ -61,5 +61,5 @@ def has_zone(column: sa.Column[Any]) -> bool:
 
 
 def without_zone(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """Takes the zone off, or puts it on: in UTC both are written the same."""
+    """Removes the zone UTC, or adds it: SQL has one function for both."""
     return sa.func.timezone("UTC", time)

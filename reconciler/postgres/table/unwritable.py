@@ -1,4 +1,4 @@
-"""What keeps every row of a table from being written, whatever it says."""
+"""Problems that keep every row of a table from being written."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from reconciler.postgres.table.relation import Relation, quoted_name
 async def unwritable(
     connection: AsyncConnection, relation: Relation, names: TableNames, present: Container[str]
 ) -> AsyncIterator[Problem]:
-    """A problem for each thing that would make every write fail."""
-    async for problem in _unfillable(connection, relation, names):
+    """All problems that would make every write fail."""
+    async for problem in _not_nullable(connection, relation, names):
         yield problem
-    async for problem in _unsettable(connection, relation, names):
+    async for problem in _generated(connection, relation, names):
         yield problem
-    async for problem in _rewritten(connection, relation, names):
+    async for problem in _with_rules(connection, relation, names):
         yield problem
-    async for problem in _unpublishable(connection, names, present):
+    async for problem in _published(connection, names, present):
         yield problem
 
 
-# Triggers before an update of a row may still put something there.
+# A BEFORE trigger may still set a value.
 _NEVER_NULL = sa.text(
     "SELECT attnotnull AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid"
     "  AND NOT tgisinternal AND tgtype & 19 = 19)"
@@ -39,10 +39,10 @@ _NEVER_NULL = sa.text(
 )
 
 
-async def _unfillable(
+async def _not_nullable(
     connection: AsyncConnection, relation: Relation, names: TableNames
 ) -> AsyncIterator[Problem]:
-    """A problem if no row that has completed could be written, which has no message."""
+    """A problem if the message must not be null: a completed row has none."""
     name, dialect = names.error_message, connection.dialect
     if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
         table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
@@ -59,10 +59,10 @@ _NEVER_SET = sa.text(
 ).bindparams(sa.bindparam("columns", type_=postgresql.ARRAY(sa.Text)))
 
 
-async def _unsettable(
+async def _generated(
     connection: AsyncConnection, relation: Relation, names: TableNames
 ) -> AsyncIterator[Problem]:
-    """A problem for each column that no write may give a value."""
+    """A problem for each generated column, which cannot be written."""
     given = {"oid": relation.oid, "columns": list(names.written)}
     for name in await connection.scalars(_NEVER_SET, given):
         setting = setting_of(names, name)
@@ -73,17 +73,17 @@ async def _unsettable(
         )
 
 
-# What PostgreSQL says of a table that a publication keeps from being updated.
-_UNPUBLISHABLE = ("55000", "42P10")
+# PostgreSQL's codes for a table that a publication keeps from being updated.
+_BLOCKED = ("55000", "42P10")
 _PUBLISHED = sa.text("SELECT EXISTS (SELECT FROM pg_publication WHERE pubupdate)")
 
 
-async def _unpublishable(
+async def _published(
     connection: AsyncConnection, names: TableNames, present: Container[str]
 ) -> AsyncIterator[Problem]:
     """A problem if a publication keeps the table, or a partition, from being updated.
 
-    What it needs for that depends on the version: so PostgreSQL is asked to plan an update.
+    The requirements depend on PostgreSQL's version, so it is asked to plan an update.
     """
     if names.status not in present or not await connection.scalar(_PUBLISHED):
         return
@@ -94,22 +94,22 @@ async def _unpublishable(
             sql = f"EXPLAIN UPDATE {table} SET {status} = {status}"  # noqa: S608 - quoted names
             await connection.execute(sa.text(sql.replace(":", "\\:")))
     except DBAPIError as error:
-        if sqlstate(error) in _UNPUBLISHABLE:
+        if sqlstate(error) in _BLOCKED:
             reason = one_line(str(getattr(error.orig, "__cause__", None) or error.orig), 300)
             yield Problem(f"a publication keeps {names.full_name} from being updated: {reason}")
 
 
-# Those on UPDATE, which is a write's command.
+# Rules on UPDATE.
 _RULES = sa.text(
     "SELECT rulename::text FROM pg_rewrite WHERE ev_class = :oid AND ev_type = '2'"
     " AND ev_enabled IN ('O', 'A') ORDER BY 1"
 )
 
 
-async def _rewritten(
+async def _with_rules(
     connection: AsyncConnection, relation: Relation, names: TableNames
 ) -> AsyncIterator[Problem]:
-    """A problem if PostgreSQL would rewrite the write, which it refuses to do for most rules."""
+    """A problem if there are rules on UPDATE: most do not work with a CTE that updates."""
     if rules := (await connection.scalars(_RULES, {"oid": relation.oid})).all():
         table = quoted_name(connection.dialect, names)
         rule = connection.dialect.identifier_preparer.quote(rules[0])

@@ -11,7 +11,7 @@ from reconciler.doctor.checks.database import DatabaseChecks
 from reconciler.doctor.findings import Level
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.diagnose.page_plan import IndexState, plan_page
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.settings.model import Settings
 from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient
@@ -69,7 +69,7 @@ async def test_the_settings_are_listed(patient: Patient, temporal_address: str) 
 
 
 async def test_a_running_loop_is_named_and_ok(patient: Patient) -> None:
-    lease = Lease(patient.database.engine, "workflow_executions", "default", "web-1/7/ab")
+    lease = PostgresLease(patient.database.engine, "workflow_executions", "default", "web-1/7/ab")
     await lease.claim(timedelta(hours=1))
 
     assert "web-1/7/ab" in (await patient.findings(Level.OK))["lease"].message

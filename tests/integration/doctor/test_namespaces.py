@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.doctor.findings import Finding, Level
 from reconciler.postgres.diagnose.sample import NamespaceRows, rows_by_namespace
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.table import Columns
 from tests.integration.doctor.conftest import Patient
@@ -114,7 +114,7 @@ async def test_temporals_clock_shows_in_the_namespace_of_a_row(
 
 
 async def test_leases_and_passes_over_all_namespaces(patient: Patient) -> None:
-    lease = Lease(patient.database.engine, "workflow_executions", "*", "web-1/7/ab")
+    lease = PostgresLease(patient.database.engine, "workflow_executions", "*", "web-1/7/ab")
     await lease.claim(timedelta(hours=1))
     await pass_over(patient.database, of=("workflow_executions", "*"))
 

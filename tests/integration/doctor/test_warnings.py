@@ -9,7 +9,7 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
 from temporalio.client import Client
 
 from reconciler.doctor.findings import Finding, Level
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.support.network.frontend import frontend
 from tests.support.tables.past import pass_over
@@ -95,7 +95,7 @@ async def test_a_temporal_whose_clock_is_ahead(
 
 
 async def test_a_loop_of_another_namespace_on_the_same_table(patient: Patient) -> None:
-    lease = Lease(patient.database.engine, "workflow_executions", "staging", "web-1/7/ab")
+    lease = PostgresLease(patient.database.engine, "workflow_executions", "staging", "web-1/7/ab")
     await lease.claim(timedelta(hours=1))
 
     await assert_found(

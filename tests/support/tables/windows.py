@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-import sqlalchemy as sa
-
+from reconciler.core.model import RowId
 from reconciler.core.progress import Span
 from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.rows.reading import Read
@@ -20,7 +19,6 @@ DAY = datetime(2026, 11, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
 
-_Rows = TypeVar("_Rows", bound=Sized)
 THE_DAY = Window(DAY, DAY + 24 * HOUR)
 
 
@@ -31,23 +29,23 @@ async def store_of(
 
 
 class Reading(PostgresStore):
-    """Notes how many rows each statement has returned."""
+    """Records how many rows each statement returned."""
 
     reads: tuple[int, ...] = ()
 
-    async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
-        return self._noted(await super()._read(query))
+    async def last_running(self) -> RowId | None:
+        last = await super().last_running()
+        self.reads += (int(last is not None),)
+        return last
 
     async def _counted(self, *of: Any) -> list[Any]:
         self.reads += (1,)
         return await super()._counted(*of)
 
     async def _read_page(self, page: ReadingRows, given: Mapping[str, Any]) -> Read:
-        return self._noted(await super()._read_page(page, given))
-
-    def _noted(self, rows: _Rows) -> _Rows:
-        self.reads += (len(rows),)
-        return rows
+        read = await super()._read_page(page, given)
+        self.reads += (len(read),)
+        return read
 
 
 async def counted(store: PostgresStore) -> AgeSpread:

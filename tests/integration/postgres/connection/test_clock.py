@@ -62,7 +62,7 @@ async def test_before_the_first_reading_there_is_only_the_hosts(database: Databa
 
 
 async def warnings(database: Database, *ahead: float) -> list[float | None]:
-    """What is logged of a host that is so many seconds ahead at one reading after the other."""
+    """The logged differences for a host that is N seconds ahead at each reading."""
     host = Host()
     clock = host.clock(database)
     with capture_logs() as lines:
@@ -87,12 +87,12 @@ async def warnings(database: Database, *ahead: float) -> list[float | None]:
 async def test_a_host_that_differs_is_a_warning_once(
     database: Database, ahead: list[float], logged: list[float | None] | None
 ) -> None:
-    told = await warnings(database, *ahead)
+    seen = await warnings(database, *ahead)
 
     if logged is None:
-        assert 5 < len(told) < 20
+        assert 5 < len(seen) < 20
     else:
-        assert told == [each if each is None else pytest.approx(each, abs=30) for each in logged]
+        assert seen == [each if each is None else pytest.approx(each, abs=30) for each in logged]
 
 
 async def test_a_database_that_is_gone_has_no_clock() -> None:

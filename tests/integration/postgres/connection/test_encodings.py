@@ -24,7 +24,7 @@ from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.diagnose.sample import last_rows, rows_by_namespace
 from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.journal.history import PassHistory
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.lookup import find_rows, old_values
@@ -234,8 +234,10 @@ def test_how_far_a_pass_came_may_be_such_a_key() -> None:
     progress = Progress(Span("b\udce9", "d"))
     report = PassReport.begin(PassRequest("backfill", asked={}), NOW)
 
-    told = json.dumps(to_json(progress, Tally()), ensure_ascii=False).encode()  # as JSONB takes it
-    restore(report, json.loads(told), str)
+    stored_as = json.dumps(
+        to_json(progress, Tally()), ensure_ascii=False
+    ).encode()  # as JSONB takes it
+    restore(report, json.loads(stored_as), str)
 
     assert report.progress == progress
 
@@ -263,7 +265,7 @@ async def test_changes_with_an_old_message_that_is_no_text_are_shown(
     assert [change.new.error_message for change in changes.values()] == ["d\u00e9j\u00e0"] * 2
 
 
-async def test_namespaces_that_are_no_text_are_told_apart(ascii_database: Database) -> None:
+async def test_namespaces_that_are_no_text_are_distinguished(ascii_database: Database) -> None:
     await ascii_database.execute("ALTER TABLE workflow_executions ADD namespace text")
     await ascii_database.execute(
         "UPDATE workflow_executions SET namespace = convert_from('\\xe9', 'SQL_ASCII') WHERE id = 2"
@@ -297,11 +299,11 @@ async def test_the_end_of_a_pass_is_recorded_whatever_its_words(
         report.error, report.stopped = error, True
         await history.end(report)
 
-        (told,) = [page async for page in JournalReader(database.engine).passes(9)]
+        (stored_as,) = [page async for page in JournalReader(database.engine).passes(9)]
         begun_pass = await history.unfinished(request, (await database.table()).read_id)
 
-    assert told[0].error == stored
-    assert told[0].outcome == "aborted"
+    assert stored_as[0].error == stored
+    assert stored_as[0].outcome == "aborted"
     assert begun_pass is not None
     assert begun_pass.pass_id == report.pass_id
 
@@ -319,14 +321,14 @@ async def test_a_character_that_only_python_knows_is_no_end_of_the_record(
         await history.end(report)
 
         assert report.error == "\u00e9 \u6f22"
-        (told,) = await database.fetch("SELECT error FROM reconciler.passes")
-        assert told["error"] == "\\xe9 \\u6f22"
+        (stored_as,) = await database.fetch("SELECT error FROM reconciler.passes")
+        assert stored_as["error"] == "\\xe9 \\u6f22"
 
 
 async def test_replicas_of_other_namespaces_keep_leases_of_their_own(postgres_url: str) -> None:
     async with encoded(postgres_url, "LATIN1") as database:
-        one = Lease(database.engine, "jobs", "\u6f22", "h\u00f6st-1")
-        other = Lease(database.engine, "jobs", "\u5b57", "h\u00f6st-2")
+        one = PostgresLease(database.engine, "jobs", "\u6f22", "h\u00f6st-1")
+        other = PostgresLease(database.engine, "jobs", "\u5b57", "h\u00f6st-2")
         assert await one.claim(timedelta(seconds=60)) == 1
         assert await other.claim(timedelta(seconds=60)) == 1
         assert await one.claim(timedelta(seconds=60)) == 1

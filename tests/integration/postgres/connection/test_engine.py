@@ -111,10 +111,10 @@ async def test_a_connection_whose_server_has_said_goodbye_is_replaced(
     await use(database.engine)
 
 
-def test_what_is_left_of_a_goodbye_is_told_as_what_it_is() -> None:
+def test_the_rest_of_a_closing_is_reported_as_such() -> None:
     confused = asyncpg.InternalClientError("another operation is in progress")
-    told = pytest.raises(DatabaseUnusable, match="cannot read it: another operation")
-    with told as raised, translated("read it"):
+    expected = pytest.raises(DatabaseUnusable, match="cannot read it: another operation")
+    with expected as raised, translated("read it"):
         raise confused
 
     assert is_lost(raised.value.__cause__)
@@ -160,7 +160,7 @@ async def test_a_database_that_cannot_be_had(url: str, message: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-async def test_a_url_that_cannot_be_read_is_told_as_such() -> None:
+async def test_a_url_that_cannot_be_parsed_is_reported_as_such() -> None:
     engine = open_engine("postgresql://u:se[cret@h/db")
 
     with pytest.raises(DatabaseUnusable, match="DATABASE_URL cannot be parsed") as refused:

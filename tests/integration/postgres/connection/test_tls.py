@@ -128,7 +128,7 @@ REFUSED: Mapping[str, tuple[Url, str]] = {
         lambda s: s.server.url(sslmode="verify-full", sslrootcert=s.missing.parent),
         r"cannot read .* \(is a directory, not a file\): check sslrootcert in DATABASE_URL",
     ),
-    "root that is none": (
+    "root that is no certificate": (
         lambda s: s.server.url(sslmode="verify-full", sslrootcert=s.junk),
         r"cannot read .*/junk \(.*\): check sslrootcert in DATABASE_URL",
     ),

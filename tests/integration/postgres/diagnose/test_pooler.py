@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.connection.engine import open_engine, translated
-from reconciler.postgres.diagnose.pooler import Pooling, Route, find_route
+from reconciler.postgres.diagnose.pooler import PoolerRoute, Pooling, find_route
 from tests.conftest import Database
 from tests.support.network.proxy import proxy
 from tests.support.polling import PATIENCE
@@ -47,10 +47,14 @@ class TestRoute:
             async with proxy("127.0.0.1", postgres.port) as between:
                 relayed = postgres.url.replace(f":{postgres.port}/", f":{between.port}/")
                 async with engine_of(postgres.url) as one, engine_of(relayed) as other:
-                    assert await find_route(one, PATIENCE) == Route(Pooling.NONE, relayed=False)
-                    assert await find_route(other, PATIENCE) == Route(Pooling.NONE, relayed=True)
+                    assert await find_route(one, PATIENCE) == PoolerRoute(
+                        Pooling.NONE, relayed=False
+                    )
+                    assert await find_route(other, PATIENCE) == PoolerRoute(
+                        Pooling.NONE, relayed=True
+                    )
             async with pooler(postgres.url) as here, engine_of(here.url) as engine:
-                assert await find_route(engine, PATIENCE) == Route(
+                assert await find_route(engine, PATIENCE) == PoolerRoute(
                     Pooling.TRANSACTION, relayed=True
                 )
 
@@ -103,8 +107,8 @@ class TestRefusals:
                 await use(engine)
 
         assert str(refused.value) == (
-            "cannot read: unsupported startup parameter: search_path: the pooler passes no "
-            "parameters on, take it out of DATABASE_URL (a schema goes into RECONCILER_TABLE)"
+            "cannot read: unsupported startup parameter: search_path: the pooler forwards no "
+            "parameters, take it out of DATABASE_URL (a schema goes into RECONCILER_TABLE)"
         )
 
     @pytest.mark.parametrize("kind", KINDS)

@@ -8,14 +8,14 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.postgres.journal.lease import Lease
+from reconciler.postgres.journal.lease import PostgresLease
 from tests.conftest import Database
 
 LONG = timedelta(minutes=5)
 
 
-def lease(database: Database, table: str = "orders", namespace: str = "default") -> Lease:
-    return Lease(database.engine, table, namespace, f"host/1/{uuid4()}")
+def lease(database: Database, table: str = "orders", namespace: str = "default") -> PostgresLease:
+    return PostgresLease(database.engine, table, namespace, f"host/1/{uuid4()}")
 
 
 @pytest.mark.parametrize("back", ["45 seconds", "5 hours"])

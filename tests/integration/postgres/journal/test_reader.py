@@ -39,7 +39,7 @@ async def test_passes_come_newest_first_and_no_more_than_asked_for(
         assert [str(stored.id) for stored in read] == newest_first[:limit], limit
 
 
-async def test_passes_that_began_at_the_same_moment_are_all_told(
+async def test_passes_that_began_at_the_same_moment_are_all_listed(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 2)
@@ -51,17 +51,17 @@ async def test_passes_that_began_at_the_same_moment_are_all_told(
     assert sorted(str(stored.id) for stored in read) == sorted(ids)
 
 
-async def test_a_pass_is_told_whole(database: Database) -> None:
+async def test_a_pass_is_read_completely(database: Database) -> None:
     pass_id = await pass_over(database, mode="once", error="away", of=("jobs", "prod"))
 
     (found,) = await JournalReader(database.engine).find(pass_id, 2)
 
-    told = dict(found.as_json())
-    assert told.pop("report")["scanned"] == 0
-    assert told.pop("host")
-    assert told.pop("version")
-    assert told.pop("started_at") == told.pop("finished_at")
-    assert told == {
+    as_json = dict(found.as_json())
+    assert as_json.pop("report")["scanned"] == 0
+    assert as_json.pop("host")
+    assert as_json.pop("version")
+    assert as_json.pop("started_at") == as_json.pop("finished_at")
+    assert as_json == {
         "pass_id": pass_id,
         "mode": "once",
         "table": "jobs",
@@ -151,15 +151,15 @@ async def test_those_of_one_pass_or_of_one_workflow_id(database: Database) -> No
     assert of_both == []
 
 
-async def test_a_change_is_told_whole(database: Database) -> None:
+async def test_a_change_is_read_completely(database: Database) -> None:
     pass_id = await rows(database, 1)
 
     (read,) = await everything(JournalReader(database.engine).changes(None))
 
-    told = dict(read.as_json())
-    assert isinstance(told.pop("id"), int)
-    assert told.pop("changed_at")
-    assert told == {
+    as_json = dict(read.as_json())
+    assert isinstance(as_json.pop("id"), int)
+    assert as_json.pop("changed_at")
+    assert as_json == {
         "pass_id": pass_id,
         "table": "workflow_executions",
         "row_id": "1",

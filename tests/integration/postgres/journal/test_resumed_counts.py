@@ -1,4 +1,4 @@
-"""Passes that are killed, stopped or cut off, and gone on with: written once, counted once."""
+"""Passes that are killed, stopped or cut off, and resumed: each row is written and counted once."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.passes.bench import FAIL, accounted_for, reconcile
 
 
 class Killed(BaseException):
-    """Nothing is told any more, nothing noted down."""
+    """Nothing is reported or recorded any more."""
 
 
 @dataclass
 class Kill(Observer):
-    """Ends the process after so many writes, before anybody has noted them down."""
+    """Ends the process after N writes, before they are recorded."""
 
     writes: int
 
@@ -51,7 +51,7 @@ class Bench:
     async def run(
         self, *observers: Observer, probe: ScriptedProbe | None = None, **options: Any
     ) -> PassReport:
-        """The same command again: goes on with what there is."""
+        """The same command again: resumes the pass."""
         history, request = self.database.history(), PassRequest("backfill", asked={"since": None})
         return await reconcile(
             PostgresStore(self.database.engine, self.table),
@@ -88,7 +88,7 @@ async def bench(database: Database) -> Bench:
 async def test_what_was_written_by_a_pass_that_was_killed_is_known_from_the_journal(
     bench: Bench, writes: int
 ) -> None:
-    await bench.run(max_changes=1)  # noted down: one of the first page, and the open row
+    await bench.run(max_changes=1)  # recorded: one of the first page, and the open row
     with pytest.raises(Killed):
         await bench.run(Kill(writes), batch_size=1)
 
@@ -97,7 +97,7 @@ async def test_what_was_written_by_a_pass_that_was_killed_is_known_from_the_jour
     await bench.is_right(report, {"completed": 5}, left=1)
 
 
-async def test_a_pass_that_was_killed_before_it_noted_anything_down_is_begun_anew(
+async def test_a_pass_that_was_killed_before_it_recorded_anything_starts_over(
     bench: Bench,
 ) -> None:
     with pytest.raises(Killed):
@@ -143,7 +143,7 @@ async def test_a_pass_that_was_killed_at_the_second_look_counts_its_rows_once(
 
 
 class Hanging(ScriptedProbe):
-    """Answers so many rows, and then no more; or says that Temporal is away."""
+    """Answers for N rows, then no more; or says that Temporal is unreachable."""
 
     def __init__(self, bench: Bench, answers: int, *, away: bool) -> None:
         super().__init__(bench.answers, bench.default)
@@ -160,7 +160,7 @@ class Hanging(ScriptedProbe):
 
 
 async def cut_short(bench: Bench, answers: int, *, away: bool = False) -> None:
-    """A process that is stopped, or cut off, after so many answers."""
+    """A process that is stopped, or cut off, after N answers."""
     probe = Hanging(bench, answers, away=away)
     task = asyncio.create_task(bench.run(probe=probe, batch_size=6))
     await probe.hanging.wait()

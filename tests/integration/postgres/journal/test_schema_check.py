@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.connection.engine import open_engine
-from reconciler.postgres.journal.schema_check import check_own_schema
+from reconciler.postgres.journal.schema_check import check_schema
 from reconciler.postgres.migrate.upgrade import alembic_config
 from reconciler.postgres.schema import REVISION
 from reconciler.postgres.table.names import TableMapping
@@ -17,7 +17,7 @@ from tests.conftest import Database, with_user
 
 
 async def test_a_migrated_database_will_do(database: Database) -> None:
-    await check_own_schema(database.engine, looping=True)
+    await check_schema(database.engine, looping=True)
 
 
 def test_the_revision_is_that_of_the_last_migration() -> None:
@@ -29,7 +29,7 @@ def test_the_revision_is_that_of_the_last_migration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("DROP SCHEMA reconciler CASCADE", "does not exist: run `reconciler migrate`"),
         ("DELETE FROM reconciler.alembic_version", "does not exist: run `reconciler migrate`"),
@@ -44,11 +44,11 @@ def test_the_revision_is_that_of_the_last_migration() -> None:
     ],
     ids=["absent", "half made", "behind", "ahead"],
 )
-async def test_another_schema_will_not(database: Database, change: str, told: str) -> None:
+async def test_another_schema_will_not(database: Database, change: str, message: str) -> None:
     await database.execute(change)
 
-    with pytest.raises(DatabaseUnfit, match=told):
-        await check_own_schema(database.engine, looping=False)
+    with pytest.raises(DatabaseUnfit, match=message):
+        await check_schema(database.engine, looping=False)
 
 
 async def test_a_schema_that_is_behind_and_lacks_a_table_is_said_to_be_behind(
@@ -59,7 +59,7 @@ async def test_a_schema_that_is_behind_and_lacks_a_table_is_said_to_be_behind(
     )
 
     with pytest.raises(DatabaseUnfit, match="run `reconciler migrate`"):
-        await check_own_schema(database.engine, looping=True)
+        await check_schema(database.engine, looping=True)
 
 
 async def test_every_right_that_is_missing_is_named_at_once(database: Database) -> None:
@@ -68,10 +68,10 @@ async def test_every_right_that_is_missing_is_named_at_once(database: Database) 
     engine = open_engine(with_user(database.url, role))
     try:
         with pytest.raises(DatabaseUnfit) as refused:
-            await check_own_schema(engine, looping=True)
+            await check_schema(engine, looping=True)
         grants = str(refused.value).partition(": ")[2]
         await database.execute(grants)
-        await check_own_schema(engine, looping=True)
+        await check_schema(engine, looping=True)
     finally:
         await engine.dispose()
         await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -48,7 +48,7 @@ async def finish(
 
 
 async def rows(database: Database, count: int) -> str:
-    """So many rows with values of their own, and the pass that has finished them."""
+    """Rows with different values, and the pass that finished them."""
     await database.execute(
         "INSERT INTO workflow_executions (workflow_id, run_id, completed_at, error_message)"
         " SELECT 'wf-' || n, 'run-' || n, $1, 'stale ' || n FROM generate_series(1, $2) n",

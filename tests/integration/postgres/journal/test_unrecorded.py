@@ -1,4 +1,4 @@
-"""Where the database has no schema of ours."""
+"""A database without reconciler's schema."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_the_age_of_the_heartbeat_is_measured_by_the_clock_of_the_process(
 
 
 class TestMigrate:
-    """Fits the application's table, and makes nothing of ours."""
+    """Migrates the application's table only."""
 
     async def schemas(self, database: Database) -> list[str]:
         rows = await database.fetch(

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
-from reconciler.postgres.schema import OWN, OWN_SCHEMA
+from reconciler.postgres.schema import METADATA, OWN_SCHEMA
 from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 from tests.conftest import Database, with_user
 from tests.support.polling import deadline, eventually
@@ -102,7 +102,9 @@ async def test_our_tables_are_those_of_the_metadata(database: Database) -> None:
             "include_schemas": True,
             "include_name": lambda name, kind, _: kind != "schema" or name == OWN_SCHEMA,
         }
-        return list(compare_metadata(MigrationContext.configure(connection, opts=options), OWN))
+        return list(
+            compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
+        )
 
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []
@@ -312,10 +314,10 @@ async def test_a_mapping_that_is_wrong_is_refused_before_anything_is_made(
 ) -> None:
     await empty_database.execute("CREATE TABLE jobs (id int PRIMARY KEY, state text)")
 
-    told = "table jobs has no column workflow_id, status, run_id, created_at: set RECONCILER_"
-    with pytest.raises(DatabaseUnfit, match=told):
+    message = "table jobs has no column workflow_id, status, run_id, created_at: set RECONCILER_"
+    with pytest.raises(DatabaseUnfit, match=message):
         await up(empty_database, JOBS)
-    with pytest.raises(DatabaseUnfit, match=told):
+    with pytest.raises(DatabaseUnfit, match=message):
         await migration_sql(empty_database.url, JOBS, io.StringIO())
 
     columns = await empty_database.fetch(COLUMNS.replace("workflow_executions", "jobs"))

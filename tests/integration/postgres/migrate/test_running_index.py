@@ -1,4 +1,4 @@
-"""The partial index over the running rows: it is known again, and gone on with where cut off."""
+"""The partial index over the running rows: it is recognised, and completed if interrupted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def by_hand(database: Database, *statements: str) -> None:
 
 
 class TestIsKnownAgain:
-    """Whatever PostgreSQL makes of its predicate: it is not built anew in each migration."""
+    """However PostgreSQL prints its predicate: it is not rebuilt in each migration."""
 
     @pytest.mark.parametrize(
         ("kind", "running", "others"),
@@ -181,12 +181,12 @@ class TestOnPartitions:
         indexes = await partitioned.fetch(INDEXES)
         assert [index["valid"] for index in indexes] == [True] * 8
         assert await migrate(partitioned.url, JOBS) == []
-        anew = of(("pending", "running"))
-        assert await migrate(partitioned.url, anew) == BUILT
+        more = of(("pending", "running"))
+        assert await migrate(partitioned.url, more) == BUILT
         names = [str(index["name"]) for index in await partitioned.fetch(INDEXES)]
         assert len(names) == 8
         assert all(name.startswith("reconciler_") for name in names), "known if it is cut off again"
-        assert await migrate(partitioned.url, anew) == []
+        assert await migrate(partitioned.url, more) == []
 
     async def test_cut_off_it_is_built_anew_for_other_values(self, partitioned: Database) -> None:
         statements = await missing(partitioned, JOBS)

@@ -49,7 +49,7 @@ async def test_a_row_that_ends_its_connection_costs_no_other(database: Database)
         done = await pass_over()
     assert len(done.ids) == 3
     assert done.refused == {bad: WORDS}
-    assert len(asked) == 2, "all but that row, and no row: its own is lost"
+    assert len(asked) == 3, "all but that row, that row, and no row"
 
 
 async def test_an_undo_puts_back_the_others(database: Database) -> None:
@@ -114,7 +114,7 @@ async def test_a_commit_that_was_not_answered_is_not_tried_again(database: Datab
 
 
 async def test_rows_that_a_lost_statement_has_locked_are_waited_for(database: Database) -> None:
-    """The server goes on with a statement whose connection was cut off by a pooler."""
+    """The server continues a statement whose connection a pooler has cut off."""
     rows, table, pass_id = (
         await rows_of(database, 9),
         await database.table(),
@@ -142,7 +142,7 @@ async def test_rows_that_a_lost_statement_has_locked_are_waited_for(database: Da
             )
             await eventually(waits)
             drivers[0].terminate()
-            await eventually(lambda: _so_many(asked, 4))
+            await eventually(lambda: _asked(asked, 4))
             await other.execute("SELECT pg_advisory_unlock(99)")
             done = await writing
 
@@ -150,5 +150,5 @@ async def test_rows_that_a_lost_statement_has_locked_are_waited_for(database: Da
     assert (done.refused, done.failure) == ({}, None)
 
 
-async def _so_many(asked: list[str], count: int) -> bool:
+async def _asked(asked: list[str], count: int) -> bool:
     return len(asked) >= count

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.rows.main_path_write import SLACK, counted_main_path_write, main_path_write
+from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import RowFilter, TableNames
 from tests.conftest import Database
@@ -21,9 +23,19 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 async def finish(database: Database, table: MappedTable | None = None, **others: Any) -> list[int]:
     """The ids that a report of workflow `w`, first run `ours`, has finished."""
-    statement = main_path_write(table or await database.table())
+    return await finished_by(database, table or await database.table(), given("w", **others))
+
+
+async def finished_by(
+    database: Database, table: MappedTable, values: Mapping[str, Any]
+) -> list[int]:
+    running = sa.select(table.id).where(table.is_running)
     async with database.engine.begin() as connection:
-        return list((await connection.execute(statement, given("w", **others))).scalars())
+        before = set(await connection.scalars(running))
+        (count, _) = (await connection.execute(main_path_write(table), values)).one()
+        finished = sorted(before - set(await connection.scalars(running))) if count else []
+        assert len(finished) == count
+        return finished
 
 
 def given(workflow_id: str, **others: Any) -> dict[str, Any]:
@@ -196,7 +208,7 @@ class TestInDoubt:
         assert await finish(database, table, **STARTED) == []
 
     async def rivals(self, database: Database) -> int:
-        statement = counted_main_path_write(await database.table())
+        statement = main_path_write(await database.table())
         async with database.engine.begin() as connection:
             counts = (await connection.execute(statement, given("w", **STARTED))).one()
             assert counts[0] == 0

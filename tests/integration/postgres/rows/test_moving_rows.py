@@ -133,7 +133,7 @@ async def test_an_undo_leaves_that_row_alone(
     assert await statuses(database) == {first: "running", other: "completed!"}
 
 
-async def test_a_rule_that_raises_the_code_of_a_race_is_told(
+async def test_a_rule_that_raises_the_code_of_a_race_is_reported(
     database: Database, store: PostgresStore
 ) -> None:
     """A row is moved in that very moment once, and not each time that it is tried."""

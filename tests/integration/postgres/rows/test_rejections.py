@@ -70,22 +70,19 @@ async def written(database: Database) -> int:
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """The writes that go to the server over connections that are new."""
+    """The writes that go to the server."""
     asked: list[str] = []
 
-    def note(query: Any) -> None:
-        if query.query.startswith("WITH locked"):
-            asked.append(query.query)
-
-    def listen(connection: Any, _: object) -> None:
-        connection.driver_connection.add_query_logger(note)
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("WITH locked"):
+            asked.append(statement)
 
     engine = database.engine.sync_engine
-    sa.event.listen(engine, "connect", listen)
+    sa.event.listen(engine, "before_cursor_execute", note)
     try:
         yield asked
     finally:
-        sa.event.remove(engine, "connect", listen)
+        sa.event.remove(engine, "before_cursor_execute", note)
 
 
 CODES = [
@@ -284,7 +281,7 @@ async def test_a_disk_that_is_full_concerns_everything_if_no_row_can_be_written(
 # --- A part that was committed --------------------------------------------------------------
 
 
-async def test_what_was_committed_is_told_when_the_connection_is_lost_on_the_way(
+async def test_what_was_committed_is_reported_when_the_connection_is_lost(
     database: Database,
 ) -> None:
     """The failing row makes halves; one of them is written, and then nothing can be any more."""
@@ -439,7 +436,7 @@ async def test_a_rule_that_rejects_everything_is_not_tried_row_by_row(
     with statements(database) as asked:
         assert await pass_over() <= PATIENCE + 3 * 20
         assert await pass_over() <= 4 * 20
-        assert len(causes) == 1, "told once"
+        assert len(causes) == 1, "reported once"
         await database.execute("DROP TRIGGER act ON workflow_executions")
         pass_id = await begun(database)
         store = PostgresStore(database.engine, table, ruled_out=ruled_out)

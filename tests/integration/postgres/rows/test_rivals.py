@@ -34,14 +34,14 @@ async def rivals(
     database: Database, table: MappedTable, *endings: Ending, window: Window | None = None
 ) -> list[Sequence[Rival]]:
     store = PostgresStore(database.engine, table, window or Window())
-    told = await store.rivals(endings)
-    assert not isinstance(told, Unknown)
-    return list(told)
+    found = await store.rivals(endings)
+    assert not isinstance(found, Unknown)
+    return list(found)
 
 
 async def ids(database: Database, table: MappedTable, of: Ending) -> set[object]:
-    (told,) = await rivals(database, table, of)
-    return {rival.row.id for rival in told}
+    (found,) = await rivals(database, table, of)
+    return {rival.row.id for rival in found}
 
 
 async def test_the_time_is_from_the_delay_before_the_start_to_the_skew_after_it(
@@ -57,14 +57,14 @@ async def test_the_time_is_from_the_delay_before_the_start_to_the_skew_after_it(
     assert found == {made[-60], made[0], made[2]}
 
 
-async def test_the_status_makes_no_difference_but_an_end_is_told(database: Database) -> None:
+async def test_the_status_makes_no_difference_but_an_end_is_known(database: Database) -> None:
     running = await database.insert("w", created_at=NOON, completed_at=NOON)
     done = await database.insert("w", created_at=NOON, status="ok", completed_at=NOON + SECOND)
     odd = await database.insert("w", "", created_at=NOON, status="whatever")
 
-    (told,) = await rivals(database, await database.table(), ending(0))
+    (found,) = await rivals(database, await database.table(), ending(0))
 
-    ends = {rival.row.id: rival.ended_at for rival in told}
+    ends = {rival.row.id: rival.ended_at for rival in found}
     assert ends == {running: None, done: NOON + SECOND, odd: None}
 
 
@@ -72,11 +72,11 @@ async def test_the_window_of_a_backfill_hides_none(database: Database) -> None:
     of = await database.insert("w", created_at=NOON)
     outside = await database.insert("w", created_at=NOON - 10 * SECOND)
 
-    (told,) = await rivals(
+    (found,) = await rivals(
         database, await database.table(), ending(of), window=Window(NOON, NOON + SECOND)
     )
 
-    assert [rival.row.id for rival in told] == [outside]
+    assert [rival.row.id for rival in found] == [outside]
 
 
 async def test_rows_that_are_none_of_ours_are_no_rivals(database: Database) -> None:
@@ -99,9 +99,11 @@ async def test_rows_say_which_namespace_they_are_of(database: Database) -> None:
     await database.execute("ALTER TABLE workflow_executions ADD space text")
     await database.insert("w", created_at=NOON, space="blue")
 
-    (told,) = await rivals(database, await database.table(TableNames(namespace="space")), ending(0))
+    (found,) = await rivals(
+        database, await database.table(TableNames(namespace="space")), ending(0)
+    )
 
-    assert [rival.row.namespace for rival in told] == ["blue"]
+    assert [rival.row.namespace for rival in found] == ["blue"]
 
 
 @pytest.mark.parametrize("partitioned", ["", " PARTITION BY RANGE (created_at)"])
@@ -165,14 +167,14 @@ async def test_what_takes_too_long_is_not_asked_twice(database: Database) -> Non
     try:
         async with database.pool.acquire() as other, other.transaction():
             await other.execute("LOCK TABLE workflow_executions")
-            told = await store.rivals([ending(0)])
+            found = await store.rivals([ending(0)])
         again = await store.rivals([ending(0)])
     finally:
         await close(engine)
 
-    assert isinstance(told, Unknown)
-    assert "create an index on that column" in told.cause
-    assert again == told
+    assert isinstance(found, Unknown)
+    assert "create an index on that column" in found.cause
+    assert again == found
 
 
 async def test_that_the_table_is_gone_is_no_doubt_about_a_row(database: Database) -> None:

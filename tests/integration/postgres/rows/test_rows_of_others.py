@@ -1,4 +1,4 @@
-"""Rows that are none of ours, by RECONCILER_WHERE or by namespace: never read, never written."""
+"""Rows excluded by RECONCILER_WHERE or by namespace: never read, never written."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import RowFilter, TableNames
 from reconciler.worker import status_activity
 from tests.conftest import Database
+from tests.integration.postgres.rows.test_main_path_write import finished_by
 from tests.support.factories import outcome
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -34,7 +35,7 @@ UUID_1, UUID_2 = (f"5dd76082-6009-41b1-83d8-7e1a7a52bc3{end}" for end in "12")
 
 @pytest.fixture
 async def shared(database: Database) -> Database:
-    """With columns that tell whose a row is."""
+    """With columns for the owner of a row."""
     await database.execute("ALTER TABLE workflow_executions ADD tenant text, ADD space text")
     return database
 
@@ -161,8 +162,7 @@ class TestMainPath:
             "given_latest": NOON + timedelta(days=36_500),
             **others,
         }
-        async with database.engine.begin() as connection:
-            return list((await connection.execute(main_path_write(table), given)).scalars())
+        return await finished_by(database, table, given)
 
     @pytest.mark.parametrize("run_id", ["ours", None])
     async def test_never_one_of_another_namespace(
@@ -245,7 +245,7 @@ class TestMainPath:
 
 
 async def test_what_is_filtered_by_is_a_part_of_the_journal_in_no_way(shared: Database) -> None:
-    """The journal names the table alone: whoever undoes a pass may keep to other rows."""
+    """The journal names only the table: an undo may be limited to other rows."""
     id_ = await shared.insert("w", "r", tenant="x")
     store, pass_id = PostgresStore(shared.engine, await filtered(shared, "x")), await begin(shared)
     (seen,) = await store.scan_running(None, 9, 9)

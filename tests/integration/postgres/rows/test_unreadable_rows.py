@@ -12,7 +12,7 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import OldValues, RunRow
 from reconciler.core.progress import Span
 from reconciler.core.window import Window
-from reconciler.postgres.connection.driver import fetch
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.diagnose.sample import last_rows, oldest_rows
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.halving import PATIENCE
@@ -107,10 +107,10 @@ async def test_a_row_that_another_transaction_keeps_from_being_read_is_not_lost(
     rows = await rows_of(database, 9)
     await corrupt(database, "workflow_id", [rows[3].id])
 
-    async def racing(engine: Any, statement: Any, given: Any) -> Any:
+    async def racing(engine: Any, query: Any, given: Any) -> Any:
         if rows[6].id in given.get("some_keys", ()):
             raise asyncpg.SerializationError("conflict with recovery")
-        return await fetch(engine, statement, given)
+        return await fetch(engine, query, given)
 
     monkeypatch.setattr("reconciler.postgres.rows.reading.fetch", racing)
 
@@ -126,13 +126,12 @@ async def test_a_page_of_which_nothing_can_be_read_is_given_up(
     rows = await rows_of(database, 400)
     await corrupt(database, "workflow_id", [row.id for row in rows])
     store, asked = await store_of(database), []
-    fetched = asyncpg.Connection.fetch
 
-    async def noted(self: Any, query: str, *arguments: Any) -> Any:
+    async def counted(engine: Any, query: Any, given: Any) -> Any:
         asked.append(query)
-        return await fetched(self, query, *arguments)
+        return await fetch(engine, query, given)
 
-    monkeypatch.setattr(asyncpg.Connection, "fetch", noted)
+    monkeypatch.setattr("reconciler.postgres.rows.reading.fetch", counted)
 
     with pytest.raises(DatabaseUnusable, match=f"cannot read workflow_executions: {MISSING}"):
         await scanned(store)
@@ -163,7 +162,7 @@ async def test_a_count_goes_round_what_cannot_be_read(database: Database) -> Non
 
     counted = await store.count_running(Span(None, rows[-1].id))
 
-    assert counted.rows == 8  # the corrupted one may be in the window: a scan tells of it
+    assert counted.rows == 8  # the corrupted one may be in the window: a scan returns it
     assert len(await scanned(store)) == 8
 
 

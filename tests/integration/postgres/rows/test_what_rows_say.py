@@ -286,7 +286,7 @@ async def test_an_undo_puts_back_the_others(database: Database, name: str) -> No
     assert words in (await journal.restore(await begun(database), [number])).refused[number]
 
 
-async def test_times_are_told_in_utc_whatever_they_are_rounded_to(database: Database) -> None:
+async def test_times_are_shown_in_utc_whatever_they_are_rounded_to(database: Database) -> None:
     rows = await rows_of(database, 1)
     await database.execute("ALTER TABLE workflow_executions ALTER completed_at TYPE timestamp(3)")
 

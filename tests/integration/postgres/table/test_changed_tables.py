@@ -84,7 +84,7 @@ async def test_the_next_pass_takes_the_table_as_it_is_by_then(
     assert row["at"] is not None
 
 
-async def test_what_does_not_fit_any_more_is_told_as_at_the_start_and_ends_the_pass(
+async def test_what_no_longer_fits_is_reported_as_at_the_start_and_ends_the_pass(
     database: Database,
 ) -> None:
     run = passes_over(database)
@@ -99,7 +99,7 @@ async def test_what_does_not_fit_any_more_is_told_as_at_the_start_and_ends_the_p
 
 
 @pytest.mark.parametrize("action", ["DO ALSO SELECT 1", "WHERE OLD.id = 5 DO INSTEAD NOTHING"])
-async def test_rules_are_told_at_the_start(database: Database, action: str) -> None:
+async def test_rules_are_reported_at_the_start(database: Database, action: str) -> None:
     await database.execute(f"CREATE RULE audit AS ON UPDATE TO workflow_executions {action}")
 
     with pytest.raises(DatabaseUnfit, match=r"rules on UPDATE .* \(audit\).*DROP RULE audit ON"):

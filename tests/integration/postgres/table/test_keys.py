@@ -1,4 +1,4 @@
-"""Keys of other types: what a backfill can note down, and what it refuses."""
+"""Keys of other types: which a backfill can record, and which it refuses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,29 @@ from tests.conftest import Database
 from tests.support.factories import NOW, outcome
 
 SOME = UUID("01a213b5-697d-7cfc-bf26-de369cbc1bbd")
+
+
+async def test_a_key_may_have_a_value_that_its_enum_got_later(database: Database) -> None:
+    await database.execute("CREATE TYPE size AS ENUM ('small')")
+    await retyped(database, "size", "'small'::size")
+    await database.execute(
+        "CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER noop AFTER UPDATE ON workflow_executions"
+        " FOR EACH ROW EXECUTE FUNCTION noop()"
+    )
+    insert = "INSERT INTO workflow_executions (id, workflow_id) VALUES ('{}', 'w')"
+    await database.execute(insert.format("small"))
+    store = PostgresStore(database.engine, await database.table())
+    await database.execute("ALTER TYPE size ADD VALUE 'tiny' BEFORE 'small'")
+    await database.execute(insert.format("tiny"))
+
+    rows = await store.scan_running(None, await store.last_running() or "", 10)
+
+    assert [row.id for row in rows] == ["tiny", "small"]
+    report = PassReport(SOME.hex, PassRequest("once"), started_at=NOW)
+    await database.history().begin(report)
+    done = await store.finish_if_running(report.pass_id, [outcome(row) for row in rows])
+    assert done.ids == {"tiny", "small"}
 
 
 async def retyped(database: Database, kind: str, using: str) -> None:
@@ -38,7 +61,7 @@ async def test_a_domain_is_read_as_what_it_is_made_of(database: Database) -> Non
 @pytest.mark.parametrize(
     ("kind", "noted"), [("text", 8), ("bigint", "8"), ("uuid", 8), ("uuid", "eight")]
 )
-async def test_an_id_that_was_noted_down_of_another_type_is_none_of_the_table(
+async def test_a_recorded_id_of_another_type_is_rejected(
     database: Database, kind: str, noted: int | str
 ) -> None:
     await retyped(database, kind, f"'{SOME}'::uuid" if kind == "uuid" else f"id::{kind}")
@@ -55,7 +78,7 @@ async def test_numbers_and_texts_will_do(database: Database, kind: str) -> None:
     (await database.table()).check_noted_key()
 
 
-async def test_a_key_that_could_not_be_noted_down_is_refused(database: Database) -> None:
+async def test_a_key_that_cannot_be_recorded_is_refused(database: Database) -> None:
     await retyped(database, "numeric", "id::numeric")
     table = await database.table()
 
@@ -87,7 +110,7 @@ async def test_what_our_own_tables_refuse_is_not_blamed_on_the_rows(database: Da
         *[("dom", "'x'::state"), ("domdom", "'x'::state")],
     ],
 )
-async def test_a_key_that_rows_cannot_be_told_apart_by_is_refused_at_the_start(
+async def test_a_key_that_does_not_identify_rows_is_refused_at_the_start(
     database: Database, kind: str, using: str
 ) -> None:
     await database.execute(

@@ -15,7 +15,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import open_engine
-from reconciler.postgres.journal.schema_check import check_own_schema
+from reconciler.postgres.journal.schema_check import check_schema
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames
@@ -304,7 +304,7 @@ class TestRefusedAtTheStart:
         as_writer = _as_role(database, role)
         try:
             with pytest.raises(DatabaseUnusable, match=r"GRANT INSERT ON reconciler\.changes"):
-                await check_own_schema(as_writer.engine, looping=False)
+                await check_schema(as_writer.engine, looping=False)
         finally:
             await as_writer.engine.dispose()
             await database.execute(f"DROP OWNED BY {role}")
@@ -342,7 +342,7 @@ class TestRefusedAtTheStart:
         await database.execute("DROP SCHEMA reconciler CASCADE")
 
         with pytest.raises(DatabaseUnusable, match="run `reconciler migrate`"):
-            await check_own_schema(database.engine, looping=False)
+            await check_schema(database.engine, looping=False)
 
     async def test_a_role_that_may_not_write(self, database: Database) -> None:
         role = f"reader_{uuid4().hex[:8]}"

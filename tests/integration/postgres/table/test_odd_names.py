@@ -19,7 +19,7 @@ from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.diagnose.sample import last_rows, oldest_rows, rows_by_namespace
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.lookup import find_rows, old_values
-from reconciler.postgres.rows.main_path_write import counted_main_path_write
+from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.rivals import arrays, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
@@ -32,7 +32,7 @@ NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 PARTS = (
     *("locked", "finished", "journalled", "given", "asked", "undone", "restored", "candidates"),
     *("own", "doubt", "anon_1", "unnest", "changes", "passes", "lease", "locked_", "select"),
-    *("line", "stale", "put_right"),
+    *("line", "stale", "corrected"),
 )
 #: Columns under the names that our parameters and results have.
 COLUMNS = (
@@ -89,7 +89,7 @@ async def works_in_everything(database: Database, names: TableNames) -> None:
     assert (undo.error, dict(undo.written), undo.left) == (None, {"running": 1}, {})
 
     async with engine.begin() as connection:
-        written = await connection.execute(counted_main_path_write(table), given("wf", "r"))
+        written = await connection.execute(main_path_write(table), given("wf", "r"))
     assert tuple(written.one()) == (1, 0)
     (stored,) = await find_rows(engine, table, "wf")
     assert (stored.running, stored.status) == (False, "failed")

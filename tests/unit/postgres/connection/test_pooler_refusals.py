@@ -40,7 +40,7 @@ def test_known_words(sqlstate: str, text: str, fix: str, lasts: bool) -> None:
     ("sqlstate", "text"),
     [
         pytest.param("08003", HUNG_UP, id="nothing was said"),
-        pytest.param("08P01", "server login has been failing", id="PostgreSQL is away"),
+        pytest.param("08P01", "server login has been failing", id="PostgreSQL is unreachable"),
         pytest.param("42P01", 'relation "no such user" does not exist', id="PostgreSQL's own"),
         pytest.param("", "query_wait_timeout", id="not from a database"),
     ],

@@ -9,8 +9,9 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.rows import halving, rejection
+from reconciler.postgres.rows.batch import IF_ANY, Done
 from reconciler.postgres.rows.guarded import Attempt
-from reconciler.postgres.rows.halving import IF_ANY, PATIENCE, SLOW, Done, Halving
+from reconciler.postgres.rows.halving import PATIENCE, SLOW, Halving
 
 BATCH = 500
 #: As many failures as it takes to come down to one row of a batch, and its neighbours.

@@ -1,4 +1,4 @@
-"""A batch of outcomes as the guarded write takes it."""
+"""Rows given to a statement, as one array per column: one statement for any number of rows."""
 
 from __future__ import annotations
 
@@ -6,21 +6,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
 from reconciler.core.model import Outcome
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.encoding import is_plain, storable
 from reconciler.postgres.table.mapping import MappedTable
 
 
+def given_rows(
+    table: MappedTable, kinds: Mapping[str, sa.types.TypeEngine[Any]]
+) -> sa.TableValuedAlias:
+    """A relation of keys, these columns, and `place`, which counts the rows from 1.
+
+    Each column is an array parameter `given_<name>`: in an UPDATE, SQLAlchemy keeps parameters
+    named like columns to itself.
+    """
+    kinds = {"id": table.id.type, **kinds}
+    arrays = [
+        sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()
+    ]
+    columns = [sa.column(name, kind) for name, kind in kinds.items()]
+    given = sa.func.unnest(*arrays).table_valued(*columns, with_ordinality="place")
+    return given.render_derived(name=table.beside("given"))
+
+
 def as_arrays(
     pass_id: str, outcomes: Sequence[Outcome], table: MappedTable, codec: str
 ) -> Mapping[str, Any]:
-    """What the parameters of `guarded_write` are; `codec` is that of the database, as far as known.
+    """A batch of outcomes as the parameters of `guarded_write`.
 
-    Arrays, each of one value per row.
+    `codec` is Python's for the database's encoding, as far as known.
     """
     return {
-        "pass_id": UUID(pass_id),
+        "given_pass_id": UUID(pass_id),
         "given_id": [o.row.id for o in outcomes],
         "given_workflow_id": [o.row.workflow_id for o in outcomes],
         "given_run_id": [o.row.run_id for o in outcomes],
@@ -35,7 +55,7 @@ def as_arrays(
 
 
 def _messages(outcomes: Sequence[Outcome], table: MappedTable, codec: str) -> list[str | None]:
-    """As the column takes them, which may have changed since the start."""
+    """The messages as the column takes them: cut to its length, in its encoding."""
     messages, longest = [o.error_message for o in outcomes], table.error_message_length
     if longest is not None:
         messages = [message and _cut(message, longest) for message in messages]

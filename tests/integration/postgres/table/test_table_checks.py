@@ -77,15 +77,15 @@ async def test_everything_that_is_wrong_is_named_at_once(database: Database) -> 
 )
 async def test_what_is_no_table(database: Database, kind: str, made: str) -> None:
     await database.execute(made)
-    told = f"jobs is a {kind}, not a table: set RECONCILER_TABLE to the table itself"
+    message = f"jobs is a {kind}, not a table: set RECONCILER_TABLE to the table itself"
 
-    assert await refusal(database, JOBS, writing=False) == told
-    with pytest.raises(DatabaseUnfit, match=told):
+    assert await refusal(database, JOBS, writing=False) == message
+    with pytest.raises(DatabaseUnfit, match=message):
         await migrate(database.url, TableMapping(JOBS))
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
         ("varchar(8)", "character varying(8)"),
         ("char(8)", "character(8)"),
@@ -97,7 +97,7 @@ async def test_what_is_no_table(database: Database, kind: str, made: str) -> Non
     ],
 )
 async def test_a_status_that_the_column_cannot_hold(
-    database: Database, status: str, told: str
+    database: Database, status: str, message: str
 ) -> None:
     await database.execute("CREATE DOMAIN short AS text CHECK (length(VALUE) < 9)")
     await database.execute(
@@ -106,11 +106,11 @@ async def test_a_status_that_the_column_cannot_hold(
 
     line = await refusal(database, JOBS, writing=False)
 
-    assert line.startswith(f"column status of jobs, {told}, cannot hold 'completed' (REC")
+    assert line.startswith(f"column status of jobs, {message}, cannot hold 'completed' (REC")
 
 
 @pytest.mark.parametrize(
-    ("column", "kind", "told"),
+    ("column", "kind", "message"),
     [
         ("run_id", "int", "is of type integer, and must be text, varchar or uuid"),
         ("completed_at", "text", "is of type text, and must be timestamp with or without time"),
@@ -125,7 +125,7 @@ async def test_a_status_that_the_column_cannot_hold(
     ],
 )
 async def test_a_type_that_no_row_could_be_written_with(
-    database: Database, column: str, kind: str, told: str
+    database: Database, column: str, kind: str, message: str
 ) -> None:
     await database.execute(
         "CREATE TYPE state AS ENUM ('x'); CREATE TYPE pair AS (a int, b int);"
@@ -136,7 +136,7 @@ async def test_a_type_that_no_row_could_be_written_with(
 
     line = await refusal(database, JOBS)
 
-    assert line.startswith(f"column {column} of jobs {told}")
+    assert line.startswith(f"column {column} of jobs {message}")
     assert line.endswith(f": set RECONCILER_COLUMNS__{column.upper()}")
 
 
@@ -230,17 +230,17 @@ async def test_a_publication_that_keeps_the_table_from_being_updated(
         await database.execute(f"CREATE TABLE part PARTITION OF jobs {rest}")
     await database.execute(f"CREATE PUBLICATION pub FOR {published}")
     await database.execute("INSERT INTO jobs (id) VALUES (1)")
-    told = None
+    message = None
     try:
         await database.execute("UPDATE jobs SET status = 'running'")
     except asyncpg.PostgresError as error:
-        told = error.args[0]
+        message = error.args[0]
 
-    if told is None:
+    if message is None:
         await database.table(JOBS)
     else:
         line = await refusal(database, JOBS)
-        assert line.startswith(f"a publication keeps jobs from being updated: {told}")
+        assert line.startswith(f"a publication keeps jobs from being updated: {message}")
         assert "\n" not in line
         await database.table(JOBS, writing=False)
 
@@ -256,19 +256,19 @@ async def test_a_check_that_says_neither_yes_nor_no_is_passed(database: Database
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (("pending", "lost"), "cannot hold 'lost' (RECONCILER_STATUSES__RUNNING)"),
         (("it's", "pending"), 'cannot hold "it\'s" (RECONCILER_STATUSES__RUNNING)'),
     ],
 )
 async def test_each_of_several_running_values_must_fit(
-    database: Database, values: tuple[str, ...], told: str
+    database: Database, values: tuple[str, ...], message: str
 ) -> None:
     await database.execute("CREATE TYPE state AS ENUM ('pending', 'completed', 'failed')")
     await database.execute(f"CREATE TABLE jobs ({COLUMNS.replace('status text', 'status state')})")
 
-    assert (await refusal(database, JOBS, StatusValues(values))).endswith(told)
+    assert (await refusal(database, JOBS, StatusValues(values))).endswith(message)
 
 
 async def test_a_filter_by_the_status_does_not_keep_its_values_from_being_looked_at(
@@ -353,10 +353,10 @@ async def test_a_partitioned_table_has_a_key_with_what_every_write_compares(
 
 
 async def test_a_table_that_others_inherit_from(database: Database) -> None:
-    await database.execute(f"CREATE TABLE jobs ({COLUMNS}); CREATE TABLE heir () INHERITS (jobs)")
+    await database.execute(f"CREATE TABLE jobs ({COLUMNS}); CREATE TABLE child () INHERITS (jobs)")
 
     assert await refusal(database, JOBS) == (
-        "heir inherits from jobs, whose key does not identify the inherited rows: "
+        "jobs has child tables (child), whose rows its key does not identify: "
         "set RECONCILER_TABLE to a table that no other inherits from"
     )
 
