@@ -21,7 +21,7 @@ from reconciler.core.verdict import MissingPolicy
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
-    from reconciler.app.backfill import Outlook, Request
+    from reconciler.app.backfill import Preview, Request
     from reconciler.core.ports import Observer
     from reconciler.core.window import Moment
     from reconciler.settings.model import Settings
@@ -209,20 +209,20 @@ class _Terminal:
         self._asks = asks
         self._console = screen(stderr=True)
 
-    def agrees(self, outlook: Outlook) -> bool:
+    def confirm(self, preview: Preview) -> bool:
         """Show what lies ahead, and ask unless --yes was given."""
-        from reconciler.console.preview import print_outlook
+        from reconciler.console.preview import print_preview
 
-        print_outlook(outlook, self._console)
-        if not self._asks or not outlook.rows:
+        print_preview(preview, self._console)
+        if not self._asks or not preview.rows:
             return True
-        return agreed(f"Write into {outlook.table}?")
+        return agreed(f"Write into {preview.table}?")
 
-    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
         """A bar, or lines where there is no terminal."""
         from reconciler.console.progress import watching
 
-        return watching(self._console, outlook.rows, dry_run=not outlook.apply)
+        return watching(self._console, preview.rows, dry_run=not preview.apply)
 
 
 def _check_bounds(request: Request) -> None:

@@ -95,23 +95,19 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Two events: the first SIGTERM or SIGINT sets one, the second the other.
+def on_signals(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
+    """Call `first` on the first SIGTERM or SIGINT, `second` on the second; exit on the third."""
+    loop, actions = asyncio.get_running_loop(), iter((first, second))
 
-    The third one ends the process at once.
-    """
-    loop, events = asyncio.get_running_loop(), (asyncio.Event(), asyncio.Event())
-
-    def stop(number: signal.Signals) -> None:
-        for event in events:
-            if not event.is_set():
-                return event.set()
-        os._exit(128 + number)
+    def handle(number: signal.Signals) -> None:
+        if (action := next(actions, None)) is None:
+            os._exit(128 + number)
+        action()
 
     for number in NUMBERS:
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, handle, number)
     try:
-        yield events
+        yield
     finally:
         for number in NUMBERS:
             loop.remove_signal_handler(number)

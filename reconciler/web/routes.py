@@ -23,10 +23,10 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _T = TypeVar("_T")
 
 
-class Vitals(Protocol):
+class HealthSource(Protocol):
     """What the daemon can say about itself."""
 
-    def standstill(self) -> str | None:
+    def why_stalled(self) -> str | None:
         """Why the loop does not turn any more; None if it does."""
         ...
 
@@ -39,19 +39,19 @@ class Vitals(Protocol):
         ...
 
 
-def create_web(vitals: Vitals) -> Starlette:
+def create_web(source: HealthSource) -> Starlette:
     """The application."""
-    scrape = Cached(vitals.scrape, METRICS_AGE)
+    scrape = Cached(source.scrape, METRICS_AGE)
 
     async def make_readiness() -> tuple[bool, dict[str, Any]]:
-        answer = await vitals.readiness()
+        answer = await source.readiness()
         scrape.expire()  # or metrics could still lack the pass that made it ready
         return answer
 
     readiness = Cached(make_readiness, READINESS_AGE)
 
     async def livez(_: Request) -> Response:
-        why = vitals.standstill()
+        why = source.why_stalled()
         return PlainTextResponse(f"{why or 'ok'}\n", 503 if why else 200, _NO_STORE)
 
     async def readyz(_: Request) -> Response:

@@ -40,7 +40,7 @@ class PassMetrics(Observer):
         """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
         self._mode, self._clock = mode, clock
         #: The id of a pass that has begun and is not counted yet: also while its end is recorded.
-        self.under_way: str | None = None
+        self.unfinished: str | None = None
         self._types: set[str] = set()
         make: dict[str, Any] = {"namespace": "reconciler", "registry": registry}
         self._passes = Counter("passes", "Passes that ended.", ["mode", "outcome"], **make)
@@ -80,7 +80,7 @@ class PassMetrics(Observer):
 
     async def on_start(self, report: PassView) -> None:
         """A pass began."""
-        self.under_way = report.pass_id
+        self.unfinished = report.pass_id
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
         """Rows were finished: by kind, and how late."""
@@ -110,7 +110,7 @@ class PassMetrics(Observer):
             self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
             for reason in MISSING_REASONS:
                 self._missing.labels(reason.value).set(tally.left[reason])
-        self.under_way = None
+        self.unfinished = None
 
     def overrun(self) -> None:
         """A pass took longer than the interval."""

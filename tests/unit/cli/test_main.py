@@ -122,6 +122,11 @@ def test_a_bug_shows_where_it_is(
             "reconciler.passes.reconcile", ("sqlalchemy", "temporalio.client"), id="the pass"
         ),
         pytest.param("reconciler.cli.main", ("sqlalchemy", "temporalio", "pydantic"), id="help"),
+        pytest.param(
+            "reconciler.daemon.loop",
+            ("alembic", "mako", "httpx", "regex", "typer", "temporalio.worker", "reconciler.plan"),
+            id="the loop",
+        ),
     ],
 )
 def test_imports_stay_light(module: str, unwanted: tuple[str, ...]) -> None:
