@@ -73,7 +73,7 @@ class LeaseKeeper:
         """
         self._lease, self._clock, self._is_overdue = lease, clock, is_overdue
         self._on_acquired, self._on_lost, self._on_failed = on_acquired, on_lost, on_failed
-        self._log_state = log.debug if quiet else log.info
+        self._log = log.debug if quiet else log.info
         self._failures = Causes(lines=1)
         self._epoch: int | None = None
         self._trusted_until = self._no_claim_before = float("-inf")
@@ -119,7 +119,7 @@ class LeaseKeeper:
             return
         self._failures.end_round()
         if epoch is None and not self.is_standby:
-            self._log_state("standby", hint="another replica holds the lease")
+            self._log("standby", hint="another replica holds the lease")
         self.last_error, self.is_standby = None, epoch is None
         if self._clock() < self._no_claim_before:  # released while the claim was under way
             await self.release()
@@ -135,7 +135,7 @@ class LeaseKeeper:
             self._trusted_until = started + LEASE_TIME.total_seconds() - MARGIN
             self._epoch = epoch
             if lapsed:
-                self._log_state("lease_acquired", epoch=epoch)
+                self._log("lease_acquired", epoch=epoch)
                 self._on_acquired()
 
     def _is_stalled(self) -> bool:

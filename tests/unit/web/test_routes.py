@@ -1,4 +1,4 @@
-"""What is served, what is not, and that a storm costs one reading."""
+"""The routes, and that a storm of probes costs one reading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FakeSource:
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         self.asked += 1
         await asyncio.sleep(0)
-        return self.ready, {"role": "holder", "why": None if self.ready else "away"}
+        return self.ready, {"role": "holder", "why": None if self.ready else "unreachable"}
 
     async def scrape(self) -> bytes:
         self.asked += 1
@@ -52,10 +52,14 @@ async def test_readyz(ready: bool, status: int) -> None:
     answer = await client(FakeSource(ready=ready)).get("/readyz")
 
     assert answer.status_code == status
-    assert answer.json() == {"ready": ready, "role": "holder", "why": None if ready else "away"}
+    assert answer.json() == {
+        "ready": ready,
+        "role": "holder",
+        "why": None if ready else "unreachable",
+    }
 
 
-async def test_readyz_can_be_looked_at_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readyz_is_safe_to_print_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     source = FakeSource()
 
     async def readiness() -> tuple[bool, dict[str, Any]]:
@@ -82,7 +86,7 @@ async def test_nothing_can_be_written(path: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/livez/", "/../etc/passwd", "/readyz/x"])
-async def test_there_is_nothing_else(path: str) -> None:
+async def test_other_paths_are_not_found(path: str) -> None:
     assert (await client(FakeSource()).get(path)).status_code in (307, 404)
 
 
@@ -100,7 +104,7 @@ async def test_a_storm_of_probes_costs_one_reading(
     assert source.asked == 1
 
 
-async def test_an_answer_is_made_anew_when_it_is_old() -> None:
+async def test_an_old_answer_is_made_again() -> None:
     times, made = iter([0.0, 4.9, 5.0, 5.0, 9.9, 10.0, 10.0]), 0
 
     async def make() -> int:
@@ -136,7 +140,7 @@ async def test_no_metrics_are_older_than_the_last_readiness() -> None:
         assert (await before).text == "rows 0\n"
 
 
-async def test_a_failure_is_not_kept() -> None:
+async def test_a_failure_is_not_cached() -> None:
     failing = True
 
     async def make() -> str:
