@@ -113,8 +113,7 @@ async def _connect(
         except (DatabaseUnfit, TemporalUnfit):
             raise
         except Unusable as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # put off while connections were closed
+            if (task := asyncio.current_task()) and task.cancelling():  # put off by `close`
                 raise asyncio.CancelledError from error
             failures += 1
             delay = retry_delay(failures)
