@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.stage import settings_for
-from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Preview, Request, run_backfill
 from reconciler.app.wiring import App, open_app
 from reconciler.console.progress import show_progress
 from reconciler.core.report import PassReport
@@ -48,19 +48,19 @@ async def backfill(url: str, **settings: Any) -> PassReport:
     """Run `reconciler backfill --apply --restart` over every row."""
     request = Request(apply=True, restart=True)
     with logs_discarded():
-        report = await run_backfill(settings_for(url, **settings), request, _Desk())
+        report = await run_backfill(settings_for(url, **settings), request, _Operator())
     assert report is not None
     return _ended(report)
 
 
-class _Desk:
+class _Operator:
     """An operator who confirms, with a progress bar that goes to /dev/null."""
 
-    def agrees(self, outlook: Outlook) -> bool:
-        return outlook.rows > 0
+    def confirm(self, preview: Preview) -> bool:
+        return preview.rows > 0
 
-    def watch(self, outlook: Outlook) -> Any:
-        return show_progress(Console(file=sys.stderr), outlook.rows, dry_run=False)
+    def show_progress(self, preview: Preview) -> Any:
+        return show_progress(Console(file=sys.stderr), preview.rows, dry_run=False)
 
 
 def _ended(report: PassReport) -> PassReport:

@@ -12,13 +12,13 @@ from reconciler.host.streams import open_standard_streams
 
 
 def main() -> None:
-    """Run the command and leave at once with its exit code.
+    """Run the command and exit at once with its exit code.
 
-    On Python 3.11 a process that used the Temporal client can abort while the interpreter shuts
-    down, with exit code 134 in place of ours (sdk-python issue 300); cron must never see that.
+    On Python 3.11 a process that used the Temporal client can abort during interpreter shutdown
+    with exit code 134 (sdk-python issue 300), which cron must never see.
     """
-    open_standard_streams()  # before anything could open a file or a socket of its own
-    # While modules are loaded too: the first process of a container has no default for signals.
+    open_standard_streams()  # before anything opens a file or a socket
+    # Also while modules load: process 1 of a container ignores signals by default.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     from reconciler.cli.main import run  # noqa: PLC0415
@@ -28,13 +28,13 @@ def main() -> None:
         signals.install()
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # `run` has said so
+        with contextlib.suppress(OSError):  # `run` has reported it
             stream.flush()
     os._exit(code)
 
 
 def _leave(number: int, _: FrameType | None) -> None:  # noqa: ARG001
-    """The loop exits with 0 when asked to stop; any other command has not begun yet."""
+    """Exit with 0 for the loop, which a signal always ends so; other commands were interrupted."""
     if _is_loop():
         os._exit(0)
     with contextlib.suppress(OSError):

@@ -1,5 +1,4 @@
-"""Settings in, something that runs out: the only place that puts the parts together.
+"""What a command or the loop does as a whole, over real servers.
 
-What a command or the loop does as a whole, over real servers. No SQL, no gRPC, no printing, and
-no rule about a row.
+Puts the adapters together. No SQL, no gRPC, no printing, no rules about rows.
 """

@@ -1,6 +1,6 @@
-"""`reconciler backfill --plan`: writing what a dry run has found, and asking Temporal nothing.
+"""`reconciler backfill --plan`: writes what a dry run has found, without asking Temporal.
 
-Resumable as a backfill of a window is: the same plan again goes on at the line where it ended.
+Resumable, as a backfill is: the same plan continues at the line where it ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.app.backfill import Desk, Outlook, Request, alone
+from reconciler.app.backfill import Operator, Preview, Request, resume_or_start
 from reconciler.app.lease import this_process
 from reconciler.core.model import Mode
 from reconciler.core.progress import Progress, Span
@@ -34,17 +34,17 @@ from reconciler.temporal.failures.redactor import Redactor
 
 
 async def run_plan(
-    settings: Settings, request: Request, path: Path, desk: Desk, *, force: bool
+    settings: Settings, request: Request, path: Path, operator: Operator, *, force: bool
 ) -> PassReport | None:
-    """Write a plan; None if the operator did not want to after all.
+    """Write a plan; None if the operator did not confirm.
 
-    Raises `ConfigurationError` if it is not a plan of this table, whole and unchanged. What else
-    may end it is in the report, as of `run_backfill`.
+    Raises `ConfigurationError` if the file is not a whole and unchanged plan of this table. Other
+    errors are in the report, as for `run_backfill`.
     """
     report = request.new_report({"plan": None}, host_time())
     with reported(report):
         async with using_engine(settings.dsn()) as engine:
-            command = _Command(settings, request, desk, engine, force)
+            command = _Command(settings, request, operator, engine, force)
             return report if await command.run(path, report) else None
     return report
 
@@ -53,39 +53,39 @@ async def run_plan(
 class _Command:
     settings: Settings
     request: Request
-    desk: Desk
+    operator: Operator
     engine: AsyncEngine
     force: bool
 
     async def run(self, path: Path, report: PassReport) -> bool:
-        """Write the plan; return whether the operator wanted to."""
+        """Write the plan; return whether the operator confirmed."""
         settings, request = self.settings, self.request
         table = await map_table(self.engine, settings.table_mapping(), writing=True)
         table.check_noted_key()
-        plan = await self._opened(path, table)
+        plan = await self._open(path, table)
         books = Bookkeeping(self.engine, journal=settings.journal)
         await books.check(looping=True)  # for the lease
         namespace, asked = plan.header.namespace, {"plan": plan.header.plan_id}
         history = books.history(table.scope, namespace, settings.status_values())
-        same = PassRequest(Mode.BACKFILL, asked=asked)
-        begun = None if request.restart else await history.unfinished(same, table.read_id)
+        same, restart = PassRequest(Mode.BACKFILL, asked=asked), request.restart
+        begun = None if restart else await history.unfinished(same, table.read_id)
         new = request.new_report(asked, await DatabaseClock(self.engine).read())
         new.progress = Progress(Span(None, plan.last_finish) if plan.finishes else None)
         report.become(begun or new)
-        outlook = _outlook(plan, request, begun)
-        if not self.desk.agrees(outlook):
+        preview = _preview(plan, request, begun)
+        if not self.operator.confirm(preview):
             return False
-        redactor = Redactor(
-            settings.redaction(), settings.message_limit(table.error_message_length)
-        )
+        limit = settings.message_limit(table.error_message_length)
+        redactor = Redactor(settings.redaction(), limit)
         lease = books.lease(table.scope, namespace, this_process(), Mode.BACKFILL)
-        with self.desk.watch(outlook) as watching:
-            async with alone(history, lease, table, new, request, report):
+        holding = resume_or_start(history, lease, same, table.read_id, new, report, restart=restart)
+        with self.operator.show_progress(preview) as progress:
+            async with holding:
                 await apply_plan(
                     books.store(table),
                     plan,
                     history,
-                    [redactor, Bystander(watching)],
+                    [redactor, Bystander(progress)],
                     " or ".join(settings.statuses.running),
                     request.options(settings),
                     PassLog(each_row=not books.journals),
@@ -95,8 +95,8 @@ class _Command:
                 )
         return True
 
-    async def _opened(self, path: Path, table: MappedTable) -> Plan:
-        # A million lines take their time, in which Ctrl-C should be heard.
+    async def _open(self, path: Path, table: MappedTable) -> Plan:
+        # In a thread: reading a million lines takes time, and Ctrl-C must work meanwhile.
         stop = threading.Event()
         opening = partial(
             open_plan,
@@ -109,10 +109,10 @@ class _Command:
         return await in_thread(stop, opening)
 
 
-def _outlook(plan: Plan, request: Request, begun: PassReport | None) -> Outlook:
+def _preview(plan: Plan, request: Request, begun: PassReport | None) -> Preview:
     done = begun.tally.scanned if begun else 0
     rows = max(plan.finishes - done, 0)
-    return Outlook(
+    return Preview(
         table=plan.header.table,
         ahead=AgeSpread(rows),
         rows=min(rows, request.limit or rows),

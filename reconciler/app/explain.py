@@ -1,4 +1,4 @@
-"""One row explained: as it stands, what Temporal says, and what a pass would make of it."""
+"""`reconciler explain`: a row, what Temporal says about it, and what a pass would do."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reconciler.postgres.rows.lookup import StoredRow, find_rows
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is known of one row."""
+    """What is known about one row."""
 
     stored: StoredRow
     observation: Observation
     verdict: Verdict
-    #: The last change that a pass has made to it.
+    #: The last change by a pass.
     change: StoredChange | None = None
-    #: Why that is not known, if it is not.
+    #: Why the last change is not known, if so.
     no_journal: str | None = None
 
 
@@ -33,7 +33,7 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     verdicts = await judge(app.store(), observed, app.policy, now)
     return [
         Explanation(
-            stored=replace(stored, error_message=await app.hidden(stored.error_message)),
+            stored=replace(stored, error_message=await app.redacted(stored.error_message)),
             observation=_as_written(app, observation),
             verdict=verdict,
             change=changes.get(str(stored.row.id)),
@@ -44,12 +44,12 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
 
 
 async def observe_id(app: App, workflow_id: str) -> Observation:
-    """What Temporal says about the current run of a workflow id, with no row to match."""
+    """What Temporal says about the current run of a workflow id, without a row."""
     return _as_written(app, await app.probe.observe_current(workflow_id))
 
 
 def _as_written(app: App, observation: Observation) -> Observation:
-    """With the failure's text as a pass would write it."""
+    """The observation with the failure message that a pass would write."""
     if isinstance(observation, Closed) and observation.failure is not None:
         return replace(observation, failure=app.policy.message(observation.failure))
     return observation

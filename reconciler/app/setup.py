@@ -1,4 +1,4 @@
-"""The wiring of what prepares a database, and of what takes that out again."""
+"""`reconciler migrate`, `migrate --remove` and `init` over real servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reconciler.temporal.config.load import load_config
 
 
 async def migrate(settings: Settings) -> list[str]:
-    """Bring the database to what this version needs; returns what was done, a line each."""
+    """Migrate the database to this version; returns what was done, a line each."""
     return await upgrade.migrate(*_arguments(settings), own_schema=settings.journal)
 
 
@@ -31,12 +31,12 @@ async def migration_sql(settings: Settings, output: TextIO) -> None:
 
 
 async def find_removal(settings: Settings, *, with_columns: bool) -> Removal:
-    """What `migrate` has made here, to be shown before it is removed."""
+    """What `migrate` has created, to show before it is removed."""
     return await removal.find_removal(*_arguments(settings), with_columns=with_columns)
 
 
 async def remove(settings: Settings, *, with_columns: bool) -> list[str]:
-    """Remove it; returns what stays all the same, a line each."""
+    """Remove it; returns what could not be removed, a line each."""
     return await removal.remove(*_arguments(settings), with_columns=with_columns)
 
 
@@ -45,10 +45,10 @@ def _arguments(settings: Settings) -> tuple[str, TableMapping]:
 
 
 async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
-    """The text of a `reconciler.toml` for what is in this database, and the table's name.
+    """The text of a `reconciler.toml` for this database, and the table's name.
 
-    It holds neither URLs nor secrets. Raises `ConfigurationError` if it cannot be known which
-    table, column or value is meant; `DatabaseUnusable`.
+    It holds neither URLs nor secrets. Raises `ConfigurationError` if the table, a column or a value
+    is ambiguous or not found, `DatabaseUnusable`.
     """
     wanted = table or (settings.table if "table" in settings.model_fields_set else "")
     async with using_engine(settings.dsn()) as engine:
@@ -70,7 +70,7 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
 
 
 async def _temporal(settings: Settings) -> str:
-    """What is known of Temporal, for a comment; never its address, which may hold a secret."""
+    """A comment about Temporal, without its address, which may hold a secret."""
     try:
         config = load_config(temporal_environment(), settings.proxy_url)
         _, namespace = await connect(config, settings.max_rps)

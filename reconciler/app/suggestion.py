@@ -1,6 +1,6 @@
-"""What `reconciler init` makes of a table: which column is what, and what its values mean. Pure.
+"""The settings that `reconciler init` suggests for a table, by names and types. Pure.
 
-It goes by names and types. What is no more than likely becomes a comment, or is refused.
+A guess becomes a comment; if the table or a column is unclear, an error.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
 _TEXT = ("text", "character", "uuid")
 _TIME = ("timestamp",)
 _MANUAL = "write reconciler.toml by hand (docs/tables.md)"
-#: What a column may be called, in small letters and digits alone, the likeliest name first; and how
-#: its type begins, if that matters.
+#: Possible column names, in lower-case letters and digits only, the likeliest first; and how the
+#: type must begin, if that matters.
 _NAMES = {
     "workflow_id": (("workflowid", "temporalworkflowid", "wfid", "workflow", "wf"), _TEXT),
     "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), _TEXT),
@@ -28,10 +28,10 @@ _NAMES = {
     "error_message": (("errormessage", "error", "failurereason", "failure", "err", "why"), _TEXT),
     "namespace": (("temporalnamespace", "workflownamespace", "namespace"), _TEXT),
 }
-#: What a column of another name may be for, if its name ends so: order_workflow_id.
+#: These columns are also found by the end of the name: order_workflow_id.
 _ENDINGS = ("workflow_id", "status")
 _TYPE_NAMES = ("workflowtype", "temporalworkflowtype")
-#: What a value may be called, in the same way.
+#: Possible status values, likewise.
 _VALUES = {
     "running": ("running", "inprogress", "active", "started", "processing", "executing", "open"),
     "completed": ("completed", "complete", "succeeded", "success", "done", "finished", "ok"),
@@ -45,7 +45,7 @@ _WAITING = ("pending", "queued", "scheduled", "waiting", "submitted", "new", "cr
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that are known for what they are; None where the table has none."""
+    """The columns that were found; None where the table has none."""
 
     id: FoundColumn
     workflow_id: FoundColumn
@@ -59,7 +59,7 @@ class Columns:
 
 
 def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
-    """The table, by its name (schema first, if that was given), or the only one there is.
+    """The table of this name (schema first, if given), or the only candidate.
 
     Raises `ConfigurationError` if there is none, or more than one.
     """
@@ -81,7 +81,7 @@ def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
 
 
 def columns_of(table: FoundTable) -> Columns:
-    """Which column is what. Raises `ConfigurationError` if that cannot be known."""
+    """Find the columns. Raises `ConfigurationError` if one that is needed is missing."""
     found = {what: _find(table, what) for what in _NAMES}
     key = _key(table)
     workflow_id, status = found.pop("workflow_id"), found.pop("status")
@@ -102,10 +102,10 @@ def columns_of(table: FoundTable) -> Columns:
 
 
 def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[str, str]:
-    """What each status is called; without those that are as failed. Raises `ConfigurationError`.
+    """The value of each status; statuses without one are written as failed.
 
-    `seen` are values that rows have. A value that no row has yet is a guess, unless the column's
-    type or a check lists all there are.
+    `seen`: values of present rows. Other values are guesses, unless the column's type or a check
+    lists all values. Raises `ConfigurationError` if a needed one is unclear.
     """
     values = status.allowed or seen
     found = {what: value for what in _VALUES if (value := _named(values, _VALUES[what]))}
@@ -126,7 +126,7 @@ def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[st
 def written(
     table: FoundTable, columns: Columns, statuses: dict[str, str], seen: Sequence[str]
 ) -> Iterator[str]:
-    """The lines of the file, without what is said of Temporal."""
+    """The lines of the file, without the comment about Temporal."""
     yield f"table = {_quoted(full_name(table))}"
     yield "# Only some of the rows:"
     yield '# where = "tenant=acme,globex"'
@@ -147,7 +147,7 @@ def written(
 
 
 def full_name(table: FoundTable) -> str:
-    """The table's name as RECONCILER_TABLE takes it."""
+    """The table's name as in RECONCILER_TABLE."""
     parts = [table.name] if table.schema == "public" else [table.schema, table.name]
     return ".".join(
         part if re.fullmatch(r'[^."\s]+', part) else '"' + part.replace('"', '""') + '"'
@@ -193,12 +193,12 @@ def _key(table: FoundTable) -> FoundColumn | None:
 
 
 def _find(table: FoundTable, what: str) -> FoundColumn | None:
-    """The column that is called most like it."""
+    """The column with the likeliest name."""
     names, types = _NAMES[what]
     fitting = {_plain(c.name): c for c in table.columns if c.base.startswith(types or "")}
     if found := next((fitting[name] for name in names if name in fitting), None):
         return found
-    if what not in _ENDINGS:  # last_run_id is not the first run, nor updated_at when it was created
+    if what not in _ENDINGS:  # last_run_id is not run_id, updated_at is not created_at
         return None
     return next((column for name, column in fitting.items() if name.endswith(names[:2])), None)
 
@@ -213,6 +213,6 @@ def _plain(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text as TOML, with an escape for every character that shows nothing."""
-    quoted = json.dumps(text, ensure_ascii=False)  # whose escapes TOML has, too
+    """The text in TOML, with escapes for invisible characters."""
+    quoted = json.dumps(text, ensure_ascii=False)  # TOML has the same escapes
     return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)

@@ -1,7 +1,4 @@
-"""The wiring of what needs the journal and not Temporal: reading it, and undoing a pass.
-
-The counterpart of `app`, which connects to both sides. Names the concrete adapters.
-"""
+"""Reading the journal, and undoing a pass. Neither needs Temporal."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.app.exclusive import exclusive
+from reconciler.app.hold_lease import hold_lease
 from reconciler.app.lease import this_process
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode
@@ -32,13 +29,13 @@ from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
 
-#: How many passes are named at most, if the beginning of an id fits several.
+#: Passes named at most in the error for an ambiguous id.
 NAMED = 5
 
 
 @asynccontextmanager
 async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
-    """The journal and the history, to be read; the right to read our schema is enough.
+    """Open the journal and the history to read, which needs no other right on the schema.
 
     Raises `ConfigurationError` if there is none, `DatabaseUnusable`.
     """
@@ -49,12 +46,11 @@ async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
 
 
 async def undo(settings: Settings, pass_id: str, *, dry_run: bool) -> UndoReport:
-    """Put back what a pass has changed, where the row still is as the pass left it.
+    """Restore the rows that a pass has changed, where they still are as the pass left them.
 
-    `pass_id` may be the beginning of it. Raises `ConfigurationError` if there is no journal, no
-    such pass, more than one, or it was over another table.
-    What makes the database unusable is in the report, before the undo has begun too, and so are
-    requests to stop.
+    `pass_id` may be a prefix. Raises `ConfigurationError` if there is no journal or not exactly one
+    such pass, or if it was over another table. An unusable database and a request to stop are in
+    the report, even if they come before the undo has begun.
     """
     _check_journal(settings)
     request = PassRequest(Mode.UNDO, dry_run)
@@ -81,7 +77,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     )
     _check_table(undone, table, settings)
     report.expected = sum((undone.report or {}).get("written", {}).values())
-    # While we hold the lease of backfills, none is running.
+    # The undo of a backfill holds the lease of backfills, so none is running.
     is_idle = undone.mode == Mode.BACKFILL and not report.request.dry_run
     report.unended = undone.finished_at is None and not is_idle
     scope, namespace = undone.table or table.scope, undone.namespace or ""
@@ -90,16 +86,16 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     if report.request.dry_run:
         await run_undo(journal, history, report, settings.batch_size)
         return
-    # The lease of a backfill: it would finish again what is put back beside it.
+    # The lease of backfills: one that runs at the same time would finish the restored rows again.
     lease = PostgresLease(engine, lease_name(scope, Mode.BACKFILL), namespace, this_process())
-    async with exclusive(lease, "a backfill or an undo", report):
-        # A resumed backfill would not visit again the rows that are put back now.
+    async with hold_lease(lease, "a backfill or an undo", report):
+        # If this backfill were resumed, it would not visit the restored rows again.
         await history.close(passes.c.id == undone.id)
         await run_undo(journal, history, report, settings.batch_size)
 
 
 async def find_pass(journal: JournalReader, prefix: str, settings: Settings) -> StoredPass:
-    """The pass whose id begins so; raises `ConfigurationError` unless there is exactly one."""
+    """The pass with this id prefix. Raises `ConfigurationError` unless there is exactly one."""
     found = await journal.find(prefix, NAMED + 1)
     if not found:
         raise ConfigurationError(
@@ -115,7 +111,7 @@ async def find_pass(journal: JournalReader, prefix: str, settings: Settings) -> 
 
 
 async def find_last(settings: Settings) -> tuple[StoredPass, int]:
-    """The pass that has written into the table last, and how many rows it has changed.
+    """The last pass that has written to the table, and the number of rows it has changed.
 
     Raises `ConfigurationError` if the journal has none.
     """
@@ -138,7 +134,7 @@ def _check_journal(settings: Settings) -> None:
 
 
 def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> None:
-    # A pass may have been over some of the rows of a table only.
+    # RECONCILER_WHERE may have limited the pass to some of the rows.
     if undone.table and not f"{undone.table} where ".startswith(f"{table.identity} where "):
         raise ConfigurationError(
             f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "

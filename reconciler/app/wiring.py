@@ -1,4 +1,4 @@
-"""The wiring: settings in, something that can run a pass out. Names the concrete adapters."""
+"""Puts the adapters together: settings in, an `App` that can run passes out."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """Both connections, open and checked."""
+    """Open, checked connections to both servers, and what passes over them need."""
 
     settings: Settings
-    #: As it was at the start.
+    #: As of the start.
     namespace: Namespace
     policy: Policy
     rpc: Rpc
@@ -77,20 +77,19 @@ class App:
         remap: bool = False,
         each_row: bool = True,
     ) -> PassReport:
-        """One pass over every running row; `report` is the one to fill in.
+        """Run a pass over every running row; fill in `report`, or a new one.
 
-        `each_row`: log every row that is finished, even if the journal has it.
+        `each_row`: log every finished row, even if it is journalled.
         `remap`: read the table's definition again, which may have changed since the app was opened.
         """
         report = report or PassReport.begin(PassRequest(mode, dry_run), self.clock.now())
         remapped = RemappedStore(self.engine, self.table.mapping, self.books.store)
-        store = remapped if remap else self.store()
-        options = self.settings.pass_options()
+        store, options = remapped if remap else self.store(), self.settings.pass_options()
         pass_log = self.pass_log if each_row else self._short_log()
         return await self._run(store, options, pass_log, observers, report)
 
     async def count_running(self) -> int:
-        """How many rows a pass would look at."""
+        """The number of rows that a pass would look at."""
         store = self.store()
         until = await store.last_running()
         return 0 if until is None else (await store.count_running(Span(None, until))).rows
@@ -102,11 +101,10 @@ class App:
         report: PassReport,
         observers: Sequence[Observer] = (),
     ) -> PassReport:
-        """A pass over a window of the running rows; resumes `report` if that has begun."""
+        """Run a pass over a window of the running rows; resumes `report` if it has begun."""
         return await self._run(self.store(window), options, self._short_log(), observers, report)
 
     def _short_log(self) -> PassLog:
-        # A line for each of a million rows helps nobody if the journal has them.
         return PassLog(each_row=not self.journals)
 
     async def _run(
@@ -121,59 +119,55 @@ class App:
         if now is None:
             return report
         observers = [*others, *self.pruning, *filter(None, [self.decoder]), self.redactor]
-        given = self.policy, options, now, report, pass_log
-        return await run_pass(store, self.probe, self.history, observers, *given)
+        ports = store, self.probe, self.history, observers
+        return await run_pass(*ports, self.policy, options, now, report, pass_log)
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""
         return self.books.store(self.table, window)
 
     def lease(self, of: str = "") -> Lease:
-        """This process's side of the lease on table and namespace; `of` another kind of pass."""
-        namespace = self.scope_namespace
-        return self.books.lease(self.table.scope, namespace, this_process(), of)
+        """The lease of this kind of pass on the table and namespace, for this process to claim."""
+        return self.books.lease(self.table.scope, self.scope_namespace, this_process(), of)
 
     @property
     def scope_namespace(self) -> str:
-        """The namespace a pass is over; `*` where each row has its own."""
+        """The namespace that a pass covers; `*` if each row has its own."""
         return self.table.scope_namespace(self.namespace.name)
 
     @property
     def journals(self) -> bool:
-        """Whether what passes change is journalled."""
+        """Whether changes are journalled."""
         return self.books.journals
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
-        """What the rows with these ids say by now, for people to read."""
+        """The present values of these rows, for people to read."""
         found = await old_values(self.engine, self.table, ids)
         return {
-            id_: replace(old, error_message=await self.hidden(old.error_message))
+            id_: replace(old, error_message=await self.redacted(old.error_message))
             for id_, old in found.items()
         }
 
-    async def hidden(self, message: str | None) -> str | None:
-        """A message of a row, without what must not be shown."""
+    async def redacted(self, message: str | None) -> str | None:
+        """The error message of a row, redacted."""
         return message and await self.redactor.hide(message)
 
     @property
     def retention(self) -> timedelta:
-        """The namespace's retention, as far as known."""
+        """The namespace's retention when it was last read."""
         return (self.probe.namespace or self.namespace).retention
 
     async def check_temporal(self) -> Namespace:
-        """Ask Temporal for the namespace, without waiting for the rate limit behind a busy pass.
-
-        Raises `TemporalUnusable`.
-        """
+        """Describe the namespace, past the rate limit. Raises `TemporalUnusable`."""
         return await self.rpc.prioritized().describe_namespace()
 
     @property
     def undecoded(self) -> int | None:
-        """Failures that could not be decoded so far; None if none is to be."""
+        """Failures that could not be decoded so far; None without a codec."""
         return self.decoder.undecoded if self.decoder else None
 
     async def forget_connections(self) -> None:
-        """Start anew with the database: what is pooled may be dead, or lead to a replica."""
+        """Drop pooled connections, which may be dead or lead to a replica."""
         await forget_connections(self.engine)
 
 
@@ -188,12 +182,12 @@ async def open_app(
     temporal: Mapping[str, Any] | None = None,
     runtime: Runtime | None = None,
 ) -> AsyncIterator[App]:
-    """Connect to both sides and check them, and close everything in the end.
+    """Connect to both servers and check them; close everything at the end.
 
-    Raises `ConfigurationError` or `Unusable` before anything is written. With `writing=False`
-    the right to read the application's table is enough; `looping` takes the lease's besides.
+    Raises `ConfigurationError` or `Unusable` before anything is written. `writing=False` only needs
+    the right to read the application's table, `looping` also those that the lease needs.
     `by_type`: rows are chosen by their workflow type; `ask_archive`: see `TemporalProbe`.
-    `temporal` are arguments of `Client.connect` in place of Temporal's own settings.
+    `temporal`: arguments of `Client.connect` in place of Temporal's own settings.
     """
     temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
     codec = make_codec(*settings.decoder())
@@ -209,29 +203,28 @@ async def open_app(
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
         _log_connected(temporal["target_host"], namespace, table)
-        database = engine, table, books
-        yield _app(settings, database, rpc, namespace, decoder, ask_archive=ask_archive)
+        parts = engine, table, books, rpc, namespace, decoder
+        yield _app(settings, *parts, ask_archive=ask_archive)
 
 
 def _app(
     settings: Settings,
-    database: tuple[AsyncEngine, MappedTable, Bookkeeping],
+    engine: AsyncEngine,
+    table: MappedTable,
+    books: Bookkeeping,
     rpc: Rpc,
     namespace: Namespace,
     decoder: FailureDecoder | None,
     *,
     ask_archive: bool,
 ) -> App:
-    engine, table, books = database
-    policy = replace(
-        settings.policy(namespace.retention, table.error_message_length), namespace=namespace.name
-    )
+    policy = settings.policy(namespace.retention, table.error_message_length)
     over = table.scope, table.scope_namespace(namespace.name)
     redactor = Redactor(settings.redaction(), policy.error_message_limit)
     return App(
         settings=settings,
         namespace=namespace,
-        policy=policy,
+        policy=replace(policy, namespace=namespace.name),
         rpc=rpc,
         history=books.history(*over, policy.statuses),
         table=table,
@@ -240,11 +233,7 @@ def _app(
         pruning=books.pruning(*over, settings.journal_retention),
         engine=engine,
         probe=NamespacesProbe(
-            rpc,
-            settings.grace,
-            ask_archive=ask_archive,
-            decoder=decoder,
-            redactor=redactor,
+            rpc, settings.grace, ask_archive=ask_archive, decoder=decoder, redactor=redactor
         ),
         redactor=redactor,
         decoder=decoder,

@@ -32,7 +32,7 @@ from reconciler.core.verdict import MissingPolicy
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
-    from reconciler.app.backfill import Outlook, Request
+    from reconciler.app.backfill import Preview, Request
     from reconciler.core.ports import Observer
     from reconciler.core.window import Moment
     from reconciler.settings.model import Settings
@@ -230,15 +230,15 @@ class _Terminal:
         self._asks = asks
         self._console = screen(stderr=True)
 
-    def agrees(self, outlook: Outlook) -> bool:
+    def confirm(self, preview: Preview) -> bool:
         """Show what lies ahead, and ask unless --yes was given."""
-        from reconciler.console.preview import print_outlook
+        from reconciler.console.preview import print_preview
 
-        print_outlook(outlook, self._console)
-        return not (self._asks and outlook.rows) or confirm(f"Write into {outlook.table}?")
+        print_preview(preview, self._console)
+        return not (self._asks and preview.rows) or confirm(f"Write into {preview.table}?")
 
-    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
         """Show a progress bar, or log lines where there is no terminal."""
         from reconciler.console.progress import show_progress
 
-        return show_progress(self._console, outlook.rows, dry_run=not outlook.apply)
+        return show_progress(self._console, preview.rows, dry_run=not preview.apply)

@@ -9,33 +9,33 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reconciler.app.backfill import Outlook
+from reconciler.app.backfill import Preview
 from reconciler.console.screen import print_line, utc
 from reconciler.core.report import PassReport
 from reconciler.core.text import duration, plural
 
 
-def print_outlook(outlook: Outlook, console: Console) -> None:
+def print_preview(preview: Preview, console: Console) -> None:
     """Print how many rows there are, how long it will take, and which pass is resumed."""
-    for line in _lines(outlook):
+    for line in _lines(preview):
         print_line(console, line)
 
 
-def _lines(outlook: Outlook) -> Iterator[str]:
-    begun, ahead = outlook.begun, outlook.ahead
+def _lines(preview: Preview) -> Iterator[str]:
+    begun, ahead = preview.begun, preview.ahead
     if begun is not None:
         yield (
             f"resuming pass {begun.pass_id}, started {utc(begun.started_at)}: "
             f"{begun.tally.scanned:,} rows scanned, {begun.changed:,} written; "
             "--restart starts over"
         )
-    if outlook.planned_at is not None:
+    if preview.planned_at is not None:
         yield (
-            f"{plural(outlook.rows, 'row')} of {outlook.table} to write, "
-            f"by the plan of {utc(outlook.planned_at)}"
+            f"{plural(preview.rows, 'row')} of {preview.table} to write, "
+            f"by the plan of {utc(preview.planned_at)}"
         )
         return
-    which = f"{outlook.table}, marked running{_bounds(outlook)}"
+    which = f"{preview.table}, marked running{_bounds(preview)}"
     more = "still to look at: " if begun is not None else ""
     if not ahead.rows:
         yield f"{more}no rows of {which}"
@@ -44,22 +44,22 @@ def _lines(outlook: Outlook) -> Iterator[str]:
     if ahead.oldest and ahead.newest:
         created = f", created {utc(ahead.oldest)} to {utc(ahead.newest)}"
     yield f"{more}{plural(ahead.rows, 'row')} of {which}{created}"
-    yield _duration(outlook)
+    yield _duration(preview)
 
 
-def _duration(outlook: Outlook) -> str:
-    some = plural(outlook.rows, "row")
-    if not outlook.max_rps:
+def _duration(preview: Preview) -> str:
+    some = plural(preview.rows, "row")
+    if not preview.max_rps:
         return f"{some} will be asked about as fast as Temporal answers"
-    takes = timedelta(seconds=round(outlook.rows / outlook.max_rps))
+    takes = timedelta(seconds=round(preview.rows / preview.max_rps))
     return (
-        f"{some} at {outlook.max_rps:g} calls/s: at least {duration(takes)}, "
+        f"{some} at {preview.max_rps:g} calls/s: at least {duration(takes)}, "
         "more where workflows failed (two calls) or are missing"
     )
 
 
-def _bounds(outlook: Outlook) -> str:
-    window = outlook.window
+def _bounds(preview: Preview) -> str:
+    window = preview.window
     bounds = [
         f"created from {utc(window.since)}" if window.since else "",
         f"created before {utc(window.until)}" if window.until else "",

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import regex
+from typing import TYPE_CHECKING
 
 from reconciler.core.text import LONGEST, flat, one_line
+
+if TYPE_CHECKING:
+    import regex
 
 #: Replaces a match.
 REDACTED = "[redacted]"

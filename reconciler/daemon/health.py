@@ -1,78 +1,97 @@
-"""What the daemon says about itself over HTTP: whether it is alive, ready, and all its metrics."""
+"""What the loop reports about itself over HTTP: whether it is alive, ready, and its metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
-from reconciler.app.lease import Keeper
+from reconciler.app.lease import LeaseKeeper
 from reconciler.app.wiring import App
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Heartbeat
 from reconciler.daemon.schedule import Schedule
 from reconciler.postgres.connection.clock import host_time
+from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
-from reconciler.web.metrics.state import State, StateCollector
 
-#: Seconds without a turn of the loop after which it is taken for dead. A turn takes five, and
-#: some more while the database is silent: nothing that is merely slow comes near this.
-STANDSTILL = 60.0
-#: Scheduled passes that may go by without a good one before the replica is not ready.
+#: Seconds without a renewal of the lease after which the loop counts as dead. One comes every five
+#: seconds, or somewhat later while the database does not answer.
+STALLED_AFTER = 60.0
+#: Scheduled passes without a good one after which the replica is not ready.
 READY_PASSES = 3
 NOT_STARTED = "a pass was due, and none was started"
-#: Seconds that Temporal and the database have to answer a probe.
+#: Seconds for Temporal and the database to answer a probe.
 CHECK_TIMEOUT = 3.0
 
 _T = TypeVar("_T")
 
 
+def _new_registry() -> CollectorRegistry:
+    # Otherwise each counter has a second series, which nobody reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
 @dataclass(slots=True)
 class Health:
-    """Implements the web side's `Vitals`; the daemon fills in what it has as it gets it."""
+    """Implements `HealthSource`. The loop fills in its parts as they become available."""
 
     schedule: Schedule
-    registry: CollectorRegistry
-    #: Why there is nothing yet; None once both sides have been connected to.
+    registry: CollectorRegistry = field(default_factory=_new_registry)
+    #: Why the loop has not started yet; None once both servers are connected.
     waiting_for: str | None = "starting"
     app: App | None = None
-    keeper: Keeper | None = None
+    keeper: LeaseKeeper | None = None
     passes: PassMetrics | None = None
     last_good: Heartbeat | None = None
 
     def __post_init__(self) -> None:
-        self.registry.register(StateCollector(self.state))
+        self.registry.register(GaugesCollector(self.gauges))
 
-    def standstill(self) -> str | None:
-        """Why the loop does not turn any more. Waiting for a server is no reason."""
+    def connected(self, app: App, keeper: LeaseKeeper, passes: PassMetrics) -> None:
+        """Both servers are connected, and the loop starts."""
+        self.app, self.keeper, self.passes, self.waiting_for = app, keeper, passes, None
+
+    def why_stalled(self) -> str | None:
+        """Why the loop counts as dead; None while it runs, even if it waits for a server."""
         if self.keeper is None:
             return None
-        idle = time.monotonic() - self.keeper.turned_at
-        if idle > STANDSTILL:
+        idle = time.monotonic() - self.keeper.renewed_at
+        if idle > STALLED_AFTER:
             return f"the loop has stood still for {idle:.0f} s"
         gave_up_at = self.keeper.gave_up_at
-        stalled = gave_up_at is not None and time.monotonic() - gave_up_at > STANDSTILL
+        stalled = gave_up_at is not None and time.monotonic() - gave_up_at > STALLED_AFTER
         return NOT_STARTED if stalled else None
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Ready: both sides answer, and the replica that passes does so in time.
+        """Ready if both servers answer and, unless on standby, good passes come in time.
 
-        One that stands by is ready whatever the other does, or a rollout that mends a failing
-        pass could never come to its end. One that waits after a failure does not stand by.
+        A standby does not depend on the holder's passes, or a rollout that fixes failing passes
+        could never finish. A replica that backs off after a failure is not on standby.
         """
         if self.app is None or self.keeper is None:
             return False, {"role": "starting", "why": self.waiting_for}
         database, (_, temporal) = await asyncio.gather(
-            self._beat(self.app), _answer(self.app.check_temporal())
+            self._read_heartbeat(self.app), _answer(self.app.check_temporal())
         )
         stalled = None if self.keeper.gave_up_at is None else NOT_STARTED
-        why = database or temporal or self.keeper.trouble or stalled
-        if why is None and not self.keeper.stands_by:
-            why = self._late()
+        why = database or temporal or self.keeper.last_error or stalled
+        if why is None and not self.keeper.is_standby:
+            why = self._why_late()
         return why is None, {
             "role": self._role(self.keeper),
             "why": why,
@@ -80,25 +99,25 @@ class Health:
         }
 
     @staticmethod
-    def _role(keeper: Keeper) -> str:
+    def _role(keeper: LeaseKeeper) -> str:
         if keeper.holds:
             return "holder"
-        return "standby" if keeper.stands_by else "waiting"
+        return "standby" if keeper.is_standby else "waiting"
 
     async def scrape(self) -> bytes:
-        """All metrics; the time of the last good pass is that of all replicas together."""
+        """All metrics. The time of the last good pass is that of any replica."""
         if self.app is not None:
-            await asyncio.gather(self._beat(self.app), _answer(self.app.clock.read()))
+            await asyncio.gather(self._read_heartbeat(self.app), _answer(self.app.clock.read()))
         return generate_latest(self.registry)
 
-    def state(self) -> State:
-        """For the gauges."""
+    def gauges(self) -> Gauges:
+        """The present state."""
         now = host_time() if self.app is None else self.app.clock.now()
         due = self.schedule.due_after(now, 1)
         interval = self.schedule.due_after(due, 1) - due
         if self.app is None or self.keeper is None:
-            return State(interval=interval)
-        return State(
+            return Gauges(interval=interval)
+        return Gauges(
             lease_held=self.keeper.holds,
             interval=interval,
             last_good_pass=None if self.last_good is None else self.last_good.finished_at,
@@ -109,19 +128,18 @@ class Health:
             clock_skew=self.app.clock.ahead,
         )
 
-    async def _beat(self, app: App) -> str | None:
-        """Read the heartbeat; why it cannot be read, if so.
+    async def _read_heartbeat(self, app: App) -> str | None:
+        """Read the heartbeat; return why that failed, or None.
 
-        A pass of this process is in the database a moment before its metrics are: not until then
-        does it count.
+        A pass of this process counts only once its metrics do, shortly after it is in the database.
         """
-        beat, why = await _answer(app.history.heartbeat())
-        if beat and not (self.passes and self.passes.under_way == beat.pass_id):
-            self.last_good = beat
+        heartbeat, why = await _answer(app.history.heartbeat())
+        if heartbeat and not (self.passes and self.passes.unfinished == heartbeat.pass_id):
+            self.last_good = heartbeat
         return why
 
-    def _late(self) -> str | None:
-        """Why the last good pass is too old; long passes make for long gaps."""
+    def _why_late(self) -> str | None:
+        """Why the last good pass is too old; the longer it took, the older it may be."""
         if self.last_good is None:
             return "no pass has come to its end yet"
         due = self.schedule.due_after(self.last_good.finished_at, READY_PASSES)
@@ -130,11 +148,11 @@ class Health:
         return f"{READY_PASSES} passes are overdue"
 
 
-async def _answer(asked: Awaitable[_T]) -> tuple[_T | None, str | None]:
+async def _answer(question: Awaitable[_T]) -> tuple[_T | None, str | None]:
     """The answer, or why there is none."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
-            return await asked, None
+            return await question, None
     except TimeoutError:
         return None, f"no answer within {CHECK_TIMEOUT:.0f} s"
     except Unusable as error:

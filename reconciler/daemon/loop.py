@@ -1,50 +1,43 @@
 """`reconciler run`: passes on a schedule, for months.
 
-One loop does everything: the keeper claims the lease, the scheduler starts a pass when one is due
-and the lease is ours, uvicorn answers. A pass that fails is tried again after a while that grows,
-and the lease is given up meanwhile: another replica may be better placed. Asked to stop, it stops
-the pass at the next row, writes what has been decided, and leaves within ten seconds.
+A failed pass is retried after a growing delay; meanwhile the lease is released, since another
+replica may fare better. On a signal, the loop stops the pass at the next row, writes what has been
+decided, and exits within ten seconds.
 
 ```
-wait for both servers, then
-keeper     claims the lease      taken ─► a pass at once      lost ─► the pass is stopped
-scheduler  when a pass is due, and the lease is held: app.run_pass("run", [metrics])
-             failed  ─► forget pooled connections, give the lease up, claim it after the back-off
-             stopped ─► nothing: somebody asked for it
-web        asks health: the keeper's last turn, both servers, the last good pass
+connect to both servers, waiting for the one that is unreachable, then
+keeper     claims the lease      acquired ─► a pass at once      lost ─► stop the pass
+scheduler  when a pass is due and the lease is held: app.run_pass("run", [metrics])
+             failed  ─► drop pooled connections, release the lease, claim it after the delay
+             stopped ─► nothing: a signal or a lost lease stopped it
+web        asks health: the keeper's last claim, both servers, the last good pass
 ```
 
-Everything that waits has a limit: a claim 5 s, a call to Temporal 10 s, a statement 30 s, its
-answer 60 s, stopping 9 s.
+Limits: a claim 5 s, a call to Temporal 10 s, a statement 30 s, its answer 60 s, stopping 9 s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
-from prometheus_client import (
-    CollectorRegistry,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from temporalio.runtime import Runtime
 
-from reconciler.app.lease import Keeper
+from reconciler.app.lease import LeaseKeeper
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
 from reconciler.core.model import Mode
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import MAX_JITTER, Schedule, jitter, retry_delay
 from reconciler.daemon.scheduler import Scheduler
-from reconciler.host.signals import stop_on_signals
+from reconciler.host.signals import on_signals
 from reconciler.host.steady_clock import steady
 from reconciler.passes.observers import Bystander
 from reconciler.settings.model import Settings
@@ -54,9 +47,9 @@ from reconciler.web.metrics.sdk import SdkMetrics
 from reconciler.web.routes import create_web
 from reconciler.web.server import serving
 
-#: Seconds that a pass has to write what it has decided; then it is ended where it is.
+#: Seconds for a stopped pass to write what it has decided.
 DRAIN_TIMEOUT = 6.0
-#: Seconds for everything between the request to stop and the end of the process.
+#: Seconds from the first signal to the end of the process.
 STOP_TIMEOUT = 9.0
 SDK_METRICS_EVERY = timedelta(seconds=2)
 
@@ -64,76 +57,63 @@ log = structlog.get_logger(__name__)
 
 
 async def run_daemon(settings: Settings, schedule: Schedule, temporal: Mapping[str, Any]) -> None:
-    """Pass after pass until SIGTERM or SIGINT.
+    """Run pass after pass until SIGTERM or SIGINT.
 
-    Raises `ConfigurationError`, or `Unusable` where a server refuses what the settings say; one
-    that is merely away is waited for.
+    Raises `ConfigurationError`, or `Unusable` if a server rejects the settings.
     """
-    with stop_on_signals() as (asked, asked_again):
-        running = asyncio.create_task(_run(settings, schedule, temporal))
-        await _wait(running, unless=asked)
-        if not asked.is_set():
-            running.result()
+    running = asyncio.create_task(_run(settings, schedule, temporal))
+    stopping = asyncio.Event()
+
+    def stop() -> None:
         log.info("stopping")
+        stopping.set()
         running.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT):
-                await _wait(running, unless=asked_again)
-                if not running.done():
-                    log.warning("write_given_up", hint="asked to stop a second time")
-                    running.cancel()
-                    await asyncio.wait({running})
-        if running.done():
-            log.info("stopped")
-        else:
-            log.warning("stopped", hint="a server is silent, and is not waited for")
-        # At once: a server or a name service that is silent holds up whoever waits for it, and what
-        # it has not confirmed is for the next pass, of whichever replica.
-        os._exit(0)
+        asyncio.get_running_loop().call_later(STOP_TIMEOUT, _exit_without_waiting)
+
+    with on_signals(stop, running.cancel):
+        await asyncio.wait({running})
+        if not stopping.is_set():
+            running.result()
+        log.info("stopped")
+        os._exit(0)  # a normal exit would wait for a silent name service
 
 
-async def _wait(running: asyncio.Task[None], unless: asyncio.Event) -> None:
-    asked = asyncio.create_task(unless.wait())
-    await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
-    asked.cancel()
+def _exit_without_waiting() -> None:
+    log.warning("stopped", hint="a server did not answer in time")
+    os._exit(0)  # the next pass, in whichever replica, finds what was not committed
 
 
 async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, Any]) -> None:
-    # A second series for each, which nobody reads.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
+    # Each pass maps the table again and leaves cycles behind, which would only be collected once
+    # they are a quarter of all objects, modules included.
+    gc.freeze()
+    gc.set_threshold(700, 10, 1)
+    health = Health(schedule)
     runtime, updates = observed_runtime()
     sdk = SdkMetrics(updates.retrieve_updates)
-    registry.register(sdk)
-    health = Health(schedule, registry)
-    async with AsyncExitStack() as stack:
-        web = create_web(health)
-        await stack.enter_async_context(serving(web, settings.http_host, settings.http_port))
-        app = await _opened(stack, settings, temporal, runtime, health)
-        await Loop(app, schedule, PassMetrics(registry, Mode.RUN, app.clock.now), sdk, health).run()
+    health.registry.register(sdk)
+    opening = partial(
+        open_app, settings, writing=True, looping=True, temporal=temporal, runtime=runtime
+    )
+    web = serving(create_web(health), settings.http_host, settings.http_port)
+    async with web, AsyncExitStack() as stack:
+        app = await _connect(opening, stack, health)
+        metrics = PassMetrics(health.registry, Mode.RUN, app.clock.now)
+        await Loop(app, schedule, metrics, sdk, health).run()
 
 
-async def _opened(
-    stack: AsyncExitStack,
-    settings: Settings,
-    temporal: Mapping[str, Any],
-    runtime: Runtime,
-    health: Health,
+async def _connect(
+    opening: Callable[[], AbstractAsyncContextManager[App]], stack: AsyncExitStack, health: Health
 ) -> App:
-    """Connect to both sides, and wait for the one that is away; a container must not crash-loop."""
+    """Connect, retrying while a server is unreachable: a container must not crash-loop."""
     failures = 0
     while True:
         try:
-            return await stack.enter_async_context(
-                open_app(settings, writing=True, looping=True, temporal=temporal, runtime=runtime)
-            )
+            return await stack.enter_async_context(opening())
         except (DatabaseUnfit, TemporalUnfit):
             raise
         except Unusable as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # put off while connections were closed
+            if (task := asyncio.current_task()) and task.cancelling():  # put off by `close`
                 raise asyncio.CancelledError from error
             failures += 1
             delay = retry_delay(failures)
@@ -143,95 +123,89 @@ async def _opened(
 
 
 class Loop:
-    """Passes when they are due and the lease is ours."""
+    """Runs a pass when one is due and this process holds the lease."""
 
     def __init__(
         self, app: App, schedule: Schedule, metrics: PassMetrics, sdk: SdkMetrics, health: Health
     ) -> None:
-        self._app, self._schedule, self._metrics, self._sdk = app, schedule, metrics, sdk
-        self._observing = Bystander(metrics)
-        self._keeper = Keeper(
+        self._app, self._schedule = app, schedule
+        self._metrics, self._sdk = metrics, sdk
+        self._keeper = LeaseKeeper(
             app.lease(),
-            self._pass_at_once,
-            self._stand_by,
-            app.forget_connections,
+            on_acquired=self._run_at_once,
+            on_lost=self._lease_lost,
+            on_failed=app.forget_connections,
             is_overdue=self._is_overdue,
         )
         self._scheduler = Scheduler()
         self._passing: asyncio.Task[None] | None = None
-        #: When a pass has to have started, by the steady clock; the scheduler does not know of it.
+        #: The `steady` time by which a pass must have started, whatever the scheduler does.
         self._due_by = float("inf")
-        self._cut_short = self._ending = False
+        #: Whether the pass has been asked to stop; and the loop.
+        self._stopping = self._ending = False
         self._failures = 0
-        health.app, health.keeper, health.passes = app, self._keeper, metrics
-        health.waiting_for = None
+        health.connected(app, self._keeper, metrics)
 
     async def run(self) -> None:
         """Run until cancelled."""
-        with contextlib.suppress(Unusable):  # the first pass finds out
-            await self._app.clock.read()  # cron times go by it
-        self._scheduler.add(Mode.RUN, self._tick, self._wait)
+        with contextlib.suppress(Unusable):  # the first pass reports it
+            await self._app.clock.read()  # cron uses the database's time
+        self._scheduler.add(Mode.RUN, self._run_due_pass, self._until_next)
         self._scheduler.add("sdk", self._drain_sdk, lambda _: SDK_METRICS_EVERY)
         self._scheduler.start()
-        log.info(
-            "loop_started",
-            schedule=str(self._schedule),
-            namespace=self._app.namespace.name,
-            table=self._app.settings.table,
-        )
+        table, namespace = self._app.settings.table, self._app.namespace.name
+        log.info("loop_started", schedule=str(self._schedule), namespace=namespace, table=table)
         if not self._app.journals:
-            log.warning(
-                "journal_off",
-                hint="every replica passes, and what is changed cannot be undone",
-            )
+            log.warning("journal_off", hint="every replica passes, changes cannot be undone")
         try:
-            await self._keeper.keep()
+            await self._keeper.run()
         finally:
             self._ending = True
             self._scheduler.stop()
             await self._drain()
             await self._keeper.release()
 
-    def _pass_at_once(self) -> None:
-        self._due_by = self._from_now(timedelta())
+    def _run_at_once(self) -> None:
+        self._due_by = steady() + MAX_JITTER.total_seconds()
         self._scheduler.at_once(Mode.RUN)
 
-    def _wait(self, since: timedelta | None) -> timedelta:
-        """Until the next pass. Cron times are the database's, by which readiness is judged too."""
+    def _until_next(self, since: timedelta | None) -> timedelta:
+        """The time until the next pass, by the database's clock, as for readiness."""
         return self._schedule.wait(self._app.clock.now(), since) + jitter(self._schedule)
 
-    @staticmethod
-    def _from_now(wait: timedelta) -> float:
-        return steady() + (wait + MAX_JITTER).total_seconds()
+    def _next_due(self) -> float:
+        return steady() + (self._until_next(None) + MAX_JITTER).total_seconds()
 
     def _is_overdue(self) -> bool:
-        """Whether a pass should have started by now; not while one runs."""
-        busy = self._ending or (self._passing is not None and not self._passing.done())
-        return not busy and steady() > self._due_by
+        passing = self._passing is not None and not self._passing.done()
+        return steady() > self._due_by and not passing and not self._ending
 
-    def _stand_by(self) -> None:
+    def _lease_lost(self) -> None:
         self._metrics.forget()
-        if self._passing and not self._passing.done() and not self._cut_short:
-            self._cut_short = True
-            self._passing.cancel()  # once: asked again, it would give up its write
+        self._stop_pass()
 
-    async def _tick(self) -> None:
-        """Pass, if the lease is ours; once more, if it was lost meanwhile and has come back."""
-        self._cut_short = True
-        while self._cut_short and self._keeper.holds and not self._ending:
-            self._cut_short, self._keeper.gave_up_at = False, None
-            self._due_by = self._from_now(self._wait(None))
-            # A task of its own: the scheduler would cut it short when it is shut down.
+    def _stop_pass(self) -> None:
+        if self._passing and not self._passing.done() and not self._stopping:
+            self._stopping = True
+            self._passing.cancel()  # once: a second time would give up the write
+
+    async def _run_due_pass(self) -> None:
+        """Run a pass if the lease is held; repeat it if the lease was lost and is held again."""
+        self._stopping = True
+        while self._stopping and self._keeper.holds and not self._ending:
+            self._stopping, self._keeper.gave_up_at = False, None
+            self._due_by = self._next_due()
+            # A task of its own: the scheduler would cancel the pass when it is shut down.
             self._passing = asyncio.create_task(self._pass())
-            with contextlib.suppress(asyncio.CancelledError):  # or it would be told as a failure
+            with contextlib.suppress(asyncio.CancelledError):  # APScheduler would log it
                 await asyncio.wait({self._passing})
-            self._due_by = max(self._due_by, self._from_now(self._wait(None)))
+            self._due_by = max(self._due_by, self._next_due())
 
     async def _pass(self) -> None:
         next_due = steady() + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
             report = await self._app.run_pass(
-                Mode.RUN, dry_run=False, observers=[self._observing], remap=True
+                Mode.RUN, dry_run=False, observers=[Bystander(self._metrics)], remap=True
             )
         except Exception:
             log.exception("pass_crashed", hint="this is a bug, please report it")
@@ -258,20 +232,18 @@ class Loop:
         self._metrics.forget()
         delay = retry_delay(self._failures)
         log.warning("pass_failed", error=why, failures=self._failures, retry_in=round(delay, 1))
-        await self._keeper.stand_back(delay)
+        await self._keeper.release_for(delay)
         await self._app.forget_connections()
 
     async def _drain_sdk(self) -> None:
         self._sdk.drain()
 
     async def _drain(self) -> None:
-        """Let the pass write what has been decided."""
-        passing = self._passing
-        if passing is None or passing.done():
+        """Let the pass write what it has decided; cancel it again after `DRAIN_TIMEOUT`."""
+        self._stop_pass()
+        if (passing := self._passing) is None:
             return
-        if not self._cut_short:  # it has been asked already
-            passing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):  # asked again
+        with contextlib.suppress(asyncio.CancelledError):  # a second signal
             await asyncio.wait({passing}, timeout=DRAIN_TIMEOUT)
         if not passing.done():
             passing.cancel()

@@ -1,4 +1,4 @@
-"""When passes are due, and when those that failed are tried again. No clock, no scheduler."""
+"""When passes are due, and when failed ones are retried. Pure: no clock, no scheduler."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from cronsim import CronSim, CronSimError
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import duration
 
-#: Seconds before the first new try, and at most before any; each is varied by half.
+#: Seconds before the first retry, and at most before any; both vary by half.
 FIRST_RETRY, LAST_RETRY = 5.0, 60.0
 
-#: The schedule is varied by a tenth of the interval, by this at the most.
+#: The most that a pass is delayed at random; otherwise a tenth of the interval.
 MAX_JITTER = timedelta(seconds=1)
 
 _CRON_FIELDS = 5
-#: A due time this close behind the last one is the same, by a clock that has been corrected since.
+#: Two due times this close are the same one, before and after a correction of the clock.
 _SAME = timedelta(seconds=2)
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """From the start of one pass to the next."""
+    """A fixed time from the start of one pass to the next."""
 
     interval: timedelta
 
@@ -39,9 +39,9 @@ class Every:
         return start + count * self.interval
 
     def wait(self, now: datetime, since: timedelta | None) -> timedelta:  # noqa: ARG002
-        """From now until a pass is due, if one was last due `since` ago.
+        """The time until a pass is due, if the last one was due `since` ago.
 
-        What was missed is not made up for: then it is an interval from now.
+        Missed passes are not made up for: then the next is due an interval from now.
         """
         if since is None or since >= self.interval:
             return self.interval
@@ -50,7 +50,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """As cron does it: weekdays count from Sunday, and a day matches by date or by weekday."""
+    """A cron expression. Weekdays count from Sunday; a day matches by date or by weekday."""
 
     expression: str
 
@@ -62,7 +62,7 @@ class Cron:
         return next(islice(CronSim(self.expression, start), count - 1, None))
 
     def wait(self, now: datetime, since: timedelta | None) -> timedelta:
-        """From `now`, which is UTC, until a pass is due, if one was last due `since` ago."""
+        """The time from `now` (UTC) until a pass is due, if the last was due `since` ago."""
         after = now if since is None else max(now, now - since + _SAME)
         return self.due_after(after, 1) - now
 
@@ -71,7 +71,7 @@ Schedule: TypeAlias = Every | Cron
 
 
 def parse_cron(expression: str) -> Cron:
-    """Five fields. Raises `ConfigurationError` if they make no sense, or never come about."""
+    """Parse five fields. Raises `ConfigurationError` if they are invalid or never match."""
     if len(expression.split()) != _CRON_FIELDS:
         raise ConfigurationError(
             f"--cron {expression!r}: it takes minute, hour, day of month, month and weekday"
@@ -88,13 +88,13 @@ def parse_cron(expression: str) -> Cron:
 
 
 def jitter(schedule: Schedule) -> timedelta:
-    """How late a pass comes, so that loops that started together do not stay in step."""
+    """A random delay, so that loops that were started together do not stay in step."""
     if isinstance(schedule, Cron):
         return timedelta()
-    return min(schedule.interval / 10, MAX_JITTER) * random.random()  # noqa: S311 - as below
+    return min(schedule.interval / 10, MAX_JITTER) * random.random()  # noqa: S311 - no secret
 
 
 def retry_delay(failures: int) -> float:
-    """Seconds until the next try, after so many in a row that failed: twice as long each time."""
+    """Seconds until the next attempt, after N failures in a row: doubled each time."""
     grown: float = FIRST_RETRY * 2 ** min(failures - 1, 10)
-    return min(grown, LAST_RETRY) * random.uniform(0.5, 1.5)  # noqa: S311 - only to spread replicas
+    return min(grown, LAST_RETRY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

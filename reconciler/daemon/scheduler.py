@@ -1,7 +1,7 @@
-"""APScheduler on a clock that cannot be set. The only module that knows APScheduler.
+"""APScheduler on a clock that cannot be set. No other module uses APScheduler.
 
-Its own triggers use the host's clock: set back by an hour, no job is due for an hour; set ahead
-by years, every time that was missed is listed before one is run.
+Its own triggers use the host's clock. If that is set back by an hour, no job is due for an hour; if
+it is set ahead by years, every missed run is computed before one starts.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from apscheduler.triggers.base import BaseTrigger
 
 from reconciler.host.steady_clock import steady
 
-#: How long from now until a job is due, given how long ago it was due last; None at first.
+#: Maps the time since a job was last due (None at first) to the time until it is due.
 Wait: TypeAlias = Callable[[timedelta | None], timedelta]
 
 
 class SteadyTime(tzinfo):
-    """The scheduler's time zone, in which it is as many seconds past an epoch as `elapsed` says.
+    """The scheduler's time zone, where the time is an epoch plus the seconds of `elapsed`.
 
-    APScheduler takes the time from `datetime.now(timezone)` alone, for which Python hands the
-    host's UTC time to the time zone. This one ignores it.
+    APScheduler reads the time only by `datetime.now(timezone)`, for which Python passes the host's
+    UTC time to the time zone. This one ignores it.
     """
 
-    EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - any will do
+    EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - any date works
 
     def __init__(self, elapsed: Callable[[], float] = steady) -> None:
         self._elapsed = elapsed
@@ -36,22 +36,22 @@ class SteadyTime(tzinfo):
         return (self.EPOCH + timedelta(seconds=self._elapsed())).replace(tzinfo=self)
 
     def utcoffset(self, _: datetime | None) -> timedelta:
-        """None: its times are compared with one another only."""
+        """Zero: its times are only compared with each other."""
         return timedelta()
 
     def dst(self, _: datetime | None) -> timedelta:
-        """None."""
+        """Zero."""
         return timedelta()
 
     def tzname(self, _: datetime | None) -> str:
-        """For people."""
+        """A name to print."""
         return "steady"
 
 
 class Scheduler:
-    """Runs jobs in the event loop when they are due, each one at a time.
+    """Runs jobs in the event loop when they are due, one run of each at a time.
 
-    A job that was due several times while it could not run is run once.
+    A job that was due several times while it could not run runs once.
     """
 
     def __init__(self, elapsed: Callable[[], float] = steady) -> None:
@@ -59,21 +59,21 @@ class Scheduler:
         self._scheduler = AsyncIOScheduler(timezone=self._time)
 
     def add(self, name: str, job: Callable[[], Awaitable[None]], wait: Wait) -> None:
-        """Run `job` when it is due. It has to be `async`, or it would run in a thread."""
-        # A misfire would be judged by the host's clock.
+        """Run `job` whenever it is due. It must be `async`, or it would run in a thread."""
+        # No grace time: misfires are judged by the host's clock.
         once_at_a_time = {"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(job, _Due(wait), id=name, **once_at_a_time)
 
     def at_once(self, name: str) -> None:
-        """Run this job now, and then when it is due after that."""
+        """Run this job now; its next run counts from here."""
         self._scheduler.modify_job(name, next_run_time=datetime.now(self._time))
 
     def start(self) -> None:
-        """Begin; in the running event loop."""
+        """Start, in the running event loop."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Run no more jobs, and cancel those that run."""
+        """Stop, and cancel running jobs."""
         self._scheduler.shutdown(wait=False)
 
 

@@ -1,4 +1,4 @@
-"""The machine it runs on: files, standard streams, signals, clocks, logs, cancellation.
+"""Files, standard streams, signals, clocks, logs, cancellation.
 
 Knows nothing of rows, PostgreSQL or Temporal.
 """

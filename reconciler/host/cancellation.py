@@ -1,4 +1,4 @@
-"""Cancelling asyncio tasks at a good place instead of wherever they are."""
+"""Cancelling asyncio tasks at a safe point."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, TypeVarTuple
 
-#: Seconds that work has to end once it is given up.
+#: Seconds for work to end once it is given up.
 GIVE_UP = 5.0
 
 _T = TypeVar("_T")
@@ -16,21 +16,21 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 def acknowledge_cancel() -> None:
-    """A cancellation has been dealt with: the task is no longer being cancelled."""
+    """Mark the cancellation of this task as handled."""
     if task := asyncio.current_task():
         while task.uncancel():
             pass
 
 
 def cancel_at_next_await() -> None:
-    """Put a cancellation off until the task waits for something."""
+    """Postpone a cancellation until the task awaits something."""
     if task := asyncio.current_task():
         acknowledge_cancel()
         task.cancel()
 
 
 async def give_up(work: asyncio.Task[Any]) -> None:
-    """Cancel work and wait for its end: what it has done by then is counted."""
+    """Cancel work and wait for its end, so that what it has done is counted."""
     work.cancel()
     await asyncio.wait([work], timeout=GIVE_UP)
     if work.done() and not work.cancelled():
@@ -38,9 +38,9 @@ async def give_up(work: asyncio.Task[Any]) -> None:
 
 
 async def run_to_completion(work: Coroutine[Any, Any, _T]) -> _T:
-    """Do this even if asked to stop meanwhile; the request then takes effect at the next step.
+    """Finish this even if cancelled; the cancellation then takes effect at the next await.
 
-    Asked a second time, it is given up.
+    A second cancellation gives it up.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -55,10 +55,10 @@ async def run_to_completion(work: Coroutine[Any, Any, _T]) -> _T:
 async def in_thread(
     stop: threading.Event, work: Callable[[*_Arguments], _T], *arguments: *_Arguments
 ) -> _T:
-    """Work in a thread that ends soon after `stop` is set, as a cancellation does.
+    """Run `work` in a thread. A cancellation sets `stop`, after which the work must end soon.
 
-    Does not return before the thread has ended: until then nothing else may use what it works on,
-    and the process would wait for it anyway.
+    Returns only after the thread has ended: until then nothing else may use what it works on, and
+    the process would wait for it anyway.
     """
     task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
@@ -71,7 +71,7 @@ async def in_thread(
 
 
 async def wait_until_done(work: asyncio.Future[Any]) -> None:
-    """Wait for the end of something that does not take long, however often asked to stop."""
+    """Wait for short work, however often this task is cancelled."""
     while not work.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([work])

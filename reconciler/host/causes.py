@@ -1,28 +1,28 @@
-"""Which of many warnings are worth a line: the first few per cause, and not again in each pass."""
+"""Which of many warnings to log: the first few per cause, and not again in every pass."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
-#: Lines per cause and pass, and causes that are kept apart.
+#: Lines per cause and pass, and the causes that are counted separately.
 MAX_LINES = 5
 MAX_CAUSES = 20
-#: Characters of a cause that distinguish it from others.
+#: Characters that two causes are compared by.
 MAX_LENGTH = 200
-#: Stands for all causes beyond these.
+#: Stands for all other causes.
 OTHER = "other causes"
 
 
 @dataclass(slots=True)
 class _Cause:
     count: int = 0
-    #: The first few that it concerned.
+    #: The first few subjects.
     first: set[Hashable] = field(default_factory=set)
 
 
 class Causes:
-    """Counts warnings by cause, in rounds: a round is a pass. Its size does not grow with them."""
+    """Counts warnings by cause, in rounds such as passes. Its size is bounded."""
 
     def __init__(self, lines: int = MAX_LINES) -> None:
         """`lines`: per cause and round."""
@@ -32,9 +32,9 @@ class Causes:
         self._summed_up: Mapping[str, int] = {}
 
     def is_news(self, cause: str, of: Hashable = None) -> bool:
-        """Count it; whether it is worth a line: not if the last round had it, nor past the cap.
+        """Count it, and return whether to log it: not past the cap, nor if the last round had it.
 
-        `of` is what it concerns: the id of a row, a namespace.
+        `of`: the subject, such as the id of a row or a namespace.
         """
         cause = cause[:MAX_LENGTH]
         if cause not in self._now and len(self._now) >= MAX_CAUSES:
@@ -48,9 +48,10 @@ class Causes:
         return before is None or of not in before.first
 
     def end_round(self, *, repeat: bool = False) -> Mapping[str, int]:
-        """How many had no line of their own, by cause; empty if the last round was much the same.
+        """The number of warnings without a line, by cause; empty if there is nothing new.
 
-        Much the same: no new cause, and none that has doubled. `repeat`: return them even then.
+        New is a cause that has no earlier summary, or whose number has doubled since. `repeat`:
+        return them even if none is new.
         """
         beyond = {
             cause: known.count - len(known.first)
@@ -58,9 +59,9 @@ class Causes:
             if known.count > len(known.first)
         }
         self._now, self._before = {}, self._now
-        told = self._summed_up
-        if not repeat and all(count < 2 * told.get(cause, 0) for cause, count in beyond.items()):
-            self._summed_up = {cause: told[cause] for cause in beyond}
+        before = self._summed_up
+        if not repeat and all(count < 2 * before.get(cause, 0) for cause, count in beyond.items()):
+            self._summed_up = {cause: before[cause] for cause in beyond}
             return {}
         self._summed_up = beyond
         return beyond

@@ -1,7 +1,7 @@
 """Files that operators name: settings, secrets, certificates, plans.
 
-Only regular files are read, and links to them, as Kubernetes mounts secrets. A pipe would be waited
-for without end, and a device has no end: a loop that reads a key again must not hang on either.
+Only regular files are read, and links to them, which is how Kubernetes mounts secrets. Reading a
+pipe may block forever, and a device may have no end: a loop that reads a key again must not hang.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _KINDS = (
 
 
 class UnfitFile(OSError):
-    """It exists, but is not a regular file, or is too large; `strerror` says which."""
+    """Not a regular file, empty or too large; `strerror` says which."""
 
 
 def open_file(path: str | Path) -> BinaryIO:
-    """Open a regular file to be read. Raises `OSError`, whose `strerror` says why not."""
+    """Open a regular file for reading. Raises `OSError`, whose `strerror` says why not."""
     try:
-        check_file(path)  # opening it may have an effect already, on a device or a writer
-        # Without waiting, whatever has taken its place since.
+        check_file(path)  # first, since even opening has an effect on a device or a pipe
+        # Without blocking, in case something else has taken its place.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except ValueError:  # a NUL, or half a surrogate pair
         raise FileNotFoundError(errno.ENOENT, "is not a path") from None
@@ -51,16 +51,16 @@ def read_file(path: str | Path) -> bytes:
     """All of a small regular file. Raises `OSError`, whose `strerror` says why not."""
     with open_file(path) as file:
         content = file.read(MAX_BYTES + 1)
-    if content is None:  # a kernel file, which would block until something happens
+    if content is None:  # a kernel file that would block
         raise UnfitFile(errno.EAGAIN, "has no content to read yet")
     _check_size(len(content), MAX_BYTES)
     return content
 
 
 def read_secret(setting: str, path: str | Path) -> str:
-    """The secret in a file, without the newline at its end.
+    """The secret in a file, without newlines at its end.
 
-    Raises `ConfigurationError`, which names the setting and the path and nothing of the content.
+    Raises `ConfigurationError`, which names the setting and the path, but nothing of the content.
     """
     try:
         text = read_file(path).decode("utf-8-sig")
@@ -76,8 +76,8 @@ def read_secret(setting: str, path: str | Path) -> str:
 def check_file(path: str | Path, limit: int | None = None) -> None:
     """Raise `OSError` unless this is a regular file.
 
-    With a `limit`, for code that reads the file itself: one of 1 to `limit` bytes. Kernel files
-    claim to be empty, and some would block.
+    With a `limit`, also unless it has 1 to `limit` bytes, for libraries that read the file
+    themselves. Kernel files claim to be empty, and some would block.
     """
     found = os.stat(path)  # noqa: PTH116 - a path may be text with a NUL in it
     _check_kind(found)

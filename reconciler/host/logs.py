@@ -1,6 +1,6 @@
-"""Log lines: structlog, on stderr, our own lines and those of the libraries in the same shape.
+"""Logs by structlog, on stderr; the lines of libraries look the same.
 
-Whatever a value holds, a line is one line and shows all of it; and no line ends a pass.
+Every event is one line of printable text, whatever its values hold, and logging never raises.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from reconciler.core.text import visible
 from reconciler.host.streams import Stderr
 
-#: Characters after which a value is shown in quotes.
+#: Characters that require quotes around a value.
 _QUOTED = frozenset(" \t\r\n=\"'")
 
 
 def configure_logs(level: str, *, as_json: bool) -> None:
-    """Send everything at `level` or above to stderr; stdout belongs to the command's result."""
+    """Log everything at `level` or above to stderr; stdout is for the result of the command."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    final = _Surely(_json() if as_json else _console())
+    final = _Safely(_json() if as_json else _console())
     stderr = cast("TextIO", Stderr())
-    # Ours do not go through the standard library's logging, which would cost as much again: a pass
-    # writes a line for each row that it finishes.
+    # Not through the standard library's logging, which would double the cost of a line, and a pass
+    # logs one for each row that it finishes.
     structlog.configure(
         processors=[*shared, final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -45,16 +45,16 @@ def configure_logs(level: str, *, as_json: bool) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # The migration commands say themselves what they did, and the loop when a pass is late.
+    # The migration commands print what they did, and the loop logs when a pass is late.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # It logs each URL; that of a codec server may hold a secret.
+    # httpx logs each URL; that of a codec server may hold a secret.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("httpcore").setLevel(logging.WARNING)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 def _json() -> list[Processor]:
-    # JSON in ASCII has an escape for everything that `visible` has one for.
+    # ASCII JSON escapes everything that `visible` escapes.
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
@@ -68,8 +68,8 @@ def _console() -> list[Processor]:
     return [_legible, renderer]
 
 
-class _Surely:
-    """The last steps to a line; something is said even if they fail."""
+class _Safely:
+    """The last steps to a line. If they fail, the line says so."""
 
     def __init__(self, steps: Sequence[Processor]) -> None:
         self._steps = steps
@@ -78,7 +78,7 @@ class _Surely:
         known = {key: event[key] for key in ("timestamp", "level") if key in event}
         try:
             return self._line(logger, name, event)
-        except Exception as error:  # noqa: BLE001 - whatever a value's own code raises
+        except Exception as error:  # noqa: BLE001 - the repr of a value may raise anything
             why = {"event": "a log line could not be made", "error": type(error).__name__}
             return self._line(logger, name, {**known, **why})
 
@@ -88,8 +88,8 @@ class _Surely:
         return event
 
 
-class _Shown:
-    """A value that is shown as this text."""
+class _Unquoted:
+    """A value that is printed as this text."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -99,7 +99,7 @@ class _Shown:
 
 
 def _legible(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Every part of a line as text that a terminal can only show."""
+    """Every part of a line as printable text, without control characters."""
     return {visible(key): _part(key, value) for key, value in event.items()}
 
 
@@ -112,17 +112,17 @@ def _part(key: str, value: Any) -> Any:
         case "stack" | "exception":
             return _indented(str(value))
     if isinstance(value, str) and not _QUOTED & set(value):
-        return _Shown(visible(value))
-    return _Shown(visible(repr(value)))
+        return _Unquoted(visible(value))
+    return _Unquoted(visible(repr(value)))
 
 
 def _traceback(line: TextIO, error: ExcInfo) -> None:
-    # The default prints local variables too, and any secrets with them.
+    # The default also prints local variables, and secrets among them.
     plain = StringIO()
     structlog.dev.plain_traceback(plain, error)
     line.write("\n" + _indented(plain.getvalue().strip("\n")))
 
 
 def _indented(text: str) -> str:
-    """Lines that cannot be taken for others of the log, whatever an error's message holds."""
+    """Indented, so that no message of an error can forge a log line."""
     return "\n".join(f"    {visible(line)}" for line in text.split("\n"))

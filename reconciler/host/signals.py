@@ -1,4 +1,4 @@
-"""SIGTERM means what Ctrl-C means: cron, containers and people stop a command in the same way."""
+"""SIGTERM and Ctrl-C do the same: cron, containers and people stop a command in the same way."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
 
-#: As shells count signals: 128 + SIGINT.
+#: The exit code of shells for it: 128 + SIGINT.
 INTERRUPTED = 130
-#: The last signal that is heard; with the next one the process is gone.
-GONE_AT = 2
+#: Signals that are handled; the next one ends the process.
+HANDLED = 2
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 _T = TypeVar("_T")
 
 
 class Signals:
-    """What SIGINT and SIGTERM have asked of a command.
+    """Stops a command on SIGINT and SIGTERM.
 
-    The first one asks it to stop, the second one to give up what it is doing; the third one ends
-    the process. Outside of the event loop, a command goes on to the next thing that can be stopped:
-    its settings are read, its report is printed.
+    The first signal stops it, the second gives up its current work, the third ends the process.
+    Outside the event loop, a command only notes them: it finishes reading its settings or printing
+    its report.
     """
 
     def __init__(self) -> None:
-        #: How many have come.
+        #: The number of signals so far.
         self.asked = 0
         self._cancel: Callable[[], object] | None = None
         self._asking = False
 
     def install(self) -> None:
-        """Handle both signals from here on."""
+        """Handle both signals from now on."""
         for number in NUMBERS:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.asked += 1
-        if self.asked > GONE_AT:
+        if self.asked > HANDLED:
             os._exit(INTERRUPTED)
         if self._asking:
             raise KeyboardInterrupt
@@ -51,7 +51,7 @@ class Signals:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Let a signal end a question: the event loop stands still meanwhile."""
+        """Let a signal interrupt a question, which blocks the event loop."""
         self._asking = True
         try:
             yield
@@ -59,7 +59,7 @@ class Signals:
             self._asking = False
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run an event loop, in which a signal cancels the work."""
+        """Run an event loop in which a signal cancels the work."""
 
         async def cancellable() -> _T:
             task = asyncio.current_task()
@@ -76,12 +76,11 @@ class Signals:
             return runner.run(cancellable())
 
 
-#: Those of this process.
 signals = Signals()
 
 
 class _Threads(ThreadPoolExecutor):
-    """Is not waited for in the end: a name service may be silent for a minute."""
+    """Not waited for at exit: a name service may be silent for a minute."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         """Take no more work."""
@@ -95,23 +94,19 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-    """Two events: the first SIGTERM or SIGINT sets one, the second the other.
+def on_signals(first: Callable[[], object], second: Callable[[], object]) -> Iterator[None]:
+    """Call `first` on the first SIGTERM or SIGINT, `second` on the second; exit on the third."""
+    loop, actions = asyncio.get_running_loop(), iter((first, second))
 
-    The third one ends the process at once.
-    """
-    loop, events = asyncio.get_running_loop(), (asyncio.Event(), asyncio.Event())
-
-    def stop(number: signal.Signals) -> None:
-        for event in events:
-            if not event.is_set():
-                return event.set()
-        os._exit(128 + number)
+    def handle(number: signal.Signals) -> None:
+        if (action := next(actions, None)) is None:
+            os._exit(128 + number)
+        action()
 
     for number in NUMBERS:
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, handle, number)
     try:
-        yield events
+        yield
     finally:
         for number in NUMBERS:
             loop.remove_signal_handler(number)

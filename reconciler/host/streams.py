@@ -1,7 +1,7 @@
-"""The standard streams of a process that must not fail because of them.
+"""Standard streams that never make a command fail.
 
-A command does its work wherever its output goes: to a closed descriptor, a full disk, a terminal
-that knows ASCII only. Loaded before everything else, so it imports next to nothing.
+A command does its work wherever its output goes: to a closed descriptor, a full disk, an ASCII
+terminal. This module is loaded before any other, so it imports little.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 #: The error handler of our streams.
 _LEGIBLE = "reconciler.legible"
-#: What our own texts have beyond ASCII.
+#: The characters of our own texts that are not ASCII.
 _IN_ASCII = {"→": "->", "…": "...", "–": "-", "·": "*", "≤": "<=", "≥": ">=", "×": "x"}
 
 
 class StdoutLost(OSError):
-    """The result could not be written to stdout, and not because its reader has gone away."""
+    """stdout cannot be written, for another reason than a closed pipe."""
 
 
 def open_standard_streams() -> None:
-    """Make stdin, stdout and stderr usable, whatever the caller made of them.
+    """Make stdin, stdout and stderr usable, however the process was started.
 
     A closed descriptor is opened on /dev/null: otherwise the next file or socket would get its
-    number, and the log lines. stdout raises `StdoutLost` where it cannot be written, and stderr
-    drops what it cannot take. Neither raises because of its encoding.
+    number, and with it the log. stdout raises `StdoutLost` if it cannot be written; stderr drops
+    what it cannot write. Neither raises because of its encoding.
     """
     for number in range(3):
         try:
@@ -49,7 +49,7 @@ def open_standard_streams() -> None:
 
 
 def decoded(text: str) -> str:
-    """An argument or variable as UTF-8, if it is that and the locale knows nothing beyond ASCII."""
+    """An argument or variable, decoded as UTF-8 if the locale could not decode it."""
     if not is_text(text):
         with contextlib.suppress(UnicodeError):
             return os.fsencode(text).decode()
@@ -57,7 +57,7 @@ def decoded(text: str) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Whether there are only characters in it, and no bytes that could not be decoded."""
+    """Whether it holds no bytes that could not be decoded."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -66,10 +66,7 @@ def is_text(text: str) -> bool:
 
 
 class Stderr(TextIOBase):
-    """Writes to what `sys.stderr` is at the time, and drops what that cannot take.
-
-    A progress bar puts itself in its place. For log lines, which must never end a pass.
-    """
+    """Writes to the present `sys.stderr`, which a progress bar may replace; never raises."""
 
     def write(self, text: str) -> int:
         """Write, or drop."""
@@ -84,7 +81,7 @@ class Stderr(TextIOBase):
 
 
 class _Patient(io.FileIO):
-    """Waits where a non-blocking descriptor is full, as a blocking one does by itself."""
+    """Waits while a non-blocking descriptor is full, as a blocking one does."""
 
     def write(self, content: Buffer) -> int:
         while (written := super().write(content)) is None:
@@ -112,7 +109,7 @@ class _Stderr(_Patient):
 
 def _guarded(stream: TextIO | None, number: int, kind: Callable[..., io.FileIO]) -> TextIO:
     if stream is not None and not _is_over(stream, number):
-        return stream  # somebody has put it there, e.g. a test
+        return stream  # replaced, e.g. by a test
     raw = kind(number, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -130,7 +127,7 @@ def _is_over(stream: TextIO, number: int) -> bool:
 
 
 def _legible(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that the encoding lacks: our own in ASCII, others as escapes."""
+    """Replace characters that the encoding lacks: our own by ASCII, others by escapes."""
     failed = cast("UnicodeEncodeError", error)
     lacking = failed.object[failed.start : failed.end]
     return "".join(_IN_ASCII.get(each) or _escape(each) for each in lacking), failed.end

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from reconciler.core.errors import ReconcilerError, Unusable
 from reconciler.core.ports import History, Observer
 from reconciler.core.report import PassReport, Report
@@ -30,6 +32,8 @@ from reconciler.host.cancellation import (
     run_to_completion,
 )
 from reconciler.passes.observers import notify
+
+log = structlog.get_logger(__name__)
 
 
 async def run_recorded(
@@ -116,6 +120,7 @@ async def finish_despite_cancel(report: Report, work: asyncio.Task[Any]) -> None
         if not work.done():
             await asyncio.wait([work])
     except asyncio.CancelledError:
+        log.warning("write_given_up", hint="asked to stop a second time")
         await give_up(work)
         raise
     work.result()

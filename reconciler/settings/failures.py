@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import regex
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -38,6 +37,8 @@ def parse_expressions(value: object) -> object:
         value = _from_json(value)
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
         raise ValueError("must be a regular expression, or a list of them")
+    import regex  # noqa: PLC0415 - 1.5 MB, for those who redact
+
     for expression in value:
         if any(character < " " for character in expression):
             raise ValueError(
@@ -161,4 +162,8 @@ class FailureSettings(BaseModel):
 
     def redaction(self) -> Redaction:
         """What is redacted in failures."""
+        if not self.redact:
+            return Redaction()
+        import regex  # noqa: PLC0415 - as above
+
         return Redaction(tuple(map(regex.compile, self.redact)))

@@ -1,4 +1,4 @@
 """The HTTP side of `reconciler run`: probes and metrics, read-only.
 
-Serves what it is given: what healthy means is decided in `daemon`.
+What healthy means is decided in `daemon`.
 """

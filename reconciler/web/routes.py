@@ -1,4 +1,4 @@
-"""What is served: `/livez`, `/readyz` and `/metrics`, and nothing that changes anything."""
+"""The routes `/livez`, `/readyz` and `/metrics`, which change nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from reconciler.core.text import visible_json
 
-#: Seconds an answer is good for: a storm of probes costs one reading.
+#: Seconds that an answer is cached: a storm of probes costs one reading.
 READINESS_AGE = 5.0
 METRICS_AGE = 1.0
 
@@ -23,40 +23,40 @@ _NO_STORE = {"Cache-Control": "no-store"}
 _T = TypeVar("_T")
 
 
-class Vitals(Protocol):
-    """What the daemon can say about itself."""
+class HealthSource(Protocol):
+    """What the loop reports about itself."""
 
-    def standstill(self) -> str | None:
-        """Why the loop does not turn any more; None if it does."""
+    def why_stalled(self) -> str | None:
+        """Why the loop counts as dead; None if it is alive."""
         ...
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether it does its work, and what that rests on."""
+        """Whether this replica is ready, and the fields of the answer."""
         ...
 
     async def scrape(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """All metrics in the Prometheus text format."""
         ...
 
 
-def create_web(vitals: Vitals) -> Starlette:
-    """The application."""
-    scrape = Cached(vitals.scrape, METRICS_AGE)
+def create_web(source: HealthSource) -> Starlette:
+    """The application for uvicorn."""
+    scrape = Cached(source.scrape, METRICS_AGE)
 
     async def make_readiness() -> tuple[bool, dict[str, Any]]:
-        answer = await vitals.readiness()
-        scrape.expire()  # or metrics could still lack the pass that made it ready
+        answer = await source.readiness()
+        scrape.expire()  # metrics must include the pass that made it ready
         return answer
 
     readiness = Cached(make_readiness, READINESS_AGE)
 
     async def livez(_: Request) -> Response:
-        why = vitals.standstill()
+        why = source.why_stalled()
         return PlainTextResponse(f"{why or 'ok'}\n", 503 if why else 200, _NO_STORE)
 
     async def readyz(_: Request) -> Response:
-        ready, told = await readiness.get()
-        content = visible_json({"ready": ready, **told})  # people look at it in a terminal
+        ready, details = await readiness.get()
+        content = visible_json({"ready": ready, **details})  # safe to print on a terminal
         return Response(content, 200 if ready else 503, _NO_STORE, "application/json")
 
     async def metrics(_: Request) -> Response:
@@ -72,7 +72,7 @@ def create_web(vitals: Vitals) -> Starlette:
 
 
 class Cached(Generic[_T]):
-    """An answer that is made anew when somebody asks and the last one is too old."""
+    """An answer that is made again on request once the last one is too old."""
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class Cached(Generic[_T]):
     ) -> None:
         self._make, self._seconds, self._clock = make, seconds, clock
         self._last: tuple[float, _T] | None = None
-        self._none_before = float("-inf")
+        self._expired_before = float("-inf")
         self._making = asyncio.Lock()
 
     async def get(self) -> _T:
-        """The answer; those who ask while it is made wait for the same one."""
+        """The answer; concurrent calls share one."""
         async with self._making:
             if self._last is None or self._is_old(self._last[0]):
                 began = self._clock()
@@ -94,8 +94,8 @@ class Cached(Generic[_T]):
             return self._last[1]
 
     def expire(self) -> None:
-        """Answer no `get` from now on with what was made before."""
-        self._none_before = self._clock()
+        """Do not return an answer that was begun before now."""
+        self._expired_before = self._clock()
 
     def _is_old(self, began: float) -> bool:
-        return began < self._none_before or self._clock() - began >= self._seconds
+        return began < self._expired_before or self._clock() - began >= self._seconds

@@ -1,4 +1,4 @@
-"""uvicorn in the daemon's own loop, on a socket that was bound beforehand."""
+"""uvicorn in the event loop of `run`, on a socket that is bound before it starts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ import uvicorn
 from starlette.applications import Starlette
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.web.connections import IDLE_TIME, Connection, Crowd, Door, connection_limit
+from reconciler.web.connections import (
+    IDLE_TIME,
+    Connection,
+    Connections,
+    Listener,
+    connection_limit,
+)
 
-#: Connections that the system keeps until they are accepted.
+#: Connections that the kernel queues until they are accepted.
 BACKLOG = 1024
 
 log = structlog.get_logger(__name__)
@@ -26,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @contextlib.asynccontextmanager
 async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
-    """Serve while the context lasts. Raises `ConfigurationError` if the address cannot be had."""
+    """Serve while the context lasts. Raises `ConfigurationError` if binding fails."""
     listening = _bind(host, port)
     config = uvicorn.Config(
         web,
@@ -40,18 +46,19 @@ async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
         timeout_keep_alive=2 * int(IDLE_TIME),  # connections end themselves before that
         timeout_graceful_shutdown=1,
     )
-    logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
+    logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
     config.load()
-    server, crowd = _Server(config), Crowd(connection_limit())
-    door = Door(listening, crowd, partial(Connection, crowd, config, server.server_state, {}))
+    server, connections = _Server(config), Connections(connection_limit())
+    make = partial(Connection, connections, config, server.server_state, {})
+    listener = Listener(listening, connections, make)
     task = asyncio.create_task(server.serve(sockets=[]))
     bound_host, bound_port = listening.getsockname()[:2]
-    door.open()
+    listener.open()
     log.info("http_listening", host=bound_host, port=bound_port)
     try:
         yield
     finally:
-        door.close()
+        listener.close()
         server.should_exit = True
         await task
 
@@ -59,31 +66,31 @@ async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # :: is everybody, as 0.0.0.0 is; a check from inside asks 127.0.0.1.
-        everybody = address[0] == "::" and socket.has_dualstack_ipv6()
+        # :: means every address, as 0.0.0.0 does, so that 127.0.0.1 works too.
+        both = address[0] == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server(
-            address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=everybody
+            address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
     except OSError as error:
-        # asyncio's and Python's own words repeat the address.
+        # The text of Python's error repeats the address.
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror
         raise ConfigurationError(
-            f"cannot listen on {host}, port {port} ({reason}): "
-            "set RECONCILER_HTTP_HOST and RECONCILER_HTTP_PORT"
+            f"cannot listen on {host}, port {port} ({reason})",
+            "set RECONCILER_HTTP_HOST and RECONCILER_HTTP_PORT",
         ) from None
     listening.settimeout(0)
     return listening
 
 
-def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Not what a scanner can bring about: requests that break off where the answer is due."""
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Whether to log it; not the broken requests that any port scanner sends."""
     error = record.exc_info and record.exc_info[1]
     return not isinstance(error, h11.ProtocolError)
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the daemon."""
+    """Leaves signals to `run`."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

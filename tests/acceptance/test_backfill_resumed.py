@@ -233,8 +233,8 @@ async def test_two_at_a_time_do_not_fight(backfill: Command, stage: Stage) -> No
         return bool(await stage.database.fetch("SELECT 1 FROM reconciler.lease"))
 
     await eventually(holds_the_lease)
-    # It waits longer than the lease of a dead one would last: see unit/test_exclusive.py.
-    second = await replace(backfill, limits={"reconciler.app.exclusive.PATIENCE": 1})(*APPLY)
+    # It waits longer than the lease of a dead one would last: see unit/app/test_hold_lease.py.
+    second = await replace(backfill, limits={"reconciler.app.hold_lease.PATIENCE": 1})(*APPLY)
     slow.send_signal(signal.SIGTERM)
     await asyncio.wait_for(slow.communicate(), PATIENCE)
 

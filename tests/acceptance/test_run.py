@@ -254,8 +254,11 @@ class TestStopping:
     async def test_before_it_has_begun(self, reconciler: Command) -> None:
         async with daemon(reconciler, TEMPORAL_ADDRESS="127.0.0.1:1") as running:
             await running.said("server_unusable")
+            for number in (signal.SIGTERM, signal.SIGINT):
+                running.send(number)
 
-            assert await running.stop() == 0
+            assert await running.ended() == 0
+        assert running.logged(GIVING_UP) == [], "there was no write"
 
 
 #: Loaded by Python itself. A thread that waits for an answer cannot be stopped by anybody.

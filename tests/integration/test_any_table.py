@@ -20,7 +20,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Preview, Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
@@ -81,13 +81,13 @@ CASES = {
 }
 
 
-class Desk:
+class Operator:
     """Agrees to everything."""
 
-    def agrees(self, outlook: Outlook) -> bool:
+    def confirm(self, preview: Preview) -> bool:
         return True
 
-    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
         return nullcontext(Observer())
 
 
@@ -196,15 +196,15 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
     assert await explained_as_finished(table) == {
         row["id"]: row["id"] in ours for row in before if row["workflow_id"] == closed[0]
     }
-    dry = await run_backfill(table.settings, Request(output=plan), Desk())
+    dry = await run_backfill(table.settings, Request(output=plan), Operator())
     assert dry is not None
     assert (dry.error, dry.changed, len(ours)) == (None, 2 * len(tenants), 2 * len(tenants))
     assert await table.rows() == before
     assert from_line(plan.read_bytes().splitlines()[0])["table"] == table.case.scope
     ways: list[Callable[[], Awaitable[PassReport | None]]] = [
-        lambda: run_plan(table.settings, Request(apply=True), plan, Desk(), force=False),
+        lambda: run_plan(table.settings, Request(apply=True), plan, Operator(), force=False),
         lambda: once(table.settings),
-        lambda: run_backfill(table.settings, Request(apply=True), Desk()),
+        lambda: run_backfill(table.settings, Request(apply=True), Operator()),
     ]
     for way in ways:
         with capture_logs() as lines:

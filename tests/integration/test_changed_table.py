@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import SecretStr
 
 from reconciler.app.wiring import open_app
+from reconciler.postgres.connection.engine import COMPILED_STATEMENTS, using_engine
+from reconciler.postgres.rows.remapped import RemappedStore
+from reconciler.postgres.rows.store import PostgresStore
 from reconciler.settings.model import Settings
 from tests.conftest import Database
 from tests.support.temporal.world import World
@@ -34,3 +39,13 @@ async def test_a_column_that_is_changed_between_two_passes(
 
     assert (first.error, first.changed) == (None, 1)
     assert (second.error, second.changed) == (None, 1)
+
+
+async def test_statements_of_old_mappings_do_not_pile_up(database: Database) -> None:
+    mapping = Settings(database_url=SecretStr(database.url)).table_mapping()
+    async with using_engine(database.url) as engine:
+        for _ in range(100):
+            await RemappedStore(engine, mapping, partial(PostgresStore, engine)).last_running()
+
+        # SQLAlchemy lets the cache grow by half before it drops what was not used for longest.
+        assert len(engine.sync_engine._compiled_cache or ()) <= 1.5 * COMPILED_STATEMENTS

@@ -20,7 +20,7 @@ from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from tests.conftest import Database
-from tests.integration.test_any_table import Desk, once
+from tests.integration.test_any_table import Operator, once
 from tests.support.commands.stage import Stage
 
 #: Types whose keys can be written down, and keys at the edges of each.
@@ -126,12 +126,12 @@ async def test_a_key_that_can_be_written_down_works_in_everything(
     plan, settings = tmp_path / "plan.jsonl", keyed.settings
 
     await finishes_and_undoes(keyed, await once(settings))
-    dry = await run_backfill(settings, Request(output=plan), Desk())
+    dry = await run_backfill(settings, Request(output=plan), Operator())
     assert dry is not None
     assert (dry.error, dry.changed) == (None, keyed.rows)
     apply = Request(apply=True)
-    await finishes_and_undoes(keyed, await run_backfill(settings, apply, Desk()))
-    await finishes_and_undoes(keyed, await run_plan(settings, apply, plan, Desk(), force=False))
+    await finishes_and_undoes(keyed, await run_backfill(settings, apply, Operator()))
+    await finishes_and_undoes(keyed, await run_plan(settings, apply, plan, Operator(), force=False))
 
 
 @pytest.mark.parametrize("kind", UNNOTED)
@@ -144,14 +144,14 @@ async def test_another_key_works_in_a_pass_and_is_refused_before_a_plan_begins(
         assert len(await explain(app, str(rows[0]["workflow_id"]))) == keyed.rows
 
     table = tmp_path / "table.csv"
-    dry = await run_backfill(keyed.settings, Request(output=table), Desk())
+    dry = await run_backfill(keyed.settings, Request(output=table), Operator())
     assert dry is not None
     assert (dry.error, dry.changed) == (None, keyed.rows)
     assert len(table.read_text().splitlines()) == 1 + keyed.rows
 
     told = "backfill --apply and plans need a key of type bigint, integer, uuid or text"
     for request in (Request(output=tmp_path / "plan.jsonl"), Request(apply=True)):
-        refused = await run_backfill(keyed.settings, request, Desk())
+        refused = await run_backfill(keyed.settings, request, Operator())
         assert refused is not None
         assert told in str(refused.error)
     assert list(tmp_path.iterdir()) == [table]

@@ -19,7 +19,7 @@ from temporalio.client import Client
 
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Preview, Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
@@ -36,9 +36,9 @@ from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.web.metrics.gauges import Gauges
 from reconciler.web.metrics.passes import PassMetrics
 from reconciler.web.metrics.sdk import SdkMetrics
-from reconciler.web.metrics.state import State
 from tests.conftest import Database, with_user
 from tests.support.commands.stage import Stage
 from tests.support.polling import eventually
@@ -94,13 +94,13 @@ def settings(
     return lambda **given: load_settings(Settings, **given)
 
 
-class Desk:
+class Operator:
     """Agrees to everything."""
 
-    def agrees(self, outlook: Outlook) -> bool:
+    def confirm(self, preview: Preview) -> bool:
         return True
 
-    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
         return nullcontext(Observer())
 
 
@@ -110,13 +110,13 @@ async def once(settings: Settings, *, dry_run: bool = False) -> PassReport:
 
 
 async def backfill(settings: Settings) -> PassReport:
-    report = await run_backfill(settings, Request(apply=True), Desk())
+    report = await run_backfill(settings, Request(apply=True), Operator())
     assert report is not None
     return report
 
 
-async def loop_over(settings: Settings) -> State:
-    """Run the loop until it has passed once and is ready; its state by then."""
+async def loop_over(settings: Settings) -> Gauges:
+    """Run the loop until it has passed once and is ready; return its gauges."""
     schedule = Every(timedelta(hours=1))
     health, metrics = Health(schedule, CollectorRegistry()), CollectorRegistry()
     async with open_app(settings, writing=True, looping=True) as app:
@@ -129,7 +129,7 @@ async def loop_over(settings: Settings) -> State:
 
         try:
             await eventually(is_done)
-            return health.state()
+            return health.gauges()
         finally:
             running.cancel()
             await asyncio.wait({running})
@@ -245,8 +245,8 @@ class TestWithoutOurSchema:
         await stage.insert(handle, 3)
         request = Request(apply=True, limit=2)
 
-        first = await run_backfill(off, request, Desk())
-        second = await run_backfill(off, request, Desk())
+        first = await run_backfill(off, request, Operator())
+        second = await run_backfill(off, request, Operator())
 
         assert first is not None
         assert second is not None
@@ -259,10 +259,10 @@ class TestWithoutOurSchema:
     ) -> None:
         await one_more(stage)
         plan = tmp_path / "plan.jsonl"
-        await run_backfill(off, Request(output=plan), Desk())
+        await run_backfill(off, Request(output=plan), Operator())
 
         with capture_logs() as lines:
-            report = await run_plan(off, Request(apply=True), plan, Desk(), force=False)
+            report = await run_plan(off, Request(apply=True), plan, Operator(), force=False)
 
         assert report is not None
         assert (report.error, report.tally.written) == (None, {"failed": 1})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Preview, Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
@@ -26,13 +26,13 @@ from tests.support.temporal.world import World
 TICK = timedelta(milliseconds=1)
 
 
-class Desk:
+class Operator:
     """Agrees to everything."""
 
-    def agrees(self, outlook: Outlook) -> bool:
+    def confirm(self, preview: Preview) -> bool:
         return True
 
-    def watch(self, outlook: Outlook) -> AbstractContextManager[Observer]:
+    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
         return nullcontext(Observer())
 
 
@@ -53,9 +53,9 @@ async def in_every_way(settings: Settings, plan: Path, since: datetime) -> list[
     """A dry run and its plan, a backfill of a window, a pass; in this order, as they write."""
     moment = Moment(since.isoformat(), since)
     reports = [
-        await run_backfill(settings, Request(since=moment, output=plan), Desk()),
-        await run_plan(settings, Request(apply=True), plan, Desk(), force=False),
-        await run_backfill(settings, Request(since=moment, apply=True), Desk()),
+        await run_backfill(settings, Request(since=moment, output=plan), Operator()),
+        await run_plan(settings, Request(apply=True), plan, Operator(), force=False),
+        await run_backfill(settings, Request(since=moment, apply=True), Operator()),
     ]
     async with open_app(settings, writing=True) as app:
         reports.append(await app.run_pass("once", dry_run=False))

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.client import Client
 
-from reconciler.app.backfill import Outlook, Request, run_backfill
+from reconciler.app.backfill import Preview, Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.undo import open_journal, undo
 from reconciler.app.wiring import open_app
@@ -114,13 +114,13 @@ def servers_seen() -> Iterator[dict[object, set[int]]]:
         sa.event.remove(sa.Engine, "begin", note)
 
 
-class Desk:
+class Operator:
     """Agrees to everything."""
 
-    def agrees(self, outlook: Outlook) -> bool:
+    def confirm(self, preview: Preview) -> bool:
         return True
 
-    def watch(self, outlook: Outlook) -> nullcontext[Observer]:
+    def show_progress(self, preview: Preview) -> nullcontext[Observer]:
         return nullcontext(Observer())
 
 
@@ -162,8 +162,8 @@ async def test_passes_side_by_side(stage: Stage, settings: Settings) -> None:
 async def test_a_backfill_in_pieces_its_undo_and_what_is_told_of_them(
     stage: Stage, settings: Settings
 ) -> None:
-    piece = await run_backfill(settings, Request(apply=True, max_changes=10), Desk())
-    rest = await run_backfill(settings, Request(apply=True), Desk())
+    piece = await run_backfill(settings, Request(apply=True, max_changes=10), Operator())
+    rest = await run_backfill(settings, Request(apply=True), Operator())
     assert piece is not None
     assert rest is not None
     assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "gone on with"

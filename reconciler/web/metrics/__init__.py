@@ -1,4 +1,4 @@
-"""Prometheus: what passes did, how things stand, and the Temporal SDK's own figures.
+"""Prometheus metrics of passes, of the loop, and of the Temporal SDK.
 
-Figures only: they are served by `web`, and described in `docs/metrics.md`.
+`web` serves them; `docs/metrics.md` describes them.
 """

@@ -1,4 +1,4 @@
-"""What passes did. An observer of the pass, which knows nothing of Prometheus."""
+"""Metrics of passes, collected by an observer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reconciler.core.ports import Observer, PassView
 from reconciler.core.report import PassOutcome
 from reconciler.core.text import visible
 
-#: Workflow types with series of their own; an application that makes up types as it goes must
-#: not be able to fill a Prometheus.
+#: Workflow types with a series of their own, so that an application that generates types does not
+#: overload Prometheus.
 MAX_WORKFLOW_TYPES = 100
 OTHER_TYPES = "other"
 
-#: Ends that a workflow can report itself: a row of one of these was missed by the main path.
-#: Terminations and timeouts never reach any code of the workflow's.
+#: Ends that a workflow can report itself, so that the main path has missed the row. After a
+#: termination or a timeout, no workflow code runs.
 REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
 
 _DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
@@ -29,7 +29,7 @@ _AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)
 
 
 class PassMetrics(Observer):
-    """Counts passes, and what became of their rows."""
+    """Counts passes and their rows."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class PassMetrics(Observer):
         mode: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`mode`: whose series exist from the start, at zero, so that a first failure shows."""
+        """The series of `mode` exist from the start, at zero, so that a first failure shows."""
         self._mode, self._clock = mode, clock
-        #: The id of a pass that has begun and is not counted yet: also while its end is recorded.
-        self.under_way: str | None = None
+        #: The id of the pass that has begun and is not counted yet.
+        self.unfinished: str | None = None
         self._types: set[str] = set()
         make: dict[str, Any] = {"namespace": "reconciler", "registry": registry}
         self._passes = Counter("passes", "Passes that ended.", ["mode", "outcome"], **make)
@@ -79,11 +79,11 @@ class PassMetrics(Observer):
             self._disagreements.labels(shown)
 
     async def on_start(self, report: PassView) -> None:
-        """A pass began."""
-        self.under_way = report.pass_id
+        """Remember the pass."""
+        self.unfinished = report.pass_id
 
     async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        """Rows were finished: by kind, and how late."""
+        """Count finished rows, and how late they are."""
         now = self._clock()
         for outcome in outcomes:
             workflow_type = self._bounded(outcome.workflow_type)
@@ -91,11 +91,11 @@ class PassMetrics(Observer):
             if outcome.temporal_status in REPORTABLE:
                 self._missed.labels(workflow_type, outcome.temporal_status).inc()
             if outcome.completed_at is not None:
-                # Temporal's clock may be ahead of ours.
+                # The clock of Temporal may be ahead.
                 self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
 
     async def on_pass(self, report: PassView) -> None:
-        """A pass ended; the gauges are those of passes that saw every row."""
+        """Count the pass. Only passes that saw every row set the gauges."""
         mode, tally = report.request.mode, report.tally
         self._passes.labels(mode, report.outcome.value).inc()
         self._duration.labels(mode).observe(report.duration_seconds)
@@ -110,18 +110,18 @@ class PassMetrics(Observer):
             self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
             for reason in MISSING_REASONS:
                 self._missing.labels(reason.value).set(tally.left[reason])
-        self.under_way = None
+        self.unfinished = None
 
     def overrun(self) -> None:
-        """A pass took longer than the interval."""
+        """Count a pass that took longer than the interval."""
         self._overruns.inc()
 
     def crash(self) -> None:
-        """A pass ended by a bug, and had no report."""
+        """Count a pass that a bug ended, without a report."""
         self._passes.labels(self._mode, PassOutcome.ABORTED.value).inc()
 
     def forget(self) -> None:
-        """What our last pass left is no news any more: it failed since, or another one passes."""
+        """Clear the gauges: passes fail now, or another replica runs them."""
         self._running.rows = self._running.oldest = None
         self._missing.clear()
 
@@ -135,7 +135,7 @@ class PassMetrics(Observer):
 
 
 class _Running(Collector):
-    """What is still marked running; no series at all as long as nobody has looked."""
+    """Rows still marked running; no series before the first complete pass."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -143,7 +143,7 @@ class _Running(Collector):
         self.oldest: datetime | None = None
 
     def collect(self) -> Sequence[GaugeMetricFamily]:
-        """The gauges, the age as of now."""
+        """The gauges; the age is as of now."""
         rows = GaugeMetricFamily(
             "reconciler_running_rows", "Rows still marked running after the last complete pass."
         )

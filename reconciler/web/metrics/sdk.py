@@ -1,4 +1,4 @@
-"""The Temporal SDK's own metrics, on our endpoint instead of one of its own."""
+"""The metrics of the Temporal SDK, served on `/metrics` instead of an endpoint of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER as COUNTER
 from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE as GAUGE
 from temporalio.runtime import BufferedMetric, BufferedMetricUpdate
 
-#: Seconds. A call takes milliseconds; ten seconds is our own time limit.
+#: Seconds. A call takes milliseconds, and is given up after ten seconds.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _Labels = tuple[tuple[str, str], ...]
@@ -30,14 +30,14 @@ class _Series:
 
 
 class SdkMetrics(Collector):
-    """Adds up what the SDK's core reports; `drain` has to be called every few seconds."""
+    """Adds up what the SDK reports. `drain` must be called every few seconds."""
 
     def __init__(self, retrieve: Callable[[], Iterable[BufferedMetricUpdate]]) -> None:
         self._retrieve = retrieve
         self._metrics: dict[str, tuple[BufferedMetric, dict[_Labels, _Series]]] = {}
 
     def drain(self) -> None:
-        """Take what has come in: what is not taken in time is dropped by the core."""
+        """Fetch the updates so far; the SDK drops those that are not fetched in time."""
         for update in self._retrieve():
             metric, value = update.metric, update.value
             _, by_labels = self._metrics.setdefault(metric.name, (metric, {}))
@@ -69,7 +69,7 @@ def _family(metric: BufferedMetric, names: Sequence[str], all_: dict[_Labels, _S
     unit = "_seconds" if metric.unit == "s" else ""
     histogram = HistogramMetricFamily(metric.name + unit, help_text, labels=names)
     for labels, series in all_.items():
-        histogram.add_metric(_values(labels, names), list(_cumulated(series)), series.total)
+        histogram.add_metric(_values(labels, names), list(_cumulative(series)), series.total)
     return histogram
 
 
@@ -78,8 +78,8 @@ def _values(labels: _Labels, names: Sequence[str]) -> list[str]:
     return [given.get(name, "") for name in names]
 
 
-def _cumulated(series: _Series) -> Iterator[tuple[str, float]]:
-    so_far = 0
+def _cumulative(series: _Series) -> Iterator[tuple[str, float]]:
+    total = 0
     for bound, count in zip([*map(str, BUCKETS), "+Inf"], series.counts, strict=True):
-        so_far += count
-        yield bound, so_far
+        total += count
+        yield bound, total

@@ -1,4 +1,4 @@
-"""The lease as its holder sees it: taken, kept, doubted, lost, given up."""
+"""The lease as its holder sees it: acquired, kept, doubted, lost, released."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.app import lease as module
-from reconciler.app.lease import LEASE_TIME, MARGIN, Keeper
+from reconciler.app.lease import LEASE_TIME, MARGIN, LeaseKeeper
 from reconciler.core.errors import DatabaseUnusable
 from tests.support.polling import deadline
 
@@ -20,7 +20,7 @@ TRUSTED = LEASE_TIME.total_seconds() - MARGIN
 
 @dataclass
 class FakeLease:
-    """Answers claims from a script; remembers what it was asked."""
+    """Answers claims as set; remembers them."""
 
     answer: int | Exception | None = 1
     released: int = 0
@@ -39,19 +39,19 @@ class FakeLease:
 
 
 class Bench:
-    """A keeper, its lease, and a clock that moves when it is told to."""
+    """A keeper, its lease, and a clock that the test moves."""
 
     async def forget(self) -> None:
         self.forgotten += 1
 
     def __init__(self) -> None:
         self.now, self.forgotten = 1000.0, 0
-        self.heard: list[str] = []
+        self.calls: list[str] = []
         self.lease = FakeLease()
-        self.keeper = Keeper(
+        self.keeper = LeaseKeeper(
             self.lease,
-            on_taken=lambda: self.heard.append("taken"),
-            on_lost=lambda: self.heard.append("lost"),
+            on_acquired=lambda: self.calls.append("acquired"),
+            on_lost=lambda: self.calls.append("lost"),
             on_failed=self.forget,
             clock=lambda: self.now,
             is_overdue=lambda: self.overdue,
@@ -64,29 +64,29 @@ def bench() -> Bench:
     return Bench()
 
 
-async def test_a_free_lease_is_taken_and_said_so_once(bench: Bench) -> None:
+async def test_a_free_lease_is_acquired_once(bench: Bench) -> None:
     assert not bench.keeper.holds
-    await bench.keeper.turn()
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
+    await bench.keeper.renew_once()
 
     assert bench.keeper.holds
-    assert bench.heard == ["taken"]
+    assert bench.calls == ["acquired"]
     assert bench.lease.claims == [LEASE_TIME] * 2
 
 
-async def test_one_that_another_replica_has_is_waited_for(bench: Bench) -> None:
+async def test_a_lease_of_another_replica_is_waited_for(bench: Bench) -> None:
     bench.lease.answer = None
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     assert not bench.keeper.holds
 
     bench.lease.answer = 7
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     assert bench.keeper.holds
-    assert bench.heard == ["taken"]
+    assert bench.calls == ["acquired"]
 
 
-async def test_it_is_not_relied_upon_past_its_time(bench: Bench) -> None:
-    await bench.keeper.turn()
+async def test_a_lease_is_not_relied_upon_after_it_expires(bench: Bench) -> None:
+    await bench.keeper.renew_once()
 
     bench.now += TRUSTED - 0.01
     assert bench.keeper.holds
@@ -94,183 +94,190 @@ async def test_it_is_not_relied_upon_past_its_time(bench: Bench) -> None:
     assert not bench.keeper.holds
 
 
-async def test_its_time_counts_from_before_the_claim_was_sent(bench: Bench) -> None:
+async def test_a_lease_counts_from_before_the_claim_was_sent(bench: Bench) -> None:
     def slow_answer() -> None:
         bench.now += 4
 
     bench.lease.during_claim = slow_answer
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
 
     bench.now += TRUSTED - 4
     assert not bench.keeper.holds
 
 
-async def test_a_claim_that_fails_loses_nothing_as_long_as_there_is_time(bench: Bench) -> None:
-    await bench.keeper.turn()
-    bench.lease.answer = DatabaseUnusable("away")
+async def test_a_failed_claim_does_not_lose_a_lease_that_has_not_expired(bench: Bench) -> None:
+    await bench.keeper.renew_once()
+    bench.lease.answer = DatabaseUnusable("unreachable")
 
     bench.now += TRUSTED - 1
-    await bench.keeper.turn()
-    assert bench.heard == ["taken"]
+    await bench.keeper.renew_once()
+    assert bench.calls == ["acquired"]
     assert bench.keeper.holds
-    assert bench.keeper.trouble == "away"
+    assert bench.keeper.last_error == "unreachable"
     assert bench.forgotten == 1, "pooled connections may be what is wrong"
 
     bench.now += 1
-    await bench.keeper.turn()
-    await bench.keeper.turn()
-    assert bench.heard == ["taken", "lost"]
+    await bench.keeper.renew_once()
+    await bench.keeper.renew_once()
+    assert bench.calls == ["acquired", "lost"]
 
 
-async def test_after_an_outage_it_is_taken_anew(bench: Bench) -> None:
-    await bench.keeper.turn()
-    bench.lease.answer = DatabaseUnusable("away")
+async def test_a_lease_is_acquired_again_after_an_outage(bench: Bench) -> None:
+    await bench.keeper.renew_once()
+    bench.lease.answer = DatabaseUnusable("unreachable")
     bench.now += TRUSTED
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     bench.lease.answer = 1
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
 
-    assert bench.heard == ["taken", "lost", "taken"]
+    assert bench.calls == ["acquired", "lost", "acquired"]
     assert bench.keeper.holds
 
 
 @pytest.mark.parametrize(
-    ("epoch", "heard"),
+    ("epoch", "calls"),
     [
-        pytest.param(None, ["taken", "lost"], id="somebody else has it"),
-        pytest.param(3, ["taken", "lost", "taken"], id="somebody else had it meanwhile"),
+        pytest.param(None, ["acquired", "lost"], id="another replica has it"),
+        pytest.param(3, ["acquired", "lost", "acquired"], id="another replica had it meanwhile"),
     ],
 )
 async def test_a_lease_that_went_to_another_replica_is_lost(
-    bench: Bench, epoch: int | None, heard: list[str]
+    bench: Bench, epoch: int | None, calls: list[str]
 ) -> None:
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     bench.lease.answer = epoch
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
 
-    assert bench.heard == heard
+    assert bench.calls == calls
     assert bench.keeper.holds == (epoch is not None)
 
 
-async def test_it_stands_by_only_while_another_replica_is_known_to_have_it(bench: Bench) -> None:
-    assert not bench.keeper.stands_by
-
-    bench.lease.answer = None
-    await bench.keeper.turn()
-    assert bench.keeper.stands_by
-
-    bench.lease.answer = DatabaseUnusable("away")
-    await bench.keeper.turn()
-    assert not bench.keeper.stands_by, "nobody knows"
-
-    bench.lease.answer = 1
-    await bench.keeper.turn()
-    assert not bench.keeper.stands_by
-    assert bench.keeper.trouble is None
-
-
-async def test_a_pass_left_out_while_it_could_not_be_relied_upon_is_made_up_for(
+async def test_a_replica_is_on_standby_only_while_another_is_known_to_hold_the_lease(
     bench: Bench,
 ) -> None:
-    await bench.keeper.turn()
+    assert not bench.keeper.is_standby
+
+    bench.lease.answer = None
+    await bench.keeper.renew_once()
+    assert bench.keeper.is_standby
+
+    bench.lease.answer = DatabaseUnusable("unreachable")
+    await bench.keeper.renew_once()
+    assert not bench.keeper.is_standby, "nobody knows"
+
+    bench.lease.answer = 1
+    await bench.keeper.renew_once()
+    assert not bench.keeper.is_standby
+    assert bench.keeper.last_error is None
+
+
+async def test_a_pass_skipped_while_the_lease_was_in_doubt_is_made_up_for(
+    bench: Bench,
+) -> None:
+    await bench.keeper.renew_once()
     bench.now += TRUSTED + 1
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
 
-    assert bench.heard == ["taken", "taken"], "and it was never lost"
+    assert bench.calls == ["acquired", "acquired"], "it was never lost"
 
 
-async def test_a_long_outage_is_told_once_a_minute(bench: Bench) -> None:
-    bench.lease.answer = DatabaseUnusable("away")
+async def test_each_cause_of_an_outage_is_logged_once(bench: Bench) -> None:
     with capture_logs() as lines:
-        for _ in range(130):
-            await bench.keeper.turn()
-            bench.now += 1
+        for error in ("unreachable", "no answer", "unreachable", "no answer"):
+            bench.lease.answer = DatabaseUnusable(error)
+            await bench.keeper.renew_once()
+        for _ in range(2):
+            bench.lease.answer = 1
+            await bench.keeper.renew_once()
+        bench.lease.answer = DatabaseUnusable("unreachable")
+        await bench.keeper.renew_once()
 
-    assert [line["error"] for line in lines] == ["away"] * 3
+    errors = [line["error"] for line in lines if line["event"] == "lease_claim_failed"]
+    assert errors == ["unreachable", "no answer", "unreachable"], "the last one is a new outage"
 
 
-async def test_who_stands_back_gives_it_up_and_does_not_claim_for_a_while(bench: Bench) -> None:
-    await bench.keeper.turn()
-    await bench.keeper.stand_back(30)
+async def test_a_lease_released_for_a_while_is_not_claimed_meanwhile(bench: Bench) -> None:
+    await bench.keeper.renew_once()
+    await bench.keeper.release_for(30)
     assert not bench.keeper.holds
     assert bench.lease.released == 1
 
     bench.now += 29
-    before = bench.keeper.turned_at
-    await bench.keeper.turn()
+    before = bench.keeper.renewed_at
+    await bench.keeper.renew_once()
     assert len(bench.lease.claims) == 1
-    assert bench.keeper.turned_at > before, "it turns all the same"
+    assert bench.keeper.renewed_at > before, "the loop is alive"
 
     bench.now += 1
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     assert bench.keeper.holds
-    assert bench.heard == ["taken", "taken"], "losing it on purpose is no loss"
+    assert bench.calls == ["acquired", "acquired"], "releasing it is not a loss"
 
 
-async def test_a_claim_under_way_does_not_undo_standing_back(bench: Bench) -> None:
-    standing_back: list[asyncio.Task[None]] = []
+async def test_a_claim_that_is_answered_after_the_release_does_not_undo_it(bench: Bench) -> None:
+    releasing: list[asyncio.Task[None]] = []
 
-    def stand_back() -> None:
-        standing_back.append(asyncio.ensure_future(bench.keeper.stand_back(30)))
+    def release() -> None:
+        releasing.append(asyncio.ensure_future(bench.keeper.release_for(30)))
 
     claim = bench.lease.claim
 
     async def slow(duration: timedelta) -> int | None:
         epoch = await claim(duration)
-        await standing_back[0]
+        await releasing[0]
         return epoch
 
-    bench.lease.during_claim = stand_back
+    bench.lease.during_claim = release
     bench.lease.claim = slow  # type: ignore[method-assign]
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
 
     assert not bench.keeper.holds
-    assert bench.heard == []
-    assert bench.lease.released == 2, "what was claimed in between is given up as well"
+    assert bench.calls == []
+    assert bench.lease.released == 2, "what was claimed meanwhile is released as well"
 
 
-async def test_a_holder_that_starts_no_pass_when_one_is_due_gives_the_lease_up(
+async def test_a_holder_that_starts_no_pass_when_one_is_due_releases_the_lease(
     bench: Bench,
 ) -> None:
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     bench.overdue = True
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     assert bench.keeper.holds, "the loop may be about to start it"
 
     with capture_logs() as lines:
-        await bench.keeper.turn()
+        await bench.keeper.renew_once()
     assert not bench.keeper.holds
     assert bench.lease.released == 1
     assert bench.keeper.gave_up_at is not None
     assert [line["log_level"] for line in lines] == ["error"]
 
     bench.now += LEASE_TIME.total_seconds() - 1
-    await bench.keeper.turn()
+    await bench.keeper.renew_once()
     assert len(bench.lease.claims) == 2, "another replica has the time to take it"
     bench.now += 1
-    await bench.keeper.turn()
-    assert bench.heard == ["taken", "taken"], "if there is none, it tries again"
+    await bench.keeper.renew_once()
+    assert bench.calls == ["acquired", "acquired"], "if there is none, it tries again"
 
 
-async def test_a_pass_that_is_late_and_then_starts_is_no_reason(bench: Bench) -> None:
-    await bench.keeper.turn()
+async def test_a_pass_that_starts_late_does_not_release_the_lease(bench: Bench) -> None:
+    await bench.keeper.renew_once()
     for overdue in (True, False, True, False):
         bench.overdue = overdue
-        await bench.keeper.turn()
+        await bench.keeper.renew_once()
 
     assert bench.keeper.holds
     assert bench.keeper.gave_up_at is None
 
 
-async def test_who_does_not_hold_the_lease_owes_no_pass(bench: Bench) -> None:
+async def test_a_replica_without_the_lease_is_never_overdue(bench: Bench) -> None:
     bench.lease.answer, bench.overdue = None, True
     for _ in range(3):
-        await bench.keeper.turn()
+        await bench.keeper.renew_once()
 
     assert bench.lease.released == 0
 
 
-async def test_a_silent_database_holds_up_neither_turn_nor_release(
+async def test_a_silent_database_delays_neither_claim_nor_release(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CLAIM_TIMEOUT", 0.01)
@@ -284,24 +291,24 @@ async def test_a_silent_database_holds_up_neither_turn_nor_release(
     bench.lease.release = silence  # type: ignore[method-assign, assignment]
 
     async with deadline():
-        await bench.keeper.turn()
+        await bench.keeper.renew_once()
         await bench.keeper.release()
 
     assert not bench.keeper.holds
 
 
-async def test_it_goes_on_claiming(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_claims_never_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLAIM_EVERY", 0)
     monkeypatch.setattr(module, "CLAIM_AGAIN", 0)
     often = asyncio.Event()
 
     def count() -> None:
-        bench.lease.answer = 1 if len(bench.lease.claims) % 2 else DatabaseUnusable("away")
+        bench.lease.answer = 1 if len(bench.lease.claims) % 2 else DatabaseUnusable("unreachable")
         if len(bench.lease.claims) >= 6:
             often.set()
 
     bench.lease.during_claim = count
-    keeping = asyncio.create_task(bench.keeper.keep())
+    keeping = asyncio.create_task(bench.keeper.run())
     async with deadline():
         await often.wait()
     keeping.cancel()
@@ -309,11 +316,11 @@ async def test_it_goes_on_claiming(bench: Bench, monkeypatch: pytest.MonkeyPatch
         await keeping
 
 
-async def test_the_log_says_once_whether_it_holds_the_lease_or_is_on_standby(bench: Bench) -> None:
+async def test_holding_the_lease_and_standby_are_logged_once(bench: Bench) -> None:
     with capture_logs() as lines:
         for answer in (None, None, 1, 1):
             bench.lease.answer = answer
-            await bench.keeper.turn()
+            await bench.keeper.renew_once()
 
-    said = [(line["event"], line["log_level"]) for line in lines]
-    assert said == [("standby", "info"), ("lease_acquired", "info")]
+    logged = [(line["event"], line["log_level"]) for line in lines]
+    assert logged == [("standby", "info"), ("lease_acquired", "info")]

@@ -17,7 +17,7 @@ def column(name: str, kind: str = "text", *, primary: bool = False) -> FoundColu
     return FoundColumn(name, f"{kind} {HOSTILE}", kind, primary, primary, ())
 
 
-def test_hostile_names_and_values_are_read_as_they_are() -> None:
+def test_hostile_names_and_values_are_escaped() -> None:
     key, kind = column(HOSTILE, "uuid", primary=True), column("wf_id")
     columns = (key, kind, column("run_id"), column("status"), column("workflow_type"))
     table = FoundTable(HOSTILE, HOSTILE, columns)
@@ -52,5 +52,5 @@ def test_hostile_names_and_values_are_read_as_they_are() -> None:
         ),
     ],
 )
-def test_a_value_goes_by_its_letters(seen: list[str], found: dict[str, str]) -> None:
+def test_values_are_matched_by_their_letters(seen: list[str], found: dict[str, str]) -> None:
     assert statuses_of("t", column("status"), seen) == found

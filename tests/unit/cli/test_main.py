@@ -126,6 +126,11 @@ def test_a_bug_has_a_traceback(
             "reconciler.passes.reconcile", ("sqlalchemy", "temporalio.client"), id="the pass"
         ),
         pytest.param("reconciler.cli.main", ("sqlalchemy", "temporalio", "pydantic"), id="help"),
+        pytest.param(
+            "reconciler.daemon.loop",
+            ("alembic", "mako", "httpx", "regex", "typer", "temporalio.worker", "reconciler.plan"),
+            id="the loop",
+        ),
     ],
 )
 def test_imports_stay_light(module: str, unwanted: tuple[str, ...]) -> None:

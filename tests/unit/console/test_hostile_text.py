@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reconciler.app.backfill import Outlook
+from reconciler.app.backfill import Preview
 from reconciler.app.explain import Explanation
 from reconciler.console.doctor import print_examination
 from reconciler.console.explain import print_explanations
 from reconciler.console.journal import ChangeTable, PassTable, print_undo
-from reconciler.console.preview import print_outlook, print_what_next
+from reconciler.console.preview import print_preview, print_what_next
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen
 from reconciler.core.model import Closed, CloseStatus, Leave, LeaveReason, Missing, Open, Unknown
@@ -81,11 +81,11 @@ def _a_report(**fields: Any) -> PassReport:
     return report
 
 
-def _outlook(console: Console) -> None:
+def _preview(console: Console) -> None:
     window = Window(workflow_type=HOSTILE)
     ahead = AgeSpread(1, NOW, NOW)
-    print_outlook(Outlook(HOSTILE, ahead, 1, True, window, begun=_a_report()), console)
-    print_outlook(Outlook(HOSTILE, ahead, 1, True, planned_at=NOW), console)
+    print_preview(Preview(HOSTILE, ahead, 1, True, window, begun=_a_report()), console)
+    print_preview(Preview(HOSTILE, ahead, 1, True, planned_at=NOW), console)
 
 
 def _what_next(console: Console) -> None:
@@ -108,7 +108,7 @@ PRINTED: dict[str, Printing] = {
     "changes": _changes,
     "undo": _undo,
     "report": lambda console: print_report(_a_report(), console),
-    "outlook": _outlook,
+    "preview": _preview,
     "what next": _what_next,
     "doctor": _doctor,
 }

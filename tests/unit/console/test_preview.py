@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reconciler.app.backfill import Outlook
-from reconciler.console.preview import print_outlook, print_what_next
+from reconciler.app.backfill import Preview
+from reconciler.console.preview import print_preview, print_what_next
 from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
@@ -23,7 +23,7 @@ from tests.support.factories import NOW
 DAY = timedelta(days=1)
 
 
-def outlook(**fields: Any) -> list[str]:
+def preview(**fields: Any) -> list[str]:
     given: dict[str, Any] = {
         "table": "jobs",
         "window": Window(),
@@ -34,7 +34,7 @@ def outlook(**fields: Any) -> list[str]:
         "begun": None,
     }
     screen = io.StringIO()
-    print_outlook(Outlook(**{**given, **fields}), Console(file=screen, width=80))
+    print_preview(Preview(**{**given, **fields}), Console(file=screen, width=80))
     return screen.getvalue().splitlines()
 
 
@@ -51,7 +51,7 @@ def next_steps(
 
 
 def test_how_many_rows_and_how_long() -> None:
-    assert outlook() == [
+    assert preview() == [
         (
             "2,000,000 rows of jobs, marked running, created 2026-11-14T12:00:00Z to "
             "2026-11-22T12:00:00Z"
@@ -68,11 +68,11 @@ def test_how_many_rows_and_how_long() -> None:
     [(100, "at least 1 s"), (30_000, "at least 5 min"), (360_000, "at least 60 min")],
 )
 def test_durations_of_every_length(rows: int, takes: str) -> None:
-    assert takes in outlook(rows=rows)[1]
+    assert takes in preview(rows=rows)[1]
 
 
 def test_without_a_rate_limit_there_is_no_estimate() -> None:
-    assert outlook(max_rps=0)[1] == (
+    assert preview(max_rps=0)[1] == (
         "2,000,000 rows will be asked about as fast as Temporal answers"
     )
 
@@ -82,25 +82,25 @@ def test_the_window_is_shown_in_full() -> None:
 
     assert (
         "marked running, created from 2026-11-13T12:00:00Z, created before 2026-11-22T12:00:00Z,"
-        " of type Order, created" in outlook(window=window)[0]
+        " of type Order, created" in preview(window=window)[0]
     )
 
 
 def test_a_plan_is_shown_with_its_time() -> None:
-    assert outlook(planned_at=NOW - DAY, ahead=AgeSpread(40), rows=40, max_rps=None) == [
+    assert preview(planned_at=NOW - DAY, ahead=AgeSpread(40), rows=40, max_rps=None) == [
         "40 rows of jobs to write, by the plan of 2026-11-22T12:00:00Z"
     ]
 
 
 def test_nothing_to_do() -> None:
-    assert outlook(ahead=AgeSpread(), rows=0) == ["no rows of jobs, marked running"]
+    assert preview(ahead=AgeSpread(), rows=0) == ["no rows of jobs, marked running"]
 
 
 def test_the_pass_that_is_resumed_is_shown() -> None:
     begun = PassReport("p-0", PassRequest("backfill"), started_at=NOW)
     begun.done.scanned, begun.done.written["failed"] = 5000, 400
 
-    first, second, _ = outlook(begun=begun)
+    first, second, _ = preview(begun=begun)
 
     assert first == (
         "resuming pass p-0, started 2026-11-23T12:00:00Z: 5,000 rows scanned, 400 written; "

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reconciler.app.lease import Keeper
+from reconciler.app.lease import LeaseKeeper
 from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.ports import Heartbeat
@@ -30,9 +30,9 @@ INTERVAL = timedelta(seconds=30)
 @dataclass
 class FakeKeeper:
     holds: bool = True
-    stands_by: bool = False
-    trouble: str | None = None
-    turned_at: float = field(default_factory=time.monotonic)
+    is_standby: bool = False
+    last_error: str | None = None
+    renewed_at: float = field(default_factory=time.monotonic)
     gave_up_at: float | None = None
 
 
@@ -40,11 +40,11 @@ class FakeKeeper:
 class FakeClock:
     time: datetime = NOW
     ahead: timedelta | None = None
-    trouble: Exception | None = None
+    error: Exception | None = None
 
     async def read(self) -> datetime:
-        if self.trouble:
-            raise self.trouble
+        if self.error:
+            raise self.error
         self.ahead = timedelta(seconds=-90)
         return self.time
 
@@ -89,7 +89,7 @@ def beat(age: timedelta, duration: timedelta = timedelta(seconds=1)) -> Heartbea
 
 def make(app: FakeApp | None = None, keeper: FakeKeeper | None = None) -> Health:
     health = Health(Every(INTERVAL), CollectorRegistry())
-    health.app, health.keeper = cast("App | None", app), cast("Keeper | None", keeper)
+    health.app, health.keeper = cast("App | None", app), cast("LeaseKeeper | None", keeper)
     return health
 
 
@@ -107,53 +107,57 @@ def make(app: FakeApp | None = None, keeper: FakeKeeper | None = None) -> Health
             id="longer ago, but passes are long",
         ),
         pytest.param("holder", None, False, id="none yet"),
-        pytest.param("standby", None, True, id="standing by, none yet"),
-        pytest.param("standby", beat(timedelta(days=1)), True, id="standing by, the other fails"),
+        pytest.param("standby", None, True, id="standby, none yet"),
+        pytest.param("standby", beat(timedelta(days=1)), True, id="standby, the holder fails"),
     ],
 )
-async def test_a_holder_is_ready_if_it_passes_in_time_and_a_standby_always(
+async def test_a_holder_is_ready_if_good_passes_come_in_time_and_a_standby_always(
     role: str, last: Heartbeat | None, ready: bool
 ) -> None:
-    keeper = FakeKeeper(holds=role == "holder", stands_by=role == "standby")
-    is_ready, told = await make(FakeApp(beat=last), keeper).readiness()
+    keeper = FakeKeeper(holds=role == "holder", is_standby=role == "standby")
+    is_ready, answer = await make(FakeApp(beat=last), keeper).readiness()
 
     assert is_ready is ready
-    assert told["role"] == role
-    assert (told["why"] is None) is ready
-    assert told["last_good_pass"] == (last and last.finished_at.isoformat())
+    assert answer["role"] == role
+    assert (answer["why"] is None) is ready
+    assert answer["last_good_pass"] == (last and last.finished_at.isoformat())
 
 
 @pytest.mark.parametrize("holds", [True, False], ids=["holder", "standby"])
 @pytest.mark.parametrize(
     "app",
     [
-        pytest.param(FakeApp(beat=DatabaseUnusable("database away")), id="database"),
-        pytest.param(FakeApp(beat(INTERVAL), TemporalUnusable("Temporal away")), id="Temporal"),
+        pytest.param(FakeApp(beat=DatabaseUnusable("database unreachable")), id="database"),
+        pytest.param(
+            FakeApp(beat(INTERVAL), TemporalUnusable("Temporal unreachable")), id="Temporal"
+        ),
     ],
 )
-async def test_who_cannot_reach_both_sides_is_not_ready(app: FakeApp, holds: bool) -> None:
-    ready, told = await make(app, FakeKeeper(holds)).readiness()
+async def test_a_replica_that_cannot_reach_both_servers_is_not_ready(
+    app: FakeApp, holds: bool
+) -> None:
+    ready, answer = await make(app, FakeKeeper(holds)).readiness()
 
     assert not ready
-    assert "away" in told["why"]
+    assert "unreachable" in answer["why"]
 
 
-@pytest.mark.parametrize("stands_by", [True, False])
-async def test_who_cannot_claim_the_lease_is_not_ready(stands_by: bool) -> None:
-    keeper = FakeKeeper(stands_by=stands_by, trouble="cannot execute INSERT in a read-only")
-    ready, told = await make(FakeApp(beat(INTERVAL)), keeper).readiness()
+@pytest.mark.parametrize("is_standby", [True, False])
+async def test_a_replica_that_cannot_claim_the_lease_is_not_ready(is_standby: bool) -> None:
+    keeper = FakeKeeper(is_standby=is_standby, last_error="cannot execute INSERT in a read-only")
+    ready, answer = await make(FakeApp(beat(INTERVAL)), keeper).readiness()
 
-    assert (ready, told["why"]) == (False, keeper.trouble)
+    assert (ready, answer["why"]) == (False, keeper.last_error)
 
 
-async def test_lateness_is_by_the_databases_clock_alone() -> None:
+async def test_only_the_clock_of_the_database_decides_whether_a_pass_is_late() -> None:
     app = FakeApp(beat(timedelta(seconds=1)))
     app.clock.time = NOW + timedelta(days=1)
 
     assert (await make(app, FakeKeeper()).readiness())[0]
 
 
-async def test_a_side_that_does_not_answer_is_not_waited_for(
+async def test_a_server_that_does_not_answer_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Silent(FakeApp):
@@ -162,12 +166,12 @@ async def test_a_side_that_does_not_answer_is_not_waited_for(
             raise AssertionError
 
     monkeypatch.setattr(module, "CHECK_TIMEOUT", 0.01)
-    ready, told = await make(Silent(), FakeKeeper()).readiness()
+    ready, answer = await make(Silent(), FakeKeeper()).readiness()
 
-    assert (ready, told["why"]) == (False, "no answer within 0 s")
+    assert (ready, answer["why"]) == (False, "no answer within 0 s")
 
 
-async def test_before_both_sides_are_connected_it_says_what_it_waits_for() -> None:
+async def test_before_both_servers_are_connected_the_answer_names_the_one_awaited() -> None:
     health = make()
     health.waiting_for = "the database is unreachable"
 
@@ -175,49 +179,49 @@ async def test_before_both_sides_are_connected_it_says_what_it_waits_for() -> No
         False,
         {"role": "starting", "why": "the database is unreachable"},
     )
-    assert health.standstill() is None, "waiting is no standstill"
+    assert health.why_stalled() is None, "waiting is not a stall"
 
 
-@pytest.mark.parametrize("stands_by", [True, False])
-async def test_who_failed_to_start_a_pass_is_not_ready_and_in_the_end_dead(
-    stands_by: bool,
+@pytest.mark.parametrize("is_standby", [True, False])
+async def test_a_replica_that_starts_no_pass_is_not_ready_and_after_a_while_dead(
+    is_standby: bool,
 ) -> None:
-    keeper = FakeKeeper(holds=False, stands_by=stands_by, gave_up_at=time.monotonic() - 50)
+    keeper = FakeKeeper(holds=False, is_standby=is_standby, gave_up_at=time.monotonic() - 50)
     health = make(FakeApp(beat(timedelta(seconds=1))), keeper)
 
-    ready, told = await health.readiness()
-    assert (ready, told["why"]) == (False, "a pass was due, and none was started")
-    assert health.standstill() is None
+    ready, answer = await health.readiness()
+    assert (ready, answer["why"]) == (False, "a pass was due, and none was started")
+    assert health.why_stalled() is None
 
     keeper.gave_up_at = time.monotonic() - 70
-    assert health.standstill() == "a pass was due, and none was started"
+    assert health.why_stalled() == "a pass was due, and none was started"
 
 
 @pytest.mark.parametrize(("idle", "dead"), [(50, False), (70, True)])
-def test_a_loop_that_does_not_turn_is_dead(idle: float, dead: bool) -> None:
-    health = make(FakeApp(), FakeKeeper(turned_at=time.monotonic() - idle))
+def test_a_loop_that_does_not_renew_the_lease_is_dead(idle: float, dead: bool) -> None:
+    health = make(FakeApp(), FakeKeeper(renewed_at=time.monotonic() - idle))
 
-    assert bool(health.standstill()) is dead
+    assert bool(health.why_stalled()) is dead
 
 
 async def test_a_pass_counts_once_its_metrics_are_there() -> None:
-    """Its end is in the database before: readiness and metrics must agree."""
+    """The database has its end earlier, but readiness and metrics must agree."""
     health = make(FakeApp(beat=beat(timedelta(seconds=1))), FakeKeeper())
     health.passes = metrics = PassMetrics(health.registry, "run", lambda: NOW)
     report = PassReport("p", PassRequest("run"), started_at=NOW)
     await metrics.on_start(report)
 
-    ready, told = await health.readiness()
+    ready, answer = await health.readiness()
     early = (await health.scrape()).decode()
     await metrics.on_pass(report)
 
-    assert (ready, told["why"]) == (False, "no pass has come to its end yet")
+    assert (ready, answer["why"]) == (False, "no pass has come to its end yet")
     assert "\nreconciler_last_good_pass_timestamp_seconds" not in early
     assert (await health.readiness())[0]
     assert "\nreconciler_running_rows 0" in (await health.scrape()).decode()
 
 
-async def test_a_pass_under_way_takes_nothing_from_the_one_before() -> None:
+async def test_a_running_pass_does_not_hide_the_one_before() -> None:
     health = make(FakeApp(beat=beat(timedelta(seconds=1))), FakeKeeper())
     health.passes = metrics = PassMetrics(health.registry, "run", lambda: NOW)
     await metrics.on_start(PassReport("next", PassRequest("run"), started_at=NOW))
@@ -225,7 +229,7 @@ async def test_a_pass_under_way_takes_nothing_from_the_one_before() -> None:
     assert (await health.readiness())[0]
 
 
-async def test_the_scrape_knows_the_last_good_pass_of_all_replicas() -> None:
+async def test_a_scrape_has_the_last_good_pass_of_any_replica() -> None:
     last = beat(timedelta(seconds=10))
     text = (await make(FakeApp(beat=last), FakeKeeper(holds=False)).scrape()).decode()
 
@@ -237,19 +241,19 @@ async def test_the_scrape_knows_the_last_good_pass_of_all_replicas() -> None:
     assert sample("reconciler_interval_seconds") == 30
     assert sample("reconciler_retention_seconds") == 86400
     assert sample("reconciler_rate_limit_rps") == 100
-    assert sample("reconciler_clock_skew_seconds") == -90, "also on one that stands by"
+    assert sample("reconciler_clock_skew_seconds") == -90, "on a standby too"
     assert 'reconciler_rpcs_total{code="OK",method="describe"} 3.0' in text
 
 
-async def test_a_database_that_is_away_does_not_keep_metrics_from_being_read() -> None:
+async def test_metrics_can_be_read_while_the_database_is_unreachable() -> None:
     app = FakeApp(beat=beat(timedelta(seconds=10)))
     health = make(app, FakeKeeper())
     await health.scrape()
-    app.beat = app.clock.trouble = DatabaseUnusable("away")
+    app.beat = app.clock.error = DatabaseUnusable("unreachable")
 
     text = (await health.scrape()).decode()
 
-    assert "reconciler_last_good_pass_timestamp_seconds 1" in text, "as it was known last"
+    assert "reconciler_last_good_pass_timestamp_seconds 1" in text, "the last known value"
 
 
 async def test_metrics_before_anything_is_connected() -> None:

@@ -1,4 +1,4 @@
-"""The loop over fakes: what it does between passes, and what a bad one leads to."""
+"""The loop over fakes: what it does between passes, and after a failed one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from reconciler.app import lease as keeper_module
+from reconciler.app import lease as lease_module
 from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode
@@ -38,7 +38,7 @@ Script = Callable[[PassReport], Awaitable[None]]
 
 
 class FakeClock:
-    """The database's."""
+    """The clock of the database."""
 
     ahead = timedelta()
 
@@ -51,7 +51,7 @@ class FakeClock:
 
 @dataclass
 class FakeApp:
-    """Passes by a script; the lease is free unless told otherwise."""
+    """Runs a script for each pass. The lease is free while `epoch` is not None."""
 
     script: Script
     passes: list[PassReport] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(keeper_module, "CLAIM_EVERY", 0.01)
+    monkeypatch.setattr(lease_module, "CLAIM_EVERY", 0.01)
     monkeypatch.setattr(schedule_module, "FIRST_RETRY", 0.02)
     bench = Bench()
     yield bench
@@ -128,7 +128,7 @@ async def times(app: FakeApp, count: int) -> None:
     await eventually(passed)
 
 
-async def test_the_first_pass_comes_at_once(bench: Bench) -> None:
+async def test_the_first_pass_starts_at_once(bench: Bench) -> None:
     app = FakeApp(well)
     bench.start(app, HOURLY)
     await times(app, 1)
@@ -136,7 +136,7 @@ async def test_the_first_pass_comes_at_once(bench: Bench) -> None:
     assert bench.value("passes_total", mode="run", outcome="ok") == 1
 
 
-async def test_the_next_pass_comes_when_it_is_due(bench: Bench) -> None:
+async def test_the_next_pass_starts_when_it_is_due(bench: Bench) -> None:
     app = FakeApp(well)
     bench.start(app, Every(timedelta(milliseconds=50)))
     await times(app, 3)
@@ -157,14 +157,12 @@ async def test_without_the_lease_there_is_no_pass(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["error", "bug"])
-async def test_a_pass_that_fails_is_tried_again_and_its_connections_forgotten(
-    bench: Bench, kind: str
-) -> None:
+async def test_a_failed_pass_is_retried_on_new_connections(bench: Bench, kind: str) -> None:
     async def fail_twice(report: PassReport) -> None:
         if report.pass_id in ("0", "1"):
             if kind == "bug":
                 raise ZeroDivisionError
-            report.error = "Temporal is away"
+            report.error = "Temporal is unreachable"
 
     app = FakeApp(fail_twice)
     with capture_logs() as lines:
@@ -177,13 +175,13 @@ async def test_a_pass_that_fails_is_tried_again_and_its_connections_forgotten(
     assert bench.value("passes_total", mode="run", outcome="aborted") == 2
 
 
-async def test_what_was_left_is_no_news_any_more_after_a_failure(bench: Bench) -> None:
+async def test_a_failure_clears_the_gauges_of_the_last_pass(bench: Bench) -> None:
     waiting = asyncio.Event()
 
     async def fail_later(report: PassReport) -> None:
         if report.pass_id == "1":
             assert bench.value("running_rows") == 0
-            report.error = "away"
+            report.error = "unreachable"
         if report.pass_id == "2":
             waiting.set()
             await asyncio.Event().wait()
@@ -195,9 +193,9 @@ async def test_what_was_left_is_no_news_any_more_after_a_failure(bench: Bench) -
     assert bench.value("running_rows") is None
 
 
-async def test_a_good_pass_ends_the_row_of_failures(bench: Bench) -> None:
+async def test_a_good_pass_resets_the_count_of_failures(bench: Bench) -> None:
     async def fail_now_and_then(report: PassReport) -> None:
-        report.error = "away" if report.pass_id in ("0", "2") else None
+        report.error = "unreachable" if report.pass_id in ("0", "2") else None
 
     app = FakeApp(fail_now_and_then)
     with capture_logs() as lines:
@@ -208,7 +206,7 @@ async def test_a_good_pass_ends_the_row_of_failures(bench: Bench) -> None:
     assert [line["failures"] for line in failed] == [1, 1]
 
 
-async def test_a_pass_is_stopped_once_and_waited_for_when_the_loop_ends(bench: Bench) -> None:
+async def test_a_loop_that_ends_stops_its_pass_once_and_waits_for_it(bench: Bench) -> None:
     asked: list[str] = []
 
     async def stop_when_asked(report: PassReport) -> None:
@@ -230,7 +228,7 @@ async def test_a_pass_is_stopped_once_and_waited_for_when_the_loop_ends(bench: B
     assert app.did == ["release"], "stopped is not failed: no back-off"
 
 
-async def test_a_pass_that_does_not_stop_is_ended(
+async def test_a_pass_that_does_not_stop_is_cancelled_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_TIMEOUT", 0.01)
@@ -251,7 +249,7 @@ async def test_a_pass_that_does_not_stop_is_ended(
     assert app.did == ["release"]
 
 
-async def test_a_request_to_stop_while_connections_are_closed_ends_the_wait_for_a_server(
+async def test_a_signal_while_connections_are_closed_ends_the_wait_for_a_server(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closing = asyncio.Event()
@@ -262,18 +260,17 @@ async def test_a_request_to_stop_while_connections_are_closed_ends_the_wait_for_
             await asyncio.sleep(0.05)
 
     @asynccontextmanager
-    async def away(*_: object, **__: object) -> AsyncIterator[App]:
+    async def unreachable() -> AsyncIterator[App]:
         try:
-            raise DatabaseUnusable("away")
+            raise DatabaseUnusable("unreachable")
             yield
         finally:
             await close(cast("AsyncEngine", Engine()))
 
-    monkeypatch.setattr(module, "open_app", away)
     monkeypatch.setattr(schedule_module, "FIRST_RETRY", 60.0)
-    given: Any = SimpleNamespace(waiting_for=None)
+    health = Health(HOURLY, CollectorRegistry())
     async with AsyncExitStack() as stack:
-        opening = asyncio.create_task(module._opened(stack, given, {}, given, given))
+        opening = asyncio.create_task(module._connect(unreachable, stack, health))
         bench.running.append(cast("asyncio.Task[None]", opening))
         await closing.wait()
         opening.cancel()
@@ -301,14 +298,14 @@ async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
         await stopped.wait()
 
 
-async def test_a_pass_that_winds_down_for_want_of_the_lease_is_not_asked_again(
+async def test_a_pass_stopped_by_a_lost_lease_is_not_cancelled_again(
     bench: Bench,
 ) -> None:
-    """It would give up the write under way."""
+    """It would give up its write."""
     asked: list[str] = []
     stopped, may_end = asyncio.Event(), asyncio.Event()
 
-    async def winds_down(report: PassReport) -> None:
+    async def stops_slowly(report: PassReport) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -320,7 +317,7 @@ async def test_a_pass_that_winds_down_for_want_of_the_lease_is_not_asked_again(
             asked.append("give up")
         report.stop()
 
-    app = FakeApp(winds_down)
+    app = FakeApp(stops_slowly)
     running = bench.start(app)
     await times(app, 1)
     app.epoch = None
@@ -337,10 +334,8 @@ async def test_a_pass_that_winds_down_for_want_of_the_lease_is_not_asked_again(
     assert asked == ["stop"]
 
 
-@pytest.mark.parametrize("back", ["while the pass winds down", "later"])
-async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
-    bench: Bench, back: str
-) -> None:
+@pytest.mark.parametrize("back", ["while the pass stops", "later"])
+async def test_a_pass_stopped_by_a_lost_lease_is_made_up_for(bench: Bench, back: str) -> None:
     stopped = asyncio.Event()
 
     async def until_stopped(report: PassReport) -> None:
@@ -359,7 +354,7 @@ async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
     app = FakeApp(until_stopped)
     bench.start(app, HOURLY)
     await times(app, 1)
-    app.epoch = 2  # somebody else has had it in between
+    app.epoch = 2  # another replica has held it meanwhile
     async with deadline():
         await stopped.wait()
     if back == "later":
@@ -369,7 +364,7 @@ async def test_a_pass_that_was_stopped_for_want_of_the_lease_is_made_up_for(
 
 
 async def refused(app: FakeApp, claims: int) -> None:
-    """Wait until it has been asked for the lease that many times more."""
+    """Wait for this many more claims."""
     before = app.claims
 
     async def asked() -> bool:
@@ -378,7 +373,7 @@ async def refused(app: FakeApp, claims: int) -> None:
     await eventually(asked)
 
 
-async def test_the_sdks_metrics_are_fetched_in_the_loops_own_thread(
+async def test_metrics_of_the_sdk_are_drained_in_the_main_thread(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SDK_METRICS_EVERY", timedelta(seconds=1))
@@ -397,7 +392,7 @@ async def test_the_sdks_metrics_are_fetched_in_the_loops_own_thread(
     assert set(threads) == {threading.main_thread().name}
 
 
-async def test_a_pass_longer_than_the_interval_is_counted(bench: Bench) -> None:
+async def test_a_pass_longer_than_the_interval_is_counted_and_logged(bench: Bench) -> None:
     app = FakeApp(lambda _: asyncio.sleep(0.05))
     with capture_logs() as lines:
         bench.start(app, Every(timedelta(milliseconds=20)))
@@ -411,29 +406,29 @@ async def test_a_pass_longer_than_the_interval_is_counted(bench: Bench) -> None:
     ("failures", "least", "most"),
     [(1, 2.5, 7.5), (2, 5, 15), (4, 20, 60), (5, 30, 90), (99, 30, 90)],
 )
-def test_retries_grow_apart_up_to_a_bound_and_are_varied(
+def test_retry_delays_double_up_to_a_limit_with_jitter(
     failures: int, least: float, most: float
 ) -> None:
     delays = [retry_delay(failures) for _ in range(200)]
 
     assert least <= min(delays) < max(delays) <= most
-    assert max(delays) > 1.5 * min(delays), "replicas must not try in step"
+    assert max(delays) > 1.5 * min(delays), "replicas must not retry in step"
 
 
 class TestOverdue:
-    """A holder that does not start a pass when one is due lets another replica have the lease."""
+    """A holder that starts no pass when one is due releases the lease."""
 
     @pytest.fixture
     def steady(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """The steady clock of the loop; the scheduler and the keeper have the true one."""
+        """The steady clock of the loop only, not of the scheduler or the keeper."""
         now = [1000.0]
         monkeypatch.setattr(module, "steady", lambda: now[0])
         return now
 
-    async def test_gives_the_lease_up_and_tries_again(
+    async def test_releases_the_lease_and_claims_it_again(
         self, bench: Bench, steady: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(keeper_module, "STAND_BACK", 0.05)
+        monkeypatch.setattr(lease_module, "STAND_BACK", 0.05)
         app = FakeApp(well)
         with capture_logs() as lines:
             bench.start(app, HOURLY)
@@ -444,13 +439,13 @@ class TestOverdue:
             steady[0] += 3600 + 5
             await times(app, 2)
 
-        told = [line["event"] for line in lines if line["log_level"] == "error"]
-        assert told == ["lease_given_up"]
+        errors = [line["event"] for line in lines if line["log_level"] == "error"]
+        assert errors == ["lease_given_up"]
         assert app.did == ["release"]
         assert bench.health.keeper is not None
-        assert bench.health.keeper.gave_up_at is None, "one has been started since"
+        assert bench.health.keeper.gave_up_at is None, "a pass has started since"
 
-    async def test_a_pass_that_runs_is_not_overdue(self, bench: Bench, steady: list[float]) -> None:
+    async def test_a_running_pass_is_not_overdue(self, bench: Bench, steady: list[float]) -> None:
         async def for_long(report: PassReport) -> None:
             await asyncio.Event().wait()
 
@@ -482,7 +477,7 @@ class TestOverdue:
 
         async def fail_once(report: PassReport) -> None:
             if report.pass_id == "0":
-                report.error = "Temporal is away"
+                report.error = "Temporal is unreachable"
                 steady[0] += 10 * 3600
 
         app = FakeApp(fail_once)

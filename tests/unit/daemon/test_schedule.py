@@ -30,12 +30,12 @@ def test_an_interval_counts_from_the_start_of_the_last_pass() -> None:
         pytest.param("0 3 13 * 5", 1, november(27, 3), id="a day or a weekday"),
     ],
 )
-def test_cron_means_what_it_means_to_cron(expression: str, count: int, due: datetime) -> None:
+def test_expressions_match_as_in_cron(expression: str, count: int, due: datetime) -> None:
     assert Cron(expression).due_after(WEDNESDAY, count) == due
 
 
 @pytest.mark.parametrize(
-    ("expression", "told"),
+    ("expression", "reason"),
     [
         pytest.param("", "it takes minute, hour, day of month, month and weekday", id="empty"),
         pytest.param("@daily", "it takes minute", id="a nickname"),
@@ -45,12 +45,12 @@ def test_cron_means_what_it_means_to_cron(expression: str, count: int, due: date
         pytest.param("every 5 min or so", "bad minute", id="prose"),
     ],
 )
-def test_nonsense_is_refused(expression: str, told: str) -> None:
+def test_an_invalid_expression_is_rejected(expression: str, reason: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         parse_cron(expression)
 
     assert str(refused.value).startswith(f"--cron {expression!r}: ")
-    assert told in str(refused.value)
+    assert reason in str(refused.value)
 
 
 def seconds(number: float) -> timedelta:
@@ -93,7 +93,7 @@ def test_missed_cron_times_are_not_made_up_for(
 
 
 @pytest.mark.parametrize("interval", [1, 30, 3600])
-def test_the_jitter_keeps_the_promise_of_interval_and_two_seconds(interval: int) -> None:
+def test_a_pass_starts_within_the_interval_and_two_seconds(interval: int) -> None:
     late = [jitter(Every(seconds(interval))) for _ in range(200)]
 
     assert seconds(0) <= min(late) < max(late) <= min(MAX_JITTER, seconds(interval) / 10)

@@ -13,7 +13,7 @@ from tests.support.polling import eventually
 
 
 class Bench:
-    """A scheduler whose clock moves when it is told to, and a job that counts."""
+    """A scheduler whose clock the test moves, and a job that counts."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -68,16 +68,16 @@ async def test_a_job_runs_when_it_is_due_and_not_before(bench: Bench) -> None:
     assert bench.runs == 1
 
 
-async def test_a_year_that_was_missed_is_one_run(bench: Bench) -> None:
+async def test_runs_missed_for_a_year_become_one_run(bench: Bench) -> None:
     bench.start(timedelta(seconds=1))
     bench.now += 365 * 86_400
     await bench.settled()
 
     assert bench.runs == 1
-    assert len(bench.asked) < 10, "nobody has gone through the times that were missed"
+    assert len(bench.asked) < 10, "missed runs are not computed"
 
 
-async def test_at_once_is_now_and_the_next_run_is_counted_from_it(bench: Bench) -> None:
+async def test_after_a_run_at_once_the_next_one_counts_from_it(bench: Bench) -> None:
     bench.start(timedelta(minutes=1))
     bench.now += 30
     bench.scheduler.at_once("job")
@@ -92,7 +92,7 @@ async def test_at_once_is_now_and_the_next_run_is_counted_from_it(bench: Bench) 
     assert bench.runs == 2
 
 
-def test_the_hosts_clock_is_not_listened_to() -> None:
+def test_the_clock_of_the_host_has_no_effect() -> None:
     now: list[float] = [5.0]
     zone = SteadyTime(lambda: now[0])
     before = datetime.now(zone)

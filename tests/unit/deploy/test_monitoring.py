@@ -20,8 +20,8 @@ from reconciler.core.model import LeaveReason
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.core.request import PassRequest
 from reconciler.core.tally import Tally
+from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
-from reconciler.web.metrics.state import State, StateCollector
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
@@ -171,8 +171,8 @@ async def test_the_document_has_each_metric_as_it_is() -> None:
     moment = timedelta(seconds=1)
     calls = {("describe", "OK"): 1}
     registry.register(
-        StateCollector(
-            lambda: State(True, moment, NOW, moment, 1.0, calls, undecoded=0, clock_skew=moment)
+        GaugesCollector(
+            lambda: Gauges(True, moment, NOW, moment, 1.0, calls, undecoded=0, clock_skew=moment)
         )
     )
 

@@ -6,11 +6,11 @@ from reconciler.host.causes import MAX_CAUSES, MAX_LENGTH, MAX_LINES, OTHER, Cau
 
 
 def lines(causes: Causes, cause: str, *of: int) -> list[int]:
-    """What has a line of its own."""
+    """The subjects that are logged."""
     return [each for each in of if causes.is_news(cause, each)]
 
 
-def test_of_each_cause_the_first_few_have_a_line_and_the_others_are_counted() -> None:
+def test_the_first_few_of_each_cause_are_logged_and_the_others_counted() -> None:
     causes = Causes()
 
     assert lines(causes, "busy", *range(11_000)) == list(range(MAX_LINES))
@@ -18,7 +18,7 @@ def test_of_each_cause_the_first_few_have_a_line_and_the_others_are_counted() ->
     assert causes.end_round() == {"busy": 11_000 - MAX_LINES}
 
 
-def test_the_same_in_the_next_round_is_no_news() -> None:
+def test_the_same_warning_is_not_logged_in_the_next_round() -> None:
     causes = Causes()
     lines(causes, "busy", *range(11_000))
     causes.end_round()
@@ -28,7 +28,7 @@ def test_the_same_in_the_next_round_is_no_news() -> None:
         assert causes.end_round() == {}
 
 
-def test_a_new_cause_is_news_and_so_is_another_row_with_room_for_it() -> None:
+def test_a_new_cause_is_logged_and_so_is_another_row_below_the_cap() -> None:
     causes = Causes()
     lines(causes, "busy", 1, 2)
     causes.end_round()
@@ -37,7 +37,7 @@ def test_a_new_cause_is_news_and_so_is_another_row_with_room_for_it() -> None:
     assert lines(causes, "locked", 1) == [1]
 
 
-def test_what_was_over_for_a_round_is_news_again() -> None:
+def test_a_warning_is_logged_again_after_a_round_without_it() -> None:
     causes = Causes()
     lines(causes, "busy", 1)
     causes.end_round()
@@ -46,18 +46,18 @@ def test_what_was_over_for_a_round_is_news_again() -> None:
     assert lines(causes, "busy", 1) == [1]
 
 
-def test_a_round_is_summed_up_again_when_there_are_twice_as_many() -> None:
-    causes, told = Causes(), []
+def test_a_summary_is_repeated_when_the_number_has_doubled() -> None:
+    causes, summaries = Causes(), []
     for count in (MAX_LINES, 15, 24, 25, 30, 44, 45, 5, 15):
         lines(causes, "busy", *range(count))
-        told.append(dict(causes.end_round()))
+        summaries.append(dict(causes.end_round()))
 
-    assert told == [
+    assert summaries == [
         {}, {"busy": 10}, {}, {"busy": 20}, {}, {}, {"busy": 40}, {}, {"busy": 10},
     ]  # fmt: skip
 
 
-def test_a_cause_for_each_row_is_one_cause_in_the_end() -> None:
+def test_beyond_the_cap_causes_are_counted_as_one() -> None:
     causes = Causes()
 
     shown = [number for number in range(11_000) if causes.is_news(f"no {number}", number)]
@@ -67,7 +67,7 @@ def test_a_cause_for_each_row_is_one_cause_in_the_end() -> None:
     assert not any(causes.is_news(f"no {number}", number) for number in range(11_000))
 
 
-def test_it_does_not_grow_with_rows_rounds_or_causes() -> None:
+def test_its_size_does_not_grow_with_rows_rounds_or_causes() -> None:
     causes = Causes()
     for number in range(3 * 1_000):
         causes.is_news(f"{number}" + "x" * 100_000, number)

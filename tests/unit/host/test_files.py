@@ -1,4 +1,4 @@
-"""Files that operators name: what is no regular file is rejected at once, whatever it is."""
+"""Files that operators name: only regular files are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("make", "why"), UNFIT.values(), ids=list(UNFIT))
-def test_it_is_rejected_without_waiting(
+def test_anything_but_a_regular_file_is_rejected_without_waiting(
     tmp_path: Path, make: Callable[[Path], object], why: str
 ) -> None:
     make(tmp_path / "it")
@@ -52,14 +52,14 @@ def test_it_is_rejected_without_waiting(
 
 
 @pytest.mark.parametrize("path", ["a\0b", "\ud800"])
-def test_no_path(path: str) -> None:
+def test_text_that_is_no_path_is_rejected(path: str) -> None:
     with pytest.raises(FileNotFoundError) as refused:
         read_file(path)
     assert refused.value.strerror == "is not a path"
 
 
-def test_a_link_to_a_file_is_one(tmp_path: Path) -> None:
-    """As Kubernetes mounts secrets: each a link into a folder that is a link too."""
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    """As Kubernetes mounts secrets: links into a folder that is a link, too."""
     (tmp_path / "2026").mkdir()
     (tmp_path / "2026" / "secret").write_bytes(b"x" * MAX_BYTES)
     (tmp_path / "data").symlink_to("2026")
@@ -70,7 +70,7 @@ def test_a_link_to_a_file_is_one(tmp_path: Path) -> None:
         assert file.read(1) == b"x"
 
 
-def test_what_takes_its_place_is_not_waited_for(
+def test_a_pipe_that_replaces_the_file_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is a pipe by the time it is opened."""
@@ -81,7 +81,7 @@ def test_what_takes_its_place_is_not_waited_for(
         read_file(tmp_path / "it")
 
 
-def test_what_others_read_as_a_whole_has_an_end_and_a_beginning(tmp_path: Path) -> None:
+def test_a_file_for_a_library_is_neither_empty_nor_too_large(tmp_path: Path) -> None:
     (tmp_path / "it").write_bytes(b"xx")
     check_file(tmp_path / "it", 2)
 

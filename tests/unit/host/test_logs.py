@@ -14,7 +14,7 @@ from tests.support.hostile import HOSTILE, unseen
 pytestmark = pytest.mark.usefixtures("restored_logs")
 
 
-def test_json_lines_go_to_stderr_ours_and_those_of_libraries(
+def test_lines_of_libraries_are_json_on_stderr_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure_logs("info", as_json=True)
@@ -82,7 +82,7 @@ class Ascii(io.StringIO):
 
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize("where", ["value", "words", "nested", "key", "event"])
-def test_whatever_is_logged_a_line_is_one_line_and_only_shown(
+def test_each_event_is_one_printable_line(
     as_json: bool, where: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("info", as_json=as_json)
@@ -108,7 +108,7 @@ def test_whatever_is_logged_a_line_is_one_line_and_only_shown(
         assert "\\\\x1b" not in printed, "escaped once"
 
 
-def test_an_error_forges_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info", as_json=False)
 
     for logger in (structlog.get_logger("ours"), logging.getLogger("theirs")):
@@ -137,7 +137,7 @@ def test_a_line_that_cannot_be_written_is_dropped(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_value_that_cannot_be_shown_ends_nothing(
+def test_a_value_whose_repr_raises_is_reported(
     as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("info", as_json=as_json)

@@ -26,7 +26,7 @@ PIPE = "is a pipe, not a file"
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own."""
+    """Only the settings of the test."""
     for name in os.environ:
         if name.upper().startswith(("RECONCILER_", "TEMPORAL_", "DATABASE_URL", "PG", "XDG_")):
             monkeypatch.delenv(name)
@@ -76,7 +76,7 @@ def test_a_broken_link_is_not_a_missing_file(name: str) -> None:
     assert refusal() == f"{name} cannot be read: No such file or directory"
 
 
-def test_settings_that_begin_with_a_mark_of_their_encoding() -> None:
+def test_settings_that_begin_with_a_byte_order_mark() -> None:
     Path(".env").write_bytes(b"\xef\xbb\xbfRECONCILER_BATCH_SIZE=7\n")
     Path("reconciler.toml").write_bytes(b"\xef\xbb\xbfconcurrency = 8\n")
 
@@ -238,7 +238,7 @@ def test_variables_of_others_may_be_anything(monkeypatch: pytest.MonkeyPatch) ->
     assert load_config(temporal_environment())["target_host"] == "temporal:7233"
 
 
-def test_a_variable_in_a_locale_that_knows_ascii_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_in_an_ascii_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_TABLE", "gr\udcc3\udcb6\udcc3\udc9fer")
 
     assert load_settings(Settings).table == "größer"

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or know ASCII only; each in a process of its own."""
+"""Closed, full and ASCII streams; each test starts a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(
 @pytest.mark.parametrize(
     "closed", ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"]
 )
-def test_a_closed_descriptor_is_no_sockets(closed: str) -> None:
+def test_no_socket_gets_the_number_of_a_closed_stream(closed: str) -> None:
     script = (
         "made = socket.socket().fileno(); print('out'); print('err', file=sys.stderr);"
         "sys.stdin.read(); sys.stdout.flush();"
@@ -42,7 +42,7 @@ def test_a_closed_descriptor_is_no_sockets(closed: str) -> None:
     assert done.stderr == (b"" if "2>&-" in closed else b"err\n")
 
 
-def test_a_full_stderr_takes_nothing_and_ends_nothing() -> None:
+def test_lines_are_dropped_while_stderr_is_full() -> None:
     script = (
         "print('x' * 100_000, file=sys.stderr); sys.stderr.flush(); print('done'); "
         "sys.stdout.flush(); os._exit(7)"
@@ -53,7 +53,7 @@ def test_a_full_stderr_takes_nothing_and_ends_nothing() -> None:
     assert (done.returncode, done.stdout) == (7, b"done\n")
 
 
-def test_a_full_stdout_is_known_for_what_it_is() -> None:
+def test_a_full_stdout_is_reported() -> None:
     script = (
         "\ntry:\n  print('x'); sys.stdout.flush()\nexcept StdoutLost as error:\n"
         "  print(error.strerror, file=sys.stderr); os._exit(7)"
@@ -64,7 +64,7 @@ def test_a_full_stdout_is_known_for_what_it_is() -> None:
     assert (done.returncode, done.stderr) == (7, b"No space left on device\n")
 
 
-def test_a_reader_that_went_away_is_known_too() -> None:
+def test_a_closed_pipe_is_reported() -> None:
     script = "\ntry:\n  print('x'); sys.stdout.flush()\nexcept BrokenPipeError:\n  os._exit(7)"
 
     done = run(f"import time; r, w = os.pipe(); os.close(r); os.dup2(w, 1);{script}")
@@ -82,7 +82,9 @@ def test_a_reader_that_went_away_is_known_too() -> None:
     ],
 )
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_an_encoding_that_lacks_a_character(encoding: str, shown: bytes, stream: str) -> None:
+def test_characters_that_the_encoding_lacks_are_replaced(
+    encoding: str, shown: bytes, stream: str
+) -> None:
     text = "a \\u2192 \\u2026 \\xe9 \\u65e5 \\udcff"
     script = f"print('{text}', file=sys.{stream}); sys.stdout.flush()"
 
@@ -102,7 +104,7 @@ def test_a_full_pipe_that_does_not_block_is_waited_for() -> None:
     assert run(script).returncode == 7
 
 
-def test_bytes_that_the_locale_does_not_know() -> None:
+def test_bytes_that_the_locale_cannot_decode() -> None:
     assert decoded("größer") == "größer"
     assert decoded("gr\udcc3\udcb6\udcc3\udc9fer") == "größer"
     assert decoded("\udcff") == "\udcff"

@@ -1,4 +1,4 @@
-"""Any number of connections may come: a new one is served, and nothing is held up by the others."""
+"""However many connections there are, a new one is served."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from structlog.testing import capture_logs
 
 from reconciler.web import connections
 from reconciler.web import server as server_module
-from reconciler.web.connections import CONNECTIONS, Connection, Crowd, Door, connection_limit
+from reconciler.web.connections import (
+    CONNECTIONS,
+    Connection,
+    Connections,
+    Listener,
+    connection_limit,
+)
 from tests.support.polling import eventually
 
 LIMIT = 8
@@ -27,7 +33,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Site:
-    """A server with few places, its slow answer and its port."""
+    """A server with a low limit, a slow answer, and its port."""
 
     def __init__(self) -> None:
         self.let_go = asyncio.Event()
@@ -101,7 +107,7 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 
 @pytest.mark.parametrize("sent", [b"", HALF, request("/livez")], ids=["idle", "half", "kept alive"])
 @pytest.mark.parametrize("count", [LIMIT - 1, LIMIT, LIMIT + 1, 5 * LIMIT])
-async def test_whoever_comes_is_answered_however_many_do_nothing(
+async def test_a_new_connection_is_served_however_many_are_idle(
     site: Site, sent: bytes, count: int
 ) -> None:
     for _ in range(count):
@@ -111,7 +117,7 @@ async def test_whoever_comes_is_answered_however_many_do_nothing(
         assert (await site.get("/livez")).endswith(b"ok")
 
 
-async def test_the_one_that_has_been_idle_for_longest_makes_room(site: Site) -> None:
+async def test_the_connection_that_has_been_idle_for_longest_is_closed(site: Site) -> None:
     streams = [await site.connect() for _ in range(LIMIT)]
     for stream in streams[1:]:  # so that the first is the oldest
         await site.accepted(stream)
@@ -124,9 +130,7 @@ async def test_the_one_that_has_been_idle_for_longest_makes_room(site: Site) -> 
 
 
 @pytest.mark.parametrize("sent", [HALF, request("/livez")], ids=["half", "kept alive"])
-async def test_an_answer_under_way_is_not_cut_off_by_those_that_do_nothing(
-    site: Site, sent: bytes
-) -> None:
+async def test_idle_connections_do_not_cut_off_an_answer(site: Site, sent: bytes) -> None:
     answer = asyncio.create_task(site.get("/slow"))
 
     async def waits() -> bool:
@@ -141,7 +145,7 @@ async def test_an_answer_under_way_is_not_cut_off_by_those_that_do_nothing(
     assert (await answer).endswith(b"slow")
 
 
-async def test_where_all_wait_for_an_answer_the_oldest_makes_room(site: Site) -> None:
+async def test_if_all_wait_for_an_answer_the_oldest_is_closed(site: Site) -> None:
     streams = []
     for number in range(1, LIMIT + 1):
         streams.append(await site.connect(request("/slow")))
@@ -158,7 +162,7 @@ async def test_where_all_wait_for_an_answer_the_oldest_makes_room(site: Site) ->
 
 
 @pytest.mark.parametrize("sent", [b"", HALF], ids=["idle", "half"])
-async def test_a_request_that_does_not_come_ends_its_connection(
+async def test_a_connection_without_a_request_is_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(connections, "REQUEST_TIME", 0.05)
@@ -168,7 +172,7 @@ async def test_a_request_that_does_not_come_ends_its_connection(
     assert await is_closed(reader)
 
 
-async def test_neither_an_answer_nor_the_next_request_has_to_come_in_that_time(
+async def test_answers_and_next_requests_have_more_time_than_the_first_request(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "REQUEST_TIME", 0.05)
@@ -182,7 +186,7 @@ async def test_neither_an_answer_nor_the_next_request_has_to_come_in_that_time(
         site.let_go.clear()
 
 
-async def test_an_answer_that_nobody_takes_ends_its_connection(
+async def test_a_connection_whose_answer_is_not_read_is_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_TIME", 0.05)
@@ -198,7 +202,7 @@ async def test_an_answer_that_nobody_takes_ends_its_connection(
         await reader.readexactly(20_000_000)
 
 
-async def test_an_answer_that_does_not_come_ends_its_connection(
+async def test_a_connection_without_an_answer_is_closed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_TIME", 0.05)
@@ -208,7 +212,7 @@ async def test_an_answer_that_does_not_come_ends_its_connection(
     assert await is_closed(reader)
 
 
-async def test_an_idle_connection_ends_in_the_end(
+async def test_an_idle_connection_is_closed_after_a_while(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "IDLE_TIME", 0.05)
@@ -219,8 +223,8 @@ async def test_an_idle_connection_ends_in_the_end(
     assert await is_closed(reader)
 
 
-def test_times_are_longer_than_whoever_asks_takes() -> None:
-    """A scrape every 60 s at most finds its connection open; a probe takes no 10 s to be sent."""
+def test_time_limits_exceed_those_of_usual_clients() -> None:
+    """A scrape every 60 s finds its connection open; sending a probe takes less than 10 s."""
     assert connections.IDLE_TIME > 60
     assert connections.ANSWER_TIME > 10
 
@@ -236,7 +240,7 @@ def test_times_are_longer_than_whoever_asks_takes() -> None:
         (3, 1),
     ],
 )
-def test_connections_are_a_part_of_the_descriptors(
+def test_connections_take_a_share_of_the_descriptors(
     monkeypatch: pytest.MonkeyPatch, descriptors: int, limit: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
@@ -245,7 +249,7 @@ def test_connections_are_a_part_of_the_descriptors(
 
 
 class Refusing:
-    """A listening socket that has no descriptor to give, as often as it is told."""
+    """A listening socket whose first calls fail for lack of descriptors."""
 
     def __init__(self, listening: socket.socket, number: int) -> None:
         self._listening, self._number = listening, number
@@ -273,7 +277,7 @@ def listening() -> Iterator[socket.socket]:
         yield listening
 
 
-async def test_without_descriptors_it_tries_again_and_says_so_once(
+async def test_without_descriptors_it_retries_and_logs_once(
     listening: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "RETRY_TIME", 0.01)
@@ -285,18 +289,18 @@ async def test_without_descriptors_it_tries_again_and_says_so_once(
         made.set()
         return cast("Connection", asyncio.Protocol())
 
-    door = Door(cast("socket.socket", refusing), Crowd(LIMIT), make)
+    listener = Listener(cast("socket.socket", refusing), Connections(LIMIT), make)
     with capture_logs() as lines:
-        door.open()
+        listener.open()
         with socket.create_connection(listening.getsockname()):
             await made.wait()
-        door.close()
+        listener.close()
 
     assert [line["event"] for line in lines] == ["http_accept_failed"]
     assert refusing.asked <= 23, "not in a busy loop"
 
 
-async def test_without_descriptors_those_that_do_nothing_make_room(
+async def test_without_descriptors_idle_connections_are_closed(
     listening: socket.socket,
 ) -> None:
     closed = []
@@ -308,26 +312,26 @@ async def test_without_descriptors_those_that_do_nothing_make_room(
         def abort(self) -> None:
             closed.append(self)
 
-    crowd = Crowd(16)
+    group = Connections(16)
     idle = [Idle() for _ in range(16)]
     for each in idle:
-        crowd.is_idle(cast("Connection", each))
+        group.mark_idle(cast("Connection", each))
     refusing = Refusing(listening, errno.ENFILE)
     refusing.refusals = 1
-    door = Door(cast("socket.socket", refusing), crowd, lambda: cast("Connection", None))
-    door.open()
+    listener = Listener(cast("socket.socket", refusing), group, lambda: cast("Connection", None))
+    listener.open()
 
     async def asked() -> bool:
         return bool(refusing.asked)
 
     with socket.create_connection(listening.getsockname()):
         await eventually(asked)
-        door.close()
+        listener.close()
 
     assert closed == idle[:2]
 
 
-async def test_a_peer_that_has_gone_is_no_reason_to_wait(
+async def test_a_peer_that_has_closed_does_not_delay_others(
     listening: socket.socket,
 ) -> None:
     made = asyncio.Event()
@@ -338,11 +342,11 @@ async def test_a_peer_that_has_gone_is_no_reason_to_wait(
         made.set()
         return cast("Connection", asyncio.Protocol())
 
-    door = Door(cast("socket.socket", refusing), Crowd(LIMIT), make)
+    listener = Listener(cast("socket.socket", refusing), Connections(LIMIT), make)
     with capture_logs() as lines:
-        door.open()
+        listener.open()
         with socket.create_connection(listening.getsockname()):
             await made.wait()
-        door.close()
+        listener.close()
 
     assert lines == []

@@ -1,4 +1,4 @@
-"""What is served, what is not, and that a storm costs one reading."""
+"""The routes, and that a storm of probes costs one reading."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from tests.support.hostile import HOSTILE, unseen
 
 
 @dataclass
-class FakeVitals:
+class FakeSource:
     dead: str | None = None
     ready: bool = True
     asked: int = 0
 
-    def standstill(self) -> str | None:
+    def why_stalled(self) -> str | None:
         return self.dead
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         self.asked += 1
         await asyncio.sleep(0)
-        return self.ready, {"role": "holder", "why": None if self.ready else "away"}
+        return self.ready, {"role": "holder", "why": None if self.ready else "unreachable"}
 
     async def scrape(self) -> bytes:
         self.asked += 1
         return b"reconciler_lease_held 1\n"
 
 
-def client(vitals: FakeVitals) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_web(vitals))
+def client(source: FakeSource) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_web(source))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
 async def test_livez() -> None:
-    vitals = FakeVitals()
-    alive = await client(vitals).get("/livez")
-    vitals.dead = "the loop stands still"
-    dead = await client(vitals).get("/livez")
+    source = FakeSource()
+    alive = await client(source).get("/livez")
+    source.dead = "the loop stands still"
+    dead = await client(source).get("/livez")
 
     assert (alive.status_code, alive.text) == (200, "ok\n")
     assert (dead.status_code, dead.text) == (503, "the loop stands still\n")
@@ -49,27 +49,31 @@ async def test_livez() -> None:
 
 @pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
 async def test_readyz(ready: bool, status: int) -> None:
-    answer = await client(FakeVitals(ready=ready)).get("/readyz")
+    answer = await client(FakeSource(ready=ready)).get("/readyz")
 
     assert answer.status_code == status
-    assert answer.json() == {"ready": ready, "role": "holder", "why": None if ready else "away"}
+    assert answer.json() == {
+        "ready": ready,
+        "role": "holder",
+        "why": None if ready else "unreachable",
+    }
 
 
-async def test_readyz_can_be_looked_at_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    vitals = FakeVitals()
+async def test_readyz_is_safe_to_print_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = FakeSource()
 
     async def readiness() -> tuple[bool, dict[str, Any]]:
         return False, {"why": HOSTILE}
 
-    monkeypatch.setattr(vitals, "readiness", readiness)
-    answer = await client(vitals).get("/readyz")
+    monkeypatch.setattr(source, "readiness", readiness)
+    answer = await client(source).get("/readyz")
 
     assert unseen(answer.text) == set()
     assert answer.json() == {"ready": False, "why": HOSTILE}
 
 
 async def test_metrics() -> None:
-    answer = await client(FakeVitals()).get("/metrics")
+    answer = await client(FakeSource()).get("/metrics")
 
     assert (answer.status_code, answer.text) == (200, "reconciler_lease_held 1\n")
     assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -78,12 +82,12 @@ async def test_metrics() -> None:
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 async def test_nothing_can_be_written(path: str, method: str) -> None:
-    assert (await client(FakeVitals()).request(method, path)).status_code == 405
+    assert (await client(FakeSource()).request(method, path)).status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/", "/admin", "/livez/", "/../etc/passwd", "/readyz/x"])
-async def test_there_is_nothing_else(path: str) -> None:
-    assert (await client(FakeVitals()).get(path)).status_code in (307, 404)
+async def test_other_paths_are_not_found(path: str) -> None:
+    assert (await client(FakeSource()).get(path)).status_code in (307, 404)
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
@@ -92,15 +96,15 @@ async def test_a_storm_of_probes_costs_one_reading(
 ) -> None:
     for age in ("READINESS_AGE", "METRICS_AGE"):  # the storm may take longer
         monkeypatch.setattr(f"reconciler.web.routes.{age}", 3600)
-    vitals = FakeVitals()
-    async with client(vitals) as storm:
+    source = FakeSource()
+    async with client(source) as storm:
         answers = await asyncio.gather(*(storm.get(path) for _ in range(200)))
 
     assert {answer.status_code for answer in answers} == {200}
-    assert vitals.asked == 1
+    assert source.asked == 1
 
 
-async def test_an_answer_is_made_anew_when_it_is_old() -> None:
+async def test_an_old_answer_is_made_again() -> None:
     times, made = iter([0.0, 4.9, 5.0, 5.0, 9.9, 10.0, 10.0]), 0
 
     async def make() -> int:
@@ -115,7 +119,7 @@ async def test_an_answer_is_made_anew_when_it_is_old() -> None:
 
 
 async def test_no_metrics_are_older_than_the_last_readiness() -> None:
-    class Vitals(FakeVitals):
+    class HealthSource(FakeSource):
         scraping, go_on = asyncio.Event(), asyncio.Event()
 
         async def scrape(self) -> bytes:
@@ -124,19 +128,19 @@ async def test_no_metrics_are_older_than_the_last_readiness() -> None:
             await self.go_on.wait()
             return known
 
-    vitals = Vitals(ready=False)
-    async with client(vitals) as probe:
+    source = HealthSource(ready=False)
+    async with client(source) as probe:
         before = asyncio.create_task(probe.get("/metrics"))
-        await vitals.scraping.wait()
-        vitals.ready = True
+        await source.scraping.wait()
+        source.ready = True
         assert (await probe.get("/readyz")).status_code == 200
-        vitals.go_on.set()
+        source.go_on.set()
 
         assert (await probe.get("/metrics")).text == "rows 1\n"
         assert (await before).text == "rows 0\n"
 
 
-async def test_a_failure_is_not_kept() -> None:
+async def test_a_failure_is_not_cached() -> None:
     failing = True
 
     async def make() -> str:

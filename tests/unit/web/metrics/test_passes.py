@@ -59,7 +59,7 @@ async def test_a_pass_is_counted_with_its_rows(bench: Bench) -> None:
     assert bench.value("oldest_running_row_age_seconds") == pytest.approx(age)
 
 
-async def test_an_aborted_pass_says_nothing_about_all_rows(bench: Bench) -> None:
+async def test_an_aborted_pass_does_not_set_the_gauges(bench: Bench) -> None:
     await bench.metrics.on_pass(report(left=Counter({LeaveReason.EXPIRED: 2})))
     await bench.metrics.on_pass(report(error="away", scanned=1))
 
@@ -68,7 +68,7 @@ async def test_an_aborted_pass_says_nothing_about_all_rows(bench: Bench) -> None
     assert bench.value("missing_rows", reason="expired") == 2
 
 
-async def test_what_cannot_be_known_has_no_series(bench: Bench) -> None:
+async def test_unknown_values_have_no_series(bench: Bench) -> None:
     assert bench.value("running_rows") is None
     assert bench.value("oldest_running_row_age_seconds") is None
 
@@ -112,7 +112,7 @@ async def test_drift_is_from_close_to_write(bench: Bench) -> None:
     assert bench.value("drift_age_seconds_count") == 1
 
 
-async def test_a_clock_that_is_ahead_makes_no_negative_drift(bench: Bench) -> None:
+async def test_drift_is_not_negative_if_the_clock_of_temporal_is_ahead(bench: Bench) -> None:
     await bench.metrics.on_written([outcome(row(), completed_at=NOW + timedelta(seconds=20))])
 
     assert bench.value("drift_age_seconds_sum") == 0
@@ -125,7 +125,7 @@ async def test_a_row_that_temporal_no_longer_knows_has_no_drift(bench: Bench) ->
     assert bench.value("rows_written_total", status="completed", workflow_type="unknown") == 1
 
 
-async def test_types_without_end_make_no_series_without_end(bench: Bench) -> None:
+async def test_the_number_of_workflow_types_with_series_is_limited(bench: Bench) -> None:
     for number in range(MAX_WORKFLOW_TYPES + 50):
         await bench.metrics.on_written([outcome(row(), workflow_type=f"type-{number}")])
     await bench.metrics.on_written([outcome(row(), workflow_type="type-0")])
@@ -135,13 +135,13 @@ async def test_types_without_end_make_no_series_without_end(bench: Bench) -> Non
     assert bench.value("rows_written_total", status="completed", workflow_type="type-0") == 2
 
 
-async def test_failures_are_at_zero_before_the_first(bench: Bench) -> None:
+async def test_counters_of_failures_start_at_zero(bench: Bench) -> None:
     assert bench.value("passes_total", mode="run", outcome="aborted") == 0
     assert bench.value("rows_left_total", reason="unknown") == 0
     assert bench.value("pass_duration_seconds_count", mode="run") == 0
 
 
-async def test_a_pass_that_ends_by_a_bug_is_one_that_was_aborted(bench: Bench) -> None:
+async def test_a_pass_that_a_bug_ends_counts_as_aborted(bench: Bench) -> None:
     bench.metrics.crash()
 
     assert bench.value("passes_total", mode="run", outcome="aborted") == 1
@@ -153,7 +153,7 @@ async def test_overruns_are_counted(bench: Bench) -> None:
     assert bench.value("pass_overruns_total") == 1
 
 
-async def test_what_visibility_saved_and_where_it_was_wrong(bench: Bench) -> None:
+async def test_screened_rows_and_disagreements_are_counted(bench: Bench) -> None:
     for shown in ("open", "not_open"):
         assert bench.value("screening_disagreements_total", visibility=shown) == 0, "from the start"
     for _ in range(2):
@@ -166,7 +166,7 @@ async def test_what_visibility_saved_and_where_it_was_wrong(bench: Bench) -> Non
     assert bench.value("screening_disagreements_total", visibility="not_open") == 2
 
 
-async def test_a_label_can_be_looked_at_in_a_terminal(bench: Bench) -> None:
+async def test_labels_are_safe_to_print_on_a_terminal(bench: Bench) -> None:
     await bench.metrics.on_written([outcome(row(), workflow_type=HOSTILE)])
 
     assert unseen(generate_latest(bench.registry).decode()) == set()

@@ -58,7 +58,7 @@ def test_gauges_are_the_last_value() -> None:
     assert "temporal_num_pollers 2.0" in scrape([Update(POLLERS, 5), Update(POLLERS, 2)])
 
 
-def test_histograms_are_cumulative_and_say_their_unit() -> None:
+def test_histograms_are_cumulative_and_named_with_their_unit() -> None:
     text = scrape([Update(LATENCY, value) for value in (0.0005, 0.001, 0.3, 99)])
 
     assert 'temporal_request_latency_seconds_bucket{le="0.001"} 2.0' in text

@@ -1,4 +1,4 @@
-"""One at a time: waiting for the lease, holding it, losing it, giving it back."""
+"""Waiting for the lease of a backfill, holding it, losing it, releasing it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.app import lease as keeper
-from reconciler.app.exclusive import LOST, PATIENCE, exclusive
+from reconciler.app.hold_lease import LOST, PATIENCE, hold_lease
 from reconciler.app.lease import LEASE_TIME
 from reconciler.core.errors import DatabaseUnusable, Unusable
 from reconciler.core.report import PassOutcome, PassReport
@@ -23,7 +23,7 @@ from tests.support.factories import NOW
 
 @dataclass
 class FakeLease:
-    """Answers claims from a script, its last answer again and again."""
+    """Answers claims from a script, and repeats its last answer."""
 
     answers: list[int | Exception | None]
     claims: int = 0
@@ -44,14 +44,14 @@ class FakeLease:
         self.released += 1
 
     async def claimed(self, times: int) -> None:
-        """Wait until it has been claimed so often."""
+        """Wait for this many claims."""
         if self.claims < times:
             self.waiting[times] = asyncio.Event()
             await self.waiting[times].wait()
 
 
 class Bench:
-    """A lease, and a clock that moves while somebody sleeps."""
+    """A lease, and a clock that moves while the code sleeps."""
 
     def __init__(self, *answers: int | Exception | None) -> None:
         self.lease = FakeLease(list(answers))
@@ -65,8 +65,8 @@ class Bench:
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
-        # Without a time limit of asyncio's, which would cancel the test as a loss does.
-        async with exclusive(self.lease, "a backfill", self.report, lambda: self.now, self.sleep):
+        # Without `asyncio.timeout`, which would cancel the test as a loss does.
+        async with hold_lease(self.lease, "a backfill", self.report, lambda: self.now, self.sleep):
             yield
 
 
@@ -77,7 +77,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "CLAIM_AGAIN", 0)
 
 
-async def test_a_free_lease_is_taken_without_a_word_and_given_back() -> None:
+async def test_a_free_lease_is_acquired_silently_and_released() -> None:
     bench = Bench(1)
     with capture_logs() as lines:
         async with bench.holding():
@@ -89,7 +89,7 @@ async def test_a_free_lease_is_taken_without_a_word_and_given_back() -> None:
     assert [line for line in lines if line["log_level"] != "debug"] == []
 
 
-async def test_that_of_a_holder_that_may_be_dead_is_waited_for() -> None:
+async def test_the_lease_of_a_holder_that_may_be_dead_is_waited_for() -> None:
     bench = Bench(None, None, None, 2)
     with capture_logs() as lines:
         async with bench.holding():
@@ -100,7 +100,7 @@ async def test_that_of_a_holder_that_may_be_dead_is_waited_for() -> None:
     assert waiting == ["lease_awaited"]
 
 
-async def test_a_holder_that_keeps_it_for_longer_than_it_lasts_is_alive() -> None:
+async def test_a_holder_that_outlasts_its_lease_is_alive() -> None:
     bench = Bench(None)
 
     with pytest.raises(Unusable, match="a backfill is already running elsewhere on this"):
@@ -111,7 +111,7 @@ async def test_a_holder_that_keeps_it_for_longer_than_it_lasts_is_alive() -> Non
     assert sum(bench.slept) == pytest.approx(PATIENCE, abs=1)
 
 
-async def test_a_lease_that_is_free_at_the_last_moment_is_taken() -> None:
+async def test_a_lease_that_is_free_at_the_last_moment_is_acquired() -> None:
     bench = Bench(*[None] * int(PATIENCE), 2)
 
     async with bench.holding():
@@ -120,17 +120,17 @@ async def test_a_lease_that_is_free_at_the_last_moment_is_taken() -> None:
     assert sum(bench.slept) == PATIENCE
 
 
-async def test_a_database_that_cannot_be_asked_is_not_waited_for() -> None:
-    bench = Bench(DatabaseUnusable("away"))
+async def test_an_unreachable_database_is_not_waited_for() -> None:
+    bench = Bench(DatabaseUnusable("unreachable"))
 
-    with pytest.raises(Unusable, match="away"):
+    with pytest.raises(Unusable, match="unreachable"):
         async with bench.holding():
             raise AssertionError
 
     assert bench.slept == []
 
 
-async def test_it_is_kept_while_it_is_needed(at_once: None) -> None:
+async def test_the_lease_is_renewed_until_it_is_released(at_once: None) -> None:
     bench = Bench(1)
 
     async with bench.holding():
@@ -141,11 +141,11 @@ async def test_it_is_kept_while_it_is_needed(at_once: None) -> None:
     claims = bench.lease.claims
     for _ in range(5):
         await asyncio.sleep(0)
-    assert bench.lease.claims == claims, "and not any longer"
+    assert bench.lease.claims == claims, "no longer"
     assert len(asyncio.all_tasks()) < len(kept)
 
 
-async def test_if_it_is_lost_the_pass_is_stopped_and_may_write_what_it_has_decided(
+async def test_a_lost_lease_stops_the_pass_which_may_write_what_it_has_decided(
     at_once: None,
 ) -> None:
     bench = Bench(1, 1, None)
@@ -165,7 +165,7 @@ async def test_if_it_is_lost_the_pass_is_stopped_and_may_write_what_it_has_decid
     assert task.cancelling() == 0
 
 
-async def test_if_it_is_lost_before_the_pass_has_begun_there_is_none(at_once: None) -> None:
+async def test_a_lease_lost_before_the_pass_begins_prevents_it(at_once: None) -> None:
     bench = Bench(1, 1, None)
 
     with pytest.raises(Unusable, match="the lease was lost on the way"):
@@ -178,7 +178,7 @@ async def test_if_it_is_lost_before_the_pass_has_begun_there_is_none(at_once: No
     assert bench.lease.released == 1
 
 
-async def test_a_second_loss_does_not_make_the_pass_give_up_its_write(at_once: None) -> None:
+async def test_a_second_loss_does_not_give_up_the_write(at_once: None) -> None:
     bench = Bench(1, None, 3, None, 5, None)
 
     async with bench.holding():
@@ -189,7 +189,7 @@ async def test_a_second_loss_does_not_make_the_pass_give_up_its_write(at_once: N
     assert bench.report.stopped
 
 
-async def test_nor_does_a_loss_after_a_request_to_stop(at_once: None) -> None:
+async def test_a_loss_after_a_request_to_stop_does_not_give_up_the_write(at_once: None) -> None:
     bench = Bench(1, None, 3, None)
 
     async with bench.holding():
@@ -199,7 +199,7 @@ async def test_nor_does_a_loss_after_a_request_to_stop(at_once: None) -> None:
     assert bench.report.error == "stopped before its end"
 
 
-async def test_a_loss_after_the_end_of_the_pass_changes_nothing_of_it(at_once: None) -> None:
+async def test_a_loss_after_the_end_of_the_pass_does_not_change_its_report(at_once: None) -> None:
     bench = Bench(1, None, 3, None)
 
     async with bench.holding():
@@ -209,7 +209,7 @@ async def test_a_loss_after_the_end_of_the_pass_changes_nothing_of_it(at_once: N
     assert (bench.report.error, bench.report.outcome) == (None, PassOutcome.OK)
 
 
-async def test_a_loss_when_all_is_done_costs_nothing(at_once: None) -> None:
+async def test_a_loss_when_all_is_done_is_ignored(at_once: None) -> None:
     bench = Bench(1)
     task = asyncio.current_task()
     assert task is not None
@@ -217,11 +217,11 @@ async def test_a_loss_when_all_is_done_costs_nothing(at_once: None) -> None:
     async with bench.holding():
         asyncio.get_running_loop().call_soon(task.cancel)  # as the keeper does
 
-    assert task.cancelling() == 1, "it has come"
+    assert task.cancelling() == 1, "the cancellation has arrived"
     assert bench.lease.released == 1
 
 
-async def test_what_goes_wrong_inside_comes_out_and_gives_the_lease_back() -> None:
+async def test_an_error_inside_is_raised_and_the_lease_released() -> None:
     bench = Bench(1)
 
     with pytest.raises(ZeroDivisionError):
@@ -231,7 +231,7 @@ async def test_what_goes_wrong_inside_comes_out_and_gives_the_lease_back() -> No
     assert bench.lease.released == 1
 
 
-async def test_interrupted_while_it_waits_it_leaves_no_lease_behind() -> None:
+async def test_an_interrupted_wait_leaves_no_lease_behind() -> None:
     bench = Bench(None)
     waiting = asyncio.Event()
 
@@ -251,4 +251,4 @@ async def test_interrupted_while_it_waits_it_leaves_no_lease_behind() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert bench.lease.released == 1, "the claim under way may have been granted"
+    assert bench.lease.released == 1, "the last claim may have been granted"

@@ -1,4 +1,4 @@
-"""How things stand now: read when somebody asks, not kept."""
+"""The present state of the loop, read for each scrape."""
 
 from __future__ import annotations
 
@@ -13,66 +13,66 @@ from reconciler import __version__
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """The daemon as it is; None for what it does not know yet."""
+class Gauges:
+    """What the loop knows at the moment; None where it does not know yet."""
 
     lease_held: bool = False
     interval: timedelta | None = None
     last_good_pass: datetime | None = None
     retention: timedelta | None = None
-    #: Calls to Temporal per second in force; infinite without a limit.
+    #: The limit in force, in calls to Temporal per second; infinite if there is none.
     rate: float | None = None
     #: Calls to Temporal so far, by kind and code.
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    #: Failures that could not be decoded so far; None if none is to be.
+    #: Failures that could not be decoded so far; None without a decoder.
     undecoded: int | None = None
     #: How far this host's clock is ahead of the database's.
     clock_skew: timedelta | None = None
 
 
-class StateCollector(Collector):
-    """Turns `State` into gauges."""
+class GaugesCollector(Collector):
+    """Turns `Gauges` into metrics."""
 
-    def __init__(self, read: Callable[[], State]) -> None:
+    def __init__(self, read: Callable[[], Gauges]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
         """One reading."""
-        state = self._read()
+        now = self._read()
         build = GaugeMetricFamily("reconciler_build_info", "The version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
-        yield _gauge("reconciler_lease_held", "1 on the replica that passes.", state.lease_held)
-        yield _gauge("reconciler_interval_seconds", "Between two passes.", state.interval)
+        yield _gauge("reconciler_lease_held", "1 on the replica that passes.", now.lease_held)
+        yield _gauge("reconciler_interval_seconds", "Between two passes.", now.interval)
         yield _gauge(
             "reconciler_last_good_pass_timestamp_seconds",
             "When a pass last came to its end, on whichever replica.",
-            None if state.last_good_pass is None else state.last_good_pass.timestamp(),
+            None if now.last_good_pass is None else now.last_good_pass.timestamp(),
         )
         yield _gauge(
             "reconciler_retention_seconds",
             "How long Temporal keeps a closed workflow of the namespace.",
-            state.retention,
+            now.retention,
         )
         yield _gauge(
-            "reconciler_rate_limit_rps", "Calls to Temporal per second in force.", state.rate
+            "reconciler_rate_limit_rps", "Calls to Temporal per second in force.", now.rate
         )
         yield _gauge(
             "reconciler_clock_skew_seconds",
             "How far this host's clock is ahead of the database's; negative if it is behind.",
-            state.clock_skew,
+            now.clock_skew,
         )
         calls = CounterMetricFamily(
             "reconciler_rpcs", "Calls to Temporal.", labels=["method", "code"]
         )
-        for (method, code), count in sorted(state.calls.items()):
+        for (method, code), count in sorted(now.calls.items()):
             calls.add_metric([method, code], count)
         yield calls
         undecoded = CounterMetricFamily(
             "reconciler_undecoded_failures", "Failures that could not be decoded."
         )
-        if state.undecoded is not None:
-            undecoded.add_metric([], state.undecoded)
+        if now.undecoded is not None:
+            undecoded.add_metric([], now.undecoded)
         yield undecoded
 
 

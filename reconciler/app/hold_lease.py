@@ -1,4 +1,4 @@
-"""One at a time: what a backfill or an undo does while it holds the lease, and nobody else does."""
+"""The lease of a backfill or an undo: only one of them runs on a table at a time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 
 import structlog
 
-from reconciler.app.lease import CLAIM_AGAIN, LEASE_TIME, Keeper
+from reconciler.app.lease import CLAIM_AGAIN, LEASE_TIME, LeaseKeeper
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Lease
 from reconciler.core.report import Report
@@ -17,36 +18,34 @@ from reconciler.host.cancellation import acknowledge_cancel, wait_until_done
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.journal.lease import SPARE
 
-#: Seconds after which whoever has the lease is known to be alive: that of the dead has run out.
+#: Seconds to wait for the lease. If the holder were dead, it would have expired by then.
 PATIENCE = (LEASE_TIME + SPARE).total_seconds()
-
-log = structlog.get_logger(__name__)
-
-
 LOST = (
     "the lease was lost on the way, and another process may have resumed this: see "
     "`reconciler passes`, or give the command again"
 )
 
+log = structlog.get_logger(__name__)
+
 
 @asynccontextmanager
-async def exclusive(
+async def hold_lease(
     lease: Lease,
     what: str,
     report: Report,
     clock: Callable[[], float] = steady,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[None]:
-    """Hold the lease; if it is lost on the way, the pass is stopped, and its report says why.
+    """Hold the lease. If it is lost, the pass is stopped, and its report says why.
 
-    Waits for the lease of a holder that may be dead. Raises `Unusable` if it is alive, and calls
-    it `what`; if the database cannot be asked; and if the lease was lost before the pass began.
+    Waits in case the present holder is dead. Raises `Unusable` if it is alive (the message calls it
+    `what`), if the database is, or if the lease was lost before the pass began.
     """
     loss = _Loss(report)
-    keeper = Keeper(lease, _nothing, loss.happen, _nothing_to_await, clock, announces=False)
+    keeper = LeaseKeeper(lease, on_lost=loss.cancel_once, clock=clock, quiet=True)
     try:
-        await _take(keeper, what, clock, sleep)
-        keeping = asyncio.create_task(keeper.keep())
+        await _acquire(keeper, what, clock, sleep)
+        keeping = asyncio.create_task(keeper.run())
         try:
             yield
         except asyncio.CancelledError:
@@ -56,7 +55,7 @@ async def exclusive(
             raise Unusable(LOST) from None
         finally:
             keeping.cancel()
-            # Also our own, if the lease was lost just when all was done.
+            # Includes a cancellation by `loss`, if the lease was lost when all was done.
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
     finally:
@@ -64,50 +63,40 @@ async def exclusive(
 
 
 class _Loss:
-    """Stops the pass of the current task when the lease is lost, unless it is being stopped.
+    """Cancels the current task when the lease is lost, unless its pass is stopping or has ended.
 
-    The keeper goes on after a loss, and may take the lease again and lose it again; a second
-    request would make the pass give up what it is writing.
+    The lease may be acquired and lost again; a second cancellation would give up a write.
     """
 
     def __init__(self, report: Report) -> None:
         self.happened = False
         self._report, self._task = report, asyncio.current_task()
 
-    def happen(self) -> None:
+    def cancel_once(self) -> None:
         if self.happened or self._report.stopped or self._report.ended or self._task is None:
             return
         self.happened, self._report.why_stopped = True, LOST
         self._task.cancel()
 
 
-async def _take(
-    keeper: Keeper,
+async def _acquire(
+    keeper: LeaseKeeper,
     what: str,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    give_up_at, told = clock() + PATIENCE, False
-    while True:
-        await keeper.turn()
+    deadline = clock() + PATIENCE
+    for attempt in count():
+        await keeper.renew_once()
         if keeper.holds:
             return
-        if keeper.trouble:
-            raise Unusable(keeper.trouble)
-        if clock() >= give_up_at:
+        if keeper.last_error:
+            raise Unusable(keeper.last_error)
+        if clock() >= deadline:
             raise Unusable(
-                f"{what} is already running elsewhere on this table and namespace: "
-                "wait for its end, or stop it"
+                f"{what} is already running elsewhere on this table and namespace",
+                "wait for its end, or stop it",
             )
-        if not told:
-            told = True
+        if attempt == 0:
             log.warning("lease_awaited", hint="its holder may be dead", seconds=PATIENCE)
         await sleep(CLAIM_AGAIN)
-
-
-def _nothing() -> None:
-    pass
-
-
-async def _nothing_to_await() -> None:
-    pass
