@@ -8,6 +8,8 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.p
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
 SUITE := $(BIN)/pytest -n 4 --dist worksteal
+# Each worker, forked command and workflow sandbox imports the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean

@@ -35,6 +35,7 @@ from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.runtime import quiet_runtime
 from tests.support.polling import eventually
 from tests.support.properties import load_profile
+from tests.support.servers.compiled import share_compiled_statements
 from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
 from tests.support.servers.in_memory import data_folder
 from tests.support.servers.leftovers import ended_with_us
@@ -68,6 +69,7 @@ def pytest_configure() -> None:
         signal.raise_signal(signal.SIGINT)
 
     allow_slow_workflows()
+    share_compiled_statements()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may ignore it
     signal.signal(signal.SIGTERM, interrupt)
 
