@@ -35,7 +35,7 @@ test-containers: $(STAMP) ## Run the integration tests on servers in containers
 	$(BIN)/pytest --servers=containers -n 2 --dist worksteal tests/contract tests/integration
 
 test-soak: $(STAMP) ## Kill servers and daemons, set clocks, refuse writes at random (SECONDS=180)
-	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
+	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak tests/acceptance
 
 test-properties: $(STAMP) ## Run the property tests on many random examples (TIMES=100 those of make test)
 	HYPOTHESIS_PROFILE=long RECONCILER_TEST_TIMES=$(or $(TIMES),100) $(BIN)/pytest -m hypothesis --timeout=0 -n 4 --dist worksteal

@@ -74,6 +74,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker begin with its share of the long tests: none should be left for the end.
+
+    `--dist worksteal` cuts the list into as many pieces as there are workers.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    cuts = [len(others) * number // workers for number in range(workers + 1)]
+    items[:] = [
+        item
+        for number in range(workers)
+        for item in (*long[number::workers], *others[cuts[number] : cuts[number + 1]])
+    ]
+
+
 def pytest_unconfigure() -> None:
     """Python 3.11 may abort at exit after the Temporal client was used, unless this is done."""
     gc.collect()

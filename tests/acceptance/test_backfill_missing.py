@@ -122,7 +122,7 @@ async def _closed_for_longer(stage: Stage, control: Stage) -> WorkflowHandle[obj
             return handle
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 async def test_never_started_deleted_and_expired_are_told_apart(
     reconciler: Command, stage: Stage
 ) -> None:

@@ -345,7 +345,7 @@ def belongs_to(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-@pytest.mark.timeout(900)  # it takes its time, and more where others have the processor
+@pytest.mark.long
 class TestDemo:
     async def test_ends_by_itself_whatever_is_set_around_it_and_leaves_nothing_behind(
         self, tmp_path: Path, temporary_folder: Path
@@ -376,9 +376,8 @@ class TestDemo:
         assert leftovers(temporary_folder) == set()
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     async def test_keeps_the_servers_until_it_is_told_to_stop(
-        self, number: signal.Signals, tmp_path: Path, temporary_folder: Path
+        self, tmp_path: Path, temporary_folder: Path
     ) -> None:
         process = await asyncio.create_subprocess_exec(
             RECONCILER,
@@ -401,7 +400,7 @@ class TestDemo:
             once = await Command(exports, tmp_path)("once", "--json")
             assert (once.code, once.json["left"]["open"]) == (0, 1)
             assert leftovers(temporary_folder)
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             async with deadline():
                 assert await process.wait() == 130
         finally:
@@ -428,7 +427,7 @@ async def _exports(process: asyncio.subprocess.Process) -> dict[str, str]:
 
 
 class TestWheel:
-    @pytest.mark.timeout(600)
+    @pytest.mark.long
     async def test_an_installed_wheel_migrates(
         self, empty_database: Database, tmp_path: Path
     ) -> None:

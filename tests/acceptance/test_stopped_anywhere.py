@@ -25,6 +25,8 @@ from tests.support.commands.stage import OLD, Stage
 from tests.support.properties import examples
 from tests.support.servers.ports import free_port
 
+pytestmark = pytest.mark.long
+
 NUMBERS = st.sampled_from([signal.SIGTERM, signal.SIGINT]).map(int)
 #: A pass here takes some 300 steps of its event loop, and a hundred thousand calls.
 STOPS = st.tuples(NUMBERS, st.just("step"), st.integers(0, 350)) | st.tuples(
@@ -39,7 +41,7 @@ BATCH = 4
 LEASED = "SELECT 1 FROM reconciler.lease WHERE expires_at > clock_timestamp()"
 
 at_random = settings(
-    examples(6),
+    examples(3),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -119,7 +121,6 @@ async def bench(
     await stage.end()
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_once(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -133,7 +134,6 @@ async def test_once(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None
     assert (rest.code, await bench.finished()) == (0, 12)
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS, again=REQUESTS)
 async def test_a_backfill_and_the_one_that_resumes_it(
@@ -153,7 +153,6 @@ async def test_a_backfill_and_the_one_that_resumes_it(
     assert last.json["scanned"] == sum(last.json["written"].values()) + last.json["left"]["open"]
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_a_dry_run_that_is_kept(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -170,7 +169,6 @@ async def test_a_dry_run_that_is_kept(bench: Bench, stops: Sequence[tuple[int, s
     assert await bench.stage.passes() == []
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS, again=REQUESTS)
 async def test_a_plan_and_the_one_that_resumes_it(
@@ -191,7 +189,6 @@ async def test_a_plan_and_the_one_that_resumes_it(
     assert (last.code, await bench.finished()) == (0, 12)
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_an_undo(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -207,7 +204,6 @@ async def test_an_undo(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> N
     assert (await bench.stage.statuses())["running"] == 21
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(
     stops=REQUESTS,
@@ -225,7 +221,6 @@ async def test_what_is_no_pass(
     assert await bench.stage.passes() == []
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(number=NUMBERS, steps=st.integers(0, 600))
 async def test_the_loop(bench: Bench, number: int, steps: int) -> None:

@@ -23,6 +23,7 @@ from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, status_activity
 from reconciler.worker.seal import ENDED
 from tests.integration.worker.conftest import Site, locked_rows, waiting
+from tests.support.crossed import crossed
 from tests.support.histories.workflows import WORKFLOWS, pack
 from tests.support.polling import eventually
 
@@ -78,8 +79,7 @@ async def refused(handle: Handle, update: str, *arguments: Any) -> None:
     assert cause.message == "this workflow has ended and takes no more updates"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("script", ["return items", "fail"])
+@pytest.mark.parametrize(("way", "script"), crossed(WAYS, ["return items", "fail"]))
 async def test_updates_are_refused_and_none_of_their_code_runs(
     site: Site, way: Way, script: str
 ) -> None:
@@ -135,8 +135,9 @@ async def test_update_with_start_fails_instead_of_being_lost(site: Site, way: Wa
     assert raised.value.cause.type == ENDED
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("signal", ["add", "add_rubbish", "whatever there is"])
+@pytest.mark.parametrize(
+    ("way", "signal"), crossed(WAYS, ["add", "add_rubbish", "whatever there is"])
+)
 async def test_a_signal_does_not_change_what_was_returned(
     site: Site, way: Way, signal: str
 ) -> None:
@@ -148,8 +149,7 @@ async def test_a_signal_does_not_change_what_was_returned(
     assert await site.outcome() == ("completed", None)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("signal", ["add", "add_rubbish"])
+@pytest.mark.parametrize(("way", "signal"), crossed(WAYS, ["add", "add_rubbish"]))
 async def test_nor_the_details_of_what_was_raised(site: Site, way: Way, signal: str) -> None:
     async with way.held(site, "fail") as handle:
         await handle.signal(signal, "late")
@@ -162,8 +162,7 @@ async def test_nor_the_details_of_what_was_raised(site: Site, way: Way, signal: 
     assert await site.outcome() == ("failed", "OrderFailed: no money")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("how", ["fail", "start over", "cancel", "plainly"])
+@pytest.mark.parametrize(("way", "how"), crossed(WAYS, ["fail", "start over", "cancel", "plainly"]))
 async def test_nor_does_the_failure_of_its_handler_end_the_workflow(
     site: Site, way: Way, how: str
 ) -> None:
@@ -195,8 +194,7 @@ async def was_seen(site: Site) -> bool:
     return requested in names and completed in names[names.index(requested) :]
 
 
-@pytest.mark.parametrize("way", PLUGIN)
-@pytest.mark.parametrize("how", ["plainly", "start over"])
+@pytest.mark.parametrize(("way", "how"), crossed(PLUGIN, ["plainly", "start over"]))
 @pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning")
 async def test_an_update_that_was_running_cannot_fail_the_task(
     site: Site, way: Way, how: str
