@@ -254,7 +254,12 @@ async def temporal(pytestconfig: pytest.Config, no_leftovers: None) -> AsyncIter
         async with temporal_container(*flags) as address:
             yield await Client.connect(address, runtime=quiet_runtime())
         return
-    async with temporal_server(*flags) as environment:
+    async with contextlib.AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            # By default a quarter of its CPU goes into collecting garbage.
+            patch.setenv("GOGC", "400")
+            patch.setenv("GOMEMLIMIT", "2GiB")
+            environment = await stack.enter_async_context(temporal_server(*flags))
         yield environment.client
 
 

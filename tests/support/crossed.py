@@ -22,4 +22,4 @@ def crossed(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
 def _joined(*pair: Any) -> Any:
     parameters = [each if isinstance(each, _Parameter) else pytest.param(each) for each in pair]
     values = [value for each in parameters for value in each.values]
-    return pytest.param(*values, id="-".join(each.id or f"{each.values[0]}" for each in parameters))
+    return pytest.param(*values, id="-".join(f"{each.id or each.values[0]}" for each in parameters))
