@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -77,16 +78,22 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let each worker begin with its share of the long tests: none should be left for the end.
 
-    `--dist worksteal` cuts the list into as many pieces as there are workers.
+    `--dist worksteal` cuts the list into as many pieces as there are workers. The tests of a module
+    stay together, since they share servers.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    long = [item for item in items if item.get_closest_marker("long")]
-    others = [item for item in items if not item.get_closest_marker("long")]
+    long: dict[Path, list[pytest.Item]] = {}
+    others = []
+    for item in items:
+        is_long = item.get_closest_marker("long")
+        (long.setdefault(item.path, []) if is_long else others).append(item)
+    modules = list(long.values())
     cuts = [len(others) * number // workers for number in range(workers + 1)]
     items[:] = [
         item
         for number in range(workers)
-        for item in (*long[number::workers], *others[cuts[number] : cuts[number + 1]])
+        for part in (*modules[number::workers], others[cuts[number] : cuts[number + 1]])
+        for item in part
     ]
 
 

@@ -202,14 +202,6 @@ async def test_restart_begins_anew(backfill: Command, stage: Stage) -> None:
     assert first["cursor"] is None, "nobody goes on with it any more"
 
 
-async def test_another_command_does_not_go_on_with_it(backfill: Command, stage: Stage) -> None:
-    first = await backfill(*APPLY, "--max-changes", "10", "--json")
-
-    other = await backfill(*APPLY, "--since", "2d", "--json")
-
-    assert other.json["pass_id"] != first.json["pass_id"]
-
-
 async def test_an_age_means_what_it_meant_when_the_pass_began(
     backfill: Command, stage: Stage
 ) -> None:
