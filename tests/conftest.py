@@ -36,12 +36,12 @@ from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.runtime import quiet_runtime
 from tests.support.polling import eventually
 from tests.support.properties import load_profile
-from tests.support.servers.compiled import share_compiled_statements
 from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
 from tests.support.servers.in_memory import data_folder
 from tests.support.servers.leftovers import ended_with_us
 from tests.support.servers.lending import Lending, administer, with_database
 from tests.support.servers.restored import restored_logs  # noqa: F401 - a fixture
+from tests.support.servers.shared import share_builtin_types, share_compiled_statements
 from tests.support.temporal.slow_workflows import allow_slow_workflows
 from tests.support.temporal.workflows import Scripted, charge
 from tests.support.temporal.world import World
@@ -71,6 +71,7 @@ def pytest_configure() -> None:
 
     allow_slow_workflows()
     share_compiled_statements()
+    share_builtin_types()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may ignore it
     signal.signal(signal.SIGTERM, interrupt)
 

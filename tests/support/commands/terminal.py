@@ -73,7 +73,9 @@ async def at_terminal(command: Command, *arguments: str) -> AsyncIterator[Termin
             start_new_session=True,
         )
     else:
-        process = await fork(arguments, environment, command.folder, terminal=theirs)
+        process = await fork(
+            arguments, environment, command.folder, command.limits, terminal=theirs
+        )
     os.close(theirs)
     try:
         yield Terminal(process, ours)

@@ -1,17 +1,22 @@
-"""One cache of compiled statements for all engines of a test process.
+"""What every engine and connection would find out anew: half the CPU of a test with a database.
 
-SQLAlchemy compiles each statement once per engine. Each test has an engine of its own, and spends
-half of its CPU on that.
+SQLAlchemy compiles each statement once per engine, and asyncpg looks up the types that PostgreSQL
+has of its own once per connection. A test has an engine and connections of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from asyncpg import Connection
 from sqlalchemy.util import LRUCache
 
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
+
+#: Types with smaller ids are PostgreSQL's own.
+_FIRST_OF_USERS = 16_384
 
 
 def share_compiled_statements() -> None:
@@ -31,6 +36,22 @@ def share_compiled_statements() -> None:
     sa.Engine.__init__ = sharing  # type: ignore[method-assign]
     PoolerSafeDialect.__eq__ = _compiles_alike  # type: ignore[assignment,method-assign]
     PoolerSafeDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+
+
+def share_builtin_types() -> None:
+    """For all connections by a Unix socket, which are those to the server that tests share."""
+    known: dict[frozenset[int], Any] = {}
+    introspect = Connection._introspect_types
+
+    async def sharing(self: Any, oids: Iterable[int], timeout: float | None) -> Any:
+        wanted = frozenset(oids)
+        if not isinstance(self._addr, str) or max(wanted) >= _FIRST_OF_USERS:
+            return await introspect(self, wanted, timeout)
+        if wanted not in known:
+            known[wanted] = await introspect(self, wanted, timeout)
+        return known[wanted]
+
+    Connection._introspect_types = sharing
 
 
 def _compiles_alike(dialect: PoolerSafeDialect, other: object) -> bool:
