@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long: dict[Path, list[pytest.Item]] = {}
-    others = []
+    others: list[pytest.Item] = []
     for item in items:
         is_long = item.get_closest_marker("long")
         (long.setdefault(item.path, []) if is_long else others).append(item)
@@ -159,7 +159,7 @@ class Database:
         return int(str(rows[0]["id"]))
 
     async def insert_many(self, count: int, workflow_id: str, run_id: str | None) -> None:
-        """Rows of one workflow, so many that a pass over them takes its time."""
+        """Insert `count` rows of one workflow, for a pass that takes a while."""
         await self.execute(
             "INSERT INTO workflow_executions (workflow_id, run_id)"
             " SELECT $1, $2 FROM generate_series(1, $3)",

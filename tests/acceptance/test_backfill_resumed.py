@@ -53,9 +53,9 @@ async def everything_is_right(stage: Stage, passes: int = 1) -> None:
 
 
 def total(result: Result) -> int:
-    told = result.json
-    left = sum(told["left"].values()) + told["unknown"]
-    return int(sum(told["written"].values()) + left + told["lost_races"])
+    report = result.json
+    left = sum(report["left"].values()) + report["unknown"]
+    return int(sum(report["written"].values()) + left + report["lost_races"])
 
 
 async def forget_the_dead(stage: Stage) -> None:
@@ -199,7 +199,7 @@ async def test_restart_begins_anew(backfill: Command, stage: Stage) -> None:
     first, second = await stage.passes()
     assert result.json["pass_id"] == str(second["id"]) != str(first["id"])
     assert result.json["scanned"] == ROWS - 10
-    assert first["cursor"] is None, "nobody goes on with it any more"
+    assert first["cursor"] is None, "nothing resumes it"
 
 
 async def test_an_age_means_what_it_meant_when_the_pass_began(

@@ -213,7 +213,7 @@ async def test_a_suspended_loop_resumes_without_a_burst(
 
 
 async def more_passes(database: Database, count: int, seconds: float = 30) -> None:
-    """Wait until so many more have ended well."""
+    """Wait for this many more successful passes."""
 
     async def ended() -> int:
         (row,) = await database.fetch(
@@ -245,7 +245,7 @@ async def gaps(database: Database) -> list[float]:
 
 
 class TestUnreadable:
-    """A database that does not tell its time is as good as none."""
+    """A database whose clock cannot be read is unusable."""
 
     @pytest.fixture
     async def command(self, reconciler: Command, database: Database) -> AsyncIterator[Command]:

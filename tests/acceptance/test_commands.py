@@ -223,8 +223,10 @@ class TestExplain:
         await database.execute("UPDATE workflow_executions SET status = 'x' WHERE id = $1", id_)
         changed = await reconciler("explain", world.workflow_id)
 
-        told = rf"changed by +pass {passed.json['pass_id']} at 20[-\dT:]{{17}}Z, running → failed\n"
-        assert re.search(told, finished.out)
+        message = (
+            rf"changed by +pass {passed.json['pass_id']} at 20[-\dT:]{{17}}Z, running → failed\n"
+        )
+        assert re.search(message, finished.out)
         assert "running → failed, and by others since\n" in changed.out
 
     async def test_a_row_that_is_left_out(
@@ -376,7 +378,7 @@ class TestDemo:
         assert leftovers(temporary_folder) == set()
         assert list(tmp_path.iterdir()) == []
 
-    async def test_keeps_the_servers_until_it_is_told_to_stop(
+    async def test_keeps_the_servers_until_it_is_stopped(
         self, tmp_path: Path, temporary_folder: Path
     ) -> None:
         process = await asyncio.create_subprocess_exec(

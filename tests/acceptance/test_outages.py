@@ -303,7 +303,7 @@ async def test_a_replica_that_is_cut_off_lets_another_one_pass(
 
 
 @pytest.mark.parametrize("silent", ["postgres", "temporal"])
-async def test_told_to_stop_while_a_server_is_silent(
+async def test_asked_to_stop_while_a_server_is_silent(
     stage: Stage, tmp_path: Path, silent: str
 ) -> None:
     server: RestartablePostgres | RestartableTemporal = getattr(stage, silent)

@@ -1,4 +1,4 @@
-"""Bad input: one line on stderr that says how to mend it, the right exit code, nothing written."""
+"""Bad input: one line on stderr that says how to fix it, the right exit code, nothing written."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ IMPATIENT = {
 }
 
 
-def assert_refused(result: Result, code: int, *told: str) -> None:
+def assert_refused(result: Result, code: int, *message: str) -> None:
     assert result.code == code, result.err
     assert result.err.count("\n") == 1, result.err
     assert result.err.startswith("reconciler: ")
-    for words in told:
+    for words in message:
         assert words in result.err
     assert SECRET not in result.err
 
@@ -44,15 +44,15 @@ MISCONFIGURED = [
 
 
 @pytest.mark.parametrize(
-    ("variables", "told", "command"),
+    ("variables", "message", "command"),
     crossed(MISCONFIGURED, [["once"], ["migrate"], ["explain", "wf"]]),
 )
 async def test_configuration(
-    reconciler: Command, command: list[str], variables: dict[str, str], told: str
+    reconciler: Command, command: list[str], variables: dict[str, str], message: str
 ) -> None:
     result = await reconciler(*command, **variables)
 
-    assert_refused(result, 2, told)
+    assert_refused(result, 2, message)
     assert result.out == ""
 
 
@@ -138,21 +138,21 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(
-    ("variables", "told", "json"),
+    ("variables", "message", "json"),
     crossed(UNUSABLE, [pytest.param([], id="table"), pytest.param(["--json"], id="json")]),
 )
 async def test_unusable(
     reconciler: Command,
     database: Database,
     variables: dict[str, str],
-    told: list[str],
+    message: list[str],
     json: list[str],
 ) -> None:
     row = await database.insert("wf", None)
 
     result = await reconciler("once", *json, **variables)
 
-    assert_refused(result, 4, *told)
+    assert_refused(result, 4, *message)
     if json:
         assert result.json["outcome"] == "aborted"
         assert result.json["scanned"] == 0

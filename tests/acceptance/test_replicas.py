@@ -1,4 +1,4 @@
-"""Several replicas: one passes, the others stand by and take over."""
+"""Several replicas: one runs passes, the others are on standby and take over."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_rolling_deploy_leaves_no_gap(
 async def test_a_holder_that_stood_still_does_no_harm(
     replica: Command, database: Database, world: World
 ) -> None:
-    """Suspended past its lease and woken up again: it finds out, and stands by."""
+    """Suspended until its lease has expired, it notices and goes on standby."""
     async with daemon(replica) as first:
         await eventually(first.holds)
         async with daemon(replica) as second:

@@ -81,25 +81,25 @@ class Bench:
             assert result.code in (0, 3), result
         return result
 
-    async def is_truthful(self, told: Mapping[str, Any]) -> None:
+    async def is_truthful(self, reported: Mapping[str, Any]) -> None:
         """What is in the rows, the journal and the history is what was reported."""
         database = self.stage.database
-        written = {status: count for status, count in told["written"].items() if count}
+        written = {status: count for status, count in reported["written"].items() if count}
         rows = await database.fetch("SELECT * FROM reconciler.passes ORDER BY started_at")
         assert all(row["finished_at"] for row in rows), "recorded as ended"
         changes = await database.fetch(
             "SELECT new_status, count(*) AS n FROM reconciler.changes"
             " WHERE pass_id = $1::text::uuid GROUP BY 1",
-            told["pass_id"],
+            reported["pass_id"],
         )
         assert {row["new_status"]: row["n"] for row in changes} == written
-        own = [row for row in rows if str(row["id"]) == told["pass_id"]]
+        own = [row for row in rows if str(row["id"]) == reported["pass_id"]]
         assert own or not written
         for row in own:
             noted = json.loads(str(row["report"]))
-            assert row["outcome"] == told["outcome"]
-            assert noted["written"] == told["written"]
-            assert noted["scanned"] == told["scanned"]
+            assert row["outcome"] == reported["outcome"]
+            assert noted["written"] == reported["written"]
+            assert noted["scanned"] == reported["scanned"]
         assert await database.fetch(LEASED) == []
 
     async def finished(self) -> int:

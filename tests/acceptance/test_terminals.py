@@ -29,8 +29,8 @@ class Shell:
         process = await self.start(redirected, *arguments, **environment)
         out, err = await process.communicate()
         assert process.returncode is not None
-        told = [each.decode(errors="replace") for each in (out, err)]  # of whatever locale
-        return Result(process.returncode, *told)
+        texts = [each.decode(errors="replace") for each in (out, err)]  # of whatever locale
+        return Result(process.returncode, *texts)
 
     async def start(
         self, redirected: str, *arguments: str, **environment: str

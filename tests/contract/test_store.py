@@ -107,7 +107,7 @@ async def real_bench(database: Database) -> Bench:
 
 @pytest.fixture
 async def bare_bench(database: Database) -> Bench:
-    """In a database that has nothing of ours."""
+    """In a database without our schema."""
     await database.execute("DROP SCHEMA reconciler CASCADE")
     table = await database.table()
     return RealBench(database, PostgresStore(database.engine, table, journalled=False))
@@ -233,7 +233,7 @@ async def test_rivals_hold_a_run_id_of_the_chain_or_none_and_fit_its_start(bench
     assert of.created_at is not None
     near, late = start(of.created_at), start(of.created_at + timedelta(hours=1))
 
-    told = await bench.store.rivals([Ending(of, near, "run-last"), Ending(of, late, "no")])
+    rivals = await bench.store.rivals([Ending(of, near, "run-last"), Ending(of, late, "no")])
 
-    assert not isinstance(told, Unknown)
-    assert [[rival.row for rival in each] for each in told] == [[fits, first, last], [first]]
+    assert not isinstance(rivals, Unknown)
+    assert [[rival.row for rival in each] for each in rivals] == [[fits, first, last], [first]]

@@ -147,7 +147,7 @@ class FakeHistory:
 
 @dataclass
 class Recorder(Observer):
-    """An observer that keeps what it is told."""
+    """An observer that keeps what it receives."""
 
     started: list[PassView] = field(default_factory=list)
     written: list[Outcome] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Stored histories: without what is of no use to a replay."""
+"""Stored histories: without what a replay does not need."""
 
 from __future__ import annotations
 

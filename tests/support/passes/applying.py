@@ -19,7 +19,7 @@ from tests.support.fakes import FakeHistory, MemoryStore, Recorder
 
 @dataclass
 class Pages(Recorder):
-    """Keeps also what it is told of each batch, and where another process would go on."""
+    """Also keeps what is reported of each batch, and where another process would resume."""
 
     pages: list[list[RowId]] = field(default_factory=list)
     rest: list[Span | None] = field(default_factory=list)

@@ -39,7 +39,7 @@ class Remembering(FakeHistory):
 
 
 async def screened_pass(store: Store, probe: Probe, *rules: Any, **options: Any) -> PassReport:
-    """A pass in which it is no row's turn, unless told otherwise."""
+    """A pass in which no row is due to be described, by default."""
     given = {"history": Remembering(), **NOBODY_DUE, **options}
     return await reconcile(store, probe, *rules, **given)
 

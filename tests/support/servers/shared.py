@@ -1,4 +1,4 @@
-"""What every engine and connection would find out anew: half the CPU of a test with a database.
+"""Caches that engines and connections share, which saves half the CPU of a test with a database.
 
 SQLAlchemy compiles each statement once per engine, and asyncpg looks up the types that PostgreSQL
 has of its own once per connection. A test has an engine and connections of its own.
