@@ -26,13 +26,10 @@ from tests.support.commands.stage import Stage
 #: Types whose keys can be written down, and keys at the edges of each.
 NOTED = {
     "bigint": ("-9223372036854775808", "-5", "9223372036854775807"),
-    "smallint": ("-1", "0"),
     "uuid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd", "00000000-0000-0000-0000-000000000000"),
     "text": ("", "=1+1", "\x1b[2J\u202e\n'\"\\", "\U000e0041"),
     "char(5)": ("a", "ab", "abcde"),
-    "name": ("a", "b c"),
     "five": ("a", "ab", "abcde"),
-    "short": ("a", "abcde"),
     "mood": ("sad", "happy"),
     "uid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd",),
 }
@@ -40,12 +37,9 @@ NOTED = {
 UNNOTED = {
     "numeric": ("-1.50", "2", "1e30", "Infinity", "-Infinity"),
     "float8": ("-1.5", "0.1", "Infinity"),
-    "real": ("-1.5", "0.1"),
     "boolean": ("true", "false"),
     "bytea": ("\\x00ff", "\\x"),
     "inet": ("10.0.0.1", "10.0.0.0/8", "::1"),
-    "cidr": ("10.0.0.0/8",),
-    "macaddr": ("08:00:2b:01:02:03",),
     "oid": ("7", "4294967295"),
 }
 #: Types whose keys would not be the same again, or cannot be given back to the database at all.
@@ -83,6 +77,7 @@ async def keyed(
     monkeypatch.setenv("DATABASE_URL", database.url)
     # Pages of one row: each is read from where the one before has ended.
     settings = load_settings(Settings, table="keyed", grace="0s", batch_size=1)
+    await make_types(database)
     await make_table(database, kind)
     stage = Stage(database, temporal, workflow_id)
     handle = await stage.closed()
@@ -98,12 +93,17 @@ async def keyed(
     return Keyed(database, settings, len(keys))
 
 
-async def make_table(database: Database, kind: str) -> None:
+async def make_types(database: Database) -> None:
     await database.execute(
         "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN uid AS uuid;"
         "CREATE DOMAIN five AS char(5); CREATE DOMAIN v5 AS varchar(5); CREATE DOMAIN short AS v5;"
         "CREATE DOMAIN dom AS mood;"
-        "CREATE TYPE pair AS (a int, b int);"
+        "CREATE TYPE pair AS (a int, b int)"
+    )
+
+
+async def make_table(database: Database, kind: str) -> None:
+    await database.execute(
         f"CREATE TABLE keyed (id {kind} PRIMARY KEY, workflow_id text, run_id text,"
         " status text DEFAULT 'running', created_at timestamptz DEFAULT now(),"
         " completed_at timestamptz, error_message text)"
@@ -158,12 +158,11 @@ async def test_another_key_works_in_a_pass_and_is_refused_before_a_plan_begins(
     assert await keyed.running() == keyed.rows
 
 
-@pytest.mark.parametrize("kind", UNFIT)
-async def test_a_key_that_would_not_be_the_same_again_is_refused(
-    kind: str, database: Database
-) -> None:
-    await make_table(database, kind)
+async def test_a_key_that_would_not_be_the_same_again_is_refused(database: Database) -> None:
+    await make_types(database)
     names = TableNames(table="keyed")
-
-    with pytest.raises(DatabaseUnfit, match=r"column id of keyed .*must be a number, a text"):
-        await database.table(names)
+    for kind in UNFIT:
+        await make_table(database, kind)
+        with pytest.raises(DatabaseUnfit, match=r"column id of keyed .*must be a number, a text"):
+            await database.table(names)
+        await database.execute("DROP TABLE keyed")

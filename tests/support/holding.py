@@ -43,7 +43,7 @@ class Hold:
 
 @asynccontextmanager
 async def held_up(database: Database, row_id: int) -> AsyncIterator[Hold]:
-    """Whoever updates this row waits for the end of the context."""
+    """Updates of this row wait for the end of the context."""
     await database.execute(f"""
         CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;

@@ -31,7 +31,7 @@ VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$job": "reconciler", "
 
 #: Their result has no label of what they are given.
 _WITHOUT_LABELS = {"absent", "absent_over_time", "scalar", "time", "vector"}
-#: They make labels or take them away; whoever uses one teaches it to `_walk`.
+#: They add or remove labels, which `_walk` does not support.
 _REFUSED = {"label_replace", "label_join"}
 _NONE: frozenset[str] = frozenset()
 

@@ -20,7 +20,7 @@ TIMES = int(os.environ.get("RECONCILER_TEST_TIMES", "100")) if PROFILE == LONG e
 
 
 def load_profile() -> None:
-    """What all of them have in common. Hypothesis's own profile for CI chooses no examples anew."""
+    """What all have in common. Hypothesis's own profile for CI repeats the same examples."""
     settings.register_profile(
         PROFILE,
         max_examples=100 * TIMES,

@@ -19,7 +19,7 @@ from tests.support.polling import PATIENCE
 
 #: Probes and scrapes need not wait for an answer to grow old.
 LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
-#: For what is about replicas that are away: a fraction of the true limits, which
+#: For tests of replicas that are down: a fraction of the true limits, which
 #: `unit/test_time_limits.py` holds to what is promised.
 SHORT_LEASE = {
     "reconciler.app.lease.LEASE_TIME": 6,
@@ -122,7 +122,7 @@ class Daemon:
 
 @asynccontextmanager
 async def daemon(reconciler: Command, *arguments: str, **variables: str) -> AsyncIterator[Daemon]:
-    """`reconciler run` on a port of its own, a pass every second unless told otherwise."""
+    """`reconciler run` on a port of its own, a pass every second by default."""
     settings = {
         "RECONCILER_HTTP_PORT": "0",
         "RECONCILER_INTERVAL": "1s",

@@ -19,7 +19,7 @@ class Certificate:
 
 
 class Authority:
-    """Vouches for names; whoever has `root`, a PEM file, trusts it. Two of them are strangers."""
+    """A certificate authority. `root` is a PEM file; two authorities do not trust each other."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._authority = trustme.CA()

@@ -117,7 +117,7 @@ Talk: TypeAlias = Callable[[socket.socket, socket.socket], None]
 def front(target: str | tuple[str, int], talk: Talk) -> Iterator[int]:
     """Stands before a PostgreSQL; yields its port.
 
-    In threads: asyncio would not tell a client why its certificate is refused.
+    In threads: asyncio would not send a client the reason why its certificate is refused.
     """
 
     class Front(BaseRequestHandler):

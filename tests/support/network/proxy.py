@@ -17,7 +17,7 @@ RESET = struct.pack("ii", 1, 0)
 
 @asynccontextmanager
 async def proxy(target_host: str, target_port: int) -> AsyncIterator[Proxy]:
-    """Passes everything on to the target, until it is told otherwise."""
+    """Forwards everything to the target, until it is disturbed."""
     proxy = Proxy((target_host, target_port), free_port())
     proxy.heal()
     try:

@@ -45,7 +45,7 @@ async def tls_proxy(
 class _Encrypted:
     """The client's side. Not asyncio's own TLS, which closes without a word where it refuses.
 
-    A real server sends an alert first, and that is what a client can tell people about.
+    A real server sends an alert first, and that is what a client can report.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""What Temporal's dev server is told for the tests, as KEY=VALUE."""
+"""The dynamic configuration of the tests' Temporal dev server, as KEY=VALUE."""
 
 from __future__ import annotations
 
-#: The server tells whoever gives way, as we do, that a workflow is busy after half a second.
+#: After half a second the server answers preemptable callers, like us, that a workflow is busy.
 NEVER_BUSY = 'history.cacheNonUserContextLockTimeout="1m"'
 #: What the dev server needs so that every case can be made in seconds.
 DYNAMIC_CONFIG = (
@@ -10,7 +10,7 @@ DYNAMIC_CONFIG = (
     'history.retentionTimerJitterDuration="1s"',
     'history.workflowIdReuseMinimalInterval="0s"',
     "frontend.WorkflowPauseEnabled=true",
-    # A deletion waits until the queues have noted down how far they are.
+    # A deletion waits until the queues have recorded their progress.
     'history.transferProcessorUpdateAckInterval="1s"',
     'history.visibilityProcessorUpdateAckInterval="1s"',
     NEVER_BUSY,

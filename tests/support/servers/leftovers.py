@@ -31,7 +31,7 @@ def ended_with_us() -> Iterator[None]:
         [sys.executable, "-I", __file__, own],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # whoever kills our group does not kill it
+        start_new_session=True,  # it survives when our group is killed
     )
     assert watcher.stdin is not None
     os.environ[MARK] = own

@@ -1,4 +1,4 @@
-"""Runs a command that does not outlive whoever started it, however that one dies (on Linux).
+"""Runs a command that ends with the process that started it, however that dies (on Linux).
 
 A program of its own: Python may not do this between fork and exec once it has threads.
 

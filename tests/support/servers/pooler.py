@@ -38,7 +38,7 @@ class Process(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None:
-        """Whoever is connected is cut off; what they do meanwhile is undone."""
+        """Cut off all clients; their transactions are rolled back."""
 
     def pause(self) -> None:
         """Nobody gets a server connection any more."""

@@ -28,11 +28,11 @@ PARAMETERS = frozenset(
     }
 )
 #: What a client wants to know of the server at once.
-TOLD = ("server_version", "server_encoding", "integer_datetimes", "standard_conforming_strings")
+REPORTED = ("server_version", "server_encoding", "integer_datetimes", "standard_conforming_strings")
 
 
 class GivenUp(Exception):
-    """A client is told why, and cut off."""
+    """A client gets an error, and is cut off."""
 
 
 @dataclass(eq=False)
@@ -55,10 +55,10 @@ class Server:
 
     @property
     def parameters(self) -> bytes:
-        """What a client is told at login."""
+        """The parameters that a client gets at login."""
         settings = self.connection.get_settings()
-        told = [f"{name}\0{getattr(settings, name)}\0" for name in TOLD]
-        return b"".join(message(b"S", each.encode()) for each in told)
+        sent = [f"{name}\0{getattr(settings, name)}\0" for name in REPORTED]
+        return b"".join(message(b"S", each.encode()) for each in sent)
 
     def close(self) -> None:
         self.connection.terminate()

@@ -8,7 +8,7 @@ import sys
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody else is given, also while its server is away.
+    """A port of the loopback interface that nobody else is given, also while its server is down.
 
     It lies below those that the kernel hands out, to outgoing connections above all: one of them
     could even be connected to itself. Other test processes look there too, hence the reservation.

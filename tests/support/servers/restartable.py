@@ -59,7 +59,7 @@ class Restartable(ABC):
         await eventually(self._is_up)
 
     async def stop(self) -> None:
-        """As an administrator would: clients are told, data are in order."""
+        """As an administrator would: clients get an error, data are in order."""
         assert self._process is not None, "it does not run"
         self.resume()
         self._process.send_signal(signal.SIGINT)

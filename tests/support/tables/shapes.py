@@ -8,7 +8,7 @@ from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 
 #: What every shape's rows are: of workflows that have completed, failed, are open; one that is over
-#: already; and possibly one that is none of ours.
+#: already; and possibly one that is not ours.
 DONE, BROKEN, OPEN, OVER, OTHERS = "done", "broken", "open", "over", "others"
 
 
