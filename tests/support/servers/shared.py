@@ -11,10 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from asyncpg import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import LRUCache
 
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 
+#: Set to False by a test of the cache that an engine has otherwise.
+SHARING = True
 #: Types with smaller ids are PostgreSQL's own.
 _FIRST_OF_USERS = 16_384
 
@@ -26,14 +29,14 @@ def share_compiled_statements() -> None:
     have to be equal.
     """
     cache: LRUCache[Any, Any] = LRUCache(2000)
-    init = sa.Engine.__init__
+    init = AsyncEngine.__init__
 
-    def sharing(self: sa.Engine, *arguments: Any, **options: Any) -> None:
-        init(self, *arguments, **options)
-        if isinstance(self.dialect, PoolerSafeDialect):
-            self._compiled_cache = cache
+    def sharing(self: AsyncEngine, engine: sa.Engine) -> None:
+        init(self, engine)
+        if SHARING and isinstance(engine.dialect, PoolerSafeDialect):
+            engine._compiled_cache = cache
 
-    sa.Engine.__init__ = sharing  # type: ignore[method-assign]
+    AsyncEngine.__init__ = sharing  # type: ignore[assignment,method-assign]
     PoolerSafeDialect.__eq__ = _compiles_alike  # type: ignore[assignment,method-assign]
     PoolerSafeDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
 
