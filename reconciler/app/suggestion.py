@@ -1,6 +1,6 @@
 """The settings that `reconciler init` suggests for a table, by names and types. Pure.
 
-A guess becomes a comment; if the table or a column is unclear, an error.
+Comments mark the guesses; an unclear table or column is an error.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
 _TEXT = ("text", "character", "uuid")
 _TIME = ("timestamp",)
 _MANUAL = "write reconciler.toml by hand (docs/tables.md)"
-#: Possible column names, in lower-case letters and digits only, the likeliest first; and how the
-#: type must begin, if that matters.
+#: Possible column names in lower-case letters and digits, the likeliest first, and possible starts
+#: of the type; none if any type will do.
 _NAMES = {
     "workflow_id": (("workflowid", "temporalworkflowid", "wfid", "workflow", "wf"), _TEXT),
     "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), _TEXT),
@@ -28,10 +28,10 @@ _NAMES = {
     "error_message": (("errormessage", "error", "failurereason", "failure", "err", "why"), _TEXT),
     "namespace": (("temporalnamespace", "workflownamespace", "namespace"), _TEXT),
 }
-#: These columns are also found by the end of the name: order_workflow_id.
+#: These columns may also match by the end of the name: order_workflow_id.
 _ENDINGS = ("workflow_id", "status")
 _TYPE_NAMES = ("workflowtype", "temporalworkflowtype")
-#: Possible status values, likewise.
+#: Possible status values, written likewise.
 _VALUES = {
     "running": ("running", "inprogress", "active", "started", "processing", "executing", "open"),
     "completed": ("completed", "complete", "succeeded", "success", "done", "finished", "ok"),
@@ -45,7 +45,7 @@ _WAITING = ("pending", "queued", "scheduled", "waiting", "submitted", "new", "cr
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that were found; None where the table has none."""
+    """The columns that were found; None if the table has no such column."""
 
     id: FoundColumn
     workflow_id: FoundColumn
@@ -67,15 +67,15 @@ def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
     found = [t for t in having if [t.schema, t.name][-len(wanted) :] == [*wanted] or not wanted]
     if wanted and not found:
         raise ConfigurationError(
-            f"there is no table {'.'.join(wanted)} with a column called like workflow_id; {_MANUAL}"
+            f"there is no table {'.'.join(wanted)} with a column like workflow_id", _MANUAL
         )
     if not found:
-        raise ConfigurationError(f"no table has a column called like workflow_id; {_MANUAL}")
+        raise ConfigurationError("no table has a column like workflow_id", _MANUAL)
     if len(found) > 1:
         named = ", ".join(full_name(table) for table in found)
         raise ConfigurationError(
-            f"several tables have a column called like workflow_id: {named}; "
-            f"name one: reconciler init {full_name(found[0])}"
+            f"several tables have a column like workflow_id ({named})",
+            f"name one, e.g. reconciler init {full_name(found[0])}",
         )
     return found[0]
 
@@ -86,16 +86,16 @@ def columns_of(table: FoundTable) -> Columns:
     key = _key(table)
     workflow_id, status = found.pop("workflow_id"), found.pop("status")
     if key is None:
-        raise ConfigurationError(f"{full_name(table)} has no key of one column; {_MANUAL}")
+        raise ConfigurationError(f"{full_name(table)} has no single-column key", _MANUAL)
     if workflow_id is None or status is None:
         names = ", ".join(column.name for column in table.columns)
         raise ConfigurationError(
-            f"{full_name(table)} has no column called like status: {names}; {_MANUAL}"
+            f"{full_name(table)} has no column like status, only {names}", _MANUAL
         )
     if found["run_id"] is None and found["created_at"] is None:
         raise ConfigurationError(
-            f"{full_name(table)} has no column called like run_id or created_at, and needs one of "
-            f"them; {_MANUAL}"
+            f"{full_name(table)} has no column like run_id or created_at, and needs one of them",
+            _MANUAL,
         )
     kind = next((c for c in table.columns if _plain(c.name) in _TYPE_NAMES), None)
     return Columns(key, workflow_id, status, workflow_type=kind, **found)
@@ -104,8 +104,8 @@ def columns_of(table: FoundTable) -> Columns:
 def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[str, str]:
     """The value of each status; statuses without one are written as failed.
 
-    `seen`: values of present rows. Other values are guesses, unless the column's type or a check
-    lists all values. Raises `ConfigurationError` if a needed one is unclear.
+    `seen`: values in the table now. Other values are guesses, unless the column's type or a check
+    constraint lists all of them. Raises `ConfigurationError` if a required one is unclear.
     """
     values = status.allowed or seen
     found = {what: value for what in _VALUES if (value := _named(values, _VALUES[what]))}
@@ -114,8 +114,9 @@ def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[st
     lacking = [what for what in needed if what not in found]
     if values and lacking and (status.allowed or unclear or len(lacking) == len(needed)):
         raise ConfigurationError(
-            f"none of the values of {table}.{status.name} is called like {' or '.join(lacking)}: "
-            f"{', '.join(values[:20])}; {_MANUAL}"
+            f"{table}.{status.name} has no value like {' or '.join(lacking)}, "
+            f"only {', '.join(values[:20])}",
+            _MANUAL,
         )
     like = next(iter(found.values()), "running")
     for what in lacking:
@@ -143,7 +144,7 @@ def written(
         yield f"{what} = {_quoted(value)}{guessed}"
     if waiting := [value for value in values if _plain(value) in _WAITING]:
         both = ", ".join(map(_quoted, [*waiting, statuses["running"]]))
-        yield f"# If a workflow may be running behind them: running = [{both}]"
+        yield f"# If waiting rows may have a running workflow: running = [{both}]"
 
 
 def full_name(table: FoundTable) -> str:
@@ -157,9 +158,9 @@ def full_name(table: FoundTable) -> str:
 
 _LACKING = {
     "run_id": "no such column: rows are matched by their start time (docs/tables.md)",
-    "created_at": "no such column: rows that Temporal does not know are never judged",
-    "completed_at": "not there: `reconciler migrate` adds it",
-    "error_message": "not there: `reconciler migrate` adds it",
+    "created_at": "no such column: rows that Temporal does not know are never finished",
+    "completed_at": "missing: `reconciler migrate` adds it",
+    "error_message": "missing: `reconciler migrate` adds it",
 }
 
 
@@ -180,7 +181,7 @@ def _lines_of_columns(columns: Columns) -> Iterator[str]:
     if columns.workflow_type:
         yield f"workflow_type = {_quoted(columns.workflow_type.name)}"
     if columns.namespace:
-        yield "# If it is Temporal's namespace, and rows are of several:"
+        yield "# If it is Temporal's namespace, and the rows are in several:"
         yield f"# namespace = {_quoted(columns.namespace.name)}"
 
 
@@ -213,6 +214,6 @@ def _plain(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text in TOML, with escapes for invisible characters."""
+    """The text as a TOML string, with invisible characters escaped."""
     quoted = json.dumps(text, ensure_ascii=False)  # TOML has the same escapes
     return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)
