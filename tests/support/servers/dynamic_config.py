@@ -1,16 +1,16 @@
-"""What Temporal's dev server is told for the tests, as KEY=VALUE."""
+"""Dynamic configuration of Temporal's dev server for the tests, as KEY=VALUE."""
 
 from __future__ import annotations
 
-#: The server tells whoever gives way, as we do, that a workflow is busy after half a second.
+#: By default, low-priority calls such as reconciler's fail if a workflow is busy for half a second.
 NEVER_BUSY = 'history.cacheNonUserContextLockTimeout="1m"'
-#: What the dev server needs so that every case can be made in seconds.
+#: With these, tests can bring about every case within seconds.
 DYNAMIC_CONFIG = (
     'system.namespaceMinRetentionLocal="1s"',
     'history.retentionTimerJitterDuration="1s"',
     'history.workflowIdReuseMinimalInterval="0s"',
     "frontend.WorkflowPauseEnabled=true",
-    # A deletion waits until the queues have noted down how far they are.
+    # A deletion waits until the queues have recorded their progress.
     'history.transferProcessorUpdateAckInterval="1s"',
     'history.visibilityProcessorUpdateAckInterval="1s"',
     NEVER_BUSY,

@@ -1,7 +1,7 @@
-"""Databases that are lent to one test after the other: to copy the template costs 0.15 s of CPU.
+"""Databases that are lent to one test after another: copying the template costs 0.15 s of CPU.
 
-A test may do with its database what it likes. One in which no more than rows have changed is
-emptied and lent again; every other one is dropped.
+A test may do anything with its database. If only rows have changed, the database is emptied and
+lent again; otherwise it is dropped.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import asyncpg
 
-# Of each catalog of the database: how many rows it has, and the last transaction that wrote one.
-# Statistics come when they like, and say nothing about what a test has done.
+# For each catalog of the database: its number of rows, and the last transaction that wrote one.
+# Except statistics, which change by themselves.
 _CATALOGS = """
     SELECT format('SELECT count(*), max(xmin::text::bigint) FROM %s', oid::regclass) AS sql
     FROM pg_class
@@ -27,7 +27,7 @@ _CATALOGS = """
         || ' WHERE datname = current_database()'
     UNION ALL SELECT 'SELECT count(*), max(version_num::bigint) FROM reconciler.alembic_version'
 """
-# A statement for each table and each sequence. TRUNCATE would take ten times as long as DELETE.
+# A statement per table and sequence. TRUNCATE would take ten times as long as DELETE.
 _EMPTYING = """
     SELECT string_agg(CASE relkind
         WHEN 'S' THEN format('SELECT setval(%L, 1, false)', oid::regclass)
@@ -37,9 +37,9 @@ _EMPTYING = """
     WHERE relkind IN ('r', 'p', 'S') AND relname <> 'alembic_version'
         AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
-#: Deleted rows take their place; beyond this it is better to begin anew.
+#: Bytes. Deleted rows still take up space; a larger database is dropped.
 _LARGEST = 2**20
-# Not for longer than five seconds, without foreign keys, and without the counts of who used what.
+# Wait at most five seconds for locks, ignore foreign keys, and reset the usage statistics.
 _BEFORE = """
     SET lock_timeout = '5s';
     SET session_replication_role = replica;
@@ -53,16 +53,16 @@ _OTHERS = """
 
 @dataclass
 class Lending:
-    """Copies of a template, on the server of this URL."""
+    """Copies of a template database, on the server with this URL."""
 
     url: str
     template: str
-    #: What can be lent, by name, and the state in which it has to come back.
+    #: Databases to lend: the name, and the state in which it must come back.
     _free: list[tuple[str, object]] = field(default_factory=list)
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[str]:
-        """The URL of a database with the tables of the template, and not a row."""
+        """The URL of a database with the template's tables, all empty."""
         name, state = self._free.pop() if self._free else await self._copy()
         try:
             yield with_database(self.url, name)
@@ -85,7 +85,7 @@ class Lending:
                     await connection.execute(emptying["sql"])
                     self._free.append((name, state))
                     return
-        except asyncpg.PostgresError:  # whatever it is that the test has done
+        except asyncpg.PostgresError:  # the test may have done anything
             pass
         await self._drop(name)
 
@@ -101,7 +101,7 @@ class Lending:
 
 
 async def _state(connection: asyncpg.Connection) -> object:
-    """Equal to an earlier one if there was no DDL meanwhile, in whatever way."""
+    """A fingerprint of the database, which any DDL changes."""
     parts = [record["sql"] for record in await connection.fetch(_CATALOGS)]
     return await connection.fetch(" UNION ALL ".join(parts))
 
