@@ -97,7 +97,7 @@ def columns_of(table: FoundTable) -> Columns:
             f"{full_name(table)} has no column like run_id or created_at, and needs one of them",
             _MANUAL,
         )
-    kind = next((c for c in table.columns if _plain(c.name) in _TYPE_NAMES), None)
+    kind = next((c for c in table.columns if _normalise(c.name) in _TYPE_NAMES), None)
     return Columns(key, workflow_id, status, workflow_type=kind, **found)
 
 
@@ -108,32 +108,32 @@ def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[st
     constraint lists all of them. Raises `ConfigurationError` if a required one is unclear.
     """
     values = status.allowed or seen
-    found = {what: value for what in _VALUES if (value := _named(values, _VALUES[what]))}
+    found = {what: value for what in _VALUES if (value := _first_match(values, _VALUES[what]))}
     needed = ("running", "completed", "failed")
-    unclear = set(values) - set(found.values()) - {v for v in values if _plain(v) in _WAITING}
-    lacking = [what for what in needed if what not in found]
-    if values and lacking and (status.allowed or unclear or len(lacking) == len(needed)):
+    unclear = set(values) - set(found.values()) - {v for v in values if _normalise(v) in _WAITING}
+    missing = [what for what in needed if what not in found]
+    if values and missing and (status.allowed or unclear or len(missing) == len(needed)):
         raise ConfigurationError(
-            f"{table}.{status.name} has no value like {' or '.join(lacking)}, "
+            f"{table}.{status.name} has no value like {' or '.join(missing)}, "
             f"only {', '.join(values[:20])}",
             _MANUAL,
         )
     like = next(iter(found.values()), "running")
-    for what in lacking:
+    for what in missing:
         found[what] = what.upper() if like.isupper() else what.title() if like.istitle() else what
     return found
 
 
-def written(
+def toml_lines(
     table: FoundTable, columns: Columns, statuses: dict[str, str], seen: Sequence[str]
 ) -> Iterator[str]:
     """The lines of the file, without the comment about Temporal."""
-    yield f"table = {_quoted(full_name(table))}"
+    yield f"table = {_toml_string(full_name(table))}"
     yield "# Only some of the rows:"
     yield '# where = "tenant=acme,globex"'
     yield ""
     yield "[columns]"
-    yield from _lines_of_columns(columns)
+    yield from _column_lines(columns)
     yield ""
     yield "[statuses]"
     values = columns.status.allowed or seen
@@ -141,9 +141,9 @@ def written(
     yield f"# Values {which}: {', '.join(map(visible, values)) or 'none yet, so these are guesses'}"
     for what, value in statuses.items():
         guessed = "" if value in values else "  # a guess: no row has it"
-        yield f"{what} = {_quoted(value)}{guessed}"
-    if waiting := [value for value in values if _plain(value) in _WAITING]:
-        both = ", ".join(map(_quoted, [*waiting, statuses["running"]]))
+        yield f"{what} = {_toml_string(value)}{guessed}"
+    if waiting := [value for value in values if _normalise(value) in _WAITING]:
+        both = ", ".join(map(_toml_string, [*waiting, statuses["running"]]))
         yield f"# If waiting rows may have a running workflow: running = [{both}]"
 
 
@@ -156,7 +156,7 @@ def full_name(table: FoundTable) -> str:
     )
 
 
-_LACKING = {
+_IF_MISSING = {
     "run_id": "no such column: rows are matched by their start time (docs/tables.md)",
     "created_at": "no such column: rows that Temporal does not know are never finished",
     "completed_at": "missing: `reconciler migrate` adds it",
@@ -164,25 +164,25 @@ _LACKING = {
 }
 
 
-def _lines_of_columns(columns: Columns) -> Iterator[str]:
+def _column_lines(columns: Columns) -> Iterator[str]:
     for what in ("id", "workflow_id", "run_id", "status", "created_at"):
         column: FoundColumn | None = getattr(columns, what)
-        named = _quoted(column.name if column else "")
-        about = visible(column.type) if column else _LACKING[what]
+        named = _toml_string(column.name if column else "")
+        about = visible(column.type) if column else _IF_MISSING[what]
         first = ": the first run of the chain?" if column and what == "run_id" else ""
         yield f"{what} = {named}  # {about}{first}"
     for what in ("completed_at", "error_message"):
         column = getattr(columns, what)
         yield (
-            f"{what} = {_quoted(column.name)}  # {visible(column.type)}"
+            f"{what} = {_toml_string(column.name)}  # {visible(column.type)}"
             if column
-            else f"# {what}: {_LACKING[what]}"
+            else f"# {what}: {_IF_MISSING[what]}"
         )
     if columns.workflow_type:
-        yield f"workflow_type = {_quoted(columns.workflow_type.name)}"
+        yield f"workflow_type = {_toml_string(columns.workflow_type.name)}"
     if columns.namespace:
         yield "# If it is Temporal's namespace, and the rows are in several:"
-        yield f"# namespace = {_quoted(columns.namespace.name)}"
+        yield f"# namespace = {_toml_string(columns.namespace.name)}"
 
 
 def _key(table: FoundTable) -> FoundColumn | None:
@@ -190,13 +190,13 @@ def _key(table: FoundTable) -> FoundColumn | None:
     if len(primary) == 1:
         return primary[0]
     unique = [column for column in table.columns if column.unique]
-    return next((c for c in unique if _plain(c.name) == "id"), unique[0] if unique else None)
+    return next((c for c in unique if _normalise(c.name) == "id"), unique[0] if unique else None)
 
 
 def _find(table: FoundTable, what: str) -> FoundColumn | None:
     """The column with the likeliest name."""
     names, types = _NAMES[what]
-    fitting = {_plain(c.name): c for c in table.columns if c.base.startswith(types or "")}
+    fitting = {_normalise(c.name): c for c in table.columns if c.base.startswith(types or "")}
     if found := next((fitting[name] for name in names if name in fitting), None):
         return found
     if what not in _ENDINGS:  # last_run_id is not run_id, updated_at is not created_at
@@ -204,16 +204,16 @@ def _find(table: FoundTable, what: str) -> FoundColumn | None:
     return next((column for name, column in fitting.items() if name.endswith(names[:2])), None)
 
 
-def _named(values: Sequence[str], names: Sequence[str]) -> str | None:
-    by_name = {_plain(value): value for value in reversed(values)}
+def _first_match(values: Sequence[str], names: Sequence[str]) -> str | None:
+    by_name = {_normalise(value): value for value in reversed(values)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _quoted(text: str) -> str:
+def _toml_string(text: str) -> str:
     """The text as a TOML string, with invisible characters escaped."""
     quoted = json.dumps(text, ensure_ascii=False)  # TOML has the same escapes
     return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)

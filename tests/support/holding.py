@@ -27,18 +27,18 @@ class Hold:
 
     async def reached(self) -> None:
         """Wait until an update is blocked."""
-        await eventually(self._is_reached)
+        await eventually(self._is_blocked)
 
     async def cut_off(self) -> None:
         """End the blocked write, which could still be committed although its client is dead."""
         await self.database.execute(f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) waiting")
-        await eventually(self._is_left)
+        await eventually(self._is_free)
 
-    async def _is_reached(self) -> bool:
+    async def _is_blocked(self) -> bool:
         return bool(await self.database.fetch(_WAITING))
 
-    async def _is_left(self) -> bool:
-        return not await self._is_reached()
+    async def _is_free(self) -> bool:
+        return not await self._is_blocked()
 
 
 @asynccontextmanager

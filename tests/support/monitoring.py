@@ -123,20 +123,20 @@ def missing_from(scrape: str, queries: Sequence[Query] | None = None) -> list[st
 
     A metric needs a sample, because a TYPE line alone shows no labels.
     """
-    there: dict[str, set[str]] = {}
+    labels_by_name: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(scrape):
         for sample in family.samples:
-            there.setdefault(sample.name, set()).update(sample.labels)
+            labels_by_name.setdefault(sample.name, set()).update(sample.labels)
     missing = []
     for query in all_queries() if queries is None else queries:
         for used in selectors(query):
             if used.name in BUILT_IN:
                 continue
-            if used.name not in there:
+            if used.name not in labels_by_name:
                 missing.append(f"{query.where}: there is no {used.name}")
                 continue
-            lacking = used.labels - TARGET_LABELS - there[used.name]
-            missing += [f"{query.where}: {used.name} has no {label}" for label in sorted(lacking)]
+            absent = used.labels - TARGET_LABELS - labels_by_name[used.name]
+            missing += [f"{query.where}: {used.name} has no {label}" for label in sorted(absent)]
     return missing
 
 

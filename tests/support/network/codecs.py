@@ -38,17 +38,17 @@ class Sealed(PayloadCodec):
         ]
 
     def _seal(self, content: bytes) -> Payload:
-        mark = hmac.digest(self._key, content, "sha256")
-        return Payload(metadata={"encoding": ENCODING}, data=mark + self._mixed(content, mark))
+        tag = hmac.digest(self._key, content, "sha256")
+        return Payload(metadata={"encoding": ENCODING}, data=tag + self._xor(content, tag))
 
     def _open(self, payload: Payload) -> Payload:
-        mark, content = payload.data[:32], self._mixed(payload.data[32:], payload.data[:32])
-        if not hmac.compare_digest(mark, hmac.digest(self._key, content, "sha256")):
+        tag, content = payload.data[:32], self._xor(payload.data[32:], payload.data[:32])
+        if not hmac.compare_digest(tag, hmac.digest(self._key, content, "sha256")):
             raise ValueError(f"wrong key {self._key.decode()}")
         return Payload.FromString(content)
 
-    def _mixed(self, content: bytes, mark: bytes) -> bytes:
-        stream = hashlib.shake_256(self._key + mark).digest(len(content))
+    def _xor(self, content: bytes, tag: bytes) -> bytes:
+        stream = hashlib.shake_256(self._key + tag).digest(len(content))
         return bytes(a ^ b for a, b in zip(content, stream, strict=True))
 
 
