@@ -1,7 +1,7 @@
-"""Real servers for the tests: from wheels, in containers, or from outside by URL.
+"""Real servers for the tests: from wheels, in containers, or ones that run already.
 
-RECONCILER_TEST_DATABASE_URL and RECONCILER_TEST_TEMPORAL_ADDRESS take servers that are already
-there, whatever --servers says. The role of that URL must be allowed to create databases.
+RECONCILER_TEST_DATABASE_URL and RECONCILER_TEST_TEMPORAL_ADDRESS name running servers and take
+precedence over --servers. The role in that URL must be allowed to create databases.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-load_profile()  # before the tests are imported, which settings go by
+load_profile()  # before the tests are imported: their @settings use it
 
 
 def pytest_configure() -> None:
     """Let a terminated test run clean up like an interrupted one.
 
-    Through SIGINT, which asyncio turns into a cancelled test. An exception raised from here could
-    end a task of the Temporal worker instead, and its shutdown would wait for that for ever.
+    SIGTERM becomes SIGINT, on which asyncio cancels the test. An exception raised by the handler
+    could end a task of the Temporal worker instead, and the worker's shutdown would hang.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -99,13 +99,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Python 3.11 may abort at exit after the Temporal client was used, unless this is done."""
+    """Collect garbage: otherwise Python 3.11 may abort at exit if the Temporal client was used."""
     gc.collect()
 
 
 @pytest.fixture(scope="session")
 def no_leftovers() -> Iterator[None]:
-    """For whatever starts servers that all tests share."""
+    """End the shared servers with this process, even if it is killed."""
     with ended_with_us():
         yield
 
@@ -117,7 +117,7 @@ def postgres_url(pytestconfig: pytest.Config, no_leftovers: None) -> Iterator[st
         yield given
         return
     if pytestconfig.getoption("servers") == "containers":
-        from tests.support.servers.containers import postgres_container  # noqa: PLC0415 - slow, and seldom needed
+        from tests.support.servers.containers import postgres_container  # noqa: PLC0415 - slow, and rarely needed
 
         server = postgres_container()
     else:
@@ -128,14 +128,14 @@ def postgres_url(pytestconfig: pytest.Config, no_leftovers: None) -> Iterator[st
 
 @dataclass(frozen=True)
 class Database:
-    """A database of one test's own."""
+    """A database for one test."""
 
     url: str
     engine: AsyncEngine
     pool: asyncpg.Pool
 
     async def table(self, *of: Any, writing: bool = True) -> MappedTable:
-        """The table as it is mapped by the parts of a `TableMapping`."""
+        """Map the table; the arguments are those of `TableMapping`."""
         return await map_table(self.engine, TableMapping(*of), writing=writing)
 
     def history(self) -> PassHistory:
@@ -159,7 +159,7 @@ class Database:
         return int(str(rows[0]["id"]))
 
     async def insert_many(self, count: int, workflow_id: str, run_id: str | None) -> None:
-        """Insert `count` rows of one workflow, for a pass that takes a while."""
+        """Insert many rows of one workflow, so that a pass over them takes a while."""
         await self.execute(
             "INSERT INTO workflow_executions (workflow_id, run_id)"
             " SELECT $1, $2 FROM generate_series(1, $3)",
@@ -175,9 +175,11 @@ class Database:
 @pytest.fixture(scope="session")
 async def template_database(postgres_url: str) -> AsyncIterator[str]:
     """The name of a migrated database to copy."""
-    if "RECONCILER_TEST_DATABASE_URL" not in os.environ:  # ours, and gone in the end
+    if "RECONCILER_TEST_DATABASE_URL" not in os.environ:  # our own server, without data to lose
         await administer(postgres_url, "ALTER SYSTEM SET fsync = off")
-        await administer(postgres_url, "ALTER SYSTEM SET max_wal_size = '128MB'")  # of memory
+        await administer(
+            postgres_url, "ALTER SYSTEM SET max_wal_size = '128MB'"
+        )  # the data may be in memory
         await administer(postgres_url, "SELECT pg_reload_conf()")
     name = f"template_{uuid4().hex}"
     await administer(postgres_url, f"CREATE DATABASE {name}")
@@ -201,7 +203,7 @@ async def database(lending: Lending) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def empty_database(postgres_url: str) -> AsyncIterator[Database]:
-    """A database nothing has touched."""
+    """A new, empty database."""
     async with made_database(postgres_url) as database:
         yield database
 
@@ -222,28 +224,28 @@ async def made_database(server: str) -> AsyncIterator[Database]:
 async def opened(url: str) -> AsyncIterator[Database]:
     engine = open_engine(url)
     try:
-        # Connections are kept, and know nothing of what the schema was before.
+        # No statement cache: tests change the schema while connections stay open.
         async with asyncpg.create_pool(url, min_size=0, statement_cache_size=0) as pool:
             yield Database(url, engine, pool)
-        await _all_given_back(engine)
+        await _wait_for_checkins(engine)
     finally:
         await engine.dispose()
 
 
-async def _all_given_back(engine: AsyncEngine) -> None:
-    """Wait until no connection is in use: that of a task that was cancelled is closed after it."""
+async def _wait_for_checkins(engine: AsyncEngine) -> None:
+    """Wait until no connection is checked out; a cancelled task returns its own after it ends."""
 
-    async def given_back() -> bool:
+    async def is_idle() -> bool:
         return engine.pool.checkedout() == 0  # type: ignore[attr-defined,no-any-return]
 
     try:
-        await eventually(given_back, seconds=30)
+        await eventually(is_idle, seconds=30)
     except TimeoutError:
-        pytest.fail(f"a connection was not given back: {engine.pool.status()}")
+        pytest.fail(f"a connection is still checked out: {engine.pool.status()}")
 
 
 def with_user(url: str, name: str) -> str:
-    """For a role that needs no password."""
+    """The URL with this user, and without a password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{name}@{host}"))
@@ -251,13 +253,13 @@ def with_user(url: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 async def temporal(pytestconfig: pytest.Config, no_leftovers: None) -> AsyncIterator[Client]:
-    """A client of a real Temporal server."""
+    """A client connected to a real Temporal server."""
     if address := os.environ.get("RECONCILER_TEST_TEMPORAL_ADDRESS"):
         yield await Client.connect(address, runtime=quiet_runtime())
         return
     flags = [part for value in DYNAMIC_CONFIG for part in ("--dynamic-config-value", value)]
     if pytestconfig.getoption("servers") == "containers":
-        from tests.support.servers.containers import temporal_container  # noqa: PLC0415 - slow, and seldom needed
+        from tests.support.servers.containers import temporal_container  # noqa: PLC0415 - slow, and rarely needed
 
         async with temporal_container(*flags) as address:
             yield await Client.connect(address, runtime=quiet_runtime())
@@ -278,13 +280,13 @@ def temporal_address(temporal: Client) -> str:
 
 @pytest.fixture
 def workflow_id(request: pytest.FixtureRequest) -> str:
-    """An id of this test's own."""
+    """A workflow id unique to this test."""
     return f"{request.node.name[:80]}-{uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")
 async def task_queue(temporal: Client) -> AsyncIterator[str]:
-    """The queue of a worker that lives as long as the tests."""
+    """The task queue of a worker that runs for the whole session."""
     name = f"tests-{uuid4().hex}"
     async with Worker(
         temporal,
@@ -300,5 +302,5 @@ async def task_queue(temporal: Client) -> AsyncIterator[str]:
 async def world(temporal: Client, task_queue: str, workflow_id: str) -> AsyncIterator[World]:
     world = World(temporal, task_queue, workflow_id)
     yield world
-    with contextlib.suppress(RPCError):  # what is still open would cost the later tests
+    with contextlib.suppress(RPCError):  # an open workflow would slow down later tests
         await temporal.get_workflow_handle(workflow_id).terminate("end of test")

@@ -64,7 +64,7 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
         "# The environment and .env win over this file. DATABASE_URL and TEMPORAL_* belong there.",
         f"# {await _temporal(settings)}",
         "",
-        *suggestion.written(found, columns, statuses, seen),
+        *suggestion.toml_lines(found, columns, statuses, seen),
     ]
     return "\n".join(lines) + "\n", name
 

@@ -1,6 +1,6 @@
 """The settings that `reconciler init` suggests for a table, by names and types. Pure.
 
-A guess becomes a comment; if the table or a column is unclear, an error.
+Comments mark the guesses; an unclear table or column is an error.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
 _TEXT = ("text", "character", "uuid")
 _TIME = ("timestamp",)
 _MANUAL = "write reconciler.toml by hand (docs/tables.md)"
-#: Possible column names, in lower-case letters and digits only, the likeliest first; and how the
-#: type must begin, if that matters.
+#: Possible column names in lower-case letters and digits, the likeliest first, and possible starts
+#: of the type; none if any type will do.
 _NAMES = {
     "workflow_id": (("workflowid", "temporalworkflowid", "wfid", "workflow", "wf"), _TEXT),
     "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), _TEXT),
@@ -28,10 +28,10 @@ _NAMES = {
     "error_message": (("errormessage", "error", "failurereason", "failure", "err", "why"), _TEXT),
     "namespace": (("temporalnamespace", "workflownamespace", "namespace"), _TEXT),
 }
-#: These columns are also found by the end of the name: order_workflow_id.
+#: These columns may also match by the end of the name: order_workflow_id.
 _ENDINGS = ("workflow_id", "status")
 _TYPE_NAMES = ("workflowtype", "temporalworkflowtype")
-#: Possible status values, likewise.
+#: Possible status values, written likewise.
 _VALUES = {
     "running": ("running", "inprogress", "active", "started", "processing", "executing", "open"),
     "completed": ("completed", "complete", "succeeded", "success", "done", "finished", "ok"),
@@ -45,7 +45,7 @@ _WAITING = ("pending", "queued", "scheduled", "waiting", "submitted", "new", "cr
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that were found; None where the table has none."""
+    """The columns that were found; None if the table has no such column."""
 
     id: FoundColumn
     workflow_id: FoundColumn
@@ -67,15 +67,15 @@ def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
     found = [t for t in having if [t.schema, t.name][-len(wanted) :] == [*wanted] or not wanted]
     if wanted and not found:
         raise ConfigurationError(
-            f"there is no table {'.'.join(wanted)} with a column called like workflow_id; {_MANUAL}"
+            f"there is no table {'.'.join(wanted)} with a column like workflow_id", _MANUAL
         )
     if not found:
-        raise ConfigurationError(f"no table has a column called like workflow_id; {_MANUAL}")
+        raise ConfigurationError("no table has a column like workflow_id", _MANUAL)
     if len(found) > 1:
         named = ", ".join(full_name(table) for table in found)
         raise ConfigurationError(
-            f"several tables have a column called like workflow_id: {named}; "
-            f"name one: reconciler init {full_name(found[0])}"
+            f"several tables have a column like workflow_id ({named})",
+            f"name one, e.g. reconciler init {full_name(found[0])}",
         )
     return found[0]
 
@@ -86,53 +86,54 @@ def columns_of(table: FoundTable) -> Columns:
     key = _key(table)
     workflow_id, status = found.pop("workflow_id"), found.pop("status")
     if key is None:
-        raise ConfigurationError(f"{full_name(table)} has no key of one column; {_MANUAL}")
+        raise ConfigurationError(f"{full_name(table)} has no single-column key", _MANUAL)
     if workflow_id is None or status is None:
         names = ", ".join(column.name for column in table.columns)
         raise ConfigurationError(
-            f"{full_name(table)} has no column called like status: {names}; {_MANUAL}"
+            f"{full_name(table)} has no column like status, only {names}", _MANUAL
         )
     if found["run_id"] is None and found["created_at"] is None:
         raise ConfigurationError(
-            f"{full_name(table)} has no column called like run_id or created_at, and needs one of "
-            f"them; {_MANUAL}"
+            f"{full_name(table)} has no column like run_id or created_at, and needs one of them",
+            _MANUAL,
         )
-    kind = next((c for c in table.columns if _plain(c.name) in _TYPE_NAMES), None)
+    kind = next((c for c in table.columns if _normalise(c.name) in _TYPE_NAMES), None)
     return Columns(key, workflow_id, status, workflow_type=kind, **found)
 
 
 def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[str, str]:
     """The value of each status; statuses without one are written as failed.
 
-    `seen`: values of present rows. Other values are guesses, unless the column's type or a check
-    lists all values. Raises `ConfigurationError` if a needed one is unclear.
+    `seen`: values in the table now. Other values are guesses, unless the column's type or a check
+    constraint lists all of them. Raises `ConfigurationError` if a required one is unclear.
     """
     values = status.allowed or seen
-    found = {what: value for what in _VALUES if (value := _named(values, _VALUES[what]))}
+    found = {what: value for what in _VALUES if (value := _first_match(values, _VALUES[what]))}
     needed = ("running", "completed", "failed")
-    unclear = set(values) - set(found.values()) - {v for v in values if _plain(v) in _WAITING}
-    lacking = [what for what in needed if what not in found]
-    if values and lacking and (status.allowed or unclear or len(lacking) == len(needed)):
+    unclear = set(values) - set(found.values()) - {v for v in values if _normalise(v) in _WAITING}
+    missing = [what for what in needed if what not in found]
+    if values and missing and (status.allowed or unclear or len(missing) == len(needed)):
         raise ConfigurationError(
-            f"none of the values of {table}.{status.name} is called like {' or '.join(lacking)}: "
-            f"{', '.join(values[:20])}; {_MANUAL}"
+            f"{table}.{status.name} has no value like {' or '.join(missing)}, "
+            f"only {', '.join(values[:20])}",
+            _MANUAL,
         )
     like = next(iter(found.values()), "running")
-    for what in lacking:
+    for what in missing:
         found[what] = what.upper() if like.isupper() else what.title() if like.istitle() else what
     return found
 
 
-def written(
+def toml_lines(
     table: FoundTable, columns: Columns, statuses: dict[str, str], seen: Sequence[str]
 ) -> Iterator[str]:
     """The lines of the file, without the comment about Temporal."""
-    yield f"table = {_quoted(full_name(table))}"
+    yield f"table = {_toml_string(full_name(table))}"
     yield "# Only some of the rows:"
     yield '# where = "tenant=acme,globex"'
     yield ""
     yield "[columns]"
-    yield from _lines_of_columns(columns)
+    yield from _column_lines(columns)
     yield ""
     yield "[statuses]"
     values = columns.status.allowed or seen
@@ -140,10 +141,10 @@ def written(
     yield f"# Values {which}: {', '.join(map(visible, values)) or 'none yet, so these are guesses'}"
     for what, value in statuses.items():
         guessed = "" if value in values else "  # a guess: no row has it"
-        yield f"{what} = {_quoted(value)}{guessed}"
-    if waiting := [value for value in values if _plain(value) in _WAITING]:
-        both = ", ".join(map(_quoted, [*waiting, statuses["running"]]))
-        yield f"# If a workflow may be running behind them: running = [{both}]"
+        yield f"{what} = {_toml_string(value)}{guessed}"
+    if waiting := [value for value in values if _normalise(value) in _WAITING]:
+        both = ", ".join(map(_toml_string, [*waiting, statuses["running"]]))
+        yield f"# If waiting rows may have a running workflow: running = [{both}]"
 
 
 def full_name(table: FoundTable) -> str:
@@ -155,33 +156,33 @@ def full_name(table: FoundTable) -> str:
     )
 
 
-_LACKING = {
+_IF_MISSING = {
     "run_id": "no such column: rows are matched by their start time (docs/tables.md)",
-    "created_at": "no such column: rows that Temporal does not know are never judged",
-    "completed_at": "not there: `reconciler migrate` adds it",
-    "error_message": "not there: `reconciler migrate` adds it",
+    "created_at": "no such column: rows that Temporal does not know are never finished",
+    "completed_at": "missing: `reconciler migrate` adds it",
+    "error_message": "missing: `reconciler migrate` adds it",
 }
 
 
-def _lines_of_columns(columns: Columns) -> Iterator[str]:
+def _column_lines(columns: Columns) -> Iterator[str]:
     for what in ("id", "workflow_id", "run_id", "status", "created_at"):
         column: FoundColumn | None = getattr(columns, what)
-        named = _quoted(column.name if column else "")
-        about = visible(column.type) if column else _LACKING[what]
+        named = _toml_string(column.name if column else "")
+        about = visible(column.type) if column else _IF_MISSING[what]
         first = ": the first run of the chain?" if column and what == "run_id" else ""
         yield f"{what} = {named}  # {about}{first}"
     for what in ("completed_at", "error_message"):
         column = getattr(columns, what)
         yield (
-            f"{what} = {_quoted(column.name)}  # {visible(column.type)}"
+            f"{what} = {_toml_string(column.name)}  # {visible(column.type)}"
             if column
-            else f"# {what}: {_LACKING[what]}"
+            else f"# {what}: {_IF_MISSING[what]}"
         )
     if columns.workflow_type:
-        yield f"workflow_type = {_quoted(columns.workflow_type.name)}"
+        yield f"workflow_type = {_toml_string(columns.workflow_type.name)}"
     if columns.namespace:
-        yield "# If it is Temporal's namespace, and rows are of several:"
-        yield f"# namespace = {_quoted(columns.namespace.name)}"
+        yield "# If it is Temporal's namespace, and the rows are in several:"
+        yield f"# namespace = {_toml_string(columns.namespace.name)}"
 
 
 def _key(table: FoundTable) -> FoundColumn | None:
@@ -189,13 +190,13 @@ def _key(table: FoundTable) -> FoundColumn | None:
     if len(primary) == 1:
         return primary[0]
     unique = [column for column in table.columns if column.unique]
-    return next((c for c in unique if _plain(c.name) == "id"), unique[0] if unique else None)
+    return next((c for c in unique if _normalise(c.name) == "id"), unique[0] if unique else None)
 
 
 def _find(table: FoundTable, what: str) -> FoundColumn | None:
     """The column with the likeliest name."""
     names, types = _NAMES[what]
-    fitting = {_plain(c.name): c for c in table.columns if c.base.startswith(types or "")}
+    fitting = {_normalise(c.name): c for c in table.columns if c.base.startswith(types or "")}
     if found := next((fitting[name] for name in names if name in fitting), None):
         return found
     if what not in _ENDINGS:  # last_run_id is not run_id, updated_at is not created_at
@@ -203,16 +204,16 @@ def _find(table: FoundTable, what: str) -> FoundColumn | None:
     return next((column for name, column in fitting.items() if name.endswith(names[:2])), None)
 
 
-def _named(values: Sequence[str], names: Sequence[str]) -> str | None:
-    by_name = {_plain(value): value for value in reversed(values)}
+def _first_match(values: Sequence[str], names: Sequence[str]) -> str | None:
+    by_name = {_normalise(value): value for value in reversed(values)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _quoted(text: str) -> str:
-    """The text in TOML, with escapes for invisible characters."""
+def _toml_string(text: str) -> str:
+    """The text as a TOML string, with invisible characters escaped."""
     quoted = json.dumps(text, ensure_ascii=False)  # TOML has the same escapes
     return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)

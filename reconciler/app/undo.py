@@ -29,15 +29,15 @@ from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
 
-#: Passes named at most in the error for an ambiguous id.
+#: The most passes named in the error for an ambiguous id.
 NAMED = 5
 
 
 @asynccontextmanager
 async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
-    """Open the journal and the history to read, which needs no other right on the schema.
+    """Open the journal and the history for reading; this needs no other right on the schema.
 
-    Raises `ConfigurationError` if there is none, `DatabaseUnusable`.
+    Raises `ConfigurationError` if there is no journal, `DatabaseUnusable`.
     """
     _check_journal(settings)
     async with using_engine(settings.dsn()) as engine:
@@ -46,11 +46,11 @@ async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
 
 
 async def undo(settings: Settings, pass_id: str, *, dry_run: bool) -> UndoReport:
-    """Restore the rows that a pass has changed, where they still are as the pass left them.
+    """Restore the rows that a pass has changed, unless they have changed since.
 
     `pass_id` may be a prefix. Raises `ConfigurationError` if there is no journal or not exactly one
     such pass, or if it was over another table. An unusable database and a request to stop are in
-    the report, even if they come before the undo has begun.
+    the report, even if they come before the undo starts.
     """
     _check_journal(settings)
     request = PassRequest(Mode.UNDO, dry_run)
@@ -86,7 +86,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     if report.request.dry_run:
         await run_undo(journal, history, report, settings.batch_size)
         return
-    # The lease of backfills: one that runs at the same time would finish the restored rows again.
+    # The lease of backfills: a concurrent one would finish the restored rows again.
     lease = PostgresLease(engine, lease_name(scope, Mode.BACKFILL), namespace, this_process())
     async with hold_lease(lease, "a backfill or an undo", report):
         # If this backfill were resumed, it would not visit the restored rows again.
@@ -99,9 +99,9 @@ async def find_pass(journal: JournalReader, prefix: str, settings: Settings) -> 
     found = await journal.find(prefix, NAMED + 1)
     if not found:
         raise ConfigurationError(
-            f"there is no pass {prefix}: `reconciler passes` lists those there are; what they "
-            "changed is kept for RECONCILER_JOURNAL_RETENTION, "
-            f"{_human(settings.journal_retention)}"
+            f"there is no pass {prefix}",
+            "see `reconciler passes`; changes are kept for RECONCILER_JOURNAL_RETENTION, "
+            f"{_human(settings.journal_retention)}",
         )
     if len(found) > 1:
         named = ", ".join(str(each.id) for each in found[:NAMED])
@@ -128,8 +128,7 @@ async def find_last(settings: Settings) -> tuple[StoredPass, int]:
 def _check_journal(settings: Settings) -> None:
     if not settings.journal:
         raise ConfigurationError(
-            "RECONCILER_JOURNAL is off: what passes did is in their log alone, and cannot be "
-            "taken back"
+            "RECONCILER_JOURNAL is off, so changes are only in the log and cannot be undone"
         )
 
 
@@ -138,7 +137,8 @@ def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> 
     if undone.table and not f"{undone.table} where ".startswith(f"{table.identity} where "):
         raise ConfigurationError(
             f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "
-            f"{settings.table}: set it to {undone.table}, with its RECONCILER_COLUMNS__*"
+            f"{settings.table}",
+            f"set it to {undone.table}, with its RECONCILER_COLUMNS__*",
         )
 
 

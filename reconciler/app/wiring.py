@@ -1,4 +1,4 @@
-"""Puts the adapters together: settings in, an `App` that can run passes out."""
+"""Builds an `App`, which can run passes, from the settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """Open, checked connections to both servers, and what passes over them need."""
+    """Open, checked connections to both servers, and everything else that passes need."""
 
     settings: Settings
     #: As of the start.
@@ -85,11 +85,10 @@ class App:
         report = report or PassReport.begin(PassRequest(mode, dry_run), self.clock.now())
         remapped = RemappedStore(self.engine, self.table.mapping, self.books.store)
         store, options = remapped if remap else self.store(), self.settings.pass_options()
-        pass_log = self.pass_log if each_row else self._short_log()
-        return await self._run(store, options, pass_log, observers, report)
+        return await self._run(store, options, observers, report, each_row=each_row)
 
     async def count_running(self) -> int:
-        """The number of rows that a pass would look at."""
+        """The number of rows that a pass would scan."""
         store = self.store()
         until = await store.last_running()
         return 0 if until is None else (await store.count_running(Span(None, until))).rows
@@ -102,24 +101,23 @@ class App:
         observers: Sequence[Observer] = (),
     ) -> PassReport:
         """Run a pass over a window of the running rows; resumes `report` if it has begun."""
-        return await self._run(self.store(window), options, self._short_log(), observers, report)
-
-    def _short_log(self) -> PassLog:
-        return PassLog(each_row=not self.journals)
+        return await self._run(self.store(window), options, observers, report, each_row=False)
 
     async def _run(
         self,
         store: Store,
         options: PassOptions,
-        pass_log: PassLog,
         others: Sequence[Observer],
         report: PassReport,
+        *,
+        each_row: bool,
     ) -> PassReport:
         now = await read_clock(report, self.history, others, self.clock.read)
         if now is None:
             return report
         observers = [*others, *self.pruning, *filter(None, [self.decoder]), self.redactor]
         ports = store, self.probe, self.history, observers
+        pass_log = self.pass_log if each_row else PassLog(each_row=not self.journals)
         return await run_pass(*ports, self.policy, options, now, report, pass_log)
 
     def store(self, window: Window = EVERY) -> PostgresStore:
@@ -141,7 +139,7 @@ class App:
         return self.books.journals
 
     async def old_values(self, ids: Sequence[RowId]) -> Mapping[RowId, OldValues]:
-        """The present values of these rows, for people to read."""
+        """The current values of these rows, with redacted messages."""
         found = await old_values(self.engine, self.table, ids)
         return {
             id_: replace(old, error_message=await self.redacted(old.error_message))
@@ -184,10 +182,9 @@ async def open_app(
 ) -> AsyncIterator[App]:
     """Connect to both servers and check them; close everything at the end.
 
-    Raises `ConfigurationError` or `Unusable` before anything is written. `writing=False` only needs
-    the right to read the application's table, `looping` also those that the lease needs.
-    `by_type`: rows are chosen by their workflow type; `ask_archive`: see `TemporalProbe`.
-    `temporal`: arguments of `Client.connect` in place of Temporal's own settings.
+    Raises `ConfigurationError` or `Unusable` before anything is written. `writing` and `looping`
+    also check the rights to write rows and to use the lease, `by_type` the workflow type column.
+    `ask_archive`: see `TemporalProbe`. `temporal`: arguments of `Client.connect`, if not loaded.
     """
     temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
     codec = make_codec(*settings.decoder())
@@ -250,4 +247,4 @@ def _log_connected(target: str, namespace: Namespace, table: MappedTable) -> Non
         table=table.full_name,
     )
     if table.mapping.names.created_at is None:
-        log.info("created_at_missing", hint="rows Temporal does not know are never judged")
+        log.info("created_at_missing", hint="rows that Temporal does not know are never finished")

@@ -27,7 +27,7 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """A fixed time from the start of one pass to the next."""
+    """A fixed interval between the starts of passes."""
 
     interval: timedelta
 
@@ -41,7 +41,7 @@ class Every:
     def wait(self, now: datetime, since: timedelta | None) -> timedelta:  # noqa: ARG002
         """The time until a pass is due, if the last one was due `since` ago.
 
-        Missed passes are not made up for: then the next is due an interval from now.
+        Missed passes are not made up for: after one, the next is due an interval from now.
         """
         if since is None or since >= self.interval:
             return self.interval
@@ -74,7 +74,8 @@ def parse_cron(expression: str) -> Cron:
     """Parse five fields. Raises `ConfigurationError` if they are invalid or never match."""
     if len(expression.split()) != _CRON_FIELDS:
         raise ConfigurationError(
-            f"--cron {expression!r}: it takes minute, hour, day of month, month and weekday"
+            f"--cron {expression!r}: not five fields",
+            "give minute, hour, day of month, month and weekday",
         )
     cron = Cron(expression)
     try:
@@ -83,7 +84,7 @@ def parse_cron(expression: str) -> Cron:
         reason = str(error)[:1].lower() + str(error)[1:]
         raise ConfigurationError(f"--cron {expression!r}: {reason}") from None
     except StopIteration:
-        raise ConfigurationError(f"--cron {expression!r}: this day never comes") from None
+        raise ConfigurationError(f"--cron {expression!r}: no such day exists") from None
     return cron
 
 

@@ -1,7 +1,7 @@
 """Files that operators name: settings, secrets, certificates, plans.
 
-Only regular files are read, and links to them, which is how Kubernetes mounts secrets. Reading a
-pipe may block forever, and a device may have no end: a loop that reads a key again must not hang.
+Only regular files are read, also through links, with which Kubernetes mounts secrets. Reading a
+pipe may block forever, and a device may have no end; a loop that rereads a key must not hang.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from reconciler.core.errors import ConfigurationError
 
-#: Bytes of a file that is read as a whole.
+#: The most bytes of a file that is read as a whole.
 MAX_BYTES = 1024 * 1024
 
 _KINDS = (
@@ -33,10 +33,10 @@ class UnfitFile(OSError):
 def open_file(path: str | Path) -> BinaryIO:
     """Open a regular file for reading. Raises `OSError`, whose `strerror` says why not."""
     try:
-        check_file(path)  # first, since even opening has an effect on a device or a pipe
-        # Without blocking, in case something else has taken its place.
+        check_file(path)  # first, since even opening a device or a pipe has effects
+        # Non-blocking, in case something else has replaced it since.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except ValueError:  # a NUL, or half a surrogate pair
+    except ValueError:  # a NUL, or a lone surrogate
         raise FileNotFoundError(errno.ENOENT, "is not a path") from None
     file = os.fdopen(descriptor, "rb")
     try:
@@ -58,9 +58,9 @@ def read_file(path: str | Path) -> bytes:
 
 
 def read_secret(setting: str, path: str | Path) -> str:
-    """The secret in a file, without newlines at its end.
+    """The secret in a file, without trailing newlines.
 
-    Raises `ConfigurationError`, which names the setting and the path, but nothing of the content.
+    Raises `ConfigurationError`, which names the setting and the path, but never quotes the content.
     """
     try:
         text = read_file(path).decode("utf-8-sig")
@@ -95,5 +95,5 @@ def _check_size(size: int, limit: int) -> None:
 def _check_kind(found: os.stat_result) -> None:
     if stat.S_ISREG(found.st_mode):
         return
-    what = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "is no file")
+    what = next((text for is_kind, text in _KINDS if is_kind(found.st_mode)), "is special")
     raise UnfitFile(errno.EINVAL, f"{what}, not a file")

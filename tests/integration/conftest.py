@@ -10,7 +10,7 @@ from tests.support.polling import PATIENCE
 
 @pytest.fixture(autouse=True)
 def time_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The main path's write may take as long as it likes, where a test does not limit it."""
+    """Give the main path's write plenty of time, unless a test limits it."""
     monkeypatch.setattr(writer, "WRITE_TIMEOUT", PATIENCE)
     monkeypatch.setattr(reporter, "ATTEMPT", timedelta(seconds=2 * PATIENCE))
     monkeypatch.setattr(reporter, "LONGEST_HOLD", timedelta(seconds=4 * PATIENCE))

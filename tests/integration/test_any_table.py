@@ -1,7 +1,7 @@
-"""Everything that reads or writes rows, over tables that lack what others have, or hold more.
+"""Everything that reads or writes rows, on tables without an optional column or with a filter.
 
-The real passes, backfills, plans, undos and the main path, on a real Temporal; the tables are those
-where a rule about the mapping makes a difference.
+Real passes, backfills, plans, undos and the main path, on a real Temporal. For each table, another
+rule about the mapping matters.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
 
-#: A row's columns, as they are made and as they are mapped.
+#: The optional columns, and their types.
 COLUMNS = {
     "run_id": "text",
     "created_at": "timestamptz DEFAULT clock_timestamp()",
@@ -48,15 +48,16 @@ COLUMNS = {
 class Case:
     """A table, and how it is mapped."""
 
+    #: The optional column that it lacks.
     without: str = ""
-    #: As RECONCILER_TABLE has it, and as it is made.
+    #: The table's name in RECONCILER_TABLE, and in SQL.
     table: str = "jobs"
-    made: str = "jobs"
+    in_sql: str = "jobs"
     settings: dict[str, Any] = field(default_factory=dict)
-    #: What is noted down as the thing that a pass is over.
+    #: The scope that is recorded for a pass.
     scope: str = "jobs"
     namespace: str = "default"
-    #: The tenants whose rows are to be finished.
+    #: The tenants whose rows a pass finishes.
     tenants: tuple[int, ...] = (7, 9)
 
 
@@ -64,12 +65,12 @@ CASES = {
     **{f"no {name}": Case(name) for name in ("run_id", "created_at", "error_message")},
     "some rows, several running values, quoted names": Case(
         table="shop.Jobs",
-        made='shop."Jobs"',
+        in_sql='shop."Jobs"',
         settings={"where": "tenant=8,7", "statuses": {"running": "pending,running"}},
         scope="shop.Jobs where tenant = 7, 8",
         tenants=(8, 7),
     ),
-    "its schema named, namespaces": Case(
+    "with its schema, namespaces": Case(
         table="public.jobs",
         settings={
             "columns": {"namespace": "space"},
@@ -82,7 +83,7 @@ CASES = {
 
 
 class Operator:
-    """Agrees to everything."""
+    """Confirms everything."""
 
     def confirm(self, preview: Preview) -> bool:
         return True
@@ -93,7 +94,7 @@ class Operator:
 
 @dataclass
 class Table:
-    """The table of a case, with the rows of three workflows in it, two of them closed."""
+    """The table of a case, with rows of three workflows, two of them closed."""
 
     case: Case
     database: Database
@@ -102,27 +103,30 @@ class Table:
 
     async def rows(self) -> list[dict[str, object]]:
         """Every row, with all its columns."""
-        return await self.database.fetch(f"SELECT * FROM {self.case.made} ORDER BY id")
+        return await self.database.fetch(f"SELECT * FROM {self.case.in_sql} ORDER BY id")
 
-    async def age_the_first(self) -> tuple[int, ...]:
-        """Without run ids no two rows may fit one workflow: the tenants whose rows still do."""
+    async def resolve_ambiguity(self) -> tuple[int, ...]:
+        """Let only one row match each workflow if none has a run id; returns the tenants to finish.
+
+        With run ids, all rows of the case's tenants match.
+        """
         if self.case.without != "run_id":
             return self.case.tenants
         await self.database.execute(
-            f"UPDATE {self.case.made} SET created_at = created_at - interval '1 day'"
+            f"UPDATE {self.case.in_sql} SET created_at = created_at - interval '1 day'"
             " WHERE tenant <> 9"
         )
         return (9,)
 
-    async def noted(self, name: str) -> set[object]:
-        """What is in the column `table_name` of one of our tables."""
+    async def recorded(self, name: str) -> set[object]:
+        """The values of the column `table_name` in one of reconciler's tables."""
         rows = await self.database.fetch(f"SELECT table_name AS it FROM reconciler.{name}")
         return {row["it"] for row in rows}
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temporal_address: str) -> None:
-    """No settings but the test's own."""
+    """Only the test's settings apply."""
     for name in os.environ:
         if name.upper().startswith(("RECONCILER_", "TEMPORAL_")):
             monkeypatch.delenv(name)
@@ -148,7 +152,7 @@ async def table(
     handles = [await stage.closed("done"), await stage.closed("main"), await stage.start("open")]
     await database.execute(
         "CREATE SCHEMA shop;"
-        f"CREATE TABLE {case.made} (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant int,"
+        f"CREATE TABLE {case.in_sql} (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant int,"
         f" space text, workflow_id text, status text, note text, {', '.join(columns)})"
     )
     for tenant, space, status in ROWS:
@@ -157,7 +161,7 @@ async def table(
             names = ["tenant", "space", "workflow_id", "status", "note", *run]
             marks = ", ".join(f"${number}" for number in range(1, len(names) + 1))
             await database.execute(
-                f"INSERT INTO {case.made} ({', '.join(names)}) VALUES ({marks})",
+                f"INSERT INTO {case.in_sql} ({', '.join(names)}) VALUES ({marks})",
                 *(tenant, space, handle.id, status, "theirs", *run.values()),
             )
     await migrate(database.url, settings.table_mapping())
@@ -165,12 +169,12 @@ async def table(
     await stage.end()
 
 
-# Of the youngest, no reconciler may write one that keeps to tenants or namespaces.
+# Cases with a filter on tenants, or with namespaces, exclude the youngest one.
 ROWS = [(8, "", "pending"), (7, "default", "running"), (9, "nowhere", "running")]
 
 
 def finished(table: Table, row: dict[str, object]) -> bool:
-    """Whether a row has all that a finished one has in the columns that there are."""
+    """Whether a row has everything that a finished one has, in the columns that exist."""
     message, time = row.get("error_message"), row.get("completed_at")
     return (
         row["status"] == "failed"
@@ -186,19 +190,19 @@ def others(rows: list[dict[str, object]], than: set[object]) -> list[dict[str, o
 async def test_every_way_to_finish_a_row_finishes_the_same_rows(
     table: Table, tmp_path: Path
 ) -> None:
-    tenants, closed = await table.age_the_first(), [handle.id for handle in table.handles[:2]]
+    tenants, closed = await table.resolve_ambiguity(), [handle.id for handle in table.handles[:2]]
     before = await table.rows()
-    ours = {
+    expected = {
         row["id"] for row in before if row["tenant"] in tenants and row["workflow_id"] in closed
     }
     plan = tmp_path / "plan.jsonl"
 
     assert await explained_as_finished(table) == {
-        row["id"]: row["id"] in ours for row in before if row["workflow_id"] == closed[0]
+        row["id"]: row["id"] in expected for row in before if row["workflow_id"] == closed[0]
     }
     dry = await run_backfill(table.settings, Request(output=plan), Operator())
     assert dry is not None
-    assert (dry.error, dry.changed, len(ours)) == (None, 2 * len(tenants), 2 * len(tenants))
+    assert (dry.error, dry.changed, len(expected)) == (None, 2 * len(tenants), 2 * len(tenants))
     assert await table.rows() == before
     assert from_line(plan.read_bytes().splitlines()[0])["table"] == table.case.scope
     ways: list[Callable[[], Awaitable[PassReport | None]]] = [
@@ -211,25 +215,25 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
             report = await way()
         assert report is not None
         assert (report.error, report.tally.lost_races) == (None, 0)
-        told = {line["old"] for line in lines if line["event"] == "row_finished"}
-        assert told == {" or ".join(table.settings.statuses.running)}
+        old = {line["old"] for line in lines if line["event"] == "row_finished"}
+        assert old == {" or ".join(table.settings.statuses.running)}
         after = await table.rows()
-        assert {row["id"] for row in after if finished(table, row)} == ours
-        assert others(after, ours) == others(before, ours)
+        assert {row["id"] for row in after if finished(table, row)} == expected
+        assert others(after, expected) == others(before, expected)
         undone = await journal.undo(table.settings, report.pass_id, dry_run=False)
         assert (undone.error, undone.left) == (None, {})
         assert await table.rows() == before
 
-    assert await table.noted("changes") == {table.case.scope.partition(" where ")[0]}
-    assert await table.noted("passes") == {table.case.scope}
-    assert await table.noted("lease") == {f"{table.case.scope} (backfill)"}
+    assert await table.recorded("changes") == {table.case.scope.partition(" where ")[0]}
+    assert await table.recorded("passes") == {table.case.scope}
+    assert await table.recorded("lease") == {f"{table.case.scope} (backfill)"}
     for name in ("passes", "lease"):
-        noted = await table.database.fetch(f"SELECT DISTINCT namespace FROM reconciler.{name}")
-        assert [row["namespace"] for row in noted] == [table.case.namespace]
+        rows = await table.database.fetch(f"SELECT DISTINCT namespace FROM reconciler.{name}")
+        assert [row["namespace"] for row in rows] == [table.case.namespace]
 
 
 async def explained_as_finished(table: Table) -> dict[object, bool]:
-    """For each row of the first workflow, whether a pass looks at it and would finish it."""
+    """For each row of the first workflow, whether a pass would scan and finish it."""
     async with open_app(table.settings, writing=False) as app:
         found = await explain(app, table.handles[0].id)
         return {
@@ -252,7 +256,7 @@ async def test_the_main_path_finishes_its_own_row_and_no_other(table: Table) -> 
     writer = RowWriter(table.database.engine, table.settings, owned=False)
     if table.case.without == "run_id":
         assert not await writer.finish(report, "default", now)
-    await table.age_the_first()
+    await table.resolve_ambiguity()
     before = await table.rows()
 
     assert await writer.finish(report, "default", now)

@@ -1,4 +1,4 @@
-"""A loop lives for months: what changes in the table meanwhile is seen by the next pass."""
+"""A loop runs for months: its next pass notices changes to the table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from tests.support.servers import shared
 from tests.support.temporal.world import World
 
 
-async def test_a_column_that_is_changed_between_two_passes(
-    database: Database, world: World
-) -> None:
+async def test_a_column_may_change_between_two_passes(database: Database, world: World) -> None:
     await database.execute("ALTER TABLE workflow_executions ALTER id TYPE int")
     ended = await world.ended(await world.start("complete"))
     settings = Settings(database_url=SecretStr(database.url))
@@ -52,5 +50,5 @@ async def test_statements_of_old_mappings_do_not_pile_up(
         for _ in range(100):
             await RemappedStore(engine, mapping, partial(PostgresStore, engine)).last_running()
 
-        # SQLAlchemy lets the cache grow by half before it drops what was not used for longest.
+        # SQLAlchemy lets the cache grow by half before it drops the least recently used.
         assert len(engine.sync_engine._compiled_cache or ()) <= 1.5 * COMPILED_STATEMENTS

@@ -1,4 +1,4 @@
-"""`reconciler init`: what it writes fits the tables that applications have, or it is refused."""
+"""`reconciler init` writes settings that fit an application's table, or refuses."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from reconciler.settings.model import Settings
 from tests.conftest import Database
 from tests.support.tables.shapes import JOBS, SHAPES
 
-#: What is understood of each shape that is not understood as it is mapped there.
+#: The mappings that it suggests for shapes, where they differ from the shapes' own.
 UNDERSTOOD = {
     "text key, several running values, check, no message": TableMapping(JOBS),
     "no creation time, no completion time": TableMapping(TableNames("jobs", created_at=None)),
     "domains of everything": TableMapping(JOBS),
     "of several tenants and namespaces": TableMapping(JOBS),
 }
+#: The errors for shapes that it refuses.
 REFUSED = {
     "quoted names, uuid key, enum, times without zone": (
-        'none of the values of "My App".Jobs.state is called like running: it\'s on, ok, bad; '
+        '"My App".Jobs.state has no value like running, only it\'s on, ok, bad: '
     ),
     "integer key, status as numbers, no run id": (
-        "none of the values of jobs.status is called like running or completed or failed: 0, 1; "
+        "jobs.status has no value like running or completed or failed, only 0, 1: "
     ),
 }
 
@@ -46,7 +47,7 @@ async def suggested(database: Database, table: str | None = None) -> str:
 
 
 def read(text: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings, as the next command has them."""
+    """The settings, as the next command reads them."""
     Path("reconciler.toml").write_text(text)
     monkeypatch.setenv("DATABASE_URL", database.url)
     return load_settings(Settings)
@@ -72,7 +73,7 @@ async def test_a_table_is_understood_or_refused(
     await map_table(empty_database.engine, mapping, writing=False)
 
 
-async def test_names_types_and_values_of_its_own(
+async def test_unusual_names_types_and_values(
     empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await empty_database.execute(
@@ -92,7 +93,9 @@ async def test_names_types_and_values_of_its_own(
     assert 'status = "job_state"  # "My App".state' in text
     assert 'created_at = "Inserted-At"  # timestamp without time zone' in text
     assert '# namespace = "temporal_namespace"' in text
-    assert '# If a workflow may be running behind them: running = ["Queued", "In Progress"]' in text
+    assert (
+        '# If waiting rows may have a running workflow: running = ["Queued", "In Progress"]' in text
+    )
     assert read(text, empty_database, monkeypatch).table_mapping() == TableMapping(
         TableNames(
             'Order "Jobs".x',
@@ -110,7 +113,7 @@ async def test_names_types_and_values_of_its_own(
     )
 
 
-async def test_a_column_that_is_only_called_similarly_is_left_out(
+async def test_a_column_with_only_a_similar_name_is_not_used(
     empty_database: Database,
 ) -> None:
     await empty_database.execute(
@@ -154,37 +157,41 @@ async def test_a_value_that_no_row_has_is_a_guess(
 @pytest.mark.parametrize(
     ("sql", "table", "refusal"),
     [
-        ("CREATE TABLE jobs (id int PRIMARY KEY)", None, "no table has a column called like work"),
+        (
+            "CREATE TABLE jobs (id int PRIMARY KEY)",
+            None,
+            "no table has a column like workflow_id: ",
+        ),
         (
             f"CREATE TABLE a ({JOB}); CREATE SCHEMA s; CREATE TABLE s.b ({JOB})",
             None,
-            "several tables have a column called like workflow_id: a, s.b; name one: reconciler i",
+            "several tables have a column like workflow_id (a, s.b): name one, e.g. reconciler i",
         ),
-        (f"CREATE TABLE a ({JOB})", "b", "there is no table b with a column called like workflow"),
-        ("CREATE TABLE a (id int PRIMARY KEY, workflow_id text)", None, "a has no column called l"),
+        (f"CREATE TABLE a ({JOB})", "b", "there is no table b with a column like workflow_id: "),
+        ("CREATE TABLE a (id int PRIMARY KEY, workflow_id text)", None, "a has no column like st"),
         (
             "CREATE TABLE a (id int PRIMARY KEY, workflow_id text, status text)",
             None,
-            "a has no column called like run_id or created_at, and needs one of them",
+            "a has no column like run_id or created_at, and needs one of them",
         ),
         (
             "CREATE TABLE a (id int, workflow_id text, run_id text, status text)",
             None,
-            "a has no key of one column",
+            "a has no single-column key",
         ),
         (
             f"CREATE TABLE a ({JOB} CHECK (status IN ('running', 'completed')))",
             None,
-            "none of the values of a.status is called like failed: running, completed",
+            "a.status has no value like failed, only running, completed",
         ),
         (
             f"CREATE TABLE a ({JOB}); INSERT INTO a VALUES (1, '', '', 'done'), (2, '', '', 'x')",
             None,
-            "none of the values of a.status is called like running or failed: done, x",
+            "a.status has no value like running or failed, only done, x",
         ),
     ],
 )
-async def test_what_cannot_be_known_is_refused(
+async def test_an_unclear_table_is_refused(
     empty_database: Database, sql: str, table: str | None, refusal: str
 ) -> None:
     await empty_database.execute(sql)

@@ -1,8 +1,8 @@
-"""Whatever main path, passes and crashes do in whatever order: the row ends as Temporal says.
+"""The row ends as Temporal says, in whatever order the main path, passes and crashes happen.
 
-Two passes run over real PostgreSQL, one step at a time, in an order that Hypothesis chooses; each
-may be killed between any two steps, the main path may write its end, the workflow may end or the
-row be started again. In the end the row holds what Temporal says, and it was written once.
+Two passes run on a real PostgreSQL, one step at a time, in an order that Hypothesis chooses. Each
+may be killed between any two steps, the main path may write its end, the workflow may end, or the
+application may reuse the row. At the end the row says what Temporal says, and was written once.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tests.support.properties import examples
 from tests.support.servers.lending import Lending
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-# A pass takes about six steps, so they are drawn by the handful.
+# A pass takes about six steps, so several are drawn at a time.
 PASS_STEPS = st.builds(
     lambda name, count: [f"pass {name}"] * count, st.sampled_from("AB"), st.integers(1, 6)
 )
@@ -55,7 +55,7 @@ STEPS = st.lists(PASS_STEPS | OTHER_STEPS, max_size=12).map(
 
 @dataclass
 class Truth:
-    """What Temporal would say: one chain per run id, each open or ended for good."""
+    """What Temporal says: one chain per run id, each open or closed."""
 
     run: int = 1
     ends: dict[str, Closed] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._permits = asyncio.Semaphore(0)
-        #: Steps that may be made and have not begun; and who waits for one.
+        #: The number of permitted steps that have not begun, and of tasks waiting for one.
         self._opened = self._waiting = 0
         self._news = asyncio.Event()
 
@@ -97,7 +97,7 @@ class Gate:
         self._permits.release()
 
     async def reached(self) -> None:
-        """Wait until the pass has made its step, and stands at the next one."""
+        """Wait until the pass has made its step, and waits for the next one."""
         while self._opened or not self._waiting:
             self._news.clear()
             await self._news.wait()
@@ -134,7 +134,7 @@ class GatedProbe:
 
     async def observe(self, row: RunRow) -> Observation:
         observation = self._truth.says(row.run_id)
-        await self._gate.step()  # whatever happens now, the pass has its answer already
+        await self._gate.step()  # whatever happens now, the pass already has its answer
         return observation
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
@@ -148,7 +148,7 @@ class GatedProbe:
 
 
 class World:
-    """One row, its truth, and who may write it."""
+    """One row, what Temporal says about it, and everything that may write it."""
 
     def __init__(self, database: Database, store: PostgresStore, row_id: int) -> None:
         self.database, self.store, self.row_id = database, store, row_id
@@ -180,7 +180,7 @@ class World:
     async def kill(self, name: str) -> None:
         if name in self.passes:
             task, _ = self.passes.pop(name)
-            while not task.done():  # the first time, a pass still waits for the write under way
+            while not task.done():  # a pass finishes its current write first
                 task.cancel()
                 await asyncio.sleep(0)
 
@@ -201,7 +201,7 @@ class World:
         )
 
     async def main_path(self) -> None:
-        """What the workflow's last activity does: the same guard as ours."""
+        """What the workflow's last activity does, with the same guard as a pass."""
         if not isinstance(end := self.truth.says(self.truth.run_id), Closed):
             return
         rows = await self.database.fetch(
@@ -216,7 +216,7 @@ class World:
         self.written_by_main_path += [self.truth.run_id] * len(rows)
 
     async def start_again(self) -> None:
-        """The application reuses the row for a new execution, whatever became of the old one."""
+        """The application reuses the row for a new execution, however the old one ended."""
         self.truth.run += 1
         await self.database.execute(
             "UPDATE workflow_executions SET status = 'running', run_id = $2, completed_at = NULL,"
@@ -231,7 +231,7 @@ class World:
 
 
 async def settled(task: asyncio.Task[object], gate: Gate) -> None:
-    """Wait until the pass stands at its next step, or has ended."""
+    """Wait until the pass reaches its next step, or ends."""
     next_step = asyncio.create_task(gate.reached())
     async with deadline():
         await asyncio.wait({task, next_step}, return_when=asyncio.FIRST_COMPLETED)
@@ -240,7 +240,7 @@ async def settled(task: asyncio.Task[object], gate: Gate) -> None:
 
 @dataclass
 class Shared:
-    """One database for all the examples: each has a row of its own."""
+    """One database for all examples; each has its own row."""
 
     database: Database
     store: PostgresStore
@@ -255,12 +255,12 @@ async def shared(lending: Lending) -> AsyncIterator[Shared]:
 @pytest.mark.long
 @settings(
     examples(40),
-    # Shrinking would take minutes, and say little more.
+    # Shrinking would take minutes, and add little.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
-# Observed and about to be written, when somebody else finishes the row, or starts it again.
+# The row is observed and about to be written when it is finished, or reused, by others.
 @example(steps=["workflow ends", *["pass A"] * 4, "main path", *["pass A"] * 4])
 @example(steps=["workflow ends", *["pass A"] * 3, "starts again", *["pass A"] * 4])
 @example(steps=["workflow ends", *["pass A"] * 5, "starts again", *["pass A"] * 4])
@@ -337,8 +337,8 @@ async def test_two_passes_at_once_write_each_row_once(database: Database) -> Non
     assert counts == {"changes": 300, "rows": 300}
 
 
-async def test_a_pass_that_is_killed_leaves_whole_batches(database: Database) -> None:
-    """SIGKILL of the client: PostgreSQL sees the connection go, and rolls back what was open."""
+async def test_a_killed_pass_leaves_whole_batches(database: Database) -> None:
+    """As on SIGKILL, PostgreSQL sees the connection close, and rolls the transaction back."""
     truth = Truth()
     truth.end()
     await database.insert("wf", "run-1")

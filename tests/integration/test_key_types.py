@@ -1,4 +1,4 @@
-"""Tables whose key is of any type: it works in everything, or is refused before the work starts."""
+"""A key of any type works everywhere, or is rejected before work starts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.conftest import Database
 from tests.integration.test_any_table import Operator, once
 from tests.support.commands.stage import Stage
 
-#: Types whose keys can be written down, and keys at the edges of each.
-NOTED = {
+#: Key types that plans support, with edge cases of each.
+PLANNABLE = {
     "bigint": ("-9223372036854775808", "-5", "9223372036854775807"),
     "uuid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd", "00000000-0000-0000-0000-000000000000"),
     "text": ("", "=1+1", "\x1b[2J\u202e\n'\"\\", "\U000e0041"),
@@ -33,8 +33,8 @@ NOTED = {
     "mood": ("sad", "happy"),
     "uid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd",),
 }
-#: Types whose keys a pass can use, and a plan cannot.
-UNNOTED = {
+#: Key types that passes support, and plans do not.
+UNPLANNABLE = {
     "numeric": ("-1.50", "2", "1e30", "Infinity", "-Infinity"),
     "float8": ("-1.5", "0.1", "Infinity"),
     "boolean": ("true", "false"),
@@ -42,7 +42,7 @@ UNNOTED = {
     "inet": ("10.0.0.1", "10.0.0.0/8", "::1"),
     "oid": ("7", "4294967295"),
 }
-#: Types whose keys would not be the same again, or cannot be given back to the database at all.
+#: Key types whose values change on a round trip, or cannot be sent back to the database.
 UNFIT = (
     *("interval", "time", "timetz", "bit(4)", "bit varying", "money", "tsvector", "jsonb"),
     *("int[]", "int4range", "pair", "pg_lsn", "timestamptz", "timestamp", "date", '"char"', "dom"),
@@ -51,7 +51,7 @@ UNFIT = (
 
 @dataclass(frozen=True)
 class Keyed:
-    """A table with a row of a closed workflow per key."""
+    """A table with one row per key, all of one closed workflow."""
 
     database: Database
     settings: Settings
@@ -75,13 +75,13 @@ async def keyed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
     monkeypatch.setenv("DATABASE_URL", database.url)
-    # Pages of one row: each is read from where the one before has ended.
+    # Pages of one row: every key is also a cursor.
     settings = load_settings(Settings, table="keyed", grace="0s", batch_size=1)
     await make_types(database)
     await make_table(database, kind)
     stage = Stage(database, temporal, workflow_id)
     handle = await stage.closed()
-    keys = (NOTED | UNNOTED)[kind]
+    keys = (PLANNABLE | UNPLANNABLE)[kind]
     for key in keys:
         quoted = key.replace("'", "''")
         await database.execute(
@@ -119,10 +119,8 @@ async def finishes_and_undoes(keyed: Keyed, report: PassReport | None) -> None:
     assert await keyed.running() == keyed.rows
 
 
-@pytest.mark.parametrize("kind", NOTED)
-async def test_a_key_that_can_be_written_down_works_in_everything(
-    keyed: Keyed, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("kind", PLANNABLE)
+async def test_a_key_that_plans_support_works_everywhere(keyed: Keyed, tmp_path: Path) -> None:
     plan, settings = tmp_path / "plan.jsonl", keyed.settings
 
     await finishes_and_undoes(keyed, await once(settings))
@@ -134,8 +132,8 @@ async def test_a_key_that_can_be_written_down_works_in_everything(
     await finishes_and_undoes(keyed, await run_plan(settings, apply, plan, Operator(), force=False))
 
 
-@pytest.mark.parametrize("kind", UNNOTED)
-async def test_another_key_works_in_a_pass_and_is_refused_before_a_plan_begins(
+@pytest.mark.parametrize("kind", UNPLANNABLE)
+async def test_any_other_key_works_in_a_pass_and_is_rejected_before_a_plan_begins(
     keyed: Keyed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await finishes_and_undoes(keyed, await once(keyed.settings))
@@ -149,11 +147,11 @@ async def test_another_key_works_in_a_pass_and_is_refused_before_a_plan_begins(
     assert (dry.error, dry.changed) == (None, keyed.rows)
     assert len(table.read_text().splitlines()) == 1 + keyed.rows
 
-    told = "backfill --apply and plans need a key of type bigint, integer, uuid or text"
+    expected = "backfill --apply and plans need a key of type bigint, integer, uuid or text"
     for request in (Request(output=tmp_path / "plan.jsonl"), Request(apply=True)):
         refused = await run_backfill(keyed.settings, request, Operator())
         assert refused is not None
-        assert told in str(refused.error)
+        assert expected in str(refused.error)
     assert list(tmp_path.iterdir()) == [table]
     assert await keyed.running() == keyed.rows
 

@@ -1,4 +1,4 @@
-"""A role of its own, with the rights that docs/security.md gives it and no others."""
+"""A role with the rights that docs/security.md grants, and no others."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from tests.support.commands.stage import Stage
 from tests.support.polling import eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
-#: The role's name in there.
+#: The role's name in the docs.
 NAME = "reconciler_app"
 PASSED = {"mode": "run", "outcome": "ok"}
 
 
 def documented(heading: str) -> str:
-    """The statements of a section."""
+    """The SQL statements of a section."""
     section = DOCS.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     (block,) = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
     return str(block)
@@ -61,8 +61,8 @@ class Role:
     name: str
     url: str
 
-    def may(self, sql: str) -> str:
-        """Statements of the docs, for this role."""
+    def adapt(self, sql: str) -> str:
+        """Replace the role's name in the docs by this one's."""
         return sql.replace(NAME, self.name)
 
 
@@ -84,7 +84,7 @@ async def stage(database: Database, temporal: Client, workflow_id: str) -> Async
 def settings(
     role: Role, temporal_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Settings]:
-    """Of a process that uses the role."""
+    """Load the settings of a process that uses the role."""
     for name in os.environ:
         if name.upper().startswith(("RECONCILER_", "TEMPORAL_")):
             monkeypatch.delenv(name)
@@ -95,7 +95,7 @@ def settings(
 
 
 class Operator:
-    """Agrees to everything."""
+    """Confirms everything."""
 
     def confirm(self, preview: Preview) -> bool:
         return True
@@ -142,7 +142,7 @@ async def one_more(stage: Stage) -> None:
 async def test_the_documented_rights_are_enough_for_everything(
     database: Database, role: Role, stage: Stage, settings: Callable[..., Settings]
 ) -> None:
-    await database.execute(role.may(documented("What the database role may do")))
+    await database.execute(role.adapt(documented("What the database role may do")))
     await one_more(stage)
 
     assert (await once(settings(), dry_run=True)).tally.written == {"failed": 1}
@@ -162,7 +162,7 @@ async def test_the_documented_rights_are_enough_for_everything(
         ]
 
 
-#: Each right of a role that could be taken from it.
+#: Every right of a role that can be revoked.
 RIGHTS = """
     SELECT privilege_type || ' ON ' || table_schema || '.' || table_name AS right
     FROM information_schema.table_privileges WHERE grantee = $1
@@ -178,7 +178,7 @@ RIGHTS = """
 async def test_none_of_the_documented_rights_can_be_left_out(
     database: Database, role: Role
 ) -> None:
-    await database.execute(role.may(documented("What the database role may do")))
+    await database.execute(role.adapt(documented("What the database role may do")))
     rights = [row["right"] for row in await database.fetch(RIGHTS, role.name)]
 
     assert len(rights) == 16
@@ -197,12 +197,12 @@ async def test_none_of_the_documented_rights_can_be_left_out(
 
 
 class TestWithoutOurSchema:
-    """RECONCILER_JOURNAL=off: two grants, and nothing of ours in the database."""
+    """RECONCILER_JOURNAL=off: two grants, and nothing of reconciler's in the database."""
 
     @pytest.fixture(autouse=True)
     async def bare(self, database: Database, role: Role) -> AsyncIterator[None]:
         await database.execute("DROP SCHEMA reconciler CASCADE")
-        await database.execute(role.may(documented("Without our schema")))
+        await database.execute(role.adapt(documented("Without our schema")))
         yield
         (schemas,) = await database.fetch(
             "SELECT array_agg(nspname::text) AS names FROM pg_namespace"
@@ -216,7 +216,7 @@ class TestWithoutOurSchema:
     def off(self, settings: Callable[..., Settings]) -> Settings:
         return settings(journal="off")
 
-    async def test_a_pass_writes_as_ever(self, stage: Stage, off: Settings) -> None:
+    async def test_a_pass_writes_as_usual(self, stage: Stage, off: Settings) -> None:
         await one_more(stage)
         dry = await once(off, dry_run=True)
         assert (dry.error, dry.tally.written) == (None, {"failed": 1})
@@ -229,7 +229,7 @@ class TestWithoutOurSchema:
         assert row["completed_at"] is not None
         assert str(row["error_message"]).startswith("terminated by ")
 
-    async def test_a_backfill_logs_each_row_as_there_is_no_journal(
+    async def test_a_backfill_logs_each_row_since_there_is_no_journal(
         self, stage: Stage, off: Settings
     ) -> None:
         await one_more(stage)
@@ -240,7 +240,7 @@ class TestWithoutOurSchema:
         (finished,) = [line for line in lines if line["event"] == "row_finished"]
         assert finished["log_level"] == "info"
 
-    async def test_a_backfill_that_was_ended_begins_anew(self, stage: Stage, off: Settings) -> None:
+    async def test_an_interrupted_backfill_starts_over(self, stage: Stage, off: Settings) -> None:
         handle = await stage.start("open")
         await stage.insert(handle, 3)
         request = Request(apply=True, limit=2)
@@ -254,7 +254,7 @@ class TestWithoutOurSchema:
             (2, True, False)
         ] * 2
 
-    async def test_a_plan_is_written(
+    async def test_a_plan_is_applied(
         self, stage: Stage, off: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await one_more(stage)
@@ -276,7 +276,7 @@ class TestWithoutOurSchema:
 
         assert explanation.stored.running
 
-    async def test_the_loop_is_ready_by_its_own_passes_and_warns_once(
+    async def test_the_loop_is_ready_after_its_own_pass_and_warns_once(
         self, stage: Stage, off: Settings
     ) -> None:
         await one_more(stage)
@@ -289,7 +289,7 @@ class TestWithoutOurSchema:
         (warning,) = [line for line in lines if line["log_level"] == "warning"]
         assert warning["event"] == "journal_off"
 
-    async def test_columns_alone_may_be_read(
+    async def test_rights_on_columns_are_enough(
         self, database: Database, role: Role, stage: Stage, off: Settings
     ) -> None:
         columns = "id, workflow_id, run_id, status, created_at, completed_at, error_message"
@@ -312,7 +312,5 @@ def test_what_needs_the_journal_is_refused_without_it(
     monkeypatch.setenv("RECONCILER_JOURNAL", "off")
 
     assert run(command) == 2
-    assert capsys.readouterr().err == (
-        "reconciler: RECONCILER_JOURNAL is off: what passes did is in their log alone, and cannot "
-        "be taken back\n"
-    )
+    problem = "RECONCILER_JOURNAL is off, so changes are only in the log and cannot be undone"
+    assert capsys.readouterr().err == f"reconciler: {problem}\n"

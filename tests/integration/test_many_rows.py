@@ -1,4 +1,4 @@
-"""A backfill of thousands of rows in the real table; only Temporal is scripted."""
+"""A backfill of thousands of rows in a real table; only Temporal is faked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Probe(ScriptedProbe):
 
 @pytest.fixture
 def few_lines() -> Iterator[None]:
-    """Without the line per row, as the command logs it: a third of the time would be theirs."""
+    """Drop the debug line per row, as the command does; it would take a third of the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("info"))
     yield
     structlog.reset_defaults()
@@ -55,7 +55,7 @@ def few_lines() -> Iterator[None]:
 @pytest.mark.long
 @pytest.mark.usefixtures("few_lines")
 async def test_every_row_is_as_temporal_says_and_journalled_once(database: Database) -> None:
-    """In pieces, as an operator would."""
+    """In pieces, as an operator would do it."""
     await database.execute(
         "INSERT INTO workflow_executions (workflow_id, run_id, created_at)"
         " SELECT 'order-' || n, gen_random_uuid(), now() - interval '1 year'"
@@ -88,7 +88,7 @@ async def test_every_row_is_as_temporal_says_and_journalled_once(database: Datab
 
 
 def as_expected(row: dict[str, object]) -> bool:
-    """Whether a row has become what was answered about it."""
+    """Whether a row matches the answer about it."""
     seen = (row["status"], row["completed_at"], row["error_message"])
     match answer(RunRow(int(str(row["id"])), str(row["workflow_id"]), None, None)):
         case Closed(CloseStatus.COMPLETED):

@@ -1,4 +1,4 @@
-"""What matches RECONCILER_REDACT gets nowhere: not into row, journal, log or terminal."""
+"""What matches RECONCILER_REDACT appears nowhere: not in the row, journal, log or terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADA = "ada@example.org"
 HIDDEN = "OrderFailed: no account of [redacted]"
 
 
-async def test_a_pass(database: Database, world: World) -> None:
+async def test_a_pass_redacts(database: Database, world: World) -> None:
     row = await world.ended(await world.start("fail", f"no account\nof {ADA}"))
     id_ = await database.insert(world.workflow_id, row.run_id, error_message=f"asked {ADA}")
     settings = Settings(database_url=SecretStr(database.url), redact=(r"\w+@[\w.]+",))
@@ -50,7 +50,7 @@ async def test_a_pass(database: Database, world: World) -> None:
     assert shown == {id_: OldValues("running", None, "asked [redacted]")}
 
 
-async def test_the_main_path(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_main_path_redacts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_REDACT", r"\w+@[\w.]+")
     id_ = await database.insert("order-1", "run-1")
 

@@ -1,4 +1,4 @@
-"""What a pass is over: one table, however its name is typed; and two filters are two of them."""
+"""The scope of a pass: one table, however its name is written; two filters are two scopes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TABLE = "workflow_executions"
 
 @pytest.fixture(autouse=True)
 async def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: Database) -> None:
-    """No settings but the test's own; two rows of tenants."""
+    """Only the test's settings apply; the table has a row of each of two tenants."""
     for name in os.environ:
         if name.upper().startswith("RECONCILER_"):
             monkeypatch.delenv(name)
@@ -68,7 +68,7 @@ async def opened(of: Settings) -> AsyncIterator[tuple[MappedTable, Bookkeeping]]
 
 
 async def passed(of: Settings) -> PassReport:
-    """A pass for which every workflow has ended."""
+    """Run a pass for which every workflow has ended."""
     async with opened(of) as (table, books):
         history = books.history(table.scope, "default", StatusValues())
         probe, now = ScriptedProbe({}, closed()), datetime.now(UTC)
@@ -88,14 +88,14 @@ async def claims(settings: Settings, holder: str, of: str = "") -> bool:
         return await lease.claim(MINUTE) is not None
 
 
-async def beats(of: Settings) -> bool:
-    """Whether there has been a pass that counts for it."""
+async def has_heartbeat(of: Settings) -> bool:
+    """Whether the history of this scope has a good pass."""
     async with opened(of) as (table, books):
         history = books.history(table.scope, "default", StatusValues())
         return await history.heartbeat() is not None
 
 
-async def test_a_table_has_one_lease_one_history_and_one_journal_however_it_is_typed(
+async def test_a_table_has_one_lease_one_history_and_one_journal_however_it_is_written(
     spellings: list[str],
 ) -> None:
     for first, second in (spellings, reversed(spellings)):
@@ -105,14 +105,16 @@ async def test_a_table_has_one_lease_one_history_and_one_journal_however_it_is_t
 
         report = await passed(settings(first))
         assert report.changed == 2
-        assert await beats(settings(second))
+        assert await has_heartbeat(settings(second))
         undo = await undone(settings(second), report)
         assert (undo.error, dict(undo.written)) == (None, {"running": 2})
         async with opened(settings(first)) as (table, books):
             await books.lease(table.scope, "default", first).release()
 
 
-async def test_another_table_of_that_name_is_another_one(database: Database) -> None:
+async def test_a_table_of_the_same_name_in_another_schema_is_another_scope(
+    database: Database,
+) -> None:
     await database.execute(
         f"CREATE SCHEMA shop; CREATE TABLE shop.{TABLE} (LIKE {TABLE} INCLUDING ALL)"
     )
@@ -121,7 +123,7 @@ async def test_another_table_of_that_name_is_another_one(database: Database) -> 
 
     assert await claims(settings(), "a")
     assert await claims(settings(other), "b")
-    assert not await beats(settings(other))
+    assert not await has_heartbeat(settings(other))
     with pytest.raises(ConfigurationError, match=f"was over table {TABLE}, and RECONCILER_TABLE"):
         await undone(settings(other), report)
     with pytest.raises(ConfigurationError, match=f"was over table {other}, and RECONCILER_TABLE"):
@@ -138,7 +140,7 @@ async def test_another_table_of_that_name_is_another_one(database: Database) -> 
         ("public", TABLE, f"{TABLE} (backfill)"),
     ],
 )
-async def test_two_tables_are_never_taken_for_one(
+async def test_two_tables_are_never_confused(
     database: Database, schema: str, name: str, other: str
 ) -> None:
     def quoted(*parts: str) -> str:
@@ -157,7 +159,7 @@ async def test_two_tables_are_never_taken_for_one(
     assert await claims(of_all, "c", of="backfill")
     assert await claims(second, "d", of="backfill")
     report = await passed(first)
-    assert not await beats(second)
+    assert not await has_heartbeat(second)
     with pytest.raises(ConfigurationError, match="was over table"):
         await undone(second, report)
     assert (await undone(of_all, report)).error is None
@@ -167,21 +169,21 @@ async def test_two_filters_have_two_leases_and_two_histories() -> None:
     x, y, whole = (settings(where=where) for where in ("tenant=x", "tenant=y", ""))
     for each in (x, y, whole):
         assert await claims(each, repr(each.where))
-        assert not await beats(each)
+        assert not await has_heartbeat(each)
     report = await passed(x)
 
     assert report.changed == 1
-    assert [await beats(each) for each in (x, y, whole)] == [True, False, False]
+    assert [await has_heartbeat(each) for each in (x, y, whole)] == [True, False, False]
     assert (await passed(y)).changed == 1
 
 
 @pytest.mark.parametrize(
     ("of", "by", "count"), [("tenant=x", "", 1), ("", "tenant=x", 2), ("tenant=y", "tenant=x", 1)]
 )
-async def test_a_pass_can_be_undone_by_whoever_keeps_to_other_rows(
+async def test_a_pass_can_be_undone_with_another_filter(
     database: Database, of: str, by: str, count: int
 ) -> None:
-    """All of it: an undo goes by the journal, and not by what is looked at today."""
+    """An undo restores all rows in the journal, whatever the current filter."""
     report = await passed(settings(where=of))
     assert report.changed == count
 
@@ -190,5 +192,7 @@ async def test_a_pass_can_be_undone_by_whoever_keeps_to_other_rows(
     assert (undo.error, dict(undo.written), dict(undo.left)) == (None, {"running": count}, {})
     rows = await database.fetch(f"SELECT DISTINCT status FROM {TABLE}")
     assert rows == [{"status": "running"}]
-    (noted,) = await database.fetch("SELECT table_name FROM reconciler.passes WHERE mode = 'undo'")
-    assert noted["table_name"] == (f"{TABLE} where {of.replace('=', ' = ')}" if of else TABLE)
+    (recorded,) = await database.fetch(
+        "SELECT table_name FROM reconciler.passes WHERE mode = 'undo'"
+    )
+    assert recorded["table_name"] == (f"{TABLE} where {of.replace('=', ' = ')}" if of else TABLE)

@@ -1,4 +1,4 @@
-"""Two rows of one workflow id, and one run: whatever is asked, its end is written once or not."""
+"""Two rows with one workflow id, for one run: every command writes its end at most once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TICK = timedelta(milliseconds=1)
 
 
 class Operator:
-    """Agrees to everything."""
+    """Confirms everything."""
 
     def confirm(self, preview: Preview) -> bool:
         return True
@@ -50,7 +50,7 @@ def settings(
 
 
 async def in_every_way(settings: Settings, plan: Path, since: datetime) -> list[PassReport]:
-    """A dry run and its plan, a backfill of a window, a pass; in this order, as they write."""
+    """Make a plan, apply it, backfill a window, and run a pass, in this order."""
     moment = Moment(since.isoformat(), since)
     reports = [
         await run_backfill(settings, Request(since=moment, output=plan), Operator()),
@@ -67,7 +67,7 @@ async def explained(settings: Settings, workflow_id: str) -> list[bool]:
         return [isinstance(each.verdict, Finish) for each in await explain(app, workflow_id)]
 
 
-async def test_where_neither_row_has_the_run_id_both_stay(
+async def test_if_neither_row_has_the_run_id_both_stay_running(
     settings: Settings, database: Database, world: World, tmp_path: Path
 ) -> None:
     handle = await world.start("complete")
@@ -94,7 +94,7 @@ async def test_where_neither_row_has_the_run_id_both_stay(
     assert await statuses(database) == ["completed", "running"]
 
 
-async def test_the_row_that_holds_the_run_id_is_finished_and_the_other_is_not(
+async def test_the_row_with_the_run_id_is_finished_and_the_other_is_not(
     settings: Settings, database: Database, world: World, tmp_path: Path
 ) -> None:
     handle = await world.start("continue once")
@@ -113,7 +113,7 @@ async def test_the_row_that_holds_the_run_id_is_finished_and_the_other_is_not(
     assert await statuses(database) == ["running", "completed"]
 
 
-async def test_a_row_that_names_no_namespace_is_of_that_of_the_connection(
+async def test_a_row_without_a_namespace_is_in_the_connections_namespace(
     settings: Settings, database: Database, world: World
 ) -> None:
     await database.execute("ALTER TABLE workflow_executions ADD space text")

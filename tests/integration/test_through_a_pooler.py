@@ -1,7 +1,7 @@
-"""Everything through a pooler in transaction mode, beside a neighbour who leaves its things about.
+"""Everything through a pooler in transaction mode, beside a neighbour that leaves session state.
 
-Two server connections, each with settings, prepared statements, a temporary table and a lock that
-somebody else's session has forgotten there. Nothing of that disturbs us, and nothing is added.
+Each of the two server connections has settings, prepared statements, temporary tables and a lock
+left by another session. They do not affect reconciler, and it leaves nothing behind itself.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from tests.support.commands.stage import Stage
 from tests.support.servers.pooler import Pooler, pooler
 
 ROWS = 30
-#: What a session may leave behind. Whoever leaves the search path about must name schemas.
-LEFT_ABOUT = """
+#: Session state that the neighbour leaves. Because of the search path, tests must name schemas.
+SESSION_STATE = """
     SET search_path = nowhere;
     SET statement_timeout = '59min';
     SET lock_timeout = '58min';
@@ -52,7 +52,7 @@ LEFT_ABOUT = """
     SELECT pg_advisory_lock_shared(1);
 """
 
-#: What docs/deployment.md has an application say to its own engine.
+#: The arguments that docs/deployment.md recommends for an application's own engine.
 AS_DOCUMENTED = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
@@ -62,11 +62,11 @@ AS_DOCUMENTED = {
 
 @asynccontextmanager
 async def beside_a_neighbour(url: str) -> AsyncIterator[Pooler]:
-    """The pooler; its servers are at the end as the neighbour has left them."""
+    """The pooler; fails if the session state on its servers has changed at the end."""
     async with pooler(url) as here:
         async with AsyncExitStack() as stack:
             for each in [await here.transaction(stack) for _ in range(here.size)]:
-                await each.execute(LEFT_ABOUT)
+                await each.execute(SESSION_STATE)
                 await each.execute("COMMIT; BEGIN")
         left = await here.traces()
         assert len(left) == here.size
@@ -82,7 +82,7 @@ async def beside_a_neighbour(url: str) -> AsyncIterator[Pooler]:
 
 
 async def come_and_go(url: str, over: asyncio.Event) -> None:
-    """The neighbour: short transactions, so that the servers go from hand to hand."""
+    """Run the neighbour's short transactions, so that clients keep changing servers."""
     client = await asyncpg.connect(url, statement_cache_size=0)
     try:
         while not over.is_set():
@@ -103,19 +103,19 @@ def servers_seen() -> Iterator[dict[object, set[int]]]:
     """The server processes of each client connection's transactions."""
     seen = defaultdict[object, set[int]](set)
 
-    def note(connection: sa.Connection) -> None:
+    def record(connection: sa.Connection) -> None:
         (process,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
         seen[connection.connection.dbapi_connection].add(process)
 
-    sa.event.listen(sa.Engine, "begin", note)
+    sa.event.listen(sa.Engine, "begin", record)
     try:
         yield seen
     finally:
-        sa.event.remove(sa.Engine, "begin", note)
+        sa.event.remove(sa.Engine, "begin", record)
 
 
 class Operator:
-    """Agrees to everything."""
+    """Confirms everything."""
 
     def confirm(self, preview: Preview) -> bool:
         return True
@@ -156,17 +156,17 @@ async def test_passes_side_by_side(stage: Stage, settings: Settings) -> None:
     assert [report.error for report in reports] == [None] * 3
     assert await stage.statuses() == {"failed": ROWS}
     assert await stage.journalled() == ROWS
-    assert any(len(each) > 1 for each in seen.values()), "nobody has changed its server"
+    assert any(len(each) > 1 for each in seen.values()), "no connection has changed servers"
 
 
-async def test_a_backfill_in_pieces_its_undo_and_what_is_told_of_them(
+async def test_a_backfill_in_pieces_its_undo_and_the_journal(
     stage: Stage, settings: Settings
 ) -> None:
     piece = await run_backfill(settings, Request(apply=True, max_changes=10), Operator())
     rest = await run_backfill(settings, Request(apply=True), Operator())
     assert piece is not None
     assert rest is not None
-    assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "gone on with"
+    assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "not resumed"
     async with open_app(settings, writing=False) as app:
         (explained, *_) = await explain(app, stage.handles[0].id)
     undone = UUID((await undo(settings, rest.pass_id, dry_run=False)).pass_id)
@@ -234,6 +234,6 @@ async def test_a_migration_that_would_wait_for_itself_is_refused(
     assert await empty_database.fetch("SELECT FROM pg_namespace WHERE nspname = 'reconciler'") == []
 
 
-async def test_in_session_mode_a_migration_takes_no_more_than_two(empty_database: Database) -> None:
+async def test_in_session_mode_a_migration_needs_only_two_servers(empty_database: Database) -> None:
     async with pooler(empty_database.url, mode="session", size=2) as here:
         assert len(await migrate(here.url, TableMapping())) == 3

@@ -1,7 +1,7 @@
-"""The application of the soak: starts workflows, keeps rows, and now and then writes an end itself.
+"""The soak's application: starts workflows, keeps rows, and finishes some of the rows itself.
 
-Whatever it cannot do because a server is away it does again, as an application would; so a
-workflow may be without a row, or have two.
+It retries what fails because a server is unreachable, as an application would. So a workflow may
+have no row, or two.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from temporalio.service import RPCError
 
 from tests.support.temporal.world import World
 
-#: What becomes of a workflow, and how often.
+#: How workflows end, with weights.
 FATES = {"complete": 4, "fail": 3, "time out": 2, "be terminated": 3, "wait": 1}
-#: The share of completed workflows whose row the application finishes itself: the main path.
+#: The share of completed workflows whose row the application finishes itself (the main path).
 OWN_SHARE = 0.3
 OWN_MARK = "written by the application"
-#: Seconds from one workflow to the next.
+#: Seconds between workflow starts.
 PACE = 0.1
 
-_AWAY = (RPCError, RuntimeError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_UNREACHABLE = (RPCError, RuntimeError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _T = TypeVar("_T")
 
 
 @dataclass
 class Application:
-    """Its servers."""
+    """Starts workflows on these servers."""
 
     url: str
     client: Client
@@ -42,7 +42,7 @@ class Application:
     random: random.Random
 
     async def run(self) -> None:
-        """One workflow after the other, until cancelled."""
+        """Start one workflow after another, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._workflow())
@@ -53,20 +53,20 @@ class Application:
         world = World(self.client, self.task_queue, f"{fate.replace(' ', '-')}-{uuid4()}")
         script = fate if fate in {"complete", "fail"} else "wait"
         limit = timedelta(seconds=2) if fate == "time out" else None
-        started = await again(lambda: world.start(script, "no money", execution_timeout=limit))
-        if started is None:  # it was, but nobody heard of it
+        started = await retry(lambda: world.start(script, "no money", execution_timeout=limit))
+        if started is None:  # it was started, but the response was lost
             return
         handle, run_id = started, str(started.first_execution_run_id)
         insert = "INSERT INTO workflow_executions (workflow_id, run_id) VALUES ($1, $2)"
-        await again(lambda: self._execute(insert, world.workflow_id, run_id))
+        await retry(lambda: self._execute(insert, world.workflow_id, run_id))
         if fate == "be terminated":
-            await again(lambda: handle.terminate(reason="ticket 42"))
+            await retry(lambda: handle.terminate(reason="ticket 42"))
         if fate == "complete" and self.random.random() < OWN_SHARE:
             finish = (
                 "UPDATE workflow_executions SET status = 'completed', completed_at = now(),"
                 " error_message = $2 WHERE workflow_id = $1 AND status = 'running'"
             )
-            await again(lambda: self._execute(finish, world.workflow_id, OWN_MARK))
+            await retry(lambda: self._execute(finish, world.workflow_id, OWN_MARK))
 
     async def _execute(self, sql: str, *arguments: object) -> None:
         connection = await asyncpg.connect(self.url, timeout=5)
@@ -76,13 +76,13 @@ class Application:
             connection.terminate()
 
 
-async def again(action: Callable[[], Awaitable[_T]]) -> _T | None:
-    """Until it works; None if it turns out to have worked before."""
+async def retry(action: Callable[[], Awaitable[_T]]) -> _T | None:
+    """Retry until it works; None if an earlier attempt turns out to have worked."""
     while True:
         try:
             async with asyncio.timeout(10):
                 return await action()
-        except (*_AWAY, TimeoutError) as error:
+        except (*_UNREACHABLE, TimeoutError) as error:
             if "already" in str(error).lower():
                 return None
             await asyncio.sleep(0.5)

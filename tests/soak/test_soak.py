@@ -1,7 +1,7 @@
-"""Minutes of random kills of both servers and of the daemon's replicas: `make test-soak`.
+"""Minutes of random kills of both servers and of the loop's replicas: `make test-soak`.
 
-The replicas' clocks are set meanwhile, and a trigger refuses some of what they write.
-RECONCILER_TEST_SOAK_SECONDS says how long (180), RECONCILER_TEST_SOAK_SEED which random kills.
+The replicas' clocks change, too, and a trigger rejects some of their writes.
+RECONCILER_TEST_SOAK_SECONDS sets the duration (180), RECONCILER_TEST_SOAK_SEED the faults (4).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reconciler.temporal.client.runtime import quiet_runtime
 from reconciler.temporal.observe.probe import TemporalProbe
 from tests.soak.application import OWN_MARK, Application
 from tests.soak.chaos import Chaos, Replica
-from tests.soak.triggers import CAUSE, INSTALL, is_refused
+from tests.soak.triggers import CAUSE, INSTALL, is_rejected
 from tests.support.commands.command import Command
 from tests.support.commands.host_clock import host_clock, needs_faketime
 from tests.support.polling import eventually
@@ -40,8 +40,8 @@ from tests.support.temporal.workflows import Scripted, charge
 SECONDS = float(os.environ.get("RECONCILER_TEST_SOAK_SECONDS", "180"))
 SEED = int(os.environ.get("RECONCILER_TEST_SOAK_SEED", "4"))
 REPLICAS = 2
-#: Seconds after the last blow until every row has to be right.
-SETTLED = 120.0
+#: Seconds after the last fault within which every row must be right.
+SETTLE_TIME = 120.0
 
 
 @pytest.mark.soak
@@ -69,26 +69,26 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
             activities=[charge],
             graceful_shutdown_timeout=timedelta(seconds=1),
         )
-        lives = [asyncio.create_task(replica.run()) for replica in replicas]
+        running = [asyncio.create_task(replica.run()) for replica in replicas]
         async with worker:
             traffic = asyncio.create_task(application.run())
             try:
-                await chaos.rage(SECONDS)
+                await chaos.run(SECONDS)
             finally:
                 traffic.cancel()
                 await asyncio.wait([traffic])
             truth = TemporalProbe(Rpc(client, RateLimiter(0)), timedelta(minutes=1))
             try:
-                await eventually(lambda: settled(postgres.url, truth), SETTLED)
+                await eventually(lambda: settled(postgres.url, truth), SETTLE_TIME)
             finally:
-                for life in lives:
-                    life.cancel()
-                await asyncio.wait(lives)
-        counts = await verified(postgres.url, truth)
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+        counts = await verify(postgres.url, truth)
         last = await command("once", "--json")
-        assert (last.code, last.json["unknown"]) == (3, counts["refused"]), last.err
+        assert (last.code, last.json["unknown"]) == (3, counts["rejected"]), last.err
         assert CAUSE in last.err
-        report(chaos, counts)
+        print_report(chaos, counts)
 
 
 async def fetch(url: str, sql: str) -> Sequence[asyncpg.Record]:
@@ -108,12 +108,12 @@ async def execute(url: str, sql: str) -> None:
 
 
 async def settled(url: str, truth: TemporalProbe) -> bool:
-    """Whether everything that says running is running, or must not be written."""
+    """Whether every running row has an open workflow, or is one that the trigger protects."""
     rows = await fetch(url, "SELECT * FROM workflow_executions WHERE status = 'running'")
     await asyncio.sleep(0.5)
     return all(
         [
-            is_refused(row["id"]) or isinstance(await truth.observe(as_row(row)), Open)
+            is_rejected(row["id"]) or isinstance(await truth.observe(as_row(row)), Open)
             for row in rows
         ]
     )
@@ -123,8 +123,8 @@ def as_row(row: asyncpg.Record) -> RunRow:
     return RunRow(row["id"], row["workflow_id"], row["run_id"], row["created_at"])
 
 
-async def verified(url: str, truth: TemporalProbe) -> Counter[str]:
-    """Every row against Temporal, and the journal against every row."""
+async def verify(url: str, truth: TemporalProbe) -> Counter[str]:
+    """Check every row against Temporal, and the journal against every row; count the results."""
     rows = await fetch(url, "SELECT * FROM workflow_executions ORDER BY id")
     changes = await fetch(url, "SELECT * FROM reconciler.changes")
     journal = {int(change["row_id"]): change for change in changes}
@@ -135,9 +135,9 @@ async def verified(url: str, truth: TemporalProbe) -> Counter[str]:
         if row["error_message"] == OWN_MARK:
             assert row["id"] not in journal, "a row that was no longer running was overwritten"
             counts["written by the application"] += 1
-        elif isinstance(observed, Closed) and is_refused(row["id"]):
+        elif isinstance(observed, Closed) and is_rejected(row["id"]):
             assert (row["status"], row["id"] in journal) == ("running", False), row
-            counts["refused"] += 1
+            counts["rejected"] += 1
         elif isinstance(observed, Closed):
             completed = observed.status is CloseStatus.COMPLETED
             assert row["status"] == ("completed" if completed else "failed"), row
@@ -155,8 +155,8 @@ async def verified(url: str, truth: TemporalProbe) -> Counter[str]:
     return counts + Counter({f"passes {each['outcome']}": each["count"] for each in outcomes})
 
 
-def report(chaos: Chaos, counts: Counter[str]) -> None:
-    """The figures, which also say that there was something to survive."""
+def print_report(chaos: Chaos, counts: Counter[str]) -> None:
+    """Print the figures; fail unless there was something to survive."""
     codes: Counter[int] = sum((replica.codes for replica in chaos.replicas), Counter())
     peak = max(replica.peak_rss for replica in chaos.replicas) / 1e6
     bugs = [
@@ -166,13 +166,13 @@ def report(chaos: Chaos, counts: Counter[str]) -> None:
         if "bug" in str(line["event"]) or "Traceback" in str(line["event"])
     ]
     print(f"\n{SECONDS:.0f} s, seed {SEED}")
-    for name, count in sorted((chaos.blows + counts).items()):
+    for name, count in sorted((chaos.faults + counts).items()):
         print(f"  {name:30} {count}")
     print(f"  {'exit codes':30} {dict(codes)}")
     print(f"  {'slowest stop':30} {chaos.slowest_stop:.1f} s")
     print(f"  {'largest resident memory':30} {peak:.0f} MB")
     assert bugs == []
     assert chaos.slowest_stop < 10
-    assert set(codes) <= {0, -9}, "it ends when told to or killed, and at no other time"
-    assert counts["written as COMPLETED"], "there was traffic"
-    assert counts["refused"], "and a trigger"
+    assert set(codes) <= {0, -9}, "it ended without being stopped or killed"
+    assert counts["written as COMPLETED"], "there was no traffic"
+    assert counts["rejected"], "the trigger rejected nothing"

@@ -1,4 +1,4 @@
-"""Values for tests, with overrides for what the test is about."""
+"""Default values for tests, which override what they are about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fakes of the ports, for the unit tests of the pass. Small on purpose: see ports.py."""
+"""Fakes of the ports for unit tests of the pass; small, as the ports are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.factories import RETENTION
 
 
 class MemoryStore:
-    """A table of running rows; `finished` are the outcomes written, `others` rows lost to races."""
+    """A table of running rows; `finished` has the outcomes written, `refused` why a row is not."""
 
     def __init__(self, rows: Iterable[RunRow] = ()) -> None:
         self.running = {row.id: row for row in rows}
@@ -76,7 +76,7 @@ Answer = Observation | Exception | Callable[[RunRow], Observation]
 
 @dataclass
 class ScriptedProbe:
-    """Answers by workflow id; remembers what it was asked and how many at the same time."""
+    """Answers by workflow id; records what it was asked, and the most calls at a time."""
 
     answers: Mapping[str, Answer]
     default: Observation = field(default_factory=Missing)
@@ -111,7 +111,7 @@ class ScriptedProbe:
 
 @dataclass
 class FakeHistory:
-    """Keeps the reports that begin, are checkpointed and end; there is nothing to resume."""
+    """Records the passes that begin and end, and counts checkpoints; has nothing to resume."""
 
     swept: Swept | None = None
     begun: list[Report] = field(default_factory=list)
@@ -147,7 +147,7 @@ class FakeHistory:
 
 @dataclass
 class Recorder(Observer):
-    """An observer that keeps what it receives."""
+    """An observer that records what it receives."""
 
     started: list[PassView] = field(default_factory=list)
     written: list[Outcome] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Stops a write in its middle for as long as a test likes: not by its speed, but by a lock."""
+"""Blocks a write with a lock, for as long as a test needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import asyncpg
 from tests.conftest import Database
 from tests.support.polling import eventually
 
-#: For a command that is held up: it would give up waiting for a lock.
+#: Limits of a command that is blocked; otherwise it would time out on the lock.
 PATIENT = {"reconciler.postgres.connection.engine.LOCK_TIMEOUT": 60_000}
 _WAITING = """
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
@@ -21,29 +21,29 @@ _WAITING = """
 
 @dataclass(frozen=True)
 class Hold:
-    """A row that nobody gets to update."""
+    """A row whose updates are blocked."""
 
     database: Database
 
     async def reached(self) -> None:
-        """Wait until somebody is held up."""
-        await eventually(self._is_reached)
+        """Wait until an update is blocked."""
+        await eventually(self._is_blocked)
 
     async def cut_off(self) -> None:
-        """End the write that is held up; for a client that is dead, and would still commit it."""
+        """End the blocked write, which could still be committed although its client is dead."""
         await self.database.execute(f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) waiting")
-        await eventually(self._is_left)
+        await eventually(self._is_free)
 
-    async def _is_reached(self) -> bool:
+    async def _is_blocked(self) -> bool:
         return bool(await self.database.fetch(_WAITING))
 
-    async def _is_left(self) -> bool:
-        return not await self._is_reached()
+    async def _is_free(self) -> bool:
+        return not await self._is_blocked()
 
 
 @asynccontextmanager
 async def held_up(database: Database, row_id: int) -> AsyncIterator[Hold]:
-    """Updates of this row wait for the end of the context."""
+    """Block every update of this row until the context ends."""
     await database.execute(f"""
         CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;

@@ -1,8 +1,8 @@
-"""What the alerts and the dashboard ask Prometheus for, and whether a scrape has it.
+"""The queries of the alerts and the dashboard, checked against a scrape.
 
-Nothing but this compiles those queries: after a metric or a label is renamed, a panel is empty and
-an alert never fires. Each query is walked as a tree, from the labels that its legend or annotations
-show down to the metrics that must have them.
+Nothing else compiles these queries: if a metric or a label were renamed, a panel would stay empty
+and an alert would never fire. Each query is walked as a tree, from the labels that its legend or
+annotations show to the metrics that must have them.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
 
-#: Made by Prometheus itself; no scrape has them.
-NOT_OURS = {"up", "ALERTS"}
-#: Put on by Prometheus; no scrape has them.
+#: Metrics that Prometheus adds; no scrape has them.
+BUILT_IN = {"up", "ALERTS"}
+#: Labels that Prometheus adds; no scrape has them.
 TARGET_LABELS = {"namespace", "job", "instance"}
-#: What Grafana puts in before it asks. Anything else with a dollar in it is refused.
+#: Values for Grafana's variables. Any other dollar sign is an error.
 VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$job": "reconciler", "$instance": ".*"}
 
-#: Their result has no label of what they are given.
+#: Functions whose results lack their arguments' labels.
 _WITHOUT_LABELS = {"absent", "absent_over_time", "scalar", "time", "vector"}
-#: They add or remove labels, which `_walk` does not support.
-_REFUSED = {"label_replace", "label_join"}
+#: Functions that add or remove labels, which `_walk` does not support.
+_UNSUPPORTED = {"label_replace", "label_join"}
 _NONE: frozenset[str] = frozenset()
 
 
-class Lost(Exception):
-    """A label is asked for that the query has aggregated away."""
+class LabelLost(Exception):
+    """The query aggregates away a label that is needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression, and the labels that whatever shows its result relies on."""
+    """An expression, and the labels that its result must have."""
 
     where: str
     expression: str
@@ -51,16 +51,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A metric by the name of its samples, with every label that the query needs it to have."""
+    """A metric, by the name of its samples, and the labels that the query needs it to have."""
 
     name: str
     labels: frozenset[str]
-    #: What its matchers compare with, by label.
+    #: The values that its matchers compare with, by label.
     matched: Mapping[str, str]
 
 
 def all_queries() -> list[Query]:
-    """Those of both files."""
+    """The queries of both files."""
     return [*alert_queries(load_alerts()), *dashboard_queries(load_dashboard())]
 
 
@@ -84,8 +84,8 @@ def dashboard_queries(dashboard: Mapping[str, Any]) -> Iterator[Query]:
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             # label_values(selector, label) is Grafana's own.
-            asked = variable["query"]["query"].removeprefix("label_values(").removesuffix(")")
-            expression, _, label = asked.rpartition(", ")
+            call = variable["query"]["query"].removeprefix("label_values(").removesuffix(")")
+            expression, _, label = call.rpartition(", ")
             yield Query(f"variable {variable['name']}", filled_in(expression), frozenset([label]))
     for panel in panels(dashboard):
         for target in panel.get("targets", ()):
@@ -106,42 +106,42 @@ def filled_in(expression: str) -> str:
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
     if "$" in expression:
-        raise ValueError(f"a variable that is not known here: {expression}")
+        raise ValueError(f"unknown variable: {expression}")
     return expression
 
 
 def selectors(query: Query) -> list[Selector]:
-    """The metrics it uses. Raises `Lost`, and `ValueError` if it is no PromQL."""
+    """The metrics that it uses. Raises `LabelLost`, and `ValueError` for invalid PromQL."""
     try:
         return list(_walk(promql.parse(query.expression), query.shown))
-    except (Lost, ValueError) as error:
+    except (LabelLost, ValueError) as error:
         raise type(error)(f"{query.where}: {error}") from None
 
 
 def missing_from(scrape: str, queries: Sequence[Query] | None = None) -> list[str]:
-    """What the queries use and this scrape does not have, a line each.
+    """What the queries use and this scrape does not have, one line each.
 
-    A metric must have a sample: one that is only announced shows no labels to compare with.
+    A metric needs a sample, because a TYPE line alone shows no labels.
     """
-    there: dict[str, set[str]] = {}
+    labels_by_name: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(scrape):
         for sample in family.samples:
-            there.setdefault(sample.name, set()).update(sample.labels)
+            labels_by_name.setdefault(sample.name, set()).update(sample.labels)
     missing = []
     for query in all_queries() if queries is None else queries:
         for used in selectors(query):
-            if used.name in NOT_OURS:
+            if used.name in BUILT_IN:
                 continue
-            if used.name not in there:
+            if used.name not in labels_by_name:
                 missing.append(f"{query.where}: there is no {used.name}")
                 continue
-            lacking = used.labels - TARGET_LABELS - there[used.name]
-            missing += [f"{query.where}: {used.name} has no {label}" for label in sorted(lacking)]
+            absent = used.labels - TARGET_LABELS - labels_by_name[used.name]
+            missing += [f"{query.where}: {used.name} has no {label}" for label in sorted(absent)]
     return missing
 
 
 def _walk(node: promql.Expr, wanted: frozenset[str]) -> Iterator[Selector]:
-    """The selectors below; `wanted` are the labels that their result must have."""
+    """The selectors below this node, whose result must have the `wanted` labels."""
     match node:
         case promql.VectorSelector():
             yield _selector(node, wanted)
@@ -172,23 +172,23 @@ def _selector(node: promql.VectorSelector, wanted: frozenset[str]) -> Selector:
 
 
 def _grouped(node: promql.AggregateExpr, wanted: frozenset[str]) -> frozenset[str]:
-    """`by`, which is all that is left."""
+    """The labels that an aggregation needs: those after `by`, since it drops all others."""
     if node.modifier is not None and node.modifier.type != promql.AggModifierType.By:
         raise NotImplementedError("without")
-    return _all_in(frozenset(node.modifier.labels) if node.modifier else _NONE, wanted, node)
+    return _remaining(frozenset(node.modifier.labels) if node.modifier else _NONE, wanted, node)
 
 
-def _all_in(left: frozenset[str], wanted: frozenset[str], node: promql.Expr) -> frozenset[str]:
-    """The labels that are left, if those that are wanted are among them."""
+def _remaining(left: frozenset[str], wanted: frozenset[str], node: promql.Expr) -> frozenset[str]:
+    """The labels that are left. Raises `LabelLost` unless they include the wanted ones."""
     if wanted - left:
-        raise Lost(f"no {', '.join(sorted(wanted - left))} is left by {node.prettify()}")
+        raise LabelLost(f"no {', '.join(sorted(wanted - left))} is left by {node.prettify()}")
     return left
 
 
 def _matched(
     node: promql.BinaryExpr, wanted: frozenset[str]
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """What is wanted of the two sides of an operator."""
+    """The labels that an operator needs on its left and on its right side."""
     modifier = node.modifier
     matching = modifier.matching if modifier else None
     labels = frozenset(matching.labels) if matching else _NONE
@@ -200,12 +200,12 @@ def _matched(
     if modifier.card == promql.VectorMatchCardinality.ManyToOne and not modifier.group_labels:
         return wanted | labels, on
     if modifier.card == promql.VectorMatchCardinality.OneToOne and on:
-        return _all_in(on, wanted, node), on
+        return _remaining(on, wanted, node), on
     raise NotImplementedError(node.prettify())
 
 
 def _passed_on(function: str, wanted: frozenset[str]) -> frozenset[str]:
-    if function in _REFUSED:
+    if function in _UNSUPPORTED:
         raise NotImplementedError(function)
     if function == "histogram_quantile":
         return wanted | {"le"}

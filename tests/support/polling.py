@@ -1,24 +1,24 @@
-"""Waiting in tests: for a condition, with a deadline; never for a time."""
+"""Waiting in tests: for a condition with a deadline, never for a fixed time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-#: Seconds until what has not happened never will. Only a test that fails waits that long, so this
-#: is far more than anything takes on a machine with too much to do.
+#: Seconds before a test gives up waiting. Only a failing test waits that long, so this is far more
+#: than anything takes on an overloaded machine.
 PATIENCE = 120
 
 
 def deadline() -> asyncio.Timeout:
-    """A limit for what would otherwise hang, e.g. an event that nobody sets."""
+    """A timeout for what would otherwise hang, e.g. waiting for an event that is never set."""
     return asyncio.timeout(PATIENCE)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
-    """Wait until an async condition holds; a deadline, not a sleep.
+    """Wait until an async condition holds. Raises `TimeoutError` after this many seconds.
 
-    Polls less often as time passes: what takes long is noticed a twentieth later, and costs less.
+    The interval grows to a twentieth of the time waited, so long waits cost little CPU.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -1,4 +1,4 @@
-"""The entry point leaves with our exit code, and at once."""
+"""The entry point exits at once, with the command's exit code."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reconciler import __main__
 from reconciler.cli import main as cli
 
 
-class Left(BaseException):
-    """In place of the end of the process."""
+class Exited(BaseException):
+    """Raised instead of ending the process."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +28,16 @@ def handlers() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_it_leaves_without_the_interpreters_own_end(
+def test_it_exits_without_the_interpreters_shutdown(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """In which Python 3.11 may abort, once the Temporal client has been used."""
+    """In that shutdown, Python 3.11 may abort if the Temporal client was used."""
     seen: list[object] = []
     written = io.BytesIO()
 
-    def leave(code: int) -> None:
+    def exit_process(code: int) -> None:
         seen.append((code, written.getvalue()))
-        raise Left
+        raise Exited
 
     def run(arguments: list[str]) -> int:
         seen.append(arguments)
@@ -47,9 +47,9 @@ def test_it_leaves_without_the_interpreters_own_end(
     monkeypatch.setattr(sys, "argv", ["reconciler", "once"])
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written)))
     monkeypatch.setattr(cli, "run", run)
-    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(os, "_exit", exit_process)
 
-    with pytest.raises(Left):
+    with pytest.raises(Exited):
         __main__.main()
 
     assert seen == [["once"], (code, b"the result\n")], "nothing is lost in a buffer"
@@ -68,7 +68,7 @@ def test_it_leaves_without_the_interpreters_own_end(
         ("", False),
     ],
 )
-def test_the_loop_is_known_whatever_stands_before_the_command(
+def test_the_loop_is_recognised_behind_global_options(
     monkeypatch: pytest.MonkeyPatch, words: str, is_loop: bool
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["reconciler", *words.split()])

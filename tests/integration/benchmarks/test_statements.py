@@ -1,4 +1,4 @@
-"""The benchmarks see every statement that the driver sends, whichever way it is sent."""
+"""The benchmarks see every statement that the driver sends, however it is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.postgres.connection.engine import using_engine
 from tests.conftest import Database
 
 
-async def test_a_statement_by_sqlalchemy_is_seen_once_with_its_arguments(
+async def test_a_statement_sent_by_sqlalchemy_is_seen_once_with_its_arguments(
     database: Database,
 ) -> None:
     seen: list[Statement] = []

@@ -1,4 +1,4 @@
-"""That a test has a database as if nobody had had it before."""
+"""A lent database looks as if no test had used it before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.servers.lending import Lending, connected
 
-# Each of another kind, and each undone as far as it goes: what counts is that it was done.
+# One of each kind, undone where possible: what counts is that it ran.
 DDL = {
     "a column": "ALTER TABLE workflow_executions ADD x int; ALTER TABLE workflow_executions DROP x",
     "a table": "CREATE TABLE t ()",
@@ -31,7 +31,7 @@ async def lending(postgres_url: str, template_database: str) -> Lending:
     return Lending(postgres_url, template_database)
 
 
-async def test_rows_are_gone_and_numbers_begin_anew(lending: Lending) -> None:
+async def test_rows_are_gone_and_sequences_start_over(lending: Lending) -> None:
     urls = set()
     async with lending:
         for _ in range(3):
@@ -42,7 +42,7 @@ async def test_rows_are_gone_and_numbers_begin_anew(lending: Lending) -> None:
     assert len(urls) == 1
 
 
-async def test_whoever_is_still_connected_is_cut_off(lending: Lending) -> None:
+async def test_remaining_connections_are_closed(lending: Lending) -> None:
     async with lending:
         async with lending.lend() as url:
             left = await asyncpg.connect(url)
@@ -54,7 +54,7 @@ async def test_whoever_is_still_connected_is_cut_off(lending: Lending) -> None:
 
 
 @pytest.mark.parametrize("ddl", DDL)
-async def test_after_any_ddl_it_is_not_lent_again(lending: Lending, ddl: str) -> None:
+async def test_after_ddl_a_database_is_not_lent_again(lending: Lending, ddl: str) -> None:
     async with lending:
         async with lending.lend() as url, connected(url) as connection:
             await connection.execute(DDL[ddl])

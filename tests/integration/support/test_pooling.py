@@ -1,4 +1,4 @@
-"""The poolers that other tests go through: PgBouncer, and the one that stands in for it."""
+"""The poolers that other tests use: PgBouncer, and its stand-in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def server(connection: Any) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 class TestInTransactionMode:
-    async def test_a_client_changes_its_server_from_transaction_to_transaction(
+    async def test_each_transaction_of_a_client_may_get_another_server(
         self, database: Database, kind: str
     ) -> None:
         async with (
@@ -55,7 +55,7 @@ class TestInTransactionMode:
             assert await two.fetchval("SHOW lock_timeout") == "7s"
             assert await two.fetch("EXECUTE forgotten")
 
-    async def test_who_goes_in_the_middle_of_a_transaction_is_rolled_back(
+    async def test_the_transaction_of_a_client_that_disconnects_is_rolled_back(
         self, database: Database, kind: str
     ) -> None:
         async with pooler(database.url, kind=kind, size=1) as here:
@@ -64,7 +64,7 @@ class TestInTransactionMode:
             async with client(here) as two:
                 assert await two.fetchval("SELECT to_regclass('half')") is None
 
-    async def test_who_waits_too_long_for_a_server_is_told_and_cut_off(
+    async def test_a_client_that_waits_too_long_for_a_server_gets_an_error_and_is_disconnected(
         self, database: Database, kind: str
     ) -> None:
         async with (
@@ -78,7 +78,7 @@ class TestInTransactionMode:
                     await two.execute("SELECT 1")
             assert two.is_closed()
 
-    async def test_parameters_that_cannot_be_given_to_each_client_are_refused(
+    async def test_unsupported_startup_parameters_are_rejected(
         self, database: Database, kind: str
     ) -> None:
         async with pooler(database.url, kind=kind) as here:
@@ -88,9 +88,7 @@ class TestInTransactionMode:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_in_session_mode_a_client_has_its_server_to_itself(
-    database: Database, kind: str
-) -> None:
+async def test_in_session_mode_a_client_keeps_its_server(database: Database, kind: str) -> None:
     to = pooler(database.url, mode="session", kind=kind)
     async with to as here, client(here) as one, client(here) as two:
         first, second = await server(one), await server(two)

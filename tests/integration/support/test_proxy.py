@@ -1,4 +1,4 @@
-"""The network that other tests disturb, in front of a server that says everything back."""
+"""The proxy with which other tests simulate network faults, in front of an echo server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass
 class Network:
-    """The proxy, and how many it lets through."""
+    """The proxy, and the connections that reach the server."""
 
     proxy: Proxy
     served: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -77,7 +77,7 @@ async def network() -> AsyncIterator[Network]:
 
 @asynccontextmanager
 async def silence() -> AsyncIterator[None]:
-    """Nothing comes, although it is given a moment."""
+    """Fail if the body of the context ends within a moment."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             yield
@@ -93,7 +93,7 @@ async def test_everything_goes_through_and_back(network: Network) -> None:
     assert network.proxy.connections == 2
 
 
-async def test_a_goodbye_goes_through_and_back(network: Network) -> None:
+async def test_the_end_of_a_connection_goes_through_and_back(network: Network) -> None:
     line = await network.line()
     line.writer.write(b"last words")
     line.writer.write_eof()
@@ -103,7 +103,7 @@ async def test_a_goodbye_goes_through_and_back(network: Network) -> None:
     await eventually(network.nobody_is_served)
 
 
-async def test_cut_resets_what_is_there(network: Network) -> None:
+async def test_cut_resets_existing_connections(network: Network) -> None:
     line = await network.line()
     await line.echo(b"before")
 
@@ -115,7 +115,7 @@ async def test_cut_resets_what_is_there(network: Network) -> None:
     assert await (await network.line()).echo(b"after") == b"after"
 
 
-async def test_refuse_lets_nobody_in(network: Network) -> None:
+async def test_refuse_rejects_new_connections(network: Network) -> None:
     line = await network.line()
     await line.echo(b"before")
 
@@ -147,7 +147,7 @@ async def test_a_black_hole_swallows_everything(network: Network) -> None:
     assert await (await network.line()).echo(b"after") == b"after"
 
 
-async def test_a_black_hole_swallows_a_goodbye(network: Network) -> None:
+async def test_a_black_hole_swallows_the_end_of_a_connection(network: Network) -> None:
     line = await network.line()
     await line.echo(b"before")
     network.proxy.blackhole()
@@ -155,7 +155,7 @@ async def test_a_black_hole_swallows_a_goodbye(network: Network) -> None:
     line.writer.close()
     await eventually(network.nobody_is_connected)
 
-    assert len(network.served) == 1, "the server has not been told"
+    assert len(network.served) == 1, "the server has noticed"
     network.proxy.heal()
     await eventually(network.nobody_is_served)
 

@@ -1,4 +1,4 @@
-"""Servers of a test's own: they come back with their data, and leave nothing behind."""
+"""Servers for one test: they restart with their data, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def answer_to(url: str, sql: str) -> object:
 
 
 async def stays_silent(waiting: Awaitable[object]) -> bool:
-    """Nothing comes, although it is given a moment."""
+    """Whether nothing arrives within a moment."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await waiting
@@ -60,7 +60,7 @@ async def is_refused(port: int) -> bool:
 
 class TestPostgres:
     @pytest.mark.parametrize("end", ["kill", "stop"])
-    async def test_comes_back_with_its_data(self, postgres: RestartablePostgres, end: str) -> None:
+    async def test_it_restarts_with_its_data(self, postgres: RestartablePostgres, end: str) -> None:
         url = postgres.url
         assert await answer_to(url, "SELECT current_setting('max_connections')") == "20"
         await answer_to(url, "CREATE TABLE kept AS SELECT 42 AS number")
@@ -76,7 +76,7 @@ class TestPostgres:
         assert postgres.url == url
         assert await answer_to(url, "SELECT number FROM kept") == 42
 
-    async def test_killed_it_takes_its_backends_along(self, postgres: RestartablePostgres) -> None:
+    async def test_a_kill_ends_its_backends(self, postgres: RestartablePostgres) -> None:
         connection = await asyncpg.connect(postgres.url)
         backend = psutil.Process(connection.get_server_pid())
 
@@ -85,7 +85,7 @@ class TestPostgres:
         assert has_ended(backend)
         connection.terminate()
 
-    async def test_paused_it_takes_connections_and_says_nothing(
+    async def test_when_paused_it_accepts_connections_and_never_answers(
         self, postgres: RestartablePostgres
     ) -> None:
         connection = await asyncpg.connect(postgres.url)
@@ -100,7 +100,9 @@ class TestPostgres:
         await connection.close()
 
     @pytest.mark.parametrize("end", ["kill", "stop"])
-    async def test_paused_it_can_be_ended(self, postgres: RestartablePostgres, end: str) -> None:
+    async def test_it_can_be_ended_while_paused(
+        self, postgres: RestartablePostgres, end: str
+    ) -> None:
         postgres.pause()
         await getattr(postgres, end)()
         await postgres.start()
@@ -109,7 +111,7 @@ class TestPostgres:
 
 
 class TestTemporal:
-    async def test_comes_back_with_its_data(self, workflow_id: str) -> None:
+    async def test_it_restarts_with_its_data(self, workflow_id: str) -> None:
         async with restartable_temporal(
             dynamic_config=["frontend.WorkflowPauseEnabled=true"]
         ) as server:
@@ -126,7 +128,7 @@ class TestTemporal:
                 described = await client.get_workflow_handle(workflow_id).describe()
                 assert described.run_id == started.first_execution_run_id
 
-    async def test_paused_it_says_nothing(self) -> None:
+    async def test_when_paused_it_never_answers(self) -> None:
         async with restartable_temporal() as server:
             client = await Client.connect(server.address, runtime=quiet_runtime())
             server.pause()
@@ -191,7 +193,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("name", ["postgres", "temporal"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_a_server_does_not_outlive_its_owner(name: str, number: signal.Signals) -> None:
-    """Ctrl-C lets it clean up; after a SIGKILL the folder stays, for lack of anybody."""
+    """On Ctrl-C the owner removes the folder; after a SIGKILL nothing does."""
     program = OWNER.format(name)
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE)
     try:
@@ -212,8 +214,10 @@ async def test_a_server_does_not_outlive_its_owner(name: str, number: signal.Sig
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="by a name that only Linux has")
-def test_a_port_is_given_once_though_nobody_listens_there_yet(
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the reservation needs Linux's abstract sockets"
+)
+def test_a_port_is_given_only_once_even_if_nothing_listens_on_it_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     offered = iter([free_port(), free_port()])

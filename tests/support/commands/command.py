@@ -1,4 +1,4 @@
-"""The command in a process of its own, as cron would call it."""
+"""Runs the command in its own process, as cron would."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ class Result:
 
 @dataclass(frozen=True)
 class Command:
-    """`reconciler` with nothing in its environment but what the test says."""
+    """`reconciler`, with only the environment that the test sets."""
 
     environment: Mapping[str, str]
     folder: Path
     program: Path = RECONCILER
-    #: Start the program, instead of forking it from a process that has loaded it already: forty
-    #: times the CPU, for tests of the program itself or of its start.
+    #: Start the program instead of forking it from a process that has already loaded it. This takes
+    #: forty times the CPU; only tests of the program or of its startup need it.
     fresh: bool = False
-    #: Names of the reconciler's own to be set otherwise before it begins, e.g. a time limit in
-    #: seconds; not for a fresh one.
+    #: Variables of reconciler's modules to change before it starts, by dotted name, e.g. a time
+    #: limit in seconds; not for a fresh process.
     limits: Mapping[str, float] = field(default_factory=dict)
-    #: Signals that it sends itself, see `forker.stop_at`; not for a fresh one.
+    #: Signals that it sends itself, see `forker.stop_at`; not for a fresh process.
     stops: Sequence[tuple[int, str, int]] = ()
 
     async def __call__(self, *arguments: str, **variables: str) -> Result:
         return await self.result(await self.start(*arguments, **variables))
 
     async def start(self, *arguments: str, **variables: str) -> Process:
-        """The command, running; hand it to `result` in the end."""
+        """Start the command; pass the process to `result` at the end."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -76,14 +76,14 @@ class Command:
 
     @staticmethod
     async def result(process: Process) -> Result:
-        """What became of it; kills it if it does not end."""
+        """Wait for the end of the process; kill it if it does not end."""
         try:
             async with deadline():
                 out, err = await process.communicate()
         except BaseException:
             process.kill()
             if not isinstance(process, Forked):
-                # A server of its own may outlive it, and the end of its streams with it.
+                # A server that it started may outlive it and keep its streams open.
                 process._transport.close()  # type: ignore[attr-defined]
             await process.wait()
             raise

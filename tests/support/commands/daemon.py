@@ -1,4 +1,4 @@
-"""`reconciler run` in a process of its own: its log lines as they come, and its HTTP side."""
+"""`reconciler run` in its own process: its log lines as they arrive, and its HTTP server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.commands.command import Command, Process
 from tests.support.polling import PATIENCE
 
-#: Probes and scrapes need not wait for an answer to grow old.
+#: Probes and scrapes need not wait for a cached answer to expire.
 LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
-#: For tests of replicas that are down: a fraction of the true limits, which
-#: `unit/test_time_limits.py` holds to what is promised.
+#: For tests of replicas that disappear: a fraction of the true limits, which
+#: `unit/test_time_limits.py` compares with what the docs promise.
 SHORT_LEASE = {
     "reconciler.app.lease.LEASE_TIME": 6,
     "reconciler.app.lease.CLAIM_EVERY": 1,
     "reconciler.app.lease.CLAIM_AGAIN": 0.3,
 }
-#: And about servers that are silent.
+#: For tests of servers that do not answer.
 HURRIED = {
     **SHORT_LEASE,
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 2,
@@ -39,13 +39,13 @@ HURRIED = {
     "reconciler.temporal.client.connect.CONNECT_TIMEOUT": 2,
     "reconciler.temporal.client.calls.RPC_TIMEOUT": 2,
 }
-#: Without the certificates of the whole world, which take 10 ms of CPU to load.
+#: Without the root certificates, which take 10 ms of CPU to load.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
 class Daemon:
-    """A running one; `lines` are what it has logged so far."""
+    """A running loop; `lines` is what it has logged so far."""
 
     process: Process
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Daemon:
         async for line in self.process.stderr:
             try:
                 self.lines.append(json.loads(line))
-            except ValueError:  # a refusal, or a traceback
+            except ValueError:  # an error message, or a traceback
                 self.lines.append({"event": line.decode().rstrip()})
             self._news.set()
 
@@ -67,7 +67,7 @@ class Daemon:
     async def said(
         self, event: str, seconds: float = PATIENCE, /, **fields: object
     ) -> dict[str, Any]:
-        """Wait for a line; the newest one."""
+        """Wait for a line with this event and these fields; returns the newest one."""
         async with asyncio.timeout(seconds):
             while not (found := self.logged(event, **fields)):
                 self._news.clear()
@@ -83,11 +83,11 @@ class Daemon:
         return (await self.get("/readyz")).status_code == 200
 
     async def holds(self) -> bool:
-        """Whether it is ready as the one that passes."""
+        """Whether it is ready and holds the lease."""
         return await self._is("holder")
 
     async def stands_by(self) -> bool:
-        """Whether it is ready as one that does not."""
+        """Whether it is ready and on standby."""
         return await self._is("standby")
 
     async def _is(self, role: str) -> bool:
@@ -111,7 +111,7 @@ class Daemon:
         self.process.send_signal(number)
 
     async def ended(self, seconds: float = PATIENCE) -> int:
-        """Wait for the end; the exit code."""
+        """Wait for the process to end; returns its exit code."""
         async with asyncio.timeout(seconds):
             return await self.process.wait()
 
@@ -122,7 +122,7 @@ class Daemon:
 
 @asynccontextmanager
 async def daemon(reconciler: Command, *arguments: str, **variables: str) -> AsyncIterator[Daemon]:
-    """`reconciler run` on a port of its own, a pass every second by default."""
+    """Start `reconciler run` on a free port, with a pass every second by default."""
     settings = {
         "RECONCILER_HTTP_PORT": "0",
         "RECONCILER_INTERVAL": "1s",

@@ -1,8 +1,8 @@
-"""Commands that are forked from a process that has loaded everything: see `forker`.
+"""Commands forked from a process that has already imported everything: see `forker`.
 
-To start Python and to import everything costs 0.7 s of CPU, a fork 0.02. It is a process all the
-same, with arguments, environment, folder and streams of its own, to be signalled and waited for.
-There is one forker for each set of what is loaded before Python, e.g. a clock of its own.
+Starting Python and importing everything costs 0.7 s of CPU, a fork 0.02 s. The fork still has its
+own arguments, environment, folder and streams, and can be signalled and waited for. There is one
+forker for each set of variables that a process needs from its start, e.g. for a wrong clock.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-#: What a process goes by from its very start: the forker has to have it already.
+#: Variables that a process reads when it starts, so the forker must have them.
 FROM_THE_START = ("LD_PRELOAD", "FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC")
 
 
 class Forked:
-    """As much of `asyncio.subprocess.Process` as there is use for."""
+    """The part of `asyncio.subprocess.Process` that tests use."""
 
     def __init__(
         self,
@@ -67,9 +67,10 @@ async def fork(
     stops: Sequence[tuple[int, str, int]] = (),
     terminal: int | None = None,
 ) -> Forked:
-    """`limits` are set in its modules before it begins; `stops`: see `forker.stop_at`.
+    """Fork a command.
 
-    `terminal` is a file for all three standard streams.
+    `limits` are set in its modules before it starts; `stops`: see `forker.stop_at`; `terminal` is a
+    file for all three standard streams.
     """
     order = {
         "arguments": arguments,
@@ -107,12 +108,12 @@ async def _reader(file: int) -> asyncio.StreamReader:
 
 @cache
 def _forker(*start: tuple[str, str]) -> socket.socket:
-    """The way to this process's forker with these variables, started when it is needed."""
+    """The socket of the forker with these variables, which is started when it is first needed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         forker = subprocess.Popen(
             [sys.executable, "-P", Path(__file__).with_name("forker.py"), str(theirs.fileno())],
-            # The locale and all else is that of the commands.
+            # Each command sets its own locale and everything else.
             env={"PATH": os.environ["PATH"], **dict(start)},
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

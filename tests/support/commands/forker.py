@@ -1,7 +1,7 @@
-"""A program of its own: loads the command once, and forks it for each order that comes.
+"""A separate program that loads the command once, and forks it for each order.
 
-Orders come over the socket whose number is its argument, each with the files that become the
-command's standard streams and one to answer on: the process id, and in the end the exit code.
+Orders arrive on the socket whose number is its argument. Each comes with the files for the
+command's standard streams and one for the answers: the process id, and finally the exit code.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-#: The file in which a command notes the signals that it has sent itself.
+#: The file in which a command records the signals that it has sent itself.
 STOPPED = "stopped"
-#: Bytes of an order: arguments and environment.
+#: The maximum size of an order (arguments and environment), in bytes.
 LARGEST = 2**18
 
 
 def load() -> None:
-    """Everything that any command imports, now or later."""
+    """Import everything that any command imports, now or later."""
     package = importlib.import_module("reconciler")
     for module in pkgutil.walk_packages(package.__path__, "reconciler."):
         importlib.import_module(module.name)
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork has no other threads"
     gc.collect()
-    gc.freeze()  # or the first collection of each fork would copy all of it
+    gc.freeze()  # otherwise the first collection in each fork would copy all of it
 
 
 def serve(orders: socket.socket) -> None:
-    """Until the other side has gone; what still runs then is killed."""
+    """Serve orders until the other side closes; then kill what still runs."""
     ended, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
@@ -68,14 +68,14 @@ def serve(orders: socket.socket) -> None:
 
 
 def answer(file: int, number: int, *, last: bool = False) -> None:
-    with suppress(BrokenPipeError):  # nobody wants to know any more
+    with suppress(BrokenPipeError):  # the test no longer reads it
         os.write(file, f"{number}\n".encode())
     if last:
         os.close(file)
 
 
 def become(order: dict[str, Any], files: Sequence[int]) -> NoReturn:
-    """The command, in this process."""
+    """Run the command in this process, and end it."""
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -97,10 +97,11 @@ def become(order: dict[str, Any], files: Sequence[int]) -> NoReturn:
         os._exit(1)
 
 
-def stop_at(stops: Sequence[tuple[int, str, int]], note: Path) -> None:
-    """Have this process send itself signals, once it listens to them.
+def stop_at(stops: Sequence[tuple[int, str, int]], record: Path) -> None:
+    """Have this process send itself signals, once its handlers are installed.
 
-    Each a number of steps after the one before: of its event loop, or of its functions' calls.
+    Each stop is a signal, "step" (of the event loop) or "call" (of any function), and how many of
+    these to wait for after the previous signal.
     """
     left = list(stops)
 
@@ -110,7 +111,8 @@ def stop_at(stops: Sequence[tuple[int, str, int]], note: Path) -> None:
             left[0] = (number, of, count - 1)
             if count <= 0:
                 left.pop(0)
-                note.write_text(f"{note.read_text() if note.exists() else ''}{number}\n")
+                sent = record.read_text() if record.exists() else ""
+                record.write_text(f"{sent}{number}\n")
                 os.kill(os.getpid(), number)
 
     run_once = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]
@@ -132,7 +134,7 @@ def stop_at(stops: Sequence[tuple[int, str, int]], note: Path) -> None:
 
 
 def limit(name: str, seconds: float) -> None:
-    """Set what a module has under this name, which may be a number or a timedelta."""
+    """Set a variable of a module by its dotted name; it may be a number or a timedelta."""
     module, _, own = name.rpartition(".")
     known = getattr(sys.modules[module], own)
     new = timedelta(seconds=seconds) if isinstance(known, timedelta) else seconds

@@ -1,6 +1,6 @@
-"""A host whose clock is wrong: libfaketime shifts the clock of a command, and of nothing else.
+"""A host whose clock is wrong: libfaketime shifts the clock of a single command.
 
-The monotonic clocks stay true, as they do when somebody sets a real clock.
+Monotonic clocks stay correct, as they do when a real clock is set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.commands.command import Command
 
 _LIBRARY = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
 
-#: The wheel has the library for this platform alone.
+#: The wheel contains the library for this platform only.
 needs_faketime = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason="libfaketime is for Linux on x86-64",
@@ -36,7 +36,7 @@ class HostClock:
         """Set it this far ahead of the true time."""
         new = self.file.with_suffix(".new")
         new.write_text(f"{ahead.total_seconds():+.0f}\n")
-        new.replace(self.file)  # it is read all the time
+        new.replace(self.file)  # the command reads it constantly
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -106,14 +106,14 @@ lost](security.md#without-our-schema).
 
 
 def page() -> str:
-    """The whole of it."""
+    """The text of the page."""
     return START + "\n".join(
         text + ("" if kind is None else "\n" + "".join(_table(kind))) for kind, text in SECTIONS
     )
 
 
 def _table(kind: type[BaseModel]) -> Iterator[str]:
-    """The settings that this class adds to those that it inherits."""
+    """The table of the settings that this class adds to the ones it inherits."""
     yield "| variable | in `reconciler.toml` | default | |\n|---|---|---|---|\n"
     for path, field in fields(Settings):
         if path[0] in kind.__annotations__:

@@ -1,4 +1,4 @@
-"""What a backfill finds: stale rows of closed, open and unknown workflows."""
+"""Rows for a backfill: stale ones of closed, open and unknown workflows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from temporalio.client import Client, WorkflowHandle
 from tests.conftest import Database
 from tests.support.temporal.world import World
 
-#: Past the retention of the default namespace, and within it.
+#: Ages of rows: beyond the default namespace's retention, and within it.
 OLD = timedelta(days=400)
 RECENT = timedelta(hours=1)
 
 
 @dataclass
 class Stage:
-    """The application: starts workflows, whose ends nobody writes down."""
+    """An application that starts workflows, and never records their ends."""
 
     database: Database
     client: Client
@@ -27,8 +27,7 @@ class Stage:
     handles: list[WorkflowHandle[object, object]] = field(default_factory=list)
 
     async def start(self, name: str) -> WorkflowHandle[object, object]:
-        """A workflow without a worker."""
-        # Any queue: nobody has to work for a workflow to be terminated.
+        """Start a workflow that has no worker; it can still be terminated."""
         handle = await self.client.start_workflow(
             "Scripted", args=["wait", ""], id=f"{self.prefix}/{name}", task_queue="nobody"
         )
@@ -55,7 +54,7 @@ class Stage:
     async def insert_missing(
         self, count: int = 1, age: timedelta = OLD, *, started: bool = True
     ) -> None:
-        """Rows of workflows that Temporal does not know."""
+        """Insert rows of a workflow that Temporal does not know."""
         run_id = str(uuid4()) if started else None
         await self._insert(f"{self.prefix}/missing", run_id, count, age)
 
@@ -76,7 +75,7 @@ class Stage:
         return Counter(str(row["status"]) for row in rows)
 
     async def journalled(self) -> int:
-        """The rows in the journal; fails if one of them is there twice."""
+        """The number of rows in the journal; fails if one of them is there twice."""
         rows = await self.database.fetch("SELECT row_id FROM reconciler.changes")
         assert len({row["row_id"] for row in rows}) == len(rows)
         return len(rows)
@@ -85,7 +84,7 @@ class Stage:
         return await self.database.fetch("SELECT * FROM reconciler.passes ORDER BY started_at")
 
     async def contents(self) -> object:
-        """Every byte of every table, and when each row was written last."""
+        """All rows of every table, each with the transaction that wrote it."""
         tables = ("workflow_executions", *(f"reconciler.{t}" for t in ("passes", "changes")))
         return [
             await self.database.fetch(f"SELECT xmin::text, t::text FROM {t} t ORDER BY t.id")

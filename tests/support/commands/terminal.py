@@ -1,4 +1,4 @@
-"""The command at a terminal, as a person calls it."""
+"""Runs the command at a terminal, as a person would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.polling import eventually
 
 @dataclass
 class Terminal:
-    """A command at a terminal of its own: what it has printed so far, and what is typed."""
+    """A command at its own terminal; `seen` is what it has printed so far."""
 
     process: Process
     file: int
@@ -50,7 +50,7 @@ class Terminal:
 
 @asynccontextmanager
 async def at_terminal(command: Command, *arguments: str) -> AsyncIterator[Terminal]:
-    """Start it with its standard streams at a terminal; end it if it has not ended by then."""
+    """Start the command at a new terminal; kill it if it still runs at the end."""
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     environment = {

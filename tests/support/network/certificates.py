@@ -1,4 +1,4 @@
-"""Certificates for tests of TLS, made on the spot: an authority, and what it vouches for."""
+"""A certificate authority for tests of TLS."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate and its private key, as PEM files. Good for servers and for clients."""
+    """A certificate and its private key as PEM files, for servers and clients."""
 
     cert: Path
     key: Path
 
 
 class Authority:
-    """A certificate authority. `root` is a PEM file; two authorities do not trust each other."""
+    """Issues certificates, which a process trusts if it has `root`, a PEM file."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._authority = trustme.CA()
@@ -35,7 +35,7 @@ class Authority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> Certificate:
-        """For host names or addresses; `common_name` is whom PostgreSQL takes a client for."""
+        """Issue one for host names or addresses; PostgreSQL reads the role from `common_name`."""
         issued = self._authority.issue_cert(
             *names, common_name=common_name, not_before=not_before, not_after=not_after
         )
@@ -44,5 +44,5 @@ class Authority:
         for number, pem in enumerate(issued.cert_chain_pems):
             pem.write_to_path(str(made.cert), append=number > 0)
         issued.private_key_pem.write_to_path(str(made.key))
-        made.key.chmod(0o600)  # or libpq and the server refuse it
+        made.key.chmod(0o600)  # otherwise libpq and the server refuse it
         return made

@@ -23,7 +23,7 @@ ENCODING = b"binary/sealed"
 
 
 class Sealed(PayloadCodec):
-    """Seals payloads with a key; another key does not open them."""
+    """Encrypts payloads with a key, and signs them."""
 
     def __init__(self, key: str = "right") -> None:
         self._key = key.encode()
@@ -38,22 +38,22 @@ class Sealed(PayloadCodec):
         ]
 
     def _seal(self, content: bytes) -> Payload:
-        mark = hmac.digest(self._key, content, "sha256")
-        return Payload(metadata={"encoding": ENCODING}, data=mark + self._mixed(content, mark))
+        tag = hmac.digest(self._key, content, "sha256")
+        return Payload(metadata={"encoding": ENCODING}, data=tag + self._xor(content, tag))
 
     def _open(self, payload: Payload) -> Payload:
-        mark, content = payload.data[:32], self._mixed(payload.data[32:], payload.data[:32])
-        if not hmac.compare_digest(mark, hmac.digest(self._key, content, "sha256")):
+        tag, content = payload.data[:32], self._xor(payload.data[32:], payload.data[:32])
+        if not hmac.compare_digest(tag, hmac.digest(self._key, content, "sha256")):
             raise ValueError(f"wrong key {self._key.decode()}")
         return Payload.FromString(content)
 
-    def _mixed(self, content: bytes, mark: bytes) -> bytes:
-        stream = hashlib.shake_256(self._key + mark).digest(len(content))
+    def _xor(self, content: bytes, tag: bytes) -> bytes:
+        stream = hashlib.shake_256(self._key + tag).digest(len(content))
         return bytes(a ^ b for a, b in zip(content, stream, strict=True))
 
 
 def sealing(codec: PayloadCodec | None = None) -> DataConverter:
-    """Encodes the attributes of failures, and everything with a codec."""
+    """A converter that encodes the attributes of failures, and encrypts all payloads."""
     return dataclasses.replace(
         DataConverter.default,
         payload_codec=codec or Sealed(),
@@ -70,11 +70,11 @@ class Request:
 
 @dataclasses.dataclass
 class Server:
-    """A codec server over a codec, or one that answers what a test wants it to."""
+    """A codec server for a codec, or one that always gives the same answer."""
 
     codec: PayloadCodec = dataclasses.field(default_factory=Sealed)
     token: str | None = None
-    #: Bytes to answer with instead; empty ones: nothing, ever.
+    #: The bytes to answer with instead; if empty, it never answers.
     answer: bytes | None = None
     tls: ssl.SSLContext | None = None
     requests: list[Request] = dataclasses.field(default_factory=list)
@@ -140,7 +140,7 @@ class Server:
 
 
 def http(status: int, payloads: Payloads | str = "", *headers: str) -> bytes:
-    """An answer as it goes over the wire."""
+    """An HTTP response, as bytes."""
     body = payloads if isinstance(payloads, str) else MessageToJson(payloads)
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body.encode())}", *headers]
     return "\r\n".join([*lines, "", body]).encode()

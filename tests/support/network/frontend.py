@@ -1,4 +1,4 @@
-"""A Temporal frontend whose answers a test makes up: those that only a sick server gives."""
+"""A fake Temporal frontend, for answers that only a broken server gives."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from temporalio.api.workflowservice.v1 import (
     GetSystemInfoResponse,
 )
 
-#: It is used in one process, and would talk about it at every fork.
+#: Only this process uses gRPC, which would otherwise log a warning at every fork.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-#: No answer, until the client gives up.
+#: Never answer.
 HANG = "HANG"
 
-#: What a method answers: a message, raw bytes, `HANG`, or the name of a gRPC code and a text.
+#: A message, raw bytes, `HANG`, or the name of a gRPC status code and a text.
 Answer = Message | bytes | str | tuple[str, str]
 
 
@@ -69,7 +69,7 @@ def described(
     run_id: str = "run-1",
     **fields: Any,
 ) -> DescribeWorkflowExecutionResponse:
-    """A description; times are datetimes."""
+    """A response of DescribeWorkflowExecution; times in `fields` are datetimes."""
     for name, value in fields.items():
         if isinstance(value, datetime):
             fields[name] = Timestamp()
@@ -85,7 +85,7 @@ def described(
 
 @asynccontextmanager
 async def frontend() -> AsyncIterator[Frontend]:
-    """Listens on loopback, without TLS."""
+    """Listen on loopback, without TLS."""
     import grpc  # noqa: PLC0415 - after the environment is set
 
     front = Frontend()

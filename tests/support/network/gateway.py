@@ -1,4 +1,4 @@
-"""What stands before a Temporal that asks for an API key: a gRPC server that looks at each call."""
+"""A gRPC proxy that makes a Temporal require an API key."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-#: It is used in one process, and would talk about it at every fork.
+#: Only this process uses gRPC, which would otherwise log a warning at every fork.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 @dataclass
 class Gateway:
-    """Lets calls with `key` through; `sent` is what calls came with, `seen` the keys of them.
+    """Forwards calls with `key`. `sent` is the metadata of each call, `seen` its authorization.
 
-    `unimplemented` is a method that this Temporal does not have.
+    `unimplemented` is a method that this Temporal lacks.
     """
 
     key: str
@@ -28,7 +28,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(target: str, key: str) -> AsyncIterator[Gateway]:
-    """Before the Temporal at `target`, without TLS."""
+    """Listen in front of the Temporal at `target`, without TLS."""
     import grpc  # noqa: PLC0415 - after the environment is set
 
     gate = Gateway(key)

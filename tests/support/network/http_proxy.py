@@ -1,4 +1,4 @@
-"""A proxy as companies have them: what wants to go out asks it to CONNECT."""
+"""An HTTP proxy that tunnels connections with CONNECT, as companies use them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import dataclass, field
 
 @dataclass
 class HttpProxy:
-    """Listens on loopback; `asked` are the requests so far."""
+    """Listens on loopback; `asked` has the requests so far."""
 
     address: str
-    #: Its answer to those who may go through.
+    #: Its answer to clients that it lets through.
     answer: str = "200 OK"
     asked: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
 async def http_proxy(login: str | None = None) -> AsyncIterator[HttpProxy]:
-    """Lets everybody through, or those with this user:password."""
+    """Let every client through, or only those with this user:password."""
     wanted = login and f"proxy-authorization: Basic {b64encode(login.encode()).decode()}"
-    lines = set[asyncio.Task[None]]()
+    connections = set[asyncio.Task[None]]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        lines.add(task)
+        connections.add(task)
         with suppress(OSError, asyncio.CancelledError):
             request = (await reader.readuntil(b"\r\n\r\n")).decode()
             proxy.asked.append(request)
@@ -41,13 +41,13 @@ async def http_proxy(login: str | None = None) -> AsyncIterator[HttpProxy]:
                 there, back = await asyncio.open_connection(host, int(port))
                 await asyncio.gather(_pump(reader, back), _pump(there, writer))
         writer.close()
-        lines.discard(task)
+        connections.discard(task)
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         proxy = HttpProxy(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         yield proxy
-        for line in lines:
-            line.cancel()
+        for connection in connections:
+            connection.cancel()
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

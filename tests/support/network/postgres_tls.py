@@ -1,8 +1,8 @@
 """PostgreSQL with TLS.
 
-The server of the wheel is built without it, and so stands behind a front that speaks TLS for it, as
-poolers and cloud providers have them. Where the machine has a PostgreSQL that is built with TLS,
-the same tests run on that one too.
+The wheel's server is built without it, so a proxy in front of it terminates TLS, as poolers and
+cloud providers do. If the machine has a PostgreSQL that is built with TLS, the same tests run on
+that one, too.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from tests.support.servers.answers import postgres_answers
 from tests.support.servers.in_memory import data_folder
 from tests.support.servers.restartable import Restartable
 
-#: What a client sends to ask for TLS: the length of the message, and a number of its own.
+#: The message with which a client requests TLS: its length, and a magic number.
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
-#: A role that must show a certificate with its name.
+#: A role that must present a certificate with its name.
 CERTIFIED = "certified"
 
 
 @dataclass(frozen=True)
 class TlsServer:
-    """Where it listens: on 127.0.0.1, while its certificate is for `localhost`."""
+    """Its ports on 127.0.0.1; its certificate is only for `localhost`."""
 
     user: str
     port: int
-    #: The same, for the role that must show a certificate.
+    #: For the role that must present a certificate.
     certified_port: int
-    #: Of a server without TLS.
+    #: Without TLS.
     plain_port: int
 
     def url(self, host: str = "localhost", **parameters: object) -> str:
@@ -63,15 +63,15 @@ def _url(user: str, host: str, port: int, parameters: Mapping[str, object]) -> s
 
 
 def kinds() -> list[str]:
-    """The servers that there are."""
+    """The kinds of servers that this machine can run."""
     return ["front", "system"] if _system_postgres() else ["front"]
 
 
 @asynccontextmanager
 async def tls_server(kind: str, url: str, authority: Authority) -> AsyncIterator[TlsServer]:
-    """A server with a certificate of that authority, which asks clients for one of the same.
+    """A server with a certificate of this authority, which requests one of it from clients.
 
-    `url` is that of a server without TLS.
+    `url`: a server without TLS.
     """
     user, target = urlsplit(url).netloc.rpartition("@")[0], _address(url)
     with ExitStack() as stack:
@@ -115,9 +115,9 @@ Talk: TypeAlias = Callable[[socket.socket, socket.socket], None]
 
 @contextmanager
 def front(target: str | tuple[str, int], talk: Talk) -> Iterator[int]:
-    """Stands before a PostgreSQL; yields its port.
+    """Listen in front of a PostgreSQL; yields the port.
 
-    In threads: asyncio would not send a client the reason why its certificate is refused.
+    Uses threads, because asyncio does not send an alert when it rejects a client's certificate.
     """
 
     class Front(BaseRequestHandler):
@@ -136,7 +136,7 @@ def front(target: str | tuple[str, int], talk: Talk) -> Iterator[int]:
 
 
 def _tls(authority: Authority, asks: ssl.VerifyMode) -> Talk:
-    """Speaks TLS in the server's place."""
+    """Terminate TLS for the server."""
     certificate = authority.issue("localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
@@ -163,7 +163,7 @@ def _shake_hands(client: ssl.SSLSocket) -> bool:
     try:
         client.do_handshake()
     except ssl.SSLError:
-        # Hear the client out: to close before that would be a reset, and the reason would be lost.
+        # Read the rest: otherwise closing would be a reset, and the alert would be lost.
         client.shutdown(socket.SHUT_WR)
         while client.recv(2**16):
             pass
@@ -184,14 +184,14 @@ def _carry(client: socket.socket, server: socket.socket) -> None:
 
 
 class SystemPostgres(Restartable):
-    """The machine's own PostgreSQL, with a certificate of that authority."""
+    """The machine's own PostgreSQL, with a certificate of this authority."""
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         super().__init__(folder)
         program = _system_postgres()
         assert program is not None
         self._postgres, self._data = program, folder / "data"
-        # PostgreSQL does not run as root, so its package has made a user.
+        # PostgreSQL refuses to run as root; its package has created a user.
         self._user = "postgres" if os.geteuid() == 0 else None
         folder.chmod(0o755)
         self._data.mkdir(mode=0o700)
@@ -238,7 +238,7 @@ class SystemPostgres(Restartable):
 
 
 def _system_postgres() -> Path | None:
-    """The newest PostgreSQL of a Debian package, or whichever is on the PATH, if it has TLS."""
+    """The newest PostgreSQL of Debian's packages, or the one on the PATH, if it supports TLS."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not found and (on_path := shutil.which("postgres")):
         found = [Path(on_path)]

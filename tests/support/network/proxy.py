@@ -1,4 +1,4 @@
-"""A network that can be disturbed: a TCP proxy on loopback."""
+"""A TCP proxy on loopback that simulates network faults."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from tests.support.servers.ports import free_port
 
-#: For SO_LINGER: to close is to reset.
+#: For SO_LINGER: closing the socket resets the connection.
 RESET = struct.pack("ii", 1, 0)
 
 
 @asynccontextmanager
 async def proxy(target_host: str, target_port: int) -> AsyncIterator[Proxy]:
-    """Forwards everything to the target, until it is disturbed."""
+    """Forward everything to the target, until a test injects a fault."""
     proxy = Proxy((target_host, target_port), free_port())
     proxy.heal()
     try:
@@ -29,19 +29,19 @@ async def proxy(target_host: str, target_port: int) -> AsyncIterator[Proxy]:
 
 @dataclass(eq=False)
 class Link:
-    """One client and, unless it has come to a black hole, the target."""
+    """A connection from a client and, unless it began in a black hole, one to the target."""
 
     client: socket.socket
-    #: What has fallen into the black hole never comes out.
+    #: It is or was in a black hole; nothing gets through it again.
     lost: bool
     server: socket.socket = field(default_factory=socket.socket)
     task: asyncio.Task[None] = field(init=False)
-    #: The client has said goodbye, or has been reset.
+    #: The client has closed its side, or was reset.
     over: bool = False
 
     def reset(self) -> None:
         for end in (self.client, self.server):
-            with suppress(OSError):  # it is closed already
+            with suppress(OSError):  # already closed
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.over = True
         self.task.cancel()
@@ -49,7 +49,7 @@ class Link:
 
 @dataclass(eq=False)
 class Proxy:
-    """What is wrong with the network. To a client, a target that refuses is a reset."""
+    """Injects faults. If the target refuses a connection, the client sees a reset."""
 
     target: tuple[str, int]
     port: int
@@ -61,11 +61,11 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return sum(not link.over for link in self.links)
 
     def cut(self) -> None:
-        """Reset every connection; new ones are welcome."""
+        """Reset every connection; new ones still work."""
         for link in self.links:
             link.reset()
 
@@ -78,18 +78,18 @@ class Proxy:
         self.cut()
 
     def blackhole(self) -> None:
-        """Nothing gets through any more, not even a goodbye; new connections are taken."""
+        """Drop everything, even the end of a connection; still accept new ones."""
         self._swallows = True
         for link in self.links:
             link.lost = True
 
     def delay(self, seconds: float) -> None:
-        """Every chunk takes that long, one after the other; what has been waiting goes now."""
+        """Delay every chunk by this long, one after another; forward waiting chunks now."""
         self._hurry.set()
         self._seconds, self._hurry = seconds, asyncio.Event()
 
     def heal(self) -> None:
-        """All is well; but connections that were in a black hole are reset."""
+        """Remove all faults; connections that were in a black hole are reset."""
         self.delay(0)
         self._swallows = False
         for link in self.links:
@@ -101,7 +101,7 @@ class Proxy:
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionError):  # it has gone again
+        with suppress(BlockingIOError, ConnectionError):  # the client has already closed it
             client, _ = listener.accept()
             link = Link(client, lost=self._swallows)
             self.links.add(link)

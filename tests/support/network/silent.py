@@ -1,4 +1,4 @@
-"""A server that takes connections and never says a word."""
+"""A server that accepts connections and never answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Silent:
-    """Where it listens, and whether anybody has come."""
+    """Its port, and whether a client has connected."""
 
     port: int
     connected: asyncio.Event = field(default_factory=asyncio.Event)
@@ -18,7 +18,7 @@ class Silent:
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[Silent]:
-    """Listens on loopback; hangs up in the end."""
+    """Listen on loopback; close the connections at the end."""
     hung_up = asyncio.Event()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

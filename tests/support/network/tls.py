@@ -1,4 +1,4 @@
-"""TLS before a server that has none: a proxy on loopback that takes the encryption off."""
+"""A proxy on loopback that terminates TLS for a server without it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 async def tls_proxy(
     target: str, certificate: Certificate, clients: Authority | None = None
 ) -> AsyncIterator[str]:
-    """Shows this certificate, and asks for one of `clients` if there is; yields host:port."""
+    """Present this certificate, and require one of `clients` if given; yields host:port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.cert, certificate.key)
     context.set_alpn_protocols(["h2"])
@@ -25,27 +25,27 @@ async def tls_proxy(
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(clients.root)
     host, _, port = target.rpartition(":")
-    lines = set[asyncio.Task[None]]()
+    connections = set[asyncio.Task[None]]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        lines.add(task)
+        connections.add(task)
         with suppress(OSError, asyncio.CancelledError):
             await _carry(_Encrypted(context, reader, writer), host, int(port))
         writer.close()
-        lines.discard(task)
+        connections.discard(task)
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for line in lines:
-            line.cancel()
+        for connection in connections:
+            connection.cancel()
 
 
 class _Encrypted:
-    """The client's side. Not asyncio's own TLS, which closes without a word where it refuses.
+    """The client's side of a connection, without asyncio's own TLS.
 
-    A real server sends an alert first, and that is what a client can report.
+    That sends no alert when it rejects a client. Real servers do, and clients report it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class _Encrypted:
             await self._read_for(self._tls.do_handshake)
         except ssl.SSLError:
             self._writer.write_eof()
-            await self._reader.read()  # or what it has sent already would make this a reset
+            await self._reader.read()  # otherwise unread data would make this a reset
             return False
         return True
 
@@ -95,7 +95,7 @@ async def _carry(client: _Encrypted, host: str, port: int) -> None:
     reader, writer = await asyncio.open_connection(host, port)
 
     async def there() -> None:
-        with suppress(ssl.SSLError):  # it has hung up without a goodbye
+        with suppress(ssl.SSLError):  # it closed without a close_notify alert
             while chunk := await client.read():
                 writer.write(chunk)
                 await writer.drain()

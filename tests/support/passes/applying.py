@@ -1,4 +1,4 @@
-"""Applying a plan over fakes."""
+"""Applying a plan to fakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.fakes import FakeHistory, MemoryStore, Recorder
 
 @dataclass
 class Pages(Recorder):
-    """Also keeps the ids of each batch, and where another process would resume."""
+    """Also records the ids of each batch, and the span that another process would resume."""
 
     pages: list[list[RowId]] = field(default_factory=list)
     rest: list[Span | None] = field(default_factory=list)

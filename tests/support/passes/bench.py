@@ -18,7 +18,7 @@ from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import NOW, policy, row
 from tests.support.fakes import Answer, FakeHistory, ScriptedProbe
 
-#: The policy to fail rows that Temporal does not know.
+#: The policy that fails rows that Temporal does not know.
 FAIL = policy(missing=MissingPolicy.FAIL)
 
 
@@ -80,18 +80,18 @@ def scripted(default: Observation, **answers: Answer) -> ScriptedProbe:
 
 
 def in_turn(*answers: Observation) -> Callable[[RunRow], Observation]:
-    """One answer at the first look, another at the second."""
+    """Give these answers one after another."""
     left = iter(answers)
     return lambda _: next(left)
 
 
 def accounted_for(report: PassReport) -> int:
-    """Rows that were written, left or lost; each row that was looked at counts once."""
+    """Rows that were written, left or lost; each scanned row counts once."""
     return report.tally.ends
 
 
 class Slow(ScriptedProbe):
-    """Answers the first rows, and never the others."""
+    """Answers for the first N rows, and hangs for the others."""
 
     def __init__(self, answers: int, observation: Observation) -> None:
         super().__init__({})

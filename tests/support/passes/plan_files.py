@@ -1,4 +1,4 @@
-"""Plan files for tests, made as a dry run makes them."""
+"""Plan files for tests, written as a dry run writes them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def leaves(*numbers: int) -> list[Verdict]:
     return [Leave(row(number), LeaveReason.OPEN, "RUNNING") for number in numbers]
 
 
-#: Lines 2 to 7: three rows to be finished among others, the last of them on line 6.
+#: Lines 2 to 7 of a plan: three rows to finish among others, the last one on line 6.
 VERDICTS: list[Verdict] = [
     *leaves(1),
     *finishes(2, 3),

@@ -1,4 +1,4 @@
-"""Passes that know the one before, as with a history."""
+"""Passes with a history that remembers the last sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.fakes import FakeHistory
 from tests.support.passes.bench import reconcile
 
 INTERVAL = timedelta(minutes=10)
-#: A pass that has just ended, and an interval so long that no row is due.
+#: An interval so long that no row is due soon after a pass.
 NOBODY_DUE: dict[str, Any] = {"full_sweep_interval": timedelta(days=100)}
 A_MOMENT_AGO = Swept(NOW - timedelta(seconds=1), end=0.0)
 HALF_A_MINUTE_AGO = Swept(NOW - timedelta(seconds=30), end=0.3)

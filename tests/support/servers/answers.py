@@ -1,4 +1,4 @@
-"""Whether a server is there: a port that takes connections says little."""
+"""Whether a server answers; an open port says little."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.temporal.client.runtime import quiet_runtime
 
 
 async def postgres_answers(url: str) -> bool:
-    """Not before it has recovered from a crash."""
+    """Whether it accepts clients, which it does not while it recovers from a crash."""
     try:
         connection = await asyncpg.connect(url, timeout=5)
     except (OSError, asyncpg.CannotConnectNowError):
@@ -23,7 +23,7 @@ async def postgres_answers(url: str) -> bool:
 
 
 async def temporal_answers(address: str) -> bool:
-    """Not before it knows its namespace."""
+    """Whether it accepts clients and knows its namespace."""
     try:
         async with asyncio.timeout(5):
             client = await Client.connect(address, runtime=quiet_runtime())

@@ -1,8 +1,8 @@
-"""The servers of the tests in containers, for `pytest --servers=containers`.
+"""The tests' servers in containers, for `pytest --servers=containers`.
 
-They are published on loopback only, so a Docker engine elsewhere will not do. The container that
-testcontainers starts to clean up after a killed test run is not ours, and listens everywhere;
-TESTCONTAINERS_RYUK_DISABLED=true does without.
+Their ports are published on loopback only, so a remote Docker engine does not work. The container
+that testcontainers starts to clean up after a killed test run listens on every interface;
+TESTCONTAINERS_RYUK_DISABLED=true disables it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEMPORAL_IMAGE = "temporalio/temporal:1.9.1"
 def postgres_container() -> Iterator[str]:
     """PostgreSQL; yields a URL with the password of its superuser."""
     container = PostgresContainer(POSTGRES_IMAGE, driver=None)
-    # Tests make roles, and roles without a password must be able to log in.
+    # Tests create roles without passwords, which must be able to log in.
     container.with_env("POSTGRES_HOST_AUTH_METHOD", "trust")
     _publish(container, 5432)
     with container:  # until it answers
@@ -50,6 +50,6 @@ async def temporal_container(*extra_arguments: str) -> AsyncIterator[str]:
 
 
 def _publish(container: DockerContainer, port: int) -> None:
-    """On a free port of loopback: the library has no method for it, but hands this on to Docker."""
+    """Publish on a free loopback port. The library only passes this value on to Docker."""
     published = cast("dict[str, object]", container.ports)
     published[str(port)] = ("127.0.0.1", None)

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of other versions, where Debian's packages have installed them."""
+"""PostgreSQL servers of other versions, if Debian's packages are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.servers.in_memory import data_folder
 
 _FOLDER = Path("/usr/lib/postgresql")
-#: Their major versions.
+#: The installed major versions.
 INSTALLED = sorted(path.parents[1].name for path in _FOLDER.glob("*/bin/initdb"))
 
 
@@ -23,7 +23,7 @@ def debian_postgres(version: str) -> Iterator[str]:
     """A server of this version on a Unix socket; yields the URL of its `postgres` database."""
     programs = _FOLDER / version / "bin"
     folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-", dir=data_folder()))
-    # It refuses to run as root, and makes a user of its own when it is installed.
+    # It refuses to run as root; its package has created a user.
     user = "postgres" if os.geteuid() == 0 else None
     if user:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)

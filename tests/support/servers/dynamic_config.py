@@ -1,10 +1,10 @@
-"""The dynamic configuration of the tests' Temporal dev server, as KEY=VALUE."""
+"""Dynamic configuration of Temporal's dev server for the tests, as KEY=VALUE."""
 
 from __future__ import annotations
 
-#: After half a second the server answers preemptable callers, like us, that a workflow is busy.
+#: By default, low-priority calls such as reconciler's fail if a workflow is busy for half a second.
 NEVER_BUSY = 'history.cacheNonUserContextLockTimeout="1m"'
-#: What the dev server needs so that every case can be made in seconds.
+#: With these, tests can bring about every case within seconds.
 DYNAMIC_CONFIG = (
     'system.namespaceMinRetentionLocal="1s"',
     'history.retentionTimerJitterDuration="1s"',

@@ -1,4 +1,4 @@
-"""What a test process starts ends with it, also if it is killed: servers outlive their owner."""
+"""Ends what a test process has started, even if that process is killed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from uuid import uuid4
 
 import psutil
 
-#: In the environment of all that is to end.
+#: The environment variable that marks the processes to end.
 MARK = "OWNER_OF_TESTS"
-#: Seconds to shut down in order.
+#: Seconds for a clean shutdown.
 GRACE = 10
 
 
 def mark() -> dict[str, str]:
-    """For the environment of what is started with one of its own."""
+    """The mark, for a process that does not inherit this one's environment."""
     return {MARK: os.environ[MARK]} if MARK in os.environ else {}
 
 
 @contextmanager
 def ended_with_us() -> Iterator[None]:
-    """What is started meanwhile, directly or not, ends with the context or with this process."""
+    """End all processes started within the context when it, or this process, ends."""
     own, before = uuid4().hex, mark()
     watcher = subprocess.Popen(
         [sys.executable, "-I", __file__, own],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # it survives when our group is killed
+        start_new_session=True,  # it survives a kill of our process group
     )
     assert watcher.stdin is not None
     os.environ[MARK] = own
@@ -47,7 +47,7 @@ def ended_with_us() -> Iterator[None]:
 def end_all(owner: str) -> None:
     """End every process with this mark."""
     ours = [each for each in psutil.process_iter() if _is_marked(each, owner)]
-    for number in (signal.SIGINT, signal.SIGKILL):  # PostgreSQL takes the first for "fast"
+    for number in (signal.SIGINT, signal.SIGKILL):  # SIGINT is PostgreSQL's "fast" shutdown
         for each in ours:
             with suppress(psutil.NoSuchProcess):
                 each.send_signal(number)
@@ -57,10 +57,10 @@ def end_all(owner: str) -> None:
 def _is_marked(process: psutil.Process, owner: str) -> bool:
     try:
         return process.environ().get(MARK) == owner
-    except psutil.Error:  # it has ended, or is somebody else's
+    except psutil.Error:  # it has ended, or is another user's
         return False
 
 
 if __name__ == "__main__":
-    sys.stdin.read()  # until the owner closes it, or is gone
+    sys.stdin.read()  # until the owner closes it, or dies
     end_all(sys.argv[1])

@@ -1,6 +1,6 @@
-"""A pooler in front of a PostgreSQL: PgBouncer, or one of the tests' own where that is not there.
+"""A pooler in front of a PostgreSQL: PgBouncer or, if that is not installed, a stand-in.
 
-Whatever the mode, clients need no password and become the user of the URL.
+In every mode, clients need no password and become the URL's user.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from tests.support.servers.ports import free_port
 
 MORTAL = Path(__file__).with_name("mortal.py")
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-#: Every kind there is on this machine, for tests of the poolers themselves.
+#: The kinds that this machine has, for tests of the poolers themselves.
 KINDS = ["pgbouncer", "own"] if PGBOUNCER else ["own"]
 
 
 class Process(Protocol):
-    """A pooler that can be disturbed."""
+    """A pooler that can be stopped and paused."""
 
     async def start(self) -> None: ...
 
     async def stop(self) -> None:
-        """Cut off all clients; their transactions are rolled back."""
+        """Disconnect every client; open transactions are rolled back."""
 
     def pause(self) -> None:
-        """Nobody gets a server connection any more."""
+        """Assign no more server connections to clients."""
 
     def resume(self) -> None: ...
 
 
-# What a session can have that outlives a transaction, but for what PgBouncer gives each client.
+# Session state that outlives a transaction, except what PgBouncer sets for each client.
 _TRACES = """
     SELECT 'setting' AS kind, name, setting FROM pg_settings
     WHERE source = 'session' AND setting <> reset_val AND name NOT IN
@@ -63,16 +63,16 @@ _TRACES = """
 
 @dataclass(frozen=True)
 class Pooler:
-    """A pooler, and the way to the database through it."""
+    """A pooler, and the URL of the database through it."""
 
     url: str
     process: Process
     size: int
 
     async def traces(self) -> dict[int, list[tuple[str, ...]]]:
-        """What is to be found on each of its server connections, by the server's process id."""
+        """Session state found on each server connection, by the server's process id."""
         async with AsyncExitStack() as stack:
-            # All of them at once, or one would be looked at twice.
+            # All at the same time; otherwise one could be read twice.
             every = [await self.transaction(stack) for _ in range(self.size)]
             return {
                 await each.fetchval("SELECT pg_backend_pid()"): [
@@ -82,7 +82,7 @@ class Pooler:
             }
 
     async def transaction(self, stack: AsyncExitStack) -> Any:
-        """A client that is in a transaction until the stack is unwound."""
+        """A client that stays in a transaction until the stack is unwound."""
         client = await asyncpg.connect(self.url, statement_cache_size=0)
         stack.push_async_callback(client.close, timeout=2)
         await stack.enter_async_context(client.transaction())
@@ -98,9 +98,9 @@ async def pooler(
     patience: float = 20,
     kind: str = KINDS[0],
 ) -> AsyncIterator[Pooler]:
-    """A running one, with `size` server connections for the URL's user and database.
+    """Start a pooler with `size` server connections for the URL's user and database.
 
-    `patience`: seconds that a client waits for one of them.
+    `patience`: seconds that a client waits for one.
     """
     port = free_port()
     with _folder() as folder:
@@ -118,7 +118,7 @@ async def pooler(
 
 
 class PgBouncer:
-    """Debian's, or whichever is on the PATH. It refuses to be root's."""
+    """PgBouncer from Debian, or the one on the PATH. It refuses to run as root."""
 
     def __init__(
         self, url: str, port: int, mode: str, size: int, patience: float, folder: Path
@@ -194,7 +194,7 @@ def _owner(socket_folder: str) -> int:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A temporary one that everybody may read."""
+    """A temporary folder that every user may read."""
     folder = Path(tempfile.mkdtemp(prefix="reconciler-pooler-"))
     folder.chmod(0o755)
     try:

@@ -1,7 +1,7 @@
-"""A pooler of our own, for where PgBouncer cannot be had: it does what matters to its clients.
+"""A stand-in for PgBouncer where that is not installed; it does what matters to clients.
 
-Each transaction gets the server connection that was given back last, as in PgBouncer. Nothing is
-forgotten on it in between: what one client leaves behind, the next one finds.
+Each transaction gets the server connection that was returned last, as in PgBouncer. Connections
+are not reset in between: what one client leaves behind, the next one finds.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from typing import Any
 import asyncpg
 
 TERMINATE = b"X"
-#: What makes the server say, in the end, that it is ready for more.
+#: Messages that the server eventually answers with ReadyForQuery.
 ASKS = frozenset({b"Q", b"S", b"F"})
 READY, IDLE = b"Z", b"I"
 SSL, GSS, CANCEL = 80877103, 80877104, 80877102
-#: Like PgBouncer's: what it knows how to give back to each client.
+#: The startup parameters that it accepts, as PgBouncer does.
 PARAMETERS = frozenset(
     {
         *("user", "database", "client_encoding", "application_name"),
         *("datestyle", "timezone", "standard_conforming_strings"),
     }
 )
-#: What a client wants to know of the server at once.
+#: The server parameters that a client needs at login.
 REPORTED = ("server_version", "server_encoding", "integer_datetimes", "standard_conforming_strings")
 
 
-class GivenUp(Exception):
-    """A client gets an error, and is cut off."""
+class Rejected(Exception):
+    """The client gets this message, and is disconnected."""
 
 
 @dataclass(eq=False)
 class Server:
-    """A connection to PostgreSQL. Asyncpg has logged in, and its transport is ours then."""
+    """A connection to PostgreSQL. asyncpg logs in, then its transport is taken over."""
 
     connection: Any
     reader: asyncio.StreamReader = field(default_factory=asyncio.StreamReader)
@@ -55,10 +55,10 @@ class Server:
 
     @property
     def parameters(self) -> bytes:
-        """The parameters that a client gets at login."""
+        """ParameterStatus messages for a client's login."""
         settings = self.connection.get_settings()
-        sent = [f"{name}\0{getattr(settings, name)}\0" for name in REPORTED]
-        return b"".join(message(b"S", each.encode()) for each in sent)
+        values = [f"{name}\0{getattr(settings, name)}\0" for name in REPORTED]
+        return b"".join(message(b"S", each.encode()) for each in values)
 
     def close(self) -> None:
         self.connection.terminate()
@@ -67,12 +67,12 @@ class Server:
 
 @dataclass(eq=False)
 class Held:
-    """A client, and the server connection it has for the time being."""
+    """A client, and the server connection that it has at the moment."""
 
     writer: asyncio.StreamWriter
     server: Server | None = None
     answering: asyncio.Future[None] = field(default_factory=asyncio.Future)
-    #: How often the server will say that it is ready, and whether there is more to come.
+    #: The number of ReadyForQuery messages due, and whether the client is in mid-request.
     asked: int = 0
     unasked: bool = False
 
@@ -86,13 +86,13 @@ def fatal(reason: str) -> bytes:
 
 
 async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Its kind, and all of it."""
+    """The message's kind, and all its bytes."""
     head = await reader.readexactly(5)
     return head[:1], head + await reader.readexactly(struct.unpack("!i", head[1:])[0] - 4)
 
 
 class OwnPooler:
-    """Listens on loopback; lives in the test's own loop."""
+    """Listens on loopback, in the test's event loop."""
 
     def __init__(self, url: str, port: int, mode: str, size: int, patience: float) -> None:
         self._url, self._port, self._mode = url, port, mode
@@ -133,12 +133,12 @@ class OwnPooler:
         try:
             if await self._welcome(reader, writer):
                 await self._relay(reader, writer)
-        except GivenUp as reason:
+        except Rejected as reason:
             writer.write(fatal(str(reason)))
             with suppress(ConnectionError):
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client has gone, or is to go
+            pass  # the client has disconnected, or the pooler stops
         finally:
             self._links.discard(link)
             writer.close()
@@ -148,18 +148,18 @@ class OwnPooler:
             size, code = struct.unpack("!ii", await reader.readexactly(8))
             body = await reader.readexactly(size - 8)
             if code == CANCEL:
-                return False  # the server's own limits end the statement
+                return False  # the server's own limits end its statements
             if code not in {SSL, GSS}:
                 break
             writer.write(b"N")
         for name in body.decode().rstrip("\0").split("\0")[::2]:
             if name.lower() not in PARAMETERS:
-                raise GivenUp(f"unsupported startup parameter: {name}")
+                raise Rejected(f"unsupported startup parameter: {name}")
         if not self._parameters:
             server = await self._take()
             self._parameters = server.parameters
             self._give_back(server)
-        # The key is made up, as no server connection is this client's own.
+        # A made-up key, as the client has no server connection of its own.
         key = message(b"K", struct.pack("!ii", next(self._keys), 0))
         login = message(b"R", struct.pack("!i", 0))
         writer.write(login + self._parameters + key + message(READY, IDLE))
@@ -181,12 +181,12 @@ class OwnPooler:
         finally:
             held.answering.cancel()
             await asyncio.gather(held.answering, return_exceptions=True)
-            if held.server is not None:  # in the middle of a transaction, or a session's own
+            if held.server is not None:  # within a transaction, or in session mode
                 held.server.close()
                 self._free.release()
 
     async def _answer(self, held: Held, server: Server) -> None:
-        """Say what the server says, until the transaction has ended and it is given back."""
+        """Forward the server's answers until the transaction ends, then return the connection."""
         while True:
             kind, whole = await read_message(server.reader)
             if kind == READY and whole[5:] != IDLE and self._mode == "statement":
@@ -209,7 +209,7 @@ class OwnPooler:
                 await self._open.wait()
                 await self._free.acquire()
         except TimeoutError:
-            raise GivenUp("query_wait_timeout") from None
+            raise Rejected("query_wait_timeout") from None
         try:
             return self._idle.pop() if self._idle else await Server.open(self._url)
         except BaseException:

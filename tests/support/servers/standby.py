@@ -1,4 +1,4 @@
-"""A PostgreSQL and a read replica of it that really follows: a hot standby, as after a failover."""
+"""A PostgreSQL and a real read replica of it (a hot standby), for tests of failovers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.support.servers.restartable import RestartablePostgres, server_folder
 
 
 class _Standby(RestartablePostgres):
-    """On a copy of what its primary has, made while that is not running."""
+    """Runs on a copy of its primary's data, made while the primary is stopped."""
 
     def __init__(self, folder: Path, primary: RestartablePostgres) -> None:
-        # With its owner and its rights, without which PostgreSQL would not take it.
+        # With owner and permissions; otherwise PostgreSQL refuses to start.
         subprocess.run(["cp", "-a", primary.data, folder / "data"], check=True)
         (folder / "data" / "standby.signal").touch()
         super().__init__(folder, primary.max_connections)
@@ -31,13 +31,13 @@ class _Standby(RestartablePostgres):
 
 @dataclass(frozen=True)
 class Pair:
-    """Both of them, started."""
+    """Both servers, started."""
 
     primary: RestartablePostgres
     replica: RestartablePostgres
 
     async def in_step(self) -> None:
-        """Returns when the replica has all that has been written so far."""
+        """Wait until the replica has everything written so far."""
         written = await _value(self.primary.url, "SELECT pg_current_wal_lsn()::text")
 
         async def is_there() -> bool:
@@ -47,13 +47,13 @@ class Pair:
         await eventually(is_there)
 
     async def promote(self) -> None:
-        """Let the replica take writes from now on."""
+        """Make the replica a primary."""
         await _value(self.replica.url, "SELECT pg_promote()")
 
 
 @asynccontextmanager
 async def primary_and_replica() -> AsyncIterator[Pair]:
-    """A PostgreSQL of this test's own, and a replica that follows it."""
+    """Start a PostgreSQL and a replica of it for one test."""
     with (
         server_folder() as here,
         server_folder() as there,

@@ -1,4 +1,4 @@
-"""Passes that were made some time ago."""
+"""Passes that ran some time ago."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def pass_over(
     sweep_end: float = 0.0,
     of: tuple[str, str] = OURS,
 ) -> str:
-    """A pass that began and ended that long ago; its id."""
+    """Record a pass that began and ended this long ago; returns its id."""
     report = PassReport(str(uuid4()), PassRequest(mode), started_at=datetime.now(UTC) - age)
     report.error, report.duration_seconds, report.sweep_end = error, 12.5, sweep_end
     report.done.left[LeaveReason.UNKNOWN] = unknown
@@ -41,7 +41,7 @@ async def pass_over(
 
 
 async def change(database: Database, pass_id: str, changes: int = 1) -> None:
-    """Let it have changed this many rows."""
+    """Record this many changes of a pass."""
     await database.execute(
         "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
         " new_status, temporal_status)"
@@ -52,5 +52,5 @@ async def change(database: Database, pass_id: str, changes: int = 1) -> None:
 
 
 async def kept(database: Database) -> set[str]:
-    """The passes that are still there."""
+    """The ids of the passes that still exist."""
     return {str(row["id"]) for row in await database.fetch("SELECT id FROM reconciler.passes")}

@@ -1,4 +1,4 @@
-"""What `reconciler migrate --sql` prints, run as psql would run it."""
+"""Runs what `reconciler migrate --sql` prints, as psql would."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.conftest import Database
 
 
 async def run_script(database: Database, script: str) -> None:
-    """Statement by statement; no transaction may be left open."""
+    """Run it statement by statement; fails if a transaction is left open."""
     connection = await asyncpg.connect(database.url)
     try:
         for statement in filter(str.strip, script.split(";\n")):

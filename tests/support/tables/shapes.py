@@ -1,4 +1,4 @@
-"""Tables as applications have them, with rows in them; each is to be reconciled as it is."""
+"""Tables as applications have them, with rows; each is reconciled as it is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
 
-#: What every shape's rows are: of workflows that have completed, failed, are open; one that is over
-#: already; and possibly one that is not ours.
+#: The workflow ids of the rows: the workflow has completed, failed, or is open; the row is already
+#: finished; or another reconciler is responsible for it.
 DONE, BROKEN, OPEN, OVER, OTHERS = "done", "broken", "open", "over", "others"
 
 
@@ -17,10 +17,10 @@ JOBS = TableNames(table="jobs")
 
 @dataclass(frozen=True)
 class Shape:
-    #: Makes the table and its rows.
+    #: Creates the table and its rows.
     sql: str
     mapping: TableMapping = field(default_factory=lambda: TableMapping(JOBS))
-    #: What `reconciler migrate` is to do to it.
+    #: What `reconciler migrate` reports that it has done.
     added: tuple[str, ...] = ("built index reconciler_jobs_running",)
 
 

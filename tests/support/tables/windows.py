@@ -1,4 +1,4 @@
-"""Stores over a window of the running rows, and rows in it and outside."""
+"""Stores for a window of the running rows, and rows with given times."""
 
 from __future__ import annotations
 

@@ -51,11 +51,11 @@ def run(
 
 
 class Service:
-    """Lists those of its runs whose workflow ids are asked for."""
+    """Lists the runs whose workflow ids are in the query."""
 
     def __init__(self, *runs: WorkflowExecutionInfo) -> None:
         self.runs: list[WorkflowExecutionInfo] = list(runs)
-        #: What to answer in place of a list, by namespace; the next of a list, and the last again.
+        #: Errors to raise instead, by namespace: one per call, and the last one again and again.
         self.refusals: dict[str, list[RPCError]] = {}
         self.more = b""
         self.asked: list[ListWorkflowExecutionsRequest] = []

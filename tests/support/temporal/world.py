@@ -29,7 +29,7 @@ START_DELAY = timedelta(seconds=60)
 
 @dataclass
 class World:
-    """A Temporal with a worker, and one workflow id of the test's own."""
+    """A Temporal with a worker, and the workflow id of one test."""
 
     client: Client
     task_queue: str

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from reconciler.app.suggestion import columns_of, statuses_of, written
+from reconciler.app.suggestion import columns_of, statuses_of, toml_lines
 from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
 from tests.support.hostile import unseen
 
@@ -25,7 +25,7 @@ def test_hostile_names_and_values_are_escaped() -> None:
 
     found = columns_of(table)
     statuses = {**statuses_of("t", found.status, seen[1:]), "canceled": HOSTILE}
-    text = "\n".join(written(table, found, statuses, seen))
+    text = "\n".join(toml_lines(table, found, statuses, seen))
 
     read = tomllib.loads(text)
     assert read["columns"]["id"] == HOSTILE

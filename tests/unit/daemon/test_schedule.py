@@ -37,9 +37,11 @@ def test_expressions_match_as_in_cron(expression: str, count: int, due: datetime
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
-        pytest.param("", "it takes minute, hour, day of month, month and weekday", id="empty"),
-        pytest.param("@daily", "it takes minute", id="a nickname"),
-        pytest.param("* * * * * *", "it takes minute", id="seconds"),
+        pytest.param(
+            "", "not five fields: give minute, hour, day of month, month and weekday", id="empty"
+        ),
+        pytest.param("@daily", "not five fields", id="a nickname"),
+        pytest.param("* * * * * *", "not five fields", id="seconds"),
         pytest.param("99 * * * *", "bad minute", id="no such minute"),
         pytest.param("0 3 30 2 *", "bad day-of-month", id="a day that never comes"),
         pytest.param("every 5 min or so", "bad minute", id="prose"),

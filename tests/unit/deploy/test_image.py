@@ -1,4 +1,4 @@
-"""The image and the compose file, as far as they can be checked without an engine."""
+"""The image and the compose file, as far as they can be checked without Docker."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from reconciler.settings.model import Settings, environment_name
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-TEMPORALS = {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
+TEMPORAL_VARIABLES = {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
 
 
 def locked(path: str) -> dict[str, str]:
-    """Package and version, each of which has a hash."""
+    """The version of each pinned package; fails if one has no hash."""
     text = (ROOT / path).read_text()
     pins = dict(re.findall(r"^([a-z0-9.-]+)==([^ ]+)", text, re.MULTILINE))
     assert text.count("--hash=sha256:") >= len(pins) > 0
@@ -32,11 +32,11 @@ def locked(path: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", ["deploy/image/requirements.txt", "deploy/image/build.txt"])
-def test_the_image_has_the_versions_that_the_tests_have(path: str) -> None:
+def test_the_image_and_the_tests_have_the_same_versions(path: str) -> None:
     assert locked(path).items() <= locked("requirements.txt").items()
 
 
-def test_the_image_has_what_the_package_needs_and_no_test_tools() -> None:
+def test_the_image_contains_what_the_package_needs_and_no_test_tools() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     packages = project["dependencies"] + project["optional-dependencies"]["codec"]
     needed = {re.split(r"[\[<>=]", each)[0] for each in packages}
@@ -46,7 +46,7 @@ def test_the_image_has_what_the_package_needs_and_no_test_tools() -> None:
 
 
 def stages() -> list[list[tuple[str, str]]]:
-    """The instructions of each stage, with what they are given."""
+    """The instructions of each stage, with their arguments."""
     found: list[list[tuple[str, str]]] = []
     joined = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
     for line in filter(None, joined.splitlines()):
@@ -59,11 +59,11 @@ def stages() -> list[list[tuple[str, str]]]:
 
 
 def last(name: str) -> str:
-    """What an instruction of the final stage is given, where it counts."""
+    """The arguments of the last, effective instruction of this name in the final stage."""
     return [given for each, given in stages()[-1] if each == name][-1]
 
 
-def test_the_image_does_not_run_as_root_and_kubernetes_can_see_so() -> None:
+def test_the_image_runs_as_a_numeric_user_other_than_root() -> None:
     user, _, group = last("USER").partition(":")
 
     assert int(user) > 0
@@ -71,20 +71,20 @@ def test_the_image_does_not_run_as_root_and_kubernetes_can_see_so() -> None:
     assert f"--uid {user}" in last("RUN")
 
 
-def test_the_image_is_the_command_and_by_itself_the_loop() -> None:
+def test_the_image_runs_the_command_and_by_default_the_loop() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (program,) = json.loads(last("ENTRYPOINT"))  # no shell, which would keep signals to itself
+    (program,) = json.loads(last("ENTRYPOINT"))  # no shell, which would not forward signals
     (command,) = json.loads(last("CMD"))
 
     assert program in project["scripts"]
     assert command in {each.name or each.callback.__name__ for each in cli.registered_commands}  # type: ignore[union-attr]
 
 
-def test_what_stops_the_container_is_what_the_loop_listens_to() -> None:
+def test_the_loop_handles_the_containers_stop_signal() -> None:
     assert signal.Signals[last("STOPSIGNAL")] in NUMBERS
 
 
-def test_both_stages_have_the_same_python_and_one_that_is_tested() -> None:
+def test_both_stages_have_the_same_supported_python() -> None:
     (version,) = {
         re.fullmatch(r"python:(3\.\d+)-slim", given.split()[0])[1]  # type: ignore[index]
         for stage in stages()
@@ -96,14 +96,14 @@ def test_both_stages_have_the_same_python_and_one_that_is_tested() -> None:
     assert f"Programming Language :: Python :: {version}" in project["classifiers"]
 
 
-def test_the_image_is_checked_for_life_not_for_readiness() -> None:
+def test_the_health_check_is_for_liveness_not_readiness() -> None:
     (health,) = re.findall(r"^HEALTHCHECK .*\n.*$", DOCKERFILE, re.MULTILINE)
 
     assert "/livez" in health
     assert "/readyz" not in health
 
 
-def test_the_images_folder_holds_what_the_dockerfile_copies() -> None:
+def test_the_build_context_contains_what_the_dockerfile_copies() -> None:
     allowed = {
         line.removeprefix("!")
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -116,7 +116,7 @@ def test_the_images_folder_holds_what_the_dockerfile_copies() -> None:
 
 
 def test_every_setting_in_the_compose_file_exists() -> None:
-    known = {environment_name((name,)) for name in Settings.model_fields} | TEMPORALS
+    known = {environment_name((name,)) for name in Settings.model_fields} | TEMPORAL_VARIABLES
     for name, service in COMPOSE["services"].items():
         if str(service.get("image", "")).startswith("reconciler:"):
             assert service["environment"].keys() <= known, name
@@ -132,7 +132,7 @@ def test_every_image_of_the_compose_file_is_pinned() -> None:
         assert re.fullmatch(r"[a-z/]+:\d[\w.]*", image), image
 
 
-def test_only_this_machine_reaches_what_compose_publishes() -> None:
+def test_compose_publishes_on_loopback_only() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
 
     assert ports
@@ -149,6 +149,6 @@ def test_the_loop_waits_for_the_migration_and_for_temporal() -> None:
     }
 
 
-def test_sample_traffic_is_asked_for() -> None:
+def test_sample_traffic_is_opt_in() -> None:
     for name in ("worker", "traffic"):
         assert COMPOSE["services"][name]["profiles"] == ["example"]

@@ -1,6 +1,6 @@
-"""The manifests: valid, complete, and in keeping with what the commands promise.
+"""The manifests are valid and complete, and match what the commands promise.
 
-What kustomize adds, the tag and the ConfigMap, is read from its files: no test needs kubectl.
+The tag and the ConfigMap, which kustomize adds, are read from its files, so no test needs kubectl.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = REPOSITORY / "deploy" / "kubernetes"
 KUSTOMIZATIONS = sorted(ROOT.rglob("kustomization.yaml"))
 WORKLOADS = {"run": "deployment.yaml", "once": "cronjob.yaml", "migrate": "job.yaml"}
 MANIFESTS = sorted(set(ROOT.rglob("*.yaml")) - set(KUSTOMIZATIONS))
-#: The oldest release that knows every field, and the newest that we have schemas of.
+#: The oldest release that knows every field, and the newest that the validator knows.
 VERSIONS = ("1.27", "1.37")
 
 
@@ -58,12 +58,12 @@ def container(name: str) -> Manifest:
 
 
 def shared() -> Manifest:
-    """What all three take their image and their settings from."""
+    """The component with the image and the settings of all three."""
     return read(ROOT / "settings" / "kustomization.yaml")
 
 
 def environment(name: str) -> Iterator[tuple[str, str]]:
-    """What the process is given, apart from secrets; the last one counts, as in the pod."""
+    """The variables of the process, except secrets; later ones override earlier ones."""
     for source in container(name)["envFrom"]:
         for config in shared()["configMapGenerator"]:
             if source.get("configMapRef", {}).get("name") == config["name"]:
@@ -71,7 +71,7 @@ def environment(name: str) -> Iterator[tuple[str, str]]:
     yield from ((given["name"], given["value"]) for given in container(name).get("env", []))
 
 
-def test_every_file_is_used_and_every_file_that_is_used_is_there() -> None:
+def test_every_file_is_used_and_every_used_file_exists() -> None:
     used = {
         (path.parent / name).resolve()
         for path in KUSTOMIZATIONS
@@ -84,7 +84,7 @@ def test_every_file_is_used_and_every_file_that_is_used_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_what_is_edited_is_in_one_place(name: str) -> None:
+def test_there_is_one_place_to_edit(name: str) -> None:
     kustomization = read(ROOT / name / "kustomization.yaml")
 
     assert (kustomization["apiVersion"], kustomization["kind"]) == (
@@ -106,7 +106,7 @@ def test_a_manifest_is_valid(path: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_the_image_is_the_one_of_this_version(name: str) -> None:
+def test_the_image_has_this_version(name: str) -> None:
     [image] = shared()["images"]
 
     assert container(name)["image"] == image["name"]
@@ -125,9 +125,7 @@ def test_a_container_runs_the_command_it_is_named_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_every_setting_is_one_that_is_understood(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
+def test_every_setting_exists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     for variable in os.environ:
         if variable.startswith(("RECONCILER_", "TEMPORAL_")):
@@ -145,7 +143,7 @@ def test_every_setting_is_one_that_is_understood(
 
 
 def test_the_loop_listens_where_it_is_probed_and_scraped() -> None:
-    # Of the container itself, so that nothing in the ConfigMap can say otherwise.
+    # Set on the container itself, so that the ConfigMap cannot override it.
     given = {variable["name"]: variable["value"] for variable in container("run")["env"]}
     [port] = container("run")["ports"]
     probes = {kind: container("run")[f"{kind}Probe"] for kind in ("liveness", "readiness")}
@@ -163,7 +161,7 @@ def test_the_loop_listens_where_it_is_probed_and_scraped() -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_a_pod_may_do_nothing_it_need_not(name: str) -> None:
+def test_a_pod_has_only_the_rights_that_it_needs(name: str) -> None:
     pod = template(name)["spec"]
 
     assert pod["automountServiceAccountToken"] is False
@@ -186,7 +184,7 @@ def test_a_pod_may_do_nothing_it_need_not(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_secrets_are_named_and_not_contained(name: str) -> None:
+def test_secrets_are_referenced_and_not_contained(name: str) -> None:
     secrets = [ref["secretRef"]["name"] for ref in container(name)["envFrom"] if "secretRef" in ref]
     guide = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
 
@@ -198,7 +196,7 @@ def test_secrets_are_named_and_not_contained(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "once"])
-def test_a_pod_has_the_time_to_stop_that_it_needs(name: str) -> None:
+def test_a_pod_has_enough_time_to_stop(name: str) -> None:
     assert template(name)["spec"]["terminationGracePeriodSeconds"] >= 2 * STOP_TIMEOUT
 
 
@@ -213,14 +211,14 @@ def test_a_rollout_or_a_drain_leaves_a_replica() -> None:
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
     }
-    # Of which none is ready while Temporal is away: that must not keep a node from being drained.
+    # No pod is ready while Temporal is unreachable, and nodes must still be drainable.
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
     assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
     for selector in (spec["selector"], budget["selector"], spread["labelSelector"]):
         assert selector == {"matchLabels": labels}
 
 
-def test_the_pods_of_jobs_are_not_taken_for_the_loop() -> None:
+def test_the_selectors_of_the_loop_do_not_match_the_pods_of_jobs() -> None:
     labels = [template(name)["metadata"]["labels"] for name in WORKLOADS]
 
     assert all(labels.count(one) == 1 for one in labels)
@@ -231,13 +229,13 @@ def test_passes_by_cron_neither_overlap_nor_pile_up() -> None:
     job = spec["jobTemplate"]["spec"]
 
     assert spec["concurrencyPolicy"] == "Forbid"
-    assert spec["startingDeadlineSeconds"] >= 10  # below, nothing is ever started
+    assert spec["startingDeadlineSeconds"] >= 10  # if it is less, Kubernetes may never start a job
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (1, 3)
     assert (job["backoffLimit"], job["template"]["spec"]["restartPolicy"]) == (0, "Never")
     assert job["activeDeadlineSeconds"] > 0
 
 
-def test_a_migration_is_tried_again_and_never_cut_short() -> None:
+def test_a_migration_is_retried_and_has_no_deadline() -> None:
     spec = workload("migrate")["spec"]
 
     assert spec["backoffLimit"] > 0

@@ -1,4 +1,4 @@
-"""Alerts and dashboard: whole, and about metrics that exist. When alerts fire, promtool tests."""
+"""Alerts and dashboard are complete and use metrics that exist. promtool tests when alerts fire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
     DEPLOY,
-    Lost,
+    LabelLost,
     Query,
     all_queries,
     dashboard_queries,
@@ -39,7 +39,7 @@ from tests.support.monitoring import (
 )
 
 DOCUMENT = DEPLOY.parent / "docs" / "metrics.md"
-#: What matchers may compare with; a value that there is not matches nothing, for ever.
+#: Values that matchers may compare with; any other value would never match.
 VALUES = {
     "outcome": {outcome.value for outcome in PassOutcome},
     "reason": {reason.value for reason in LeaveReason},
@@ -55,7 +55,7 @@ class Documented:
     labels: frozenset[str]
 
     def samples(self) -> Iterator[tuple[str, frozenset[str]]]:
-        """Names and labels of what a scrape shows of it."""
+        """The names and labels of its samples in a scrape."""
         if self.type != "histogram":
             yield self.name, self.labels
             return
@@ -65,7 +65,7 @@ class Documented:
 
 
 def documented() -> dict[str, Documented]:
-    """The rows of all tables of metrics in the document."""
+    """The metrics in all tables of the document."""
     found = {}
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")]
@@ -77,7 +77,7 @@ def documented() -> dict[str, Documented]:
 
 
 def scrape(*metrics: Documented) -> str:
-    """One series of each."""
+    """A scrape with one series of each metric."""
     lines = []
     for metric in metrics:
         lines.append(f"# TYPE {metric.name} {metric.type}")
@@ -107,7 +107,7 @@ def test_every_value_a_matcher_compares_with_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "missing"),
     [
         ('passes_total{outcom="ok"}', "passes_total has no outcom"),
         ("rate(pass_total[5m])", "there is no pass_total"),
@@ -121,14 +121,14 @@ def test_every_value_a_matcher_compares_with_exists() -> None:
         ("max_over_time(sum by (mode) (-held)[1h:1m])", "held has no mode"),
     ],
 )
-def test_what_a_scrape_does_not_have_is_told(query: str, told: str) -> None:
+def test_what_a_scrape_lacks_is_reported(query: str, missing: str) -> None:
     (line,) = missing_from(SMALL, [Query("panel 'Passes', A", query)])
 
     assert line.startswith("panel 'Passes', A: ")
-    assert told in line
+    assert missing in line
 
 
-def test_what_a_scrape_has_is_not_told() -> None:
+def test_what_a_scrape_has_is_not_reported() -> None:
     queries = [
         'sum by (namespace, outcome) (increase(passes_total{mode="run"}[5m])) > 0 or vector(0)',
         "histogram_quantile(0.9, sum by (mode, le) (rate(seconds_bucket[5m]))) < scalar(held)",
@@ -137,7 +137,7 @@ def test_what_a_scrape_has_is_not_told() -> None:
     assert missing_from(SMALL, [Query("", query) for query in queries]) == []
 
 
-def test_a_metric_that_is_only_announced_is_not_there() -> None:
+def test_a_metric_without_samples_is_missing() -> None:
     assert missing_from("# TYPE held gauge\n", [Query("alert", "held")]) == [
         "alert: there is no held"
     ]
@@ -147,23 +147,23 @@ def test_a_metric_that_is_only_announced_is_not_there() -> None:
     "query", ["sum(passes_total)", "max by (job) (passes_total)", "held * on (job) passes_total"]
 )
 def test_a_label_that_is_shown_must_not_be_aggregated_away(query: str) -> None:
-    with pytest.raises(Lost, match="alert: no mode is left by"):
+    with pytest.raises(LabelLost, match="alert: no mode is left by"):
         selectors(Query("alert", query, shown=frozenset({"mode"})))
 
 
 @pytest.mark.parametrize("query", ["sum(", "rate(passes_total)", "passes_total{job=}"])
-def test_what_is_no_promql_is_refused(query: str) -> None:
+def test_invalid_promql_is_rejected(query: str) -> None:
     with pytest.raises(ValueError, match="alert: "):
         selectors(Query("alert", query))
 
 
-def test_a_variable_that_grafana_does_not_know_is_refused() -> None:
-    with pytest.raises(ValueError, match="a variable that is not known here"):
+def test_an_unknown_variable_is_rejected() -> None:
+    with pytest.raises(ValueError, match="unknown variable"):
         filled_in('held{job="$jobs", pod="$pod"}')
 
 
-async def test_the_document_has_each_metric_as_it_is() -> None:
-    """Those of the SDK aside, which only a server brings about."""
+async def test_the_document_describes_each_metric() -> None:
+    """Except those of the SDK, which need a server."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -184,7 +184,7 @@ async def test_the_document_has_each_metric_as_it_is() -> None:
 
 
 async def count_something(metrics: PassMetrics) -> None:
-    """So that every metric has a series: without one there are no labels to see."""
+    """Give every metric a series; without one, its labels are unknown."""
     await metrics.on_written([outcome(row(), completed_at=CLOSE_TIME)])
     left = Counter({LeaveReason.EXPIRED: 1})
     await metrics.on_pass(
@@ -201,7 +201,7 @@ def as_shown(family: Metric) -> Documented:
 
 
 @pytest.mark.parametrize("rule", load_alerts(), ids=lambda rule: rule["alert"])
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_and_a_description(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"\d+[mh]", rule["for"])
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning"}
@@ -209,16 +209,16 @@ def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> Non
     assert all(rule["annotations"].values())
 
 
-def test_each_alert_fires_in_promtools_test_of_it() -> None:
-    played = ALERTS.with_name("alerts_test.yml").read_text(encoding="ascii")
+def test_each_alert_fires_in_its_promtool_test() -> None:
+    tests = ALERTS.with_name("alerts_test.yml").read_text(encoding="ascii")
     names = [rule["alert"] for rule in load_alerts()]
 
     assert len(set(names)) == len(names)
-    assert {*re.findall(r'alertname="(\w+)"', played)} == {*names}
-    assert yaml.safe_load(played)["rule_files"] == [ALERTS.name]
+    assert {*re.findall(r'alertname="(\w+)"', tests)} == {*names}
+    assert yaml.safe_load(tests)["rule_files"] == [ALERTS.name]
 
 
-def test_panels_have_ids_and_places_of_their_own() -> None:
+def test_panels_have_distinct_ids_and_do_not_overlap() -> None:
     places = [(panel["title"], panel["gridPos"]) for panel in panels(load_dashboard())]
 
     assert len({panel["id"] for panel in panels(load_dashboard())}) == len(places)
@@ -231,7 +231,7 @@ def test_panels_have_ids_and_places_of_their_own() -> None:
         assert beside or above, f"{one} and {other}"
 
 
-def test_a_panel_says_what_it_shows_and_asks_the_chosen_data_source() -> None:
+def test_a_panel_has_a_description_and_queries_the_chosen_data_source() -> None:
     for panel in panels(load_dashboard()):
         if panel["type"] == "row":
             continue
@@ -242,7 +242,7 @@ def test_a_panel_says_what_it_shows_and_asks_the_chosen_data_source() -> None:
         assert len(set(references)) == len(references), panel["title"]
 
 
-def test_every_panel_follows_the_choice_of_job() -> None:
+def test_every_panel_filters_by_the_chosen_job() -> None:
     assert [variable["name"] for variable in load_dashboard()["templating"]["list"]] == [
         "datasource",
         "job",

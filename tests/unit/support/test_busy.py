@@ -1,4 +1,4 @@
-"""The busy loops of `make test-stress` are there while the suite runs, and not a moment longer."""
+"""The busy loops of `make test-stress` run exactly as long as the suite."""
 
 from __future__ import annotations
 

@@ -19,9 +19,7 @@ def test_every_setting_is_described() -> None:
         assert field.description, path
 
 
-def test_a_page_that_is_stale_fails_the_check(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_stale_page_fails_the_check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settings_page, "PAGE", tmp_path / "settings.md")
     with pytest.raises(SystemExit, match="run make docs"):
         settings_page.main(["--check"])
