@@ -7,6 +7,10 @@ STAMP := $(VENV)/.installed
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.py)
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
+# Where `make lint` looks for rejected words.
+PROSE := --include=*.py --include=*.md --include=*.toml --include=*.yml --include=*.yaml --include=*.ini \
+	reconciler tests alembic benchmarks examples deploy docs Makefile Dockerfile docker-compose.yml $(wildcard *.md)
+
 SUITE := $(BIN)/pytest -n 4 --dist worksteal
 # Each worker, forked command and workflow sandbox imports the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -58,6 +62,8 @@ lint: $(STAMP) ## Check format, style, types, imports, docs/settings.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tests/support/commands/settings_page.py --check
+	@grep -rnwiE -f tests/support/rejected_words.txt $(PROSE); \
+		test $$? -eq 1 || { echo "Write these words in plain English (CONTRIBUTING.md)."; exit 1; }
 
 format: $(STAMP) ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff format .

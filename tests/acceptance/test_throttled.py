@@ -17,8 +17,8 @@ async def test_an_overloaded_server_ends_the_pass_in_one_line(
         result = await reconciler("once", TEMPORAL_ADDRESS=address, RECONCILER_MAX_RPS="0")
 
     assert result.code == 4
-    (told,) = [line for line in result.err.splitlines() if line.startswith("reconciler: ")]
-    assert told == (
+    (message,) = [line for line in result.err.splitlines() if line.startswith("reconciler: ")]
+    assert message == (
         f"reconciler: the whole Temporal server at {address} is overloaded, not only namespace "
         "'default' (service rate limit exceeded); nothing is lost: wait for the next pass, or run "
         "the command again later"
