@@ -8,6 +8,8 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.p
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
 SUITE := $(BIN)/pytest -n 4 --dist worksteal
+# Each worker, forked command and workflow sandbox imports the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean
@@ -33,7 +35,7 @@ test-containers: $(STAMP) ## Run the integration tests on servers in containers
 	$(BIN)/pytest --servers=containers -n 2 --dist worksteal tests/contract tests/integration
 
 test-soak: $(STAMP) ## Kill servers and daemons, set clocks, refuse writes at random (SECONDS=180)
-	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak
+	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak tests/acceptance
 
 test-properties: $(STAMP) ## Run the property tests on many random examples (TIMES=100 those of make test)
 	HYPOTHESIS_PROFILE=long RECONCILER_TEST_TIMES=$(or $(TIMES),100) $(BIN)/pytest -m hypothesis --timeout=0 -n 4 --dist worksteal

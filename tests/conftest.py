@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -40,6 +41,7 @@ from tests.support.servers.in_memory import data_folder
 from tests.support.servers.leftovers import ended_with_us
 from tests.support.servers.lending import Lending, administer, with_database
 from tests.support.servers.restored import restored_logs  # noqa: F401 - a fixture
+from tests.support.servers.shared import share_builtin_types, share_compiled_statements
 from tests.support.temporal.slow_workflows import allow_slow_workflows
 from tests.support.temporal.workflows import Scripted, charge
 from tests.support.temporal.world import World
@@ -68,8 +70,32 @@ def pytest_configure() -> None:
         signal.raise_signal(signal.SIGINT)
 
     allow_slow_workflows()
+    share_compiled_statements()
+    share_builtin_types()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may ignore it
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each worker start with its share of the long tests, so that none runs last.
+
+    `--dist worksteal` splits the list into one piece per worker. The tests of a module stay
+    together, since they share servers.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long: dict[Path, list[pytest.Item]] = {}
+    others: list[pytest.Item] = []
+    for item in items:
+        is_long = item.get_closest_marker("long")
+        (long.setdefault(item.path, []) if is_long else others).append(item)
+    modules = list(long.values())
+    cuts = [len(others) * number // workers for number in range(workers + 1)]
+    items[:] = [
+        item
+        for number in range(workers)
+        for part in (*modules[number::workers], others[cuts[number] : cuts[number + 1]])
+        for item in part
+    ]
 
 
 def pytest_unconfigure() -> None:
@@ -238,7 +264,12 @@ async def temporal(pytestconfig: pytest.Config, no_leftovers: None) -> AsyncIter
         async with temporal_container(*flags) as address:
             yield await Client.connect(address, runtime=quiet_runtime())
         return
-    async with temporal_server(*flags) as environment:
+    async with contextlib.AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            # By default it spends a quarter of its CPU on garbage collection.
+            patch.setenv("GOGC", "400")
+            patch.setenv("GOMEMLIMIT", "2GiB")
+            environment = await stack.enter_async_context(temporal_server(*flags))
         yield environment.client
 
 

@@ -1,4 +1,4 @@
-"""What Temporal no longer knows, told apart on a namespace where workflows really expire."""
+"""Missing rows: never started, deleted and expired, in a namespace where workflows expire."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ async def _closed_for_longer(stage: Stage, control: Stage) -> WorkflowHandle[obj
             return handle
 
 
-@pytest.mark.timeout(600)
-async def test_never_started_deleted_and_expired_are_told_apart(
+@pytest.mark.long
+async def test_never_started_deleted_and_expired_are_distinguished(
     reconciler: Command, stage: Stage
 ) -> None:
     namespace = {"TEMPORAL_NAMESPACE": stage.client.namespace}

@@ -147,7 +147,7 @@ async def test_a_plan_that_cannot_be_trusted_is_refused(reconciler: Command, sta
     plan = reconciler.folder / "plan.jsonl"
     whole, before = plan.read_text(), await stage.contents()
 
-    for spoil, told in SPOILT.values():
+    for spoil, message in SPOILT.values():
         plan.write_text(spoil(whole))
         result = await reconciler(*APPLY, "--plan", "plan.jsonl", **NO_TEMPORAL)
 
@@ -155,7 +155,7 @@ async def test_a_plan_that_cannot_be_trusted_is_refused(reconciler: Command, sta
         assert result.out == ""
         assert result.err.count("\n") == 1
         assert result.err.startswith("reconciler: --plan plan.jsonl: ")
-        assert told in result.err
+        assert message in result.err
     assert await stage.contents() == before
 
 

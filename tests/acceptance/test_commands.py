@@ -223,8 +223,10 @@ class TestExplain:
         await database.execute("UPDATE workflow_executions SET status = 'x' WHERE id = $1", id_)
         changed = await reconciler("explain", world.workflow_id)
 
-        told = rf"changed by +pass {passed.json['pass_id']} at 20[-\dT:]{{17}}Z, running → failed\n"
-        assert re.search(told, finished.out)
+        message = (
+            rf"changed by +pass {passed.json['pass_id']} at 20[-\dT:]{{17}}Z, running → failed\n"
+        )
+        assert re.search(message, finished.out)
         assert "running → failed, and by others since\n" in changed.out
 
     async def test_a_row_that_is_left_out(
@@ -345,7 +347,7 @@ def belongs_to(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-@pytest.mark.timeout(900)  # it takes its time, and more where others have the processor
+@pytest.mark.long
 class TestDemo:
     async def test_ends_by_itself_whatever_is_set_around_it_and_leaves_nothing_behind(
         self, tmp_path: Path, temporary_folder: Path
@@ -376,9 +378,8 @@ class TestDemo:
         assert leftovers(temporary_folder) == set()
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    async def test_keeps_the_servers_until_it_is_told_to_stop(
-        self, number: signal.Signals, tmp_path: Path, temporary_folder: Path
+    async def test_keeps_the_servers_until_it_is_stopped(
+        self, tmp_path: Path, temporary_folder: Path
     ) -> None:
         process = await asyncio.create_subprocess_exec(
             RECONCILER,
@@ -401,7 +402,7 @@ class TestDemo:
             once = await Command(exports, tmp_path)("once", "--json")
             assert (once.code, once.json["left"]["open"]) == (0, 1)
             assert leftovers(temporary_folder)
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             async with deadline():
                 assert await process.wait() == 130
         finally:
@@ -428,7 +429,7 @@ async def _exports(process: asyncio.subprocess.Process) -> dict[str, str]:
 
 
 class TestWheel:
-    @pytest.mark.timeout(600)
+    @pytest.mark.long
     async def test_an_installed_wheel_migrates(
         self, empty_database: Database, tmp_path: Path
     ) -> None:

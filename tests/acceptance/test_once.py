@@ -247,9 +247,9 @@ async def test_json_logs(reconciler: Command, database: Database, world: World) 
 
     result = await reconciler("once", "--json", RECONCILER_LOG_FORMAT="json")
 
-    line, told = map(json.loads, result.err.splitlines())
+    line, finished = map(json.loads, result.err.splitlines())
     assert line["event"] == "row_finished"
-    assert (told["event"], told["written"]) == ("pass_finished", {"failed": 1})
+    assert (finished["event"], finished["written"]) == ("pass_finished", {"failed": 1})
     assert line["workflow_id"] == world.workflow_id
     assert line["pass_id"] == result.json["pass_id"]
 

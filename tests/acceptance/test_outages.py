@@ -30,6 +30,8 @@ from tests.support.servers.restartable import (
     restartable_temporal,
 )
 
+pytestmark = pytest.mark.long
+
 ROWS = 40
 #: Asked about so slowly, in calls per second, an outage comes in the middle of a pass.
 SLOWLY = "30"
@@ -153,8 +155,23 @@ async def both(*actions: Callable[[], Awaitable[None]]) -> None:
         await action()
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", OUTAGES)
+#: To a client as one of the others: tried by `make test-soak`.
+AS_ANOTHER = {
+    "PostgreSQL stands still",
+    "Temporal stands still",
+    "PostgreSQL is unreachable",
+    "Temporal is unreachable",
+    "both are killed",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.soak) if name in AS_ANOTHER else name
+        for name in OUTAGES
+    ],
+)
 async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
     outage = OUTAGES[name]
     async with daemon(stage.command(tmp_path), RECONCILER_MAX_RPS=SLOWLY) as running:
@@ -187,7 +204,6 @@ async def test_an_outage(stage: Stage, tmp_path: Path, name: str) -> None:
     assert journalled == [{"changes": ROWS + 1, "rows": ROWS + 1}]
 
 
-@pytest.mark.timeout(600)
 async def test_a_slow_network(stage: Stage, tmp_path: Path) -> None:
     """Too slow for limits that are cut short."""
     async with daemon(stage.command(tmp_path, {})) as running:
@@ -227,7 +243,6 @@ async def noticed(running: Daemon) -> bool:
     return bool(running.logged("pass_failed") or running.logged("lease_claim_failed"))
 
 
-@pytest.mark.timeout(600)
 async def test_a_statement_that_takes_too_long(stage: Stage, tmp_path: Path) -> None:
     """Even without a row in it. The pass fails: it is recorded, and the heartbeat stays."""
     heartbeat = "SELECT max(finished_at) AS at FROM reconciler.passes WHERE outcome = 'ok'"
@@ -264,7 +279,6 @@ async def test_a_statement_that_takes_too_long(stage: Stage, tmp_path: Path) -> 
     assert good == pytest.approx(before["at"].timestamp(), abs=0.001)  # type: ignore[attr-defined]
 
 
-@pytest.mark.timeout(600)
 async def test_a_replica_that_is_cut_off_lets_another_one_pass(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -288,9 +302,8 @@ async def test_a_replica_that_is_cut_off_lets_another_one_pass(
             await eventually(first.stands_by)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("silent", ["postgres", "temporal"])
-async def test_told_to_stop_while_a_server_is_silent(
+async def test_asked_to_stop_while_a_server_is_silent(
     stage: Stage, tmp_path: Path, silent: str
 ) -> None:
     server: RestartablePostgres | RestartableTemporal = getattr(stage, silent)

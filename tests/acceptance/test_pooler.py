@@ -1,4 +1,4 @@
-"""The commands behind a pooler that is away, or does not let them through."""
+"""The commands behind a pooler that is unreachable, or refuses them."""
 
 from __future__ import annotations
 

@@ -10,11 +10,8 @@ from reconciler import __version__
 from tests.support.commands.command import Command
 
 
-@pytest.mark.parametrize("fresh", [True, False], ids=["started", "forked"])
-async def test_it_is_the_program(reconciler: Command, fresh: bool) -> None:
-    program = replace(reconciler, fresh=fresh)
-
-    result = await program("--version")
+async def test_it_is_the_program(reconciler: Command) -> None:
+    result = await replace(reconciler, fresh=True)("--version")
 
     assert (result.code, result.out, result.err) == (0, f"reconciler {__version__}\n", "")
 
@@ -29,7 +26,7 @@ async def test_a_shell_completes_commands(reconciler: Command) -> None:
 
 # The others are started somewhere: `migrate` from its wheel, `backfill` at a terminal.
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["explain", "nobody"], 3, "no row of workflow nobody"),
         (["passes"], 0, ""),
@@ -38,9 +35,9 @@ async def test_a_shell_completes_commands(reconciler: Command) -> None:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 async def test_a_command_that_is_started(
-    reconciler: Command, arguments: list[str], code: int, told: str
+    reconciler: Command, arguments: list[str], code: int, message: str
 ) -> None:
     result = await replace(reconciler, fresh=True)(*arguments)
 
     assert result.code == code, result.err
-    assert told in result.err
+    assert message in result.err

@@ -1,4 +1,4 @@
-"""Bad input: one line on stderr that says how to mend it, the right exit code, nothing written."""
+"""Bad input: one line on stderr that says how to fix it, the right exit code, nothing written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Database, with_user
 from tests.support.commands.command import Command, Result
+from tests.support.crossed import crossed
 from tests.support.network.certificates import Authority
 from tests.support.network.silent import silent_server
 from tests.support.network.tls import tls_proxy
@@ -23,33 +24,35 @@ IMPATIENT = {
 }
 
 
-def assert_refused(result: Result, code: int, *told: str) -> None:
+def assert_refused(result: Result, code: int, *message: str) -> None:
     assert result.code == code, result.err
     assert result.err.count("\n") == 1, result.err
     assert result.err.startswith("reconciler: ")
-    for words in told:
+    for words in message:
         assert words in result.err
     assert SECRET not in result.err
 
 
-@pytest.mark.parametrize("command", [["once"], ["migrate"], ["explain", "wf"]], ids=lambda c: c[0])
+MISCONFIGURED = [
+    pytest.param({"DATABASE_URL": ""}, "DATABASE_URL: must look like", id="empty url"),
+    pytest.param(
+        {"DATABASE_URL": f"mysql://u:{SECRET}@h/db"}, "DATABASE_URL: must look", id="not ours"
+    ),
+    pytest.param({"RECONCILER_BATCH": "1"}, "RECONCILER_BATCH (environment)", id="unknown"),
+    pytest.param({"RECONCILER_GRACE": "soon"}, "RECONCILER_GRACE: must be", id="invalid"),
+]
+
+
 @pytest.mark.parametrize(
-    ("variables", "told"),
-    [
-        pytest.param({"DATABASE_URL": ""}, "DATABASE_URL: must look like", id="empty url"),
-        pytest.param(
-            {"DATABASE_URL": f"mysql://u:{SECRET}@h/db"}, "DATABASE_URL: must look", id="not ours"
-        ),
-        pytest.param({"RECONCILER_BATCH": "1"}, "RECONCILER_BATCH (environment)", id="unknown"),
-        pytest.param({"RECONCILER_GRACE": "soon"}, "RECONCILER_GRACE: must be", id="invalid"),
-    ],
+    ("variables", "message", "command"),
+    crossed(MISCONFIGURED, [["once"], ["migrate"], ["explain", "wf"]]),
 )
 async def test_configuration(
-    reconciler: Command, command: list[str], variables: dict[str, str], told: str
+    reconciler: Command, command: list[str], variables: dict[str, str], message: str
 ) -> None:
     result = await reconciler(*command, **variables)
 
-    assert_refused(result, 2, told)
+    assert_refused(result, 2, message)
     assert result.out == ""
 
 
@@ -105,49 +108,51 @@ async def test_a_loop_does_not_wait_for_a_certificate_to_be_trusted(
     assert_refused(result, 4, error, "TEMPORAL_TLS*")
 
 
-@pytest.mark.parametrize("json", [[], ["--json"]], ids=["table", "json"])
+UNUSABLE = [
+    pytest.param(
+        {"DATABASE_URL": f"postgresql://u:{SECRET}@127.0.0.1:1/db"},
+        ["database is unreachable", "check DATABASE_URL"],
+        id="database refused",
+    ),
+    pytest.param(
+        {"TEMPORAL_ADDRESS": "127.0.0.1:1"},
+        ["Temporal at 127.0.0.1:1 is unreachable", "check TEMPORAL_ADDRESS"],
+        id="Temporal refused",
+    ),
+    pytest.param(
+        {"TEMPORAL_NAMESPACE": "nowhere"},
+        ["no namespace 'nowhere'", "set TEMPORAL_NAMESPACE"],
+        id="no such namespace",
+    ),
+    pytest.param(
+        {"RECONCILER_TABLE": "orders"},
+        ["no table orders", "RECONCILER_TABLE", "reconciler migrate"],
+        id="no such table",
+    ),
+    pytest.param(
+        {"RECONCILER_COLUMNS__RUN_ID": "first_run"},
+        ["has no column first_run", "RECONCILER_COLUMNS__"],
+        id="no such column",
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("variables", "told"),
-    [
-        pytest.param(
-            {"DATABASE_URL": f"postgresql://u:{SECRET}@127.0.0.1:1/db"},
-            ["database is unreachable", "check DATABASE_URL"],
-            id="database refused",
-        ),
-        pytest.param(
-            {"TEMPORAL_ADDRESS": "127.0.0.1:1"},
-            ["Temporal at 127.0.0.1:1 is unreachable", "check TEMPORAL_ADDRESS"],
-            id="Temporal refused",
-        ),
-        pytest.param(
-            {"TEMPORAL_NAMESPACE": "nowhere"},
-            ["no namespace 'nowhere'", "set TEMPORAL_NAMESPACE"],
-            id="no such namespace",
-        ),
-        pytest.param(
-            {"RECONCILER_TABLE": "orders"},
-            ["no table orders", "RECONCILER_TABLE", "reconciler migrate"],
-            id="no such table",
-        ),
-        pytest.param(
-            {"RECONCILER_COLUMNS__RUN_ID": "first_run"},
-            ["has no column first_run", "RECONCILER_COLUMNS__"],
-            id="no such column",
-        ),
-    ],
+    ("variables", "message", "json"),
+    crossed(UNUSABLE, [pytest.param([], id="table"), pytest.param(["--json"], id="json")]),
 )
 async def test_unusable(
     reconciler: Command,
     database: Database,
     variables: dict[str, str],
-    told: list[str],
+    message: list[str],
     json: list[str],
 ) -> None:
     row = await database.insert("wf", None)
 
     result = await reconciler("once", *json, **variables)
 
-    assert_refused(result, 4, *told)
+    assert_refused(result, 4, *message)
     if json:
         assert result.json["outcome"] == "aborted"
         assert result.json["scanned"] == 0

@@ -1,4 +1,4 @@
-"""Several replicas: one passes, the others stand by and take over."""
+"""Several replicas: one runs passes, the others are on standby and take over."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def holders(database: Database) -> list[dict[str, object]]:
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 async def test_one_passes_and_the_other_takes_over_when_it_is_killed(
     replica: Command, database: Database, world: World
 ) -> None:
@@ -56,7 +56,7 @@ async def test_one_passes_and_the_other_takes_over_when_it_is_killed(
             assert f"/{second.process.pid}/" in str(lease["holder"])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 async def test_a_rolling_deploy_leaves_no_gap(
     replica: Command, database: Database, world: World
 ) -> None:
@@ -71,11 +71,11 @@ async def test_a_rolling_deploy_leaves_no_gap(
             await finds_work(new, database, world)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 async def test_a_holder_that_stood_still_does_no_harm(
     replica: Command, database: Database, world: World
 ) -> None:
-    """Suspended past its lease and woken up again: it finds out, and stands by."""
+    """Suspended until its lease has expired, it notices and goes on standby."""
     async with daemon(replica) as first:
         await eventually(first.holds)
         async with daemon(replica) as second:

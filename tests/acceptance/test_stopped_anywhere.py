@@ -25,6 +25,8 @@ from tests.support.commands.stage import OLD, Stage
 from tests.support.properties import examples
 from tests.support.servers.ports import free_port
 
+pytestmark = pytest.mark.long
+
 NUMBERS = st.sampled_from([signal.SIGTERM, signal.SIGINT]).map(int)
 #: A pass here takes some 300 steps of its event loop, and a hundred thousand calls.
 STOPS = st.tuples(NUMBERS, st.just("step"), st.integers(0, 350)) | st.tuples(
@@ -39,7 +41,7 @@ BATCH = 4
 LEASED = "SELECT 1 FROM reconciler.lease WHERE expires_at > clock_timestamp()"
 
 at_random = settings(
-    examples(6),
+    examples(3),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -79,25 +81,25 @@ class Bench:
             assert result.code in (0, 3), result
         return result
 
-    async def is_truthful(self, told: Mapping[str, Any]) -> None:
+    async def is_truthful(self, reported: Mapping[str, Any]) -> None:
         """What is in the rows, the journal and the history is what was reported."""
         database = self.stage.database
-        written = {status: count for status, count in told["written"].items() if count}
+        written = {status: count for status, count in reported["written"].items() if count}
         rows = await database.fetch("SELECT * FROM reconciler.passes ORDER BY started_at")
         assert all(row["finished_at"] for row in rows), "recorded as ended"
         changes = await database.fetch(
             "SELECT new_status, count(*) AS n FROM reconciler.changes"
             " WHERE pass_id = $1::text::uuid GROUP BY 1",
-            told["pass_id"],
+            reported["pass_id"],
         )
         assert {row["new_status"]: row["n"] for row in changes} == written
-        own = [row for row in rows if str(row["id"]) == told["pass_id"]]
+        own = [row for row in rows if str(row["id"]) == reported["pass_id"]]
         assert own or not written
         for row in own:
             noted = json.loads(str(row["report"]))
-            assert row["outcome"] == told["outcome"]
-            assert noted["written"] == told["written"]
-            assert noted["scanned"] == told["scanned"]
+            assert row["outcome"] == reported["outcome"]
+            assert noted["written"] == reported["written"]
+            assert noted["scanned"] == reported["scanned"]
         assert await database.fetch(LEASED) == []
 
     async def finished(self) -> int:
@@ -119,7 +121,6 @@ async def bench(
     await stage.end()
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_once(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -133,7 +134,6 @@ async def test_once(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None
     assert (rest.code, await bench.finished()) == (0, 12)
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS, again=REQUESTS)
 async def test_a_backfill_and_the_one_that_resumes_it(
@@ -153,7 +153,6 @@ async def test_a_backfill_and_the_one_that_resumes_it(
     assert last.json["scanned"] == sum(last.json["written"].values()) + last.json["left"]["open"]
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_a_dry_run_that_is_kept(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -170,7 +169,6 @@ async def test_a_dry_run_that_is_kept(bench: Bench, stops: Sequence[tuple[int, s
     assert await bench.stage.passes() == []
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS, again=REQUESTS)
 async def test_a_plan_and_the_one_that_resumes_it(
@@ -191,7 +189,6 @@ async def test_a_plan_and_the_one_that_resumes_it(
     assert (last.code, await bench.finished()) == (0, 12)
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(stops=REQUESTS)
 async def test_an_undo(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> None:
@@ -207,7 +204,6 @@ async def test_an_undo(bench: Bench, stops: Sequence[tuple[int, str, int]]) -> N
     assert (await bench.stage.statuses())["running"] == 21
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(
     stops=REQUESTS,
@@ -225,7 +221,6 @@ async def test_what_is_no_pass(
     assert await bench.stage.passes() == []
 
 
-@pytest.mark.timeout(600)
 @at_random
 @given(number=NUMBERS, steps=st.integers(0, 600))
 async def test_the_loop(bench: Bench, number: int, steps: int) -> None:

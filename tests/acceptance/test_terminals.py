@@ -29,8 +29,8 @@ class Shell:
         process = await self.start(redirected, *arguments, **environment)
         out, err = await process.communicate()
         assert process.returncode is not None
-        told = [each.decode(errors="replace") for each in (out, err)]  # of whatever locale
-        return Result(process.returncode, *told)
+        texts = [each.decode(errors="replace") for each in (out, err)]  # of whatever locale
+        return Result(process.returncode, *texts)
 
     async def start(
         self, redirected: str, *arguments: str, **environment: str
@@ -70,17 +70,12 @@ async def stage(database: Database, temporal: Client, workflow_id: str) -> Stage
 @pytest.mark.parametrize(
     ("arguments", "redirected", "code"),
     [
-        ("once", "<&-", 0),
-        ("once", ">&-", 0),
         ("once", "2>&-", 0),
         ("once", "<&- >&- 2>&-", 0),
         ("once", "2>/dev/full", 0),
         ("once", ">/dev/full", 4),
         ("once", ">/dev/full 2>/dev/full", 4),
-        ("once --json", "2>&-", 0),
         ("once --json", ">/dev/full", 4),
-        ("backfill --apply --yes", "<&- >&- 2>&-", 0),
-        ("backfill --apply --yes", "2>/dev/full", 0),
         ("backfill --apply --yes", ">/dev/full", 4),
     ],
 )
@@ -101,11 +96,9 @@ async def test_a_pass_does_its_work_whatever_becomes_of_its_output(
         assert result.out
 
 
-@pytest.mark.parametrize("redirected", ["2>/dev/full", "<&- >&- 2>&-"])
-async def test_the_loop_goes_on_without_its_log(
-    shell: Shell, stage: Stage, redirected: str
-) -> None:
-    loop = await shell.start(redirected, "run", RECONCILER_HTTP_PORT="0", RECONCILER_INTERVAL="1s")
+async def test_the_loop_goes_on_without_its_log(shell: Shell, stage: Stage) -> None:
+    settings = {"RECONCILER_HTTP_PORT": "0", "RECONCILER_INTERVAL": "1s"}
+    loop = await shell.start("2>/dev/full", "run", **settings)
     try:
 
         async def finished() -> bool:
@@ -125,9 +118,7 @@ async def test_the_loop_goes_on_without_its_log(
 @pytest.mark.parametrize(
     "environment",
     [
-        {"LC_ALL": "C"},
         {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"PYTHONIOENCODING": "ascii"},
         {"PYTHONIOENCODING": "latin-1"},
     ],
     ids=lambda environment: " ".join(map("=".join, environment.items())),
@@ -149,7 +140,7 @@ async def test_any_locale(shell: Shell, environment: dict[str, str]) -> None:
     assert [result.code for result in results] == [0] * 3, [result.err for result in results]
     rows = await shell.database.fetch("SELECT status FROM workflow_executions")
     assert rows == [{"status": "fehlgeschlagen: ü"}]
-    lost = environment.get("PYTHONIOENCODING") == "ascii" or "PYTHONUTF8" in environment
+    lost = "PYTHONUTF8" in environment
     assert ("running -> fehlgeschlagen: \\xfc" in results[-1].out) == lost
 
 

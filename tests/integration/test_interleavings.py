@@ -252,7 +252,7 @@ async def shared(lending: Lending) -> AsyncIterator[Shared]:
         yield Shared(database, PostgresStore(database.engine, await database.table()))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 @settings(
     examples(40),
     # Shrinking would take minutes, and add little.

@@ -26,13 +26,10 @@ from tests.support.commands.stage import Stage
 #: Key types that plans support, with edge cases of each.
 PLANNABLE = {
     "bigint": ("-9223372036854775808", "-5", "9223372036854775807"),
-    "smallint": ("-1", "0"),
     "uuid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd", "00000000-0000-0000-0000-000000000000"),
     "text": ("", "=1+1", "\x1b[2J\u202e\n'\"\\", "\U000e0041"),
     "char(5)": ("a", "ab", "abcde"),
-    "name": ("a", "b c"),
     "five": ("a", "ab", "abcde"),
-    "short": ("a", "abcde"),
     "mood": ("sad", "happy"),
     "uid": ("01a213b5-697d-7cfc-bf26-de369cbc1bbd",),
 }
@@ -40,12 +37,9 @@ PLANNABLE = {
 UNPLANNABLE = {
     "numeric": ("-1.50", "2", "1e30", "Infinity", "-Infinity"),
     "float8": ("-1.5", "0.1", "Infinity"),
-    "real": ("-1.5", "0.1"),
     "boolean": ("true", "false"),
     "bytea": ("\\x00ff", "\\x"),
     "inet": ("10.0.0.1", "10.0.0.0/8", "::1"),
-    "cidr": ("10.0.0.0/8",),
-    "macaddr": ("08:00:2b:01:02:03",),
     "oid": ("7", "4294967295"),
 }
 #: Key types whose values change on a round trip, or cannot be sent back to the database.
@@ -83,6 +77,7 @@ async def keyed(
     monkeypatch.setenv("DATABASE_URL", database.url)
     # Pages of one row: every key is also a cursor.
     settings = load_settings(Settings, table="keyed", grace="0s", batch_size=1)
+    await make_types(database)
     await make_table(database, kind)
     stage = Stage(database, temporal, workflow_id)
     handle = await stage.closed()
@@ -98,12 +93,17 @@ async def keyed(
     return Keyed(database, settings, len(keys))
 
 
-async def make_table(database: Database, kind: str) -> None:
+async def make_types(database: Database) -> None:
     await database.execute(
         "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN uid AS uuid;"
         "CREATE DOMAIN five AS char(5); CREATE DOMAIN v5 AS varchar(5); CREATE DOMAIN short AS v5;"
         "CREATE DOMAIN dom AS mood;"
-        "CREATE TYPE pair AS (a int, b int);"
+        "CREATE TYPE pair AS (a int, b int)"
+    )
+
+
+async def make_table(database: Database, kind: str) -> None:
+    await database.execute(
         f"CREATE TABLE keyed (id {kind} PRIMARY KEY, workflow_id text, run_id text,"
         " status text DEFAULT 'running', created_at timestamptz DEFAULT now(),"
         " completed_at timestamptz, error_message text)"
@@ -156,12 +156,11 @@ async def test_any_other_key_works_in_a_pass_and_is_rejected_before_a_plan_begin
     assert await keyed.running() == keyed.rows
 
 
-@pytest.mark.parametrize("kind", UNFIT)
-async def test_a_key_that_changes_on_a_round_trip_is_rejected(
-    kind: str, database: Database
-) -> None:
-    await make_table(database, kind)
+async def test_a_key_that_changes_on_a_round_trip_is_rejected(database: Database) -> None:
+    await make_types(database)
     names = TableNames(table="keyed")
-
-    with pytest.raises(DatabaseUnfit, match=r"column id of keyed .*must be a number, a text"):
-        await database.table(names)
+    for kind in UNFIT:
+        await make_table(database, kind)
+        with pytest.raises(DatabaseUnfit, match=r"column id of keyed .*must be a number, a text"):
+            await database.table(names)
+        await database.execute("DROP TABLE keyed")

@@ -52,7 +52,7 @@ def few_lines() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 @pytest.mark.usefixtures("few_lines")
 async def test_every_row_is_as_temporal_says_and_journalled_once(database: Database) -> None:
     """In pieces, as an operator would do it."""

@@ -101,7 +101,7 @@ def check_known(revision: str | None) -> None:
     """Raise `DatabaseUnfit` if a later version has migrated the schema."""
     if revision is not None and revision > REVISION:
         raise DatabaseUnfit(
-            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows no more than "
+            f"schema {OWN_SCHEMA} is at revision {revision}, this version knows none after "
             f"{REVISION}",
             "run the version that migrated it, or a newer one",
         )

@@ -104,7 +104,7 @@ async def backfill(app: App) -> PassReport:
     return await app.run_backfill(EVERY, app.settings.pass_options(), report)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 async def test_workers_get_their_work_while_a_backfill_adapts(
     client: Client, database: Database
 ) -> None:

@@ -12,6 +12,7 @@ from temporalio.common import RetryPolicy
 from reconciler.core.model import CloseStatus, Open
 from reconciler.temporal.client.execution_info import to_datetime
 from tests.integration.worker.conftest import Site
+from tests.support.crossed import crossed
 from tests.support.polling import eventually
 
 #: Without a cache a workflow is evicted after each task, and replayed for the next one.
@@ -21,38 +22,38 @@ CACHES = [pytest.param(1000, id="cached"), pytest.param(0, id="evicted")]
 CHARGE_FAILED = "activity charge failed (maximum attempts reached): PaymentDeclined: no money"
 
 
-@pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize(
-    ("script", "status", "message"),
-    [
-        ("complete", "completed", None),
-        ("complete with a child", "completed", None),
-        ("fail", "failed", "OrderFailed: no money"),
-        ("fail in an activity", "failed", CHARGE_FAILED),
-        (
-            "fail, wrapping an activity's failure",
-            "failed",
-            "OrderFailed: order 17: " + CHARGE_FAILED,
-        ),
-        (
-            "fail in a child",
-            "failed",
-            "child workflow Scripted [{id}/child] failed: " + CHARGE_FAILED,
-        ),
-        (
-            "time out in an activity",
-            "failed",
-            "activity charge failed (maximum attempts reached): start to close timeout",
-        ),
-        ("time out waiting", "failed", "TimeoutError: CancelledError"),
-        ("cancel itself", "failed", "canceled: no money"),
-        (
-            "cancel an activity of its own",
-            "failed",
-            "activity charge failed (cancel requested): canceled",
-        ),
-    ],
-)
+#: A script, the status it ends with, and the text.
+ENDS = [
+    pytest.param("complete", "completed", None),
+    pytest.param("complete with a child", "completed", None),
+    pytest.param("fail", "failed", "OrderFailed: no money"),
+    pytest.param("fail in an activity", "failed", CHARGE_FAILED),
+    pytest.param(
+        "fail, wrapping an activity's failure",
+        "failed",
+        "OrderFailed: order 17: " + CHARGE_FAILED,
+    ),
+    pytest.param(
+        "fail in a child",
+        "failed",
+        "child workflow Scripted [{id}/child] failed: " + CHARGE_FAILED,
+    ),
+    pytest.param(
+        "time out in an activity",
+        "failed",
+        "activity charge failed (maximum attempts reached): start to close timeout",
+    ),
+    pytest.param("time out waiting", "failed", "TimeoutError: CancelledError"),
+    pytest.param("cancel itself", "failed", "canceled: no money"),
+    pytest.param(
+        "cancel an activity of its own",
+        "failed",
+        "activity charge failed (cancel requested): canceled",
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "status", "message", "cache"), crossed(ENDS, CACHES))
 async def test_an_end_is_written(
     site: Site, script: str, status: str, message: str | None, cache: int
 ) -> None:
@@ -67,10 +68,15 @@ async def test_an_end_is_written(
     assert row["completed_at"] == to_datetime(reported.event_time) <= closed.close_time
 
 
-@pytest.mark.parametrize("cache", CACHES)
-@pytest.mark.parametrize("script", ["wait", "wait in an activity", "wait for a child"])
 @pytest.mark.parametrize(
-    ("reason", "message"), [("ticket 42", "canceled: ticket 42"), ("", "canceled")]
+    ("script", "reason", "message", "cache"),
+    crossed(
+        crossed(
+            ["wait", "wait in an activity", "wait for a child"],
+            [pytest.param("ticket 42", "canceled: ticket 42"), pytest.param("", "canceled")],
+        ),
+        CACHES,
+    ),
 )
 async def test_a_cancellation_is_written(
     site: Site, script: str, reason: str, message: str, cache: int

@@ -138,7 +138,11 @@ async def test_the_limit_of_the_namespace_applies_to_results(
             site = Site(environment.client, database, f"{workflow_id}-{size}")
             async with site.worker(workflows=WORKFLOWS, activities=[]):
                 handle = await run(site, "Odd", ["return", size], task_timeout=timedelta(seconds=1))
-                await eventually(lambda: is_over_or_retried(site, handle))  # noqa: B023
+                # The server rejects only the last; a slow machine may retry any of them.
+                if size > 10_240:
+                    await eventually(lambda: is_over_or_retried(site, handle))  # noqa: B023
+                else:
+                    await site.closed(handle)
             outcomes[size] = (await site.row())["status"]
 
     assert outcomes == {4_000: "completed", 6_000: "running", 11_000: "running"}

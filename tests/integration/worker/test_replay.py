@@ -14,6 +14,7 @@ from temporalio.worker import Replayer
 from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, ending, reporter, snapshot
 from tests.integration.worker.conftest import Site, locked_rows, waiting
+from tests.support.crossed import crossed
 from tests.support.polling import eventually
 from tests.support.temporal.workflows import Scripted, Typed
 
@@ -43,8 +44,9 @@ async def test_a_history_from_before_the_plugin(site: Site, script: str) -> None
     await replay(history, ReconcilerPlugin())
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("options", [{}, {"only": []}, {"skip": ["Scripted"]}])
+@pytest.mark.parametrize(
+    ("script", "options"), crossed(SCRIPTS, [{}, {"only": []}, {"skip": ["Scripted"]}])
+)
 async def test_a_history_with_the_plugin_under_other_options(
     site: Site, script: str, options: dict[str, Any]
 ) -> None:

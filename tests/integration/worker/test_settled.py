@@ -23,6 +23,7 @@ from reconciler.core.model import CloseStatus
 from reconciler.worker import ReconcilerPlugin, status_activity
 from reconciler.worker.late_messages import ENDED
 from tests.integration.worker.conftest import Site, locked_rows, waiting
+from tests.support.crossed import crossed
 from tests.support.histories.workflows import WORKFLOWS, pack
 from tests.support.polling import eventually
 
@@ -78,8 +79,7 @@ async def assert_rejected(handle: Handle, update: str, *arguments: Any) -> None:
     assert cause.message == "this workflow has ended and takes no more updates"
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("script", ["return items", "fail"])
+@pytest.mark.parametrize(("way", "script"), crossed(WAYS, ["return items", "fail"]))
 async def test_updates_are_rejected_without_running_their_code(
     site: Site, way: Way, script: str
 ) -> None:
@@ -133,8 +133,9 @@ async def test_update_with_start_is_rejected(site: Site, way: Way) -> None:
     assert raised.value.cause.type == ENDED
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("signal", ["add", "add_rubbish", "whatever there is"])
+@pytest.mark.parametrize(
+    ("way", "signal"), crossed(WAYS, ["add", "add_rubbish", "whatever there is"])
+)
 async def test_a_signal_does_not_change_the_result(site: Site, way: Way, signal: str) -> None:
     async with way.held(site) as handle:
         await handle.signal(signal, "late")
@@ -144,8 +145,7 @@ async def test_a_signal_does_not_change_the_result(site: Site, way: Way, signal:
     assert await site.outcome() == ("completed", None)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("signal", ["add", "add_rubbish"])
+@pytest.mark.parametrize(("way", "signal"), crossed(WAYS, ["add", "add_rubbish"]))
 async def test_a_signal_does_not_change_the_details_of_an_error(
     site: Site, way: Way, signal: str
 ) -> None:
@@ -160,8 +160,7 @@ async def test_a_signal_does_not_change_the_details_of_an_error(
     assert await site.outcome() == ("failed", "OrderFailed: no money")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("how", ["fail", "start over", "cancel", "plainly"])
+@pytest.mark.parametrize(("way", "how"), crossed(WAYS, ["fail", "start over", "cancel", "plainly"]))
 async def test_a_failing_signal_handler_does_not_change_the_end(
     site: Site, way: Way, how: str
 ) -> None:
@@ -195,8 +194,7 @@ async def was_seen(site: Site) -> bool:
     return requested in names and completed in names[names.index(requested) :]
 
 
-@pytest.mark.parametrize("way", PLUGIN)
-@pytest.mark.parametrize("how", ["plainly", "start over"])
+@pytest.mark.parametrize(("way", "how"), crossed(PLUGIN, ["plainly", "start over"]))
 @pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning")
 async def test_a_running_update_cannot_fail_the_task(site: Site, way: Way, how: str) -> None:
     async with way.worker(site):

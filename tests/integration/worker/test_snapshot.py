@@ -32,6 +32,7 @@ from reconciler.core.model import CloseStatus
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import ReconcilerPlugin
 from tests.integration.worker.conftest import Site, locked_rows, waiting
+from tests.support.crossed import crossed
 from tests.support.polling import eventually
 from tests.support.worker.results import Results
 
@@ -99,8 +100,7 @@ async def returned(site: Site) -> Payload:
     return payload
 
 
-@pytest.mark.parametrize("cache", [1000, 0])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "cache"), crossed(KINDS, [1000, 0]))
 async def test_a_result_of_any_kind(site: Site, kind: str, cache: int) -> None:
     converter = pydantic_data_converter if kind == "model" else DataConverter.default
     async with held(site, kind, converter, max_cached_workflows=cache) as handle:
@@ -181,8 +181,7 @@ async def test_a_result_that_an_interceptor_further_out_makes_serialisable(site:
     assert await site.outcome() == ("running", None)
 
 
-@pytest.mark.parametrize("change", ["late", "rubbish"])
-@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize(("change", "encoded"), crossed(["late", "rubbish"], [False, True]))
 async def test_the_details_and_the_text_of_an_error(site: Site, change: str, encoded: bool) -> None:
     converter = DataConverter.default
     if encoded:

@@ -65,10 +65,12 @@ async def fork(
     folder: Path,
     limits: Mapping[str, float],
     stops: Sequence[tuple[int, str, int]] = (),
+    terminal: int | None = None,
 ) -> Forked:
     """Fork a command.
 
-    `limits` are set in its modules before it starts; `stops`: see `forker.stop_at`.
+    `limits` are set in its modules before it starts; `stops`: see `forker.stop_at`. `terminal` is a
+    file for all three standard streams.
     """
     order = {
         "arguments": arguments,
@@ -80,9 +82,10 @@ async def fork(
     pipes = [os.pipe() for _ in range(3)]
     nothing = os.open(os.devnull, os.O_RDONLY)
     theirs = [nothing, *(write for _, write in pipes)]
+    streams = theirs[:3] if terminal is None else [terminal] * 3
     start = [(name, environment[name]) for name in FROM_THE_START if name in environment]
     try:
-        socket.send_fds(_forker(*start), [json.dumps(order).encode()], theirs)
+        socket.send_fds(_forker(*start), [json.dumps(order).encode()], [*streams, theirs[3]])
     finally:
         for file in theirs:
             os.close(file)

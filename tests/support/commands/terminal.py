@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.support.commands.command import Command
+from tests.support.commands.command import Command, Process
+from tests.support.commands.forked import fork
 from tests.support.polling import eventually
 
 
@@ -17,7 +18,7 @@ from tests.support.polling import eventually
 class Terminal:
     """A command at its own terminal; `seen` is what it has printed so far."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     file: int
     seen: str = ""
 
@@ -52,17 +53,29 @@ async def at_terminal(command: Command, *arguments: str) -> AsyncIterator[Termin
     """Start the command at a new terminal; kill it if it still runs at the end."""
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
-    environment = {**command.environment, "PATH": os.environ["PATH"], "TERM": "xterm"}
-    process = await asyncio.create_subprocess_exec(
-        command.program,
-        *arguments,
-        env={**environment, "HOME": str(command.folder), "COLUMNS": "120"},
-        cwd=command.folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
+    environment = {
+        **command.environment,
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm",
+        "HOME": str(command.folder),
+        "COLUMNS": "120",
+    }
+    process: Process
+    if command.fresh:
+        process = await asyncio.create_subprocess_exec(
+            command.program,
+            *arguments,
+            env=environment,
+            cwd=command.folder,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+    else:
+        process = await fork(
+            arguments, environment, command.folder, command.limits, terminal=theirs
+        )
     os.close(theirs)
     try:
         yield Terminal(process, ours)

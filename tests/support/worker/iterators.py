@@ -9,7 +9,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
-from reconciler.worker import report_outcome
+with workflow.unsafe.imports_passed_through():
+    from reconciler.worker import report_outcome
 
 
 def broken() -> Iterator[int]:

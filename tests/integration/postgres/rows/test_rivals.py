@@ -19,6 +19,7 @@ from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import RowFilter, TableNames
 from tests.conftest import Database
+from tests.support.crossed import crossed
 from tests.support.factories import start
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -106,9 +107,15 @@ async def test_rows_say_which_namespace_they_are_of(database: Database) -> None:
     assert [rival.row.namespace for rival in found] == ["blue"]
 
 
-@pytest.mark.parametrize("partitioned", ["", " PARTITION BY RANGE (created_at)"])
-@pytest.mark.parametrize("run_id", ["first_run uuid,", "first_run text,", ""])
-@pytest.mark.parametrize("workflow_id", ["text", "varchar(40)", "uuid", "char(40)"])
+@pytest.mark.parametrize(
+    ("workflow_id", "run_id", "partitioned"),
+    crossed(
+        crossed(
+            ["uuid", "text", "varchar(40)", "char(40)"], ["first_run uuid,", "first_run text,", ""]
+        ),
+        ["", " PARTITION BY RANGE (created_at)"],
+    ),
+)
 async def test_columns_of_every_kind_are_compared(
     database: Database, *, workflow_id: str, run_id: str, partitioned: str
 ) -> None:

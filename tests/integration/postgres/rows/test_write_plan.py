@@ -9,6 +9,7 @@ from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableMapping, TableNames
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_write import begin_pass, failed
+from tests.support.crossed import crossed
 from tests.support.polling import eventually
 
 BEFORE, OTHERS, BATCH = 2_000, 20_000, 50
@@ -35,13 +36,20 @@ _COUNTED = """
 """
 
 
+KEYS = [
+    pytest.param("id", _ALONE, id="plain"),
+    pytest.param("id, created_at", _PARTITIONS, id="partitioned"),
+    pytest.param("created_at, id", _PARTITIONS, id="partitioned, key last"),
+]
+
+
 @pytest.mark.parametrize(
-    ("key", "partitions"),
-    [("id", _ALONE), ("id, created_at", _PARTITIONS), ("created_at, id", _PARTITIONS)],
-    ids=["plain", "partitioned", "partitioned, key last"],
+    ("key", "partitions", "analysed", "trigger"),
+    crossed(
+        crossed(KEYS, ["too early", "in time"]),
+        [pytest.param(False, id="no trigger"), pytest.param(True, id="a trigger")],
+    ),
 )
-@pytest.mark.parametrize("analysed", ["in time", "too early"])
-@pytest.mark.parametrize("trigger", [False, True], ids=["no trigger", "a trigger"])
 async def test_a_batch_reads_its_own_rows_whatever_the_statistics_say(
     database: Database, *, key: str, partitions: str, analysed: str, trigger: bool
 ) -> None:

@@ -57,7 +57,16 @@ DEFINITION = """
 """
 
 
-@pytest.fixture(scope="module", params=["the tests'", *INSTALLED])
+#: The server of all tests; every other one has to do with one plain and one partitioned table.
+OURS = "the tests'"
+PLAIN_AND_PARTITIONED = ("plain, without the columns that are written", "partitioned by time")
+SERVERS = [
+    *((OURS, name) for name in SHAPES),
+    *((each, name) for each in INSTALLED for name in PLAIN_AND_PARTITIONED),
+]
+
+
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a PostgreSQL: that of all tests, and each that Debian has installed."""
     if request.param not in INSTALLED:
@@ -73,17 +82,18 @@ async def empty(server: str) -> AsyncIterator[Database]:
         yield database
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize(("server", "name"), SERVERS, indirect=["server"])
 async def test_a_table_is_fitted_reconciled_undone_and_left_as_it_was(
-    empty: Database, shape: Shape
+    empty: Database, name: str
 ) -> None:
+    shape = SHAPES[name]
     await empty.execute(shape.sql)
-    name = shape.mapping.names.full_name
     definition = await empty.fetch(DEFINITION)
 
     done = await migrate(empty.url, shape.mapping)
 
-    assert done[1:] == [f"table {name}: {each}" for each in shape.added]
+    table_name = shape.mapping.names.full_name
+    assert done[1:] == [f"table {table_name}: {each}" for each in shape.added]
     assert await migrate(empty.url, shape.mapping) == []
     table = await map_table(empty.engine, shape.mapping, writing=True)
     before = await rows(empty, table)
