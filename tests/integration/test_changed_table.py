@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import pytest
 from pydantic import SecretStr
 
 from reconciler.app.wiring import open_app
@@ -12,6 +13,7 @@ from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.settings.model import Settings
 from tests.conftest import Database
+from tests.support.servers import shared
 from tests.support.temporal.world import World
 
 
@@ -39,7 +41,10 @@ async def test_a_column_may_change_between_two_passes(database: Database, world:
     assert (second.error, second.changed) == (None, 1)
 
 
-async def test_statements_of_old_mappings_do_not_pile_up(database: Database) -> None:
+async def test_statements_of_old_mappings_do_not_pile_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "SHARING", False)
     mapping = Settings(database_url=SecretStr(database.url)).table_mapping()
     async with using_engine(database.url) as engine:
         for _ in range(100):

@@ -11,10 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from asyncpg import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import LRUCache
 
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 
+#: False in tests of an engine's own cache.
+SHARING = True
 #: Types with smaller ids are built in.
 _FIRST_USER_TYPE = 16_384
 
@@ -25,14 +28,14 @@ def share_compiled_statements() -> None:
     The dialect is part of the cache's key, so dialects that compile alike must be equal.
     """
     cache: LRUCache[Any, Any] = LRUCache(2000)
-    init = sa.Engine.__init__
+    init = AsyncEngine.__init__
 
-    def sharing(self: sa.Engine, *arguments: Any, **options: Any) -> None:
-        init(self, *arguments, **options)
-        if isinstance(self.dialect, PoolerSafeDialect):
-            self._compiled_cache = cache
+    def sharing(self: AsyncEngine, engine: sa.Engine) -> None:
+        init(self, engine)
+        if SHARING and isinstance(engine.dialect, PoolerSafeDialect):
+            engine._compiled_cache = cache
 
-    sa.Engine.__init__ = sharing  # type: ignore[method-assign]
+    AsyncEngine.__init__ = sharing  # type: ignore[assignment,method-assign]
     PoolerSafeDialect.__eq__ = _compiles_alike  # type: ignore[assignment,method-assign]
     PoolerSafeDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
 
