@@ -77,10 +77,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each worker begin with its share of the long tests: none should be left for the end.
+    """Let each worker start with its share of the long tests, so that none runs last.
 
-    `--dist worksteal` cuts the list into as many pieces as there are workers. The tests of a module
-    stay together, since they share servers.
+    `--dist worksteal` splits the list into one piece per worker. The tests of a module stay
+    together, since they share servers.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long: dict[Path, list[pytest.Item]] = {}
@@ -266,7 +266,7 @@ async def temporal(pytestconfig: pytest.Config, no_leftovers: None) -> AsyncIter
         return
     async with contextlib.AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            # By default a quarter of its CPU goes into collecting garbage.
+            # By default it spends a quarter of its CPU on garbage collection.
             patch.setenv("GOGC", "400")
             patch.setenv("GOMEMLIMIT", "2GiB")
             environment = await stack.enter_async_context(temporal_server(*flags))

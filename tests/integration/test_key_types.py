@@ -156,7 +156,7 @@ async def test_any_other_key_works_in_a_pass_and_is_rejected_before_a_plan_begin
     assert await keyed.running() == keyed.rows
 
 
-async def test_a_key_that_would_not_be_the_same_again_is_refused(database: Database) -> None:
+async def test_a_key_that_changes_on_a_round_trip_is_rejected(database: Database) -> None:
     await make_types(database)
     names = TableNames(table="keyed")
     for kind in UNFIT:

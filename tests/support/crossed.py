@@ -1,4 +1,4 @@
-"""Fewer tests of two parameters: every value of each, but not every pair."""
+"""Parametrises tests by every value of two parameters, but not by every pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Parameter = type(pytest.param())
 def crossed(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
     """All of `first` with the first of `second`, and all of `second` with the first of `first`.
 
-    Each is a value, or a `pytest.param`.
+    Items are values or `pytest.param`s.
     """
     pairs = [(each, second[0]) for each in first] + [(first[0], each) for each in second[1:]]
     return [_joined(*pair) for pair in pairs]

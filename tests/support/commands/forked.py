@@ -69,7 +69,7 @@ async def fork(
 ) -> Forked:
     """Fork a command.
 
-    `limits` are set in its modules before it starts; `stops`: see `forker.stop_at`; `terminal` is a
+    `limits` are set in its modules before it starts; `stops`: see `forker.stop_at`. `terminal` is a
     file for all three standard streams.
     """
     order = {

@@ -1,4 +1,4 @@
-"""Databases that are lent to one test after another: copying the template costs 0.15 s of CPU.
+"""Databases that are lent to one test after another, because copying the template costs CPU.
 
 A test may do anything with its database. If only rows have changed, the database is emptied and
 lent again; otherwise it is dropped.
@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import asyncpg
 
-# How many rows of its catalogs were written since the last reset of its statistics: any DDL does.
-# They are complete once no other process is connected. What databases share is looked up.
+# The number of catalog rows written since the statistics were reset; any DDL writes some. The
+# statistics are complete once no other process is connected. Shared catalogs are read directly.
 _STATE = """
     SELECT sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid)
         + pg_stat_get_tuples_deleted(oid)) AS catalogs,
@@ -37,11 +37,11 @@ _EMPTYING = """
     WHERE relkind IN ('r', 'p', 'S') AND relname <> 'alembic_version'
         AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
-#: Deleted rows take up space; above this a new copy is better.
+#: Bytes. Deleted rows still take up space; a larger database is dropped.
 _LARGEST = 2**20
-# For at most five seconds, and without foreign keys.
+# Wait at most five seconds for locks, and ignore foreign keys.
 _BEFORE = "SET lock_timeout = '5s'; SET session_replication_role = replica"
-# Returns when they are gone, or after five seconds.
+# Returns when they have ended, or after five seconds.
 _OTHERS = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -68,7 +68,7 @@ class Lending:
 
     async def _copy(self) -> tuple[str, object]:
         name = f"test_{uuid4().hex}"
-        # Half the CPU of the default strategy, for files so small.
+        # For such small files, this takes half the CPU of the default strategy.
         await administer(
             self.url, f"CREATE DATABASE {name} TEMPLATE {self.template} STRATEGY file_copy"
         )
@@ -86,7 +86,7 @@ class Lending:
                         await connection.execute("SELECT pg_stat_reset()")
                         self._free.append((name, state))
                         return
-        except asyncpg.PostgresError:  # whatever it is that the test has done
+        except asyncpg.PostgresError:  # the test may have done anything
             pass
         await self._drop(name)
 

@@ -1,7 +1,7 @@
-"""Caches that engines and connections share, which saves half the CPU of a test with a database.
+"""Caches shared by all engines and connections; they halve the CPU of a test with a database.
 
-SQLAlchemy compiles each statement once per engine, and asyncpg looks up the types that PostgreSQL
-has of its own once per connection. A test has an engine and connections of its own.
+SQLAlchemy compiles each statement once per engine, and asyncpg looks up built-in types once per
+connection. Each test has its own engine and connections.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from sqlalchemy.util import LRUCache
 
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 
-#: Set to False by a test of the cache that an engine has otherwise.
+#: False in tests of an engine's own cache.
 SHARING = True
-#: Types with smaller ids are PostgreSQL's own.
-_FIRST_OF_USERS = 16_384
+#: Types with smaller ids are built in.
+_FIRST_USER_TYPE = 16_384
 
 
 def share_compiled_statements() -> None:
-    """For all engines that are made from now on.
+    """Share one cache among all engines created from now on.
 
-    SQLAlchemy finds a statement by its dialect, among other things: dialects that compile alike
-    have to be equal.
+    The dialect is part of the cache's key, so dialects that compile alike must be equal.
     """
     cache: LRUCache[Any, Any] = LRUCache(2000)
     init = AsyncEngine.__init__
@@ -42,13 +41,13 @@ def share_compiled_statements() -> None:
 
 
 def share_builtin_types() -> None:
-    """For all connections by a Unix socket, which are those to the server that tests share."""
+    """Share them among connections by Unix socket, which all go to the same server."""
     known: dict[frozenset[int], Any] = {}
     introspect = Connection._introspect_types
 
     async def sharing(self: Any, oids: Iterable[int], timeout: float | None) -> Any:
         wanted = frozenset(oids)
-        if not isinstance(self._addr, str) or max(wanted) >= _FIRST_OF_USERS:
+        if not isinstance(self._addr, str) or max(wanted) >= _FIRST_USER_TYPE:
             return await introspect(self, wanted, timeout)
         if wanted not in known:
             known[wanted] = await introspect(self, wanted, timeout)
@@ -62,6 +61,6 @@ def _compiles_alike(dialect: PoolerSafeDialect, other: object) -> bool:
 
 
 def _traits(dialect: PoolerSafeDialect) -> tuple[Any, ...]:
-    """What is read from the server, or given, and goes into a statement."""
+    """The attributes of a dialect that affect how it compiles statements."""
     names = ("codec", "server_version_info", "_backslash_escapes")
     return tuple(getattr(dialect, name, None) for name in names)
