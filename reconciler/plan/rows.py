@@ -107,7 +107,8 @@ def row_to_json(verdict: Verdict, old: OldValues | None) -> dict[str, Any]:
         new=new,
         evidence=evidence,
     )
-    written: dict[str, Any] = _LINE.dump_python(line)
+    # A table for people may have keys of any type, which pydantic would warn about, row by row.
+    written: dict[str, Any] = _LINE.dump_python(line, warnings=False)
     if row.namespace is None:  # only tables with rows of several namespaces have it
         del written["namespace"]
     return written
