@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import unicodedata
 from datetime import timedelta
+from decimal import Decimal
 from hashlib import sha256
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,15 @@ class TestSpreadsheet:
         with path.open(newline="", encoding="utf-8") as file:
             lines = [(line["id"], line["workflow_id"]) for line in csv.DictReader(file)]
         assert lines == [("-5", "-17"), ("-2.50", "'-x")]
+
+    @pytest.mark.parametrize("key", [Decimal("1.50"), 2.5, b"k", IPv4Address("10.0.0.1")])
+    async def test_a_key_of_any_type_is_written_without_a_warning(
+        self, tmp_path: Path, key: Any
+    ) -> None:
+        path = await make_plan(tmp_path / "plan.csv", [finish(row(key))])
+
+        with path.open(newline="", encoding="utf-8") as file:
+            assert [line["id"] for line in csv.DictReader(file)] == [str(key)]
 
 
 @pytest.mark.parametrize("name", ["plan.csv", "plan.jsonl"])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.rows.arrays import as_arrays
 from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.rows.write import guarded_write
 from reconciler.postgres.table.names import TableMapping, TableNames
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_write import begin_pass, failed
 from tests.support.crossed import crossed
+from tests.support.factories import outcome, row
 from tests.support.polling import eventually
 
 BEFORE, OTHERS, BATCH = 2_000, 20_000, 50
@@ -83,6 +88,34 @@ async def test_a_batch_reads_its_own_rows_whatever_the_statistics_say(
 
     assert len(written.ids) == BATCH
     assert await counted(database, updated=BATCH) - before < BOUND
+
+
+async def test_an_index_on_the_workflow_id_serves_the_write_of_a_partitioned_table(
+    database: Database,
+) -> None:
+    """The other index for it is reconciler's, of all running rows."""
+    await database.execute(
+        "CREATE TABLE jobs (id bigint, workflow_id text, run_id text, status text, completed_at"
+        " timestamptz, error_message text, created_at timestamptz, PRIMARY KEY (created_at, id))"
+        f"{_PARTITIONS}; CREATE INDEX ON jobs (workflow_id)"
+    )
+    await migrate(database.url, TableMapping(JOBS))
+    await database.execute(
+        "INSERT INTO jobs SELECT n, 'wf-' || n, 'run-1', 'running', NULL, NULL,"
+        f" '2026-01-02'::timestamptz + n * interval '1 second' FROM generate_series(1, {OTHERS}) n;"
+        "ANALYZE jobs"
+    )
+    table = await database.table(JOBS)
+    write = guarded_write(table, journalled=False).compile(dialect=database.engine.dialect)
+    outcomes = [outcome(row(number)) for number in range(500)]
+    given = {**write.params, **as_arrays(str(uuid4()), outcomes, table, "utf-8")}
+    values = tuple(given[name] for name in write.positiontup or ())
+
+    async with database.engine.connect() as connection:
+        lines = await connection.exec_driver_sql(f"EXPLAIN {write}", values)
+        plan = "\n".join(lines.scalars())
+
+    assert "Index Scan using jobs_new_workflow_id_idx" in plan
 
 
 async def counted(database: Database, **known: int) -> int:
