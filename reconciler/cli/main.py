@@ -132,7 +132,7 @@ def once(
     report = signals.run(partial(_once, settings, dry_run=dry_run))
 
     def show() -> None:
-        if report.error is None:
+        if report.tally.scanned or report.error is None:
             print_report(report, screen())
 
     return conclude(report, settings, show, as_json=as_json)
