@@ -108,6 +108,8 @@ def main(
     if version:
         print(f"reconciler {__version__}")
         raise typer.Exit(OK)
+    if config == "":  # such as an unset variable of a script
+        raise ConfigurationError("--config is empty", "name a file")
     if config is not None:
         os.environ["RECONCILER_CONFIG"] = as_utf8("--config", config)
     if context.invoked_subcommand is None:
