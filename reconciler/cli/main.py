@@ -108,6 +108,8 @@ def main(
     if version:
         print(f"reconciler {__version__}")
         raise typer.Exit(OK)
+    if config == "":  # such as an unset variable of a script
+        raise ConfigurationError("--config is empty", "name a file")
     if config is not None:
         os.environ["RECONCILER_CONFIG"] = as_utf8("--config", config)
     if context.invoked_subcommand is None:
@@ -132,7 +134,7 @@ def once(
     report = signals.run(partial(_once, settings, dry_run=dry_run))
 
     def show() -> None:
-        if report.error is None:
+        if report.tally.scanned or report.error is None:
             print_report(report, screen())
 
     return conclude(report, settings, show, as_json=as_json)

@@ -82,9 +82,9 @@ async def _run_steps(
 ) -> int:
     story = (
         f"An application provisions {len(TENANTS)} tenants: a workflow and a row each. "
-        "None of the workflows writes its end to its row."
+        "None of the workflows writes its outcome into its row."
     )
-    console.print(_step(2, story))
+    console.print(_step(2, story), soft_wrap=not console.is_terminal)
     await _provision(client, engine)
     console.print("\nThe table now, and what really happened:\n")
     await _print_rows(console, engine, with_story=True)

@@ -367,6 +367,7 @@ class TestDemo:
         assert result.err == ""
         assert "written  completed  2" in result.out
         assert "failed     5" in result.out
+        assert "None of the workflows writes its outcome into its row.\n" in result.out
         for text in (
             "activity create_zone failed (maximum attempts reached): QuotaExceeded: zone limit",
             "child workflow ProvisionDns [tenant-umbrella/dns] failed: activity create_zone failed",

@@ -304,6 +304,22 @@ class TestStopped:
         assert (result.code, result.err) == (130, "reconciler: interrupted\n")
         assert (result.json["outcome"], result.json["scanned"]) == ("aborted", 0)
 
+    async def test_prints_what_it_has_written(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        await self.rows_of_a_workflow_that_ended(database, world)
+        process = await reconciler.start(
+            "once", RECONCILER_MAX_RPS="20", RECONCILER_BATCH_SIZE="10"
+        )
+        await eventually(lambda: self.some_are_written(database))
+        process.send_signal(signal.SIGINT)
+        result = await reconciler.result(process)
+
+        written = await self.written(database)
+        assert result.code == 130
+        assert f"written  completed  {written}\n" in result.out
+        assert f"aborted: {written} rows" in result.out
+
     async def test_while_its_modules_are_loaded(self, reconciler: Command) -> None:
         process = await replace(reconciler, fresh=True).start("once", PYTHONPROFILEIMPORTTIME="1")
         assert process.stderr is not None

@@ -59,6 +59,7 @@ def test_the_help_lists_commands_as_a_newcomer_needs_them(
         (["once", "--dryrun"], "No such option: --dryrun (Possible options: --dry-run); see rec"),
         (["explain"], "Missing argument 'WORKFLOW_ID'; see reconciler explain --help"),
         (["once", "extra"], "Got unexpected extra argument(s) (extra); see reconciler once --help"),
+        (["--config", "", "once"], "--config is empty: name a file"),
         (["changes", "--workflow-id", "\udcff"], "--workflow-id is not UTF-8"),
     ],
     ids=lambda value: ascii(" ".join(value)) if isinstance(value, list) else "",
