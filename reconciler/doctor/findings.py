@@ -49,12 +49,12 @@ def ok(check: str, message: str) -> Finding:
 
 def warning(check: str, message: str, fix: str) -> Finding:
     """A problem that keeps no pass from working."""
-    return Finding(check, Level.WARNING, message, fix)
+    return _bad(check, Level.WARNING, message, fix)
 
 
 def failure(check: str, message: str, fix: str) -> Finding:
     """A problem that keeps every pass from working, or should."""
-    return Finding(check, Level.FAILURE, message, fix)
+    return _bad(check, Level.FAILURE, message, fix)
 
 
 def not_checked(check: str, why: str) -> Finding:
@@ -67,9 +67,13 @@ def not_measurable(check: str, why: str) -> Finding:
     return Finding(check, Level.SKIPPED, f"not measurable: {why}")
 
 
+def _bad(check: str, level: Level, message: str, fix: str) -> Finding:
+    return Finding(check, level, one_line(message, LIMIT), flat(fix))
+
+
 def of_error(check: str, error: ReconcilerError, fix: str = "") -> Finding:
     """A failure with an error's own text and fix; `fix` is for errors without one."""
-    return failure(check, one_line(error.problem, LIMIT), flat(error.fix or fix))
+    return failure(check, error.problem, error.fix or fix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.text import one_line
-from reconciler.doctor.findings import LIMIT, Finding, of_error, ok, warning
+from reconciler.doctor.findings import Finding, of_error, ok, warning
 from reconciler.doctor.runner import CHECK_TIMEOUT
 from reconciler.settings.model import Settings
 from reconciler.temporal.failures.codec import try_sample
@@ -38,4 +37,4 @@ async def check_codec(settings: Settings, namespace: str) -> Finding:
     if sample.ok:
         return ok(CODEC, f"{who} decodes a sample: {sample.text}")
     text = f"{who} fails on a sample, so failures keep their encoded text: {sample.text}"
-    return warning(CODEC, one_line(text, LIMIT), fix)
+    return warning(CODEC, text, fix)

@@ -15,15 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.text import flat, one_line
-from reconciler.doctor.findings import LIMIT, Finding, failure, not_checked, of_error, ok, warning
+from reconciler.doctor.findings import Finding, not_checked, of_error, ok, warning
 from reconciler.doctor.rules.table import TABLE
 from reconciler.postgres.connection.encoding import SQL_ASCII, UTF8
 from reconciler.postgres.connection.engine import FORBIDDEN, sqlstate, translated
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import find_relation
-from reconciler.postgres.table.table_checks import ReadOnly, TableUnfit
+from reconciler.postgres.table.table_checks import ReadOnly, RoleUnfit, TableUnfit
 from reconciler.postgres.table.types import in_words
 from reconciler.settings.model import Settings
 
@@ -80,9 +78,9 @@ async def _map_unfit(found: TableFindings, engine: AsyncEngine, settings: Settin
             found.named = MappedTable(table, mapping, relation)
 
 
-def _of_problem(problem: Problem) -> Finding:
-    check = PRIVILEGES if problem.of_role else TABLE
-    return failure(check, one_line(problem.text, LIMIT), flat(problem.fix or _FIX_COLUMN))
+def _of_problem(problem: DatabaseUnfit) -> Finding:
+    check = PRIVILEGES if isinstance(problem, RoleUnfit) else TABLE
+    return of_error(check, problem, _FIX_COLUMN)
 
 
 def _no_table(error: DatabaseUnfit, dialect: sa.Dialect, settings: Settings) -> Sequence[Finding]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Unknown
-from reconciler.core.text import one_line, plural
-from reconciler.doctor.findings import LIMIT, Finding, Level, ok, warning
+from reconciler.core.text import plural
+from reconciler.doctor.findings import Finding, Level, ok, warning
 from reconciler.doctor.rules.connection import namespace
 from reconciler.doctor.rules.table import is_near
 from reconciler.postgres.diagnose.sample import NamespaceRows
@@ -54,7 +54,7 @@ def _check(found: RowsOfNamespace, own: str) -> Finding:
     rows = f"{plural(found.rows.count, 'running row')} of"
     if isinstance(found.namespace, Unknown):
         text = f"{rows} {found.rows.name!r} cannot be judged: {found.namespace.cause}"
-        return warning(NAMESPACES, one_line(text, LIMIT), "correct it in the rows, or allow access")
+        return warning(NAMESPACES, text, "correct it in the rows, or allow access")
     finding = namespace(found.namespace)
     text = f"{rows} {finding.message}"
     if found.rows.name == own or finding.level is Level.OK:

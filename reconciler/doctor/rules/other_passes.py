@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from itertools import combinations, groupby
 
 from reconciler.core.model import Mode
-from reconciler.core.text import duration, one_line
-from reconciler.doctor.findings import LIMIT, Finding, ok, warning
+from reconciler.core.text import duration
+from reconciler.doctor.findings import Finding, ok, warning
 from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.lease import HeldLease
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
@@ -58,7 +58,7 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     last = f"the last pass ({ended.mode} on {ended.host}) ended {ago} ago"
     if ended.outcome == "aborted":
         text = f"{last}, aborted: {ended.error or 'it was stopped'}"
-        return warning(PASSES, one_line(text, LIMIT), "see its log")
+        return warning(PASSES, text, "see its log")
     if twice := _twice(each for each in whole if now - each.started_at <= RECENT):
         text = f"{last}; {twice}: the same work is done twice"
         return warning(PASSES, text, "use one, and stop the other")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.migrate.running_index import (
     MARK,
     statements_for_new_table,
@@ -52,7 +51,7 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
         relation.check_kind(names.full_name)
     if relation is None:
         for problem in missing_columns(names, mapping.read, default_columns(mapping)):
-            raise DatabaseUnfit(problem.text, problem.fix)
+            raise problem
         # A role with the name of reconciler's schema would create its tables in there.
         in_own = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
         schema = "public" if in_own and names.schema is None else names.schema

@@ -25,6 +25,7 @@ from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import check_names, find_relation, look_up
 from reconciler.postgres.table.table_checks import (
     Requirements,
+    RoleUnfit,
     TableUnfit,
     check_primary,
     find_problems,
@@ -183,7 +184,7 @@ async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
         relation, table = await find_relation(connection, mapping)
         required = Requirements(mapping, fitting=True)
         found = await find_problems(connection, relation, table, required)
-        if of_table := [each for each in found if not each.of_role]:
+        if of_table := [each for each in found if not isinstance(each, RoleUnfit)]:
             raise TableUnfit(of_table)
 
 

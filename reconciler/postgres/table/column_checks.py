@@ -11,9 +11,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
-from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
 from reconciler.postgres.table.types import KEYS, is_text
 
@@ -36,7 +36,7 @@ def setting_of(names: TableNames, column: str) -> str:
     return "RECONCILER_WHERE"
 
 
-def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[Problem]:
+def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfit]:
     """A problem for each column of an unsuitable type: every row would fail, or be misread."""
     names = mapping.names
     wanted = dict.fromkeys(mapping.read, _COMPARED)
@@ -46,7 +46,7 @@ def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[Problem]:
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
     for name, (kinds, is_one) in wanted.items():
         if (column := table.c.get(name)) is not None and not is_one(column):
-            yield Problem(
+            yield DatabaseUnfit(
                 f"column {name} of {names.full_name} is of type {column.info[DECLARED]}, and must "
                 f"be {kinds}",
                 f"set {setting_of(names, name)}",
@@ -88,7 +88,7 @@ _MESSAGE: _Kind = ("text or varchar", _is_message)
 
 async def unstorable_values(
     connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """A problem for each column that cannot hold a value from the settings."""
     given = {mapping.names.status: _settings_of(mapping.statuses)}
     if mapping.where:
@@ -106,7 +106,7 @@ async def unstorable_values(
         if rejected:
             values = ", ".join(f"{value!r} ({given[name][value]})" for value in rejected)
             kind = f"{column.type}{_limits(column.labels, column.checks)}"
-            yield Problem(
+            yield DatabaseUnfit(
                 f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {values}"
             )
 

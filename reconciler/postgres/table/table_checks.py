@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.table.column_checks import setting_of, unstorable_values, wrong_types
 from reconciler.postgres.table.names import TableMapping, TableNames
-from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import Relation, quoted_name
 from reconciler.postgres.table.unwritable import unwritable
 
@@ -26,9 +25,13 @@ _TEXTS = postgresql.ARRAY(sa.Text)
 class TableUnfit(DatabaseUnfit):
     """The table cannot be used as it is mapped."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[DatabaseUnfit]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+
+class RoleUnfit(DatabaseUnfit):
+    """The table fits, but the role may not use it."""
 
 
 class ReadOnly(DatabaseUnusable):
@@ -79,7 +82,7 @@ async def check_primary(connection: AsyncConnection) -> None:
 
 async def find_problems(
     connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
-) -> list[Problem]:
+) -> list[DatabaseUnfit]:
     """All problems that keep the table from being used.
 
     Raises `DatabaseUnfit` if it is not a table: then no other problem matters.
@@ -99,7 +102,7 @@ async def find_problems(
 
 def missing_columns(
     names: TableNames, needed: Iterable[str], present: Container[str]
-) -> Iterator[Problem]:
+) -> Iterator[DatabaseUnfit]:
     """A problem that names the missing columns, if any are."""
     missing = [name for name in needed if name not in present]
     if not missing:
@@ -111,7 +114,7 @@ def missing_columns(
         fix += " (empty: no such column)"
     if any(name in names.filled for name in missing):
         fix += ", or run `reconciler migrate`"
-    yield Problem(f"table {names.full_name} has no column {', '.join(missing)}", fix)
+    yield DatabaseUnfit(f"table {names.full_name} has no column {', '.join(missing)}", fix)
 
 
 _UNIQUE_KEYS = sa.text(
@@ -138,7 +141,7 @@ _CHILDREN = sa.text(
 
 async def _key(
     connection: AsyncConnection, relation: Relation, table: sa.Table, names: TableNames
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """A problem if the key is not unique: a write by key could finish other rows too.
 
     On a partitioned table, PostgreSQL requires the partition key in every unique index. There the
@@ -149,7 +152,7 @@ async def _key(
         return
     keys = (await connection.execute(_UNIQUE_KEYS, {"oid": relation.oid})).all()
     if children := (await connection.scalars(_CHILDREN, {"oid": relation.oid})).all():
-        yield Problem(
+        yield DatabaseUnfit(
             f"{names.full_name} has child tables ({', '.join(children)}), whose rows its key does "
             "not identify",
             "set RECONCILER_TABLE to a table that no other inherits from",
@@ -160,7 +163,7 @@ async def _key(
     if identifies and not table.c[names.id].nullable:
         return
     primary = next((", ".join(key.columns) for key in keys if key.indisprimary), None)
-    yield Problem(
+    yield DatabaseUnfit(
         f"column {names.id} of {names.full_name} does not identify a row"
         f"{f', its primary key is ({primary})' if primary else ''}",
         "set RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE",
@@ -185,24 +188,23 @@ _HIDES_ROWS = sa.text(
 
 async def _hidden_rows(
     connection: AsyncConnection, relation: Relation, required: Requirements
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     commands = ["r", "w"] if required.writing else ["r"]
     given = {"oid": relation.oid, "commands": commands}
     if await connection.scalar(_HIDES_ROWS, given):
         names, user = required.mapping.names, await _role(connection)
         quoted = quoted_name(connection.dialect, names)
-        yield Problem(
+        yield RoleUnfit(
             f"row-level security may hide rows of {names.full_name} from role {user}: they would "
             "never be reconciled",
             f"CREATE POLICY reconciler ON {quoted} TO {user} USING (true), "
             f"or ALTER ROLE {user} BYPASSRLS",
-            of_role=True,
         )
 
 
 async def _privileges(
     connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     written = required.mapping.names.written if required.writing else ()
     needed = [("SELECT", name) for name in required.columns if name in table.c]
     needed += [("UPDATE", name) for name in written if name in table.c]
@@ -220,10 +222,9 @@ async def _privileges(
     if refused:
         names, user = required.mapping.names, await _role(connection)
         rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
-        yield Problem(
+        yield RoleUnfit(
             f"role {user} may not use table {names.full_name}",
             f"GRANT {rights} ON {on} TO {user}",
-            of_role=True,
         )
 
 

@@ -9,17 +9,17 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.engine import sqlstate
 from reconciler.postgres.table.column_checks import setting_of
 from reconciler.postgres.table.names import TableNames
-from reconciler.postgres.table.problem import Problem
 from reconciler.postgres.table.relation import Relation, quoted_name
 
 
 async def unwritable(
     connection: AsyncConnection, relation: Relation, names: TableNames, present: Container[str]
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """All problems that would make every write fail."""
     async for problem in _not_nullable(connection, relation, names):
         yield problem
@@ -41,12 +41,12 @@ _NEVER_NULL = sa.text(
 
 async def _not_nullable(
     connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """A problem if the message must not be null: a completed row has none."""
     name, dialect = names.error_message, connection.dialect
     if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
         table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
-        yield Problem(
+        yield DatabaseUnfit(
             f"column {name} of {names.full_name} is NOT NULL, and a completed row has no message",
             f"ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
             "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column)",
@@ -61,13 +61,13 @@ _NEVER_SET = sa.text(
 
 async def _generated(
     connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """A problem for each generated column, which cannot be written."""
     given = {"oid": relation.oid, "columns": list(names.written)}
     for name in await connection.scalars(_NEVER_SET, given):
         setting = setting_of(names, name)
         empty = " (empty: no such column)" if name in names.filled else ""
-        yield Problem(
+        yield DatabaseUnfit(
             f"column {name} of {names.full_name} is GENERATED ALWAYS and cannot be written",
             f"set {setting}{empty}, or make it a plain column",
         )
@@ -80,7 +80,7 @@ _PUBLISHED = sa.text("SELECT EXISTS (SELECT FROM pg_publication WHERE pubupdate)
 
 async def _published(
     connection: AsyncConnection, names: TableNames, present: Container[str]
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """A problem if a publication keeps the table, or a partition, from being updated.
 
     The requirements depend on PostgreSQL's version, so it is asked to plan an update.
@@ -96,7 +96,9 @@ async def _published(
     except DBAPIError as error:
         if sqlstate(error) in _BLOCKED:
             reason = one_line(str(getattr(error.orig, "__cause__", None) or error.orig), 300)
-            yield Problem(f"a publication keeps {names.full_name} from being updated: {reason}")
+            yield DatabaseUnfit(
+                f"a publication keeps {names.full_name} from being updated: {reason}"
+            )
 
 
 # Rules on UPDATE.
@@ -108,12 +110,12 @@ _RULES = sa.text(
 
 async def _with_rules(
     connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[Problem]:
+) -> AsyncIterator[DatabaseUnfit]:
     """A problem if there are rules on UPDATE: most do not work with a CTE that updates."""
     if rules := (await connection.scalars(_RULES, {"oid": relation.oid})).all():
         table = quoted_name(connection.dialect, names)
         rule = connection.dialect.identifier_preparer.quote(rules[0])
-        yield Problem(
+        yield DatabaseUnfit(
             f"rules on UPDATE of {names.full_name} ({', '.join(rules)}) do not work with the "
             "guarded write",
             f"use a trigger instead, and DROP RULE {rule} ON {table}",
