@@ -48,6 +48,10 @@ class PostgresUndo:
         write = restoring_write(self._table)
         return GuardedWrite(self._engine, self._table, write, journalled=True)
 
+    @cached_property
+    def _standing(self) -> sa.Select[Any]:
+        return _standing(self._table)
+
     async def page(self, pass_id: str, before: int | None, limit: int) -> Sequence[Change]:
         """The next changes of a pass, newest first, each of another row."""
         row = changes.c
@@ -61,10 +65,10 @@ class PostgresUndo:
 
     async def row_states(self, of: Sequence[int]) -> Mapping[int, RowState | str]:
         """The state of the rows of these changes; for an unreadable row, why."""
-        found, query = dict[int, RowState | str](), _standing(self._table)
+        found = dict[int, RowState | str]()
 
         async def attempt(some: Sequence[int]) -> Attempt:
-            rows = await fetch(self._engine, query, {"given_ids": list(some)})
+            rows = await fetch(self._engine, self._standing, {"given_ids": list(some)})
             found.update((change, RowState(*standing)) for change, *standing in rows)
             return Attempt(dict.fromkeys(range(len(some))))
 

@@ -33,15 +33,15 @@ _TEXTS, _TIMES = ("workflow_id", "first_run_id", "last_run_id"), ("earliest", "l
 
 
 async def find_rivals(
-    engine: AsyncEngine, table: MappedTable, endings: Sequence[Ending]
+    engine: AsyncEngine, table: MappedTable, query: sa.Select[Any], endings: Sequence[Ending]
 ) -> list[list[Rival]]:
     """The rivals of each of these rows, inside or outside of the window.
 
-    Raises `DatabaseUnusable`.
+    `query` is `select_rivals(table)`, built once per pass. Raises `DatabaseUnusable`.
     """
     found: list[list[Rival]] = [[] for _ in endings]
     with translated(f"read {table.full_name}"):
-        rows = await fetch(engine, select_rivals(table), arrays(endings))
+        rows = await fetch(engine, query, arrays(endings))
     for *fields, ended, place in rows:
         found[place - 1].append(Rival(table.make_row(*fields), ended))
     return found

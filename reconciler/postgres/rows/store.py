@@ -32,7 +32,7 @@ from reconciler.postgres.rows.guarded import Attempt, GuardedWrite
 from reconciler.postgres.rows.halving import Halving
 from reconciler.postgres.rows.reading import Read, Reading, Unread
 from reconciler.postgres.rows.rejection import may_concern_rows
-from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals
+from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
 from reconciler.postgres.table.mapping import MappedTable
@@ -71,9 +71,12 @@ class PostgresStore:
     @cached_property
     def _write(self) -> GuardedWrite:
         # Built when first needed: a dry run works on a table that lacks columns to write.
-        journalled = self._journalled
-        write = guarded_write(self._table, journalled=journalled)
-        return GuardedWrite(self._engine, self._table, write, journalled=journalled)
+        write = guarded_write(self._table, journalled=self._journalled)
+        return GuardedWrite(self._engine, self._table, write, journalled=self._journalled)
+
+    @cached_property
+    def _rivals(self) -> sa.Select[Any]:
+        return select_rivals(self._table)
 
     @cached_property
     def _first_page(self) -> Reading:
@@ -178,7 +181,7 @@ class PostgresStore:
         """The rivals of rows without a run id. Not looked for again after a timeout."""
         if self._no_rivals is None:
             try:
-                return await find_rivals(self._engine, self._table, endings)
+                return await find_rivals(self._engine, self._table, self._rivals, endings)
             except DatabaseUnusable as error:
                 if sqlstate(error.__cause__) != STATEMENT_TIMEDOUT:
                     raise
