@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -25,6 +26,7 @@ from reconciler.postgres.connection.engine import (
     sqlstate,
     translated,
 )
+from reconciler.postgres.connection.queries import OneRoundTrip
 from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_guest_settings
@@ -35,6 +37,7 @@ from reconciler.worker.report import EndReport
 
 #: An engine of the application, or a function that makes one when it is first needed.
 EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
+_Execute: TypeAlias = Callable[[Mapping[str, object]], Awaitable[Sequence[int]]]
 
 #: Seconds for one write, everything included. Shorter than an attempt of the activity, so that it
 #: can still report the error: SQLAlchemy takes up to two more to close a silent connection.
@@ -57,7 +60,8 @@ class _Prepared:
     """What depends on the table as it was when it was mapped."""
 
     table: MappedTable
-    statement: sa.Select[Any]
+    #: Executes the write; returns the two counts of `main_path_write`.
+    execute: _Execute
     redactor: Redactor
 
 
@@ -76,7 +80,7 @@ class RowWriter:
         """Over the application's engine, or over an own one. Raises `ConfigurationError`."""
         if engine is None:
             own = load_guest_settings(DatabaseSettings)
-            return cls(open_engine(own.dsn(), one_round_trip=True), own, owned=True)
+            return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
         settings = load_guest_settings(TableSettings)
         made = engine if isinstance(engine, AsyncEngine) else engine()
         if not isinstance(made, AsyncEngine):
@@ -153,29 +157,32 @@ class RowWriter:
             message = storable(await prepared.redactor.line(message), prepared.table.codec)
         parameters = {**parameters, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
-            finished, rivals = await self._execute(prepared.statement, parameters)
+            finished, rivals = await prepared.execute(parameters)
         if rivals:
             activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
         return bool(finished)
 
     async def _execute(
         self, statement: sa.Select[Any], parameters: Mapping[str, object]
-    ) -> tuple[int, int]:
+    ) -> Sequence[int]:
         async with self._engine.connect() as connection:
             # In a transaction only if the application does something when one begins.
             if not self._engine.sync_engine.dispatch.begin:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-            finished, rivals = (await connection.execute(statement, parameters)).one()
+            counts: Sequence[int] = (await connection.execute(statement, parameters)).one()
             await connection.commit()
-            return finished, rivals
+            return counts
 
     async def _prepare(self) -> _Prepared:
         table = await map_table(self._engine, self._settings.table_mapping(), writing=True)
         # It returns counts, whatever the key is: asyncpg knows their type without asking.
         statement = main_path_write(table, LOCK_TIMEOUT)
+        execute: _Execute = partial(self._execute, statement)
+        if isinstance(self._engine.dialect, PoolerSafeDialect):
+            execute = OneRoundTrip(self._engine, statement).fetch_one
         limit = self._settings.message_limit(table.error_message_length)
         redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
-        return _Prepared(table, statement, redactor)
+        return _Prepared(table, execute, redactor)
 
     async def close(self) -> None:
         """Close the engine if it is the writer's own."""

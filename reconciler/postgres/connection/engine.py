@@ -50,7 +50,7 @@ def open_engine(
     *,
     statement_timeout: int | None = STATEMENT_TIMEOUT,
     pooled: bool = True,
-    one_round_trip: bool = False,
+    pinged: bool = True,
 ) -> AsyncEngine:
     """An engine that works behind a transaction-mode pooler.
 
@@ -60,21 +60,17 @@ def open_engine(
 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     `pooled=False` keeps no idle connection: each would occupy one of a session-mode pooler's.
-    `one_round_trip` is for the main path, which retries a statement on a dead connection: no ping,
-    and a statement is described once per connection. The types of its parameters and columns must
-    not depend on the table, which may be altered meanwhile.
+    `pinged=False` is for callers that retry by themselves on a dead connection.
     """
     arguments: dict[str, Any] = {
         "timeout": CONNECT_TIMEOUT,
         "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
         "server_settings": {"application_name": "reconciler"},
         "statement_cache_size": 0,
-        # These are descriptions only: asyncpg sends an unnamed statement whole each time, and
-        # keeps nothing of it on the server.
-        "prepared_statement_cache_size": 10 if one_round_trip else 0,
+        "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
-    pool: dict[str, Any] = {"pool_pre_ping": not one_round_trip, "pool_size": 4}
+    pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": 4}
     engine = create_async_engine(
         "postgresql+reconciler://",
         connect_args=arguments,
