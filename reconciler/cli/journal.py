@@ -69,7 +69,9 @@ def undo(
     if (pass_id is None) != last:
         raise ConfigurationError("name one pass, or --last; see reconciler undo --help")
     if last and not dry_run and not can_ask():
-        raise ConfigurationError("--last asks, which needs a terminal", "name the pass by its id")
+        raise ConfigurationError(
+            "--last asks, which needs a terminal", "name a pass of `reconciler passes`"
+        )
     prefix = "" if pass_id is None else _pass_prefix(pass_id)
     settings = load()
     if last and not (prefix := _last(settings, asks=not dry_run)):

@@ -76,7 +76,7 @@ def migrate(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --remove: do not ask.")] = False,
 ) -> None:
-    """Prepare the database: our schema, missing columns, an index.
+    """Prepare the database: a schema, missing columns, an index.
 
     Creates the schema `reconciler`. Adds completed_at and error_message to your table if they are
     missing, and a partial index on the running rows, built concurrently. Creates the table if it

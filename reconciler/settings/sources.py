@@ -108,7 +108,7 @@ def _read_toml(file: str) -> Mapping[str, Any]:
     except RecursionError:
         raise ConfigurationError(f"{file}: is nested too deeply") from None
     except ValueError as error:
-        raise ConfigurationError(f"{file}: {error}") from None
+        raise ConfigurationError(f"{file}: not valid TOML: {error}") from None
 
 
 def _list_secrets(folder: str) -> list[str]:

@@ -386,7 +386,9 @@ class TestUndo:
         refused = await journal("undo", "--last")
         dry = await journal("undo", "--last", "--dry-run", "--json")
 
-        assert_refused(refused, 2, "--last asks, which needs a terminal: name the pass by its id")
+        assert_refused(
+            refused, 2, "--last asks, which needs a terminal: name a pass of `reconciler passes`"
+        )
         assert (dry.code, dry.json["undone"]) == (0, journal.pass_id)
         assert await journal.contents() == before
 

@@ -361,7 +361,7 @@ def test_config_is_read_from_the_environment_only() -> None:
         ("columns = 'a'", "columns: set its parts, such as columns.id"),
         ("batch_size = 'x'", "batch_size: must be a whole number (it is 'x')"),
         ("[columns]\nid = ''", "columns.id: must not be empty"),
-        ("batch_size = ", "Invalid value"),
+        ("batch_size = ", "not valid TOML: Invalid value"),
     ],
 )
 def test_errors_in_a_file_are_named_by_their_key(content: str, expected: str) -> None:
