@@ -82,6 +82,7 @@ async def _statements(ways: dict[str, _Finish], runs: Sequence[Run]) -> dict[str
                 runs, run = runs[:-1], runs[-1]
                 await finish(run)
             counts[name] = sum(map(_counts, seen))
+            assert counts[name], f"no statement of {name} was seen"
     return counts
 
 

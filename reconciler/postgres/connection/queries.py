@@ -44,7 +44,7 @@ class OneRoundTrip:
         self._names = compiled.positiontup or ()
         self._constants = compiled.params
 
-    async def fetch_one(self, given: Mapping[str, Any]) -> asyncpg.Record:
+    async def fetch_one(self, given: Mapping[str, Any]) -> Sequence[Any]:
         """The statement's one row. Raises what the driver does."""
         values = {**self._constants, **given}
         async with self._engine.connect() as connection:
@@ -53,9 +53,11 @@ class OneRoundTrip:
             try:
                 if self._sql not in described:
                     described[self._sql] = await driver.prepare(self._sql, name="")
-                return await described[self._sql].fetchrow(*(values[name] for name in self._names))
+                arguments = (values[name] for name in self._names)
+                rows: Sequence[Sequence[Any]] = await described[self._sql].fetch(*arguments)
             except BaseException as error:
                 # Unless the server has answered, the statement may still be running.
                 if driver.is_closed() or not isinstance(error, asyncpg.PostgresError):
                     await connection.invalidate()
                 raise
+            return rows[0]
