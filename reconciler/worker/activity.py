@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.core.text import one_line
+from reconciler.temporal.client.error_codes import is_unreachable
 from reconciler.worker.report import ACTIVITY, EndReport
 
 if TYPE_CHECKING:
@@ -174,9 +175,15 @@ async def _describe(workflow_id: str, run_id: str | None) -> WorkflowExecutionIn
         namespace=activity.info().namespace,
         execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id or ""),
     )
+    service = activity.client().workflow_service
     try:
-        service = activity.client().workflow_service
-        response = await service.describe_workflow_execution(request)
+        try:
+            response = await service.describe_workflow_execution(request)
+        except RPCError as error:
+            if not is_unreachable(error):
+                raise
+            # The server closes each connection every few minutes: one failure means little.
+            response = await service.describe_workflow_execution(request)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

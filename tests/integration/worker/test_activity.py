@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from reconciler.postgres.connection.engine import open_engine
@@ -269,6 +271,32 @@ class TestErrors:
             await environment.run(status_activity(database.engine), workflow_id, "failed")
 
         assert no.value.non_retryable
+
+    @pytest.mark.parametrize("code", [RPCStatusCode.CANCELLED, RPCStatusCode.UNAVAILABLE])
+    async def test_a_connection_to_temporal_that_breaks_is_tried_once_more(
+        self,
+        database: Database,
+        temporal: Client,
+        workflow_id: str,
+        monkeypatch: pytest.MonkeyPatch,
+        code: RPCStatusCode,
+    ) -> None:
+        service = temporal.workflow_service
+        describe, breaks = service.describe_workflow_execution, iter([True])
+
+        async def breaking(request: DescribeWorkflowExecutionRequest) -> object:
+            if next(breaks, False):
+                raise RPCError("operation was canceled", code, b"")
+            return await describe(request)
+
+        monkeypatch.setattr(service, "describe_workflow_execution", breaking)
+        environment = ActivityEnvironment(client=temporal)
+        environment.info = replace(environment.info, namespace=temporal.namespace)
+
+        with pytest.raises(ApplicationError, match="Temporal knows no workflow"):
+            await environment.run(status_activity(database.engine), workflow_id, "failed")
+
+        assert next(breaks, None) is None
 
     async def test_a_workflow_id_without_a_status(self, database: Database) -> None:
         error = await error_of(database, "w")
