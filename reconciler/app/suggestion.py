@@ -130,7 +130,7 @@ def toml_lines(
     """The lines of the file, without the comment about Temporal."""
     yield f"table = {_toml_string(full_name(table))}"
     yield "# Only some of the rows:"
-    yield '# where = "tenant=acme,globex"'
+    yield '# where = "tenant=acme,globex and deleted_at is null"'
     yield ""
     yield "[columns]"
     yield from _column_lines(columns)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.core.text import plural
-from reconciler.postgres.table.names import RowFilter
+from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.settings.model import FieldPath, Settings, environment_name, fields
 from reconciler.settings.sources import DOTENV, ENVIRONMENT
 from reconciler.settings.types import format_duration

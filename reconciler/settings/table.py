@@ -19,8 +19,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.settings.failures import FailureSettings
+from reconciler.settings.where import read_where
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
 _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
@@ -60,16 +62,10 @@ def parse_values(value: object) -> object:
 
 
 def parse_where(value: object) -> object:
-    """`column=value,value` as the column and its values."""
+    """The conditions of a filter; None if it is empty."""
     if value == "":
         return None
-    if not isinstance(value, str):
-        return value
-    column, _, values = value.partition("=")
-    parsed = parse_values(values)
-    if not (column.strip() and isinstance(parsed, tuple) and parsed and all(parsed)):
-        raise ValueError("must look like column=value or column=value,value")
-    return RowFilter(column.strip(), parsed)
+    return read_where(value) if isinstance(value, str) else value
 
 
 def contradiction(reason: str, *parts: str) -> PydanticCustomError:
@@ -184,7 +180,8 @@ class TableSettings(FailureSettings):
     statuses: Statuses = Field(default_factory=Statuses)
     where: Where = Field(
         None,
-        description="A filter: column=value or column=value,value. Passes ignore all other rows.",
+        description="A filter: column=value,value, column!=value, column is null or column is not "
+        "null, or several of them joined by and. Passes ignore all other rows.",
     )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         2000,

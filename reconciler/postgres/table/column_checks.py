@@ -39,7 +39,9 @@ def setting_of(names: TableNames, column: str) -> str:
 def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfit]:
     """A problem for each column of an unsuitable type: every row would fail, or be misread."""
     names = mapping.names
-    wanted = dict.fromkeys(mapping.read, _COMPARED)
+    filtered = mapping.where.compared if mapping.where else ()
+    compared = *names.read, *(each.column for each in filtered)
+    wanted = dict.fromkeys(compared, _COMPARED)
     wanted |= {names.id: _KEY}
     wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
     wanted |= {name: _TIME for name in (names.created_at, names.completed_at) if name}
@@ -91,9 +93,9 @@ async def unstorable_values(
 ) -> AsyncIterator[DatabaseUnfit]:
     """A problem for each column that cannot hold a value from the settings."""
     given = {mapping.names.status: _settings_of(mapping.statuses)}
-    if mapping.where:
-        wanted = dict.fromkeys(mapping.where.values, "RECONCILER_WHERE")
-        given[mapping.where.column] = {**wanted, **given.get(mapping.where.column, {})}
+    for condition in mapping.where.compared if mapping.where else ():
+        wanted = dict.fromkeys(condition.values, "RECONCILER_WHERE")
+        given[condition.column] = {**wanted, **given.get(condition.column, {})}
     for name in filter(table.c.__contains__, given):
         if not _is_compared(table.c[name]):
             continue

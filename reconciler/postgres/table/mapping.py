@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit
@@ -34,7 +33,6 @@ from reconciler.postgres.table.types import (
     as_utc,
     has_zone,
     in_words,
-    is_text,
     readable,
     without_zone,
 )
@@ -135,12 +133,8 @@ class MappedTable:
     @property
     def is_included(self) -> sa.ColumnElement[bool]:
         """That passes cover a row, if it is running: it matches `where`."""
-        if (where := self.mapping.where) is None:
-            return sa.true()
-        column = self.table.c[where.column]
-        values = sa.literal(list(where.values), postgresql.ARRAY(sa.Text))
-        wanted = values if is_text(column) else sa.cast(values, postgresql.ARRAY(column.type))
-        return column == sa.any_(wanted)
+        where = self.mapping.where
+        return sa.true() if where is None else where.holds(self.table)
 
     @property
     def is_running(self) -> sa.ColumnElement[bool]:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from reconciler.core.verdict import StatusValues
+from reconciler.postgres.table.row_filter import RowFilter
 
 #: The longest name in PostgreSQL, in bytes.
 MAX_NAME = 63
@@ -70,18 +71,6 @@ class TableNames:
 
 
 @dataclass(frozen=True, slots=True)
-class RowFilter:
-    """A column must have one of these values: passes ignore all other rows."""
-
-    column: str
-    values: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """The same text for the same rows, in whatever order the values are given."""
-        return f"{self.column} = {', '.join(map(_quoted, sorted(self.values)))}"
-
-
-@dataclass(frozen=True, slots=True)
 class TableMapping:
     """The meaning of the application's table, as the settings give it."""
 
@@ -92,14 +81,8 @@ class TableMapping:
     @property
     def read(self) -> tuple[str, ...]:
         """The columns a pass reads."""
-        if self.where is None or self.where.column in self.names.read:
-            return self.names.read
-        return (*self.names.read, self.where.column)
-
-
-def _quoted(value: str) -> str:
-    """The value, in quotes if it could be read as several, as in the settings."""
-    return '"' + value.replace('"', '""') + '"' if set(value) & set(',"') else value
+        filtered = () if self.where is None else self.where.columns
+        return tuple(dict.fromkeys((*self.names.read, *filtered)))
 
 
 def index_name(table: str) -> str:

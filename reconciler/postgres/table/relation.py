@@ -114,10 +114,10 @@ _PARAMETER, _PARAMETERS = "%(", "given_"
 
 def check_names(mapping: TableMapping) -> None:
     """Check that SQLAlchemy takes no name for a parameter. Raises `DatabaseUnfit`."""
-    given = {field.name: getattr(mapping.names, field.name) for field in fields(mapping.names)}
+    given = [(field.name, getattr(mapping.names, field.name)) for field in fields(mapping.names)]
     if mapping.where:
-        given["where"] = mapping.where.column
-    for what, name in given.items():
+        given += [("where", name) for name in mapping.where.columns]
+    for what, name in given:
         is_column = what not in ("table", "schema")
         if name and (_PARAMETER in name or (is_column and name.startswith(_PARAMETERS))):
             raise DatabaseUnfit(

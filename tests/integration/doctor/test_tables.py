@@ -9,8 +9,9 @@ import pytest
 from reconciler.doctor.findings import Level
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.table.names import RowFilter, TableMapping
+from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.table import Columns
+from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient
 from tests.support.servers.standby import primary_and_replica
@@ -133,7 +134,7 @@ async def test_a_column_that_does_not_fit(
 
 async def test_a_filter_value_that_its_column_cannot_hold(patient: Patient) -> None:
     await patient.database.execute("ALTER TABLE workflow_executions ADD tenant int")
-    patient.settings["where"] = RowFilter("tenant", ("acme",))
+    patient.settings["where"] = read_where("tenant=acme")
 
     await assert_refused(
         patient,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.settings.where import read_where
 
 #: The workflow ids of the rows: the workflow has completed, failed, or is open; the row is already
 #: finished; or another reconciler is responsible for it.
@@ -166,8 +167,6 @@ SHAPES = {
             (7, 'blue', 'open', 'r', 'running'), (7, 'blue', 'over', 'r', 'completed'),
             (9, 'blue', 'others', 'r', 'running');
         """,
-        TableMapping(
-            TableNames(table="jobs", namespace="space"), where=RowFilter("tenant", ("7", "08"))
-        ),
+        TableMapping(TableNames(table="jobs", namespace="space"), where=read_where("tenant=7,08")),
     ),
 }

@@ -8,78 +8,11 @@ from typing import Any
 import pytest
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.postgres.table.names import RowFilter, TableNames
+from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.settings.table import TableSettings
 from tests.unit.settings.conftest import refusal
-
-
-def where(monkeypatch: pytest.MonkeyPatch, text: str) -> RowFilter | None:
-    monkeypatch.setenv("RECONCILER_WHERE", text)
-    return load_settings(Settings).table_mapping().where
-
-
-@pytest.mark.parametrize(
-    ("text", "column", "values"),
-    [
-        ("tenant=7", "tenant", ("7",)),
-        (" Tenant Id = 7 , 8", "Tenant Id", ("7", "8")),
-        ("tenant=acme=1", "tenant", ("acme=1",)),
-        ('tenant="acme, inc", "say ""hi""",x', "tenant", ("acme, inc", 'say "hi"', "x")),
-        ("tenant='; DROP TABLE jobs", "tenant", ("'; DROP TABLE jobs",)),
-    ],
-)
-def test_a_filter_is_a_column_and_its_values(
-    monkeypatch: pytest.MonkeyPatch, text: str, column: str, values: tuple[str, ...]
-) -> None:
-    assert where(monkeypatch, text) == RowFilter(column, values)
-
-
-def test_an_empty_filter_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert where(monkeypatch, "") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        *((text, "must look like column=value") for text in ("tenant", "=7", " =7", "tenant=")),
-        *((text, "must look like column=value") for text in ("tenant=7,", "tenant=,7", " ")),
-        ("tenant=7,8,7", "names a value twice"),
-        ('tenant="7', "cannot be read: unexpected end of data"),
-        ("tenant=7\n8", "cannot be read: new-line character"),
-    ],
-)
-def test_an_invalid_filter_is_rejected(
-    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
-) -> None:
-    monkeypatch.setenv("RECONCILER_WHERE", text)
-
-    assert f"RECONCILER_WHERE: {expected}" in refusal()
-
-
-@pytest.mark.parametrize("content", ['where = "tenant=7,8"', "where = 'tenant=\"7\",8'"])
-def test_a_filter_in_a_file(content: str) -> None:
-    Path("reconciler.toml").write_text(content)
-
-    assert load_settings(Settings).table_mapping().where == RowFilter("tenant", ("7", "8"))
-
-
-@pytest.mark.parametrize("content", ["where = 7", "where = ['tenant=7']", "[where]\ntenant = 7"])
-def test_a_filter_of_another_type_in_a_file_is_rejected(content: str) -> None:
-    Path("reconciler.toml").write_text(content)
-
-    assert refusal().startswith(
-        ("reconciler.toml: where: ", "reconciler.toml: unknown key where.tenant")
-    )
-
-
-def test_equal_filters_have_the_same_name_and_different_ones_do_not() -> None:
-    assert str(RowFilter("tenant", ("8", "7"))) == str(RowFilter("tenant", ("7", "8")))
-    assert str(RowFilter("tenant", ("a, b",))) != str(RowFilter("tenant", ("a", "b")))
-    assert str(RowFilter("tenant", ('"a, b"',))) != str(RowFilter("tenant", ("a, b",)))
-    assert str(RowFilter("tenant", ('"a', 'b"'))) != str(RowFilter("tenant", ("a, b",)))
-    assert str(RowFilter("tenant", ("7", "8"))) == "tenant = 7, 8"
 
 
 @pytest.mark.parametrize("name", ["run_id", "created_at", "completed_at", "error_message"])

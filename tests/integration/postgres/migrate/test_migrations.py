@@ -18,7 +18,8 @@ from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
 from reconciler.postgres.schema import METADATA, OWN_SCHEMA
-from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.settings.where import read_where
 from tests.conftest import Database, with_user
 from tests.support.polling import deadline, eventually
 from tests.support.tables.scripts import run_script
@@ -346,7 +347,7 @@ async def test_a_table_that_no_pass_would_take_is_refused_before_anything_is_mad
 async def test_a_table_that_would_lack_what_is_filtered_by_is_not_made(
     empty_database: Database,
 ) -> None:
-    filtered = replace(MAPPING, where=RowFilter("tenant", ("7",)))
+    filtered = replace(MAPPING, where=read_where("tenant=7"))
 
     with pytest.raises(DatabaseUnfit, match="has no column tenant: set RECONCILER_WHERE"):
         await up(empty_database, filtered)

@@ -17,8 +17,9 @@ from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import find_relation
+from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.support.tables.scripts import run_script
 
@@ -118,7 +119,7 @@ class TestIsKnownAgain:
         await make(database, f"{COLUMNS}, tenant int")
         await by_hand(database, *await missing(database, JOBS))
 
-        filtered = replace(JOBS, where=RowFilter("tenant", ("7",)))
+        filtered = replace(JOBS, where=read_where("tenant=7"))
         assert await missing(database, filtered) == ()
         assert await serves(database, filtered)
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import RowFilter, TableNames
+from reconciler.postgres.table.names import TableNames
+from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.support.polling import eventually
 
@@ -317,7 +318,7 @@ async def test_the_index_that_migrate_makes_serves(database: Database, type_: st
     )
     await database.execute("ALTER TABLE workflow_executions ADD space text, ADD tenant int")
     await database.execute("ANALYZE workflow_executions")
-    statuses, of_seven = StatusValues(("pending", "running")), RowFilter("tenant", ("7",))
+    statuses, of_seven = StatusValues(("pending", "running")), read_where("tenant=7")
     for mapping in ((), (TableNames(namespace="space"), statuses, of_seven)):
         table = await database.table(*mapping)
         compiled = main_path_write(table).compile(dialect=database.engine.dialect)

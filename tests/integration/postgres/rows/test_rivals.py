@@ -17,7 +17,8 @@ from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.postgres.rows.rivals import arrays, is_indexed, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import RowFilter, TableNames
+from reconciler.postgres.table.names import TableNames
+from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.support.crossed import crossed
 from tests.support.factories import start
@@ -84,7 +85,7 @@ async def test_rows_that_are_none_of_ours_are_no_rivals(database: Database) -> N
     await database.execute("ALTER TABLE workflow_executions ADD tenant text")
     ours = await database.insert("w", created_at=NOON, tenant="a")
     await database.insert("w", created_at=NOON, tenant="b")
-    table = await database.table(TableNames(), StatusValues(), RowFilter("tenant", ("a",)))
+    table = await database.table(TableNames(), StatusValues(), read_where("tenant=a"))
 
     assert await ids(database, table, ending(0)) == {ours}
 

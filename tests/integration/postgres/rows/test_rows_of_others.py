@@ -20,7 +20,9 @@ from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import RowFilter, TableNames
+from reconciler.postgres.table.names import TableNames
+from reconciler.postgres.table.row_filter import Condition, RowFilter
+from reconciler.settings.where import read_where
 from reconciler.worker import status_activity
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_main_path_write import finished_by
@@ -41,7 +43,7 @@ async def shared(database: Database) -> Database:
 
 
 async def filtered(database: Database, *values: str, names: TableNames = NAMES) -> MappedTable:
-    return await database.table(names, StatusValues(), RowFilter("tenant", values))
+    return await database.table(names, StatusValues(), RowFilter((Condition("tenant", values),)))
 
 
 async def begin(database: Database) -> str:
@@ -62,6 +64,49 @@ async def test_nothing_but_rows_of_these_values_is_found_or_counted(shared: Data
     assert await store.count_running(Span(None, 9)) == AgeSpread(1, NOON, NOON)
     found = await find_rows(shared.engine, table, "w")
     assert [bool(row.running) for row in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("tenant=x,y and space is null", {1, 2}),
+        ("space is null AND tenant=x , y and gone is null", {1}),
+        ("tenant!=y", {1, 3}),
+        ("tenant!=x,y", set()),
+        ("tenant is null", {4}),
+        ("space is not null", {3, 4}),
+        ('space != ""', {4}),
+        ("gone is not null", {2}),
+        ("gone!=2026-01-01T12:00Z", set()),
+    ],
+)
+async def test_all_conditions_must_hold_and_null_is_neither_equal_nor_different(
+    shared: Database, text: str, ours: set[int]
+) -> None:
+    await shared.execute("ALTER TABLE workflow_executions ADD gone timestamptz")
+    await shared.insert("w", tenant="x")
+    await shared.insert("w", tenant="y", gone=NOON)
+    await shared.insert("w", tenant="x", space="")
+    await shared.insert("w", tenant=None, space="blue")
+    table = await shared.table(NAMES, StatusValues(), read_where(text))
+
+    rows = await PostgresStore(shared.engine, table).scan_running(None, 9, 9)
+
+    assert {row.id for row in rows} == ours
+    found = await find_rows(shared.engine, table, "w")
+    assert {row.row.id for row in found if row.included} == ours
+
+
+async def test_a_condition_about_null_may_be_on_a_column_of_any_type(database: Database) -> None:
+    await database.execute(
+        "CREATE TYPE state AS ENUM ('on'); CREATE DOMAIN dom AS state; ALTER TABLE"
+        " workflow_executions ADD a json, ADD b dom, ADD c point, ADD d xid8, ADD e int[]"
+    )
+    id_ = await database.insert("w")
+    text = "a is null and b is null and c is null and d is null and e is null"
+    table = await database.table(NAMES, StatusValues(), read_where(text))
+
+    assert await PostgresStore(database.engine, table).last_running() == id_
 
 
 async def test_a_row_that_is_given_away_meanwhile_is_left(shared: Database) -> None:
@@ -124,7 +169,7 @@ async def test_the_status_itself_may_be_what_is_filtered_by(database: Database) 
     first = await database.insert("w", status="pending")
     await database.insert("w", status="running")
     statuses = StatusValues(("pending", "running"))
-    table = await database.table(NAMES, statuses, RowFilter("status", ("pending",)))
+    table = await database.table(NAMES, statuses, read_where("status=pending"))
 
     rows = await PostgresStore(database.engine, table).scan_running(None, 9, 9)
 

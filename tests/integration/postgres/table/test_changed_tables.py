@@ -14,7 +14,9 @@ from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import map_table
-from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.row_filter import Condition, RowFilter
+from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.support.factories import closed, policy
 from tests.support.passes.bench import reconcile, scripted
@@ -141,7 +143,7 @@ async def test_names_and_values_that_look_like_parameters(database: Database, od
     )
     names = TableNames(table=odd, workflow_id=odd, run_id=None, created_at="made")
     statuses = StatusValues((odd,), f"{odd} done")
-    mapping = TableMapping(names, statuses, RowFilter("part", (odd,)))
+    mapping = TableMapping(names, statuses, RowFilter((Condition("part", (odd,)),)))
     table = await map_table(database.engine, mapping, writing=True)
     await migrate(database.url, mapping)
     store = PostgresStore(database.engine, table)
@@ -174,7 +176,7 @@ async def test_a_status_that_is_a_parameter(database: Database, odd: str) -> Non
         TableMapping(TableNames(table="%(rows)s")),
         TableMapping(TableNames(run_id="a %(until)s b")),
         TableMapping(TableNames(error_message="%(")),
-        TableMapping(where=RowFilter("%(rows)s", ("a",))),
+        TableMapping(where=read_where("%(rows)s=a")),
     ],
 )
 async def test_a_name_that_is_a_parameter_is_refused_in_one_line(

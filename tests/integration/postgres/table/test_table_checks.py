@@ -14,7 +14,9 @@ from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.table.names import RowFilter, TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.row_filter import Condition, RowFilter
+from reconciler.settings.where import read_where
 from tests.conftest import Database, with_user
 
 JOBS = TableNames(table="jobs")
@@ -173,7 +175,7 @@ async def test_a_domain_of_an_enum_is_refused_in_whatever_is_compared(
         f"ALTER TABLE workflow_executions ALTER {name} DROP DEFAULT,"
         f" ALTER {name} TYPE dom USING {name}::state"
     )
-    where = RowFilter("tenant", ("running",))
+    where = read_where("tenant=running")
 
     line = await refusal(database, TableNames(namespace="space"), StatusValues(), where)
 
@@ -275,7 +277,7 @@ async def test_a_filter_by_the_status_does_not_keep_its_values_from_being_looked
     database: Database,
 ) -> None:
     await database.execute("ALTER TABLE workflow_executions ALTER status TYPE varchar(8)")
-    where = RowFilter("status", ("running", "unheard of"))
+    where = read_where("status=running,unheard of")
 
     line = await refusal(database, TableNames(), StatusValues(), where)
 
@@ -303,7 +305,7 @@ async def test_a_filter_by_values_that_the_column_cannot_hold(
     database: Database, type_: str, values: tuple[str, ...], fits: bool
 ) -> None:
     await database.execute(f"ALTER TABLE workflow_executions ADD tenant {type_}")
-    where = RowFilter("tenant", values)
+    where = RowFilter((Condition("tenant", values),))
 
     if fits:
         await database.table(TableNames(), StatusValues(), where)
@@ -313,7 +315,7 @@ async def test_a_filter_by_values_that_the_column_cannot_hold(
 
 
 async def test_a_filter_by_a_column_that_is_not_there(database: Database) -> None:
-    line = await refusal(database, TableNames(), StatusValues(), RowFilter("tenant", ("7",)))
+    line = await refusal(database, TableNames(), StatusValues(), read_where("tenant=7"))
 
     assert line == "table workflow_executions has no column tenant: set RECONCILER_WHERE"
 

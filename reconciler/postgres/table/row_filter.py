@@ -1,0 +1,81 @@
+"""The filter of RECONCILER_WHERE: which rows passes cover, as a name and as SQL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from reconciler.postgres.table.types import is_text
+
+# Text that means the same with and without quotes: as a column's name, and as a value.
+_PLAIN_NAME = re.compile(r"(?!(?:and|or)$)[\w$]+", re.IGNORECASE)
+_PLAIN_VALUE = re.compile(
+    r"""(?!.*\b(?:and|or)\b|null$)[^\s",']([^",\r\n]*[^\s",])?""", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What one column must have."""
+
+    column: str
+    #: Empty: the condition is about NULL.
+    values: tuple[str, ...] = ()
+    #: Whether the column must be none of the values, or not NULL.
+    negated: bool = False
+
+    def __str__(self) -> str:
+        """The same text for the same condition, in whatever order the values are given."""
+        column = _in_quotes(self.column, _PLAIN_NAME)
+        if not self.values:
+            return f"{column} is {'not ' if self.negated else ''}null"
+        values = ", ".join(_in_quotes(value, _PLAIN_VALUE) for value in sorted(self.values))
+        return f"{column} {'!=' if self.negated else '='} {values}"
+
+    def holds(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """The condition in SQL, its values as one parameter. NULL has none of the values.
+
+        So, as in SQL, a row with NULL fulfils neither `=` nor `!=`: a pass leaves it alone.
+        """
+        column = table.c[self.column]
+        if not self.values:
+            # Any type can be NULL, also one that SQLAlchemy has no operators for.
+            anything = sa.type_coerce(column, sa.Text)
+            return anything.is_not(sa.null()) if self.negated else anything.is_(sa.null())
+        values = sa.literal(list(self.values), postgresql.ARRAY(sa.Text))
+        wanted = values if is_text(column) else sa.cast(values, postgresql.ARRAY(column.type))
+        return column != sa.all_(wanted) if self.negated else column == sa.any_(wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Conditions that a row must all fulfil: passes ignore all other rows."""
+
+    #: Each of another column.
+    conditions: tuple[Condition, ...]
+
+    def __str__(self) -> str:
+        """The same text for the same rows, in whatever order the conditions are given."""
+        return " and ".join(sorted(map(str, self.conditions)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return tuple(each.column for each in self.conditions)
+
+    @property
+    def compared(self) -> tuple[Condition, ...]:
+        """The conditions with values."""
+        return tuple(each for each in self.conditions if each.values)
+
+    def holds(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """The filter in SQL."""
+        return sa.and_(*(each.holds(table) for each in self.conditions))
+
+
+def _in_quotes(text: str, plain: re.Pattern[str]) -> str:
+    """The text, in quotes as in the settings if it could be read as something else."""
+    return text if plain.fullmatch(text) else '"' + text.replace('"', '""') + '"'
