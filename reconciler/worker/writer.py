@@ -53,6 +53,7 @@ IN_DOUBT = (
     "no row of %s is written: %d rows of this workflow id have no run id and fit this workflow "
     "equally well; the reconciler will look at them"
 )
+SEVERAL = "%d rows of %s have the run id of this workflow; all of them are finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class _Prepared:
 
 
 class RowWriter:
-    """Writes single rows of the application's table."""
+    """Writes the ends of single workflows to the application's table."""
 
     def __init__(self, engine: AsyncEngine, settings: TableSettings, *, owned: bool) -> None:
         """`owned`: close the engine with the writer."""
@@ -160,6 +161,8 @@ class RowWriter:
             finished, rivals = await prepared.execute(parameters)
         if rivals:
             activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
+        if finished > 1:
+            activity.logger.info(SEVERAL, finished, self._settings.table)
         return bool(finished)
 
     async def _execute(

@@ -1,4 +1,4 @@
-"""The write of the main path: the one row of a workflow that reports its own end."""
+"""The write of the main path: the rows of a workflow that reports its own end."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ _STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
 
 
 def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
-    """Finish the row of this workflow's run, if it is still running.
+    """Finish the rows of this workflow's run that are still running.
 
     Returns two counts: of rows that were finished, and of other rows that fit as well.
 
-    That is the row with this run id. If there is none, of any status, it is the youngest row of the
-    workflow id without a run id that was created no later than `given_latest` (`SLACK` after the
-    workflow started; None if the start is unknown: then there is no such row) and, if rows have a
-    namespace, has the workflow's. It is never an older row, even if the youngest is finished:
-    otherwise a second attempt would finish a second row. No row is finished if another one fits
-    as well: created at most `SLACK` before it or the start, and not known to have ended by then.
+    These are all rows with this run id: an application may store it in several, for instance if
+    the activity that inserts them is retried. If there is none, of any status, it is the youngest
+    row of the workflow id without a run id that was created no later than `given_latest` (`SLACK`
+    after the workflow started; None if the start is unknown: then there is no such row) and, if
+    rows have a namespace, has the workflow's. It is never an older row, even if the youngest is
+    finished: otherwise a second attempt would finish a second row. No row is finished if another
+    one fits as well: created at most `SLACK` before it or the start, and not known to have ended
+    by then.
 
     Waits for a row that another transaction has locked: an application may be storing the run id.
     The guard is then evaluated on the row's newest version. `lock_timeout` (milliseconds) limits
@@ -53,10 +55,12 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
     close_time = sa.bindparam("given_close_time", type_=_TIME)
     message = sa.bindparam("given_message", type_=sa.Text)
     is_clear = sa.select(doubt.c.rivals).scalar_subquery() == 0
-    chosen = sa.select(own.c.id).where(is_clear).correlate(None).scalar_subquery()
+    together = sa.or_(candidates.c.id == own.c.id, sa.not_(candidates.c.is_unnamed))
+    chosen = sa.select(candidates.c.id).join(own, together).where(is_clear).correlate(None)
+    is_chosen = table.id == sa.any_(sa.func.array(chosen.scalar_subquery()))
     finished = (
         table.update(status, close_time, message)
-        .where(table.id == chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
+        .where(is_chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
         .returning(table.id.label("id"))
         .cte(table.beside("finished"))
     )

@@ -242,6 +242,16 @@ async def test_the_run_id_comes_before_age(database: Database) -> None:
     assert await finish(database) == [ours]
 
 
+async def test_all_rows_of_the_run(database: Database) -> None:
+    # The activity that inserts them was retried.
+    first = await database.insert("w", "ours", created_at=NOON - timedelta(days=1))
+    await database.insert("w", "ours", status="failed")
+    last = await database.insert("w", "ours", created_at=NOON)
+    await database.insert("w", created_at=NOON)
+
+    assert await finish(database) == [first, last]
+
+
 async def test_where_the_run_has_its_row_no_other_is_taken(database: Database) -> None:
     await database.insert("w", "ours", status="completed", created_at=NOON)
     await database.insert("w", created_at=NOON)
