@@ -61,7 +61,7 @@ class _Command:
         """Write the plan; return whether the operator confirmed."""
         settings, request = self.settings, self.request
         table = await map_table(self.engine, settings.table_mapping(), writing=True)
-        table.check_noted_key()
+        table.key.check_notable(table.full_name)
         plan = await self._open(path, table)
         books = Bookkeeping(self.engine, journal=settings.journal)
         await books.check(looping=True)  # for the lease

@@ -132,6 +132,7 @@ async def run_backfill(
         async with open_app(
             settings,
             writing=request.apply,
+            dry_run=not request.apply,
             looping=request.apply,  # for the lease
             by_type=request.workflow_type is not None,
             ask_archive=True,
@@ -142,7 +143,7 @@ async def run_backfill(
 
 async def _dry_run(app: App, request: Request, operator: Operator, report: PassReport) -> bool:
     if request.output is not None and request.output.suffix.lower() != ".csv":
-        app.table.check_noted_key()
+        app.table.key.check_notable(app.table.full_name)
     now = await app.clock.read()
     window = request.window(now)
     with _plan_writer(app, request, now) as writer:
@@ -155,7 +156,7 @@ async def _dry_run(app: App, request: Request, operator: Operator, report: PassR
 
 
 async def _apply(app: App, request: Request, operator: Operator, report: PassReport) -> bool:
-    app.table.check_noted_key()
+    app.table.key.check_notable(app.table.full_name)
     asked = request.asked(app.settings)
     same, read_id = PassRequest(Mode.BACKFILL, asked=asked), app.table.read_id
     now = await app.clock.read()

@@ -73,7 +73,11 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
     report.request = replace(report.request, asked={"undo": report.undone})
     mapping = settings.table_mapping()
     table = await map_table(
-        engine, mapping, writing=not report.request.dry_run, also=mapping.names.written
+        engine,
+        mapping,
+        writing=not report.request.dry_run,
+        also=mapping.names.written,
+        dry_run=report.request.dry_run,
     )
     _check_table(undone, table, settings)
     report.expected = sum((undone.report or {}).get("written", {}).values())

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.runtime import Runtime
 
+from reconciler.app.before_pass import log_connected, not_migrated
 from reconciler.app.lease import this_process
 from reconciler.core.model import OldValues, RowId
 from reconciler.core.ports import History, Lease, Observer, Store
@@ -43,8 +43,6 @@ from reconciler.temporal.failures.failure_decoder import (
 )
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.namespaces import NamespacesProbe
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +113,7 @@ class App:
         now = await read_clock(report, self.history, others, self.clock.read)
         if now is None:
             return report
+        report.warnings = [*not_migrated(self.table)]
         observers = [*others, *self.pruning, *filter(None, [self.decoder]), self.redactor]
         ports = store, self.probe, self.history, observers
         pass_log = self.pass_log if each_row else PassLog(each_row=not self.journals)
@@ -174,6 +173,7 @@ async def open_app(
     settings: Settings,
     *,
     writing: bool,
+    dry_run: bool = False,
     looping: bool = False,
     by_type: bool = False,
     ask_archive: bool = False,
@@ -183,7 +183,8 @@ async def open_app(
     """Connect to both servers and check them; close everything at the end.
 
     Raises `ConfigurationError` or `Unusable` before anything is written. `writing` and `looping`
-    also check the rights to write rows and to use the lease, `by_type` the workflow type column.
+    also check the rights to write rows and to use the lease, `dry_run` all else that keeps rows
+    from being written, `by_type` the workflow type column.
     `ask_archive`: see `TemporalProbe`. `temporal`: arguments of `Client.connect`, if not loaded.
     """
     temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
@@ -194,12 +195,12 @@ async def open_app(
     ):
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []
-        table = await map_table(engine, mapping, writing=writing, also=also)
+        table = await map_table(engine, mapping, writing=writing, also=also, dry_run=dry_run)
         books = Bookkeeping(engine, journal=settings.journal)
         if writing:
             await books.check(looping=looping)
         rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
-        _log_connected(temporal["target_host"], namespace, table)
+        log_connected(temporal["target_host"], namespace, table)
         parts = engine, table, books, rpc, namespace, decoder
         yield _app(settings, *parts, ask_archive=ask_archive)
 
@@ -235,16 +236,3 @@ def _app(
         redactor=redactor,
         decoder=decoder,
     )
-
-
-def _log_connected(target: str, namespace: Namespace, table: MappedTable) -> None:
-    log.debug(
-        "connected",
-        temporal=target,
-        namespace=namespace.name,
-        retention=str(namespace.retention),
-        capabilities=sorted(namespace.capabilities),
-        table=table.full_name,
-    )
-    if table.mapping.names.created_at is None:
-        log.info("created_at_missing", hint="rows that Temporal does not know are never finished")

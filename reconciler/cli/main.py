@@ -151,7 +151,7 @@ async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     report = PassReport.begin(PassRequest(Mode.ONCE, dry_run), datetime.now(UTC))
     terminal = screen(stderr=True)
     with reported(report):
-        async with open_app(settings, writing=not dry_run) as app:
+        async with open_app(settings, writing=not dry_run, dry_run=dry_run) as app:
             if not terminal.is_terminal:
                 await app.run_pass(Mode.ONCE, dry_run=dry_run, report=report)
                 return report

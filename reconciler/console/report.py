@@ -39,6 +39,8 @@ def print_counts(lines: Iterable[tuple[str, str, int, str]], console: Console) -
 def print_report(report: PassReport, console: Console) -> None:
     """Print the counts of a pass with their reasons."""
     print_counts(_lines(report), console)
+    for warning in report.warnings:
+        print_line(console, ("warning", "yellow"), f"  {warning}")
     rows = plural(report.tally.scanned, "row")
     counts = [f"{report.rpcs[kind]} {kind}" for kind in RPC_KINDS if report.rpcs[kind]]
     calls = ", ".join(counts) or "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from uuid import uuid4
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.request import PassRequest
+from reconciler.core.table_warnings import TableWarning
 from reconciler.core.tally import Tally
 from reconciler.core.text import iso
 from reconciler.core.verdict import StatusValues
@@ -111,6 +112,8 @@ class PassReport(Report):
     disagreements: Counter[str] = field(default_factory=Counter)
     #: Where the next pass begins its sweep, see `core.sweep`.
     sweep_end: float = 0.0
+    #: About the table as a whole.
+    warnings: Sequence[TableWarning] = ()
 
     @property
     def tally(self) -> Tally:
@@ -216,6 +219,7 @@ class PassReport(Report):
             "missing": {reason.value: _spread(tally.missing[reason]) for reason in MISSING_REASONS},
             "more_left": self.more_left,
             "rpcs": {kind: self.rpcs[kind] for kind in RPC_KINDS},
+            "warnings": [warning.as_json() for warning in self.warnings],
             "outcome": self.outcome.value,
         }
 

@@ -6,14 +6,17 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from temporalio.client import Client
 
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping
 from tests.conftest import Database, opened, with_user
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import HURRIED, daemon
+from tests.support.commands.stage import Stage
 from tests.support.polling import eventually
 from tests.support.servers.standby import primary_and_replica
+from tests.support.tables.past import pass_over
 
 UNFIT = {
     "a wrong column": (
@@ -113,6 +116,51 @@ async def test_a_mapping_that_cannot_be(
 
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result.err
     assert message in result.err
+
+
+#: What keeps rows from being written, whatever the role may do.
+UNWRITABLE = {
+    "a rule": "CREATE RULE r AS ON UPDATE TO workflow_executions DO ALSO NOTHING",
+    "a generated column": """
+        ALTER TABLE workflow_executions DROP completed_at,
+            ADD completed_at timestamptz GENERATED ALWAYS AS (created_at) STORED
+    """,
+    "a status that is too long": "ALTER TABLE workflow_executions ALTER status TYPE varchar(8)",
+}
+
+
+@pytest.mark.parametrize("made", UNWRITABLE.values(), ids=UNWRITABLE.keys())
+async def test_a_dry_run_promises_nothing_that_a_pass_is_refused(
+    reconciler: Command, database: Database, made: str
+) -> None:
+    pass_id = await pass_over(database)
+    await database.execute(made)
+
+    refused = await reconciler("once")
+
+    for arguments in (["once", "--dry-run"], ["backfill"], ["undo", pass_id, "--dry-run"]):
+        result = await reconciler(*arguments)
+        assert (result.code, result.out, result.err) == (4, "", refused.err), arguments
+
+
+async def test_a_dry_run_before_migrate(
+    reconciler: Command, database: Database, temporal: Client, workflow_id: str
+) -> None:
+    stage = Stage(database, temporal, workflow_id)
+    await stage.insert(await stage.closed())
+    await database.execute(
+        "DROP SCHEMA reconciler CASCADE;"
+        "ALTER TABLE workflow_executions DROP completed_at, DROP error_message"
+    )
+    message = "workflow_executions has no column completed_at, error_message yet"
+    fix = "run `reconciler migrate`, which adds what is missing, before the first pass"
+
+    text, as_json = [await reconciler("once", "--dry-run", *more) for more in ([], ["--json"])]
+
+    assert text.code == 0
+    assert f"\nwarning  {message}: {fix}\nok: 1 row in " in text.out
+    assert as_json.json["written"] == {"completed": 0, "failed": 1}
+    assert as_json.json["warnings"] == [{"code": "not_migrated", "problem": message, "fix": fix}]
 
 
 async def test_a_read_replica(reconciler: Command) -> None:

@@ -112,7 +112,7 @@ def _fits(table: MappedTable | None, settings: Settings) -> Finding:
     limit = settings.message_limit(table.error_message_length)
     if limit < settings.error_message_limit:
         text += f", messages are cut at {limit} characters"
-    if not table.notes_keys:
+    if not table.key.is_notable:
         text += "; backfill --apply and plans need a key of type bigint, integer, uuid or text"
     if table.relation.encoding == SQL_ASCII:
         text += "; the database's encoding is SQL_ASCII: rows with text that is not UTF-8 are left"

@@ -13,9 +13,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId
 from reconciler.postgres.connection.encoding import ASCII, python_codec, read_as_bytes
-from reconciler.postgres.table.types import in_words, is_text
+from reconciler.postgres.table.types import NOTABLE_KEYS, in_words, is_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,20 @@ class Key:
             return self.column == sa.any_(keys)
         wanted = sa.func.unnest(keys).table_valued(sa.column("key", kind), name="wanted")
         return self.column.in_(sa.select(self._text(wanted.render_derived().c.key)))
+
+    def check_notable(self, full_name: str) -> None:
+        """Check that keys of this table can be recorded and read again. Raises `DatabaseUnfit`."""
+        if not self.is_notable:
+            kind = in_words(self.column.type)
+            raise DatabaseUnfit(
+                f"column {self.column.name} of {full_name} is of type {kind}: "
+                "backfill --apply and plans need a key of type bigint, integer, uuid or text"
+            )
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether keys can be recorded and read again."""
+        return isinstance(self.column.type, NOTABLE_KEYS)
 
     def decode(self, read: Any) -> RowId:
         """The key from a value that was read."""

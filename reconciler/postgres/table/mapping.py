@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId, RunRow
 from reconciler.postgres.connection.encoding import decoded, python_codec, read_as_bytes, shown
 from reconciler.postgres.connection.engine import translated
@@ -27,12 +26,10 @@ from reconciler.postgres.table.table_checks import (
     find_problems,
 )
 from reconciler.postgres.table.types import (
-    NOTABLE_KEYS,
     as_stored,
     as_text,
     as_utc,
     has_zone,
-    in_words,
     readable,
     without_zone,
 )
@@ -169,19 +166,6 @@ class MappedTable:
         """An id from JSON as the driver has it. Raises `ValueError` if the table cannot have it."""
         return self.key.parse(value)
 
-    def check_noted_key(self) -> None:
-        """Check that ids can be recorded and read again. Raises `DatabaseUnfit`."""
-        if not self.notes_keys:
-            raise DatabaseUnfit(
-                f"column {self.id.name} of {self.full_name} is of type {in_words(self.id.type)}: "
-                "backfill --apply and plans need a key of type bigint, integer, uuid or text"
-            )
-
-    @property
-    def notes_keys(self) -> bool:
-        """Whether ids can be recorded and read again."""
-        return isinstance(self.id.type, NOTABLE_KEYS)
-
     def select_rows(self) -> sa.Select[Any]:
         """The columns of `RunRow`, in its order, for `make_row`."""
         return sa.select(
@@ -222,13 +206,19 @@ class MappedTable:
 
 
 async def map_table(
-    engine: AsyncEngine, mapping: TableMapping, *, writing: bool, also: Sequence[str] = ()
+    engine: AsyncEngine,
+    mapping: TableMapping,
+    *,
+    writing: bool,
+    also: Sequence[str] = (),
+    dry_run: bool = False,
 ) -> MappedTable:
     """Reflect the table and check that it can be used.
 
     Raises `DatabaseUnfit` with everything that is wrong, or `DatabaseUnusable` if the server does
-    not accept writes now. With `writing=False` the columns to write may be missing. `also`:
-    further columns to read.
+    not accept writes now. With `writing=False` the columns to write may be missing. `dry_run`:
+    also refuse a table that writes would be refused for, apart from rights and missing columns.
+    `also`: further columns to read.
     """
     names = mapping.names
     with translated(f"read {names.full_name}", engine):
@@ -236,7 +226,7 @@ async def map_table(
             if writing:
                 await check_primary(connection)
             relation, table = await find_relation(connection, mapping, also)
-            required = Requirements(mapping, also, writing=writing)
+            required = Requirements(mapping, also, writing=writing or dry_run, fitting=dry_run)
             if problems := await find_problems(connection, relation, table, required):
                 raise TableUnfit(problems)
             return MappedTable(table, mapping, relation)

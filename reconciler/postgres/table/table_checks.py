@@ -46,7 +46,8 @@ class Requirements:
     #: Columns to read besides those that a pass reads.
     also: Sequence[str] = ()
     writing: bool = True
-    #: Whether `migrate` is going to add the missing columns.
+    #: The table is only compared with what a write needs, as `migrate` and dry runs do. Columns
+    #: that `migrate` adds may be missing, and so may the rights to write.
     fitting: bool = False
 
     @property
@@ -57,8 +58,12 @@ class Requirements:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that must exist."""
-        written = self.mapping.names.written if self.writing and not self.fitting else ()
-        return tuple(dict.fromkeys((*self.read, *written)))
+        return tuple(dict.fromkeys((*self.read, *self.updated)))
+
+    @property
+    def updated(self) -> tuple[str, ...]:
+        """The columns that this role updates."""
+        return self.mapping.names.written if self.writing and not self.fitting else ()
 
 
 async def check_primary(connection: AsyncConnection) -> None:
@@ -189,7 +194,7 @@ _HIDES_ROWS = sa.text(
 async def _hidden_rows(
     connection: AsyncConnection, relation: Relation, required: Requirements
 ) -> AsyncIterator[DatabaseUnfit]:
-    commands = ["r", "w"] if required.writing else ["r"]
+    commands = ["r", "w"] if required.updated else ["r"]
     given = {"oid": relation.oid, "commands": commands}
     if await connection.scalar(_HIDES_ROWS, given):
         names, user = required.mapping.names, await _role(connection)
@@ -205,9 +210,8 @@ async def _hidden_rows(
 async def _privileges(
     connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
 ) -> AsyncIterator[DatabaseUnfit]:
-    written = required.mapping.names.written if required.writing else ()
     needed = [("SELECT", name) for name in required.columns if name in table.c]
-    needed += [("UPDATE", name) for name in written if name in table.c]
+    needed += [("UPDATE", name) for name in required.updated if name in table.c]
     if not needed:
         return
     oid = sa.literal(relation.oid, postgresql.OID)

@@ -53,7 +53,7 @@ async def test_a_domain_is_read_as_what_it_is_made_of(database: Database) -> Non
     await retyped(database, "uid", f"'{SOME}'::uuid")
     table = await database.table()
 
-    table.check_noted_key()
+    table.key.check_notable(table.full_name)
 
     assert table.read_id(str(SOME)) == SOME
 
@@ -75,7 +75,8 @@ async def test_a_recorded_id_of_another_type_is_rejected(
 async def test_numbers_and_texts_will_do(database: Database, kind: str) -> None:
     await retyped(database, kind, f"id::{kind}")
 
-    (await database.table()).check_noted_key()
+    table = await database.table()
+    table.key.check_notable(table.full_name)
 
 
 async def test_a_key_that_cannot_be_recorded_is_refused(database: Database) -> None:
@@ -85,7 +86,7 @@ async def test_a_key_that_cannot_be_recorded_is_refused(database: Database) -> N
     with pytest.raises(
         DatabaseUnfit, match="column id of workflow_executions is of type numeric: "
     ):
-        table.check_noted_key()
+        table.key.check_notable(table.full_name)
 
 
 async def test_what_our_own_tables_refuse_is_not_blamed_on_the_rows(database: Database) -> None:

@@ -1,0 +1,37 @@
+"""What is said before a pass: how it is connected, and what is odd about the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import structlog
+
+from reconciler.core.table_warnings import TableWarning, WarningCode
+from reconciler.postgres.table.mapping import MappedTable
+from reconciler.temporal.client.namespace import Namespace
+
+log = structlog.get_logger(__name__)
+
+
+def log_connected(target: str, namespace: Namespace, table: MappedTable) -> None:
+    """Log what a pass is connected to."""
+    log.debug(
+        "connected",
+        temporal=target,
+        namespace=namespace.name,
+        retention=str(namespace.retention),
+        capabilities=sorted(namespace.capabilities),
+        table=table.full_name,
+    )
+    if table.mapping.names.created_at is None:
+        log.info("created_at_missing", hint="rows that Temporal does not know are never finished")
+
+
+def not_migrated(table: MappedTable) -> Iterator[TableWarning]:
+    """A warning if a write needs columns that do not exist yet; a dry run does without them."""
+    if lacking := [name for name in table.mapping.names.filled if name not in table.table.c]:
+        yield TableWarning(
+            WarningCode.NOT_MIGRATED,
+            f"{table.full_name} has no column {', '.join(lacking)} yet",
+            "run `reconciler migrate`, which adds what is missing, before the first pass",
+        )

@@ -1,0 +1,32 @@
+"""What the operator should know about the table as a whole, beside the counts of its rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class WarningCode(StrEnum):
+    """What a warning is about. Stable: scripts and alerts compare it."""
+
+    #: A dry run only: a write needs columns that `migrate` adds.
+    NOT_MIGRATED = "not_migrated"
+
+
+@dataclass(frozen=True, slots=True)
+class TableWarning:
+    """A pass works, but probably not as it was meant to."""
+
+    code: WarningCode
+    #: What is wrong, in one line; and what to do about it.
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.fix}"
+
+    def as_json(self) -> Mapping[str, Any]:
+        """The warning as `--json` prints it."""
+        return asdict(self)
