@@ -16,6 +16,7 @@ from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
 
 _TEXT = ("text", "character", "uuid")
 _TIME = ("timestamp",)
+_MESSAGE = ("text", "character", "json")
 _MANUAL = "write reconciler.toml by hand (docs/tables.md)"
 #: Possible column names in lower-case letters and digits, the likeliest first, and possible starts
 #: of the type; none if any type will do.
@@ -25,7 +26,10 @@ _NAMES = {
     "status": (("status", "state", "workflowstatus", "workflowstate"), ()),
     "created_at": (("createdat", "insertedat", "created", "inserted", "startedat"), _TIME),
     "completed_at": (("completedat", "finishedat", "endedat", "closedat", "ended"), _TIME),
-    "error_message": (("errormessage", "error", "failurereason", "failure", "err", "why"), _TEXT),
+    "error_message": (
+        ("errormessage", "error", "failurereason", "failure", "err", "why"),
+        _MESSAGE,
+    ),
     "namespace": (("temporalnamespace", "workflownamespace", "namespace"), _TEXT),
 }
 #: These columns may also match by the end of the name: order_workflow_id.

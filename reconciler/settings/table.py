@@ -68,6 +68,13 @@ def parse_where(value: object) -> object:
     return read_where(value) if isinstance(value, str) else value
 
 
+def check_key(text: str) -> str:
+    """A key of a JSON object that people can read."""
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
 def contradiction(reason: str, *parts: str) -> PydanticCustomError:
     """The error for parts of a section that contradict each other."""
     return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
@@ -183,6 +190,13 @@ class TableSettings(FailureSettings):
         description="A filter: column=value,value, column!=value, column is null or column is not "
         "null, or several of them joined by and. Passes ignore all other rows.",
     )
+    error_message_key: Annotated[
+        str, Field(min_length=1, max_length=63), AfterValidator(check_key)
+    ] = Field(
+        "message",
+        description="If the column for error messages is json or jsonb: the key of the message in "
+        'what is written, {"message": "…"}.',
+    )
     error_message_limit: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         2000,
         description="Longer error messages are cut to this many characters, or to the length of "
@@ -206,7 +220,9 @@ class TableSettings(FailureSettings):
         names = TableNames(
             table=table, schema=schema[0] if schema else None, **self.columns.model_dump()
         )
-        return TableMapping(names, self.status_values(), self.where)
+        return TableMapping(
+            names, self.status_values(), self.where, message_key=self.error_message_key
+        )
 
     def status_values(self) -> StatusValues:
         """The status column's values; the value for FAILED replaces those that are not set."""
@@ -219,6 +235,7 @@ class TableSettings(FailureSettings):
             "columns": self.columns.model_dump(),
             "statuses": self.statuses.model_dump(mode="json"),
             "where": self.where and str(self.where),
+            "error_message_key": self.error_message_key,
         }
 
     def message_limit(self, column_length: int | None) -> int:

@@ -59,7 +59,7 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
     chosen = sa.select(candidates.c.id).join(own, together).where(is_clear).correlate(None)
     is_chosen = table.id == sa.any_(sa.func.array(chosen.scalar_subquery()))
     finished = (
-        table.update(status, close_time, message)
+        table.finish(status, close_time, message)
         .where(is_chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
         .returning(table.id.label("id"))
         .cte(table.beside("finished"))

@@ -54,7 +54,7 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         .cte(table.beside("locked"))
     )
     finished = (
-        table.update(locked.c.status, locked.c.close_time, locked.c.message)
+        table.finish(locked.c.status, locked.c.close_time, locked.c.message)
         .where(_same_use(table, locked), _still_running(table))
         .returning(
             table.id.label("id"),

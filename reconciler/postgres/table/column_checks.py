@@ -15,7 +15,7 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
-from reconciler.postgres.table.types import KEYS, is_text
+from reconciler.postgres.table.types import KEYS, is_document, is_text
 
 # The type as in SQL, the values of an enum, and the checks on this column only.
 _COLUMN = sa.text(
@@ -51,8 +51,15 @@ def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfi
             yield DatabaseUnfit(
                 f"column {name} of {names.full_name} is of type {column.info[DECLARED]}, and must "
                 f"be {kinds}",
-                f"set {setting_of(names, name)}",
+                _fix(names, name),
             )
+
+
+def _fix(names: TableNames, name: str) -> str:
+    fix = f"set {setting_of(names, name)}"
+    if name in names.filled:
+        return f"{fix} (empty: no such column; `reconciler migrate` adds one with a new name)"
+    return f"{fix} (empty: no such column)" if name in names.optional else fix
 
 
 def _is_compared(column: sa.Column[Any]) -> bool:
@@ -74,7 +81,8 @@ def _is_key(column: sa.Column[Any]) -> bool:
 
 def _is_message(column: sa.Column[Any]) -> bool:
     # PostgreSQL silently cuts the others.
-    return is_text(column) and column.info[BASE] not in ('"char"', "name")
+    kind = column.info[BASE]
+    return is_document(column) or (is_text(column) and kind not in ('"char"', "name"))
 
 
 _Kind: TypeAlias = tuple[str, Callable[[sa.Column[Any]], bool]]
@@ -85,7 +93,7 @@ _COMPARED: _Kind = (
 _KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
 _TIME: _Kind = ("timestamp with or without time zone", _is_time)
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
-_MESSAGE: _Kind = ("text or varchar", _is_message)
+_MESSAGE: _Kind = ("text, varchar, json or jsonb", _is_message)
 
 
 async def unstorable_values(

@@ -26,6 +26,7 @@ from reconciler.postgres.table.table_checks import (
     find_problems,
 )
 from reconciler.postgres.table.types import (
+    as_message,
     as_stored,
     as_text,
     as_utc,
@@ -147,13 +148,27 @@ class MappedTable:
             "error_message": as_text(self._optional(names.error_message)),
         }
 
+    def finish(
+        self,
+        status: sa.ColumnElement[Any],
+        completed_at: sa.ColumnElement[Any],
+        message: sa.ColumnElement[Any],
+    ) -> sa.Update:
+        """The update that finishes rows: a status, a timestamptz, a message as people read it.
+
+        As far as the columns exist.
+        """
+        if (column := self._optional(self.mapping.names.error_message)) is not None:
+            message = as_message(column, message, self.mapping.message_key)
+        return self.update(status, completed_at, message)
+
     def update(
         self,
         status: sa.ColumnElement[Any],
         completed_at: sa.ColumnElement[Any],
         error_message: sa.ColumnElement[Any],
     ) -> sa.Update:
-        """The update that writes texts and a timestamptz into the columns, as far as they exist."""
+        """The update that writes the values as `written` has them, as far as the columns exist."""
         names = self.mapping.names
         values = {self.status: as_stored(self.status, status)}
         if (column := self._optional(names.completed_at)) is not None:

@@ -65,6 +65,11 @@ class TableNames:
         return (self.status, *self.filled)
 
     @property
+    def optional(self) -> tuple[str, ...]:
+        """The columns that a table may lack."""
+        return tuple(filter(None, (self.run_id, self.created_at, self.namespace, *self.filled)))
+
+    @property
     def filled(self) -> tuple[str, ...]:
         """The columns that a pass writes besides the status. `migrate` adds them if missing."""
         return tuple(filter(None, (self.completed_at, self.error_message)))
@@ -77,6 +82,8 @@ class TableMapping:
     names: TableNames = field(default_factory=TableNames)
     statuses: StatusValues = field(default_factory=StatusValues)
     where: RowFilter | None = None
+    #: The key of the message in a column of documents: `{"message": "…"}`.
+    message_key: str = "message"
 
     @property
     def read(self) -> tuple[str, ...]:

@@ -113,9 +113,8 @@ def missing_columns(
     if not missing:
         return
     settings = dict.fromkeys(setting_of(names, name) for name in missing)
-    optional = (names.run_id, names.created_at, names.namespace, *names.filled)
     fix = f"set {', '.join(settings)}"
-    if any(name in optional for name in missing):
+    if any(name in names.optional for name in missing):
         fix += " (empty: no such column)"
     if any(name in names.filled for name in missing):
         fix += ", or run `reconciler migrate`"

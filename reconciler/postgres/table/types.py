@@ -37,6 +37,25 @@ def is_text(column: sa.Column[Any]) -> bool:
     return isinstance(column.type, sa.String) and not isinstance(column.type, sa.Enum)
 
 
+def is_document(column: sa.Column[Any]) -> bool:
+    """Whether the column stores json or jsonb."""
+    return isinstance(column.type, sa.JSON)
+
+
+def as_message(
+    column: sa.Column[Any], message: sa.ColumnElement[Any], key: str
+) -> sa.ColumnElement[Any]:
+    """The text of what the column holds for a message: in a document, the value of `key`.
+
+    Where null is not allowed, no message is an empty text, or an empty document.
+    """
+    if not is_document(column):
+        return message if column.nullable else sa.func.coalesce(message, sa.literal("", sa.Text))
+    empty: sa.ColumnElement[Any] = sa.null() if column.nullable else sa.literal("{}", sa.Text)
+    document = sa.func.jsonb_build_object(sa.literal(key, sa.Text), message)
+    return sa.case((message.is_not(None), sa.cast(document, sa.Text)), else_=empty)
+
+
 def in_words(kind: sa.types.TypeEngine[Any]) -> str:
     """The type for messages: an enum by its name, all others as in SQL."""
     name = str(kind.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]

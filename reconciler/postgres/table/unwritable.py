@@ -21,36 +21,12 @@ async def unwritable(
     connection: AsyncConnection, relation: Relation, names: TableNames, present: Container[str]
 ) -> AsyncIterator[DatabaseUnfit]:
     """All problems that would make every write fail."""
-    async for problem in _not_nullable(connection, relation, names):
-        yield problem
     async for problem in _generated(connection, relation, names):
         yield problem
     async for problem in _with_rules(connection, relation, names):
         yield problem
     async for problem in _published(connection, names, present):
         yield problem
-
-
-# A BEFORE trigger may still set a value.
-_NEVER_NULL = sa.text(
-    "SELECT attnotnull AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid"
-    "  AND NOT tgisinternal AND tgtype & 19 = 19)"
-    " FROM pg_attribute WHERE attrelid = :oid AND attname = :column"
-)
-
-
-async def _not_nullable(
-    connection: AsyncConnection, relation: Relation, names: TableNames
-) -> AsyncIterator[DatabaseUnfit]:
-    """A problem if the message must not be null: a completed row has none."""
-    name, dialect = names.error_message, connection.dialect
-    if name and await connection.scalar(_NEVER_NULL, {"oid": relation.oid, "column": name}):
-        table, column = quoted_name(dialect, names), dialect.identifier_preparer.quote(name)
-        yield DatabaseUnfit(
-            f"column {name} of {names.full_name} is NOT NULL, and a completed row has no message",
-            f"ALTER TABLE {table} ALTER {column} DROP NOT NULL, "
-            "or set RECONCILER_COLUMNS__ERROR_MESSAGE (empty: no such column)",
-        )
 
 
 _NEVER_SET = sa.text(

@@ -21,6 +21,9 @@ class Shape:
     #: Creates the table and its rows.
     sql: str
     mapping: TableMapping = field(default_factory=lambda: TableMapping(JOBS))
+    #: What a completed row has as its message, and how the message of a failed row is stored.
+    no_message: str | None = None
+    stored: str = "{}"
     #: What `reconciler migrate` reports that it has done.
     added: tuple[str, ...] = ("built index reconciler_jobs_running",)
 
@@ -78,6 +81,41 @@ SHAPES = {
             VALUES ('done', 0), ('broken', 0), ('open', 0), ('over', 1);
         """,
         TableMapping(TableNames(table="jobs", run_id=None), StatusValues(("0",), "1", *["2"] * 4)),
+    ),
+    "a message that is never null": Shape(
+        """
+        CREATE TABLE jobs (id bigint PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status text NOT NULL, created_at timestamptz DEFAULT now(), completed_at timestamptz,
+            error_message varchar(80) NOT NULL DEFAULT '');
+        INSERT INTO jobs VALUES (1, 'done', 'r', 'running'), (2, 'broken', 'r', 'running'),
+            (3, 'open', 'r', 'running'), (4, 'over', 'r', 'failed');
+        UPDATE jobs SET error_message = 'second attempt' WHERE id = 1;
+        """,
+        no_message="",
+    ),
+    "a message in a jsonb that is never null": Shape(
+        """
+        CREATE TABLE jobs (id bigint PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status text NOT NULL, created_at timestamptz DEFAULT now(), completed_at timestamptz,
+            error_message jsonb NOT NULL DEFAULT '{}');
+        INSERT INTO jobs VALUES (1, 'done', 'r', 'running'), (2, 'broken', 'r', 'running'),
+            (3, 'open', 'r', 'running'), (4, 'over', 'r', 'failed');
+        UPDATE jobs SET error_message = '{"b":1,  "a": [2]}' WHERE id = 1;
+        """,
+        no_message="{}",
+        stored='{{"message": "{}"}}',
+    ),
+    "a message in a domain of json": Shape(
+        """
+        CREATE DOMAIN failure AS json;
+        CREATE TABLE jobs (id bigint PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status text NOT NULL, created_at timestamptz DEFAULT now(), completed_at timestamptz,
+            error_message failure);
+        INSERT INTO jobs VALUES (1, 'done', 'r', 'running'), (2, 'broken', 'r', 'running'),
+            (3, 'open', 'r', 'running'), (4, 'over', 'r', 'failed');
+        UPDATE jobs SET error_message = '{"b":1,  "a": [2]}' WHERE id = 1;
+        """,
+        stored='{{"message": "{}"}}',
     ),
     "no creation time, no completion time": Shape(
         """

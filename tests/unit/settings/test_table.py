@@ -15,6 +15,21 @@ from reconciler.settings.table import TableSettings
 from tests.unit.settings.conftest import refusal
 
 
+def test_a_key_for_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(Settings).table_mapping().message_key == "message"
+    monkeypatch.setenv("RECONCILER_ERROR_MESSAGE_KEY", "error")
+    assert load_settings(Settings).table_mapping().message_key == "error"
+
+
+@pytest.mark.parametrize(("key", "why"), [("", "must not be empty"), ("a\nb", "must be printable")])
+def test_an_invalid_key_for_the_message_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, key: str, why: str
+) -> None:
+    monkeypatch.setenv("RECONCILER_ERROR_MESSAGE_KEY", key)
+
+    assert refusal().startswith(f"RECONCILER_ERROR_MESSAGE_KEY: {why}")
+
+
 @pytest.mark.parametrize("name", ["run_id", "created_at", "completed_at", "error_message"])
 def test_an_empty_name_means_no_such_column(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"RECONCILER_COLUMNS__{name.upper()}", "")

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
-from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import TableNames
+from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.support.polling import eventually
@@ -68,6 +68,33 @@ async def test_the_row_of_the_run(database: Database) -> None:
         NOON,
         "no money",
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "none", "some"),
+    [
+        ("text", "", "no money"),
+        ("jsonb", "{}", '{"why": "no money"}'),
+        ("json", "{}", '{"why": "no money"}'),
+    ],
+)
+async def test_a_message_that_is_never_null(
+    database: Database, kind: str, none: str, some: str
+) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions DROP error_message,"
+        f" ADD error_message {kind} NOT NULL DEFAULT '{{}}'"
+    )
+    await database.insert("w", "ours")
+    await database.insert("v", "ours")
+    mapping = TableMapping(message_key="why")
+    table = await map_table(database.engine, mapping, writing=True)
+
+    await finish(database, table, given_message=None)
+    await finish(database, table, given_workflow_id="v")
+
+    rows = await database.fetch("SELECT error_message::text AS it FROM workflow_executions")
+    assert [row["it"] for row in rows] == [none, some]
 
 
 async def test_another_run_and_another_workflow_are_left(database: Database) -> None:

@@ -102,8 +102,8 @@ async def test_a_table_is_fitted_reconciled_undone_and_left_as_it_was(
     after = await rows(empty, table)
     statuses, columns = shape.mapping.statuses, shape.mapping.names
     for workflow_id, status, message in (
-        (DONE, statuses.completed, None),
-        (BROKEN, statuses.failed, MESSAGE),
+        (DONE, statuses.completed, shape.no_message),
+        (BROKEN, statuses.failed, shape.stored.format(MESSAGE)),
     ):
         row = after.pop(workflow_id)
         assert row.status == status
