@@ -20,12 +20,15 @@ Ask = Callable[[], Awaitable[Sequence[Finding]]]
 class Checks:
     """The checks of one server. Once it does not answer, the remaining checks are skipped."""
 
-    def __init__(self, server: str, fix: str) -> None:
-        """`fix`: the advice for errors that have none."""
+    def __init__(self, server: str, fix: str, slower: float = 0.0) -> None:
+        """`fix`: the advice for errors that have none.
+
+        `slower`: seconds that a connection may take in addition to the usual ones.
+        """
         self.findings: list[Finding] = []
         #: Why the remaining checks are skipped; None while the server answers.
         self.unreachable: str | None = None
-        self._server, self._fix = server, fix
+        self._server, self._fix, self._slower = server, fix, slower
 
     async def check(
         self, name: str, ask: Ask, *, covers: Sequence[str] = (), vital: bool = False
@@ -44,11 +47,12 @@ class Checks:
 
     async def _succeeds(self, name: str, ask: Ask, *, vital: bool) -> bool:
         """Add what the check finds, or why it could not be made."""
+        limit = CHECK_TIMEOUT + self._slower
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT):
+            async with asyncio.timeout(limit):
                 self.findings += await ask()
         except TimeoutError:
-            text = f"no answer within {CHECK_TIMEOUT:.0f} s"
+            text = f"no answer within {limit:.0f} s"
             self._failed(failure(name, text, self._fix), unreachable=True)
         except (DatabaseUnfit, TemporalUnfit) as error:  # it answers
             self._failed(of_error(name, error, self._fix), unreachable=vital)

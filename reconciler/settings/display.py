@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.core.text import plural
+from reconciler.postgres.connection.socket_options import LIMITS
 from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.settings.model import FieldPath, Settings, environment_name, fields
 from reconciler.settings.sources import DOTENV, ENVIRONMENT
@@ -25,7 +26,7 @@ _HARMLESS = frozenset(
         *("host", "port", "user", "dbname", "database", "sslmode", "sslnegotiation"),
         *("sslrootcert", "sslcert", "sslkey", "sslcrl", "ssl_min_protocol_version"),
         *("ssl_max_protocol_version", "passfile", "application_name", "target_session_attrs"),
-        *("krbsrvname", "gsslib", "service", "servicefile"),
+        *("krbsrvname", "gsslib", "service", "search_path", *LIMITS),
     }
 )
 #: Always shown: they say where everything happens.

@@ -23,6 +23,7 @@ from reconciler.settings.sources import (
     ENVIRONMENT,
     PREFIX,
     RawSetting,
+    check_quotes,
     read_dotenv,
     read_environment,
     read_settings,
@@ -88,13 +89,15 @@ def load_guest_settings(kind: type[_S]) -> _S:
 def temporal_environment() -> Mapping[str, str]:
     """The TEMPORAL_* variables, for Temporal's own code: the environment wins over `.env`.
 
-    No others, because Temporal's code takes only text, and a variable can be any bytes.
+    No others, because Temporal's code takes only text, and a variable can be any bytes. Raises
+    `ConfigurationError`.
     """
-    return {
-        name: value
-        for name, value in {**read_dotenv(), **read_environment()}.items()
-        if value is not None and name.startswith("TEMPORAL_")
-    }
+    found = read_environment()
+    ours = {name: value for name, value in found.items() if name.startswith("TEMPORAL_")}
+    for name, value in ours.items():
+        check_quotes(name, value)
+    in_file = read_dotenv().items()
+    return {n: v for n, v in in_file if v is not None and n.startswith("TEMPORAL_")} | ours
 
 
 @cache

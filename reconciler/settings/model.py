@@ -17,17 +17,17 @@ from pydantic.fields import FieldInfo
 from reconciler.core.request import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy
 from reconciler.host.files import read_secret
+from reconciler.postgres.connection.socket_options import read_link
+from reconciler.settings.database_url import DatabaseUrl, parse_database_url
 from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
 from reconciler.settings.types import (
-    DatabaseUrl,
     Duration,
     Port,
     ProxyUrl,
     Rate,
     Switch,
     between,
-    parse_database_url,
 )
 
 #: The path to a setting through the models, such as ("columns", "run_id").
@@ -55,14 +55,19 @@ class DatabaseSettings(TableSettings):
 
     database_url: DatabaseUrl = Field(
         description="The application's database: postgresql://user:password@host:5432/database. "
-        "The schemes postgres and postgresql+asyncpg work too. Percent-encode special characters "
-        "in user and password."
+        "A driver in it (postgresql+psycopg) is ignored. Percent-encode special characters in user "
+        "and password."
     )
     database_url_file: str | None = Field(
         None,
         description="A file that contains the database URL, instead of DATABASE_URL. It is read "
         "again for each new connection, so a rotated password needs no restart.",
     )
+
+    @property
+    def connect_timeout(self) -> int:
+        """Seconds, if the URL says so; else 0."""
+        return read_link(self.database_url.get_secret_value()).connect_timeout or 0
 
     def dsn(self) -> Callable[[], str]:
         """A function that returns the current URL; a file is read again, as it may be rotated."""

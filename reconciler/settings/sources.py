@@ -31,6 +31,8 @@ ENVIRONMENT, DOTENV, TOML = "environment", ".env", "reconciler.toml"
 SECRETS = ("/run/secrets", "/run/secrets/reconciler")
 _OURS = (PREFIX, "DATABASE_URL", "TEMPORAL_")
 _OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.IGNORECASE)
+# Not an expression such as "[^"]*".
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,25 @@ class RawSetting:
 
     def read(self) -> Any:
         """The value. Raises `ConfigurationError` if it is in a file that cannot be read."""
-        if isinstance(self.value, Path):
-            return read_secret(str(self), self.value)
-        return self.value
+        value = self.value
+        if isinstance(value, Path):
+            value = read_secret(str(self), value)
+        elif self.place != ENVIRONMENT:  # their formats have quotes
+            return value
+        check_quotes(str(self), value)
+        return value
+
+
+def check_quotes(setting: str, value: object) -> None:
+    """Check that a value is not in quotes, which `docker run --env-file` and Kubernetes keep.
+
+    Raises `ConfigurationError`, without the value.
+    """
+    if isinstance(value, str) and _QUOTED.fullmatch(value.strip()):
+        raise ConfigurationError(
+            f"{setting} is in quotes, which are part of the value in an --env-file or a secret",
+            "remove them",
+        )
 
 
 def read_settings() -> Iterator[RawSetting]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -18,10 +17,6 @@ _AGE_UNITS = _UNITS | {"w": 7 * 86400}
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_PORT = 65535
 _HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
-# SQLAlchemy's names for parameters of libpq, and parameters that the reconciler sets itself.
-_LIBPQ = {"ssl": "sslmode"}
-_DROPPED = ("prepared_statement_cache_size", "prepared_statement_name_func", "connect_timeout")
-_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
 
 def parse_duration(value: object) -> timedelta:
@@ -71,31 +66,6 @@ def is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or any(map(is_secret, get_args(annotation)))
 
 
-def parse_database_url(value: object) -> str:
-    """A PostgreSQL URL in the form asyncpg takes.
-
-    Raises `ValueError`, which never repeats any of it: it holds secrets.
-    """
-    scheme, _, rest = _text(value).partition("://")
-    if scheme not in _SCHEMES or not rest:
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
-    # A split in the wrong place could put part of a password into an error.
-    parts = urlsplit(f"postgresql://{rest}")
-    hosts = parts.netloc.rpartition("@")
-    if "@" in hosts[0] + parts.path or parts.fragment or ("[" in hosts[0]):
-        raise ValueError("has special characters in user or password: percent-encode them")
-    for host in hosts[2].split(","):
-        port = host.rpartition("]")[2].partition(":")[2]
-        if port and not (port.isdecimal() and int(port) <= MAX_PORT):
-            raise ValueError("has a port that is not a number from 0 to 65535")
-    try:
-        query = parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
-    except ValueError:
-        raise ValueError("has a query that is not name=value&name=value") from None
-    known = [(_LIBPQ.get(name, name), value) for name, value in query if name not in _DROPPED]
-    return f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(known)}" if known else "")
-
-
 def parse_switch(value: object) -> object:
     """`on` or `off`, or a boolean of TOML."""
     known = {"on": True, "off": False}
@@ -141,7 +111,6 @@ def between(shortest: str, longest: str) -> AfterValidator:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-DatabaseUrl = Annotated[SecretStr, BeforeValidator(parse_database_url)]
 ProxyUrl = Annotated[SecretStr, BeforeValidator(parse_proxy_url)]
 Rate = Annotated[float, AfterValidator(check_rate)]
 Switch = Annotated[bool, BeforeValidator(parse_switch)]

@@ -16,6 +16,7 @@ from reconciler.doctor.rules import table as rules
 from reconciler.doctor.rules.clocks import HOST_CLOCK, host_clock
 from reconciler.doctor.rules.connection import connected
 from reconciler.doctor.runner import Ask, Checks
+from reconciler.postgres.connection.engine import CONNECT_TIMEOUT
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.diagnose.pooler import Pooling, find_route
 from reconciler.postgres.diagnose.sample import last_statuses
@@ -57,7 +58,8 @@ class DatabaseChecks:
         clock: Callable[[], datetime],
     ) -> None:
         """`clock` is this host's."""
-        self.checks = Checks("the database", "check DATABASE_URL")
+        slower = max(0, settings.connect_timeout - CONNECT_TIMEOUT)
+        self.checks = Checks("the database", "check DATABASE_URL", slower)
         #: The table, if it can be read.
         self.table: MappedTable | None = None
         #: The table, if it exists.

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from reconciler.postgres.connection.encoding import UTF8, python_codec, storable_json
+from reconciler.postgres.connection.socket_options import set_options
 from reconciler.postgres.connection.tls import check_files, explain_tls_error
 
 #: What asyncpg raises; the last one if a server has announced the end of a connection.
@@ -41,6 +42,7 @@ class PoolerSafeDialect(PGDialect_asyncpg):
 
     def connect(self, *arguments: Any, **parameters: Any) -> Any:
         """Connect. Raises `DatabaseUnfit` if TLS can never work: a loop need not wait for that."""
+        options = parameters.pop("socket_options")
         try:
             check_files(parameters["dsn"])
             connection = super().connect(*arguments, **parameters)
@@ -51,6 +53,7 @@ class PoolerSafeDialect(PGDialect_asyncpg):
             if trouble := explain_tls_error(error, parameters["dsn"]):
                 raise trouble from error
             raise
+        set_options(connection.driver_connection, options)
         settings = connection.driver_connection.get_settings()
         self.codec = python_codec(getattr(settings, "server_encoding", UTF8))
         return connection

@@ -22,6 +22,7 @@ from reconciler.postgres.connection.dialect import (
     limits,
 )
 from reconciler.postgres.connection.pooler_refusals import Refusal, known_refusal
+from reconciler.postgres.connection.socket_options import read_link
 
 #: Seconds to connect; and to wait for any answer, longer than the server's own limits.
 CONNECT_TIMEOUT = 10
@@ -55,17 +56,15 @@ def open_engine(
     """An engine that works behind a transaction-mode pooler.
 
     Such a pooler gives each transaction any server connection, so nothing may outlive one: time
-    limits are set per transaction, and statements are prepared without a name. asyncpg gets the
-    URL unchanged, so all of libpq's parameters mean what they mean elsewhere.
+    limits are set per transaction, and statements are prepared without a name. libpq's parameters
+    in the URL mean what they mean elsewhere.
 
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     `pooled=False` keeps no idle connection: each would occupy one of a session-mode pooler's.
     `pinged=False` is for callers that retry by themselves on a dead connection.
     """
     arguments: dict[str, Any] = {
-        "timeout": CONNECT_TIMEOUT,
         "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
-        "server_settings": {"application_name": "reconciler"},
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
@@ -89,11 +88,15 @@ def _use_current_dsn(engine: AsyncEngine, dsn: Dsn) -> None:
     @sa.event.listens_for(engine.sync_engine, "do_connect")
     def use(_: Any, __: Any, ___: Any, arguments: dict[str, Any]) -> None:
         try:
-            arguments["dsn"] = dsn if isinstance(dsn, str) else dsn()
+            link = read_link(dsn if isinstance(dsn, str) else dsn())
         except ConfigurationError as error:  # the file existed at the start and may come back
             raise DatabaseUnusable(f"cannot connect to the database: {error}") from None
         except ValueError:
             raise UnreadableUrl from None
+        arguments["dsn"], arguments["socket_options"] = link.dsn, link.options
+        arguments["timeout"] = link.connect_timeout or CONNECT_TIMEOUT
+        if link.application_name is None:
+            arguments["server_settings"] = {"application_name": "reconciler"}
 
 
 @asynccontextmanager

@@ -89,3 +89,17 @@ async def test_what_a_failed_check_covers_is_skipped(error: Unusable, why: str) 
 
     assert [finding.check for finding in checks.findings] == ["a", "b"]
     assert checks.findings[1].message == f"not checked: {why}"
+
+
+async def test_a_url_with_a_longer_time_limit_is_given_that_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def late() -> Sequence[Finding]:
+        await asyncio.sleep(0.1)
+        return [ok("a", "")]
+
+    monkeypatch.setattr(module, "CHECK_TIMEOUT", 0.01)
+    checks = Checks("the database", "check DATABASE_URL", slower=60)
+    await checks.check("a", late)
+
+    assert levels(checks) == [Level.OK]
