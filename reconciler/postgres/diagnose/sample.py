@@ -17,6 +17,7 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.reading import Reading, Unread
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import row_maker, select_rows
 from reconciler.postgres.table.types import as_text
 
 
@@ -37,7 +38,7 @@ async def rows_by_namespace(
     Counts the `among` rows with the lowest ids. Raises `DatabaseUnusable`.
     """
     named = as_text(table.namespace).label("named")
-    rows = table.select_rows().add_columns(named).where(table.is_running)
+    rows = select_rows(table).add_columns(named).where(table.is_running)
     page = rows.order_by(table.id).limit(among).subquery()
     name, count = _namespace(page.c.named, own).label("name"), sa.func.count().label("count")
     read = table.read_text(name.element)
@@ -55,7 +56,7 @@ async def oldest_rows(
 
     `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
     """
-    query = table.select_rows().where(table.is_running)
+    query = select_rows(table).where(table.is_running)
     names = sa.literal(list(of), postgresql.ARRAY(sa.Text))
     made, named = query.selected_columns.created_at, as_text(table.namespace)
     query = query.where(made.is_not(None), _namespace(named, own) == sa.any_(names))
@@ -72,9 +73,9 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
 
     Raises `DatabaseUnusable`.
     """
-    query = table.select_rows().where(table.is_running)
+    query = select_rows(table).where(table.is_running)
     if table.run_id is not None:
-        query = query.where(table.run_id.is_not(None))
+        query = query.where(sa.not_(table.has_no_run_id))
     return await _read(engine, table, query.order_by(table.id.desc()).limit(limit))
 
 
@@ -98,5 +99,5 @@ async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> 
 
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
     reading = Reading(engine, table, query)
-    rows = reading.each(await reading.read())
-    return [row.as_row() if isinstance(row, Unread) else table.make_row(*row) for row in rows]
+    rows, make = reading.each(await reading.read()), row_maker(table)
+    return [row.as_row() if isinstance(row, Unread) else make(*row) for row in rows]

@@ -15,6 +15,7 @@ from reconciler.core.model import OldValues, RowId, RunRow
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.rows.reading import Reading, Unread
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import row_maker, select_rows
 from reconciler.postgres.table.types import readable
 
 
@@ -35,13 +36,13 @@ class StoredRow:
 async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -> list[StoredRow]:
     """The rows of a workflow id, by key. Columns that a pass writes may not exist yet."""
     query = (
-        table.select_rows()
+        select_rows(table)
         .add_columns(table.is_running, table.is_included, *_written(table))
         .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
         .order_by(table.id)
     )
     reading, text = Reading(engine, table, query), partial(shown, codec=table.codec)
-    found = []
+    found, make = [], row_maker(table)
     for row in reading.each(await reading.read()):
         if isinstance(row, Unread):
             # A pass reads it as unreadable, if it is running.
@@ -49,7 +50,7 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
             continue
         *fields, running, included, status, ended, error = row
         values = text(status), ended, error and text(error), bool(included)
-        found.append(StoredRow(table.make_row(*fields), running, *values))
+        found.append(StoredRow(make(*fields), running, *values))
     return found
 
 

@@ -19,6 +19,7 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.arrays import given_rows
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import row_maker, select_rows
 from reconciler.postgres.table.types import as_stored, as_text, readable
 
 #: Why rows are left if the statement times out.
@@ -40,10 +41,11 @@ async def find_rivals(
     `query` is `select_rivals(table)`, built once per pass. Raises `DatabaseUnusable`.
     """
     found: list[list[Rival]] = [[] for _ in endings]
+    make = row_maker(table)
     with translated(f"read {table.full_name}"):
         rows = await fetch(engine, query, arrays(endings))
     for *fields, ended, place in rows:
-        found[place - 1].append(Rival(table.make_row(*fields), ended))
+        found[place - 1].append(Rival(make(*fields), ended))
     return found
 
 
@@ -51,20 +53,19 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
     """The columns of `Rival`, and the place of the row that it rivals, counted from 1."""
     given, made = _given(table), table.created_at
     run_id = sa.func.lower(as_text(table.run_id))
-    unnamed = sa.func.coalesce(run_id, "") == ""
     in_time = sa.or_(made.is_(None), made.between(given.c.earliest, given.c.latest))
     ended = sa.case((sa.not_(table.is_running), readable(table.written()["completed_at"])))
     same_workflow = table.workflow_id == as_stored(table.workflow_id, given.c.workflow_id)
     others = sa.join(table.table, given, sa.and_(same_workflow, table.id != given.c.id))
     return (
-        table.select_rows()
+        select_rows(table)
         .add_columns(ended.label("ended"), given.c.place)
         .select_from(others)
         .where(
             table.is_included,
             sa.or_(
                 run_id.in_([given.c.first_run_id, given.c.last_run_id]),
-                sa.and_(unnamed, in_time),
+                sa.and_(table.has_no_run_id, in_time),
             ),
         )
     )
@@ -106,11 +107,10 @@ async def are_looked_for(engine: AsyncEngine, table: MappedTable, grace: timedel
     """
     if table.run_id is None:
         return True
-    rows = table.select_rows().where(table.is_running).order_by(table.id.desc()).limit(AMONG)
-    last = rows.subquery()
-    unnamed = sa.func.coalesce(sa.func.length(last.c.run_id), 0) == 0
-    old = last.c.created_at < sa.func.now() - grace
-    query = sa.select(sa.exists().where(unnamed, old))
+    unnamed, made = table.has_no_run_id.label("unnamed"), table.created_at.label("made")
+    rows = sa.select(unnamed, made).where(table.is_running).order_by(table.id.desc()).limit(AMONG)
+    last = rows.subquery().c
+    query = sa.select(sa.exists().where(last.unnamed, last.made < sa.func.now() - grace))
     with translated(f"read {table.full_name}", engine):
         return bool((await fetch(engine, query))[0][0])
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 from reconciler.postgres.schema import changes
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.types import as_text
+from reconciler.postgres.table.types import as_text, is_text
 
 
 def standing_now(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
@@ -77,9 +77,13 @@ def same_row(table: MappedTable, change: sa.FromClause) -> sa.ColumnElement[bool
 def same_run(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
     """That a row has the workflow id and run id that were seen, or that a change records."""
     same = [sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(seen.c.workflow_id)]
-    if table.run_id is not None:
-        run_id = sa.cast(seen.c.run_id, table.run_id.type)
-        same.append(table.run_id.is_not_distinct_from(run_id))
+    if (run_id := table.run_id) is not None:
+        # Null and '' both mean that there is none.
+        seen_one: sa.ColumnElement[Any] = sa.func.nullif(seen.c.run_id, "")
+        if is_text(run_id):
+            same.append(sa.func.nullif(run_id, "").is_not_distinct_from(seen_one))
+        else:
+            same.append(run_id.is_not_distinct_from(sa.cast(seen_one, run_id.type)))
     return sa.and_(*same)
 
 

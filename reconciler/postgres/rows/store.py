@@ -36,6 +36,7 @@ from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import row_maker, select_rows
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
@@ -118,7 +119,7 @@ class PostgresStore:
 
     def _in(self, reading: Reading, read: Read) -> list[RunRow]:
         """The rows in the window, and rows that cannot be read, which may be in it."""
-        make = self._table.make_row
+        make = row_maker(self._table)
         if read.keys is None:
             return [make(a, b, c, d, e) for a, b, c, d, e, in_window in read.rows if in_window]
         return [
@@ -161,13 +162,12 @@ class PostgresStore:
 
     def page(self, after: RowId | None, until: RowId, limit: int) -> sa.Select[Any]:
         """The statement that reads a page of running rows, in the window or not."""
-        given = self._given(after, until, limit)
-        page = self._page(first=after is None)
+        page, given = self._page(first=after is None), self._given(after, until, limit)
         return page.params({name: value for name, value in given.items() if value is not None})
 
     def _page(self, *, first: bool) -> sa.Select[Any]:
         table = self._table
-        query = table.select_rows().add_columns(self._in_window.label("in_window"))
+        query = select_rows(table).add_columns(self._in_window.label("in_window"))
         query = query.where(table.is_running, table.id <= table.key.given("until"))
         if not first:
             query = query.where(table.id > table.key.given("after"))

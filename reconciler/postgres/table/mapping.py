@@ -6,17 +6,17 @@ need no setting. A column that the table lacks is read as null and not written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import RowId, RunRow
-from reconciler.postgres.connection.encoding import decoded, python_codec, read_as_bytes, shown
+from reconciler.core.model import RowId
+from reconciler.postgres.connection.encoding import python_codec, read_as_bytes
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.table.keys import Key, has_bytes
+from reconciler.postgres.table.keys import Key
 from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation
 from reconciler.postgres.table.table_checks import (
@@ -31,7 +31,6 @@ from reconciler.postgres.table.types import (
     as_text,
     as_utc,
     has_zone,
-    readable,
     without_zone,
 )
 
@@ -96,6 +95,13 @@ class MappedTable:
     def run_id(self) -> sa.Column[Any] | None:
         """The first run of the chain."""
         return self._optional(self.mapping.names.run_id)
+
+    @property
+    def has_no_run_id(self) -> sa.ColumnElement[bool]:
+        """That no run id is stored in a row: applications store null or an empty text."""
+        if (column := self.run_id) is None:
+            return sa.true()
+        return sa.func.coalesce(as_text(column), "") == ""
 
     @property
     def namespace(self) -> sa.Column[Any] | None:
@@ -181,39 +187,11 @@ class MappedTable:
         """An id from JSON as the driver has it. Raises `ValueError` if the table cannot have it."""
         return self.key.parse(value)
 
-    def select_rows(self) -> sa.Select[Any]:
-        """The columns of `RunRow`, in its order, for `make_row`."""
-        return sa.select(
-            self.key.read.label("id"),
-            # Temporal rejects an empty workflow id, row by row.
-            self.read_text(sa.func.coalesce(as_text(self.workflow_id), "")).label("workflow_id"),
-            self.read_text(as_text(self.run_id)).label("run_id"),
-            readable(self.created_at).label("created_at"),
-            self.read_text(as_text(self.namespace)).label("namespace"),
-        ).select_from(self.table)
-
     def read_text(self, text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Text to select: as bytes, if one row's text could fail the whole statement."""
         if not read_as_bytes(self.relation.encoding):
             return text
         return sa.func.convert_to(text, self.relation.encoding, type_=sa.LargeBinary)
-
-    @property
-    def make_row(self) -> Callable[..., RunRow]:
-        """Makes a row from the columns of `select_rows`."""
-        return self._decoded_row if read_as_bytes(self.relation.encoding) else RunRow
-
-    def _decoded_row(
-        self, key: Any, workflow_id: bytes, run_id: Any, created_at: Any, namespace: Any
-    ) -> RunRow:
-        texts, row_id = (workflow_id, run_id, namespace), self.key.decode(key)
-        cause = f"its key is not {self.codec}" if has_bytes(row_id) else None
-        try:
-            named, run, space = (decoded(text, self.codec) for text in texts)
-        except UnicodeDecodeError as error:
-            named, run, space = map(shown, texts)
-            cause = f"its text is not {error.encoding}: {error.reason} in {named!r}"
-        return RunRow(row_id, named or "", run, created_at, space, cause)
 
     def _optional(self, name: str | None) -> sa.Column[Any] | None:
         """The column; None if there is none, or `reconciler migrate` has not added it yet."""

@@ -210,6 +210,15 @@ async def test_a_row_without_a_run_id_is_put_back_unless_it_has_got_one(database
     assert left(done) == {"reused": 1}
 
 
+async def test_an_empty_run_id_means_the_same_as_none(database: Database) -> None:
+    insert = "INSERT INTO workflow_executions (workflow_id, run_id) VALUES ('wf-1', '')"
+    await database.execute(insert)
+    undone = await finish(database, [outcome(RunRow(1, "wf-1", None, STALE))])
+    await database.execute("UPDATE workflow_executions SET run_id = NULL")
+
+    assert (await undo(database, undone)).written == {"running": 1}
+
+
 async def test_a_row_that_is_being_written_is_not_waited_for(database: Database) -> None:
     pass_id = await rows(database, 3)
     other = await asyncpg.connect(database.url)

@@ -16,6 +16,7 @@ from reconciler.core.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames
+from reconciler.postgres.table.run_row import select_rows
 from tests.conftest import Database
 from tests.support.factories import CLOSE_TIME, NOW, outcome
 from tests.support.polling import deadline
@@ -236,7 +237,7 @@ async def test_the_scan_uses_the_partial_index(database: Database) -> None:
     )
     await database.execute("ANALYZE workflow_executions")
     table = await database.table()
-    query = table.select_rows().where(table.is_running, table.id > 5, table.id <= 20000)
+    query = select_rows(table).where(table.is_running, table.id > 5, table.id <= 20000)
     async with database.engine.connect() as connection:
         compiled = (
             query.order_by(table.id)
