@@ -13,6 +13,7 @@ import typer
 
 from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, as_utf8, cli, load, print_error
 from reconciler.console.screen import screen
+from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def explain(
     For a finished row, show which pass finished it. Writes nothing.
     """
     workflow_id = as_utf8("WORKFLOW_ID", workflow_id)
+    if not workflow_id:
+        raise ConfigurationError(
+            "WORKFLOW_ID is empty", "name a workflow; passes leave rows without a workflow id"
+        )
     return signals.run(partial(_explain, load(), workflow_id, as_json=as_json))
 
 

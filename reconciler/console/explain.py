@@ -18,6 +18,7 @@ from reconciler.core.model import (
     Missing,
     Observation,
     Open,
+    Unasked,
     Unknown,
 )
 from reconciler.core.text import iso
@@ -115,6 +116,8 @@ def describe_observation(observation: Observation) -> str:
             return f"not found: {detail}"
         case Unknown(cause):
             return f"unclear: {cause}"
+        case Unasked():
+            return "not asked: the row has no workflow id"
         case _:
             assert_never(observation)
 

@@ -16,6 +16,7 @@ from reconciler.core.window import AgeSpread
 #: Each reason in words.
 WHY_LEFT = {
     LeaveReason.OPEN: "still open in Temporal",
+    LeaveReason.NO_WORKFLOW_ID: "without a workflow id: not started yet, or not Temporal's",
     LeaveReason.TOO_YOUNG: "younger than RECONCILER_GRACE: about to start, or to get its run id",
     LeaveReason.NEVER_STARTED: "not in Temporal, though within its retention",
     LeaveReason.DELETED: "was in Temporal once, and is gone within its retention",

@@ -35,6 +35,7 @@ class RunRow:
     """A row of the application's table that is marked as running."""
 
     id: RowId
+    #: Empty where the application has not stored one.
     workflow_id: str
     #: The first run of the chain; None where the application does not store it.
     run_id: str | None
@@ -139,7 +140,12 @@ class Unknown:
     cause: str
 
 
-Observation: TypeAlias = Open | Closed | Missing | Unknown
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """The row has no workflow id, so there is nothing to ask."""
+
+
+Observation: TypeAlias = Open | Closed | Missing | Unknown | Unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,7 @@ class LeaveReason(StrEnum):
     NEVER_STARTED = "never_started"
     DELETED = "deleted"
     EXPIRED = "expired"
+    NO_WORKFLOW_ID = "no_workflow_id"
     UNKNOWN = "unknown"
 
 

@@ -103,6 +103,8 @@ class Probe(Protocol):
     async def observe(self, row: RunRow) -> Observation:
         """What Temporal says about the row; `Unknown` for a failure that concerns only this row.
 
+        `Unasked`, without a call, if the row has no workflow id.
+
         Raises `Unusable` if Temporal as a whole cannot be used.
         """
         ...

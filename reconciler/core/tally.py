@@ -33,8 +33,13 @@ class Tally:
     lost_races: int = 0
     #: Rows that Temporal does not know, left or failed.
     missing: dict[LeaveReason, AgeSpread] = field(default_factory=_none_missing)
-    #: When the oldest row that was left was created; None if unknown.
+    #: When the oldest row with a workflow id that was left was created; None if unknown.
     oldest_left: datetime | None = None
+
+    @property
+    def asked_about(self) -> int:
+        """Rows of which a workflow may exist."""
+        return self.scanned - self.left[LeaveReason.NO_WORKFLOW_ID]
 
     @property
     def ends(self) -> int:
@@ -47,7 +52,9 @@ class Tally:
             self.left[leave.reason] += 1
             self.screened += leave.screened
             self._add_missing(leave.reason, leave.row)
-        self.note_left(leave.row.created_at for leave in leaves)
+        # A row without a workflow id waits for the application, not for a pass.
+        awaited = (leave for leave in leaves if leave.reason is not LeaveReason.NO_WORKFLOW_ID)
+        self.note_left(leave.row.created_at for leave in awaited)
 
     def add_set_aside(self, failing: Iterable[Finish]) -> None:
         """Count missing rows that the policy would fail as left, until their second look."""

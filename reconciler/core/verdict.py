@@ -15,6 +15,7 @@
 | Missing, but the workflow id is in use | left as above, whatever `missing` says |
 | Missing; row without creation time | leave: unknown |
 | Unknown | leave: unknown |
+| none, as the row has no workflow id | leave: no workflow id, whatever `missing` says |
 
 (*) With `missing = fail`: finish `failed`, "outcome unknown: …", unless the breaker trips: if more
 than `max_missing_ratio` of at least 20 rows are missing, none of them is finished.
@@ -40,6 +41,7 @@ from reconciler.core.model import (
     Outcome,
     Rival,
     RunRow,
+    Unasked,
     Unknown,
     Verdict,
 )
@@ -130,6 +132,8 @@ def decide(
             return Leave(row, LeaveReason.OPEN, status, screened=screened)
         case Unknown(cause):
             return Leave(row, LeaveReason.UNKNOWN, cause)
+        case Unasked():
+            return Leave(row, LeaveReason.NO_WORKFLOW_ID)
         case Closed():
             return _decide_closed(row, observation, policy, now, rivals)
         case Missing():
@@ -154,7 +158,8 @@ def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
     """Whether the share of missing rows puts the configuration in doubt, not the rows.
 
     A wrong cluster, a wrong namespace and a restored database all look like this. `missing` counts
-    rows that are never started, deleted or expired, not those that are too young.
+    rows that are never started, deleted or expired, not those that are too young; `scanned` those
+    of which a workflow may exist.
     """
     return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
 

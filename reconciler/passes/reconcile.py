@@ -148,10 +148,10 @@ class _Pass:
     def _breaker_trips(self, progress: Progress) -> bool:
         tally = self.report.tally
         missing = sum(spread.rows for spread in tally.missing.values())
-        if not breaker_trips(missing, tally.scanned, self.policy):
+        if not breaker_trips(missing, tally.asked_about, self.policy):
             return False
         held_back = sum(span.failing.total() for span in progress.to_recheck)
-        self.settler.log.breaker(missing, tally.scanned, held_back)
+        self.settler.log.breaker(missing, tally.asked_about, held_back)
         return True
 
     async def _recheck(self, progress: Progress) -> None:

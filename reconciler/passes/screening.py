@@ -48,19 +48,26 @@ class VisibilityScreening(Screening):
     async def screen(self, page: Page) -> None:
         """Answer rows that visibility shows as open, unless it is their turn to be described."""
         saving = self._open * (1 - self._sweep.share)
-        if len(page.rows) * saving <= 1 or saving < WORTHWHILE:
+        asked = _asked(page)
+        if asked * saving <= 1 or saving < WORTHWHILE:
             return
         page.screened_at = self._began + timedelta(seconds=self._elapsed())
         page.visible = await self._probe.screen(page.rows, saving)
         # For the next page, which may come before this one's rows are described.
-        self._open = 1 - page.visible.count(False) / len(page.rows)
+        self._open = 1 - page.visible.count(False) / asked
         for index, (row, is_open) in enumerate(zip(page.rows, page.visible, strict=True)):
             if is_open and not self._sweep.is_due(row.id):
                 page.answer(index, BY_VISIBILITY)
 
     def learn(self, page: Page) -> None:
         """Remember the share of open rows, also of pages that were not screened."""
-        self._open = sum(isinstance(each, Open) for each in page.observations) / len(page.rows)
+        if asked := _asked(page):
+            self._open = sum(isinstance(each, Open) for each in page.observations) / asked
+
+
+def _asked(page: Page) -> int:
+    """The rows of the page that Temporal is asked about."""
+    return sum(bool(row.workflow_id) for row in page.rows)
 
 
 def disagreements(page: Page) -> Counter[str]:

@@ -310,6 +310,12 @@ class TestExplain:
             "Temporal: not found: no such workflow\n"
         )
 
+    async def test_an_empty_id(self, reconciler: Command) -> None:
+        result = await reconciler("explain", "")
+
+        assert (result.code, result.out) == (2, "")
+        assert "WORKFLOW_ID is empty: name a workflow" in result.err
+
     async def test_before_the_first_migration(
         self, reconciler: Command, empty_database: Database, world: World
     ) -> None:

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.core.model import Missing, Open, RunRow
+from reconciler.core.model import Missing, Open, RunRow, Unasked
 from reconciler.core.ports import Probe
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.client.rpc import Rpc
@@ -69,6 +69,13 @@ def lost_probe(request: pytest.FixtureRequest) -> Probe:
 async def test_distinguishes_open_from_missing(probe: Probe) -> None:
     assert await probe.observe(row(OPEN)) == Open("RUNNING")
     assert isinstance(await probe.observe(row("never-started")), Missing)
+
+
+async def test_asks_nothing_about_a_row_without_a_workflow_id(probe: Probe) -> None:
+    before = dict(probe.rpcs())
+
+    assert await probe.observe(row("")) == Unasked()
+    assert probe.rpcs() == before
 
 
 async def test_counts_its_calls(probe: Probe) -> None:

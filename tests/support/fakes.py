@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from reconciler.core.model import Missing, Observation, Outcome, Rival, RowId, RunRow, Unknown
+from reconciler.core.model import (
+    Missing,
+    Observation,
+    Outcome,
+    Rival,
+    RowId,
+    RunRow,
+    Unasked,
+    Unknown,
+)
 from reconciler.core.ports import Ending, Heartbeat, Observer, PassView, Written
 from reconciler.core.report import PassReport, Report
 from reconciler.core.request import PassRequest
@@ -87,6 +96,8 @@ class ScriptedProbe:
     _now: int = 0
 
     async def observe(self, row: RunRow) -> Observation:
+        if not row.workflow_id and row.unreadable is None:
+            return Unasked()
         self.asked.append(row.workflow_id)
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)

@@ -56,7 +56,7 @@ async def oldest_rows(
 
     `own` is the namespace of rows that name none. Raises `DatabaseUnusable`.
     """
-    query = select_rows(table).where(table.is_running)
+    query = select_rows(table).where(table.is_running, table.has_workflow_id)
     names = sa.literal(list(of), postgresql.ARRAY(sa.Text))
     made, named = query.selected_columns.created_at, as_text(table.namespace)
     query = query.where(made.is_not(None), _namespace(named, own) == sa.any_(names))
@@ -73,7 +73,7 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
 
     Raises `DatabaseUnusable`.
     """
-    query = select_rows(table).where(table.is_running)
+    query = select_rows(table).where(table.is_running, table.has_workflow_id)
     if table.run_id is not None:
         query = query.where(sa.not_(table.has_no_run_id))
     return await _read(engine, table, query.order_by(table.id.desc()).limit(limit))

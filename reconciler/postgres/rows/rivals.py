@@ -108,7 +108,8 @@ async def are_looked_for(engine: AsyncEngine, table: MappedTable, grace: timedel
     if table.run_id is None:
         return True
     unnamed, made = table.has_no_run_id.label("unnamed"), table.created_at.label("made")
-    rows = sa.select(unnamed, made).where(table.is_running).order_by(table.id.desc()).limit(AMONG)
+    running = sa.and_(table.is_running, table.has_workflow_id)
+    rows = sa.select(unnamed, made).where(running).order_by(table.id.desc()).limit(AMONG)
     last = rows.subquery().c
     query = sa.select(sa.exists().where(last.unnamed, last.made < sa.func.now() - grace))
     with translated(f"read {table.full_name}", engine):

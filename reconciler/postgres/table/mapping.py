@@ -87,6 +87,11 @@ class MappedTable:
         return self.table.c[self.mapping.names.workflow_id]
 
     @property
+    def has_workflow_id(self) -> sa.ColumnElement[bool]:
+        """That a workflow id is stored in a row, and not null or an empty text."""
+        return sa.func.coalesce(as_text(self.workflow_id), "") != ""
+
+    @property
     def status(self) -> sa.Column[Any]:
         """The status."""
         return self.table.c[self.mapping.names.status]
@@ -98,7 +103,7 @@ class MappedTable:
 
     @property
     def has_no_run_id(self) -> sa.ColumnElement[bool]:
-        """That no run id is stored in a row: applications store null or an empty text."""
+        """That no run id is stored in a row, or null or an empty text."""
         if (column := self.run_id) is None:
             return sa.true()
         return sa.func.coalesce(as_text(column), "") == ""

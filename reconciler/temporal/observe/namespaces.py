@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import repeat
 
-from reconciler.core.model import Closed, Missing, Observation, RunRow, Unknown
+from reconciler.core.model import Closed, Missing, Observation, RunRow, Unasked, Unknown
 from reconciler.temporal.client.error_codes import NamespaceUnusable
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
@@ -112,6 +112,8 @@ class NamespacesProbe:
         """
         if row.unreadable is not None:
             return Unknown(row.unreadable)
+        if not row.workflow_id:
+            return Unasked()
         name = row.namespace or self._rpc.namespace
         probe = await self._probe_of(name)
         if isinstance(probe, Unknown):

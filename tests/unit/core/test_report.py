@@ -82,7 +82,14 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
         "duration_seconds": 1.235,
         "scanned": 4,
         "written": {"completed": 1, "failed": 0},
-        "left": {"open": 1, "too_young": 0, "never_started": 0, "deleted": 0, "expired": 1},
+        "left": {
+            "open": 1,
+            "too_young": 0,
+            "never_started": 0,
+            "deleted": 0,
+            "expired": 1,
+            "no_workflow_id": 0,
+        },
         "screened": 0,
         "unknown": 1,
         "lost_races": 0,
@@ -132,6 +139,7 @@ def test_leave_reasons_are_the_keys_of_the_json() -> None:
         "never_started",
         "deleted",
         "expired",
+        "no_workflow_id",
         "unknown",
     }
     assert Leave(row(), LeaveReason.OPEN).detail is None

@@ -17,6 +17,7 @@ from reconciler.core.model import (
     Observation,
     Open,
     RunRow,
+    Unasked,
     Unknown,
 )
 from reconciler.core.verdict import (
@@ -87,6 +88,7 @@ def test_a_closed_workflow_finishes_its_row(
         pytest.param(Open(), LeaveReason.OPEN, id="running"),
         pytest.param(Open("PAUSED"), LeaveReason.OPEN, id="paused"),
         pytest.param(Unknown("busy"), LeaveReason.UNKNOWN, id="no answer"),
+        pytest.param(Unasked(), LeaveReason.NO_WORKFLOW_ID, id="no workflow id"),
     ],
 )
 @pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])

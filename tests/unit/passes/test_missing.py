@@ -51,6 +51,30 @@ async def test_rows_that_are_too_young_do_not_trip_the_breaker() -> None:
     assert report.tally.written == {"failed": 1}
 
 
+async def test_rows_without_a_workflow_id_do_not_count_for_the_breaker() -> None:
+    unstarted = [row(number, workflow_id="", age=timedelta(days=9)) for number in range(31, 91)]
+    probe = scripted(Missing(), **{f"wf_{number}": Open() for number in range(1, 11)})
+
+    report = await reconcile(MemoryStore([*rows(30), *unstarted]), probe, FAIL)
+
+    assert (report.changed, report.held_back) == (0, 20), "20 of 30 are most"
+    assert report.tally.left == {"open": 10, "deleted": 20, "no_workflow_id": 60}
+    assert report.tally.oldest_left == row(1).created_at
+
+
+async def test_rows_without_a_workflow_id_are_left_without_a_word() -> None:
+    store = MemoryStore([row(number, workflow_id="", age=timedelta(9)) for number in range(1, 40)])
+    probe = scripted(Missing())
+
+    with capture_logs() as lines:
+        report = await reconcile(store, probe, FAIL)
+
+    assert probe.asked == []
+    assert report.tally.left == {"no_workflow_id": 39}
+    assert (report.outcome, report.tally.oldest_left) == (PassOutcome.OK, None)
+    assert not [line for line in lines if line["log_level"] == "warning"]
+
+
 async def test_missing_rows_are_asked_about_once_more_before_they_are_failed() -> None:
     store = MemoryStore(rows(2))
 

@@ -12,7 +12,7 @@ from reconciler.core.model import Missing, Observation, Open, RunRow
 from reconciler.core.report import PassOutcome
 from reconciler.core.sweep import Swept
 from reconciler.core.verdict import StatusValues
-from tests.support.factories import NOW, closed
+from tests.support.factories import NOW, closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import FAIL, accounted_for, rows, scripted
 from tests.support.passes.sweeping import (
@@ -186,6 +186,17 @@ class TestWorthwhile:
         assert probe.screened[-1] == "wf-400"
         assert len(probe.screened) == report.tally.screened + 20, "and the first page for nothing"
         assert report.tally.screened >= 100
+
+    async def test_rows_without_a_workflow_id_do_not_count(self) -> None:
+        every = [row(each, workflow_id=f"wf-{each}" * (each % 20 == 0)) for each in range(1, 201)]
+        names = {f"wf_{each}": True for each in range(1, 201)}
+
+        report = await screened_pass(
+            MemoryStore(every), seen(scripted(Open()), **names), batch_size=100, concurrency=1
+        )
+
+        assert report.tally.screened == 10, "all of both pages"
+        assert report.tally.left == {"open": 10, "no_workflow_id": 190}
 
     @pytest.mark.parametrize(("ended", "pages"), [(89, 5), (91, 1)])
     async def test_one_saved_in_ten_is_worth_it(self, ended: int, pages: int) -> None:
