@@ -31,8 +31,9 @@ class WorkflowExecutionColumns:
     automatically. You can redeclare columns with another name, type or default.
     """
 
-    #: The same as RECONCILER_STATUSES__RUNNING. New rows get the first of several values.
-    __running__: ClassVar[str | tuple[str, ...]] = "running"
+    #: The same as RECONCILER_STATUSES__RUNNING; None: null.
+    #: New rows get the first of several values.
+    __running__: ClassVar[str | tuple[str | None, ...]] = "running"
 
     workflow_id: Mapped[str] = mapped_column(Text, index=True, sort_order=-7)
     run_id: Mapped[str | None] = mapped_column(
@@ -46,7 +47,9 @@ class WorkflowExecutionColumns:
         @declared_attr
         def status(cls) -> Mapped[str]:  # noqa: N805 - a class method
             """Text, with the running value as the server default."""
-            return mapped_column(Text, server_default=_running(cls)[0], sort_order=-4)
+            running = _running(cls)
+            nullable = None in running
+            return mapped_column(Text, nullable=nullable, server_default=running[0], sort_order=-4)
 
     created_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now(), sort_order=-3
@@ -69,7 +72,7 @@ class WorkflowExecutionMixin(WorkflowExecutionColumns):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True, sort_order=-8)
 
 
-def _running(model: type[WorkflowExecutionColumns]) -> tuple[str, ...]:
+def _running(model: type[WorkflowExecutionColumns]) -> tuple[str | None, ...]:
     running = model.__running__
     return (running,) if isinstance(running, str) else running
 

@@ -86,7 +86,7 @@ class _Command:
                     plan,
                     history,
                     [redactor, Bystander(progress)],
-                    " or ".join(settings.statuses.running),
+                    settings.status_values().running_label,
                     request.options(settings),
                     PassLog(each_row=not books.journals),
                     report,

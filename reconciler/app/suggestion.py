@@ -105,14 +105,20 @@ def columns_of(table: FoundTable) -> Columns:
     return Columns(key, workflow_id, status, workflow_type=kind, **found)
 
 
-def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[str, str]:
+def statuses_of(
+    table: str, status: FoundColumn, seen: Sequence[str | None]
+) -> dict[str, str | None]:
     """The value of each status; statuses without one are written as failed.
 
-    `seen`: values in the table now. Other values are guesses, unless the column's type or a check
+    `seen`: values in the table now. If null is among them and no other value seems to be that of
+    running rows, it is null. Other values are guesses, unless the column's type or a check
     constraint lists all of them. Raises `ConfigurationError` if a required one is unclear.
     """
-    values = status.allowed or seen
+    values = _values(status, seen)
+    found: dict[str, str | None]
     found = {what: value for what in _VALUES if (value := _first_match(values, _VALUES[what]))}
+    if None in seen:
+        found.setdefault("running", None)
     needed = ("running", "completed", "failed")
     unclear = set(values) - set(found.values()) - {v for v in values if _normalise(v) in _WAITING}
     missing = [what for what in needed if what not in found]
@@ -122,14 +128,17 @@ def statuses_of(table: str, status: FoundColumn, seen: Sequence[str]) -> dict[st
             f"only {', '.join(values[:20])}",
             _MANUAL,
         )
-    like = next(iter(found.values()), "running")
+    like = next(filter(None, found.values()), "running")
     for what in missing:
         found[what] = what.upper() if like.isupper() else what.title() if like.istitle() else what
     return found
 
 
 def toml_lines(
-    table: FoundTable, columns: Columns, statuses: dict[str, str], seen: Sequence[str]
+    table: FoundTable,
+    columns: Columns,
+    statuses: dict[str, str | None],
+    seen: Sequence[str | None],
 ) -> Iterator[str]:
     """The lines of the file, without the comment about Temporal."""
     yield f"table = {_toml_string(full_name(table))}"
@@ -140,15 +149,27 @@ def toml_lines(
     yield from _column_lines(columns)
     yield ""
     yield "[statuses]"
-    values = columns.status.allowed or seen
+    values = _values(columns.status, seen)
     which = "that the column allows" if columns.status.allowed else "in the oldest and newest rows"
     yield f"# Values {which}: {', '.join(map(visible, values)) or 'none yet, so these are guesses'}"
     for what, value in statuses.items():
+        if value is None:
+            yield f"{what} = '[null]'  # the rows without a status"
+            continue
         guessed = "" if value in values else "  # a guess: no row has it"
         yield f"{what} = {_toml_string(value)}{guessed}"
+    if (running := statuses["running"]) is None:
+        return
     if waiting := [value for value in values if _normalise(value) in _WAITING]:
-        both = ", ".join(map(_toml_string, [*waiting, statuses["running"]]))
+        both = ", ".join(map(_toml_string, [*waiting, running]))
         yield f"# If waiting rows may have a running workflow: running = [{both}]"
+    if None in seen:
+        both = json.dumps([running, None], ensure_ascii=False)
+        yield f"# If rows without a status may, too: running = {_toml_string(both)}"
+
+
+def _values(status: FoundColumn, seen: Sequence[str | None]) -> Sequence[str]:
+    return status.allowed or [value for value in seen if value is not None]
 
 
 def full_name(table: FoundTable) -> str:

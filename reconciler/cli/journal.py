@@ -81,7 +81,7 @@ def undo(
 
     def show() -> None:
         if report.scanned or report.error is None:
-            print_undo(report, settings.statuses.running, screen())
+            print_undo(report, settings.status_values(), screen())
 
     return conclude(report, settings, show, as_json=as_json)
 

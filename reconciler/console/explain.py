@@ -21,7 +21,7 @@ from reconciler.core.model import (
     Unasked,
     Unknown,
 )
-from reconciler.core.text import iso
+from reconciler.core.text import iso, or_null
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
@@ -92,7 +92,7 @@ def _explain(explanation: Explanation) -> Iterator[tuple[str, str]]:
     row = stored.row
     created = "at an unknown time" if row.created_at is None else utc(row.created_at)
     yield "row", f"{row.id}, created {created}, run id {row.run_id or 'not stored'}"
-    yield "status", stored.status
+    yield "status", or_null(stored.status)
     if stored.completed_at:
         yield "completed at", utc(stored.completed_at)
     if stored.error_message:
@@ -128,7 +128,7 @@ def _describe_change(explanation: Explanation) -> str:
         return f"unknown: {explanation.no_journal}"
     if change is None:
         return "the workflow or the application: the journal has no pass that changed this row"
-    statuses = f"{change.old.status} → {change.new.status}"
+    statuses = f"{or_null(change.old.status)} → {or_null(change.new.status)}"
     since = "" if change.new.status == explanation.stored.status else ", and by others since"
     return f"pass {change.pass_id} at {utc(change.changed_at)}, {statuses}{since}"
 

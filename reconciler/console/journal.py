@@ -11,8 +11,9 @@ from rich.console import Console
 
 from reconciler.console.report import print_counts, print_outcome
 from reconciler.console.screen import print_line, utc
-from reconciler.core.text import one_line, plural, visible
+from reconciler.core.text import one_line, or_null, plural, visible
 from reconciler.core.undo import SkipReason, UndoReport
+from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
 _Entry = TypeVar("_Entry", StoredPass, StoredChange)
@@ -138,7 +139,7 @@ class ChangeTable(Listing[StoredChange]):
             change.table if len(self._tables) > 1 else "",
             one_line(change.row_id, TEXT),
             one_line(change.workflow_id, TEXT),
-            f"{change.old.status} → {change.new.status}",
+            f"{or_null(change.old.status)} → {or_null(change.new.status)}",
             "" if change.new.completed_at is None else utc(change.new.completed_at),
             one_line(": ".join(filter(None, why)), TEXT),
         )
@@ -150,7 +151,7 @@ def summary(stored: StoredPass, rows: int) -> str:
     return f"pass {stored.id}, {stored.mode}, {started}, {plural(rows, 'row')} changed"
 
 
-def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> None:
+def print_undo(report: UndoReport, statuses: StatusValues, console: Console) -> None:
     """Print the counts of an undo with their reasons, and what to do next."""
     if report.scanned == report.expected == 0 and report.error is None:
         print_line(console, f"pass {report.undone} changed nothing")
@@ -159,7 +160,7 @@ def print_undo(report: UndoReport, running: Sequence[str], console: Console) -> 
     changes = plural(report.scanned, "change")
     text = f"{changes} of pass {report.undone} in {report.duration_seconds:.2f} s"
     print_outcome(report, text, console)
-    for line in _next(report, running):
+    for line in _next(report, statuses):
         print_line(console, line, style="dim")
 
 
@@ -175,8 +176,8 @@ def _lines(report: UndoReport) -> Iterator[tuple[str, str, int, str]]:
             group = ""
 
 
-def _next(report: UndoReport, running: Sequence[str]) -> Iterator[str]:
-    if any(report.written[status] for status in running):
+def _next(report: UndoReport, statuses: StatusValues) -> Iterator[str]:
+    if any(report.written[or_null(status)] for status in statuses.running):
         yield "a pass of `once` or `run` would finish these rows again"
     if report.written and not report.request.dry_run:
         yield f"to take it back: reconciler undo {report.pass_id}"

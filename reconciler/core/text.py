@@ -48,6 +48,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def or_null(value: str | None) -> str:
+    """A value of a column for people to read."""
+    return "null" if value is None else value
+
+
 _UNITS = (("d", 86_400.0), ("h", 3_600.0), ("min", 60.0))
 #: Numbers from here on are shown without decimals.
 _WHOLE = 100

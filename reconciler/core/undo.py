@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.core.errors import Unusable
 from reconciler.core.model import CloseStatus
 from reconciler.core.report import Report
+from reconciler.core.text import or_null
 from reconciler.core.verdict import StatusValues
 
 
@@ -27,8 +28,8 @@ class Change:
     row_id: str
     workflow_id: str
     run_id: str | None
-    #: The status to restore.
-    old_status: str
+    #: The status to restore; None: null.
+    old_status: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class UndoReport(Report):
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it; every key is always there."""
         ends = (statuses.of(status) for status in CloseStatus)
-        values = dict.fromkeys((*statuses.running, *ends), 0)
+        values = dict.fromkeys((*map(or_null, statuses.running), *ends), 0)
         return {
             "pass_id": self.pass_id,
             "mode": self.request.mode,

@@ -46,7 +46,7 @@ from reconciler.core.model import (
     Verdict,
 )
 from reconciler.core.rivals import check_rivals
-from reconciler.core.text import one_line
+from reconciler.core.text import one_line, or_null
 
 #: Below this many rows the share of missing ones says nothing about the configuration.
 BREAKER_MIN_ROWS = 20
@@ -63,8 +63,8 @@ class MissingPolicy(StrEnum):
 class StatusValues:
     """The values of the application's status column."""
 
-    #: The values of a row that has not ended.
-    running: tuple[str, ...] = ("running",)
+    #: The values of a row that has not ended; None: null.
+    running: tuple[str | None, ...] = ("running",)
     completed: str = "completed"
     failed: str = "failed"
     canceled: str = "failed"
@@ -72,7 +72,12 @@ class StatusValues:
     timed_out: str = "failed"
 
     @property
-    def every(self) -> frozenset[str]:
+    def running_label(self) -> str:
+        """The running values for people to read."""
+        return " or ".join(map(or_null, self.running))
+
+    @property
+    def every(self) -> frozenset[str | None]:
         """All of them."""
         return frozenset((*self.running, *map(self.of, CloseStatus)))
 

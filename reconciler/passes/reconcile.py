@@ -62,8 +62,8 @@ async def run_pass(
     has decided and records its end. Cancelled again, it gives up the write under way.
     """
     pass_log = pass_log or PassLog()
-    running_label = " or ".join(policy.statuses.running)
-    settler = Settler(store, history, observers, pass_log, report, options, running_label)
+    running = policy.statuses.running_label
+    settler = Settler(store, history, observers, pass_log, report, options, running)
     rpcs_before = Counter(probe.rpcs())
     rpcs_when_resumed = report.rpcs
 

@@ -17,6 +17,7 @@ import structlog
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import History
 from reconciler.core.sweep import Swept
+from reconciler.core.text import or_null
 from reconciler.core.undo import (
     Change,
     RestoreResult,
@@ -132,7 +133,7 @@ class _Undo:
         if reason is not None:
             self._count_skipped(change, reason)
         elif self.report.request.dry_run:
-            self._count_restored(change, change.old_status)
+            self._count_restored(change, or_null(change.old_status))
         else:
             self._count_skipped(change, SkipReason.LOCKED)
 

@@ -52,7 +52,7 @@ class PlanHeader:
     table: str
     namespace: str
     #: The status values of the rows that were scanned.
-    running: tuple[str, ...]
+    running: tuple[str | None, ...]
     made_at: Time
     reconciler_version: str = __version__
     #: Which rows were scanned, as the command was asked.

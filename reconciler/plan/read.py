@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Finish, RowId
-from reconciler.core.text import one_line, visible
+from reconciler.core.text import one_line, or_null, visible
 from reconciler.host.files import open_file
 from reconciler.plan.format import MAX_LINE, VERSION, Json, PlanHeader, Trailer, from_line
 from reconciler.plan.rows import row_from_json
@@ -88,7 +88,7 @@ def open_plan(
     path: Path,
     *,
     table: str,
-    running: Sequence[str],
+    running: Sequence[str | None],
     read_id: _ReadId,
     namespace: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -146,7 +146,7 @@ def _header(path: Path, line: bytes) -> PlanHeader:
 
 
 def _mismatch(
-    header: PlanHeader, table: str, running: Sequence[str], namespace: str | None
+    header: PlanHeader, table: str, running: Sequence[str | None], namespace: str | None
 ) -> str | None:
     if header.table != table:
         return f"is of table {header.table}, RECONCILER_TABLE and _WHERE say {table}"
@@ -154,8 +154,8 @@ def _mismatch(
         return f"is of namespace {header.namespace}, TEMPORAL_NAMESPACE is {namespace}"
     if set(header.running) != set(running):
         return (
-            f"is of rows marked {', '.join(header.running)}, "
-            f"RECONCILER_STATUSES__RUNNING is {','.join(running)}"
+            f"is of rows marked {', '.join(map(or_null, header.running))}, "
+            f"RECONCILER_STATUSES__RUNNING is {','.join(map(or_null, running))}"
         )
     return None
 

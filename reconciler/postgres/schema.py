@@ -16,7 +16,7 @@ from reconciler.postgres.connection.encoding import EscapedText
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
-REVISION = "0004"
+REVISION = "0005"
 METADATA = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
@@ -88,8 +88,8 @@ changes = sa.Table(
     sa.Column("row_id", sa.Text, nullable=False),
     sa.Column("workflow_id", sa.Text, nullable=False),
     sa.Column("run_id", sa.Text),
-    sa.Column("old_status", sa.Text, nullable=False),
-    sa.Column("new_status", sa.Text, nullable=False),
+    sa.Column("old_status", sa.Text),
+    sa.Column("new_status", sa.Text),
     sa.Column("old_completed_at", _TIME),
     sa.Column("new_completed_at", _TIME),
     sa.Column("old_error_message", sa.Text),

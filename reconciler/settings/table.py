@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,12 +15,13 @@ from pydantic import (
     PrivateAttr,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.settings.failures import FailureSettings
+from reconciler.settings.statuses import Statuses
+from reconciler.settings.types import Name, contradiction
 from reconciler.settings.where import read_where
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
@@ -47,20 +47,6 @@ def none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-def parse_values(value: object) -> object:
-    """`pending,running` as a tuple; a value with a comma in it is written in double quotes."""
-    if not isinstance(value, str):
-        return value
-    try:
-        read = next(csv.reader([value], skipinitialspace=True, strict=True), [])
-    except csv.Error as error:
-        raise ValueError(f"cannot be read: {error}") from None
-    values = tuple(each.strip() for each in read)
-    if len(set(values)) < len(values):
-        raise ValueError("names a value twice")
-    return values
-
-
 def parse_where(value: object) -> object:
     """The conditions of a filter; None if it is empty."""
     if value == "":
@@ -75,14 +61,7 @@ def check_key(text: str) -> str:
     return text
 
 
-def contradiction(reason: str, *parts: str) -> PydanticCustomError:
-    """The error for parts of a section that contradict each other."""
-    return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
-
-
-Name = Annotated[str, Field(min_length=1, max_length=63)]
 OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
-Values = Annotated[tuple[Name, ...], BeforeValidator(parse_values), Field(min_length=1)]
 Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 
 
@@ -137,39 +116,6 @@ class Columns(BaseModel):
                 "one of them is needed to distinguish one use of a workflow id from the next",
                 *("run_id", "created_at"),
             )
-        return self
-
-
-class Statuses(BaseModel):
-    """The values of the status column."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    running: Values = Field(
-        ("running",),
-        description="Passes read the rows with this value, or with one of several, as in "
-        "pending,running. A value that contains a comma goes in double quotes.",
-    )
-    completed: Name = Field("completed", description="Written for COMPLETED.")
-    failed: Name = Field("failed", description="Written for FAILED.")
-    canceled: Name | None = Field(
-        None, description="Written for CANCELED; if not set, the value for FAILED is written."
-    )
-    terminated: Name | None = Field(
-        None, description="Written for TERMINATED; if not set, the value for FAILED is written."
-    )
-    timed_out: Name | None = Field(
-        None, description="Written for TIMED_OUT; if not set, the value for FAILED is written."
-    )
-
-    @model_validator(mode="after")
-    def _ends(self) -> Statuses:
-        for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
-            if (value := getattr(self, end)) in self.running:
-                raise contradiction(
-                    f"{value!r} cannot stand for both running and finished rows",
-                    *("running", end),
-                )
         return self
 
 

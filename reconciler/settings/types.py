@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
 
 from reconciler.core.window import Moment
 
@@ -110,6 +111,13 @@ def between(shortest: str, longest: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def contradiction(reason: str, *parts: str) -> PydanticCustomError:
+    """The error for parts of a section that contradict each other."""
+    return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})
+
+
+#: The name of a column, or a value of the status column.
+Name = Annotated[str, Field(min_length=1, max_length=63)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 ProxyUrl = Annotated[SecretStr, BeforeValidator(parse_proxy_url)]
 Rate = Annotated[float, AfterValidator(check_rate)]

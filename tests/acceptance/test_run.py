@@ -420,8 +420,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("revision", "message"),
         [
-            ("0002", "is at revision 0002, this version needs 0004: run `reconciler migrate`"),
-            ("9999", "is at revision 9999, this version knows none after 0004"),
+            ("0002", "is at revision 0002, this version needs 0005: run `reconciler migrate`"),
+            ("9999", "is at revision 9999, this version knows none after 0005"),
         ],
         ids=["behind", "ahead"],
     )

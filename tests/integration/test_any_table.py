@@ -216,7 +216,7 @@ async def test_every_way_to_finish_a_row_finishes_the_same_rows(
         assert report is not None
         assert (report.error, report.tally.lost_races) == (None, 0)
         old = {line["old"] for line in lines if line["event"] == "row_finished"}
-        assert old == {" or ".join(table.settings.statuses.running)}
+        assert old == {table.settings.status_values().running_label}
         after = await table.rows()
         assert {row["id"] for row in after if finished(table, row)} == expected
         assert others(after, expected) == others(before, expected)

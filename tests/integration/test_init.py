@@ -29,6 +29,13 @@ REFUSED = {
     "quoted names, uuid key, enum, times without zone": (
         '"My App".Jobs.state has no value like running, only it\'s on, ok, bad: '
     ),
+    "a boolean that may be null": (
+        "jobs.status has no value like completed or failed, only false, true: "
+    ),
+    "a status by its uuid": (
+        "jobs.status has no value like running or completed or failed, only "
+        "7a1c8aa0-0000-4000-8000-000000000001, 7a1c8aa0-0000-4000-8000-000000000003: "
+    ),
     "integer key, status as numbers, no run id": (
         "jobs.status has no value like running or completed or failed, only 0, 1: "
     ),

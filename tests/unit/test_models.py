@@ -40,6 +40,23 @@ def test_columns_and_their_order_are_those_of_migrate() -> None:
             assert getattr(columns[name], what) == getattr(column, what), (name, what)
 
 
+def test_rows_without_a_status_may_be_running() -> None:
+    class Nullable(DeclarativeBase):
+        pass
+
+    class Execution(WorkflowExecutionMixin, Nullable):
+        __tablename__ = "workflow_executions"
+        __running__ = (None, "queued")
+
+    table: Any = Execution.__table__
+    index = next(index for index in table.indexes if index.name == INDEX)
+
+    assert (table.c.status.nullable, table.c.status.server_default) == (True, None)
+    assert str(index.dialect_options["postgresql"]["where"]) == (
+        "workflow_executions.status = 'queued' OR workflow_executions.status IS NULL"
+    )
+
+
 def test_the_index_is_added_to_those_of_the_model() -> None:
     assert indexes(WorkflowExecution) == ["ix_workflow_executions_workflow_id", "mine", INDEX]
 

@@ -47,7 +47,7 @@ def shared_ids(column: str, statement: str) -> Finding:
     return warning(INDEX, text, statement)
 
 
-def strange_statuses(running: Sequence[str], strange: Sequence[str]) -> Finding:
+def strange_statuses(running: Sequence[str | None], strange: Sequence[str]) -> Finding:
     """No row has ever been running, and some rows have statuses that no setting names."""
     values = ", ".join(repr(one_line(each, 40)) for each in strange[:MOST_STATUSES])
     more = ", …" if len(strange) > MOST_STATUSES else ""

@@ -92,7 +92,7 @@ async def find_tables(engine: AsyncEngine) -> list[FoundTable]:
 
 async def sample_values(
     engine: AsyncEngine, table: FoundTable, column: str, key: str
-) -> Sequence[str]:
+) -> Sequence[str | None]:
     """The values of a column in the oldest and newest rows, the most frequent ones first."""
     of = sa.table(table.name, sa.column(column), sa.column(key), schema=table.schema)
     ends = [
@@ -101,7 +101,7 @@ async def sample_values(
     ]
     both = sa.union_all(*(sa.select(end.c.value) for end in ends)).subquery()
     text = sa.cast(both.c.value, sa.Text)
-    query = sa.select(text).where(both.c.value.is_not(None)).group_by(text)
+    query = sa.select(text).group_by(text)
     query = query.order_by(sa.func.count().desc(), text)
     with translated(f"read {table.schema}.{table.name}"):
         return [value for (value,) in await fetch(engine, query)]

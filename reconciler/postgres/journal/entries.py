@@ -38,7 +38,7 @@ class StoredPass:
 class Values:
     """What a pass writes into a row."""
 
-    status: str
+    status: str | None
     completed_at: datetime | None
     error_message: str | None
 

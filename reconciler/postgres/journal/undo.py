@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.core.text import or_null
 from reconciler.core.undo import Change, RestoreResult, RowState, until_first_repeat
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
@@ -87,7 +88,7 @@ class PostgresUndo:
         if done.failure is not None and not done.written and not done.refused:
             raise done.failure
         return RestoreResult(
-            {of[place]: status or "" for place, status in done.written.items()},
+            {of[place]: or_null(status) for place, status in done.written.items()},
             {of[place]: why for place, why in done.refused.items()},
             frozenset(of[place] for place in done.untried),
             done.failure,

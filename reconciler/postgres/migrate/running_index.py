@@ -49,10 +49,10 @@ _INDEX = sa.text(
     " ORDER BY attached DESC LIMIT 1"
 ).bindparams(sa.bindparam("parent", type_=postgresql.OID))
 _Quote: TypeAlias = Callable[[str], str]
-# A constant as PostgreSQL writes it: quoted, or a bare number or boolean. Quoted names are matched
-# first, so that nothing in them counts.
+# A constant as PostgreSQL writes it: quoted, a bare number or boolean, or null. Quoted names are
+# matched first, so that nothing in them counts.
 _CONSTANT = re.compile(
-    r"""\"(?:[^"]|"")*"|'((?:[^']|'')*)'|(?:= |\[|, )(-?\d[\d.]*|true|false)\b"""
+    r"""\"(?:[^"]|"")*"|'((?:[^']|'')*)'|(?:= |\[|, )(-?\d[\d.]*|true|false)\b| IS (NULL)\b"""
 )
 
 
@@ -197,6 +197,8 @@ def _parts(connection: sa.Connection, mapping: TableMapping) -> list[_Part]:
 
 def _fits(index: sa.Row[Any], mapping: TableMapping) -> bool:
     found = _CONSTANT.findall(index.predicate or "")
-    constants = {quoted.replace("''", "'") or bare for quoted, bare in found} - {""}
+    constants = {
+        None if null else quoted.replace("''", "'") or bare for quoted, bare, null in found
+    } - {""}
     same_columns = index.key == mapping.names.id and index.on_status
     return same_columns and constants == set(mapping.statuses.running)

@@ -26,7 +26,8 @@ class StoredRow:
     row: RunRow
     #: Whether passes read it.
     running: bool
-    status: str
+    #: None: null.
+    status: str | None
     completed_at: datetime | None
     error_message: str | None
     #: Whether passes would read it if it were marked as running.
@@ -49,7 +50,7 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
             found.append(StoredRow(row.as_row(workflow_id), True, "?", None, None))  # noqa: FBT003
             continue
         *fields, running, included, status, ended, error = row
-        values = text(status), ended, error and text(error), bool(included)
+        values = status and text(status), ended, error and text(error), bool(included)
         found.append(StoredRow(make(*fields), running, *values))
     return found
 

@@ -49,7 +49,7 @@ def _corrected(table: MappedTable) -> sa.CTE:
     stale = (
         sa.delete(line)
         .where(line.c.id == sa.any_(lines), same_row(table, line), same_run(table, line), differs)
-        .where(as_text(table.status) == line.c.new_status)
+        .where(as_text(table.status).is_not_distinct_from(line.c.new_status))
         .returning(
             *(c for c in line.c if c.name not in ("id", *(f"new_{name}" for name in now))),
             *(value.label(f"new_{name}") for name, value in now.items()),

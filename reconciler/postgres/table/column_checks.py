@@ -19,7 +19,7 @@ from reconciler.postgres.table.types import KEYS, is_document, is_text
 
 # The type as in SQL, the values of an enum, and the checks on this column only.
 _COLUMN = sa.text(
-    "SELECT format_type(a.atttypid, a.atttypmod) AS type,"
+    "SELECT format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull,"
     " array(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid"
     "  ORDER BY enumsortorder) AS labels,"
     " array(SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint c WHERE c.conrelid = :oid"
@@ -58,7 +58,7 @@ def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfi
 def _fix(names: TableNames, name: str) -> str:
     fix = f"set {setting_of(names, name)}"
     if name in names.filled:
-        return f"{fix} (empty: no such column; `reconciler migrate` adds one with a new name)"
+        return f"{fix} (empty: no such column), or a name that `reconciler migrate` is to add"
     return f"{fix} (empty: no such column)" if name in names.optional else fix
 
 
@@ -100,9 +100,10 @@ async def unstorable_values(
     connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
 ) -> AsyncIterator[DatabaseUnfit]:
     """A problem for each column that cannot hold a value from the settings."""
+    given: dict[str, Mapping[str | None, str]]
     given = {mapping.names.status: _settings_of(mapping.statuses)}
     for condition in mapping.where.compared if mapping.where else ():
-        wanted = dict.fromkeys(condition.values, "RECONCILER_WHERE")
+        wanted: dict[str | None, str] = dict.fromkeys(condition.values, "RECONCILER_WHERE")
         given[condition.column] = {**wanted, **given.get(condition.column, {})}
     for name in filter(table.c.__contains__, given):
         if not _is_compared(table.c[name]):
@@ -112,16 +113,24 @@ async def unstorable_values(
         exactly = name == mapping.names.status or is_text(table.c[name])
         quoted = connection.dialect.identifier_preparer.quote(name)
         test = _test(quoted, column.type, column.checks, exactly=exactly)
-        rejected = [value for value in given[name] if not await _passes(connection, test, value)]
+        rejected = [
+            value
+            for value in given[name]
+            if (value is None and column.attnotnull) or not await _passes(connection, test, value)
+        ]
         if rejected:
-            values = ", ".join(f"{value!r} ({given[name][value]})" for value in rejected)
-            kind = f"{column.type}{_limits(column.labels, column.checks)}"
+            values = ", ".join(
+                f"{'null' if value is None else repr(value)} ({given[name][value]})"
+                for value in rejected
+            )
+            never_null = " NOT NULL" if column.attnotnull and None in rejected else ""
+            kind = f"{column.type}{never_null}{_limits(column.labels, column.checks)}"
             yield DatabaseUnfit(
                 f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {values}"
             )
 
 
-def _settings_of(statuses: StatusValues) -> Mapping[str, str]:
+def _settings_of(statuses: StatusValues) -> Mapping[str | None, str]:
     """The values, each with the setting that it comes from."""
     given = dict.fromkeys(statuses.running, "RECONCILER_STATUSES__RUNNING")
     for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
@@ -138,7 +147,9 @@ def _limits(labels: Iterable[str], checks: Iterable[str]) -> str:
 def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa.TextClause:
     """A query: can a value be cast to the type without being cut, and does it pass the checks?"""
     conditions = [
-        f"CAST({column} AS text) = reconciler_given" if exactly else f"{column} = {column}"
+        f"CAST({column} AS text) IS NOT DISTINCT FROM reconciler_given"
+        if exactly
+        else f"{column} = {column}"
     ]
     conditions += [f"({check}) IS NOT FALSE" for check in checks]
     sql = (
@@ -150,7 +161,7 @@ def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa
     return sa.text(sql.replace(":", "\\:").replace("$given", ":given"))
 
 
-async def _passes(connection: AsyncConnection, test: sa.TextClause, value: str) -> bool:
+async def _passes(connection: AsyncConnection, test: sa.TextClause, value: str | None) -> bool:
     try:
         async with connection.begin_nested():
             return bool(await connection.scalar(test, {"given": value}))

@@ -107,14 +107,14 @@ def index_name(table: str) -> str:
 
 def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:
     """The columns of the table that `migrate` creates if the application has none."""
-    names, running = mapping.names, mapping.statuses.running[0]
+    names, running = mapping.names, mapping.statuses.running
     columns = (
         _column(names.id, sa.BigInteger(), sa.Identity(), primary_key=True),
         _column(names.workflow_id, sa.Text(), nullable=False, index=True),
         _column(names.run_id, sa.Text(), comment="first run of the chain"),
         _column(names.workflow_type, sa.Text()),
         _column(names.namespace, sa.Text(), comment="Temporal's namespace"),
-        _column(names.status, sa.Text(), nullable=False, server_default=running),
+        _column(names.status, sa.Text(), nullable=None in running, server_default=running[0]),
         _column(names.created_at, _TIME, nullable=False, server_default=sa.func.now()),
         _column(names.completed_at, _TIME, comment="Temporal's close time"),
         _column(names.error_message, sa.Text(), comment="the failure in one line"),
@@ -128,14 +128,20 @@ def _column(
     return None if name is None else sa.Column(name, kind, *parts, **options)
 
 
-def is_running(status: sa.ColumnElement[Any], running: Sequence[str]) -> sa.ColumnElement[bool]:
+def is_running(
+    status: sa.ColumnElement[Any], running: Sequence[str | None]
+) -> sa.ColumnElement[bool]:
     """The predicate of the partial index, and of every statement that uses it.
 
     The values are constants without a type: PostgreSQL gives them the column's, such as text or an
     enum, and recognises the predicate.
     """
-    constants = [_constant(value) for value in running]
-    return status == constants[0] if len(constants) == 1 else status.in_(constants)
+    constants = [_constant(value) for value in running if value is not None]
+    has_one = status == constants[0] if len(constants) == 1 else status.in_(constants)
+    if None not in running:
+        return has_one
+    is_null = status.is_(sa.null())
+    return sa.or_(has_one, is_null) if constants else is_null
 
 
 def _constant(value: str) -> sa.ColumnElement[Any]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from reconciler.doctor.findings import Level
-from reconciler.settings.table import Statuses
+from reconciler.settings.statuses import Statuses
 from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.support.network.silent import silent_server
 

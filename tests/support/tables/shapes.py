@@ -117,6 +117,52 @@ SHAPES = {
         """,
         stored='{{"message": "{}"}}',
     ),
+    "status null until the end": Shape(
+        """
+        CREATE TYPE ending AS ENUM ('OK', 'FAILED');
+        CREATE TABLE jobs (id text PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status ending, created_at timestamptz DEFAULT now(), completed_at timestamptz,
+            error_message text);
+        INSERT INTO jobs (id, workflow_id, run_id, status) VALUES ('a', 'done', 'r', NULL),
+            ('b', 'broken', 'r', NULL), ('c', 'open', 'r', NULL), ('d', 'over', 'r', 'OK');
+        """,
+        TableMapping(JOBS, StatusValues((None,), "OK", *["FAILED"] * 4)),
+    ),
+    "a boolean that may be null": Shape(
+        """
+        CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status boolean, created_at timestamptz DEFAULT now(), completed_at timestamptz,
+            error_message text);
+        INSERT INTO jobs VALUES (1, 'done', 'r', NULL), (2, 'broken', 'r', false),
+            (3, 'open', 'r', NULL), (4, 'over', 'r', true);
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.error_message := NEW.error_message; RETURN NEW; END $$;
+        CREATE TRIGGER touch BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION touch();
+        """,
+        TableMapping(JOBS, StatusValues(("false", None), *["true"] * 5)),
+    ),
+    "a status by its uuid": Shape(
+        """
+        CREATE TABLE states (id uuid PRIMARY KEY, name text);
+        INSERT INTO states VALUES ('7a1c8aa0-0000-4000-8000-000000000001', 'running'),
+            ('7a1c8aa0-0000-4000-8000-000000000002', 'completed'),
+            ('7a1c8aa0-0000-4000-8000-000000000003', 'failed');
+        CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text NOT NULL, run_id text,
+            status uuid REFERENCES states, created_at timestamptz DEFAULT now(),
+            completed_at timestamptz, error_message text);
+        INSERT INTO jobs SELECT jobs.id, wf, 'r', states.id FROM states JOIN (VALUES
+            (1, 'done', 'running'), (2, 'broken', 'running'), (3, 'open', 'running'),
+            (4, 'over', 'failed')) jobs(id, wf, status) ON name = status;
+        """,
+        TableMapping(
+            JOBS,
+            StatusValues(
+                ("7a1c8aa0-0000-4000-8000-000000000001",),
+                "7a1c8aa0-0000-4000-8000-000000000002",
+                *["7a1c8aa0-0000-4000-8000-000000000003"] * 4,
+            ),
+        ),
+    ),
     "no creation time, no completion time": Shape(
         """
         CREATE DOMAIN short AS text CHECK (length(VALUE) < 12);

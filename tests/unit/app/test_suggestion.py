@@ -38,6 +38,7 @@ def test_hostile_names_and_values_are_escaped() -> None:
     ("seen", "found"),
     [
         (["RUNNING"], {"running": "RUNNING", "completed": "COMPLETED", "failed": "FAILED"}),
+        (["OK", None], {"running": None, "completed": "OK", "failed": "FAILED"}),
         (["Running"], {"running": "Running", "completed": "Completed", "failed": "Failed"}),
         (
             ["in-progress", "OK", "timed out", "Cancelled", "error", "aborted"],
@@ -52,5 +53,7 @@ def test_hostile_names_and_values_are_escaped() -> None:
         ),
     ],
 )
-def test_values_are_matched_by_their_letters(seen: list[str], found: dict[str, str]) -> None:
+def test_values_are_matched_by_their_letters(
+    seen: list[str | None], found: dict[str, str | None]
+) -> None:
     assert statuses_of("t", column("status"), seen) == found

@@ -23,6 +23,7 @@ from reconciler.core.model import Closed, CloseStatus, Leave, LeaveReason, Missi
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.core.undo import UndoReport
+from reconciler.core.verdict import StatusValues
 from reconciler.core.window import AgeSpread, Window
 from reconciler.doctor.findings import Examination, Finding, Level
 from reconciler.postgres.journal.entries import Values
@@ -70,7 +71,7 @@ def _undo(console: Console) -> None:
     report = UndoReport(HOSTILE, PassRequest(HOSTILE), started_at=NOW)
     report.expected = report.scanned = 1
     report.written = Counter({HOSTILE: 1})
-    print_undo(report, [HOSTILE], console)
+    print_undo(report, StatusValues((HOSTILE,)), console)
 
 
 def _a_report(**fields: Any) -> PassReport:

@@ -14,6 +14,7 @@ from rich.console import Console
 from reconciler.console.journal import TEXT, ChangeTable, PassTable, print_undo
 from reconciler.core.request import PassRequest
 from reconciler.core.undo import SkipReason, UndoReport
+from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from tests.support.factories import CLOSE_TIME, NOW
 
@@ -180,7 +181,7 @@ def undone(*, dry_run: bool = False) -> UndoReport:
 
 def printed(report: UndoReport) -> str:
     output = io.StringIO()
-    print_undo(report, ("running",), Console(file=output, width=100))
+    print_undo(report, StatusValues(), Console(file=output, width=100))
     return output.getvalue()
 
 

@@ -64,6 +64,7 @@ def test_run_id_or_created_at_is_needed(
         ("pending, running", ""),
         ("", '[statuses]\nrunning = "pending,running"'),
         ("", '[statuses]\nrunning = ["pending", "running"]'),
+        (' ["pending", "running"]', ""),
     ],
 )
 def test_several_values_may_count_as_running(
@@ -87,6 +88,13 @@ def test_several_values_may_count_as_running(
             "RECONCILER_STATUSES__RUNNING and RECONCILER_STATUSES__FAILED: 'failed' cannot stand",
         ),
         ("on\noff", "RECONCILER_STATUSES__RUNNING: cannot be read: new-line character"),
+        ("[]", "RECONCILER_STATUSES__RUNNING: must not be empty"),
+        ("[null, null]", "RECONCILER_STATUSES__RUNNING: names a value twice"),
+        ("[1, [2]]", "RECONCILER_STATUSES__RUNNING: "),
+        (
+            "[queued, null]",
+            "RECONCILER_STATUSES__RUNNING: begins with [ but is not JSON such as [",
+        ),
     ],
 )
 def test_invalid_values_for_running(
@@ -95,3 +103,34 @@ def test_invalid_values_for_running(
     monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", text)
 
     assert refusal().startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("variable", "file", "running"),
+    [
+        ('["queued", null]', "", ("queued", None)),
+        ('["a, b"]', "", ("a, b",)),
+        ("[false, null]", "", ("false", None)),
+        ("[0, 1]", "", ("0", "1")),
+        ("", "[statuses]\nrunning = [0, 1]", ("0", "1")),
+        ("", "[statuses]\nrunning = '[\"queued\", null]'", ("queued", None)),
+    ],
+)
+def test_null_numbers_and_booleans_may_count_as_running(
+    monkeypatch: pytest.MonkeyPatch, variable: str, file: str, running: tuple[str | None, ...]
+) -> None:
+    Path("reconciler.toml").write_text(file)
+    if variable:
+        monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", variable)
+
+    assert load_settings(Settings).status_values().running == running
+
+
+def test_numbers_and_booleans_of_a_file() -> None:
+    Path("reconciler.toml").write_text(
+        "[statuses]\nrunning = [false]\ncompleted = true\nfailed = 2\n"
+    )
+
+    values = load_settings(Settings).status_values()
+
+    assert (values.running, values.completed, values.failed) == (("false",), "true", "2")

@@ -56,7 +56,7 @@ async def alembic(act: Callable[..., Any], database: Database, revision: str) ->
 
 async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
     assert await up(empty_database) == [
-        "schema reconciler: from nothing to 0004",
+        "schema reconciler: from nothing to 0005",
         "table workflow_executions: created",
         "table workflow_executions: built index reconciler_workflow_executions_running",
     ]
@@ -149,7 +149,7 @@ async def test_a_database_that_a_later_version_has_migrated_is_left_alone(
     database: Database,
 ) -> None:
     await database.execute("UPDATE reconciler.alembic_version SET version_num = '0999'")
-    known = "knows none after 0004: run the version that migrated it, or a newer one"
+    known = "knows none after 0005: run the version that migrated it, or a newer one"
 
     with pytest.raises(DatabaseUnfit, match=known):
         await migrate(database.url, TableMapping())

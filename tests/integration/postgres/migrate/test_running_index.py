@@ -36,7 +36,7 @@ INDEXES = """
 """
 
 
-def of(running: tuple[str, ...], status: str = "status") -> TableMapping:
+def of(running: tuple[str | None, ...], status: str = "status") -> TableMapping:
     return TableMapping(TableNames(table="jobs", status=status), StatusValues(running))
 
 
@@ -75,6 +75,9 @@ class TestIsKnownAgain:
             ("smallint", ("0", "1"), ("1",)),
             ("numeric(5,2)", ("1.00",), ("1.50",)),
             ("boolean", ("true",), ("false",)),
+            ("boolean", ("false", None), ("false",)),
+            ("text", (None,), ("null",)),
+            ("text", ("queued", None, "(x IS NULL)"), ("queued", "(x IS NULL)")),
             ("state", ("it's on", "0"), ("it's on",)),
             ("varchar(20)", ("20", "a, b"), ("20", "a", "b")),
             ("small", ("1", "2"), ("1",)),
@@ -82,7 +85,11 @@ class TestIsKnownAgain:
         ],
     )
     async def test_with_values_of_any_type(
-        self, database: Database, kind: str, running: tuple[str, ...], others: tuple[str, ...]
+        self,
+        database: Database,
+        kind: str,
+        running: tuple[str | None, ...],
+        others: tuple[str, ...],
     ) -> None:
         await database.execute(
             "CREATE TYPE state AS ENUM ('it''s on', '0', 'off'); CREATE DOMAIN small AS int"

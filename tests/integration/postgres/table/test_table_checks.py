@@ -251,6 +251,25 @@ async def test_each_of_several_running_values_must_fit(
     assert (await refusal(database, JOBS, StatusValues(values))).endswith(message)
 
 
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        ("NOT NULL", "text NOT NULL, cannot hold null (RECONCILER_STATUSES__RUNNING)"),
+        (
+            "CHECK (status IS NOT NULL)",
+            "with CHECK (status IS NOT NULL), cannot hold null (RECONCILER_STATUSES__RUNNING)",
+        ),
+    ],
+)
+async def test_null_must_fit_if_it_stands_for_running_rows(
+    database: Database, constraint: str, message: str
+) -> None:
+    columns = COLUMNS.replace("status text", f"status text {constraint}")
+    await database.execute(f"CREATE TABLE jobs ({columns})")
+
+    assert (await refusal(database, JOBS, StatusValues(("running", None)))).endswith(message)
+
+
 async def test_a_filter_by_the_status_does_not_keep_its_values_from_being_looked_at(
     database: Database,
 ) -> None:
