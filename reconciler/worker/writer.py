@@ -19,16 +19,15 @@ from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.connection.encoding import storable
 from reconciler.postgres.connection.engine import (
-    forget_connections,
-    is_lost,
-    is_race,
     open_engine,
     sqlstate,
     translated,
 )
 from reconciler.postgres.connection.queries import OneRoundTrip
+from reconciler.postgres.connection.recovery import is_of_connection, is_race, renew_connections
 from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.table_checks import ReadOnly
 from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
@@ -109,14 +108,10 @@ class RowWriter:
         message = report.decoded_message if decodes else report.error_message
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
-                try:
-                    return await self._write(parameters, message)
-                except DatabaseUnusable as error:
-                    if not await self._should_retry(error):
-                        raise
-                # The write is a compare-and-set: tried twice, it still changes a row only once.
                 return await self._write(parameters, message)
         except TimeoutError:
+            if self._owned:  # an application may use all of its connections itself
+                await renew_connections(self._engine)
             raise DatabaseUnusable(
                 f"cannot write {self._settings.table}: no free connection, or no answer from the "
                 f"database, within {WRITE_TIMEOUT} s"
@@ -136,21 +131,32 @@ class RowWriter:
             )
         return status
 
-    async def _should_retry(self, error: DatabaseUnusable) -> bool:
-        """Whether the connection was dead, or the row or the table has changed.
+    async def _write(
+        self, parameters: Mapping[str, object], message: str | None, *, again: bool = True
+    ) -> bool:
+        try:
+            return await self._write_once(parameters, message)
+        except DatabaseUnusable as error:
+            if not await self._recover(error) or not again:
+                raise
+        # The write is a compare-and-set: tried twice, it still changes a row only once.
+        return await self._write(parameters, message, again=False)
+
+    async def _recover(self, error: DatabaseUnusable) -> bool:
+        """Prepare for another try; return whether it may succeed at once.
 
         Cheaper than a ping before each write, which would double its round trips.
         """
-        lost = is_lost(error.__cause__)
-        if lost and isinstance(self._engine.dialect, PoolerSafeDialect):
-            await forget_connections(self._engine)
+        renewed = isinstance(error, ReadOnly) or is_of_connection(error)
+        if renewed:
+            await renew_connections(self._engine)
         # Whatever the database rejected: the table may have been altered since it was mapped.
         was_prepared = self._prepared is not None
         self._prepared = None
         rejected = isinstance(error, DatabaseUnfit) or sqlstate(error.__cause__) == ALTERED
-        return lost or is_race(error.__cause__) or (rejected and was_prepared)
+        return renewed or is_race(error) or (rejected and was_prepared)
 
-    async def _write(self, parameters: Mapping[str, object], message: str | None) -> bool:
+    async def _write_once(self, parameters: Mapping[str, object], message: str | None) -> bool:
         if self._prepared is None:
             self._prepared = await self._prepare()
         prepared = self._prepared
@@ -172,8 +178,13 @@ class RowWriter:
             # In a transaction only if the application does something when one begins.
             if not self._engine.sync_engine.dispatch.begin:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-            counts: Sequence[int] = (await connection.execute(statement, parameters)).one()
-            await connection.commit()
+            try:
+                counts: Sequence[int] = (await connection.execute(statement, parameters)).one()
+                await connection.commit()
+            except asyncio.CancelledError:
+                # No answer in time: its network may have dropped all idle connections silently.
+                await renew_connections(self._engine)
+                raise
             return counts
 
     async def _prepare(self) -> _Prepared:

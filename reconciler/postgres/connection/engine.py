@@ -37,8 +37,6 @@ COMPILED_STATEMENTS = 50
 STATEMENT_TIMEDOUT = "57014"
 #: And for one that the role may not execute.
 FORBIDDEN = "42501"
-#: And for one that met a concurrent change of a row.
-SERIALIZATION_FAILURE = "40001"
 #: And for a character that the database's encoding, or the client's, does not have.
 UNTRANSLATABLE = "22P05"
 
@@ -167,23 +165,6 @@ def sqlstate(error: BaseException | None) -> str:
     """PostgreSQL's code for an error; empty if the error is not PostgreSQL's."""
     origin = getattr(error, "orig", None) or error
     return str(getattr(origin, "sqlstate", None) or "")
-
-
-def is_race(error: BaseException | None) -> bool:
-    """Whether a write failed because another one changed a row at the same moment.
-
-    PostgreSQL also raises this for a row that is moved to another partition, in READ COMMITTED.
-    """
-    return sqlstate(error) == SERIALIZATION_FAILURE
-
-
-def is_lost(error: BaseException | None) -> bool:
-    """Whether the connection was dead, or died meanwhile: a new one may work."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    kinds = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionResetError)
-    unsaid = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-    return error is not None and isinstance(driver_error(error), (*kinds, *unsaid))
 
 
 # SQLSTATE classes: data exception, integrity violation, wrong user or password, no such database,

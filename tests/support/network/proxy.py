@@ -83,6 +83,11 @@ class Proxy:
         for link in self.links:
             link.lost = True
 
+    def forget(self) -> None:
+        """Drop everything on the present connections, as a NAT does; new ones work."""
+        self.blackhole()
+        self._swallows = False
+
     def delay(self, seconds: float) -> None:
         """Delay every chunk by this long, one after another; forward waiting chunks now."""
         self._hurry.set()

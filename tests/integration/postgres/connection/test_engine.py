@@ -19,10 +19,10 @@ from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.postgres.connection.engine import (
     forget_connections,
-    is_lost,
     open_engine,
     translated,
 )
+from reconciler.postgres.connection.recovery import is_of_connection
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.support.factories import outcome
@@ -117,7 +117,7 @@ def test_the_rest_of_a_closing_is_reported_as_such() -> None:
     with expected as raised, translated("read it"):
         raise confused
 
-    assert is_lost(raised.value.__cause__)
+    assert is_of_connection(raised.value)
 
 
 async def test_every_transaction_is_limited_in_time(database: Database) -> None:
