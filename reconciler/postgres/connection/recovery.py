@@ -1,6 +1,6 @@
 """Which failures another connection or another moment may cure, and how to get new connections.
 
-For single statements of callers that cannot wait for a ping: a failed one tells them as much.
+For single statements that no ping precedes: a failure shows what a ping would have shown.
 """
 
 from __future__ import annotations

@@ -69,12 +69,11 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
 
 def _candidates(table: MappedTable) -> sa.CTE:
     """The rows of any status that may be the workflow's."""
-    run_id = sa.null() if table.run_id is None else table.run_id
     ended = table.written()["completed_at"]
     return (
         sa.select(
             table.id.label("id"),
-            run_id.is_(sa.null()).label("is_unnamed"),
+            table.has_no_run_id.label("is_unnamed"),
             table.created_at.label("made"),
             # A row that ended before the workflow's start belongs to an earlier workflow.
             sa.and_(sa.not_(table.is_running), ended < _STARTED).label("is_past"),
@@ -112,16 +111,15 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
     # The parameters are cast, not the columns, so that an index can be used.
     same_workflow = table.workflow_id == as_stored(table.workflow_id, workflow_id)
-    ways, no_run = [], []
+    ways = []
     if table.run_id is not None:
         run_id = sa.bindparam("given_run_id", type_=sa.Text)
         same_run = table.run_id == as_stored(table.run_id, run_id)
         ways.append(sa.and_(same_run, _names_namespace(table, or_none=True)))
-        no_run.append(table.run_id.is_(sa.null()))
     if table.mapping.names.created_at is not None:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
         in_time = latest.is_not(None), sa.or_(made.is_(None), made <= latest)
-        ways.append(sa.and_(*no_run, *in_time, _names_namespace(table)))
+        ways.append(sa.and_(table.has_no_run_id, *in_time, _names_namespace(table)))
     return sa.and_(table.is_included, same_workflow, sa.or_(*ways))
 
 

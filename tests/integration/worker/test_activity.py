@@ -383,7 +383,7 @@ class TestEngine:
     @pytest.mark.parametrize(
         ("name", "value", "message"),
         [
-            ("DATABASE_URL", "mysql://db", "DATABASE_URL: must look like postgresql://"),
+            ("DATABASE_URL", "mysql://db", "DATABASE_URL: is a URL of mysql"),
             ("RECONCILER_TABEL", "jobs", "RECONCILER_TABEL (environment): there is no such"),
         ],
     )

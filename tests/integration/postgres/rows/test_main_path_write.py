@@ -269,6 +269,17 @@ async def test_the_run_id_comes_before_age(database: Database) -> None:
     assert await finish(database) == [ours]
 
 
+async def test_an_empty_run_id_is_none(database: Database) -> None:
+    old = await database.insert("w", "", created_at=NOON - timedelta(days=1))
+    young = await database.insert("w", "", created_at=NOON)
+
+    assert await finish(database, **STARTED) == [young]
+
+    await database.insert("w", created_at=NOON + timedelta(seconds=2))
+    assert await finish(database, **STARTED) == [], "two fit"
+    assert (await database.row(old))["status"] == "running"
+
+
 async def test_all_rows_of_the_run(database: Database) -> None:
     # The activity that inserts them was retried.
     first = await database.insert("w", "ours", created_at=NOON - timedelta(days=1))
