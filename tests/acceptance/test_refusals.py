@@ -36,7 +36,7 @@ def assert_refused(result: Result, code: int, *message: str) -> None:
 MISCONFIGURED = [
     pytest.param({"DATABASE_URL": ""}, "DATABASE_URL: must look like", id="empty url"),
     pytest.param(
-        {"DATABASE_URL": f"mysql://u:{SECRET}@h/db"}, "DATABASE_URL: must look", id="not ours"
+        {"DATABASE_URL": f"mysql://u:{SECRET}@h/db"}, "DATABASE_URL: is a URL of my", id="not ours"
     ),
     pytest.param({"RECONCILER_BATCH": "1"}, "RECONCILER_BATCH (environment)", id="unknown"),
     pytest.param({"RECONCILER_GRACE": "soon"}, "RECONCILER_GRACE: must be", id="invalid"),

@@ -21,6 +21,7 @@ from reconciler.postgres.connection.dialect import (
     UnreadableUrl,
     limits,
 )
+from reconciler.postgres.connection.function_errors import fix_of, place_of
 from reconciler.postgres.connection.pooler_refusals import Refusal, known_refusal
 from reconciler.postgres.connection.socket_options import read_link
 
@@ -183,7 +184,8 @@ def _explain(error: BaseException, source: str) -> tuple[str, str]:
         return _text(origin), check
     if refusal := _by_pooler(error):
         return _text(origin), refusal.fix.format(source=source)
-    return _text(origin), ""
+    place = place_of(origin)
+    return f"{_text(origin)}, {place}" if place else _text(origin), fix_of(origin)
 
 
 def _by_pooler(error: BaseException) -> Refusal | None:

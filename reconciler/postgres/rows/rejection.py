@@ -33,6 +33,7 @@ from reconciler.core.errors import Unusable
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import SILENT, UnreadableUrl
 from reconciler.postgres.connection.engine import STATEMENT_TIMEOUT, driver_error
+from reconciler.postgres.connection.function_errors import fix_of, functions_of, place_of
 from reconciler.postgres.schema import OWN_SCHEMA
 
 
@@ -130,7 +131,7 @@ def is_of_resources(error: BaseException) -> bool:
 
 
 def words_of(error: BaseException) -> str:
-    """The error in one line, for the row that it concerns.
+    """The error in one line, for the row that it concerns, with the function that raised it.
 
     Without PostgreSQL's details, which may contain the whole row.
     """
@@ -138,12 +139,13 @@ def words_of(error: BaseException) -> str:
         return f"the connection was lost: {one_line(str(error), 300) or type(error).__name__}"
     if not isinstance(error, asyncpg.PostgresError):
         return f"internal error: {one_line(repr(error), 300)}"
-    return one_line(str(error.args[0] if error.args else error), 300) or type(error).__name__
+    words = one_line(str(error.args[0] if error.args else error), 300) or type(error).__name__
+    words += f", {place}" if (place := place_of(error)) else ""
+    return f"{words}: {fix}" if (fix := fix_of(error)) else words
 
 
 def rule_of(error: BaseException) -> tuple[str, ...]:
     """What rejected a row: the same for every row that it rejects."""
     names = ("sqlstate", "table_name", "constraint_name")
-    where = str(getattr(error, "context", None) or "").splitlines()
-    functions = [line for line in where if line.startswith("PL/pgSQL function")]
-    return (type(error).__name__, *(str(getattr(error, name, "")) for name in names), *functions)
+    given = (str(getattr(error, name, "")) for name in names)
+    return (type(error).__name__, *given, *functions_of(error))

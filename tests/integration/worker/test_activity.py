@@ -23,6 +23,7 @@ from reconciler.postgres.connection.engine import open_engine
 from reconciler.worker import status_activity, writer
 from reconciler.worker.activity import StatusActivity
 from tests.conftest import Database
+from tests.integration.postgres.rows.test_rejections import trigger
 from tests.integration.worker.conftest import locked_rows
 from tests.support.network.silent import silent_server
 
@@ -203,6 +204,17 @@ class TestErrors:
             "or run `reconciler migrate`"
         )
         assert await run(database, "w", "completed", None, "r", activity=activity) is True
+
+    async def test_a_triggers_error_is_not_the_tables(self, database: Database) -> None:
+        await database.insert("w", "r")
+        await trigger(database, "BEGIN INSERT INTO log VALUES (1); RETURN NEW; END", when="true")
+
+        error = await error_of(database, "w", "completed", None, "r")
+
+        assert str(error).endswith(
+            'cannot write workflow_executions: relation "log" does not exist, in function act() '
+            "line 1: write its schema in act(), or ALTER FUNCTION act() SET search_path = …"
+        )
 
     async def test_no_table(self, empty_database: Database) -> None:
         error = await error_of(empty_database, "w", "completed", None, "r")

@@ -51,6 +51,8 @@ WAITED_FOR = (
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
+PERIOD_CLOSED = "period closed, in function wait() line 1"
+
 
 @pytest.fixture
 async def store(database: Database) -> PostgresStore:
@@ -143,7 +145,7 @@ async def test_a_rule_that_raises_the_code_of_a_race_is_reported(
         " $$ BEGIN RAISE 'period closed' USING ERRCODE = '40001'; END $$"
     )
 
-    assert await write == Written(frozenset(), dict.fromkeys((1, 2), "period closed"))
+    assert await write == Written(frozenset(), dict.fromkeys((1, 2), PERIOD_CLOSED))
 
     await database.execute("ALTER TABLE jobs DISABLE TRIGGER wait")
     seen = await store.scan_running(None, 2, 2)
@@ -154,7 +156,7 @@ async def test_a_rule_that_raises_the_code_of_a_race_is_reported(
 
     ids = [int(str(change["id"])) for change in changes]
     assert await journal.restore(pass_id, ids) == RestoreResult(
-        {}, dict.fromkeys(ids, "period closed")
+        {}, dict.fromkeys(ids, PERIOD_CLOSED)
     )
 
 

@@ -104,7 +104,9 @@ async def test_a_trigger_may_raise_what_it_likes_about_one_row(
 
         done = await store.finish_if_running(pass_id, [outcome(row) for row in rows])
 
-        assert done.refused == {rows[BAD - 1].id: code}
+        assert list(done.refused) == [rows[BAD - 1].id]
+        (why,) = done.refused.values()
+        assert why.startswith(f"{code}, in function act() line 1")
         assert done.ids == {row.id for row in rows} - {rows[BAD - 1].id}, code
         assert done.failure is None, code
 
@@ -115,16 +117,47 @@ async def write(database: Database, rows: Sequence[RunRow], **fields: Any) -> An
     return await store.finish_if_running(await begun(database), outcomes)
 
 
-async def test_a_triggers_own_statement_may_lack_its_table_or_the_right_to_it(
-    database: Database,
+LOG = "BEGIN INSERT INTO {} VALUES (OLD.id); RETURN NEW; END"
+AS_OTHER = "BEGIN SET LOCAL ROLE pg_monitor; {}; RETURN NEW; END"
+
+
+@pytest.mark.parametrize(
+    ("body", "problem", "fix"),
+    [
+        (
+            LOG.format("audit_log"),
+            'relation "audit_log" does not exist',
+            "write its schema in act(), or ALTER FUNCTION act() SET search_path = …",
+        ),
+        (
+            LOG.format("reconciler.changes (nothing)"),
+            'column "nothing" of relation "changes" does not exist',
+            "correct act(), which does not fit its tables",
+        ),
+        (
+            AS_OTHER.format("INSERT INTO reconciler.passes DEFAULT VALUES"),
+            "permission denied for schema reconciler",
+            "GRANT the right to the role, or ALTER FUNCTION act() SECURITY DEFINER",
+        ),
+        (
+            AS_OTHER.format("DELETE FROM jobs"),
+            "permission denied for table jobs",
+            "GRANT DELETE ON jobs to the role, or ALTER FUNCTION act() SECURITY DEFINER",
+        ),
+    ],
+    ids=["no table", "no column", "no right to a schema", "no right to a table"],
+)
+async def test_a_triggers_own_statement_fails_with_its_name_and_a_fix(
+    database: Database, body: str, problem: str, fix: str
 ) -> None:
     rows = await rows_of(database, 9)
-    await trigger(database, "BEGIN INSERT INTO audit_log VALUES (OLD.id); RETURN NEW; END")
+    await database.execute("CREATE TABLE jobs ()")
+    await trigger(database, body)
 
     done = await write(database, rows)
 
     assert len(done.ids) == 8
-    assert done.refused == {rows[BAD - 1].id: 'relation "audit_log" does not exist'}
+    assert done.refused == {rows[BAD - 1].id: f"{problem}, in function act() line 1: {fix}"}
 
 
 async def test_an_index_that_takes_no_long_message(database: Database) -> None:
@@ -404,7 +437,7 @@ async def test_a_deadlock_costs_nobody_but_the_row(database: Database) -> None:
     done = await write(database, rows)
 
     assert len(done.ids) == 8
-    assert done.refused == {rows[BAD - 1].id: "deadlock detected"}
+    assert done.refused == {rows[BAD - 1].id: "deadlock detected, in function act() line 1"}
 
 
 # --- A rule that rejects everything ---------------------------------------------------------
