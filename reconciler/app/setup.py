@@ -9,7 +9,7 @@ from reconciler.app import suggestion
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.text import visible
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.diagnose.candidates import find_tables, sample_values
+from reconciler.postgres.diagnose.candidates import find_tables, sample_values, zones_of_default
 from reconciler.postgres.migrate import removal, upgrade
 from reconciler.postgres.migrate.removal import Removal
 from reconciler.postgres.table.names import TableMapping
@@ -56,6 +56,8 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
         columns = suggestion.columns_of(found)
         status = columns.status
         seen = await sample_values(engine, found, status.name, columns.id.name)
+        made = columns.created_at
+        zones = await zones_of_default(engine, found, made.name) if made else []
     name = suggestion.full_name(found)
     statuses = suggestion.statuses_of(name, status, seen)
     lines = [
@@ -64,7 +66,7 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
         "# The environment and .env win over this file. DATABASE_URL and TEMPORAL_* belong there.",
         f"# {await _temporal(settings)}",
         "",
-        *suggestion.toml_lines(found, columns, statuses, seen),
+        *suggestion.toml_lines(found, columns, statuses, seen, zones),
     ]
     return "\n".join(lines) + "\n", name
 

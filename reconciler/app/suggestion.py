@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
+from reconciler.postgres.table.time_zones import Zone
 
 _TEXT = ("text", "character", "uuid")
 _TIME = ("timestamp",)
@@ -139,9 +140,14 @@ def toml_lines(
     columns: Columns,
     statuses: dict[str, str | None],
     seen: Sequence[str | None],
+    zones: Sequence[Zone] = (),
 ) -> Iterator[str]:
-    """The lines of the file, without the comment about Temporal."""
+    """The lines of the file, without the comment about Temporal.
+
+    `zones`: those in which the default of `created_at` writes, if it has no zone itself.
+    """
     yield f"table = {_toml_string(full_name(table))}"
+    yield from _zone_lines(columns, zones)
     yield "# Only some of the rows:"
     yield '# where = "tenant=acme,globex and deleted_at is null"'
     yield ""
@@ -170,6 +176,19 @@ def toml_lines(
 
 def _values(status: FoundColumn, seen: Sequence[str | None]) -> Sequence[str]:
     return status.allowed or [value for value in seen if value is not None]
+
+
+def _zone_lines(columns: Columns, zones: Sequence[Zone]) -> Iterator[str]:
+    made = columns.created_at
+    if made is None or not made.base.endswith("without time zone"):
+        return
+    name = visible(made.name)
+    if len({zone.name for zone in zones}) == 1 and zones[0].name:
+        found = f"  # {name} has no time zone, its default is in this one ({zones[0].source})"
+        yield f"time_zone = {_toml_string(zones[0].name)}{visible(found)}"
+    else:
+        yield f"# {name} has no time zone: in which one does the application write it?"
+        yield '# time_zone = "UTC"'
 
 
 def full_name(table: FoundTable) -> str:

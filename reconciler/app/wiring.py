@@ -222,7 +222,7 @@ def _app(
     return App(
         settings=settings,
         namespace=namespace,
-        policy=replace(policy, namespace=namespace.name),
+        policy=replace(policy, namespace=namespace.name, shift=table.shift),
         rpc=rpc,
         history=books.history(*over, policy.statuses),
         table=table,

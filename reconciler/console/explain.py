@@ -22,6 +22,7 @@ from reconciler.core.model import (
     Unknown,
 )
 from reconciler.core.text import iso, or_null
+from reconciler.core.verdict import ZONE_UNKNOWN
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
@@ -142,6 +143,8 @@ def _describe_verdict(explanation: Explanation) -> str:
     match explanation.verdict:
         case Finish(outcome):
             return f"finish as {outcome.status!r}"
+        case Leave(reason=LeaveReason.TOO_YOUNG, detail=str(detail)) if ZONE_UNKNOWN in detail:
+            return f"leave: it may be younger than RECONCILER_GRACE: {ZONE_UNKNOWN}"
         case Leave(reason=LeaveReason.TOO_YOUNG, detail=detail):
             why = detail if closed else "it may be about to start"
             return f"leave: younger than RECONCILER_GRACE, {why}"

@@ -18,7 +18,8 @@
 | none, as the row has no workflow id | leave: no workflow id, whatever `missing` says |
 
 (*) With `missing = fail`: finish `failed`, "outcome unknown: …", unless the breaker trips: if more
-than `max_missing_ratio` of at least 20 rows are missing, none of them is finished.
+than `max_missing_ratio` of at least 20 rows are missing, none of them is finished. If the row may
+look older than it is, by up to `shift`, it is left as too young until that no longer matters.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from reconciler.core.model import (
 from reconciler.core.rivals import check_rivals
 from reconciler.core.text import one_line, or_null
 
+#: Why a row may be younger than it looks.
+ZONE_UNKNOWN = "its creation time has no time zone, and RECONCILER_TIME_ZONE is not set"
 #: Below this many rows the share of missing ones says nothing about the configuration.
 BREAKER_MIN_ROWS = 20
 
@@ -112,6 +115,8 @@ class Policy:
     #: Characters of error_message that are kept.
     error_message_limit: int = 2000
     statuses: StatusValues = field(default_factory=StatusValues)
+    #: How much older than it is a row may look, because its time zone is not known for certain.
+    shift: timedelta = timedelta(0)
     #: The connection's, which also applies to rows that name none.
     namespace: str = ""
 
@@ -200,6 +205,8 @@ def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime
     reason = _why_missing(row, age, retention)
     if missing.id_in_use or policy.missing is MissingPolicy.LEAVE:
         return Leave(row, reason, detail)
+    if age - policy.shift < policy.grace:
+        return Leave(row, LeaveReason.TOO_YOUNG, f"{detail}; {ZONE_UNKNOWN}")
     return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
 
 

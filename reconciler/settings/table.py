@@ -18,11 +18,10 @@ from pydantic import (
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
-from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.statuses import Statuses
-from reconciler.settings.types import Name, contradiction
-from reconciler.settings.where import read_where
+from reconciler.settings.types import Name, TimeZone, contradiction
+from reconciler.settings.where import Where
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
 _TABLE = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))?")
@@ -47,13 +46,6 @@ def none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-def parse_where(value: object) -> object:
-    """The conditions of a filter; None if it is empty."""
-    if value == "":
-        return None
-    return read_where(value) if isinstance(value, str) else value
-
-
 def check_key(text: str) -> str:
     """A key of a JSON object that people can read."""
     if not text.isprintable():
@@ -62,7 +54,6 @@ def check_key(text: str) -> str:
 
 
 OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
-Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 
 
 class Columns(BaseModel):
@@ -136,6 +127,11 @@ class TableSettings(FailureSettings):
         description="A filter: column=value,value, column!=value, column is null or column is not "
         "null, or several of them joined by and. Passes ignore all other rows.",
     )
+    time_zone: TimeZone = Field(
+        None,
+        description="The time zone of columns without one, such as Europe/Berlin. UTC if not set; "
+        "then MISSING=fail waits 12 hours longer if nothing shows that created_at is in UTC.",
+    )
     error_message_key: Annotated[
         str, Field(min_length=1, max_length=63), AfterValidator(check_key)
     ] = Field(
@@ -167,7 +163,7 @@ class TableSettings(FailureSettings):
             table=table, schema=schema[0] if schema else None, **self.columns.model_dump()
         )
         return TableMapping(
-            names, self.status_values(), self.where, message_key=self.error_message_key
+            names, self.status_values(), self.where, self.time_zone, self.error_message_key
         )
 
     def status_values(self) -> StatusValues:
@@ -181,6 +177,7 @@ class TableSettings(FailureSettings):
             "columns": self.columns.model_dump(),
             "statuses": self.statuses.model_dump(mode="json"),
             "where": self.where and str(self.where),
+            "time_zone": self.time_zone,
             "error_message_key": self.error_message_key,
         }
 

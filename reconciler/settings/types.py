@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
@@ -60,6 +61,20 @@ def parse_moment(text: str) -> Moment:
             "must be a timestamp such as 2026-01-31T12:00:00Z or 2026-01-31, "
             "or an age such as 90d, 12w, 36h, 30m, 10s"
         ) from None
+
+
+def parse_time_zone(name: object) -> object:
+    """A name of IANA's database, in its spelling; None if it is empty.
+
+    Not checked if this host has no copy of that database.
+    """
+    if not isinstance(name, str) or not name:
+        return name or None
+    known = available_timezones()
+    if known and name not in known:
+        alike = [each for each in known if each.lower() == name.lower()]
+        raise ValueError(f"must be a time zone, such as {alike[0] if alike else 'Europe/Berlin'}")
+    return name
 
 
 def is_secret(annotation: Any) -> bool:
@@ -118,6 +133,7 @@ def contradiction(reason: str, *parts: str) -> PydanticCustomError:
 
 #: The name of a column, or a value of the status column.
 Name = Annotated[str, Field(min_length=1, max_length=63)]
+TimeZone = Annotated[str | None, BeforeValidator(parse_time_zone)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 ProxyUrl = Annotated[SecretStr, BeforeValidator(parse_proxy_url)]
 Rate = Annotated[float, AfterValidator(check_rate)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from reconciler.postgres.table.row_filter import Condition, RowFilter
 
@@ -47,6 +50,16 @@ def read_where(text: str) -> RowFilter:
         if (joined := _AND.match(text, at)) is None:
             raise _unreadable(text, at)
         at = joined.end()
+
+
+def parse_where(value: object) -> object:
+    """The same for a setting: None if it is empty."""
+    if value == "":
+        return None
+    return read_where(value) if isinstance(value, str) else value
+
+
+Where = Annotated[RowFilter | None, BeforeValidator(parse_where)]
 
 
 def _condition(text: str, at: int) -> tuple[Condition, int]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
@@ -390,6 +391,31 @@ async def test_missing_rows_are_failed_if_that_is_wanted(
         ("failed", None, "outcome unknown: deleted from Temporal"),
         ("failed", None, "outcome unknown: past Temporal's retention"),
     ]
+
+
+async def test_no_row_is_failed_by_an_age_that_another_time_zone_may_have_shifted(
+    reconciler: Command, database: Database, workflow_id: str
+) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER created_at DROP DEFAULT,"
+        " ALTER created_at TYPE timestamp"
+    )
+    in_new_york = datetime.now(ZoneInfo("America/New_York")).replace(tzinfo=None)
+    id_ = await database.insert(workflow_id, None, created_at=in_new_york)
+    missing = {"RECONCILER_MISSING": "fail"}
+
+    result = await reconciler("once", "--json", **missing)
+    assert (result.code, result.json["left"]["too_young"]) == (0, 1)
+    explained = await reconciler("explain", workflow_id, **missing)
+    assert "it may be younger than RECONCILER_GRACE: its creation time has no" in explained.out
+    named = {**missing, "RECONCILER_TIME_ZONE": "America/New_York"}
+    result = await reconciler("once", "--json", **named)
+    assert (result.code, result.json["left"]["too_young"]) == (0, 1)
+    assert (await database.row(id_))["status"] == "running"
+
+    result = await reconciler("once", "--json", **missing, RECONCILER_TIME_ZONE="UTC")
+    assert result.json["written"]["failed"] == 1, "the operator's word is taken"
+    assert (await database.row(id_))["status"] == "failed"
 
 
 async def test_the_breaker_holds_missing_rows_back(

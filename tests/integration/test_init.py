@@ -120,6 +120,27 @@ async def test_unusual_names_types_and_values(
     )
 
 
+async def test_the_time_zone_of_a_column_without_one(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await empty_database.execute(
+        "CREATE TABLE jobs (id int PRIMARY KEY, workflow_id text, status text,"
+        " created_at timestamp DEFAULT timezone('Asia/Tokyo', now()))"
+    )
+    text = await suggested(empty_database)
+    assert (
+        'time_zone = "Asia/Tokyo"  # created_at has no time zone, its default is in this one'
+        in text
+    )
+    mapping = read(text, empty_database, monkeypatch).table_mapping()
+    assert mapping.time_zone == "Asia/Tokyo"
+    await map_table(empty_database.engine, mapping, writing=False)
+
+    await empty_database.execute("ALTER TABLE jobs ALTER created_at DROP DEFAULT")
+
+    assert '\n# time_zone = "UTC"\n' in await suggested(empty_database)
+
+
 async def test_a_column_with_only_a_similar_name_is_not_used(
     empty_database: Database,
 ) -> None:

@@ -94,7 +94,9 @@ class BothSides:
         starts = await start_times(self.rpc, [row for row in rows if row.run_id and row.created_at])
         after = [start - row.created_at for row, start in starts.items() if row.created_at]
         future = max((start - self.host_clock() for start in starts.values()), default=timedelta(0))
-        return [temporal_clock(after, future, self.grace)]
+        is_zoneless = names.created_at in {column.name for column in self.table.zoneless}
+        zone = self.table.mapping.zone if is_zoneless else None
+        return [temporal_clock(after, future, self.grace, zone)]
 
     async def _observe_oldest(
         self, running: AgeSpread, now: datetime

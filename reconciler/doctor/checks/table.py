@@ -112,6 +112,11 @@ def _fits(table: MappedTable | None, settings: Settings) -> Finding:
     limit = settings.message_limit(table.error_message_length)
     if limit < settings.error_message_limit:
         text += f", messages are cut at {limit} characters"
+    if table.zoneless:
+        columns = " and ".join(column.name for column in table.zoneless)
+        text += f", {columns} without time zone, read and written in {table.mapping.zone}"
+    if table.shift:
+        text += " (RECONCILER_TIME_ZONE is not set, so MISSING=fail waits 12 h longer)"
     if not table.key.is_notable:
         text += "; backfill --apply and plans need a key of type bigint, integer, uuid or text"
     if table.relation.encoding == SQL_ASCII:

@@ -11,6 +11,8 @@ from reconciler.postgres.connection.clock import TOLERANCE
 from reconciler.temporal.observe.visibility import CLOCK_SKEW
 
 HOST_CLOCK, TEMPORAL_CLOCK = "clock", "temporal clock"
+#: The smallest difference between time zones, less what a row may wait for its workflow.
+LEAST_OFFSET = timedelta(minutes=25)
 _USE_NTP = "set both clocks by NTP"
 
 
@@ -34,12 +36,16 @@ def host_clock(ahead: timedelta, uncertainty: timedelta, grace: timedelta) -> Fi
 
 
 def temporal_clock(
-    after_insert: Sequence[timedelta], future: timedelta, grace: timedelta
+    after_insert: Sequence[timedelta],
+    future: timedelta,
+    grace: timedelta,
+    zone: str | None = None,
 ) -> Finding:
     """Temporal's clock, as far as start times show it: no call returns Temporal's time.
 
     `after_insert`: for each workflow, its start by Temporal's clock minus the creation of its row
-    by the database's; `future`: how far the latest start is ahead of this host's clock.
+    by the database's; `future`: how far the latest start is ahead of this host's clock; `zone`: the
+    one in which creation times are read, if they have none.
     """
     if not after_insert:
         why = "only the start times of workflows show it, and Temporal knows none of the last rows"
@@ -55,6 +61,9 @@ def temporal_clock(
     )
     if -CLOCK_SKEW <= nearest <= grace:
         return ok(TEMPORAL_CLOCK, f"no skew: {text}")
+    if zone is not None and abs(nearest) >= LEAST_OFFSET:
+        text += f": created_at seems to be in another time zone than {zone}, in which it is read"
+        return warning(TEMPORAL_CLOCK, text, "set RECONCILER_TIME_ZONE to the application's")
     return warning(
         TEMPORAL_CLOCK,
         f"{text}: the clocks differ, or rows are inserted that much "

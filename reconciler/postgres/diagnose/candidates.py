@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.schema import OWN_SCHEMA
+from reconciler.postgres.table.time_zones import Zone, zones_of
 
 #: How many of the oldest and of the newest rows are sampled for values.
 SAMPLE = 1000
@@ -105,6 +106,16 @@ async def sample_values(
     query = query.order_by(sa.func.count().desc(), text)
     with translated(f"read {table.schema}.{table.name}"):
         return [value for (value,) in await fetch(engine, query)]
+
+
+async def zones_of_default(engine: AsyncEngine, table: FoundTable, column: str) -> Sequence[Zone]:
+    """The time zones in which a column's default may write; see `time_zones`."""
+    found = sa.text("SELECT CAST(to_regclass(format('%I.%I', :schema, :name)) AS oid)")
+    with translated(f"read {table.schema}.{table.name}"):
+        async with engine.connect() as connection:
+            given = {"schema": table.schema, "name": table.name}
+            oid = await connection.scalar(found.bindparams(**given))
+            return await zones_of(connection, oid, column)
 
 
 def _allowed(check: str) -> tuple[str, ...]:

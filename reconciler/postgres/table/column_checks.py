@@ -15,7 +15,7 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
-from reconciler.postgres.table.types import KEYS, is_document, is_text
+from reconciler.postgres.table.types import KEYS, is_document, is_text, is_time
 
 # The type as in SQL, the values of an enum, and the checks on this column only.
 _COLUMN = sa.text(
@@ -44,7 +44,7 @@ def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfi
     wanted = dict.fromkeys(compared, _COMPARED)
     wanted |= {names.id: _KEY}
     wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
-    wanted |= {name: _TIME for name in (names.created_at, names.completed_at) if name}
+    wanted |= dict.fromkeys(names.times, _TIME)
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
     for name, (kinds, is_one) in wanted.items():
         if (column := table.c.get(name)) is not None and not is_one(column):
@@ -64,10 +64,6 @@ def _fix(names: TableNames, name: str) -> str:
 
 def _is_compared(column: sa.Column[Any]) -> bool:
     return not isinstance(column.type, (sa.types.NullType, postgresql.DOMAIN))
-
-
-def _is_time(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, sa.DateTime)
 
 
 def _is_run_id(column: sa.Column[Any]) -> bool:
@@ -91,7 +87,7 @@ _COMPARED: _Kind = (
     _is_compared,
 )
 _KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
-_TIME: _Kind = ("timestamp with or without time zone", _is_time)
+_TIME: _Kind = ("timestamp with or without time zone", is_time)
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
 _MESSAGE: _Kind = ("text, varchar, json or jsonb", _is_message)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,13 +26,13 @@ from reconciler.postgres.table.table_checks import (
     check_primary,
     find_problems,
 )
+from reconciler.postgres.table.time_zones import MAX_SHIFT, is_zone_certain, zoneless
 from reconciler.postgres.table.types import (
+    as_instant,
     as_message,
     as_stored,
     as_text,
-    as_utc,
-    has_zone,
-    without_zone,
+    as_time,
 )
 
 #: The namespace of a pass if each row has its own.
@@ -46,6 +47,8 @@ class MappedTable:
     mapping: TableMapping
     #: The table's schema and name in the database, not as typed.
     relation: Relation
+    #: How much older than it is a row may look, because creation times may be in another time zone.
+    shift: timedelta = timedelta(0)
 
     @property
     def full_name(self) -> str:
@@ -116,7 +119,12 @@ class MappedTable:
     @property
     def created_at(self) -> sa.ColumnElement[Any]:
         """When the row was inserted, as timestamptz."""
-        return as_utc(self._optional(self.mapping.names.created_at))
+        return as_instant(self._optional(self.mapping.names.created_at), self.mapping.zone)
+
+    @property
+    def zoneless(self) -> list[sa.Column[Any]]:
+        """The columns with times that have no zone."""
+        return zoneless(self.table, self.mapping.names)
 
     @property
     def workflow_type(self) -> sa.ColumnElement[Any]:
@@ -155,7 +163,7 @@ class MappedTable:
         names = self.mapping.names
         return {
             "status": as_text(self.status),
-            "completed_at": as_utc(self._optional(names.completed_at)),
+            "completed_at": as_instant(self._optional(names.completed_at), self.mapping.zone),
             "error_message": as_text(self._optional(names.error_message)),
         }
 
@@ -183,7 +191,7 @@ class MappedTable:
         names = self.mapping.names
         values = {self.status: as_stored(self.status, status)}
         if (column := self._optional(names.completed_at)) is not None:
-            values[column] = completed_at if has_zone(column) else without_zone(completed_at)
+            values[column] = as_time(column, completed_at, self.mapping.zone)
         if (column := self._optional(names.error_message)) is not None:
             values[column] = as_stored(column, error_message)
         return sa.update(self.table).values(values)
@@ -227,4 +235,5 @@ async def map_table(
             required = Requirements(mapping, also, writing=writing or dry_run, fitting=dry_run)
             if problems := await find_problems(connection, relation, table, required):
                 raise TableUnfit(problems)
-            return MappedTable(table, mapping, relation)
+            certain = await is_zone_certain(connection, relation, table, mapping)
+            return MappedTable(table, mapping, relation, timedelta(0) if certain else MAX_SHIFT)

@@ -18,6 +18,9 @@ from reconciler.postgres.table.row_filter import RowFilter
 #: The longest name in PostgreSQL, in bytes.
 MAX_NAME = 63
 
+#: The time zone of columns without one, unless the settings name another.
+UTC = "UTC"
+
 _TIME = sa.DateTime(timezone=True)
 
 
@@ -60,6 +63,11 @@ class TableNames:
         return (self.id, self.workflow_id, self.status, *filter(None, optional))
 
     @property
+    def times(self) -> tuple[str, ...]:
+        """The columns that hold a time."""
+        return tuple(filter(None, (self.created_at, self.completed_at)))
+
+    @property
     def written(self) -> tuple[str, ...]:
         """The columns a pass writes."""
         return (self.status, *self.filled)
@@ -82,8 +90,15 @@ class TableMapping:
     names: TableNames = field(default_factory=TableNames)
     statuses: StatusValues = field(default_factory=StatusValues)
     where: RowFilter | None = None
+    #: In which columns without a time zone are read and written. None: the settings do not say.
+    time_zone: str | None = None
     #: The key of the message in a column of documents: `{"message": "…"}`.
     message_key: str = "message"
+
+    @property
+    def zone(self) -> str:
+        """The time zone of columns without one."""
+        return self.time_zone or UTC
 
     @property
     def read(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.table.column_checks import setting_of, unstorable_values, wrong_types
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import Relation, quoted_name
+from reconciler.postgres.table.time_zones import wrong_zones
 from reconciler.postgres.table.unwritable import unwritable
 
 _TEXTS = postgresql.ARRAY(sa.Text)
@@ -97,6 +98,7 @@ async def find_problems(
     relation.check_kind(names.full_name)
     found = [*missing_columns(names, required.columns, present), *wrong_types(table, mapping)]
     found += [each async for each in unstorable_values(connection, relation, table, mapping)]
+    found += [each async for each in wrong_zones(connection, relation, table, mapping)]
     if required.writing:
         found += [each async for each in unwritable(connection, relation, names, present)]
     found += [each async for each in _key(connection, relation, table, names)]

@@ -67,18 +67,29 @@ def as_text(column: sa.Column[Any] | None) -> sa.ColumnElement[Any]:
     return sa.cast(sa.null() if column is None else column, sa.Text)
 
 
-def as_utc(column: sa.Column[Any] | None) -> sa.ColumnElement[Any]:
-    """The column as timestamptz, null if there is none; without a zone it counts as UTC."""
+def as_instant(column: sa.Column[Any] | None, zone: str) -> sa.ColumnElement[Any]:
+    """The column as timestamptz, null if there is none; `zone` is that of a column without one.
+
+    A local time that occurs twice, as clocks go back, is the second of the two; one that they skip
+    is the later possible one. So a row never looks older than it is.
+    """
     if column is None:
         return sa.cast(sa.null(), _TIME)
-    return column if has_zone(column) else without_zone(column)
+    return column if has_zone(column) else sa.func.timezone(zone, column)
+
+
+def as_time(
+    column: sa.Column[Any], instant: sa.ColumnElement[Any], zone: str
+) -> sa.ColumnElement[Any]:
+    """A timestamptz in the column's type."""
+    return instant if has_zone(column) else sa.func.timezone(zone, instant)
+
+
+def is_time(column: sa.Column[Any]) -> bool:
+    """Whether the column is a timestamp, with or without a zone."""
+    return isinstance(column.type, sa.DateTime)
 
 
 def has_zone(column: sa.Column[Any]) -> bool:
     """Whether the column is a timestamptz."""
     return bool(getattr(column.type, "timezone", False))
-
-
-def without_zone(time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """Removes the zone UTC, or adds it: SQL has one function for both."""
-    return sa.func.timezone("UTC", time)

@@ -170,6 +170,22 @@ def test_a_missing_workflow_is_judged_by_the_retention_of_its_own_namespace(
     assert verdict.reason is reason
 
 
+def test_a_row_that_may_be_younger_than_it_looks_is_not_failed() -> None:
+    shift = timedelta(hours=12)
+    rules = policy(**FAIL, shift=shift)
+    young, old = (row(age=GRACE + shift - less) for less in (TICK, timedelta(0)))
+
+    left = decide(young, Missing(), rules, NOW)
+
+    assert isinstance(left, Leave)
+    assert left.reason is LeaveReason.TOO_YOUNG
+    assert "RECONCILER_TIME_ZONE is not set" in str(left.detail)
+    assert isinstance(decide(old, Missing(), rules, NOW), Finish)
+    reported = decide(young, Missing(), policy(shift=shift), NOW)
+    assert isinstance(reported, Leave)
+    assert reported.reason is LeaveReason.DELETED, "where nothing is failed, nothing is delayed"
+
+
 @pytest.mark.parametrize("rules", [{}, FAIL], ids=["missing=leave", "missing=fail"])
 def test_a_missing_run_of_an_id_in_use_is_never_failed(rules: dict[str, Any]) -> None:
     of = row(age=RETENTION * 2)

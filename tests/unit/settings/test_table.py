@@ -30,6 +30,36 @@ def test_an_invalid_key_for_the_message_is_rejected(
     assert refusal().startswith(f"RECONCILER_ERROR_MESSAGE_KEY: {why}")
 
 
+@pytest.mark.parametrize(
+    ("text", "zone"), [("", None), ("UTC", "UTC"), ("America/New_York", "America/New_York")]
+)
+def test_a_time_zone(monkeypatch: pytest.MonkeyPatch, text: str, zone: str | None) -> None:
+    monkeypatch.setenv("RECONCILER_TIME_ZONE", text)
+
+    mapping = load_settings(Settings).table_mapping()
+
+    assert (mapping.time_zone, mapping.zone) == (zone, zone or "UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "example"),
+    [
+        ("Mars/Phobos", "Europe/Berlin"),
+        ("europe/BERLIN", "Europe/Berlin"),
+        ("+02:00", "Europe/Berlin"),
+        ("../etc/passwd", "Europe/Berlin"),
+    ],
+)
+def test_a_time_zone_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch, text: str, example: str
+) -> None:
+    monkeypatch.setenv("RECONCILER_TIME_ZONE", text)
+
+    assert refusal() == (
+        f"RECONCILER_TIME_ZONE: must be a time zone, such as {example} (it is {text!r})"
+    )
+
+
 @pytest.mark.parametrize("name", ["run_id", "created_at", "completed_at", "error_message"])
 def test_an_empty_name_means_no_such_column(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"RECONCILER_COLUMNS__{name.upper()}", "")

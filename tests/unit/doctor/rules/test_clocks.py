@@ -66,5 +66,13 @@ def test_temporals_clock_by_start_times(
     assert finding.level is level
 
 
+def test_a_difference_of_hours_is_a_time_zone_if_creation_times_have_none() -> None:
+    finding = temporal_clock([seconds(5 * 3600 + 1)], NONE, GRACE, "UTC")
+
+    assert "created_at seems to be in another time zone than UTC" in finding.message
+    assert finding.fix == "set RECONCILER_TIME_ZONE to the application's"
+    assert "NTP" in str(temporal_clock([seconds(61)], NONE, GRACE, "UTC").fix)
+
+
 def test_without_start_times_it_is_not_measurable() -> None:
     assert temporal_clock([], NONE, GRACE).message.startswith("not measurable: ")
