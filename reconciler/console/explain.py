@@ -150,7 +150,7 @@ def _describe_verdict(explanation: Explanation) -> str:
             return f"leave: younger than RECONCILER_GRACE, {why}"
         case Leave(reason=reason, detail=detail):
             # Every other answer has already said why.
-            why = f" ({detail})" if closed else ""
+            why = f" ({detail})" if closed and detail else ""
             return f"leave: {WHY_LEFT[reason]}{why}"
         case _:
             assert_never(explanation.verdict)

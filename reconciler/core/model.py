@@ -191,6 +191,7 @@ class LeaveReason(StrEnum):
     DELETED = "deleted"
     EXPIRED = "expired"
     NO_WORKFLOW_ID = "no_workflow_id"
+    COMPLETED = "completed"
     UNKNOWN = "unknown"
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 from uuid import uuid4
 
-from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason
+from reconciler.core.model import MISSING_REASONS, LeaveReason
 from reconciler.core.progress import Progress, Span
 from reconciler.core.request import PassRequest
 from reconciler.core.table_warnings import TableWarning
@@ -200,7 +200,7 @@ class PassReport(Report):
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it; every key is always there."""
-        ends = dict.fromkeys((statuses.of(status) for status in CloseStatus), 0)
+        ends = dict.fromkeys(statuses.ends, 0)
         reasons = [reason for reason in LeaveReason if reason is not LeaveReason.UNKNOWN]
         tally = self.tally
         return {

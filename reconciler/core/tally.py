@@ -52,8 +52,9 @@ class Tally:
             self.left[leave.reason] += 1
             self.screened += leave.screened
             self._add_missing(leave.reason, leave.row)
-        # A row without a workflow id waits for the application, not for a pass.
-        awaited = (leave for leave in leaves if leave.reason is not LeaveReason.NO_WORKFLOW_ID)
+        # Such a row waits for the application, not for a pass.
+        theirs = (LeaveReason.NO_WORKFLOW_ID, LeaveReason.COMPLETED)
+        awaited = (leave for leave in leaves if leave.reason not in theirs)
         self.note_left(leave.row.created_at for leave in awaited)
 
     def add_set_aside(self, failing: Iterable[Finish]) -> None:

@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.errors import Unusable
-from reconciler.core.model import CloseStatus
 from reconciler.core.report import Report
 from reconciler.core.text import or_null
 from reconciler.core.verdict import StatusValues
@@ -137,8 +136,7 @@ class UndoReport(Report):
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it; every key is always there."""
-        ends = (statuses.of(status) for status in CloseStatus)
-        values = dict.fromkeys((*map(or_null, statuses.running), *ends), 0)
+        values = dict.fromkeys((*map(or_null, statuses.running), *statuses.ends), 0)
         return {
             "pass_id": self.pass_id,
             "mode": self.request.mode,

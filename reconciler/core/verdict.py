@@ -3,6 +3,7 @@
 | observation | verdict |
 |---|---|
 | Closed COMPLETED | finish `completed`, with the close time and no message |
+| Closed COMPLETED, and there is no value for it | leave: completed |
 | Closed FAILED, TIMED_OUT, TERMINATED, CANCELED | finish `failed`, or the value for this end |
 | Open | leave: open |
 | Closed; row without run id, and it or the chain younger than `grace` | leave: too young |
@@ -68,7 +69,8 @@ class StatusValues:
 
     #: The values of a row that has not ended; None: null.
     running: tuple[str | None, ...] = ("running",)
-    completed: str = "completed"
+    #: None: rows whose workflow completed are left, since only the application knows their status.
+    completed: str | None = "completed"
     failed: str = "failed"
     canceled: str = "failed"
     terminated: str = "failed"
@@ -84,8 +86,13 @@ class StatusValues:
         """All of them."""
         return frozenset((*self.running, *map(self.of, CloseStatus)))
 
-    def of(self, status: CloseStatus) -> str:
-        """The value that stands for this close status."""
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The values that are written, without repetition."""
+        return tuple(dict.fromkeys(filter(None, map(self.of, CloseStatus))))
+
+    def of(self, status: CloseStatus) -> str | None:
+        """The value that stands for this close status; None if such rows are left."""
         match status:
             case CloseStatus.COMPLETED:
                 return self.completed
@@ -191,7 +198,10 @@ def _decide_closed(
         doubt = check_rivals(row, closed, closed.start, rivals, policy.namespace)
         if doubt is not None:
             return decide(row, doubt, policy, now)
-    return Finish(_outcome_of_closed(row, closed, policy))
+    status = policy.statuses.of(closed.status)
+    if status is None:
+        return Leave(row, LeaveReason.COMPLETED)
+    return Finish(_outcome_of_closed(row, closed, status, policy))
 
 
 def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime) -> Verdict:
@@ -222,11 +232,11 @@ def _why_missing(row: RunRow, age: timedelta, retention: timedelta) -> LeaveReas
     return LeaveReason.DELETED if row.run_id else LeaveReason.NEVER_STARTED
 
 
-def _outcome_of_closed(row: RunRow, closed: Closed, policy: Policy) -> Outcome:
+def _outcome_of_closed(row: RunRow, closed: Closed, status: str, policy: Policy) -> Outcome:
     failure = closed.failure
     return Outcome(
         row=row,
-        status=policy.statuses.of(closed.status),
+        status=status,
         completed_at=closed.close_time,
         error_message=None if failure is None else policy.message(failure),
         temporal_status=closed.status.value,

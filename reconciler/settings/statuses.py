@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from reconciler.settings.types import Name, contradiction
+from reconciler.settings.types import Name, contradiction, none_if_empty
 
 
 def parse_values(value: object) -> object:
@@ -49,6 +49,7 @@ def as_value(value: object) -> object:
 
 
 Status = Annotated[Name, BeforeValidator(as_value)]
+OptionalStatus = Annotated[Name | None, BeforeValidator(as_value), BeforeValidator(none_if_empty)]
 Values = Annotated[tuple[Name | None, ...], BeforeValidator(parse_values), Field(min_length=1)]
 
 
@@ -63,7 +64,11 @@ class Statuses(BaseModel):
         "pending,running. A value that contains a comma goes in double quotes. Or JSON, where null "
         'stands for rows without a status: ["queued", null].',
     )
-    completed: Status = Field("completed", description="Written for COMPLETED.")
+    completed: OptionalStatus = Field(
+        "completed",
+        description="Written for COMPLETED. Empty: rows whose workflow completed are left and "
+        "counted, because only the application knows whether that is a success.",
+    )
     failed: Status = Field("failed", description="Written for FAILED.")
     canceled: Status | None = Field(
         None, description="Written for CANCELED; if not set, the value for FAILED is written."

@@ -20,7 +20,7 @@ from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.statuses import Statuses
-from reconciler.settings.types import Name, TimeZone, contradiction
+from reconciler.settings.types import Name, TimeZone, contradiction, none_if_empty
 from reconciler.settings.where import Where
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
@@ -39,11 +39,6 @@ def check_table(text: str) -> str:
             'must be table or schema.table; a name with a dot or a space is quoted, "My App".jobs'
         )
     return text
-
-
-def none_if_empty(value: object) -> object:
-    """An empty name means that there is no such column."""
-    return None if value == "" else value
 
 
 def check_key(text: str) -> str:
@@ -169,7 +164,9 @@ class TableSettings(FailureSettings):
     def status_values(self) -> StatusValues:
         """The status column's values; the value for FAILED replaces those that are not set."""
         values = self.statuses.model_dump()
-        return StatusValues(**{name: value or values["failed"] for name, value in values.items()})
+        for end in ("canceled", "terminated", "timed_out"):
+            values[end] = values[end] or values["failed"]
+        return StatusValues(**values)
 
     def mapping_as_json(self) -> Mapping[str, Any]:
         """The mapping as JSON: a backfill does not resume one that had another mapping."""

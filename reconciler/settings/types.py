@@ -126,6 +126,11 @@ def between(shortest: str, longest: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def none_if_empty(value: object) -> object:
+    """An empty name means that there is no such column."""
+    return None if value == "" else value
+
+
 def contradiction(reason: str, *parts: str) -> PydanticCustomError:
     """The error for parts of a section that contradict each other."""
     return PydanticCustomError("contradiction", "{reason}", {"reason": reason, "parts": parts})

@@ -95,11 +95,13 @@ class RowWriter:
         Raises `ConfigurationError` and `DatabaseUnfit` if a retry cannot succeed, otherwise
         `DatabaseUnusable`.
         """
+        if (status := self._status_value(report.status)) is None:
+            return False
         parameters = {
             "given_workflow_id": report.workflow_id,
             "given_run_id": report.run_id,
             "given_namespace": namespace,
-            "given_status": self._status_value(report.status),
+            "given_status": status,
             "given_close_time": _as_utc(close_time),
             "given_latest": report.start_time and _as_utc(report.start_time) + SLACK,
         }
@@ -117,15 +119,14 @@ class RowWriter:
                 f"database, within {WRITE_TIMEOUT} s"
             ) from None
 
-    def _status_value(self, status: str) -> str:
-        """The value of the status column for this end."""
+    def _status_value(self, status: str) -> str | None:
+        """The value of the status column for this end; None if such rows are left."""
         values = self._settings.status_values()
         if status in CloseStatus.__members__:
             return values.of(CloseStatus(status))
-        ends = dict.fromkeys(values.of(each) for each in CloseStatus)
-        if status not in ends:
+        if status not in values.ends:
             raise ConfigurationError(
-                f"status {one_line(status, 100)!r} is none of {', '.join(ends)}",
+                f"status {one_line(status, 100)!r} is none of {', '.join(values.ends)}",
                 "pass one of these or Temporal's name, such as COMPLETED, or set "
                 "RECONCILER_STATUSES__*",
             )

@@ -164,6 +164,7 @@ async def test_every_row_becomes_what_temporal_says(
         "deleted": 1,
         "expired": 3,
         "no_workflow_id": 1,
+        "completed": 0,
     }
     assert report["unknown"] == 1, "a malformed run id"
     assert report["outcome"] == "unresolved"

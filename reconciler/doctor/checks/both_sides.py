@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import Observation, RunRow
+from reconciler.core.model import Closed, Observation, RunRow
 from reconciler.core.progress import Span
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, not_checked, not_measurable
@@ -118,7 +118,7 @@ class BothSides:
         async def observe(row: RunRow, retention: timedelta) -> tuple[Observation, timedelta]:
             return await probe.observe(row), retention
 
-        return await asyncio.gather(
+        answers = await asyncio.gather(
             *(
                 observe(row, retention)
                 for row in oldest
@@ -127,6 +127,13 @@ class BothSides:
                 and is_near(now - row.created_at, retention)
             )
         )
+        # No pass writes an end that has no value.
+        of = self.table.mapping.statuses.of
+        return [
+            (answer, retention)
+            for answer, retention in answers
+            if not isinstance(answer, Closed) or of(answer.status) is not None
+        ]
 
     def _probe(self) -> NamespacesProbe:
         return NamespacesProbe(self.rpc, start_delay=self.grace)

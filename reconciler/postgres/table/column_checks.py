@@ -130,7 +130,8 @@ def _settings_of(statuses: StatusValues) -> Mapping[str | None, str]:
     """The values, each with the setting that it comes from."""
     given = dict.fromkeys(statuses.running, "RECONCILER_STATUSES__RUNNING")
     for end in ("completed", "failed", "canceled", "terminated", "timed_out"):
-        given.setdefault(getattr(statuses, end), f"RECONCILER_STATUSES__{end.upper()}")
+        if (value := getattr(statuses, end)) is not None:
+            given.setdefault(value, f"RECONCILER_STATUSES__{end.upper()}")
     return given
 
 

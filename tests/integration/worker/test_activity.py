@@ -158,6 +158,17 @@ class TestStatuses:
         assert await run(database, "w", status, None, "r") is True
         assert (await row(database))[0] == stored
 
+    async def test_an_end_without_a_value_leaves_the_row(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RECONCILER_STATUSES__COMPLETED", "")
+        await database.insert("w", "r")
+
+        assert await run(database, "w", "COMPLETED", None, "r", None, NOON) is False
+        assert (await row(database))[0] == "running"
+        assert await run(database, "w", "CANCELED", None, "r") is True
+        assert (await row(database))[0] == "failed"
+
     @pytest.mark.parametrize("status", ["running", "finished", "", "CONTINUED_AS_NEW", "x" * 10**6])
     async def test_any_other_status_is_rejected(self, database: Database, status: str) -> None:
         await database.insert("w", "r")

@@ -89,6 +89,7 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
             "deleted": 0,
             "expired": 1,
             "no_workflow_id": 0,
+            "completed": 0,
         },
         "screened": 0,
         "unknown": 1,
@@ -140,6 +141,7 @@ def test_leave_reasons_are_the_keys_of_the_json() -> None:
         "deleted",
         "expired",
         "no_workflow_id",
+        "completed",
         "unknown",
     }
     assert Leave(row(), LeaveReason.OPEN).detail is None

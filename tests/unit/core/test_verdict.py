@@ -82,6 +82,17 @@ def test_a_closed_workflow_finishes_its_row(
     assert verdict.missing is None
 
 
+@pytest.mark.parametrize("run_id", ["run", None])
+def test_a_completed_workflow_leaves_its_row_if_there_is_no_value_for_it(
+    run_id: str | None,
+) -> None:
+    rules = policy(statuses=StatusValues(completed=None))
+    of = row(run_id=run_id)
+
+    assert decide(of, closed(), rules, NOW) == Leave(of, LeaveReason.COMPLETED)
+    assert isinstance(decide(of, closed(CloseStatus.FAILED), rules, NOW), Finish)
+
+
 @pytest.mark.parametrize(
     ("observation", "reason"),
     [

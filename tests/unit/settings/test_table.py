@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
@@ -69,6 +70,16 @@ def test_an_empty_name_means_no_such_column(monkeypatch: pytest.MonkeyPatch, nam
     without: dict[str, Any] = {name: None}
     assert names == TableNames(**without)
     assert name not in (*names.read, *names.written)
+
+
+def test_there_may_be_no_value_for_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_STATUSES__COMPLETED", "")
+    monkeypatch.setenv("RECONCILER_STATUSES__RUNNING", '["on", null]')
+
+    values = load_settings(Settings).status_values()
+
+    assert values == StatusValues(("on", None), None)
+    assert values.ends == ("failed",)
 
 
 @pytest.mark.parametrize("name", ["id", "workflow_id", "status", "workflow_type"])
