@@ -13,6 +13,19 @@ class WarningCode(StrEnum):
 
     #: A dry run only: a write needs columns that `migrate` adds.
     NOT_MIGRATED = "not_migrated"
+    #: There are rows, and none has a status that a setting names.
+    NO_CONFIGURED_STATUS = "no_configured_status"
+    #: There are rows, and RECONCILER_WHERE selects none of them.
+    NO_ROW_SELECTED = "no_row_selected"
+    #: A status is written that the column has in another spelling.
+    OTHER_SPELLING = "other_spelling"
+    #: Rows that have not ended have statuses that no setting names.
+    UNMAPPED_STATUS = "unmapped_status"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a pass can do nothing at all, although there are rows."""
+        return self in (WarningCode.NO_CONFIGURED_STATUS, WarningCode.NO_ROW_SELECTED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class PagePlan:
     servable: bool
 
 
-class _Explain(sa.Executable, sa.ClauseElement):
+class Explain(sa.Executable, sa.ClauseElement):
     """The plan of a statement as JSON, with its parameters, as when it is executed."""
 
     inherit_cache = False
@@ -50,8 +50,8 @@ class _Explain(sa.Executable, sa.ClauseElement):
         self.statement = statement
 
 
-@compiles(_Explain)
-def _compile_explain(element: _Explain, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(Explain)
+def _compile_explain(element: Explain, compiler: SQLCompiler, **options: Any) -> str:
     return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
 
 
@@ -88,7 +88,7 @@ _Scans = list[tuple[str, str | None]]
 
 async def _scans(connection: AsyncConnection, query: sa.Select[Any]) -> _Scans:
     """The scans of the table, each with its index if it uses one."""
-    plan = await connection.scalar(_Explain(query))
+    plan = await connection.scalar(Explain(query))
     return list(find_scans((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
 
 
