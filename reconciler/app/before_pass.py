@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.table_warnings import TableWarning, WarningCode
+from reconciler.postgres.diagnose.status_values import review_values
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.settings.model import Settings
 from reconciler.temporal.client.namespace import Namespace
 
 log = structlog.get_logger(__name__)
@@ -27,7 +30,20 @@ def log_connected(target: str, namespace: Namespace, table: MappedTable) -> None
         log.info("created_at_missing", hint="rows that Temporal does not know are never finished")
 
 
-def not_migrated(table: MappedTable) -> Iterator[TableWarning]:
+async def review_table(
+    engine: AsyncEngine, table: MappedTable, settings: Settings
+) -> list[TableWarning]:
+    """What is suspicious about the table. Never fails: then it does without the values."""
+    warnings = [*_not_migrated(table)]
+    try:
+        _, suspicious = await review_values(engine, table, settings.status_values())
+        warnings += suspicious
+    except Exception as error:  # noqa: BLE001 - a pass does not depend on it
+        log.debug("values_not_reviewed", error=repr(error))
+    return warnings
+
+
+def _not_migrated(table: MappedTable) -> Iterator[TableWarning]:
     """A warning if a write needs columns that do not exist yet; a dry run does without them."""
     if lacking := [name for name in table.mapping.names.filled if name not in table.table.c]:
         yield TableWarning(

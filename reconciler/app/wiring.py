@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.runtime import Runtime
 
-from reconciler.app.before_pass import log_connected, not_migrated
+from reconciler.app.before_pass import log_connected, review_table
 from reconciler.app.lease import this_process
 from reconciler.core.model import OldValues, RowId
 from reconciler.core.ports import History, Lease, Observer, Store
@@ -20,7 +20,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import Policy
 from reconciler.core.window import EVERY, Window
-from reconciler.passes.lifecycle import read_clock
+from reconciler.passes.lifecycle import absorb_first_cancel, read_clock
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
@@ -113,10 +113,13 @@ class App:
         now = await read_clock(report, self.history, others, self.clock.read)
         if now is None:
             return report
-        report.warnings = [*not_migrated(self.table)]
+        pass_log = self.pass_log if each_row else PassLog(each_row=not self.journals)
+        with absorb_first_cancel(report):
+            if not pass_log.has_reviewed:
+                report.warnings = await review_table(self.engine, self.table, self.settings)
+                pass_log.reviewed(report)
         observers = [*others, *self.pruning, *filter(None, [self.decoder]), self.redactor]
         ports = store, self.probe, self.history, observers
-        pass_log = self.pass_log if each_row else PassLog(each_row=not self.journals)
         return await run_pass(*ports, self.policy, options, now, report, pass_log)
 
     def store(self, window: Window = EVERY) -> PostgresStore:

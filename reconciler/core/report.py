@@ -195,8 +195,9 @@ class PassReport(Report):
 
     @property
     def unresolved(self) -> bool:
-        """Rows could not be judged, were held back, or have not been looked at."""
-        return bool(self.unknown or self.held_back or self.more_left)
+        """Rows could not be judged, were held back, or not looked at; or none can ever be."""
+        idle = any(warning.code.is_idle for warning in self.warnings)
+        return bool(self.unknown or self.held_back or self.more_left or idle)
 
     def as_json(self, statuses: StatusValues) -> Mapping[str, Any]:
         """The report as `--json` prints it; every key is always there."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from reconciler.core.model import Finish, Leave, LeaveReason, RunRow
+from reconciler.core.model import Finish, Leave, LeaveReason, Mode, RunRow
 from reconciler.core.ports import Written
 from reconciler.core.report import PassReport
 from reconciler.core.text import iso
@@ -31,6 +31,14 @@ class PassLog:
         self._each_row = each_row
         self._causes = Causes()
         self._bugs = Causes()
+        #: Whether the operator knows what is suspicious about the table.
+        self.has_reviewed = False
+
+    def reviewed(self, report: PassReport) -> None:
+        """Log the warnings about the table in a loop's first pass; commands print them."""
+        self.has_reviewed = True
+        for each in report.warnings if report.request.mode == Mode.RUN else ():
+            log.warning("table_warning", code=each.code.value, problem=each.problem, hint=each.fix)
 
     def left(self, leave: Leave) -> None:
         """Log a row that is left: a warning only if it could not be judged."""

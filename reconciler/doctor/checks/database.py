@@ -8,24 +8,23 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
-from reconciler.doctor.findings import Finding, Level, not_checked, ok, warning
+from reconciler.doctor.findings import Finding, Level, not_checked, not_measurable, ok, warning
 from reconciler.doctor.rules import other_passes
 from reconciler.doctor.rules import table as rules
 from reconciler.doctor.rules.clocks import HOST_CLOCK, host_clock
 from reconciler.doctor.rules.connection import connected
 from reconciler.doctor.runner import Ask, Checks
-from reconciler.postgres.connection.engine import CONNECT_TIMEOUT
+from reconciler.postgres.connection.engine import CONNECT_TIMEOUT, STATEMENT_TIMEDOUT, sqlstate
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.diagnose.pooler import Pooling, find_route
-from reconciler.postgres.diagnose.sample import last_statuses
 from reconciler.postgres.diagnose.server import Server, look_at_server
+from reconciler.postgres.diagnose.status_values import review_values
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_schema
 from reconciler.postgres.rows.rivals import are_looked_for, is_indexed
-from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.schema import OWN_SCHEMA, REVISION
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import is_running
@@ -34,8 +33,8 @@ from reconciler.settings.model import Settings
 
 DATABASE, POOLER, SCHEMA = "database", "pooler", "schema"
 _NO_TABLE, _NO_SCHEMA = "the table cannot be used", f"schema {OWN_SCHEMA} cannot be used"
-#: Passes that are read, and rows that are read to find their statuses.
-PASSES, STATUS_ROWS = 100, 1_000
+#: Passes that are read.
+PASSES = 100
 #: Seconds that a second connection through a pooler may take.
 POOLER_PATIENCE = 3.0
 
@@ -82,6 +81,7 @@ class DatabaseChecks:
         await check(POOLER, self._pooler)
         await check(HOST_CLOCK, self._host_clock)
         await check(rules.TABLE, self._mapping, covers=[PRIVILEGES])
+        await check(rules.STATUSES, self._statuses)
         await check(rules.INDEX, self._index)
         await self._check_more(rules.INDEX, self._shared_ids)
         if self._settings.journal:
@@ -93,7 +93,6 @@ class DatabaseChecks:
                 ok(name, "RECONCILER_JOURNAL is off: there is none")
                 for name in (SCHEMA, other_passes.LEASE, other_passes.PASSES)
             ]
-        await self._check_more(rules.TABLE, self._statuses)
 
     async def _check_more(self, name: str, ask: Ask) -> None:
         """The second part of a check: it reports problems only, so no skipped finding either."""
@@ -149,20 +148,15 @@ class DatabaseChecks:
         return [rules.shared_ids(column, f"CREATE INDEX CONCURRENTLY ON {name} ({quoted})")]
 
     async def _statuses(self) -> Sequence[Finding]:
-        """Whether RECONCILER_STATUSES__RUNNING may be wrong.
-
-        No row is running, no pass has ever found one, and rows have statuses without a setting.
-        """
-        table = self.table
-        if table is None or await PostgresStore(self.engine, table).last_running() is not None:
-            return []
-        has_journal = self._settings.journal and self._schema_level() in (Level.OK, Level.WARNING)
-        if has_journal and await JournalReader(self.engine).has_found_rows(table.scope):
-            return []
-        known = self._settings.status_values().every
-        found = await last_statuses(self.engine, table, STATUS_ROWS)
-        strange = [each for each in found if each not in known]
-        return [rules.strange_statuses(self._settings.statuses.running, strange)] if strange else []
+        if self.table is None:
+            return [not_checked(rules.STATUSES, _NO_TABLE)]
+        try:
+            found = await review_values(self.engine, self.table, self._settings.status_values())
+        except DatabaseUnusable as error:
+            if sqlstate(error.__cause__) == STATEMENT_TIMEDOUT:
+                return [not_measurable(rules.STATUSES, "the database is too slow")]
+            raise
+        return rules.statuses(*found)
 
     async def _schema(self) -> Sequence[Finding]:
         await check_schema(self.engine, looping=False)

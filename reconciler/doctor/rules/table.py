@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.core.model import Closed, Missing, Observation, Open
-from reconciler.core.text import duration, one_line, plural
+from reconciler.core.status_review import StatusCounts
+from reconciler.core.table_warnings import TableWarning
+from reconciler.core.text import duration, plural
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, ok, warning
 from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan
 
-TABLE, INDEX, OLDEST = "table", "index", "oldest row"
+TABLE, STATUSES, INDEX, OLDEST = "table", "statuses", "index", "oldest row"
 #: The share of the retention at which Temporal is asked whether outcomes are about to be lost.
 NEAR = 0.8
-#: Statuses that a message names.
-MOST_STATUSES = 5
 
 
 def index(plan: PagePlan, name: str, statement: str) -> Finding:
@@ -47,15 +47,11 @@ def shared_ids(column: str, statement: str) -> Finding:
     return warning(INDEX, text, statement)
 
 
-def strange_statuses(running: Sequence[str | None], strange: Sequence[str]) -> Finding:
-    """No row has ever been running, and some rows have statuses that no setting names."""
-    values = ", ".join(repr(one_line(each, 40)) for each in strange[:MOST_STATUSES])
-    more = ", …" if len(strange) > MOST_STATUSES else ""
-    text = (
-        f"no row is {' or '.join(map(repr, running))}, and no pass has ever found one; rows are "
-        f"{values}{more}, which no setting names: nothing would ever be repaired"
-    )
-    return warning(TABLE, text, "check RECONCILER_STATUSES__RUNNING")
+def statuses(found: StatusCounts, suspicious: Sequence[TableWarning]) -> Sequence[Finding]:
+    """The values of the status column, or what is suspicious about them."""
+    if suspicious:
+        return [warning(STATUSES, each.problem, each.fix) for each in suspicious]
+    return [ok(STATUSES, found.text(found.counts) or "there are no rows yet")]
 
 
 def oldest_row(

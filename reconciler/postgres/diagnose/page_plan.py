@@ -11,10 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.diagnose.explain import Explain
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
@@ -39,20 +38,6 @@ class PagePlan:
     #: Whether they read running rows only; and whether they would if they had to use an index.
     served: bool
     servable: bool
-
-
-class Explain(sa.Executable, sa.ClauseElement):
-    """The plan of a statement as JSON, with its parameters, as when it is executed."""
-
-    inherit_cache = False
-
-    def __init__(self, statement: sa.Select[Any]) -> None:
-        self.statement = statement
-
-
-@compiles(Explain)
-def _compile_explain(element: Explain, compiler: SQLCompiler, **options: Any) -> str:
-    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
 
 
 async def plan_page(engine: AsyncEngine, table: MappedTable, limit: int) -> PagePlan:

@@ -79,24 +79,6 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
     return await _read(engine, table, query.order_by(table.id.desc()).limit(limit))
 
 
-async def last_statuses(engine: AsyncEngine, table: MappedTable, among: int) -> Sequence[str]:
-    """The different statuses of the `among` rows with the highest ids, sorted.
-
-    Raises `DatabaseUnusable`.
-    """
-    status = table.read_text(as_text(table.status)).label("status")
-    last = (
-        sa.select(status, table.is_included.label("included"))
-        .order_by(table.id.desc())
-        .limit(among)
-    )
-    page = last.subquery()
-    query = sa.select(page.c.status).where(page.c.included).distinct()
-    with translated(f"read {table.full_name}", engine):
-        found = await fetch(engine, query)
-    return sorted(shown(status, table.codec) for (status,) in found)
-
-
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
     reading = Reading(engine, table, query)
     rows, make = reading.each(await reading.read()), row_maker(table)

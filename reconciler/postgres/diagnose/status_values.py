@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from reconciler.core.status_review import StatusCount, StatusCounts
+from reconciler.core.status_review import StatusCount, StatusCounts, review_statuses
+from reconciler.core.table_warnings import TableWarning
+from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.encoding import read_as_bytes, shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import read_transaction
-from reconciler.postgres.diagnose.page_plan import Explain
+from reconciler.postgres.diagnose.explain import Explain
+from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import as_text
 
@@ -51,6 +55,16 @@ class _Count:
     ended: int = 0
 
 
+async def review_values(
+    engine: AsyncEngine, table: MappedTable, statuses: StatusValues
+) -> tuple[StatusCounts, list[TableWarning]]:
+    """The values of the status column, and what is suspicious. Raises `DatabaseUnusable`."""
+    found = await count_statuses(engine, table)
+    known = found.has_any(statuses.every)
+    has_running = known or await PostgresStore(engine, table).last_running() is not None
+    return found, review_statuses(found, statuses, table.status.name, has_running=has_running)
+
+
 async def count_statuses(engine: AsyncEngine, table: MappedTable) -> StatusCounts:
     """The values of the status column in the rows that passes cover, with their counts.
 
@@ -79,7 +93,8 @@ async def count_statuses(engine: AsyncEngine, table: MappedTable) -> StatusCount
         StatusCount(value, round(each.rows), each.sampled, each.newest, each.ended)
         for value, each in found.items()
     ]
-    return StatusCounts(sorted(counts, key=lambda each: (-each.rows, str(each.value))), exact)
+    counts.sort(key=lambda each: (-each.rows, str(each.value)))
+    return StatusCounts(tuple(counts), exact)
 
 
 def _sample(table: MappedTable) -> sa.Select[Any]:
@@ -121,13 +136,18 @@ def _grouped(table: MappedTable, rows: sa.Subquery) -> sa.Select[Any]:
 async def _statistics(
     connection: AsyncConnection, table: MappedTable
 ) -> Sequence[tuple[str | None, float]]:
-    """The values with estimated numbers of rows, as their statuses read as text."""
+    """The values as text, with estimated numbers of rows; none if the role may not see them."""
     value = sa.cast(sa.cast(sa.literal_column("value", sa.Text), table.status.type), sa.Text)
     text = str(value.compile(dialect=connection.dialect))
     query = sa.text(_STATISTICS.replace("$text", text.replace(":", "\\:")))
     given = {"oid": table.relation.oid, "status": table.status.name}
     counts: dict[str | None, float] = defaultdict(float)
-    for rows, nulls, values, shares in await connection.execute(query, given):
+    try:
+        async with connection.begin_nested():
+            found = (await connection.execute(query, given)).all()
+    except DBAPIError:
+        return []
+    for rows, nulls, values, shares in found:
         counts[None] += rows * nulls
         for value, share in zip(values or (), shares or (), strict=True):
             counts[value] += rows * share

@@ -47,12 +47,6 @@ class JournalReader:
         found = await self._read(count.where(changes.c.pass_id == newest.scalar_subquery()))
         return (found[0][0], found[0][1]) if found else None
 
-    async def has_found_rows(self, table: str) -> bool:
-        """Whether a recorded pass over this table has ever read a row."""
-        scanned = sa.cast(passes.c.report["scanned"].astext, sa.Integer)
-        found = sa.exists().where(passes.c.table_name == table, scanned > 0)
-        return bool((await self._read(sa.select(found)))[0][0])
-
     async def passes(
         self, limit: int, prefix: str = ""
     ) -> AsyncGenerator[Sequence[StoredPass], None]:

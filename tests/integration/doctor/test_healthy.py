@@ -19,7 +19,8 @@ from tests.support.tables.past import pass_over
 from tests.support.temporal.world import World
 
 CHECKS = [
-    *("database", "pooler", "clock", "table", "privileges", "index", "schema", "lease", "passes"),
+    *("database", "pooler", "clock", "table", "privileges", "statuses", "index", "schema"),
+    *("lease", "passes"),
     *("temporal", "namespace", "codec", "oldest row", "temporal clock"),
 ]
 

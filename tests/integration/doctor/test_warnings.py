@@ -109,39 +109,24 @@ async def test_a_last_pass_that_was_aborted(patient: Patient) -> None:
     await assert_found(patient, "passes", Level.WARNING, "aborted: Temporal is", "see its log")
 
 
-@pytest.mark.parametrize("journal", [True, False])
-async def test_a_running_value_that_no_row_has(patient: Patient, *, journal: bool) -> None:
-    patient.settings |= {"statuses": {"running": "nope"}, "journal": journal}
-    await patient.database.execute(
-        "DROP INDEX reconciler_workflow_executions_running;"
-        "CREATE INDEX ON workflow_executions (status, id)"
-    )
+async def test_a_running_value_that_no_row_has(patient: Patient) -> None:
+    patient.settings |= {"statuses": {"running": "runing"}}
+    await patient.database.execute("DROP INDEX reconciler_workflow_executions_running")
+    await patient.database.execute("CREATE INDEX ON workflow_executions (status, id)")
+    found = await patient.findings(Level.OK)
+    assert found["statuses"].message == "there are no rows yet"
     await patient.database.insert("done", status="completed")
-    assert (await findings_of(patient, "table")) == []
+    found = await patient.findings(Level.OK)
+    assert found["statuses"].message == "completed (1)"
+
     await patient.database.insert("w", "run")
+    (unmapped,) = await findings_of(patient, "statuses")
+    await patient.database.execute("DELETE FROM workflow_executions WHERE workflow_id = 'done'")
+    (none,) = await findings_of(patient, "statuses")
 
-    (found,) = await findings_of(patient, "table")
-
-    assert "no row is 'nope', and no pass has ever found one; rows are 'running'," in found.message
-    assert found.fix == "check RECONCILER_STATUSES__RUNNING"
-
-
-async def test_strange_statuses_are_ok_where_running_rows_have_been_found(
-    patient: Patient,
-) -> None:
-    await patient.database.insert("w", status="archived")
-    assert len(await findings_of(patient, "table")) == 1
-
-    await pass_over(patient.database)
-    assert len(await findings_of(patient, "table")) == 1
-    await patient.database.execute(
-        "UPDATE reconciler.passes SET report = report || '{\"scanned\": 1}'"
-    )
-    assert await findings_of(patient, "table") == []
-
-    await patient.database.execute("DELETE FROM reconciler.passes")
-    await patient.database.insert("w", "run")
-    assert await findings_of(patient, "table") == []
+    assert unmapped.message.endswith("statuses that no setting names: running (1)")
+    assert none.message.startswith("no row has the status runing, or another that a setting names")
+    assert none.fix.startswith("set RECONCILER_STATUSES__RUNNING")
 
 
 async def test_rows_without_run_ids_and_no_index_on_the_workflow_id(patient: Patient) -> None:

@@ -9,7 +9,7 @@ import pytest
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, Unknown
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Level
-from reconciler.doctor.rules.table import index, oldest_row, strange_statuses
+from reconciler.doctor.rules.table import index, oldest_row
 from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan, find_scans
 from tests.support.factories import NOW
 
@@ -129,14 +129,3 @@ def test_a_retention_longer_than_the_calendar_does_not_overflow() -> None:
     near: list[tuple[Observation, timedelta]] = [(ended(HOUR), 3_000_000 * DAY)]
 
     assert "1 ended" in oldest_row(AgeSpread(1, NOW - DAY, NOW), NOW, DAY, near).message
-
-
-def test_a_few_of_many_strange_statuses_are_named() -> None:
-    finding = strange_statuses(["nope", "neither"], [f"s{n}" for n in range(9)])
-
-    assert (
-        "no row is 'nope' or 'neither', and no pass has ever found one; rows are 's0', 's1'"
-        in finding.message
-    )
-    assert "'s4', …" in finding.message
-    assert "s5" not in finding.message
