@@ -176,8 +176,7 @@ class RowWriter:
         self, statement: sa.Select[Any], parameters: Mapping[str, object]
     ) -> Sequence[int]:
         async with self._engine.connect() as connection:
-            # In a transaction only if the application does something when one begins.
-            if not self._engine.sync_engine.dispatch.begin:
+            if not _sets_up_transactions(self._engine):
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
             try:
                 counts: Sequence[int] = (await connection.execute(statement, parameters)).one()
@@ -189,7 +188,10 @@ class RowWriter:
             return counts
 
     async def _prepare(self) -> _Prepared:
-        table = await map_table(self._engine, self._settings.table_mapping(), writing=True)
+        # The application's listeners show it one tenant's rows; our own connections have none.
+        table = await map_table(
+            self._engine, self._settings.table_mapping(), writing=True, partial=not self._owned
+        )
         # It returns counts, whatever the key is: asyncpg knows their type without asking.
         statement = main_path_write(table, LOCK_TIMEOUT)
         execute: _Execute = partial(self._execute, statement)
@@ -203,6 +205,16 @@ class RowWriter:
         """Close the engine if it is the writer's own."""
         if self._owned:
             await self._engine.dispose()
+
+
+def _sets_up_transactions(engine: AsyncEngine) -> bool:
+    """Whether the application has listeners that may set a tenant or a search_path.
+
+    `SET LOCAL` needs a transaction. Without one, the statement takes a single round trip.
+    """
+    ours, pool = engine.sync_engine.dispatch, engine.sync_engine.pool.dispatch
+    events = ours.begin, ours.engine_connect, ours.before_execute, ours.before_cursor_execute
+    return any(map(bool, (*events, pool.checkout)))
 
 
 def _as_utc(time: datetime) -> datetime:

@@ -23,9 +23,9 @@ from reconciler.postgres.migrate.application_table import Additions, add_missing
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import check_names, find_relation, look_up
+from reconciler.postgres.table.role_checks import RoleUnfit
 from reconciler.postgres.table.table_checks import (
     Requirements,
-    RoleUnfit,
     TableUnfit,
     check_primary,
     find_problems,

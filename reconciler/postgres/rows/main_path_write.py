@@ -105,8 +105,8 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     """That a row has this workflow's run id; or none, and was created in time to be its row.
 
     Without a run id both times must be known, its creation and the workflow's start, and the
-    namespace if rows have one. Else a row of the next use of the workflow id, or of another
-    namespace, could be mistaken for it.
+    namespace if rows have one; and no row may be hidden. Else a row of the next use of the workflow
+    id, or of another namespace, could be mistaken for it, or a row that fits better be overlooked.
     """
     workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
     # The parameters are cast, not the columns, so that an index can be used.
@@ -119,7 +119,8 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     if table.mapping.names.created_at is not None:
         latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
         in_time = latest.is_not(None), sa.or_(made.is_(None), made <= latest)
-        ways.append(sa.and_(table.has_no_run_id, *in_time, _names_namespace(table)))
+        fits = *in_time, _names_namespace(table), table.is_whole
+        ways.append(sa.and_(table.has_no_run_id, *fits))
     return sa.and_(table.is_included, same_workflow, sa.or_(*ways))
 
 

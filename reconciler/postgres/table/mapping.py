@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import RowId
@@ -19,7 +20,7 @@ from reconciler.postgres.connection.encoding import python_codec, read_as_bytes
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.table.keys import Key
 from reconciler.postgres.table.names import TableMapping, is_running
-from reconciler.postgres.table.relation import Relation, find_relation
+from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
 from reconciler.postgres.table.table_checks import (
     Requirements,
     TableUnfit,
@@ -37,6 +38,7 @@ from reconciler.postgres.table.types import (
 
 #: The namespace of a pass if each row has its own.
 ANY_NAMESPACE = "*"
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,12 @@ class MappedTable:
         if (column := self.run_id) is None:
             return sa.true()
         return sa.func.coalesce(as_text(column), "") == ""
+
+    @property
+    def is_whole(self) -> sa.ColumnElement[bool]:
+        """That row-level security does not apply to this role, and so hides no row from it."""
+        name = quoted_name(_DIALECT, self.mapping.names)
+        return sa.not_(sa.func.row_security_active(sa.func.to_regclass(sa.literal(name))))
 
     @property
     def namespace(self) -> sa.Column[Any] | None:
@@ -218,13 +226,14 @@ async def map_table(
     writing: bool,
     also: Sequence[str] = (),
     dry_run: bool = False,
+    partial: bool = False,
 ) -> MappedTable:
     """Reflect the table and check that it can be used.
 
     Raises `DatabaseUnfit` with everything that is wrong, or `DatabaseUnusable` if the server does
     not accept writes now. With `writing=False` the columns to write may be missing. `dry_run`:
     also refuse a table that writes would be refused for, apart from rights and missing columns.
-    `also`: further columns to read.
+    `also`: further columns to read. `partial`: row-level security may hide rows.
     """
     names = mapping.names
     with translated(f"read {names.full_name}", engine):
@@ -232,7 +241,9 @@ async def map_table(
             if writing:
                 await check_primary(connection)
             relation, table = await find_relation(connection, mapping, also)
-            required = Requirements(mapping, also, writing=writing or dry_run, fitting=dry_run)
+            required = Requirements(
+                mapping, also, writing=writing or dry_run, fitting=dry_run, partial=partial
+            )
             if problems := await find_problems(connection, relation, table, required):
                 raise TableUnfit(problems)
             certain = await is_zone_certain(connection, relation, table, mapping)

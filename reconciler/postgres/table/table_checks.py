@@ -10,17 +10,15 @@ from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequen
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.table.column_checks import setting_of, unstorable_values, wrong_types
 from reconciler.postgres.table.names import TableMapping, TableNames
-from reconciler.postgres.table.relation import Relation, quoted_name
+from reconciler.postgres.table.relation import Relation
+from reconciler.postgres.table.role_checks import hidden_rows, missing_rights
 from reconciler.postgres.table.time_zones import wrong_zones
 from reconciler.postgres.table.unwritable import unwritable
-
-_TEXTS = postgresql.ARRAY(sa.Text)
 
 
 class TableUnfit(DatabaseUnfit):
@@ -29,10 +27,6 @@ class TableUnfit(DatabaseUnfit):
     def __init__(self, problems: Sequence[DatabaseUnfit]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
-
-
-class RoleUnfit(DatabaseUnfit):
-    """The table fits, but the role may not use it."""
 
 
 class ReadOnly(DatabaseUnusable):
@@ -50,6 +44,8 @@ class Requirements:
     #: The table is only compared with what a write needs, as `migrate` and dry runs do. Columns
     #: that `migrate` adds may be missing, and so may the rights to write.
     fitting: bool = False
+    #: Whether rows that row-level security hides are of no concern: the caller writes single rows.
+    partial: bool = False
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -102,8 +98,13 @@ async def find_problems(
     if required.writing:
         found += [each async for each in unwritable(connection, relation, names, present)]
     found += [each async for each in _key(connection, relation, table, names)]
-    found += [each async for each in _hidden_rows(connection, relation, required)]
-    found += [each async for each in _privileges(connection, relation, table, required)]
+    commands = ["r", "w"] if required.updated else ["r"]
+    hidden = hidden_rows(connection, relation, names, commands, partial=required.partial)
+    found += [each async for each in hidden]
+    needed = [("SELECT", name) for name in required.columns]
+    needed += [("UPDATE", name) for name in required.updated]
+    existing = [each for each in needed if each[1] in present]
+    found += [each async for each in missing_rights(connection, relation, names, existing)]
     return found
 
 
@@ -174,65 +175,3 @@ async def _key(
         f"{f', its primary key is ({primary})' if primary else ''}",
         "set RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE",
     )
-
-
-# Whether policies may hide rows from this role: they apply to it, and not every row passes. It is
-# certain that every row passes only if a policy's condition is just `true`.
-_HIDES_ROWS = sa.text(
-    "WITH policy AS (SELECT polcmd, polpermissive,"
-    "  coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'"
-    "  AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true' AS passes_all"
-    "  FROM pg_policy WHERE polrelid = :oid AND EXISTS (SELECT FROM unnest(polroles) r(oid)"
-    "   WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE')))"
-    " SELECT row_security_active(:oid) AND EXISTS (SELECT FROM unnest(:commands) c(cmd) WHERE"
-    "  NOT EXISTS (SELECT FROM policy WHERE polcmd::text IN (c.cmd, '*') AND polpermissive"
-    "   AND passes_all)"
-    "  OR EXISTS (SELECT FROM policy WHERE polcmd::text IN (c.cmd, '*') AND NOT polpermissive"
-    "   AND NOT passes_all))"
-).bindparams(sa.bindparam("oid", type_=postgresql.OID), sa.bindparam("commands", type_=_TEXTS))
-
-
-async def _hidden_rows(
-    connection: AsyncConnection, relation: Relation, required: Requirements
-) -> AsyncIterator[DatabaseUnfit]:
-    commands = ["r", "w"] if required.updated else ["r"]
-    given = {"oid": relation.oid, "commands": commands}
-    if await connection.scalar(_HIDES_ROWS, given):
-        names, user = required.mapping.names, await _role(connection)
-        quoted = quoted_name(connection.dialect, names)
-        yield RoleUnfit(
-            f"row-level security may hide rows of {names.full_name} from role {user}: they would "
-            "never be reconciled",
-            f"CREATE POLICY reconciler ON {quoted} TO {user} USING (true), "
-            f"or ALTER ROLE {user} BYPASSRLS",
-        )
-
-
-async def _privileges(
-    connection: AsyncConnection, relation: Relation, table: sa.Table, required: Requirements
-) -> AsyncIterator[DatabaseUnfit]:
-    needed = [("SELECT", name) for name in required.columns if name in table.c]
-    needed += [("UPDATE", name) for name in required.updated if name in table.c]
-    if not needed:
-        return
-    oid = sa.literal(relation.oid, postgresql.OID)
-    asked = sa.select(*(sa.func.has_column_privilege(oid, name, right) for right, name in needed))
-    row = (await connection.execute(asked)).one()
-    quote = connection.dialect.identifier_preparer.quote
-    refused = [
-        f"{right} ({quote(name)})"
-        for (right, name), granted in zip(needed, row, strict=True)
-        if not granted
-    ]
-    if refused:
-        names, user = required.mapping.names, await _role(connection)
-        rights, on = ", ".join(refused), quoted_name(connection.dialect, names)
-        yield RoleUnfit(
-            f"role {user} may not use table {names.full_name}",
-            f"GRANT {rights} ON {on} TO {user}",
-        )
-
-
-async def _role(connection: AsyncConnection) -> str:
-    user = await connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_user())))
-    return str(user)
