@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.names import MAX_NAME, TableMapping, TableNames
+from reconciler.postgres.table.template import Template
 from reconciler.settings.failures import FailureSettings
 from reconciler.settings.statuses import Statuses
 from reconciler.settings.types import Name, TimeZone, contradiction, none_if_empty
@@ -48,6 +49,17 @@ def check_key(text: str) -> str:
     return text
 
 
+def check_workflow_id(value: str) -> str:
+    """A column, or a template of columns."""
+    if any(len(name) > MAX_NAME for name in Template.parse(value).columns):
+        raise ValueError(f"has a column whose name is longer than {MAX_NAME} characters")
+    return value
+
+
+#: The settings of columns that passes write.
+_WRITTEN = ("status", "completed_at", "error_message", "updated_at")
+
+WorkflowId = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(check_workflow_id)]
 OptionalName = Annotated[Name | None, BeforeValidator(none_if_empty)]
 
 
@@ -61,7 +73,11 @@ class Columns(BaseModel):
         description="The key: bigint, integer, uuid, text or another type that can be ordered. It "
         "must be the whole primary key, or NOT NULL and UNIQUE.",
     )
-    workflow_id: Name = Field("workflow_id", description="Temporal's workflow id.")
+    workflow_id: WorkflowId = Field(
+        "workflow_id",
+        description="Temporal's workflow id: a column, also that of the key, or a template of "
+        "columns such as sync-{id} or export/{batch}/{part}. A brace is written twice.",
+    )
     run_id: OptionalName = Field(
         "run_id",
         description="The run id of the first run of the chain. Where it is null, the start time is "
@@ -95,8 +111,16 @@ class Columns(BaseModel):
     def _distinct(self) -> Columns:
         parts: dict[str, str] = {}
         for part, name in self.model_dump().items():
+            if part == "workflow_id" and name == self.id:
+                continue  # the workflow id may be the key
             if name is not None and (other := parts.setdefault(name, part)) != part:
                 raise contradiction(f"both name the column {name!r}", other, part)
+        for name in Template.parse(self.workflow_id).columns:
+            if (written := parts.get(name, "")) in _WRITTEN:
+                raise contradiction(
+                    f"a workflow id cannot contain the column {name!r}, which passes write",
+                    *(written, "workflow_id"),
+                )
         if self.run_id is None and self.created_at is None:
             raise contradiction(
                 "one of them is needed to distinguish one use of a workflow id from the next",

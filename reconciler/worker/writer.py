@@ -163,7 +163,8 @@ class RowWriter:
         prepared = self._prepared
         if message:
             message = storable(await prepared.redactor.line(message), prepared.table.codec)
-        parameters = {**parameters, "given_message": message}
+        parts = prepared.table.workflow_ids.parameters([str(parameters["given_workflow_id"])])
+        parameters = {**parameters, **parts, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
             finished, rivals = await prepared.execute(parameters)
         if rivals:

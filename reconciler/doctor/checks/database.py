@@ -142,10 +142,11 @@ class DatabaseChecks:
             return []
         if not await are_looked_for(self.engine, table, self._settings.grace):
             return []
-        dialect, column = self.engine.dialect, table.workflow_id.name
-        quoted = dialect.identifier_preparer.quote(column)
+        dialect, columns = self.engine.dialect, table.workflow_ids.indexable
+        quoted = ", ".join(map(dialect.identifier_preparer.quote, columns))
         name = quoted_name(dialect, table.mapping.names)
-        return [rules.shared_ids(column, f"CREATE INDEX CONCURRENTLY ON {name} ({quoted})")]
+        statement = f"CREATE INDEX CONCURRENTLY ON {name} ({quoted})"
+        return [rules.shared_ids(" or ".join(columns), statement)]
 
     async def _statuses(self) -> Sequence[Finding]:
         if self.table is None:

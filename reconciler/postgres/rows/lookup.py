@@ -39,12 +39,13 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
     query = (
         select_rows(table)
         .add_columns(table.is_running, table.is_included, *_written(table))
-        .where(sa.cast(table.workflow_id, sa.Text) == workflow_id)
+        .where(table.workflow_ids.equal(sa.literal(workflow_id, sa.Text)))
         .order_by(table.id)
     )
     reading, text = Reading(engine, table, query), partial(shown, codec=table.codec)
     found, make = [], row_maker(table)
-    for row in reading.each(await reading.read()):
+    given = table.workflow_ids.parameters([workflow_id])
+    for row in reading.each(await reading.read(given)):
         if isinstance(row, Unread):
             # A pass reads it as unreadable, if it is running.
             found.append(StoredRow(row.as_row(workflow_id), True, "?", None, None))  # noqa: FBT003

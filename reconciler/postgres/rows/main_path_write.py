@@ -109,8 +109,7 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     id, or of another namespace, could be mistaken for it, or a row that fits better be overlooked.
     """
     workflow_id = sa.bindparam("given_workflow_id", type_=sa.Text)
-    # The parameters are cast, not the columns, so that an index can be used.
-    same_workflow = table.workflow_id == as_stored(table.workflow_id, workflow_id)
+    same_workflow = table.workflow_ids.equal(workflow_id)
     ways = []
     if table.run_id is not None:
         run_id = sa.bindparam("given_run_id", type_=sa.Text)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Rival
@@ -20,7 +21,7 @@ from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.arrays import given_rows
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.run_row import row_maker, select_rows
-from reconciler.postgres.table.types import as_stored, as_text, readable
+from reconciler.postgres.table.types import as_text, readable
 
 #: Why rows are left if the statement times out.
 TOO_SLOW = (
@@ -43,7 +44,7 @@ async def find_rivals(
     found: list[list[Rival]] = [[] for _ in endings]
     make = row_maker(table)
     with translated(f"read {table.full_name}"):
-        rows = await fetch(engine, query, arrays(endings))
+        rows = await fetch(engine, query, arrays(table, endings))
     for *fields, ended, place in rows:
         found[place - 1].append(Rival(make(*fields), ended))
     return found
@@ -55,7 +56,7 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
     run_id = sa.func.lower(as_text(table.run_id))
     in_time = sa.or_(made.is_(None), made.between(given.c.earliest, given.c.latest))
     ended = sa.case((sa.not_(table.is_running), readable(table.written()["completed_at"])))
-    same_workflow = table.workflow_id == as_stored(table.workflow_id, given.c.workflow_id)
+    same_workflow = table.workflow_ids.equal(given.c.workflow_id)
     others = sa.join(table.table, given, sa.and_(same_workflow, table.id != given.c.id))
     return (
         select_rows(table)
@@ -71,11 +72,13 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
     )
 
 
-def arrays(endings: Sequence[Ending]) -> Mapping[str, Any]:
+def arrays(table: MappedTable, endings: Sequence[Ending]) -> Mapping[str, Any]:
     """The parameters of the statement."""
+    ids = [each.row.workflow_id for each in endings]
     return {
+        **table.workflow_ids.parameters(ids),
         "given_id": [each.row.id for each in endings],
-        "given_workflow_id": [each.row.workflow_id for each in endings],
+        "given_workflow_id": ids,
         "given_first_run_id": [each.start.run_id for each in endings],
         "given_last_run_id": [each.run_id for each in endings],
         "given_earliest": [each.start.earliest for each in endings],
@@ -87,15 +90,15 @@ def arrays(endings: Sequence[Ending]) -> Mapping[str, Any]:
 _INDEXED = sa.text(
     "SELECT EXISTS (SELECT FROM pg_index i"
     " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-    " WHERE i.indrelid = to_regclass(:table) AND a.attname = :column"
+    " WHERE i.indrelid = to_regclass(:table) AND a.attname = ANY (:columns)"
     " AND i.indisvalid AND i.indpred IS NULL)"
-)
+).bindparams(sa.bindparam("columns", type_=postgresql.ARRAY(sa.Text)))
 
 
 async def is_indexed(engine: AsyncEngine, table: MappedTable) -> bool:
     """Whether the statement can use an index. Raises `DatabaseUnusable`."""
     name = engine.dialect.identifier_preparer.format_table(table.table)
-    given = {"table": name, "column": table.workflow_id.name}
+    given = {"table": name, "columns": list(table.workflow_ids.indexable)}
     with translated(f"read the indexes of {table.full_name}", engine):
         return bool((await fetch(engine, _INDEXED, given))[0][0])
 

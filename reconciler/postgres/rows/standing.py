@@ -76,7 +76,7 @@ def same_row(table: MappedTable, change: sa.FromClause) -> sa.ColumnElement[bool
 
 def same_run(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]:
     """That a row has the workflow id and run id that were seen, or that a change records."""
-    same = [sa.cast(table.workflow_id, sa.Text).is_not_distinct_from(seen.c.workflow_id)]
+    same = [table.workflow_id.is_not_distinct_from(seen.c.workflow_id)]
     if (run_id := table.run_id) is not None:
         # Null and '' both mean that there is none.
         seen_one: sa.ColumnElement[Any] = sa.func.nullif(seen.c.run_id, "")

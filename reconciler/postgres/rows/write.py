@@ -121,7 +121,7 @@ def _same_use(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]
     """
     # The equality, which `same_run` implies, lets PostgreSQL use an index on the workflow id. In a
     # partitioned table, whose key may have none, that halves the time of a write.
-    same_workflow = sa.cast(table.workflow_id, sa.Text) == seen.c.workflow_id
+    same_workflow = table.workflow_id == seen.c.workflow_id
     conditions = [table.id == seen.c.id, same_workflow, same_run(table, seen)]
     if table.namespace is not None:
         namespace = sa.cast(table.namespace, sa.Text)

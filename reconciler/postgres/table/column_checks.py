@@ -16,6 +16,7 @@ from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
 from reconciler.postgres.table.types import KEYS, is_document, is_text, is_time
+from reconciler.postgres.table.workflow_ids import is_composable
 
 # The type as in SQL, the values of an enum, and the checks on this column only.
 _COLUMN = sa.text(
@@ -31,7 +32,10 @@ _COLUMN = sa.text(
 def setting_of(names: TableNames, column: str) -> str:
     """The setting that names this column."""
     for field in fields(names):
-        if field.name not in ("table", "schema") and getattr(names, field.name) == column:
+        named: tuple[str | None, ...] = (getattr(names, field.name),)
+        if field.name == "workflow_id":
+            named = names.template.columns
+        if field.name not in ("table", "schema") and column in named:
             return f"RECONCILER_COLUMNS__{field.name.upper()}"
     return "RECONCILER_WHERE"
 
@@ -46,7 +50,10 @@ def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfi
     wanted |= {name: _RUN_ID for name in (names.run_id,) if name}
     wanted |= dict.fromkeys(names.times, _TIME)
     wanted |= {name: _MESSAGE for name in (names.error_message,) if name}
-    for name, (kinds, is_one) in wanted.items():
+    every = list(wanted.items())
+    if not names.template.is_column:
+        every += [(name, _PART) for name in names.template.columns]
+    for name, (kinds, is_one) in every:
         if (column := table.c.get(name)) is not None and not is_one(column):
             yield DatabaseUnfit(
                 f"column {name} of {names.full_name} is of type {column.info[DECLARED]}, and must "
@@ -88,6 +95,10 @@ _COMPARED: _Kind = (
 )
 _KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
 _TIME: _Kind = ("timestamp with or without time zone", is_time)
+_PART: _Kind = (
+    "text, varchar, an enum, an integer or a uuid, as a part of RECONCILER_COLUMNS__WORKFLOW_ID",
+    is_composable,
+)
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)
 _MESSAGE: _Kind = ("text, varchar, json or jsonb", _is_message)
 

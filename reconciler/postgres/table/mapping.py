@@ -35,6 +35,7 @@ from reconciler.postgres.table.types import (
     as_text,
     as_time,
 )
+from reconciler.postgres.table.workflow_ids import WorkflowIds
 
 #: The namespace of a pass if each row has its own.
 ANY_NAMESPACE = "*"
@@ -87,14 +88,20 @@ class MappedTable:
         return Key(self.id, self.relation.encoding)
 
     @property
-    def workflow_id(self) -> sa.Column[Any]:
-        """Temporal's workflow id."""
-        return self.table.c[self.mapping.names.workflow_id]
+    def workflow_ids(self) -> WorkflowIds:
+        """How workflow ids are composed of columns, and looked up."""
+        template = self.mapping.names.template
+        return WorkflowIds(template, tuple(self.table.c[name] for name in template.columns))
+
+    @property
+    def workflow_id(self) -> sa.ColumnElement[Any]:
+        """Temporal's workflow id, as text."""
+        return self.workflow_ids.text
 
     @property
     def has_workflow_id(self) -> sa.ColumnElement[bool]:
         """That a workflow id is stored in a row, and not null or an empty text."""
-        return sa.func.coalesce(as_text(self.workflow_id), "") != ""
+        return sa.func.coalesce(self.workflow_id, "") != ""
 
     @property
     def status(self) -> sa.Column[Any]:

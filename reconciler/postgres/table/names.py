@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.row_filter import RowFilter
+from reconciler.postgres.table.template import Template
 
 #: The longest name in PostgreSQL, in bytes.
 MAX_NAME = 63
@@ -35,6 +36,7 @@ class TableNames:
     #: None: found by the connection's search_path.
     schema: str | None = None
     id: str = "id"
+    #: A column, or a template of several such as `export/{batch}/{part}`.
     workflow_id: str = "workflow_id"
     run_id: str | None = "run_id"
     status: str = "status"
@@ -57,10 +59,21 @@ class TableNames:
         return index_name(self.table)
 
     @property
+    def template(self) -> Template:
+        """How the workflow id is composed of columns. Raises `ValueError`."""
+        return Template.parse(self.workflow_id)
+
+    @property
+    def own_workflow_id(self) -> str | None:
+        """The column that contains the workflow id and nothing else; None if there is none."""
+        is_shared = not self.template.is_column or self.id == self.workflow_id
+        return None if is_shared else self.workflow_id
+
+    @property
     def read(self) -> tuple[str, ...]:
         """The columns a pass reads."""
-        optional = (self.run_id, self.created_at, self.namespace)
-        return (self.id, self.workflow_id, self.status, *filter(None, optional))
+        optional = filter(None, (self.run_id, self.created_at, self.namespace))
+        return tuple(dict.fromkeys((self.id, *self.template.columns, self.status, *optional)))
 
     @property
     def times(self) -> tuple[str, ...]:
@@ -124,8 +137,10 @@ def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:
     """The columns of the table that `migrate` creates if the application has none."""
     names, running = mapping.names, mapping.statuses.running
     columns = (
-        _column(names.id, sa.BigInteger(), sa.Identity(), primary_key=True),
-        _column(names.workflow_id, sa.Text(), nullable=False, index=True),
+        _column(names.id, sa.BigInteger(), sa.Identity(), primary_key=True)
+        if names.id != names.workflow_id
+        else _column(names.id, sa.Text(), primary_key=True),
+        _column(names.own_workflow_id, sa.Text(), nullable=False, index=True),
         _column(names.run_id, sa.Text(), comment="first run of the chain"),
         _column(names.workflow_type, sa.Text()),
         _column(names.namespace, sa.Text(), comment="Temporal's namespace"),
@@ -151,7 +166,7 @@ def is_running(
     The values are constants without a type: PostgreSQL gives them the column's, such as text or an
     enum, and recognises the predicate.
     """
-    constants = [_constant(value) for value in running if value is not None]
+    constants = [constant(value) for value in running if value is not None]
     has_one = status == constants[0] if len(constants) == 1 else status.in_(constants)
     if None not in running:
         return has_one
@@ -159,8 +174,8 @@ def is_running(
     return sa.or_(has_one, is_null) if constants else is_null
 
 
-def _constant(value: str) -> sa.ColumnElement[Any]:
-    """The value as SQL, independent of `standard_conforming_strings`."""
+def constant(value: str) -> sa.ColumnElement[Any]:
+    """The text as SQL, independent of `standard_conforming_strings`."""
     quoted = "'" + value.replace("'", "''") + "'"
     if "\\" in value or "%(" in value:
         # SQLAlchemy takes %( for a parameter, even in a constant.

@@ -114,7 +114,12 @@ _PARAMETER, _PARAMETERS = "%(", "given_"
 
 def check_names(mapping: TableMapping) -> None:
     """Check that SQLAlchemy takes no name for a parameter. Raises `DatabaseUnfit`."""
-    given = [(field.name, getattr(mapping.names, field.name)) for field in fields(mapping.names)]
+    given = [
+        (field.name, getattr(mapping.names, field.name))
+        for field in fields(mapping.names)
+        if field.name != "workflow_id"
+    ]
+    given += [("workflow_id", name) for name in mapping.names.template.columns]
     if mapping.where:
         given += [("where", name) for name in mapping.where.columns]
     for what, name in given:

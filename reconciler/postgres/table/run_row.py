@@ -19,7 +19,7 @@ def select_rows(table: MappedTable) -> sa.Select[Any]:
     """The columns of `RunRow`, in its order, for `row_maker`."""
     return sa.select(
         table.key.read.label("id"),
-        table.read_text(sa.func.coalesce(as_text(table.workflow_id), "")).label("workflow_id"),
+        table.read_text(sa.func.coalesce(table.workflow_id, "")).label("workflow_id"),
         table.read_text(as_text(table.run_id)).label("run_id"),
         readable(table.created_at).label("created_at"),
         table.read_text(as_text(table.namespace)).label("namespace"),

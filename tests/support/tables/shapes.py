@@ -82,6 +82,18 @@ SHAPES = {
         """,
         TableMapping(TableNames(table="jobs", run_id=None), StatusValues(("0",), "1", *["2"] * 4)),
     ),
+    "the key is the workflow id, no run id": Shape(
+        """
+        CREATE TABLE jobs (workflow_id varchar(200) PRIMARY KEY, state text NOT NULL,
+            created_at timestamptz DEFAULT now() - '1h'::interval, completed_at timestamptz,
+            error_message text);
+        INSERT INTO jobs VALUES ('done', 'running'), ('broken', 'running'), ('open', 'running'),
+            ('over', 'completed');
+        """,
+        TableMapping(
+            TableNames(table="jobs", id="workflow_id", run_id=None, status="state"),
+        ),
+    ),
     "a message that is never null": Shape(
         """
         CREATE TABLE jobs (id bigint PRIMARY KEY, workflow_id text NOT NULL, run_id text,

@@ -321,9 +321,9 @@ def test_errors_in_dotenv_are_named_by_their_variable() -> None:
             "created_at",
         ),
         (
-            {"ID": "key"},
+            {"STATUS": "key"},
             "workflow_id = 'key'",
-            "RECONCILER_COLUMNS__ID and reconciler.toml: columns.workflow_id",
+            "reconciler.toml: columns.workflow_id and RECONCILER_COLUMNS__STATUS",
             "key",
         ),
     ],

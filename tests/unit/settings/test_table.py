@@ -89,6 +89,46 @@ def test_other_columns_must_have_a_name(monkeypatch: pytest.MonkeyPatch, name: s
     assert refusal().startswith(f"RECONCILER_COLUMNS__{name.upper()}: must not be empty")
 
 
+def test_the_workflow_id_may_be_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_COLUMNS__ID", "workflow_id")
+
+    names = load_settings(Settings).table_mapping().names
+
+    assert (names.id, names.workflow_id) == ("workflow_id", "workflow_id")
+    assert names.read == ("workflow_id", "status", "run_id", "created_at")
+
+
+def test_a_workflow_id_is_composed_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_COLUMNS__WORKFLOW_ID", "sync-{id}/{part}")
+
+    assert load_settings(Settings).table_mapping().names.read == (
+        *("id", "part", "status", "run_id", "created_at"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("sync-{id", "RECONCILER_COLUMNS__WORKFLOW_ID: has a brace without its counterpart"),
+        ("{a}{b}", "RECONCILER_COLUMNS__WORKFLOW_ID: has no text between {a} and {b}"),
+        (f"sync-{{{'x' * 64}}}", "RECONCILER_COLUMNS__WORKFLOW_ID: has a column whose name is"),
+        (
+            "sync-{completed_at}",
+            "RECONCILER_COLUMNS__COMPLETED_AT and RECONCILER_COLUMNS__WORKFLOW_ID: a workflow id",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", [Settings, TableSettings])
+def test_an_invalid_template_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, template: str, why: str, kind: type[TableSettings]
+) -> None:
+    monkeypatch.setenv("RECONCILER_COLUMNS__WORKFLOW_ID", template)
+
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(kind)
+    assert str(refused.value).startswith(why)
+
+
 @pytest.mark.parametrize("kind", [Settings, TableSettings])
 def test_run_id_or_created_at_is_needed(
     kind: type[TableSettings],

@@ -163,7 +163,7 @@ async def test_an_index_that_begins_with_the_workflow_id_serves(
     table = await database.table(TableNames(table="jobs"))
 
     assert await is_indexed(database.engine, table) is serves
-    given = arrays([ending(number, f"wf-{number}") for number in range(50)])
+    given = arrays(table, [ending(number, f"wf-{number}") for number in range(50)])
     explained = select_rivals(table).params(given).compile(dialect=database.engine.dialect)
     plan = await database.fetch(f"EXPLAIN {explained}", *explained.params.values())
     assert ("Seq Scan on jobs" in str(plan)) is not serves

@@ -77,7 +77,7 @@ async def works_in_everything(database: Database, names: TableNames) -> None:
     assert (await store.count_running(Span(None, 1))).rows == 1
     (row,) = await store.scan_running(None, await store.last_running() or 0, 10)
     async with engine.connect() as connection:
-        assert (await connection.execute(select_rivals(table), arrays([]))).all() == []
+        assert (await connection.execute(select_rivals(table), arrays(table, []))).all() == []
     report = PassReport(str(uuid4()), PassRequest("once"), started_at=NOW)
     await database.history().begin(report)
 
