@@ -27,10 +27,16 @@ _EXIT_CODES = {"ok": OK, "warning": UNRESOLVED, "failure": ABORTED}
 @cli.command()
 def doctor(
     as_json: AsJson = False,
+    try_write: Annotated[
+        bool,
+        typer.Option(
+            "--try-write", help="Also write to one running row, with its triggers, and roll back."
+        ),
+    ] = False,
 ) -> int:
     """Check the settings, both servers and the table.
 
-    Writes nothing. Exit code 0: no problem; 3: warnings; 4: a pass would be refused or do harm.
+    Changes nothing. Exit code 0: no problem; 3: warnings; 4: a pass would be refused or do harm.
     More: docs/doctor.md
     """
     from reconciler.console.doctor import print_examination
@@ -39,7 +45,7 @@ def doctor(
 
     settings = load()
     temporal = load_config(temporal_environment(), settings.proxy_url)
-    examination = signals.run(partial(_examine, settings, temporal))
+    examination = signals.run(partial(_examine, settings, temporal, trying=try_write))
     if as_json:
         print(json.dumps(examination.as_json()))
     else:
@@ -47,12 +53,12 @@ def doctor(
     return _EXIT_CODES[examination.outcome.value]
 
 
-async def _examine(settings: Settings, temporal: Mapping[str, Any]) -> Examination:
+async def _examine(settings: Settings, temporal: Mapping[str, Any], *, trying: bool) -> Examination:
     from reconciler.doctor.examine import examine
 
     # A data converter is the team's code; what it prints must not mix with the result.
     with redirect_stdout(sys.stderr):
-        return await examine(settings, temporal)
+        return await examine(settings, temporal, trying=trying)
 
 
 @cli.command()

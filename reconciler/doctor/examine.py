@@ -34,15 +34,17 @@ async def examine(
     *,
     runtime: Runtime | None = None,
     clock: Callable[[], datetime] = _host_clock,
+    trying: bool = False,
 ) -> Examination:
     """Check everything that a pass relies on. Writes nothing, and ends within a minute.
 
-    `temporal` are arguments of `Client.connect`; `clock` is this host's.
+    `temporal` are arguments of `Client.connect`; `clock` is this host's. `trying`: also try a
+    write, and roll it back.
     """
     engine = open_engine(settings.dsn(), statement_timeout=STATEMENT_TIMEOUT)
     try:
         namespace = temporal.get("namespace", "default")
-        database = DatabaseChecks(engine, settings, namespace, clock)
+        database = DatabaseChecks(engine, settings, namespace, clock, trying=trying)
         server = TemporalChecks(temporal, settings.max_rps, runtime)
         # The codec first: importing its code blocks the loop, which would distort round trips.
         codec, *_ = await asyncio.gather(

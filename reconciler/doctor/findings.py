@@ -37,6 +37,11 @@ class Finding:
     #: Empty where there is nothing to fix.
     fix: str = ""
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether passes do not work, or nobody knows."""
+        return self.level in (Level.FAILURE, Level.SKIPPED)
+
     def as_json(self) -> Mapping[str, Any]:
         """The finding as `--json` prints it."""
         return {**asdict(self), "fix": self.fix or None}

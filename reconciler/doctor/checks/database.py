@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
+from reconciler.doctor.checks.writes import check_triggers, check_write
 from reconciler.doctor.findings import Finding, Level, not_checked, not_measurable, ok, warning
 from reconciler.doctor.rules import other_passes
 from reconciler.doctor.rules import table as rules
 from reconciler.doctor.rules.clocks import HOST_CLOCK, host_clock
 from reconciler.doctor.rules.connection import connected
+from reconciler.doctor.rules.writes import TRIGGERS, WRITE
 from reconciler.doctor.runner import Ask, Checks
 from reconciler.postgres.connection.engine import CONNECT_TIMEOUT, STATEMENT_TIMEDOUT, sqlstate
 from reconciler.postgres.diagnose.page_plan import plan_page
@@ -47,7 +49,7 @@ _POOLING = {
 
 
 class DatabaseChecks:
-    """All checks that need no Temporal. Every transaction is read-only."""
+    """All checks that need no Temporal. Only a write that is tried is not read-only."""
 
     def __init__(
         self,
@@ -55,8 +57,10 @@ class DatabaseChecks:
         settings: Settings,
         namespace: str,
         clock: Callable[[], datetime],
+        *,
+        trying: bool = False,
     ) -> None:
-        """`clock` is this host's."""
+        """`clock` is this host's. `trying`: whether a write is tried, and rolled back."""
         slower = max(0, settings.connect_timeout - CONNECT_TIMEOUT)
         self.checks = Checks("the database", "check DATABASE_URL", slower)
         #: The table, if it can be read.
@@ -66,6 +70,7 @@ class DatabaseChecks:
         self._server: Server | None = None
         #: For further questions; read-only.
         self.engine = engine.execution_options(postgresql_readonly=True)
+        self._writing = engine if trying else None
         self._settings = settings
         self._namespace = namespace
         self._clock = clock
@@ -82,6 +87,7 @@ class DatabaseChecks:
         await check(HOST_CLOCK, self._host_clock)
         await check(rules.TABLE, self._mapping, covers=[PRIVILEGES])
         await check(rules.STATUSES, self._statuses)
+        await self._check_more(TRIGGERS, self._triggers)
         await check(rules.INDEX, self._index)
         await self._check_more(rules.INDEX, self._shared_ids)
         if self._settings.journal:
@@ -93,6 +99,8 @@ class DatabaseChecks:
                 ok(name, "RECONCILER_JOURNAL is off: there is none")
                 for name in (SCHEMA, other_passes.LEASE, other_passes.PASSES)
             ]
+        if self._writing is not None:
+            await check(WRITE, self._write)
 
     async def _check_more(self, name: str, ask: Ask) -> None:
         """The second part of a check: it reports problems only, so no skipped finding either."""
@@ -124,6 +132,16 @@ class DatabaseChecks:
         if self._named is None:
             return None
         return self._named.scope, self._named.scope_namespace(self._namespace)
+
+    async def _triggers(self) -> Sequence[Finding]:
+        return [] if self.table is None else await check_triggers(self.engine, self.table)
+
+    async def _write(self) -> Sequence[Finding]:
+        needed = (rules.TABLE, PRIVILEGES, *([SCHEMA] if self._settings.journal else []))
+        bad = next((e.check for e in self.checks.findings if e.check in needed and e.is_bad), None)
+        if bad is not None or self.table is None or self._writing is None:
+            return [not_checked(WRITE, f"see {bad}")]
+        return await check_write(self._writing, self.table, self._settings, self.now())
 
     async def _index(self) -> Sequence[Finding]:
         if self.table is None:

@@ -84,6 +84,23 @@ class GuardedWrite:
             raise
         return done
 
+    async def rehearse(self, given: Mapping[str, Any], first: Sequence[sa.Executable]) -> Attempt:
+        """What `run` would do, rolled back. `first` is executed before, in the same transaction.
+
+        Raises what SQLAlchemy does.
+        """
+        async with self._engine.connect() as connection, connection.begin() as transaction:
+            try:
+                for statement in (*first, _ANY_BATCH):
+                    await connection.execute(statement)
+                written = await self._write(connection, given)
+                await connection.execute(_NOW)
+                return Attempt(written)
+            except _Spoiled as error:
+                return Attempt(spoiled=error.why)
+            finally:
+                await transaction.rollback()
+
     async def _write(
         self, connection: AsyncConnection, given: Mapping[str, Any]
     ) -> Mapping[int, str | None]:

@@ -33,6 +33,8 @@ class Patient:
     settings: dict[str, Any] = field(default_factory=dict)
     #: How far this host's clock is ahead.
     ahead: timedelta = timedelta()
+    #: Whether the doctor tries a write.
+    trying: bool = False
 
     def clock(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -42,7 +44,7 @@ class Patient:
         return Settings(**given)
 
     async def examine(self) -> Examination:
-        return await examine(self._settings(), self.temporal, clock=self.clock)
+        return await examine(self._settings(), self.temporal, clock=self.clock, trying=self.trying)
 
     async def findings(self, outcome: Level) -> Found:
         """The findings by check; the outcome must be this one."""

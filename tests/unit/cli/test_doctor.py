@@ -38,7 +38,7 @@ def test_the_worst_finding_decides_the_exit_code(
     code: int,
     outcome: str,
 ) -> None:
-    async def examined(*_: Any) -> Examination:
+    async def examined(*_: Any, **__: Any) -> Examination:
         return Examination([], [finding])
 
     monkeypatch.setattr(examine, "examine", examined)
@@ -55,7 +55,7 @@ def test_the_worst_finding_decides_the_exit_code(
 def test_output_of_the_teams_code_goes_to_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def examined(*_: Any) -> Examination:
+    async def examined(*_: Any, **__: Any) -> Examination:
         sys.stdout.write("loading keys\n")  # as a data converter may, when it is imported
         return Examination([], [])
 
