@@ -32,6 +32,7 @@ from reconciler.postgres.rows.standing import has_values, same_row, same_run
 from reconciler.postgres.rows.write import labelled
 from reconciler.postgres.schema import changes
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import update
 
 #: The evidence for what an undo writes: the operator's decision, not Temporal's.
 EVIDENCE = "UNDO"
@@ -121,7 +122,7 @@ def restoring_write(table: MappedTable) -> sa.Select[Any]:
         .cte(table.beside("locked"))
     )
     restored = (
-        table.update(row.old_status, row.old_completed_at, row.old_error_message)
+        update(table, row.old_status, row.old_completed_at, row.old_error_message)
         .where(row.id == locked.c.change_id, unchanged)
         # Everything the journal needs: a join of the locked and the restored rows would cost more
         # than either, as PostgreSQL cannot know how many rows they are.

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import finish
 from reconciler.postgres.table.types import as_stored
 
 _TIME = sa.DateTime(timezone=True)
@@ -59,7 +60,7 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
     chosen = sa.select(candidates.c.id).join(own, together).where(is_clear).correlate(None)
     is_chosen = table.id == sa.any_(sa.func.array(chosen.scalar_subquery()))
     finished = (
-        table.finish(status, close_time, message)
+        finish(table, status, close_time, message)
         .where(is_chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
         .returning(table.id.label("id"))
         .cte(table.beside("finished"))

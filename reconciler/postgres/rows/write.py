@@ -25,6 +25,7 @@ from reconciler.postgres.rows.arrays import given_rows
 from reconciler.postgres.rows.guarded import Checked, journal_insert, what_was_done
 from reconciler.postgres.rows.standing import kept_values, same_run
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.run_row import finish
 from reconciler.postgres.table.types import readable
 
 _TIME = sa.DateTime(timezone=True)
@@ -54,7 +55,7 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         .cte(table.beside("locked"))
     )
     finished = (
-        table.finish(locked.c.status, locked.c.close_time, locked.c.message)
+        finish(table, locked.c.status, locked.c.close_time, locked.c.message)
         .where(_same_use(table, locked), _still_running(table))
         .returning(
             table.id.label("id"),

@@ -28,13 +28,7 @@ from reconciler.postgres.table.table_checks import (
     find_problems,
 )
 from reconciler.postgres.table.time_zones import MAX_SHIFT, is_zone_certain, zoneless
-from reconciler.postgres.table.types import (
-    as_instant,
-    as_message,
-    as_stored,
-    as_text,
-    as_time,
-)
+from reconciler.postgres.table.types import as_instant, as_text
 from reconciler.postgres.table.workflow_ids import WorkflowIds
 
 #: The namespace of a pass if each row has its own.
@@ -111,7 +105,7 @@ class MappedTable:
     @property
     def run_id(self) -> sa.Column[Any] | None:
         """The first run of the chain."""
-        return self._optional(self.mapping.names.run_id)
+        return self.optional(self.mapping.names.run_id)
 
     @property
     def has_no_run_id(self) -> sa.ColumnElement[bool]:
@@ -129,12 +123,12 @@ class MappedTable:
     @property
     def namespace(self) -> sa.Column[Any] | None:
         """Temporal's namespace of the row's workflow."""
-        return self._optional(self.mapping.names.namespace)
+        return self.optional(self.mapping.names.namespace)
 
     @property
     def created_at(self) -> sa.ColumnElement[Any]:
         """When the row was inserted, as timestamptz."""
-        return as_instant(self._optional(self.mapping.names.created_at), self.mapping.zone)
+        return as_instant(self.optional(self.mapping.names.created_at), self.mapping.zone)
 
     @property
     def zoneless(self) -> list[sa.Column[Any]]:
@@ -144,7 +138,7 @@ class MappedTable:
     @property
     def workflow_type(self) -> sa.ColumnElement[Any]:
         """The workflow type, as text."""
-        return as_text(self._optional(self.mapping.names.workflow_type))
+        return as_text(self.optional(self.mapping.names.workflow_type))
 
     @property
     def is_partitioned(self) -> bool:
@@ -159,7 +153,7 @@ class MappedTable:
     @property
     def error_message_length(self) -> int | None:
         """The column's own limit in characters; None if it has none."""
-        column = self._optional(self.mapping.names.error_message)
+        column = self.optional(self.mapping.names.error_message)
         return None if column is None else getattr(column.type, "length", None)
 
     @property
@@ -178,38 +172,9 @@ class MappedTable:
         names = self.mapping.names
         return {
             "status": as_text(self.status),
-            "completed_at": as_instant(self._optional(names.completed_at), self.mapping.zone),
-            "error_message": as_text(self._optional(names.error_message)),
+            "completed_at": as_instant(self.optional(names.completed_at), self.mapping.zone),
+            "error_message": as_text(self.optional(names.error_message)),
         }
-
-    def finish(
-        self,
-        status: sa.ColumnElement[Any],
-        completed_at: sa.ColumnElement[Any],
-        message: sa.ColumnElement[Any],
-    ) -> sa.Update:
-        """The update that finishes rows: a status, a timestamptz, a message as people read it.
-
-        As far as the columns exist.
-        """
-        if (column := self._optional(self.mapping.names.error_message)) is not None:
-            message = as_message(column, message, self.mapping.message_key)
-        return self.update(status, completed_at, message)
-
-    def update(
-        self,
-        status: sa.ColumnElement[Any],
-        completed_at: sa.ColumnElement[Any],
-        error_message: sa.ColumnElement[Any],
-    ) -> sa.Update:
-        """The update that writes the values as `written` has them, as far as the columns exist."""
-        names = self.mapping.names
-        values = {self.status: as_stored(self.status, status)}
-        if (column := self._optional(names.completed_at)) is not None:
-            values[column] = as_time(column, completed_at, self.mapping.zone)
-        if (column := self._optional(names.error_message)) is not None:
-            values[column] = as_stored(column, error_message)
-        return sa.update(self.table).values(values)
 
     def read_id(self, value: int | str) -> RowId:
         """An id from JSON as the driver has it. Raises `ValueError` if the table cannot have it."""
@@ -221,7 +186,7 @@ class MappedTable:
             return text
         return sa.func.convert_to(text, self.relation.encoding, type_=sa.LargeBinary)
 
-    def _optional(self, name: str | None) -> sa.Column[Any] | None:
+    def optional(self, name: str | None) -> sa.Column[Any] | None:
         """The column; None if there is none, or `reconciler migrate` has not added it yet."""
         return None if name is None else self.table.c.get(name)
 

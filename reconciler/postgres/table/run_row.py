@@ -1,4 +1,4 @@
-"""Rows as passes read them: what to select of the table, and how a `RunRow` is made of it."""
+"""Rows as passes read and write them: what to select, how a `RunRow` is made of it, the updates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.core.model import RunRow
 from reconciler.postgres.connection.encoding import decoded, read_as_bytes, shown
 from reconciler.postgres.table.keys import has_bytes
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.types import as_text, readable
+from reconciler.postgres.table.types import as_message, as_stored, as_text, as_time, readable
 
 
 def select_rows(table: MappedTable) -> sa.Select[Any]:
@@ -29,6 +29,37 @@ def select_rows(table: MappedTable) -> sa.Select[Any]:
 def row_maker(table: MappedTable) -> Callable[..., RunRow]:
     """Makes a row from the columns of `select_rows`."""
     return partial(_decoded, table) if read_as_bytes(table.relation.encoding) else RunRow
+
+
+def finish(
+    table: MappedTable,
+    status: sa.ColumnElement[Any],
+    completed_at: sa.ColumnElement[Any],
+    message: sa.ColumnElement[Any],
+) -> sa.Update:
+    """The update that finishes rows: a status, a timestamptz, a message as people read it.
+
+    As far as the columns exist.
+    """
+    if (column := table.optional(table.mapping.names.error_message)) is not None:
+        message = as_message(column, message, table.mapping.message_key)
+    return update(table, status, completed_at, message)
+
+
+def update(
+    table: MappedTable,
+    status: sa.ColumnElement[Any],
+    completed_at: sa.ColumnElement[Any],
+    error_message: sa.ColumnElement[Any],
+) -> sa.Update:
+    """The update that writes values as `MappedTable.written` has them, if there are columns."""
+    names = table.mapping.names
+    values = {table.status: as_stored(table.status, status)}
+    if (column := table.optional(names.completed_at)) is not None:
+        values[column] = as_time(column, completed_at, table.mapping.zone)
+    if (column := table.optional(names.error_message)) is not None:
+        values[column] = as_stored(column, error_message)
+    return sa.update(table.table).values(values)
 
 
 def _decoded(
