@@ -27,6 +27,7 @@ from reconciler.postgres.journal.schema_check import check_readable, check_schem
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.scope import is_judged_alike
 from reconciler.settings.model import Settings
 
 #: The most passes named in the error for an ambiguous id.
@@ -79,7 +80,7 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
         also=mapping.names.written,
         dry_run=report.request.dry_run,
     )
-    _check_table(undone, table, settings)
+    _check_table(undone, table)
     report.expected = sum((undone.report or {}).get("written", {}).values())
     # The undo of a backfill holds the lease of backfills, so none is running.
     is_idle = undone.mode == Mode.BACKFILL and not report.request.dry_run
@@ -136,13 +137,13 @@ def _check_journal(settings: Settings) -> None:
         )
 
 
-def _check_table(undone: StoredPass, table: MappedTable, settings: Settings) -> None:
-    # RECONCILER_WHERE may have limited the pass to some of the rows.
-    if undone.table and not f"{undone.table} where ".startswith(f"{table.identity} where "):
+def _check_table(undone: StoredPass, table: MappedTable) -> None:
+    # Other rows of the table do not matter: all that the pass changed are in the journal. Other
+    # columns do, because the journal does not name those that have its values.
+    if undone.table and not is_judged_alike(undone.table, table.identity, table.mapping):
         raise ConfigurationError(
-            f"pass {undone.id} was over table {undone.table}, and RECONCILER_TABLE is "
-            f"{settings.table}",
-            f"set it to {undone.table}, with its RECONCILER_COLUMNS__*",
+            f"pass {undone.id} was over table {undone.table}, and the settings say {table.scope}",
+            "set RECONCILER_TABLE and RECONCILER_COLUMNS__* as they were for it",
         )
 
 

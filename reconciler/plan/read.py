@@ -149,7 +149,7 @@ def _mismatch(
     header: PlanHeader, table: str, running: Sequence[str | None], namespace: str | None
 ) -> str | None:
     if header.table != table:
-        return f"is of table {header.table}, RECONCILER_TABLE and _WHERE say {table}"
+        return f"is of table {header.table}, the settings say {table}"
     if namespace is not None and header.namespace != namespace:
         return f"is of namespace {header.namespace}, TEMPORAL_NAMESPACE is {namespace}"
     if set(header.running) != set(running):

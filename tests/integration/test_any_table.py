@@ -67,7 +67,7 @@ CASES = {
         table="shop.Jobs",
         in_sql='shop."Jobs"',
         settings={"where": "tenant=8,7", "statuses": {"running": "pending,running"}},
-        scope="shop.Jobs where tenant = 7, 8",
+        scope="shop.Jobs where status = pending, running and tenant = 7, 8",
         tenants=(8, 7),
     ),
     "with its schema, namespaces": Case(
@@ -76,6 +76,7 @@ CASES = {
             "columns": {"namespace": "space"},
             "statuses": {"running": "pending,running"},
         },
+        scope="jobs where status = pending, running",
         namespace="*",
         tenants=(8, 7),
     ),

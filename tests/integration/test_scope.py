@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,8 @@ async def spellings(request: pytest.FixtureRequest, database: Database) -> list[
     return [TABLE, f"{schema}.{TABLE}"]
 
 
-def settings(table: str = TABLE, where: str = "") -> Settings:
-    return load_settings(Settings, table=table, where=where)
+def settings(table: str = TABLE, where: str = "", **others: object) -> Settings:
+    return load_settings(Settings, table=table, where=where, **others)
 
 
 @asynccontextmanager
@@ -124,9 +125,9 @@ async def test_a_table_of_the_same_name_in_another_schema_is_another_scope(
     assert await claims(settings(), "a")
     assert await claims(settings(other), "b")
     assert not await has_heartbeat(settings(other))
-    with pytest.raises(ConfigurationError, match=f"was over table {TABLE}, and RECONCILER_TABLE"):
+    with pytest.raises(ConfigurationError, match=f"was over table {TABLE}, and the settings say"):
         await undone(settings(other), report)
-    with pytest.raises(ConfigurationError, match=f"was over table {other}, and RECONCILER_TABLE"):
+    with pytest.raises(ConfigurationError, match=f"was over table {other}, and the settings say"):
         await undone(settings(), await passed(settings(other)))
 
 
@@ -138,6 +139,7 @@ async def test_a_table_of_the_same_name_in_another_schema_is_another_scope(
         ('"a', 'b"', "a.b"),
         ("public", TABLE, f"{TABLE} where tenant = x"),
         ("public", TABLE, f"{TABLE} (backfill)"),
+        ("public", TABLE, f"{TABLE} by workflow_id, state"),
     ],
 )
 async def test_two_tables_are_never_confused(
@@ -175,6 +177,52 @@ async def test_two_filters_have_two_leases_and_two_histories() -> None:
     assert report.changed == 1
     assert [await has_heartbeat(each) for each in (x, y, whole)] == [True, False, False]
     assert (await passed(y)).changed == 1
+
+
+LOOPS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "other values": {"statuses": {"running": "queued,running"}},
+    "another status": {"columns": {"status": "export_status"}},
+    "another workflow": {"columns": {"workflow_id": "export_id"}},
+    "other values and rows": {"statuses": {"running": "queued,running"}, "where": "tenant=x"},
+}
+
+
+@pytest.fixture
+async def loops(database: Database) -> list[Settings]:
+    """Of loops that all look at other rows of one table, or judge them by other columns."""
+    await database.execute(
+        f"ALTER TABLE {TABLE} ADD export_id text DEFAULT 'e', ADD export_status text"
+    )
+    await database.execute(f"UPDATE {TABLE} SET export_status = 'running'")
+    return [settings(**of) for of in LOOPS.values()]
+
+
+async def test_loops_that_differ_in_the_rows_they_select_do_not_meet(
+    loops: list[Settings],
+) -> None:
+    for number, each in enumerate(loops):
+        assert await claims(each, str(number)), "nobody else holds it"
+        assert not await has_heartbeat(each)
+        await passed(each)
+    values = {"running": "running,queued"}
+    assert not await claims(settings(statuses=values), "a replica"), "the order does not matter"
+    assert not await claims(settings(columns={"completed_at": ""}), "of the same rows")
+
+
+async def test_a_pass_is_undone_by_a_loop_with_other_values_but_not_by_one_of_other_columns(
+    database: Database, loops: list[Settings]
+) -> None:
+    default, other_values, another_status, another_workflow, _ = loops
+    await database.execute(f"UPDATE {TABLE} SET status = 'queued' WHERE tenant = 'x'")
+    report = await passed(other_values)
+    for each in (another_status, another_workflow):
+        with pytest.raises(ConfigurationError, match=f"was over table {TABLE} where status = que"):
+            await undone(each, report)
+
+    undo = await undone(default, report)
+
+    assert (undo.error, dict(undo.written)) == (None, {"queued": 1, "running": 1})
 
 
 @pytest.mark.parametrize(

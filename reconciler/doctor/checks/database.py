@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.core.verdict import MissingPolicy
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
 from reconciler.doctor.checks.writes import check_triggers, check_write
 from reconciler.doctor.findings import Finding, Level, not_checked, not_measurable, ok, warning
@@ -133,6 +134,10 @@ class DatabaseChecks:
             return None
         return self._named.scope, self._named.scope_namespace(self._namespace)
 
+    @property
+    def _fails(self) -> bool:
+        return self._settings.missing is MissingPolicy.FAIL
+
     async def _triggers(self) -> Sequence[Finding]:
         return [] if self.table is None else await check_triggers(self.engine, self.table)
 
@@ -191,7 +196,8 @@ class DatabaseChecks:
             return [not_checked(other_passes.LEASE, _NO_SCHEMA)]
         if self._scope is None:
             return [not_checked(other_passes.LEASE, _NO_TABLE)]
-        return [other_passes.lease(await held_leases(self.engine), *self._scope)]
+        held = await held_leases(self.engine)
+        return [other_passes.lease(held, *self._scope, fails=self._fails)]
 
     async def _passes(self) -> Sequence[Finding]:
         if self._schema_level() not in (Level.OK, Level.WARNING):
@@ -200,7 +206,7 @@ class DatabaseChecks:
             return [not_checked(other_passes.PASSES, _NO_TABLE)]
         reader = JournalReader(self.engine)
         stored = [each async for page in reader.passes(PASSES) for each in page]
-        return [other_passes.passes(stored, *self._scope, self.now())]
+        return [other_passes.passes(stored, *self._scope, self.now(), fails=self._fails)]
 
     def _schema_level(self) -> Level:
         """What the check of our schema has found."""

@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 
 from reconciler.core.model import Mode
 from reconciler.core.text import duration
-from reconciler.doctor.findings import Finding, ok, warning
+from reconciler.doctor.findings import Finding, failure, ok, warning
 from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.lease import HeldLease
 from reconciler.postgres.table.mapping import ANY_NAMESPACE
@@ -22,17 +22,18 @@ REPEATED = 2
 _WHOLE = [mode for mode in Mode if mode.is_whole]
 
 
-def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
+def lease(held: Sequence[HeldLease], table: str, namespace: str, *, fails: bool = False) -> Finding:
     """Who holds the lease. That is fine: another replica would be on standby.
 
-    A holder in another namespace is a warning: each finds the workflows of the other missing.
+    A holder in another namespace is not: each finds the workflows of the other missing, and if that
+    `fails` rows here, they get a wrong status.
     """
     kinds = [(each, each.kind(table)) for each in held]
     of_table = [(each, kind) for each, kind in kinds if kind is not None]
     if others := {
         each.namespace: each.holder for each, _ in of_table if each.namespace != namespace
     }:
-        return _other_namespace(LEASE, table, others, namespace)
+        return _other_namespace(LEASE, table, others, namespace, fails=fails)
     if not of_table:
         return ok(LEASE, "free: no loop and no backfill is running")
     texts = [f"held by {each.holder} for a {kind or 'loop'}" for each, kind in of_table]
@@ -41,15 +42,25 @@ def lease(held: Sequence[HeldLease], table: str, namespace: str) -> Finding:
     return ok(LEASE, "; ".join(texts))
 
 
-def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: datetime) -> Finding:
-    """Whether recent passes succeed, and whether the same work is done twice. Newest first."""
+def passes(
+    stored: Sequence[StoredPass],
+    table: str,
+    namespace: str,
+    now: datetime,
+    *,
+    fails: bool = False,
+) -> Finding:
+    """Whether recent passes succeed, and whether the same work is done twice. Newest first.
+
+    `fails`: whether rows that Temporal does not know are failed.
+    """
     of_table = [each for each in stored if each.table == table]
     if others := {
         each.namespace: each.host
         for each in of_table
         if each.namespace not in (None, namespace) and now - each.started_at <= LAST_DAY
     }:
-        return _other_namespace(PASSES, table, others, namespace)
+        return _other_namespace(PASSES, table, others, namespace, fails=fails)
     whole = [each for each in of_table if each.mode in _WHOLE and each.namespace == namespace]
     ended = next((each for each in whole if each.finished_at is not None), None)
     if ended is None or ended.finished_at is None:
@@ -65,7 +76,9 @@ def passes(stored: Sequence[StoredPass], table: str, namespace: str, now: dateti
     return ok(PASSES, f"{last}, {ended.outcome}")
 
 
-def _other_namespace(check: str, table: str, others: Mapping[str, str], ours: str) -> Finding:
+def _other_namespace(
+    check: str, table: str, others: Mapping[str, str], ours: str, *, fails: bool
+) -> Finding:
     """Others run passes over the same rows in other namespaces; `others` says who, for each."""
     names = {name: f"namespace {name!r}" for name in others}
     names[ANY_NAMESPACE] = "each row's own namespace"
@@ -81,7 +94,11 @@ def _other_namespace(check: str, table: str, others: Mapping[str, str], ours: st
             "check TEMPORAL_NAMESPACE here and there; a table belongs to one namespace, "
             "or has a column for it"
         )
-    return warning(check, f"others run passes over {table} in {where}: {effect}", fix)
+    text = f"others run passes over {table} in {where}: {effect}"
+    if fails:
+        text += ", and with RECONCILER_MISSING=fail they are failed"
+        return failure(check, text, f"{fix}; or divide the rows with RECONCILER_WHERE")
+    return warning(check, text, fix)
 
 
 def _twice(recent: Iterable[StoredPass]) -> str:

@@ -21,6 +21,7 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.table.keys import Key
 from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
+from reconciler.postgres.table.scope import scope_of
 from reconciler.postgres.table.table_checks import (
     Requirements,
     TableUnfit,
@@ -63,9 +64,8 @@ class MappedTable:
 
     @property
     def scope(self) -> str:
-        """What a pass covers: the table, or the rows that `where` selects."""
-        where = self.mapping.where
-        return f"{self.identity} where {where}" if where else self.identity
+        """What a pass covers, as records have it."""
+        return scope_of(self.identity, self.mapping)
 
     def scope_namespace(self, of_connection: str) -> str:
         """The namespace of a pass: the connection's, or `*` if each row has its own."""

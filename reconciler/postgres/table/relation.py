@@ -68,8 +68,8 @@ DECLARED, BASE = "declared", "base"
 
 
 # Parts of a name that would be ambiguous: they look like two parts, or like a part with the suffix
-# of a lease (`lease_name`) or of a scope with a filter (`scope`).
-_AMBIGUOUS = re.compile(r'\.|^"| where | \(')
+# of a lease (`lease_name`) or of a scope (`scope_of`).
+_AMBIGUOUS = re.compile(r'\.|^"| where | by | \(')
 
 
 def _unambiguous(part: str) -> str:

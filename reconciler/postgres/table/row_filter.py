@@ -13,7 +13,7 @@ from reconciler.postgres.table.types import is_text
 # Text that means the same with and without quotes: as a column's name, and as a value.
 _PLAIN_NAME = re.compile(r"(?!(?:and|or)$)[\w$]+", re.IGNORECASE)
 _PLAIN_VALUE = re.compile(
-    r"""(?!.*\b(?:and|or)\b|null$)[^\s",']([^",\r\n]*[^\s",])?""", re.IGNORECASE
+    r"""(?!.*\b(?:and|or)\b|null$)[^\s",'(]([^",(\r\n]*[^\s",(])?""", re.IGNORECASE
 )
 
 
@@ -29,10 +29,10 @@ class Condition:
 
     def __str__(self) -> str:
         """The same text for the same condition, in whatever order the values are given."""
-        column = _in_quotes(self.column, _PLAIN_NAME)
+        column = quoted_name(self.column)
         if not self.values:
             return f"{column} is {'not ' if self.negated else ''}null"
-        values = ", ".join(_in_quotes(value, _PLAIN_VALUE) for value in sorted(self.values))
+        values = ", ".join(sorted(map(quoted_value, self.values)))
         return f"{column} {'!=' if self.negated else '='} {values}"
 
     def holds(self, table: sa.Table) -> sa.ColumnElement[bool]:
@@ -76,6 +76,15 @@ class RowFilter:
         return sa.and_(*(each.holds(table) for each in self.conditions))
 
 
+def quoted_name(column: str) -> str:
+    """The column's name, in quotes as in the settings if it could be read as something else."""
+    return _in_quotes(column, _PLAIN_NAME)
+
+
+def quoted_value(value: str) -> str:
+    """The same for a value."""
+    return _in_quotes(value, _PLAIN_VALUE)
+
+
 def _in_quotes(text: str, plain: re.Pattern[str]) -> str:
-    """The text, in quotes as in the settings if it could be read as something else."""
     return text if plain.fullmatch(text) else '"' + text.replace('"', '""') + '"'

@@ -117,7 +117,7 @@ def test_what_is_not_a_plan_or_no_longer_one_is_refused(
     [
         (
             {"table": "jobs"},
-            "is of table workflow_executions, RECONCILER_TABLE and _WHERE say jobs",
+            "is of table workflow_executions, the settings say jobs",
         ),
         ({"namespace": "prod"}, "is of namespace default, TEMPORAL_NAMESPACE is prod"),
         (

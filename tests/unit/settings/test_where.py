@@ -132,6 +132,7 @@ DIFFERENT = [
     'a="null"',
     "a=\"'1'\"",
     'a="x\ny"',
+    'a="1 (backfill)"',
 ]
 
 

@@ -92,6 +92,14 @@ def test_passes_over_the_same_rows_in_another_namespace_are_a_warning(
     assert text in finding.message
     assert finding.fix.startswith(fix)
     assert other_passes.passes([stored(namespace=theirs)], "orders", ours, NOW).fix == finding.fix
+    held, noted = HeldLease("orders", theirs, "web-1"), stored(namespace=theirs)
+    for worse in (
+        other_passes.lease([held], "orders", ours, fails=True),
+        other_passes.passes([noted], "orders", ours, NOW, fails=True),
+    ):
+        assert worse.level is Level.FAILURE
+        assert "with RECONCILER_MISSING=fail they are failed" in worse.message
+        assert "divide the rows with RECONCILER_WHERE" in str(worse.fix)
 
 
 def test_others_that_use_the_rows_own_namespaces_too_are_ok() -> None:
