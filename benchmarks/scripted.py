@@ -7,7 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
+from reconciler.core.model import (
+    Closed,
+    CloseStatus,
+    Missing,
+    Observation,
+    Open,
+    RunRow,
+    Unknown,
+    Use,
+)
+from reconciler.core.ports import Ending
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
@@ -45,6 +55,9 @@ class ScriptedProbe:
         saving: float = 1.0,  # noqa: ARG002
     ) -> Sequence[bool | None]:
         return [None] * len(rows)
+
+    async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
+        return [()] * len(endings)
 
     def rpcs(self) -> Mapping[str, int]:
         return {}

@@ -30,7 +30,7 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     rows = await find_rows(app.engine, app.table, workflow_id)
     changes, no_journal = await app.books.last_changes(app.table, workflow_id)
     observed = [(each.row, await app.probe.observe(each.row)) for each in rows]
-    verdicts = await judge(app.store(), observed, app.policy, now)
+    verdicts = await judge(app.store(), app.probe, observed, app.policy, now)
     return [
         Explanation(
             stored=replace(stored, error_message=await app.redacted(stored.error_message)),

@@ -233,9 +233,7 @@ def _app(
         books=books,
         pruning=books.pruning(*over, settings.journal_retention),
         engine=engine,
-        probe=NamespacesProbe(
-            rpc, settings.grace, ask_archive=ask_archive, decoder=decoder, redactor=redactor
-        ),
+        probe=NamespacesProbe(rpc, ask_archive=ask_archive, decoder=decoder, redactor=redactor),
         redactor=redactor,
         decoder=decoder,
     )

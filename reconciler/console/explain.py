@@ -150,7 +150,6 @@ def _describe_verdict(explanation: Explanation) -> str:
             return f"leave: younger than RECONCILER_GRACE, {why}"
         case Leave(reason=reason, detail=detail):
             # Every other answer has already said why.
-            why = f" ({detail})" if closed and detail else ""
-            return f"leave: {WHY_LEFT[reason]}{why}"
+            return f"leave: {detail if closed and detail else WHY_LEFT[reason]}"
         case _:
             assert_never(explanation.verdict)

@@ -83,25 +83,12 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class ChainStart:
-    """How a chain of runs began: the only evidence of whose it is if a row has no run id."""
+    """How a chain of runs began: evidence of whose it is if a row has no run id."""
 
     #: Of the first run.
     run_id: str
-    at: datetime
-    #: How much later than `at` the chain's own row may have been created.
-    skew: timedelta
-    #: How much earlier than `at`.
-    delay: timedelta
-
-    @property
-    def earliest(self) -> datetime:
-        """The first moment at which the chain's own row may have been created."""
-        return self.at - self.delay
-
-    @property
-    def latest(self) -> datetime:
-        """The last such moment."""
-        return self.at + self.skew
+    #: None if the first run is past its retention, and its start time with it.
+    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +136,21 @@ Observation: TypeAlias = Open | Closed | Missing | Unknown | Unasked
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
-    """Another row with the same workflow id, in any status, that the run may belong to.
+class Use:
+    """Another use of a row's workflow id, as visibility shows it: one run stands for its chain."""
 
-    It has one of the chain's run ids; or it has none, and the chain's start fits it as well.
-    """
+    run_id: str
+    started_at: datetime
+    #: None while it is open.
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another row of the same workflow id, in any status, that may have a claim to a use of it."""
 
     row: RunRow
-    #: When it was finished; None if that is not stored.
+    #: When it was finished; None if it is running, or if that is not stored.
     ended_at: datetime | None = None
 
 

@@ -13,15 +13,16 @@ from typing import Any, Protocol
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import (
-    ChainStart,
     Observation,
     Outcome,
     Rival,
     RowId,
     RunRow,
     Unknown,
+    Use,
     Verdict,
 )
+from reconciler.core.own_use import Chain
 from reconciler.core.report import PassOutcome, PassReport, Report
 from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
@@ -45,12 +46,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a chain that may be that of a row without a run id."""
+    """The end of a use of the workflow id that may be that of a row without a run id."""
 
     row: RunRow
-    start: ChainStart
-    #: The last run of the chain.
-    run_id: str
+    chain: Chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class Store(Protocol):
         ...
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
-        """The rivals of each row, in any window of the table, read with one statement.
+        """The other rows with a claim to each row's use, in any window, read with one statement.
 
         `Unknown` if that takes too long. Raises `Unusable`.
         """
@@ -118,6 +117,14 @@ class Probe(Protocol):
         True only for the row's own chain of runs. None if visibility does not know, or was not
         asked. It lags and may be wrong: a reason to skip a row for a while, never for a write.
         Raises `Unusable` if Temporal as a whole cannot be used.
+        """
+        ...
+
+    async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
+        """Other uses of these rows' workflow ids since the rows were created, by visibility.
+
+        At most about one call per row, and
+        one for all if it can be. `Unknown` if it cannot be read, or does not show that end yet.
         """
         ...
 

@@ -7,8 +7,8 @@
 | Closed FAILED, TIMED_OUT, TERMINATED, CANCELED | finish `failed`, or the value for this end |
 | Open | leave: open |
 | Closed; row without run id, and it or the chain younger than `grace` | leave: too young |
-| Closed; row without run id, another row holds a run id of the chain | as Missing, id in use |
-| Closed; row without run id, another row without one fits as well | leave: unknown |
+| Closed; row without run id, the chain is not its own (`core.own_use`) | as Missing, id in use |
+| Closed; row without run id, in doubt whether the chain is its own | leave: unknown |
 | Missing; row younger than `grace` | leave: too young |
 | Missing; row younger than the retention, without run id | leave: never started (*) |
 | Missing; row younger than the retention, with run id | leave: deleted (*) |
@@ -45,9 +45,10 @@ from reconciler.core.model import (
     RunRow,
     Unasked,
     Unknown,
+    Use,
     Verdict,
 )
-from reconciler.core.rivals import check_rivals
+from reconciler.core.own_use import check_rivals, check_times, check_uses
 from reconciler.core.text import one_line, or_null
 
 #: Why a row may be younger than it looks.
@@ -132,17 +133,27 @@ class Policy:
         return one_line(failure, self.error_message_limit)
 
 
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What may contradict that the use that has closed is a row's own; `Unknown` if unreadable."""
+
+    #: Other rows of the workflow id.
+    rivals: Sequence[Rival] | Unknown = ()
+    #: Other uses of it since the row was created.
+    uses: Sequence[Use] | Unknown = ()
+
+
 def decide(
     row: RunRow,
     observation: Observation,
     policy: Policy,
     now: datetime,
-    rivals: Sequence[Rival] | Unknown = (),
+    claims: Claims | None = None,
 ) -> Verdict:
     """Decide about `row`, given what Temporal said. Pure. When in doubt, leaves the row.
 
-    Decide without `rivals` first. If `needs_rivals` of that verdict, decide again with them, or
-    with `Unknown` if they could not be read.
+    Decide without `claims` first. If `needs_claims` of that verdict, it holds only if they contain
+    no doubt.
     """
     match observation:
         case Open(status, screened):
@@ -152,17 +163,17 @@ def decide(
         case Unasked():
             return Leave(row, LeaveReason.NO_WORKFLOW_ID)
         case Closed():
-            return _decide_closed(row, observation, policy, now, rivals)
+            return _decide_closed(row, observation, policy, now, claims or Claims())
         case Missing():
             return _decide_missing(row, observation, policy, now)
         case _:
             assert_never(observation)
 
 
-def needs_rivals(verdict: Verdict) -> bool:
-    """Whether the verdict holds only if no other row has as good a claim to the run.
+def needs_claims(verdict: Verdict) -> bool:
+    """Whether the verdict holds only if the use that has closed is the row's own.
 
-    A run id identifies the row's run. Without one, another row may fit as well, or have the run id.
+    A run id identifies the row's run. Without one, another row or another use may fit as well.
     """
     match verdict:
         case Finish(outcome, missing=None):
@@ -182,20 +193,20 @@ def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
 
 
 def _decide_closed(
-    row: RunRow,
-    closed: Closed,
-    policy: Policy,
-    now: datetime,
-    rivals: Sequence[Rival] | Unknown,
+    row: RunRow, closed: Closed, policy: Policy, now: datetime, claims: Claims
 ) -> Verdict:
     if not row.run_id:
-        if closed.start is None:
-            return Leave(row, LeaveReason.UNKNOWN, "it is not known whose run it was that ended")
         # Applications insert the row, start the workflow and then store the run id, or start
         # first. Until the run id is stored, the run that closed may be another row's.
-        if row.created_at and now - max(row.created_at, closed.start.at) < policy.grace:
+        retention = policy.retention if closed.retention is None else closed.retention
+        began = [row.created_at, None if closed.start is None else closed.start.at]
+        if any(time is not None and now - time < policy.grace for time in began):
             return Leave(row, LeaveReason.TOO_YOUNG, "its run id may still be on its way")
-        doubt = check_rivals(row, closed, closed.start, rivals, policy.namespace)
+        doubt = (
+            check_times(row, closed, now, retention)
+            or check_rivals(row, closed, claims.rivals, policy.namespace)
+            or check_uses(row, claims.uses)
+        )
         if doubt is not None:
             return decide(row, doubt, policy, now)
     status = policy.statuses.of(closed.status)

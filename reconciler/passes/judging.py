@@ -1,36 +1,54 @@
-"""Verdicts on rows, including what needs the table: other rows with the same workflow id."""
+"""Verdicts on rows, including what needs more: other rows and other uses of the workflow id."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from reconciler.core.model import Closed, Observation, RunRow, Unknown, Verdict
-from reconciler.core.ports import Ending, Store
-from reconciler.core.verdict import Policy, decide, needs_rivals
+from reconciler.core.model import Closed, Observation, Rival, RunRow, Unknown, Verdict
+from reconciler.core.own_use import chain_of, leaves_no_time
+from reconciler.core.ports import Ending, Probe, Store
+from reconciler.core.verdict import Claims, Policy, decide, needs_claims
 
 
 async def judge(
     store: Store,
+    probe: Probe,
     observed: Sequence[tuple[RunRow, Observation]],
     policy: Policy,
     now: datetime,
 ) -> list[Verdict]:
     """A verdict on each row, in their order. Raises `Unusable`.
 
-    The table is only asked about rows without a run id that would be finished. Temporal was asked
-    first, and by then both the row and its run are older than the grace period: no row that could
-    be a rival is inserted any more.
+    The table is only asked about rows without a run id that would be finished, and visibility only
+    about those that no other row has a claim against. By then the row and its run are older than
+    the grace period: no row that could be a rival is inserted any more.
     """
     verdicts = [decide(row, observation, policy, now) for row, observation in observed]
-    endings = {
-        index: Ending(row, found.start, found.run_id)
-        for index, (verdict, (row, found)) in enumerate(zip(verdicts, observed, strict=True))
-        if needs_rivals(verdict) and isinstance(found, Closed) and found.start is not None
-    }
-    if endings:
+    rivals: dict[int, Sequence[Rival] | Unknown] = {}
+    if endings := _endings(verdicts, observed):
         answer = await store.rivals(list(endings.values()))
         for number, index in enumerate(endings):
-            rivals = answer if isinstance(answer, Unknown) else answer[number]
-            verdicts[index] = decide(*observed[index], policy, now, rivals)
+            rivals[index] = answer if isinstance(answer, Unknown) else answer[number]
+            verdicts[index] = decide(*observed[index], policy, now, Claims(rivals[index]))
+    asked = {
+        index: ending
+        for index, ending in _endings(verdicts, observed).items()
+        if not leaves_no_time(ending.row, ending.chain)
+    }
+    if asked:
+        found = await probe.other_uses(list(asked.values()))
+        for index, uses in zip(asked, found, strict=True):
+            verdicts[index] = decide(*observed[index], policy, now, Claims(rivals[index], uses))
     return verdicts
+
+
+def _endings(
+    verdicts: Sequence[Verdict], observed: Sequence[tuple[RunRow, Observation]]
+) -> Mapping[int, Ending]:
+    """The rows that would be finished by a use that may not be their own, by their place."""
+    return {
+        index: Ending(row, chain)
+        for index, (verdict, (row, found)) in enumerate(zip(verdicts, observed, strict=True))
+        if needs_claims(verdict) and isinstance(found, Closed) and (chain := chain_of(found))
+    }

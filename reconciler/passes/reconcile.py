@@ -227,7 +227,7 @@ class _Pass:
         self.report.disagreements.update(disagreements(page))
         answered = zip(page.rows, page.observations, strict=True)
         observed = [(row, found) for row, found in answered if found is not None]
-        verdicts = await judge(self.settler.store, observed, self.policy, self.now)
+        verdicts = await judge(self.settler.store, self.probe, observed, self.policy, self.now)
         while verdicts:
             settled = await self.settler.settle(verdicts, set_aside=set_aside)
             if not settled.verdicts:

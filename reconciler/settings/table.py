@@ -80,7 +80,7 @@ class Columns(BaseModel):
     )
     run_id: OptionalName = Field(
         "run_id",
-        description="The run id of the first run of the chain. Where it is null, the start time is "
+        description="The run id of the first run of the chain. Where there is none, times are "
         "compared instead. Empty if there is no such column.",
     )
     workflow_type: Name = Field(

@@ -66,12 +66,12 @@ class StatusActivity:
             error_message: Written as one line, cut to the configured limit.
             run_id: The first run of the chain, `workflow.info().first_execution_run_id`. By default
                 the activity asks Temporal for the first run of the calling workflow's chain.
-            close_time: When the workflow ended; by default when this activity was scheduled.
-                Without a time zone it is UTC.
-            start_time: When the first run of the chain started. A row without a run id that was
-                created long after that belongs to another workflow. If it is not given, or given by
-                a later run, which cannot know it, and no row has the run id, the activity asks
-                Temporal for it.
+            close_time: When the workflow ended; by default when this activity was scheduled. A row
+                without a run id that was created later belongs to another workflow. Without a time
+                zone it is UTC.
+            start_time: When the first run of the chain started, which decides between several rows
+                without a run id. If it is not given, or given by a later run, which cannot know it,
+                and no row has the run id, the activity asks Temporal for it.
             decoded_message: What to write instead of `error_message` if the settings say that
                 encoded failures are decoded. Sent by workflows that encode their failures.
 

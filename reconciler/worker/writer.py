@@ -25,7 +25,7 @@ from reconciler.postgres.connection.engine import (
 )
 from reconciler.postgres.connection.queries import OneRoundTrip
 from reconciler.postgres.connection.recovery import is_of_connection, is_race, renew_connections
-from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
+from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.table_checks import ReadOnly
 from reconciler.settings.load import load_guest_settings
@@ -49,8 +49,8 @@ LOCK_TIMEOUT = 3_000
 REDACTION_TIMEOUT = 1.0
 
 IN_DOUBT = (
-    "no row of %s is written: %d rows of this workflow id have no run id and fit this workflow "
-    "equally well; the reconciler will look at them"
+    "no row of %s is written: %d rows of this workflow id have no run id, and it is in doubt which "
+    "of them is this workflow's; the reconciler will look at them"
 )
 SEVERAL = "%d rows of %s have the run id of this workflow; all of them are finished"
 
@@ -103,7 +103,7 @@ class RowWriter:
             "given_namespace": namespace,
             "given_status": status,
             "given_close_time": _as_utc(close_time),
-            "given_latest": report.start_time and _as_utc(report.start_time) + SLACK,
+            "given_started": report.start_time and _as_utc(report.start_time),
         }
         # The same choice as that of a pass with these settings.
         decodes = self._settings.decodes and report.decoded_message is not None
@@ -166,9 +166,9 @@ class RowWriter:
         parts = prepared.table.workflow_ids.parameters([str(parameters["given_workflow_id"])])
         parameters = {**parameters, **parts, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
-            finished, rivals = await prepared.execute(parameters)
-        if rivals:
-            activity.logger.warning(IN_DOUBT, self._settings.table, rivals + 1)
+            finished, in_doubt = await prepared.execute(parameters)
+        if in_doubt:
+            activity.logger.warning(IN_DOUBT, self._settings.table, in_doubt)
         if finished > 1:
             activity.logger.info(SEVERAL, finished, self._settings.table)
         return bool(finished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -28,7 +28,7 @@ def row(workflow_id: str) -> RunRow:
 
 
 def probe_of(client: Client) -> Probe:
-    return NamespacesProbe(Rpc(client, RateLimiter(0)), timedelta(hours=1))
+    return NamespacesProbe(Rpc(client, RateLimiter(0)))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from reconciler.core.report import PassReport
 from reconciler.core.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
-from tests.support.factories import NOW, outcome, start
+from tests.support.factories import NOW, chain, outcome
 from tests.support.fakes import MemoryStore
 
 PASS_ID = str(uuid4())
@@ -224,16 +224,15 @@ async def test_a_refused_row_is_named_and_the_others_are_written(bench: Bench) -
     assert list(written.refused) == [rows[3].id]
 
 
-async def test_rivals_have_a_run_id_of_the_chain_or_none_and_fit_its_start(bench: Bench) -> None:
+async def test_rivals_are_other_rows_of_the_id_with_a_claim_to_the_use(bench: Bench) -> None:
     of, fits = await bench.insert(None), await bench.insert(None)
     first, last = await bench.insert("run-first"), await bench.insert("run-last")
-    await bench.insert("run-1")
     elsewhere = await bench.insert(None)
     await bench.use_for(elsewhere.id, "another")
     assert of.created_at is not None
-    near, late = start(of.created_at), start(of.created_at + timedelta(hours=1))
+    use = chain(of.created_at, closed_at=of.created_at + timedelta(hours=1))
 
-    rivals = await bench.store.rivals([Ending(of, near, "run-last"), Ending(of, late, "no")])
+    rivals = await bench.store.rivals([Ending(of, use)])
 
     assert not isinstance(rivals, Unknown)
-    assert [[rival.row for rival in each] for each in rivals] == [[fits, first, last], [first]]
+    assert [{rival.row.id for rival in each} for each in rivals] == [{fits.id, first.id, last.id}]

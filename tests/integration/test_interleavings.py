@@ -28,6 +28,7 @@ from reconciler.core.model import (
     RowId,
     RunRow,
     Unknown,
+    Use,
 )
 from reconciler.core.ports import Ending, Written
 from reconciler.core.report import PassReport
@@ -139,6 +140,9 @@ class GatedProbe:
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         return [None] * len(rows)
+
+    async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
+        return [()] * len(endings)
 
     async def retention(self) -> timedelta:
         return RETENTION

@@ -85,7 +85,7 @@ async def test_if_neither_row_has_the_run_id_both_stay_running(
     assert await statuses(database) == ["running", "running"]
 
     await database.execute(
-        "UPDATE workflow_executions SET created_at = created_at - interval '1 s' WHERE id = $1",
+        "UPDATE workflow_executions SET created_at = created_at - interval '5 s' WHERE id = $1",
         outside,
     )
     assert await explained(settings, handle.id) == [True, False]

@@ -77,7 +77,7 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
             finally:
                 traffic.cancel()
                 await asyncio.wait([traffic])
-            truth = TemporalProbe(Rpc(client, RateLimiter(0)), timedelta(minutes=1))
+            truth = TemporalProbe(Rpc(client, RateLimiter(0)))
             try:
                 await eventually(lambda: settled(postgres.url, truth), SETTLE_TIME)
             finally:

@@ -15,6 +15,7 @@ from reconciler.core.model import (
     RowId,
     RunRow,
 )
+from reconciler.core.own_use import Chain
 from reconciler.core.verdict import Policy
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -34,9 +35,13 @@ def closed(status: CloseStatus = CloseStatus.COMPLETED, failure: str | None = No
     return Closed(status, CLOSE_TIME, "run-last", failure, start=start())
 
 
-def start(at: datetime = NOW - timedelta(hours=1), **fields: Any) -> ChainStart:
-    given: dict[str, Any] = {"skew": timedelta(seconds=2), "delay": timedelta(seconds=60)}
-    return ChainStart("run-first", at, **{**given, **fields})
+def start(at: datetime | None = NOW - timedelta(hours=1)) -> ChainStart:
+    return ChainStart("run-first", at)
+
+
+def chain(started_at: datetime = NOW - timedelta(hours=1), **fields: Any) -> Chain:
+    given: dict[str, Any] = {"last_run_id": "run-last", "closed_at": CLOSE_TIME}
+    return Chain("run-first", started_at=started_at, **{**given, **fields})
 
 
 def outcome(of: RunRow, **fields: Any) -> Outcome:

@@ -18,6 +18,7 @@ from reconciler.core.model import (
     RunRow,
     Unasked,
     Unknown,
+    Use,
 )
 from reconciler.core.ports import Ending, Heartbeat, Observer, PassView, Written
 from reconciler.core.report import PassReport, Report
@@ -51,7 +52,10 @@ class MemoryStore:
         self.looked_for_rivals.append([ending.row.id for ending in endings])
         rows = [Rival(row) for row in self.running.values()]
         rows += [Rival(o.row, o.completed_at) for o in self.finished.values()]
-        return [[rival for rival in rows if _is_rival(rival.row, each)] for each in endings]
+        return [
+            [r for r in rows if r.row.id != row.id and r.row.workflow_id == row.workflow_id]
+            for row in (ending.row for ending in endings)
+        ]
 
     async def finish_if_running(self, pass_id: str, outcomes: Sequence[Outcome]) -> Written:
         await asyncio.sleep(0)
@@ -71,15 +75,6 @@ class MemoryStore:
         )
 
 
-def _is_rival(row: RunRow, of: Ending) -> bool:
-    if row.id == of.row.id or row.workflow_id != of.row.workflow_id:
-        return False
-    if row.run_id:
-        return row.run_id in (of.start.run_id, of.run_id)
-    made = row.created_at
-    return made is None or of.start.earliest <= made <= of.start.latest
-
-
 Answer = Observation | Exception | Callable[[RunRow], Observation]
 
 
@@ -92,6 +87,8 @@ class ScriptedProbe:
     asked: list[str] = field(default_factory=list)
     visible: Mapping[str, bool | None] = field(default_factory=dict)
     screened: list[str] = field(default_factory=list)
+    uses: Mapping[str, Sequence[Use] | Unknown] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
     most_at_once: int = 0
     _now: int = 0
 
@@ -112,6 +109,11 @@ class ScriptedProbe:
         await asyncio.sleep(0)
         self.screened += [row.workflow_id for row in rows]
         return [self.visible.get(row.workflow_id) for row in rows]
+
+    async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
+        await asyncio.sleep(0)
+        self.listed += [ending.row.workflow_id for ending in endings]
+        return [self.uses.get(ending.row.workflow_id, ()) for ending in endings]
 
     async def retention(self) -> timedelta:
         return RETENTION

@@ -136,4 +136,4 @@ class BothSides:
         ]
 
     def _probe(self) -> NamespacesProbe:
-        return NamespacesProbe(self.rpc, start_delay=self.grace)
+        return NamespacesProbe(self.rpc)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.core.text import duration
 from reconciler.doctor.findings import Finding, failure, not_measurable, ok, warning
 from reconciler.postgres.connection.clock import TOLERANCE
-from reconciler.temporal.observe.visibility import CLOCK_SKEW
 
 HOST_CLOCK, TEMPORAL_CLOCK = "clock", "temporal clock"
 #: The smallest difference between time zones, less what a row may wait for its workflow.
@@ -67,6 +67,7 @@ def temporal_clock(
     return warning(
         TEMPORAL_CLOCK,
         f"{text}: the clocks differ, or rows are inserted that much "
-        f"{'earlier' if late else 'later'}; a pass cannot match rows without a run id by time",
-        f"{_USE_NTP}, or store run ids" + (", or raise RECONCILER_GRACE" if late else ""),
+        f"{'earlier' if late else 'later'}; if the clocks differ, rows without a run id cannot be "
+        "matched by time",
+        f"{_USE_NTP}, or store run ids",
     )

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from reconciler.postgres.rows.rivals import Candidate, ChainColumns, claims_without_run_id
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.run_row import finish
 from reconciler.postgres.table.types import as_stored
 
 _TIME = sa.DateTime(timezone=True)
 
-#: How far the clocks of database and Temporal may differ. A row without a run id is matched to a
-#: workflow by its creation time.
-SLACK = timedelta(seconds=60)
-_SLACK = sa.literal_column(f"interval '{SLACK.total_seconds():.0f} seconds'", sa.Interval)
-_STARTED = sa.bindparam("given_latest", type_=_TIME) - _SLACK
-
 
 def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
     """Finish the rows of this workflow's run that are still running.
 
-    Returns two counts: of rows that were finished, and of other rows that fit as well.
+    Returns two counts: of rows that were finished, and of rows that may be the workflow's, if it is
+    in doubt which of them is.
 
     These are all rows with this run id: an application may store it in several, for instance if
-    the activity that inserts them is retried. If there is none, of any status, it is the youngest
-    row of the workflow id without a run id that was created no later than `given_latest` (`SLACK`
-    after the workflow started; None if the start is unknown: then there is no such row) and, if
-    rows have a namespace, has the workflow's. It is never an older row, even if the youngest is
-    finished: otherwise a second attempt would finish a second row. No row is finished if another
-    one fits as well: created at most `SLACK` before it or the start, and not known to have ended
-    by then.
+    the activity that inserts them is retried. If there is none, of any status, it is the row
+    without a run id that no other row has a claim against (`core.own_use`): of those created
+    before the workflow started the youngest, else the oldest created since. It is never another
+    row, even if that one is finished: otherwise a second attempt would finish a second row.
+    `given_started`: when the first run of the chain started; None if it is unknown: then there is
+    no such row. If rows have a namespace, it has the workflow's.
 
     Waits for a row that another transaction has locked: an application may be storing the run id.
     The guard is then evaluated on the row's newest version. `lock_timeout` (milliseconds) limits
@@ -42,23 +36,17 @@ def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.S
     finished, doubt = _finished(table, lock_timeout)
     # A query, since that may be given parameters that it does not use.
     count = sa.select(sa.func.count()).select_from(finished)
-    return sa.select(count.scalar_subquery(), sa.select(doubt.c.rivals).scalar_subquery())
+    return sa.select(count.scalar_subquery(), sa.select(doubt.c.rows).scalar_subquery())
 
 
 def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.CTE]:
     candidates = _candidates(table)
-    order = candidates.c.is_unnamed, candidates.c.made.desc().nulls_last(), candidates.c.id.desc()
-    own = sa.select(candidates).order_by(*order).limit(1).cte(table.beside("own"))
-    both = sa.join(own, candidates, _is_rival(candidates, own))
-    rivals = sa.select(sa.func.count().label("rivals")).select_from(both)
-    doubt = rivals.cte(table.beside("doubt"))
+    chosen = _chosen(table, candidates)
+    doubt = _doubt(table, candidates, chosen)
     status = sa.bindparam("given_status", type_=sa.Text)
     close_time = sa.bindparam("given_close_time", type_=_TIME)
     message = sa.bindparam("given_message", type_=sa.Text)
-    is_clear = sa.select(doubt.c.rivals).scalar_subquery() == 0
-    together = sa.or_(candidates.c.id == own.c.id, sa.not_(candidates.c.is_unnamed))
-    chosen = sa.select(candidates.c.id).join(own, together).where(is_clear).correlate(None)
-    is_chosen = table.id == sa.any_(sa.func.array(chosen.scalar_subquery()))
+    is_chosen = table.id == sa.any_(sa.func.array(sa.select(chosen.c.id).scalar_subquery()))
     finished = (
         finish(table, status, close_time, message)
         .where(is_chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
@@ -70,29 +58,51 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
 
 def _candidates(table: MappedTable) -> sa.CTE:
     """The rows of any status that may be the workflow's."""
-    ended = table.written()["completed_at"]
+    candidate = Candidate.of(table)
     return (
         sa.select(
             table.id.label("id"),
             table.has_no_run_id.label("is_unnamed"),
-            table.created_at.label("made"),
-            # A row that ended before the workflow's start belongs to an earlier workflow.
-            sa.and_(sa.not_(table.is_running), ended < _STARTED).label("is_past"),
+            candidate.run_id.label("run_id"),
+            candidate.created_at.label("made"),
+            candidate.ended_at.label("ended"),
+            table.is_running.label("is_running"),
         )
         .where(_may_be_own(table))
         .cte(table.beside("candidates"))
     )
 
 
-def _is_rival(candidates: sa.CTE, own: sa.CTE) -> sa.ColumnElement[bool]:
-    """That a row without a run id fits the workflow as well as the youngest one does."""
-    since = sa.func.least(own.c.made, _STARTED) - _SLACK
-    return sa.and_(
-        own.c.is_unnamed,
-        candidates.c.id != own.c.id,
-        candidates.c.is_past.is_not(sa.true()),
-        sa.or_(candidates.c.made >= since, own.c.made.is_(sa.null())),
+def _chosen(table: MappedTable, candidates: sa.CTE) -> sa.CTE:
+    """The workflow's own rows, running or not."""
+    other = candidates.alias(table.beside("other"))
+    as_candidate = Candidate(other.c.run_id, other.c.made, other.c.ended)
+    claims = sa.or_(
+        sa.not_(other.c.is_unnamed),
+        claims_without_run_id(as_candidate, candidates.c.made, _chain()),
     )
+    is_contested = sa.exists().where(other.c.id != candidates.c.id, claims)
+    own = sa.and_(candidates.c.made.is_not(sa.null()), sa.not_(is_contested))
+    return (
+        sa.select(candidates.c.id)
+        .where(sa.or_(sa.not_(candidates.c.is_unnamed), own))
+        .cte(table.beside("chosen"))
+    )
+
+
+def _doubt(table: MappedTable, candidates: sa.CTE, chosen: sa.CTE) -> sa.CTE:
+    """How many running rows may be the workflow's, if none is chosen and there are several."""
+    rows = sa.func.count().filter(candidates.c.is_running)
+    none = sa.not_(sa.exists(sa.select(chosen.c.id)))
+    several = sa.case((sa.and_(rows > 1, none), rows), else_=0)
+    return sa.select(several.label("rows")).select_from(candidates).cte(table.beside("doubt"))
+
+
+def _chain() -> ChainColumns:
+    """The workflow's chain, which closes as soon as it has reported."""
+    run_id = sa.func.lower(sa.bindparam("given_run_id", type_=sa.Text))
+    started = sa.bindparam("given_started", type_=_TIME)
+    return ChainColumns(run_id, run_id, started, sa.bindparam("given_close_time", type_=_TIME))
 
 
 def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
@@ -103,7 +113,7 @@ def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
-    """That a row has this workflow's run id; or none, and was created in time to be its row.
+    """That a row has this workflow's run id; or none, and was created before it ended.
 
     Without a run id both times must be known, its creation and the workflow's start, and the
     namespace if rows have one; and no row may be hidden. Else a row of the next use of the workflow
@@ -117,8 +127,8 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         same_run = table.run_id == as_stored(table.run_id, run_id)
         ways.append(sa.and_(same_run, _names_namespace(table, or_none=True)))
     if table.mapping.names.created_at is not None:
-        latest, made = sa.bindparam("given_latest", type_=_TIME), table.created_at
-        in_time = latest.is_not(None), sa.or_(made.is_(None), made <= latest)
+        started, made = sa.bindparam("given_started", type_=_TIME), table.created_at
+        in_time = started.is_not(None), sa.or_(made.is_(None), _chain().covers(made))
         fits = *in_time, _names_namespace(table), table.is_whole
         ways.append(sa.and_(table.has_no_run_id, *fits))
     return sa.and_(table.is_included, same_workflow, sa.or_(*ways))

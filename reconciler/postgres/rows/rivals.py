@@ -1,12 +1,14 @@
-"""Other rows of a workflow id, for rows without a run id that a pass may finish. Reads only.
+"""Other rows of a workflow id, for rows without a run id that may be finished. Reads only.
 
-One statement per page, and none if all rows have run ids. Without an index that begins with the
-workflow id it reads the whole table.
+`core.own_use.claim_of` in SQL, for passes and for the main path. A pass runs one statement per
+page, and none if all rows have run ids. Without an index that begins with the workflow id it reads
+the whole table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Rival
+from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.core.ports import Ending
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
@@ -31,13 +34,74 @@ TOO_SLOW = (
 #: How many running rows are checked for run ids.
 AMONG = 1_000
 _TIME = sa.DateTime(timezone=True)
-_TEXTS, _TIMES = ("workflow_id", "first_run_id", "last_run_id"), ("earliest", "latest")
+#: Rivals that are read of one row: one is enough to leave it.
+AT_MOST = 10
+_TEXTS = ("workflow_id", "first_run_id", "last_run_id")
+_TIMES = ("created_at", "started_at", "closed_at")
+
+
+_SKEW = sa.literal_column(f"interval '{CLOCK_SKEW.total_seconds():.0f} seconds'", sa.Interval)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The columns of a row that its claim depends on."""
+
+    #: In lower case; empty if there is none.
+    run_id: sa.ColumnElement[Any]
+    created_at: sa.ColumnElement[Any]
+    #: Null while it is running, and if that is not stored.
+    ended_at: sa.ColumnElement[Any]
+
+    @classmethod
+    def of(cls, table: MappedTable) -> Candidate:
+        """The columns of the table."""
+        return cls(
+            sa.func.coalesce(sa.func.lower(as_text(table.run_id)), ""),
+            table.created_at,
+            sa.case((sa.not_(table.is_running), readable(table.written()["completed_at"]))),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChainColumns:
+    """A use of the workflow id that has closed, or is about to: `core.own_use.Chain`."""
+
+    first_run_id: sa.ColumnElement[Any]
+    last_run_id: sa.ColumnElement[Any]
+    started_at: sa.ColumnElement[Any]
+    closed_at: sa.ColumnElement[Any]
+
+    def covers(self, created_at: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        """That a row that was created then may be its own."""
+        return created_at <= self.closed_at + _SKEW
+
+
+def stores_run_id(other: Candidate, chain: ChainColumns) -> sa.ColumnElement[bool]:
+    """That the row has one of the chain's run ids."""
+    return other.run_id.in_([chain.first_run_id, chain.last_run_id])
+
+
+def claims_without_run_id(
+    other: Candidate, created_at: sa.ColumnElement[Any], chain: ChainColumns
+) -> sa.ColumnElement[bool]:
+    """That a row has another claim against one without a run id that was created then."""
+    earliest, latest = chain.started_at - _SKEW, chain.started_at + _SKEW
+    made, ended = other.created_at, other.ended_at
+    late = sa.and_(created_at > latest, made <= created_at)
+    early = sa.and_(created_at <= latest, made.between(sa.func.least(created_at, earliest), latest))
+    return sa.and_(
+        other.run_id == "",
+        sa.or_(ended.is_(sa.null()), ended >= earliest),
+        sa.or_(made.is_(sa.null()), chain.covers(made)),
+        sa.or_(ended.is_not(sa.null()), made.is_(sa.null()), late, early),
+    )
 
 
 async def find_rivals(
     engine: AsyncEngine, table: MappedTable, query: sa.Select[Any], endings: Sequence[Ending]
 ) -> list[list[Rival]]:
-    """The rivals of each of these rows, inside or outside of the window.
+    """The rows with a claim against each of these, inside or outside of the window.
 
     `query` is `select_rivals(table)`, built once per pass. Raises `DatabaseUnusable`.
     """
@@ -52,24 +116,25 @@ async def find_rivals(
 
 def select_rivals(table: MappedTable) -> sa.Select[Any]:
     """The columns of `Rival`, and the place of the row that it rivals, counted from 1."""
-    given, made = _given(table), table.created_at
-    run_id = sa.func.lower(as_text(table.run_id))
-    in_time = sa.or_(made.is_(None), made.between(given.c.earliest, given.c.latest))
-    ended = sa.case((sa.not_(table.is_running), readable(table.written()["completed_at"])))
+    given, candidate = _given(table), Candidate.of(table)
+    columns = "first_run_id", "last_run_id", "started_at", "closed_at"
+    chain = ChainColumns(*(given.c[name] for name in columns))
+    stores = stores_run_id(candidate, chain)
+    claims = sa.or_(stores, claims_without_run_id(candidate, given.c.created_at, chain))
     same_workflow = table.workflow_ids.equal(given.c.workflow_id)
     others = sa.join(table.table, given, sa.and_(same_workflow, table.id != given.c.id))
-    return (
-        select_rows(table)
-        .add_columns(ended.label("ended"), given.c.place)
-        .select_from(others)
-        .where(
-            table.is_included,
-            sa.or_(
-                run_id.in_([given.c.first_run_id, given.c.last_run_id]),
-                sa.and_(table.has_no_run_id, in_time),
-            ),
-        )
+    order = sa.func.row_number().over(
+        partition_by=given.c.place, order_by=(stores.desc(), table.id.desc())
     )
+    found = (
+        select_rows(table)
+        .add_columns(candidate.ended_at.label("ended"), given.c.place, order.label("nth"))
+        .select_from(others)
+        .where(table.is_included, claims)
+        .subquery()
+    )
+    *fields, nth = found.c
+    return sa.select(*fields).where(nth <= AT_MOST)
 
 
 def arrays(table: MappedTable, endings: Sequence[Ending]) -> Mapping[str, Any]:
@@ -79,10 +144,11 @@ def arrays(table: MappedTable, endings: Sequence[Ending]) -> Mapping[str, Any]:
         **table.workflow_ids.parameters(ids),
         "given_id": [each.row.id for each in endings],
         "given_workflow_id": ids,
-        "given_first_run_id": [each.start.run_id for each in endings],
-        "given_last_run_id": [each.run_id for each in endings],
-        "given_earliest": [each.start.earliest for each in endings],
-        "given_latest": [each.start.latest for each in endings],
+        "given_created_at": [each.row.created_at for each in endings],
+        "given_first_run_id": [each.chain.first_run_id for each in endings],
+        "given_last_run_id": [each.chain.last_run_id for each in endings],
+        "given_started_at": [each.chain.started_at for each in endings],
+        "given_closed_at": [each.chain.closed_at for each in endings],
     }
 
 

@@ -14,13 +14,16 @@ from datetime import timedelta
 from functools import partial
 from itertools import repeat
 
-from reconciler.core.model import Closed, Missing, Observation, RunRow, Unasked, Unknown
+from reconciler.core.errors import TemporalUnusable
+from reconciler.core.model import Closed, Missing, Observation, RunRow, Unasked, Unknown, Use
+from reconciler.core.ports import Ending
 from reconciler.temporal.client.error_codes import NamespaceUnusable
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.probe import TemporalProbe
+from reconciler.temporal.observe.uses import other_uses
 from reconciler.temporal.observe.visibility import Visibility
 
 
@@ -34,7 +37,6 @@ class NamespacesProbe:
     def __init__(
         self,
         rpc: Rpc,
-        start_delay: timedelta,
         *,
         ask_archive: bool = False,
         decoder: FailureDecoder | None = None,
@@ -43,15 +45,16 @@ class NamespacesProbe:
         """As for `TemporalProbe`. `redactor`: applied to every failure before anything sees it."""
         self._rpc = rpc
         self._redactor = redactor
-        self._visibility = Visibility(start_delay)
+        self._visibility = Visibility()
         self._probe = partial(
             TemporalProbe,
-            start_delay=start_delay,
             ask_archive=ask_archive,
             decoder=decoder,
             visibility=self._visibility,
         )
         self._configured = self._probe(rpc)
+        # Why visibility is not asked again in this pass, by namespace.
+        self._no_lists: dict[str, Unknown] = {}
         self._others: dict[str, TemporalProbe | Unknown] = {}
         self._describing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -66,6 +69,7 @@ class NamespacesProbe:
         A pass begins with it, so what the last pass knew of the other namespaces is forgotten.
         """
         self._others.clear()
+        self._no_lists.clear()
         self._describing.clear()
         self._visibility.start_pass()
         self._rpc.start_pass()
@@ -130,6 +134,35 @@ class NamespacesProbe:
         if other and isinstance(observed, Closed | Missing):
             return replace(observed, retention=other.retention)
         return observed
+
+    async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
+        """Other uses of these rows' workflow ids since the rows were created, by visibility.
+
+        One call per namespace, if that can list them all. A namespace whose visibility cannot be
+        used is not asked again in this pass.
+        """
+        by_namespace: defaultdict[str, list[int]] = defaultdict(list)
+        for place, ending in enumerate(endings):
+            by_namespace[ending.row.namespace or self._rpc.namespace].append(place)
+        found: dict[int, Sequence[Use] | Unknown] = {}
+        for name, places in by_namespace.items():
+            answer = await self._other_uses(name, [endings[place] for place in places])
+            answers = repeat(answer) if isinstance(answer, Unknown) else answer
+            found.update(zip(places, answers, strict=False))
+        return [found[place] for place in range(len(endings))]
+
+    async def _other_uses(
+        self, name: str, endings: Sequence[Ending]
+    ) -> Sequence[Sequence[Use] | Unknown] | Unknown:
+        probe = await self._probe_of(name)
+        if isinstance(probe, Unknown):
+            return probe
+        if name not in self._no_lists:
+            try:
+                return await other_uses(probe.rpc, endings)
+            except TemporalUnusable as error:
+                self._no_lists[name] = Unknown(f"visibility: {error}")
+        return self._no_lists[name]
 
     async def observe_current(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of an id in the configured namespace."""

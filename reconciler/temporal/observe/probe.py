@@ -13,9 +13,8 @@ it is the row's own  ⇔  row.run_id in (current.first_run_id, current.run_id)
     CONTINUED_AS_NEW, or no close time                     → Unknown; the next pass asks again
     else Closed; if not COMPLETED, the text comes from the close event, decoded if possible. A
          close event that contradicts the status           → Unknown
-row without run id → its own only if the chain started between 2 s before and GRACE after the row
-    was created; else Missing, id in use. If it has ended, visibility must know no other use of the
-    id in that time, or                                    → Unknown
+row without run id → as above, whichever chain it is, and how that began: `core.own_use` decides
+    whether it is the row's own
 without first_run_id (servers before 1.25): never Missing while the id is in use; Unknown where only
     first_run_id could decide whose end it is
 not the row's own, or not found → the row's own chain: Describe(workflow_id, run), then its
@@ -41,6 +40,7 @@ from reconciler.core.model import (
     RunRow,
     Unknown,
 )
+from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.temporal.client.error_codes import NotFound, RowError
 from reconciler.temporal.client.execution_info import (
     close_status,
@@ -54,7 +54,7 @@ from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe.archive import archived_end
 from reconciler.temporal.observe.history import next_run, why_closed
-from reconciler.temporal.observe.visibility import CLOCK_SKEW, Visibility, starts_between
+from reconciler.temporal.observe.visibility import Visibility
 
 #: Runs of a chain to walk when its workflow id does not lead to the last, at two calls each (more
 #: for an archived one).
@@ -63,33 +63,31 @@ MAX_HOPS = 50
 _ID_IN_USE = Missing("run not found, id in use", id_in_use=True)
 
 
+class FirstRunGone(RowError):
+    """The first run of a chain is past its retention."""
+
+
 class TemporalProbe:
     """Observes the rows of one namespace. Safe to share between concurrent observations."""
 
     def __init__(
         self,
         rpc: Rpc,
-        start_delay: timedelta,
         *,
         ask_archive: bool = False,
         decoder: FailureDecoder | None = None,
         visibility: Visibility | None = None,
     ) -> None:
-        """`start_delay`: how long after a row was created its workflow may start.
-
-        Used only for rows without a run id, where only the time distinguishes the uses of an id.
+        """`visibility`: shared with the probes of other namespaces.
 
         `ask_archive`: whether to read the namespace's history archive, if it has one, for runs that
         Temporal does not know. For a backfill and `explain`: a loop would read the same hopeless
         rows from the blob store in every pass.
-
-        `visibility`: shared with the probes of other namespaces.
         """
         self.rpc = rpc
-        self._start_delay = start_delay
         self._ask_archive = ask_archive
         self._decoder = decoder
-        self._visibility = visibility or Visibility(start_delay)
+        self._visibility = visibility or Visibility()
         #: As last described; None before.
         self.namespace: Namespace | None = None
 
@@ -123,7 +121,7 @@ class TemporalProbe:
             return await self._walk_chain(row.workflow_id, row.run_id, current=None)
         info = current.workflow_execution_info
         if not row.run_id:  # an empty one would be answered with the current run
-            return await self._observe_by_start(row, info)
+            return await self._observe_use(row, info)
         # Servers before 1.32 return the current run's id if a start meets an open chain.
         own = info.first_run_id, info.execution.run_id
         if row.run_id in own or row.run_id.lower() in own:
@@ -155,33 +153,27 @@ class TemporalProbe:
         run_id = info.execution.run_id
         return Closed(status, close_time, run_id, failure, workflow_type=info.type.name)
 
-    async def _observe_by_start(self, row: RunRow, info: WorkflowExecutionInfo) -> Observation:
-        """A row without a run id: its chain is the one that started when the row was created.
-
-        If another use of the id started in that time too, there is no way to know which is its own.
-        """
+    async def _observe_use(self, row: RunRow, info: WorkflowExecutionInfo) -> Observation:
+        """The current use of the workflow id, for a row without a run id: it may be its own."""
         if row.created_at is None:
             return Unknown("the row has neither a run id nor a creation time")
-        started = await self._chain_start(info)
-        if not -CLOCK_SKEW <= started - row.created_at <= self._start_delay:
-            return Missing("workflow id reused", id_in_use=True)
         observation = await self._observe_last(info)
         if not isinstance(observation, Closed):
             return observation
         if not info.first_run_id:
             return Unknown("the row has no run id, and the server does not say where chains begin")
-        earliest = row.created_at - CLOCK_SKEW
-        if await starts_between(self.rpc, row.workflow_id, earliest, started):
-            return Unknown("the row has no run id, and its workflow id was used twice in a row")
-        start = ChainStart(info.first_run_id, started, CLOCK_SKEW, self._start_delay)
-        return replace(observation, start=start)
+        try:
+            started = await self._chain_start(info)
+        except FirstRunGone:
+            started = None
+        return replace(observation, start=ChainStart(info.first_run_id, started))
 
     async def _chain_start(self, info: WorkflowExecutionInfo) -> datetime:
         if info.first_run_id not in ("", info.execution.run_id):
             try:
                 first = await self.rpc.describe(info.execution.workflow_id, info.first_run_id)
             except NotFound as error:
-                raise RowError("the first run of the current chain is gone") from error
+                raise FirstRunGone("the first run of the current chain is gone") from error
             info = first.workflow_execution_info
         return to_datetime(info.start_time, "start time")
 

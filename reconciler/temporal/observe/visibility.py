@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 
 import structlog
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
@@ -19,7 +18,7 @@ from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import RunRow
 from reconciler.host.causes import Causes, in_words
 from reconciler.temporal.client.error_codes import Overloaded, RowError
-from reconciler.temporal.client.execution_info import is_open, to_datetime
+from reconciler.temporal.client.execution_info import is_open
 from reconciler.temporal.client.rpc import Rpc
 
 #: Ids in one call: the server's largest page (server 1.32, `frontend.visibilityMaxPageSize`).
@@ -35,10 +34,6 @@ PATIENCE = 5.0
 QUEUE = 64
 #: Chains whose current run is remembered.
 MAX_CURRENT = 50_000
-#: How much earlier than its row a workflow may seem to have started: rows are inserted before
-#: their workflow starts or right after, and the clocks of database and Temporal differ.
-CLOCK_SKEW = timedelta(seconds=2)
-
 # Stores differ about quotes and backslashes (server 1.32: SQLite takes a backslash literally), and
 # control characters are lost. Rows with such ids are simply described.
 _PLAIN = re.compile(r"[^'\"\\\x00-\x1f\x7f]{1,1000}")
@@ -54,9 +49,7 @@ log = structlog.get_logger(__name__)
 class Visibility:
     """Lists which rows' workflows are open, and remembers the current runs of their chains."""
 
-    def __init__(self, start_delay: timedelta) -> None:
-        """`start_delay`: how long after a row was created its workflow may start."""
-        self._start_delay = start_delay
+    def __init__(self) -> None:
         # The current run id of continued chains, by their first: a list has the one, a row the
         # other. Chains not seen for a whole pass are forgotten.
         self._current: dict[str, str] = {}
@@ -91,8 +84,8 @@ class Visibility:
         names: list[str] = []
         asked, waited = 0, 0.0
         for name, rows in sorted(by_namespace.items(), key=lambda each: -len(each[1])):
-            plain = [row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)]
-            lists = sum(1 for _ in _in_pieces(set(plain)))
+            plain = [row.workflow_id for row in rows if is_plain(row.workflow_id)]
+            lists = sum(1 for _ in in_pieces(set(plain)))
             call = max(1 / rpc.rate, CALL_SECONDS)
             wait = rpc.list_wait + (asked + lists - 1) / rpc.list_rate
             if plain and max(wait - waited, lists * call) <= len(plain) * saving * call:
@@ -111,7 +104,7 @@ class Visibility:
         unknown: list[bool | None] = [None] * len(rows)
         if rpc.namespace in self._refused:
             return unknown
-        ids = {row.workflow_id for row in rows if _PLAIN.fullmatch(row.workflow_id)}
+        ids = {row.workflow_id for row in rows if is_plain(row.workflow_id)}
         patience = PATIENCE + (page_size + QUEUE) / rpc.rate
         try:
             async with asyncio.timeout(patience):
@@ -141,13 +134,8 @@ class Visibility:
             if current == run_id:
                 self._remember(row.run_id, run_id)
             return current == run_id
-        if row.created_at is None:
-            return False
-        try:
-            after = to_datetime(run.start_time) - row.created_at
-        except RowError:
-            return False
-        return -CLOCK_SKEW <= after <= self._start_delay
+        # Without a run id, the row is left as long as its workflow id is in use.
+        return row.created_at is not None
 
     def _remember(self, first_run_id: str, run_id: str) -> None:
         if len(self._current) < MAX_CURRENT or first_run_id in self._current:
@@ -165,9 +153,9 @@ async def _open_runs(
     """The open runs by workflow id, and the ids that have none."""
     found: defaultdict[str, list[WorkflowExecutionInfo]] = defaultdict(list)
     absent: set[str] = set()
-    for some in _in_pieces(ids):
-        quoted = ", ".join(f"'{each}'" for each in some)
-        answer = await rpc.list(f"WorkflowId IN ({quoted}) AND {_OPEN}", MAX_IDS)
+    for some in in_pieces(ids):
+        ids_listed = ", ".join(map(quoted, some))
+        answer = await rpc.list(f"WorkflowId IN ({ids_listed}) AND {_OPEN}", MAX_IDS)
         for run in answer.executions:
             if is_open(run):
                 found[run.execution.workflow_id].append(run)
@@ -176,7 +164,7 @@ async def _open_runs(
     return found, absent
 
 
-def _in_pieces(ids: Iterable[str]) -> Iterator[list[str]]:
+def in_pieces(ids: Iterable[str]) -> Iterator[list[str]]:
     """Pieces that fit into one call each, by number and by bytes."""
     piece: list[str] = []
     size = 0
@@ -191,15 +179,12 @@ def _in_pieces(ids: Iterable[str]) -> Iterator[list[str]]:
         yield piece
 
 
-async def starts_between(rpc: Rpc, workflow_id: str, first: datetime, last: datetime) -> bool:
-    """Whether visibility knows a run of this id that started in [first, last).
+def quoted(workflow_id: str) -> str:
+    """The id as a literal of a query."""
+    escaped = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
-    Visibility lags, so False proves nothing.
-    """
-    quoted = workflow_id.replace("\\", "\\\\").replace("'", "\\'")
-    answer = await rpc.list(
-        f"WorkflowId = '{quoted}' AND StartTime >= '{first.isoformat()}'"
-        f" AND StartTime < '{last.isoformat()}'",
-        page_size=1,
-    )
-    return bool(answer.executions)
+
+def is_plain(workflow_id: str) -> bool:
+    """Whether all stores read the id's literal alike."""
+    return _PLAIN.fullmatch(workflow_id) is not None

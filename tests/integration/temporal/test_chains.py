@@ -5,6 +5,7 @@ Open, done, and with the workflow id reused by an unrelated chain.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,16 +13,39 @@ import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 
-from reconciler.core.model import Closed, CloseStatus, Missing, Open, RunRow, Unknown
+from reconciler.core.model import Closed, CloseStatus, Leave, Open, RunRow, Unknown, Verdict
+from reconciler.passes.judging import judge
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.temporal.observe import probe as probe_module
-from reconciler.temporal.observe.probe import TemporalProbe
+from reconciler.temporal.observe.namespaces import NamespacesProbe
+from tests.support.factories import policy
+from tests.support.fakes import MemoryStore
 from tests.support.polling import eventually
 from tests.support.temporal.world import World
 
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 THRICE = RetryPolicy(
     maximum_attempts=3, initial_interval=timedelta(milliseconds=100), backoff_coefficient=1
 )
+
+
+async def judged(world: World, of: RunRow, closed_at: datetime | None = None) -> str:
+    """The status that a pass would write, or why it leaves the row; waits for visibility."""
+    verdict: Verdict
+
+    async def is_shown() -> bool:
+        nonlocal verdict
+        probe, now = NamespacesProbe(world.rpc), datetime.now(UTC) + MINUTE
+        observed = await probe.observe(of)
+        if closed_at is not None and isinstance(observed, Closed):
+            observed = replace(observed, close_time=closed_at)
+        rules = policy(grace=timedelta())
+        (verdict,) = await judge(MemoryStore(), probe, [(of, observed)], rules, now)
+        lags = isinstance(verdict, Leave) and (verdict.detail or "").endswith(" yet")
+        return not (lags or isinstance(observed, Open))
+
+    await eventually(is_shown)
+    return verdict.reason if isinstance(verdict, Leave) else verdict.outcome.status
 
 
 async def reuse_id(world: World, script: str = "wait") -> WorkflowHandle[Any, Any]:
@@ -280,50 +304,100 @@ class TestRowsWithoutRunId:
         assert observed.run_id == await current_run(world)
 
     @pytest.mark.parametrize("run_id", [None, ""])
-    async def test_an_unrelated_use_of_the_id_is_not_the_rows_own(
-        self, world: World, run_id: str | None
+    @pytest.mark.parametrize("offset", [-20 * HOUR, -10 * MINUTE, timedelta()])
+    async def test_a_use_that_started_at_or_after_the_creation_is_the_rows_own(
+        self, world: World, run_id: str | None, offset: timedelta
     ) -> None:
-        handle = await world.start("complete")
+        handle = await world.start("fail", "no money")
         await world.ended(handle)
-        earlier = datetime.now(UTC) - timedelta(minutes=2)
-        of = world.row(handle, run_id=run_id, created_at=earlier)
+        of = world.row(handle, run_id=run_id, created_at=datetime.now(UTC) + offset)
 
-        assert await world.observe(of) == Missing("workflow id reused", id_in_use=True)
+        assert await judged(world, of) == "failed"
+
+    @pytest.mark.parametrize("script", ["wait", "continue, then wait"])
+    async def test_a_use_that_was_open_when_the_row_was_created_is_its_own(
+        self, world: World, script: str
+    ) -> None:
+        handle = await world.start(script)
+        await world.first_task_done()
+        of = world.row(handle, run_id=None)
+        await world.client.get_workflow_handle(handle.id).terminate()
+
+        assert await judged(world, of) == "failed"
 
     async def test_a_later_row_does_not_get_the_end_of_an_earlier_use(self, world: World) -> None:
         handle = await world.start("complete")
         await world.ended(handle)
         later = datetime.now(UTC) + timedelta(seconds=30)
 
-        observed = await world.observe(world.row(handle, run_id=None, created_at=later))
+        assert await judged(world, world.row(handle, run_id=None, created_at=later)) == (
+            "never_started"
+        )
 
-        assert observed == Missing("workflow id reused", id_in_use=True)
-
-    async def test_two_uses_in_a_row_are_indistinguishable(self, world: World) -> None:
+    async def test_of_two_uses_since_the_creation_none_is(self, world: World) -> None:
         first = await world.start("fail")
-        of = world.row(first, run_id=None)
+        of = world.row(first, run_id=None, created_at=datetime.now(UTC) - 10 * MINUTE)
         await world.ended(first)
+        await world.ended(await world.start("complete"))
+
+        assert await judged(world, of) == "unknown"
+
+    async def test_a_use_before_the_creation_does_not_matter(self, world: World) -> None:
+        await world.ended(await world.start("fail"))
         second = await world.start("complete")
         await world.ended(second)
+        started = to_datetime((await world.describe()).workflow_execution_info.start_time)
+        of = world.row(second, run_id=None, created_at=started + timedelta(seconds=2))
 
-        async def in_doubt() -> bool:  # visibility lags a little
-            return isinstance(await world.observe(of), Unknown)
+        assert await judged(world, of, closed_at=started + MINUTE) == "completed"
 
-        await eventually(in_doubt)
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"script": "continue once"},
+            {"script": "fail until the third attempt", "retry_policy": THRICE},
+        ],
+    )
+    async def test_a_chain_is_one_use(self, world: World, options: dict[str, Any]) -> None:
+        handle = await world.start(**options)
+        of = world.row(handle, run_id=None, created_at=datetime.now(UTC) - 10 * MINUTE)
+        await world.ended(handle)
 
-    async def test_the_start_of_the_chain_counts_rather_than_that_of_its_last_run(
-        self, world: World
-    ) -> None:
+        assert await judged(world, of) == "completed"
+
+    async def test_a_cron_workflow_is_one_use(self, world: World) -> None:
         handle = await world.start("complete", cron_schedule="@every 1s")
-        first = first_run(world.row(handle))
-        second = await on_next_run(world, first)
+        of = world.row(handle, run_id=None, created_at=datetime.now(UTC) - 10 * MINUTE)
+        second = await on_next_run(world, first_run(world.row(handle)))
         await on_next_run(world, second)
-        started = to_datetime((await world.describe(first)).workflow_execution_info.start_time)
-        probe = TemporalProbe(world.rpc, start_delay=timedelta(seconds=0.5))
+        await world.client.get_workflow_handle(handle.id).terminate()
 
-        observed = await probe.observe(world.row(handle, run_id=None, created_at=started))
+        assert await judged(world, of) == "failed"
 
-        assert observed == Open("RUNNING")
+    @pytest.mark.parametrize("closed", [True, False])
+    async def test_a_use_that_was_reset_is_one_use(self, world: World, *, closed: bool) -> None:
+        handle = await world.start("wait")
+        of = world.row(handle, run_id=None, created_at=datetime.now(UTC) - 10 * MINUTE)
+        await world.first_task_done()
+        if closed:
+            await handle.terminate()
+        await world.reset(first_run(world.row(handle)))
+        await world.client.get_workflow_handle(handle.id).signal("release")
+        await world.ended(handle)
+
+        assert await judged(world, of) == "completed"
+
+    async def test_another_use_between_an_end_and_a_reset_leaves_doubt(self, world: World) -> None:
+        handle = await world.start("wait")
+        of = world.row(handle, run_id=None, created_at=datetime.now(UTC) - 10 * MINUTE)
+        await world.first_task_done()
+        await handle.terminate()
+        await (await world.start("wait")).terminate()
+        await world.reset(first_run(world.row(handle)))
+        await world.client.get_workflow_handle(handle.id).signal("release")
+        await world.ended(handle)
+
+        assert await judged(world, of) == "unknown"
 
     async def test_without_a_creation_time_the_row_is_unknown(self, world: World) -> None:
         of = world.row(await world.start("wait"), run_id=None, created_at=None)

@@ -22,7 +22,7 @@ from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.observe.probe import TemporalProbe
 from tests.support.network.silent import silent_server
 from tests.support.polling import eventually
-from tests.support.temporal.world import START_DELAY, World
+from tests.support.temporal.world import World
 
 EARLIER = datetime.now(UTC) - timedelta(hours=1)
 RETENTION = timedelta(seconds=4)
@@ -49,7 +49,7 @@ async def test_a_namespace_without_an_archive_is_not_asked_for_a_history(world: 
     of = await world.ended(await world.start("complete"))
     assert of.run_id is not None
     await world.delete(of.run_id)
-    asking = TemporalProbe(world.rpc, START_DELAY, ask_archive=True)
+    asking = TemporalProbe(world.rpc, ask_archive=True)
     await asking.retention()
     before = world.rpc.counts.copy()
 
@@ -132,7 +132,7 @@ async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
 
 async def test_an_absent_namespace_does_not_make_workflows_missing(temporal: Client) -> None:
     client = Client(temporal.service_client, namespace="no-such-namespace")
-    probe = TemporalProbe(Rpc(client, RateLimiter(0)), START_DELAY)
+    probe = TemporalProbe(Rpc(client, RateLimiter(0)))
 
     with pytest.raises(TemporalUnusable, match=r"no namespace 'no-such-namespace'.*TEMPORAL_NAME"):
         await probe.observe(a_row("any"))

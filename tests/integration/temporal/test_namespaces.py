@@ -65,7 +65,7 @@ def a_row(id_: int, of: WorkflowHandle[object, object] | str, namespace: str | N
 
 
 async def passed(temporal: Client, store: MemoryStore, missing: MissingPolicy) -> PassReport:
-    probe = NamespacesProbe(Rpc(temporal, RateLimiter(0)), timedelta(minutes=1))
+    probe = NamespacesProbe(Rpc(temporal, RateLimiter(0)))
     rules = policy(missing=missing)
     now = datetime.now(UTC)
     report = PassReport.begin(PassRequest("once"), now)

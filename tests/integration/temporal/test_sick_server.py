@@ -90,7 +90,7 @@ async def pass_over(
     rpc, _ = await connect({"target_host": front.address, "namespace": "default"}, 0)
     created = NOW - timedelta(hours=48)
     store = MemoryStore(RunRow(n, f"wf-{n}", f"run-{n}", created) for n in range(1, rows + 1))
-    probe = NamespacesProbe(rpc, timedelta(minutes=1))
+    probe = NamespacesProbe(rpc)
     return store, await reconcile(store, probe, POLICY, batch_size=20)
 
 

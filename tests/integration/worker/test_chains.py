@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,12 +12,14 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.testing import ActivityEnvironment
 
-from reconciler.postgres.rows.main_path_write import SLACK
 from reconciler.temporal.client.execution_info import to_datetime
 from reconciler.worker import status_activity
 from reconciler.worker.report import EndReport
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
+
+#: How far after a run's start its next use's row is created.
+AHEAD = timedelta(minutes=1)
 
 
 async def started(site: Site, run_id: str | None = None) -> datetime:
@@ -29,7 +31,7 @@ async def two_rows(site: Site, first_run: str | None, later: datetime) -> None:
     """Insert one created when the chain started, and one that only fits a later run."""
     first = await started(site, first_run)
     await site.database.insert(site.workflow_id, created_at=first)
-    await site.database.insert(site.workflow_id, created_at=first + (later - first) / 2 + SLACK)
+    await site.database.insert(site.workflow_id, created_at=first + (later - first) / 2 + AHEAD)
 
 
 async def statuses(site: Site) -> Sequence[str]:
@@ -92,6 +94,7 @@ async def report(site: Site, own_run: str, *arguments: object) -> bool:
         namespace=site.client.namespace,
         workflow_id=site.workflow_id,
         workflow_run_id=own_run,
+        scheduled_time=datetime.now(UTC),
     )
     changed: bool = await environment.run(status_activity(site.database.engine), *arguments)
     return changed

@@ -39,7 +39,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.rpc = Rpc(self.client, RateLimiter(0))
-        self.probe = TemporalProbe(self.rpc, START_DELAY)
+        self.probe = TemporalProbe(self.rpc)
 
     async def start(
         self, script: str, text: str = "text", **options: Any

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.core.model import Missing, Open, Rival, Unknown
+from reconciler.core.model import Missing, Open, Rival, Unknown, Use
 from reconciler.core.ports import Ending
 from reconciler.core.report import PassOutcome
-from tests.support.factories import closed, row
+from tests.support.factories import NOW, closed, row
 from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import FAIL, reconcile, rows, scripted
 
@@ -42,6 +42,20 @@ async def test_of_two_rows_that_fit_one_run_neither_is_finished_whatever_page_th
         assert report.outcome is PassOutcome.UNRESOLVED
         assert (report.changed, report.unknown) == (1, 2)
     assert store.finished.keys() == {3}
+
+
+async def test_visibility_is_asked_once_per_page_and_only_if_no_other_row_has_a_claim() -> None:
+    contested = [row(id_, run_id=None, workflow_id="one") for id_ in (1, 2)]
+    alone = [row(id_, run_id=None) for id_ in (3, 4)]
+    probe = scripted(closed())
+    probe.uses = {"wf-3": [Use("another", NOW, None)]}
+    store = MemoryStore([*contested, *alone, row(5)])
+
+    report = await reconcile(store, probe)
+
+    assert probe.listed == ["wf-3", "wf-4"]
+    assert store.finished.keys() == {4, 5}
+    assert report.unknown == 3
 
 
 async def test_a_run_goes_to_the_row_that_has_its_id() -> None:

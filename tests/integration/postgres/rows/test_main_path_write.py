@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from reconciler.core.verdict import StatusValues
-from reconciler.postgres.rows.main_path_write import SLACK, main_path_write
+from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.where import read_where
@@ -20,6 +20,7 @@ from tests.conftest import Database
 from tests.support.polling import eventually
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LATER = NOON + timedelta(days=36_500)
 
 
 async def finish(database: Database, table: MappedTable | None = None, **others: Any) -> list[int]:
@@ -46,8 +47,8 @@ def given(workflow_id: str, **others: Any) -> dict[str, Any]:
         "given_namespace": "blue",
         "given_status": "failed",
         "given_message": "no money",
-        "given_close_time": NOON,
-        "given_latest": NOON + timedelta(days=36_500),
+        "given_close_time": LATER,
+        "given_started": LATER,
         **others,
     }
 
@@ -65,7 +66,7 @@ async def test_the_row_of_the_run(database: Database) -> None:
     row = await database.row(id_)
     assert (row["status"], row["completed_at"], row["error_message"]) == (
         "failed",
-        NOON,
+        LATER,
         "no money",
     )
 
@@ -122,17 +123,18 @@ async def test_without_a_run_id_the_youngest_row(database: Database) -> None:
     assert (await database.row(old))["status"] == "running"
 
 
-async def test_a_row_made_too_late_is_for_a_later_workflow(database: Database) -> None:
+async def test_a_row_made_after_the_end_is_for_a_later_workflow(database: Database) -> None:
     ours = await database.insert("w", created_at=NOON)
-    await database.insert("w", created_at=NOON + timedelta(seconds=2))
+    await database.insert("w", created_at=NOON + timedelta(seconds=3))
+    began = NOON - timedelta(hours=1)
 
-    assert await finish(database, given_latest=NOON + timedelta(seconds=1)) == [ours]
+    assert await finish(database, given_started=began, given_close_time=NOON) == [ours]
 
 
 async def test_with_a_run_id_it_may_be_made_late(database: Database) -> None:
     ours = await database.insert("w", "ours", created_at=NOON)
 
-    assert await finish(database, given_latest=NOON - timedelta(days=1)) == [ours]
+    assert await finish(database, given_close_time=NOON - timedelta(days=1)) == [ours]
 
 
 async def test_none_without_a_run_id_where_the_start_is_not_known(database: Database) -> None:
@@ -140,49 +142,62 @@ async def test_none_without_a_run_id_where_the_start_is_not_known(database: Data
     await database.insert("w", created_at=NOON - timedelta(days=9))
     await database.insert("w", created_at=None)
 
-    assert await finish(database, given_latest=None) == []
+    assert await finish(database, given_started=None) == []
 
     ours = await database.insert("w", "ours")
-    assert await finish(database, given_latest=None) == [ours]
+    assert await finish(database, given_started=None) == [ours]
 
 
-#: For a workflow that started at noon.
-STARTED: dict[str, Any] = {"given_latest": NOON + SLACK}
+#: For a workflow that started at noon and took an hour.
+STARTED: dict[str, Any] = {"given_started": NOON, "given_close_time": NOON + timedelta(hours=1)}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "own"),
+    [
+        pytest.param([-3600, -60], -60, id="the youngest of those before the start"),
+        pytest.param([-3600, 1], 1, id="one after it is within the skew"),
+        pytest.param([-60, 60], -60, id="one before the start comes first"),
+        pytest.param([30, 600, 1800], 30, id="the oldest of those after it"),
+        pytest.param([600], 600, id="minutes after it"),
+        pytest.param([-7200], -7200, id="hours before it"),
+        pytest.param([60, 3700], 60, id="the next use's, made after the end"),
+    ],
+)
+async def test_of_several_rows_without_a_run_id_one_is_the_workflows_own(
+    database: Database, seconds: list[int], own: int
+) -> None:
+    made = {
+        each: await database.insert("w", created_at=NOON + timedelta(seconds=each))
+        for each in seconds
+    }
+
+    assert await finish(database, **STARTED) == [made[own]]
+    assert await finish(database, **STARTED) == [], "another attempt finishes no other row"
 
 
 class TestInDoubt:
     """Without a run id nothing is written where two rows fit the workflow equally well."""
 
     @pytest.mark.parametrize(
-        ("others", "youngest"),
+        "seconds",
         [
-            pytest.param([0], 0, id="of the same time"),
-            pytest.param([-1], 2, id="the next use's, made before this one ended"),
-            pytest.param([-30], -1, id="both within the slack"),
-            pytest.param([-60], 60, id="at the edges of the slack"),
-            pytest.param([-3600], -3590, id="both long before"),
-            pytest.param([-2, -1], 0, id="three"),
+            pytest.param([0, 0], id="of the same time"),
+            pytest.param([-60, -60], id="of the same time before the start"),
+            pytest.param([-1, 2], id="both within the skew"),
+            pytest.param([-2, -1, 0], id="three"),
         ],
     )
-    async def test_none_is_written(
-        self, database: Database, others: list[int], youngest: int
-    ) -> None:
-        for seconds in (*others, youngest):
-            await database.insert("w", created_at=NOON + timedelta(seconds=seconds))
+    async def test_none_is_written(self, database: Database, seconds: list[int]) -> None:
+        for each in seconds:
+            await database.insert("w", created_at=NOON + timedelta(seconds=each))
 
         assert await finish(database, **STARTED) == []
-        assert await self.rivals(database) == len(others)
+        assert await self.in_doubt(database) == len(seconds)
         assert set(await statuses(database)) == {"running"}
 
-    @pytest.mark.parametrize("other", [-61, -3600, 61, 3600])
-    async def test_one_beyond_the_slack_is_no_rival(self, database: Database, other: int) -> None:
-        await database.insert("w", created_at=NOON + timedelta(seconds=other))
-        ours = await database.insert("w", created_at=NOON)
-
-        assert await finish(database, **STARTED) == [ours]
-
-    async def test_nor_one_that_had_ended_before(self, database: Database) -> None:
-        before = NOON - timedelta(seconds=1)
+    async def test_a_row_that_had_ended_before_is_no_rival(self, database: Database) -> None:
+        before = NOON - timedelta(seconds=3)
         await database.insert("w", status="failed", created_at=before, completed_at=before)
         ours = await database.insert("w", created_at=NOON)
 
@@ -230,12 +245,12 @@ class TestInDoubt:
 
     async def test_where_no_column_says_when_a_row_ended(self, database: Database) -> None:
         table = await database.table(TableNames(completed_at=None))
-        await database.insert("w", status="completed", created_at=NOON - timedelta(seconds=9))
+        await database.insert("w", status="completed", created_at=NOON)
         await database.insert("w", created_at=NOON)
 
         assert await finish(database, table, **STARTED) == []
 
-    async def rivals(self, database: Database) -> int:
+    async def in_doubt(self, database: Database) -> int:
         statement = main_path_write(await database.table())
         async with database.engine.begin() as connection:
             counts = (await connection.execute(statement, given("w", **STARTED))).one()
@@ -243,12 +258,12 @@ class TestInDoubt:
             return int(counts[1])
 
 
-async def test_a_row_without_a_time_is_older_than_any(database: Database) -> None:
+async def test_a_row_without_a_time_may_be_of_any(database: Database) -> None:
     await database.execute("ALTER TABLE workflow_executions ALTER created_at DROP NOT NULL")
-    dated = await database.insert("w", created_at=NOON)
+    await database.insert("w", created_at=NOON)
     await database.insert("w", created_at=None)
 
-    assert await finish(database) == [dated]
+    assert await finish(database) == []
 
 
 async def test_twice_is_as_once(database: Database) -> None:
@@ -351,7 +366,7 @@ async def test_any_mapped_table(empty_database: Database, key: str) -> None:
 
     assert len(written) == 1
     assert await empty_database.fetch('SELECT state::text, ended, reason FROM "Jobs"') == [
-        {"state": "broken", "ended": NOON.replace(tzinfo=None), "reason": "no money"}
+        {"state": "broken", "ended": LATER.replace(tzinfo=None), "reason": "no money"}
     ]
 
 

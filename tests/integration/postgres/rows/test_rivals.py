@@ -14,22 +14,26 @@ from reconciler.core.ports import Ending
 from reconciler.core.verdict import StatusValues
 from reconciler.core.window import Window
 from reconciler.postgres.connection.engine import close, open_engine
-from reconciler.postgres.rows.rivals import arrays, is_indexed, select_rivals
+from reconciler.postgres.rows.rivals import AT_MOST, arrays, is_indexed, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.where import read_where
 from tests.conftest import Database
 from tests.support.crossed import crossed
-from tests.support.factories import start
+from tests.support.factories import chain
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 RUN = "5dd76082-6009-41b1-83d8-7e1a7a52bc31"
 
 
-def ending(row_id: int | UUID, workflow_id: str = "w", run_id: str = "last") -> Ending:
-    return Ending(RunRow(row_id, workflow_id, None, NOON), start(NOON), run_id)
+def ending(
+    row_id: int | UUID, workflow_id: str = "w", run_id: str = "last", made: datetime = NOON
+) -> Ending:
+    """Of a use that started at noon and took an hour."""
+    use = chain(NOON, last_run_id=run_id, closed_at=NOON + HOUR)
+    return Ending(RunRow(row_id, workflow_id, None, made), use)
 
 
 async def rivals(
@@ -46,17 +50,34 @@ async def ids(database: Database, table: MappedTable, of: Ending) -> set[object]
     return {rival.row.id for rival in found}
 
 
-async def test_the_time_is_from_the_delay_before_the_start_to_the_skew_after_it(
+@pytest.mark.parametrize(
+    ("made", "rivals_made"),
+    [(0, {-2, 0, 2}), (-60, {-60, -3, -2, 0, 2}), (60, {-61, -60, -3, -2, 0, 2, 3, 60})],
+)
+async def test_a_row_that_fits_as_well_or_better_is_a_rival(
+    database: Database, made: int, rivals_made: set[int]
+) -> None:
+    at = {
+        seconds: await database.insert("w", created_at=NOON + seconds * SECOND)
+        for seconds in (-61, -60, -3, -2, 0, 2, 3, 60, 61, 4000)
+    }
+
+    found = await ids(database, await database.table(), ending(0, made=NOON + made * SECOND))
+
+    assert found == {at[seconds] for seconds in rivals_made}
+
+
+async def test_some_of_many_rivals_are_enough_with_any_that_stores_the_run_id(
     database: Database,
 ) -> None:
-    made = {
-        seconds: await database.insert("w", created_at=NOON + seconds * SECOND)
-        for seconds in (-61, -60, 0, 2, 3)
-    }
+    stores = await database.insert("w", "run-first", created_at=NOON)
+    for _ in range(AT_MOST + 5):
+        await database.insert("w", created_at=NOON)
 
     found = await ids(database, await database.table(), ending(0))
 
-    assert found == {made[-60], made[0], made[2]}
+    assert len(found) == AT_MOST
+    assert stores in found
 
 
 async def test_the_status_makes_no_difference_but_an_end_is_known(database: Database) -> None:
@@ -72,7 +93,7 @@ async def test_the_status_makes_no_difference_but_an_end_is_known(database: Data
 
 async def test_the_window_of_a_backfill_hides_none(database: Database) -> None:
     of = await database.insert("w", created_at=NOON)
-    outside = await database.insert("w", created_at=NOON - 10 * SECOND)
+    outside = await database.insert("w", created_at=NOON - SECOND)
 
     (found,) = await rivals(
         database, await database.table(), ending(of), window=Window(NOON, NOON + SECOND)

@@ -203,8 +203,8 @@ class TestMainPath:
             "given_namespace": "blue",
             "given_status": "completed",
             "given_message": None,
-            "given_close_time": NOON,
-            "given_latest": NOON + timedelta(days=36_500),
+            "given_close_time": NOON + timedelta(days=36_500),
+            "given_started": NOON + timedelta(days=36_500),
             **others,
         }
         return await finished_by(database, table, given)
@@ -266,15 +266,12 @@ class TestMainPath:
 
         assert await self.finish(shared, await filtered(shared, "x")) == [ours]
 
-    async def test_without_run_ids_the_youngest_that_was_made_in_time(
-        self, shared: Database
-    ) -> None:
+    async def test_without_run_ids_none_that_was_made_after_the_end(self, shared: Database) -> None:
         ours = await shared.insert("w", "theirs", created_at=NOON)
-        await shared.insert("w", "theirs", created_at=NOON + timedelta(seconds=2))
+        await shared.insert("w", "theirs", created_at=NOON + timedelta(seconds=3))
         table = await shared.table(TableNames(run_id=None))
 
-        latest = NOON + timedelta(seconds=1)
-        assert await self.finish(shared, table, given_latest=latest) == [ours]
+        assert await self.finish(shared, table, given_close_time=NOON) == [ours]
 
     async def test_the_activity_knows_the_namespace_of_its_workflow(
         self, shared: Database, monkeypatch: pytest.MonkeyPatch

@@ -102,7 +102,7 @@ def given(workflow_id: str, run_id: str) -> Mapping[str, Any]:
         "given_namespace": "default",
         "given_status": "failed",
         "given_close_time": NOW,
-        "given_latest": NOW,
+        "given_started": NOW,
         "given_message": "boom",
     }
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.doctor.findings import Level
 from reconciler.doctor.rules.clocks import host_clock, temporal_clock
-from reconciler.temporal.observe.visibility import CLOCK_SKEW
 
 GRACE, NONE = timedelta(seconds=60), timedelta(0)
 

@@ -85,7 +85,7 @@ class Sick(Namespaces):
         return calls
 
     def probe(self) -> NamespacesProbe:
-        return NamespacesProbe(self.rpc(), timedelta(minutes=1))
+        return NamespacesProbe(self.rpc())
 
 
 @pytest.fixture(autouse=True)
@@ -397,7 +397,7 @@ async def test_too_many_denied_rows_end_the_pass_with_the_denial() -> None:
 
     service = Denying(**{f"wf-{n}": DENIED for n in range(1, 200)})
     calls = service.rpc()
-    probe = NamespacesProbe(calls, timedelta(minutes=1))
+    probe = NamespacesProbe(calls)
 
     with pytest.raises(TemporalUnfit, match="refuses access"):
         await observe(probe, *range(1, MAX_UNANSWERED + 1))

@@ -121,7 +121,7 @@ async def test_a_probe_returns_only_redacted_failures(
     async def observe(*_: object) -> Observation:
         return found
 
-    probe = NamespacesProbe(rpc(object()), REPORT, redactor=redactor(r"\d+"))
+    probe = NamespacesProbe(rpc(object()), redactor=redactor(r"\d+"))
     for name in ("observe", "observe_current"):
         monkeypatch.setattr(f"reconciler.temporal.observe.probe.TemporalProbe.{name}", observe)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -40,7 +39,7 @@ RUNNING = Status.WORKFLOW_EXECUTION_STATUS_RUNNING
 
 
 def probe(rpc: Any, **options: Any) -> TemporalProbe:
-    return TemporalProbe(rpc, timedelta(minutes=1), **options)
+    return TemporalProbe(rpc, **options)
 
 
 async def observe(rpc: StubRpc, of: RunRow | None = None) -> Observation:

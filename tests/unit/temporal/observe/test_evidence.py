@@ -22,8 +22,9 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow, Unknown
+from reconciler.core.ports import Ending
 from reconciler.temporal.observe.namespaces import NamespacesProbe
-from tests.support.factories import NOW, row
+from tests.support.factories import NOW, chain, row
 from tests.support.temporal import archive_stub as events
 from tests.support.temporal.stubs import Namespaces, error, rpc
 
@@ -97,7 +98,7 @@ class Server(Namespaces):
 
 async def observe(server: Server, of: RunRow | None = None) -> Observation:
     of = of or row(1, created_at=CREATED)
-    return await NamespacesProbe(rpc(server), timedelta(minutes=1)).observe(of)
+    return await NamespacesProbe(rpc(server)).observe(of)
 
 
 def altered(**fields: str) -> DescribeWorkflowExecutionResponse:
@@ -227,9 +228,10 @@ async def test_a_cancellation_whose_reason_may_be_readable_later_is_not_written(
 async def test_not_found_for_a_list_does_not_make_a_workflow_missing() -> None:
     server = Server({"": run(status=COMPLETED)}, listed=GONE)
 
-    observed = await observe(server, row(1, run_id=None, created_at=CREATED))
+    ending = Ending(row(1, run_id=None, created_at=CREATED), chain())
+    (uses,) = await NamespacesProbe(rpc(server)).other_uses([ending])
 
-    assert isinstance(observed, Unknown)
+    assert isinstance(uses, Unknown)
 
 
 async def test_a_history_is_read_twice_before_the_text_goes_without_it() -> None:
@@ -367,25 +369,4 @@ async def test_a_row_from_the_ends_of_the_calendar_is_observed(year: int) -> Non
     of = row(1, run_id=None, created_at=CREATED.replace(year=year, month=1, day=2))
     current = run(status=RUNNING)
 
-    observed = await observe(Server({"": current}), of)
-
-    assert observed == Missing("workflow id reused", id_in_use=True)
-
-
-@pytest.mark.parametrize("name", TIMES)
-async def test_a_run_without_a_start_time_does_not_affect_other_screenings(name: str) -> None:
-    good = run(status=RUNNING).workflow_execution_info
-    bad = run("run-2", RUNNING).workflow_execution_info
-    bad.execution.workflow_id = "wf-2"
-    bad.ClearField("start_time")
-    if (moment := TIMES[name]) is not None:
-        bad.start_time.CopyFrom(moment)
-
-    class Listing(Server):
-        async def list_workflow_executions(self, *_: Any, **__: Any) -> Any:
-            return ListWorkflowExecutionsResponse(executions=[bad, good])
-
-    probe = NamespacesProbe(rpc(Listing({})), timedelta(minutes=1))
-    rows = [row(n, run_id=None, created_at=CREATED) for n in (1, 2)]
-
-    assert await probe.screen(rows) == [True, None]
+    assert await observe(Server({"": current}), of) == Open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -54,7 +54,7 @@ def run(status: int, close_time: Timestamp | None = CLOSED_AT) -> WorkflowExecut
 
 async def observe(info: WorkflowExecutionInfo, next_run: str = "") -> Observation:
     rpc: Any = StubRpc(info, next_run)
-    return await TemporalProbe(rpc, start_delay=timedelta(minutes=1)).observe(row(1))
+    return await TemporalProbe(rpc).observe(row(1))
 
 
 async def test_a_failed_run_is_closed() -> None:

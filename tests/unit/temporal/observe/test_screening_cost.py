@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,7 +27,6 @@ from tests.support.temporal.stubs import error, rpc
 from tests.support.temporal.visibility_stub import Service, run
 
 ROWS = 500
-START_DELAY = timedelta(minutes=1)
 
 
 class Clock:
@@ -52,7 +50,7 @@ class Bench:
         self.calls = RateLimiter(max_rps, self.clock, self.clock.sleep)
         self.lists = RateLimiter(visibility_rps, self.clock, self.clock.sleep)
         self.service = Service(*(run(each.workflow_id, "run-1") for each in rows))
-        self.probe = NamespacesProbe(rpc(self.service, self.calls, self.lists), START_DELAY)
+        self.probe = NamespacesProbe(rpc(self.service, self.calls, self.lists))
 
     async def busy(self) -> Bench:
         """Use up a slot, so that the next list waits."""
@@ -206,7 +204,7 @@ class Holding(Service):
 async def test_namespaces_are_listed_concurrently() -> None:
     rows = page(5, 50)
     service = Holding(*(run(each.workflow_id, "run-1") for each in rows))
-    screening = asyncio.create_task(NamespacesProbe(rpc(service), START_DELAY).screen(rows))
+    screening = asyncio.create_task(NamespacesProbe(rpc(service)).screen(rows))
 
     async def all_are_asked() -> bool:
         return service.waiting == 5
@@ -222,7 +220,7 @@ async def test_a_silent_store_delays_a_pass_briefly_and_once(
     monkeypatch.setattr(visibility_module, "PATIENCE", 0.01)
     rows = page(2, 50)
     service = Holding()
-    probe = NamespacesProbe(rpc(service), START_DELAY)
+    probe = NamespacesProbe(rpc(service))
 
     with capture_logs() as lines:
         for _ in range(3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from tests.support.factories import row
 from tests.support.temporal.stubs import error, rpc
 from tests.support.temporal.visibility_stub import Service, run
 
-START_DELAY = timedelta(minutes=1)
 UNAVAILABLE = "visibility_unavailable"
 
 
@@ -65,7 +63,7 @@ def refusing(*refusals: RPCError) -> Service:
 async def test_rows_are_unknown_and_it_is_not_asked_again_in_the_pass(
     refusal: RPCError, tries: int
 ) -> None:
-    service, visibility = refusing(refusal), Visibility(START_DELAY)
+    service, visibility = refusing(refusal), Visibility()
     calls = rpc(service)
 
     with capture_logs() as lines:
@@ -79,7 +77,7 @@ async def test_rows_are_unknown_and_it_is_not_asked_again_in_the_pass(
 
 
 async def test_the_next_pass_asks_again() -> None:
-    service, visibility = refusing(error(RPCStatusCode.UNIMPLEMENTED)), Visibility(START_DELAY)
+    service, visibility = refusing(error(RPCStatusCode.UNIMPLEMENTED)), Visibility()
     calls = rpc(service)
     await visibility.screen(calls, [of()])
     service.refusals.clear()
@@ -94,7 +92,7 @@ async def test_the_same_reason_is_logged_once_and_a_new_one_again() -> None:
         error(RPCStatusCode.UNIMPLEMENTED, "no list"),
         error(RPCStatusCode.PERMISSION_DENIED, "no"),
     )
-    visibility, calls = Visibility(START_DELAY), rpc(service)
+    visibility, calls = Visibility(), rpc(service)
 
     with capture_logs() as lines:
         for _ in range(3):
@@ -116,14 +114,14 @@ async def test_a_refusal_in_the_middle_leaves_all_rows_unknown() -> None:
                 raise error(RPCStatusCode.UNIMPLEMENTED)
             return await super().list_workflow_executions(request, **options)
 
-    assert await Visibility(START_DELAY).screen(rpc(Once()), plain) == [None] * 1001
+    assert await Visibility().screen(rpc(Once()), plain) == [None] * 1001
 
 
 async def test_an_overload_of_the_whole_server_ends_the_pass() -> None:
     service = refusing(OF_THE_SERVER)
 
     with pytest.raises(Overloaded):
-        await Visibility(START_DELAY).screen(rpc(service), [of()])
+        await Visibility().screen(rpc(service), [of()])
 
     assert len(service.asked) == 1
 
@@ -149,7 +147,7 @@ class TestLimits:
         every, lists = Counting(), Counting()
         calls = rpc(Service(run("wf", "run-1")), every, list_limiter=lists)
 
-        await Visibility(START_DELAY).screen(calls, [of()])
+        await Visibility().screen(calls, [of()])
         assert (every.acquired, lists.acquired) == (1, 1)
         await calls.describe("wf")
         assert (every.acquired, lists.acquired) == (2, 1)
@@ -158,7 +156,7 @@ class TestLimits:
         every, lists = Counting(), Counting()
         calls = rpc(refusing(OF_THE_NAMESPACE), every, list_limiter=lists)
 
-        await Visibility(START_DELAY).screen(calls, [of()])
+        await Visibility().screen(calls, [of()])
 
         assert (every.slowed, lists.slowed) == (0, 3)
         assert (every.acquired, lists.acquired) == (3, 3), "each attempt"
@@ -167,7 +165,7 @@ class TestLimits:
         every, lists = Counting(), Counting()
         calls = rpc(Service(), every, list_limiter=lists).in_namespace("other")
 
-        await Visibility(START_DELAY).screen(calls, [of()])
+        await Visibility().screen(calls, [of()])
 
         assert (every.acquired, lists.acquired) == (1, 1)
 
@@ -176,7 +174,7 @@ class TestNamespaces:
     """Each row is listed in its own namespace."""
 
     def probe(self, service: Service) -> NamespacesProbe:
-        return NamespacesProbe(rpc(service), START_DELAY)
+        return NamespacesProbe(rpc(service))
 
     async def test_one_call_per_namespace(self) -> None:
         service = Service(run("a", "run-1"), run("c", "run-1"))
@@ -225,7 +223,7 @@ class TestNamespaces:
 
 
 async def test_many_namespaces_that_refuse_are_logged_in_a_few_lines() -> None:
-    service, visibility = Service(), Visibility(START_DELAY)
+    service, visibility = Service(), Visibility()
     names = [f"ns-{number}" for number in range(250)]
     for name in names:
         service.refusals[name] = [error(RPCStatusCode.UNIMPLEMENTED, "no list")] * 3
