@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+LOWEST_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' reconciler/__init__.py)
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet
 
@@ -16,7 +18,7 @@ SUITE := $(BIN)/pytest -n 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stress test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean
+.PHONY: help demo test test-stress test-lowest test-pythons test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,23 @@ test: $(STAMP) ## Run all tests, on real servers
 # No test may depend on the speed of the machine.
 test-stress: $(STAMP) ## Run all tests next to a busy loop on each core
 	$(BIN)/python tests/support/commands/busy.py $(SUITE)
+
+# The oldest versions that pyproject.toml allows, in an environment of their own. They warn about newer
+# Pythons and about each other, and have no patch callbacks.
+test-lowest: $(LOWEST)/.installed ## Run unit, contract and worker tests on the oldest supported versions
+	$(LOWEST)/bin/pytest -n 4 --dist worksteal -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
+		--deselect tests/integration/worker/test_disturbances.py::test_a_patch_callback_that_fails \
+		tests/unit tests/contract tests/integration/worker
+
+test-pythons: ## Run the tests that need no server on each Python that is installed, 3.11 to 3.14
+	@for version in 3.11 3.12 3.13 3.14; do \
+		if python$$version -c "" 2>/dev/null; then \
+			echo "Python $$version:"; \
+			$(MAKE) --no-print-directory PYTHON=python$$version VENV=.venv-$$version test-unit || exit 1; \
+		else \
+			echo "Python $$version: not installed, so not tested"; \
+		fi; \
+	done
 
 test-unit: $(STAMP) ## Run the tests that need no server (a minute or two)
 	$(BIN)/pytest tests/unit
@@ -71,16 +90,26 @@ format: $(STAMP) ## Format the code and fix what can be fixed automatically
 
 lock: $(STAMP) ## Lock the newest versions that pyproject.toml allows
 	$(COMPILE) --extra dev --upgrade -o requirements.txt pyproject.toml
+	$(COMPILE) --resolution lowest-direct --extra dev -o requirements-lowest.txt pyproject.toml
 	$(COMPILE) --constraints requirements.txt --extra codec -o deploy/image/requirements.txt pyproject.toml
 	$(COMPILE) --constraints requirements.txt --group build -o deploy/image/build.txt
 
 clean: ## Remove everything that was generated
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .venv-3.* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	@echo "Installing the locked packages into $(VENV): about a minute, the first time."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	$(call install,$(PYTHON),$(VENV),requirements.txt)
+
+$(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
+	@echo "Installing the oldest supported packages into $(LOWEST): about a minute, the first time."
+	$(call install,$(LOWEST_PYTHON),$(LOWEST),requirements-lowest.txt)
+
+# A new environment: its Python, its folder, its packages.
+define install
+	$(1) -m venv $(2)
+	$(2)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(3)
+	$(2)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(2)/.installed
+endef

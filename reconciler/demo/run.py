@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import RequestCancelWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.worker import Worker
 
@@ -110,11 +112,22 @@ async def _run_steps(
 async def _provision(client: Client, engine: AsyncEngine) -> None:
     handles = {tenant.name: await _start(client, engine, tenant) for tenant in TENANTS}
     await handles["stark"].terminate(reason="ticket 42")
-    await handles["tyrell"].cancel(reason="customer withdrew")
+    await _cancel(client, handles["tyrell"].id, reason="customer withdrew")
     async with asyncio.timeout(PATIENCE.total_seconds()):
         for name, handle in handles.items():
             if name != STAYS_OPEN:
                 await _closed(handle)
+
+
+async def _cancel(client: Client, workflow_id: str, reason: str) -> None:
+    # By hand, as the handle's method takes a reason only since SDK 1.28.
+    await client.workflow_service.request_cancel_workflow_execution(
+        RequestCancelWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+            reason=reason,
+        )
+    )
 
 
 async def _start(

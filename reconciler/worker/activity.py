@@ -172,7 +172,7 @@ async def _with_first_run(report: EndReport) -> EndReport:
 async def _describe(workflow_id: str, run_id: str | None) -> WorkflowExecutionInfo | None:
     """Describe a run, by default the current one; None if Temporal does not know it."""
     request = DescribeWorkflowExecutionRequest(
-        namespace=activity.info().namespace,
+        namespace=activity.client().namespace,
         execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id or ""),
     )
     service = activity.client().workflow_service

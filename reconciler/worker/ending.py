@@ -23,6 +23,7 @@ from reconciler.temporal.failures.encoded_attributes import (
     with_messages,
 )
 from reconciler.temporal.failures.text import describe_cancellation, describe_failure
+from reconciler.worker.cancellation import cancellation_reason
 from reconciler.worker.report import EndReport
 from reconciler.worker.snapshot import ErrorSnapshot, ResultSnapshot
 
@@ -56,7 +57,7 @@ def end_with_error(raised: ErrorSnapshot, payload_limit: int) -> EndReport | Non
     May raise anything: the error's text and the failure converter are other people's code.
     """
     error = raised.error
-    reason = workflow.cancellation_reason()
+    reason = cancellation_reason()
     if reason is not None and is_cancelled_exception(error):
         return end_report(CloseStatus.CANCELED, describe_cancellation(reason))
     # The SDK raises any cancellation as one of Temporal's errors.

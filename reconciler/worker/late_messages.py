@@ -6,7 +6,7 @@ patch records that this version has prevented it; it is only called where that m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Sequence  # noqa: UP035 - SDK 1.19 takes no other in a dynamic handler
 
 from temporalio import workflow
 from temporalio.api.sdk.v1 import WorkflowDefinition

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -116,9 +117,9 @@ class ReconcilerPlugin(SimplePlugin):
 
     async def run_worker(self, worker: Worker, next: _Run) -> None:  # noqa: A002 - the SDK's name
         """Run the worker with the limits of its namespace."""
-        of_client = worker.client.config(active_config=True)["interceptors"]
+        of_client = _active_config(worker.client)["interceptors"]
         is_seen = any(isinstance(each, Interceptor) for each in of_client)
-        for each in worker.config(active_config=True).get("interceptors") or ():
+        for each in _active_config(worker).get("interceptors") or ():
             if isinstance(each, MainPathInterceptor):
                 each.payload_limit = await _payload_limit(worker.client)
                 each.is_seen = is_seen
@@ -143,8 +144,15 @@ async def _payload_limit(client: Client) -> int:
         answer = await client.workflow_service.describe_namespace(request, timeout=DESCRIBE_TIMEOUT)
     except Exception:  # noqa: BLE001 - an old server, or no permission; the SDK asks by itself
         return PAYLOAD_LIMIT
-    limit = answer.namespace_info.limits.blob_size_limit_error
+    limits = getattr(answer.namespace_info, "limits", None)  # SDK 1.22
+    limit = limits.blob_size_limit_error if limits else 0
     return min(PAYLOAD_LIMIT, limit // 2) if limit else PAYLOAD_LIMIT
+
+
+def _active_config(configured: Client | Worker) -> Mapping[str, Any]:
+    """The configuration after all plugins. SDKs before 1.21 have no other."""
+    is_older = "active_config" not in signature(configured.config).parameters
+    return configured.config(**({} if is_older else {"active_config": True}))
 
 
 def _names(option: str, types: Collection[str]) -> frozenset[str]:

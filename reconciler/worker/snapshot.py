@@ -23,6 +23,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import CancelledError, FailureError, is_cancelled_exception
 
+from reconciler.worker.cancellation import cancellation_reason
 from reconciler.worker.late_messages import may_intervene
 
 _IMMUTABLE = (type(None), bool, int, float, str, bytes)
@@ -95,7 +96,7 @@ class ErrorSnapshot:
     def __init__(self, error: BaseException, converter: type[FailureConverter]) -> None:
         self.error = error
         self._converter = converter
-        self._was_cancelled = workflow.cancellation_reason() is not None
+        self._was_cancelled = cancellation_reason() is not None
         self.failure: Failure | None = None
 
     def convert(self) -> Failure:
@@ -121,7 +122,7 @@ class ErrorSnapshot:
 
     def _became_a_cancellation(self) -> bool:
         """Whether the SDK would take the error for the answer to a late cancellation request."""
-        is_cancelled = workflow.cancellation_reason() is not None
+        is_cancelled = cancellation_reason() is not None
         return is_cancelled and not self._was_cancelled and is_cancelled_exception(self.error)
 
     def _is_unchanged(self) -> bool:

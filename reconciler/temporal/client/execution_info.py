@@ -15,6 +15,8 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 # By Temporal's own names.
 _CLOSE_STATUSES = {Status.Value(f"WORKFLOW_EXECUTION_STATUS_{each}"): each for each in CloseStatus}
+#: A status of server 1.30, which the oldest supported SDK does not know yet.
+PAUSED = 8
 
 
 def close_status(info: WorkflowExecutionInfo) -> CloseStatus | None:
@@ -34,6 +36,8 @@ def is_open(info: WorkflowExecutionInfo) -> bool:
 
 def status_name(info: WorkflowExecutionInfo) -> str:
     """The status's name, or its number if only a newer server has a name for it."""
+    if info.status == PAUSED:
+        return "PAUSED"
     if info.status not in Status.values():
         return str(info.status)
     return Status.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_")

@@ -288,7 +288,6 @@ class TestErrors:
         self, database: Database, temporal: Client, workflow_id: str
     ) -> None:
         environment = ActivityEnvironment(client=temporal)
-        environment.info = replace(environment.info, namespace=temporal.namespace)
 
         with pytest.raises(ApplicationError, match=f"no workflow {workflow_id}: pass run_id") as no:
             await environment.run(status_activity(database.engine), workflow_id, "failed")
@@ -314,7 +313,6 @@ class TestErrors:
 
         monkeypatch.setattr(service, "describe_workflow_execution", breaking)
         environment = ActivityEnvironment(client=temporal)
-        environment.info = replace(environment.info, namespace=temporal.namespace)
 
         with pytest.raises(ApplicationError, match="Temporal knows no workflow"):
             await environment.run(status_activity(database.engine), workflow_id, "failed")

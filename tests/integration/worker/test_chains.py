@@ -91,7 +91,6 @@ async def report(site: Site, own_run: str, *arguments: object) -> bool:
     environment = ActivityEnvironment(client=site.client)
     environment.info = replace(
         environment.info,
-        namespace=site.client.namespace,
         workflow_id=site.workflow_id,
         workflow_run_id=own_run,
         scheduled_time=datetime.now(UTC),

@@ -26,6 +26,7 @@ from reconciler.worker import ReconcilerPlugin, reporter, writer
 from reconciler.worker.report import ACTIVITY
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.polling import PATIENCE, eventually
+from tests.support.temporal.cancelling import cancel
 
 ENDS = [
     pytest.param("complete", CloseStatus.COMPLETED, id="completed"),
@@ -104,7 +105,7 @@ async def test_a_cancellation_during_the_write_does_not_lose_it(
     handle = await site.start(script)
     async with locked_rows(site.database) as rows, site.worker(max_cached_workflows=cache):
         await eventually(lambda: waiting(site))
-        await handle.cancel(reason="too late")
+        await cancel(handle, "too late")
         await eventually(lambda: cancellation_was_seen(site))
         await rows.release()
         closed = await site.closed(handle)
@@ -138,7 +139,7 @@ async def test_a_cancellation_during_the_write_is_handled(site: Site) -> None:
     handle = await site.start("complete")
     async with locked_rows(site.database) as rows, site.worker():
         await eventually(lambda: waiting(site))
-        await handle.cancel(reason="too late")
+        await cancel(handle, "too late")
         await eventually(lambda: cancellation_was_seen(site))
         await rows.release()
         assert await handle.result() == 0

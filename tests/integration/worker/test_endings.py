@@ -14,6 +14,7 @@ from reconciler.temporal.client.execution_info import to_datetime
 from tests.integration.worker.conftest import Site
 from tests.support.crossed import crossed
 from tests.support.polling import eventually
+from tests.support.temporal.cancelling import cancel, canceled
 
 #: Without a cache a workflow is evicted after each task, and replayed for the next one.
 CACHES = [pytest.param(1000, id="cached"), pytest.param(0, id="evicted")]
@@ -73,7 +74,7 @@ async def test_an_end_is_written(
     crossed(
         crossed(
             ["wait", "wait in an activity", "wait for a child"],
-            [pytest.param("ticket 42", "canceled: ticket 42"), pytest.param("", "canceled")],
+            [pytest.param("ticket 42", canceled("ticket 42")), pytest.param("", "canceled")],
         ),
         CACHES,
     ),
@@ -84,7 +85,7 @@ async def test_a_cancellation_is_written(
     async with site.worker(max_cached_workflows=cache):
         handle = await site.start(script)
         await site.world.first_task_done()
-        await handle.cancel(reason=reason)
+        await cancel(handle, reason)
         closed = await site.closed(handle)
 
     assert closed.status is CloseStatus.CANCELED
@@ -93,12 +94,12 @@ async def test_a_cancellation_is_written(
 
 async def test_a_cancellation_before_the_first_task_is_written(site: Site) -> None:
     handle = await site.start("wait")
-    await handle.cancel(reason="ticket 42")
+    await cancel(handle, "ticket 42")
     async with site.worker():
         closed = await site.closed(handle)
 
     assert closed.status is CloseStatus.CANCELED
-    assert await site.outcome() == ("failed", "canceled: ticket 42")
+    assert await site.outcome() == ("failed", canceled("ticket 42"))
 
 
 async def test_a_cancellation_that_the_workflow_survives(site: Site) -> None:

@@ -12,6 +12,7 @@ from reconciler.core.model import Closed
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.execution_info import to_datetime
 from tests.integration.worker.conftest import Site
+from tests.support.temporal.cancelling import cancel
 
 LONG_AND_DIRTY = "line one\nline two\x00\t" + "ä" * 5000
 
@@ -61,7 +62,7 @@ async def run(
         handle = await site.start(script, text, **options)
         if script.startswith("wait"):
             await site.world.first_task_done()
-            await handle.cancel(reason=text)
+            await cancel(handle, text)
         closed = await site.closed(handle)
     rows = await site.database.fetch("SELECT * FROM workflow_executions ORDER BY id")
     return rows[-1], closed

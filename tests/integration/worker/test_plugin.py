@@ -38,6 +38,7 @@ from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
+from tests.support.temporal.cancelling import cancel
 from tests.support.temporal.workflows import Scripted, charge
 from tests.support.worker.workflows import (
     ELSEWHERE,
@@ -91,7 +92,7 @@ class TestSelection:
         async with site.worker(ReconcilerPlugin(site.database.engine, children=True)):
             handle = await site.start("wait for a child")
             await eventually(lambda: has_started(site.client, child))
-            await handle.cancel(reason="ticket 42")
+            await cancel(handle, "ticket 42")
             await site.closed(handle)
             closed = await site.world.probe.observe_current(child)
 
@@ -458,7 +459,6 @@ class TestByHand:
         environment = ActivityEnvironment(client=site.client)
         environment.info = dataclasses.replace(
             environment.info,
-            namespace=site.client.namespace,
             workflow_id=site.workflow_id,
             workflow_run_id=first.first_execution_run_id,
         )

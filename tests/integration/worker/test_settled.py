@@ -26,6 +26,7 @@ from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.crossed import crossed
 from tests.support.histories.workflows import WORKFLOWS, pack
 from tests.support.polling import eventually
+from tests.support.temporal.cancelling import cancel
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 Handle = WorkflowHandle[Any, Any]
@@ -178,7 +179,7 @@ async def test_a_cancellation_does_not_turn_a_failure_into_a_cancellation(
 ) -> None:
     # The workflow failed because it had cancelled an activity.
     async with way.held(site, "cancel packing") as handle:
-        await handle.cancel(reason="too late")
+        await cancel(handle, "too late")
         await eventually(lambda: was_seen(site))
 
     closed = await site.closed(handle)

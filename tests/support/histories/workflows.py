@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Sequence  # noqa: UP035 - SDK 1.19 takes no other in a dynamic handler
 
 from temporalio import activity, workflow
 from temporalio.common import RawValue, RetryPolicy

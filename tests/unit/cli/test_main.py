@@ -54,11 +54,11 @@ def test_the_help_lists_commands_as_a_newcomer_needs_them(
     ("arguments", "text"),
     [
         ([], f"name a command: {', '.join(COMMANDS)}; see reconciler --help"),
-        (["onec"], "No such command 'onec'. Did you mean 'once'?; see reconciler --help"),
-        (["--json", "once"], "No such option: --json (Possible options: --version); see recon"),
-        (["once", "--dryrun"], "No such option: --dryrun (Possible options: --dry-run); see rec"),
+        (["onec"], "No such command 'onec'. Did you mean 'once'?…; see reconciler --help"),
+        (["--json", "once"], "No such option…--version…; see reconciler --help"),
+        (["once", "--dryrun"], "No such option…--dry-run…; see reconciler once --help"),
         (["explain"], "Missing argument 'WORKFLOW_ID'; see reconciler explain --help"),
-        (["once", "extra"], "Got unexpected extra argument(s) (extra); see reconciler once --help"),
+        (["once", "extra"], "Got unexpected extra argument…; see reconciler once --help"),
         (["--config", "", "once"], "--config is empty: name a file"),
         (["changes", "--workflow-id", "\udcff"], "--workflow-id is not UTF-8"),
     ],
@@ -72,7 +72,10 @@ def test_wrong_usage_is_one_line_that_names_the_help_to_read(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
-    assert printed.err.startswith(f"reconciler: {text}")
+    # Click's wording depends on its version.
+    assert re.match(
+        ".*".join(re.escape(each) for each in f"reconciler: {text}".split("…")), printed.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from reconciler.core.model import Closed, CloseStatus, Observation, Open, Unknown
-from reconciler.temporal.client.execution_info import to_datetime
+from reconciler.temporal.client.execution_info import PAUSED, to_datetime
 from reconciler.temporal.observe.probe import TemporalProbe
 from tests.support.factories import row
 
@@ -84,7 +84,7 @@ async def test_a_run_without_a_close_time_is_not_closed() -> None:
 @pytest.mark.parametrize(
     ("status", "name"),
     [
-        (Status.WORKFLOW_EXECUTION_STATUS_PAUSED, "PAUSED"),
+        (PAUSED, "PAUSED"),
         (Status.WORKFLOW_EXECUTION_STATUS_UNSPECIFIED, "UNSPECIFIED"),
         pytest.param(99, "99", id="unknown"),
     ],

@@ -10,6 +10,7 @@ import pytest
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 
 from reconciler.core.model import Open, RunRow
+from reconciler.temporal.client.execution_info import PAUSED
 from reconciler.temporal.observe import visibility as visibility_module
 from reconciler.temporal.observe.probe import TemporalProbe
 from reconciler.temporal.observe.visibility import MAX_BYTES, MAX_IDS, Visibility
@@ -113,7 +114,7 @@ class TestOwnChain:
     @pytest.mark.parametrize(
         ("status", "shown"),
         [
-            (Status.WORKFLOW_EXECUTION_STATUS_PAUSED, True),
+            (PAUSED, True),
             (99, True),
             (Status.WORKFLOW_EXECUTION_STATUS_COMPLETED, False),
             (Status.WORKFLOW_EXECUTION_STATUS_TIMED_OUT, False),
