@@ -19,7 +19,7 @@ from reconciler.postgres.table.types import KEYS, is_document, is_text, is_time
 from reconciler.postgres.table.workflow_ids import is_composable
 
 # The type as in SQL, the values of an enum, and the checks on this column only.
-_COLUMN = sa.text(
+COLUMN = sa.text(
     "SELECT format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull,"
     " array(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid"
     "  ORDER BY enumsortorder) AS labels,"
@@ -115,15 +115,15 @@ async def unstorable_values(
     for name in filter(table.c.__contains__, given):
         if not _is_compared(table.c[name]):
             continue
-        column = (await connection.execute(_COLUMN, {"oid": relation.oid, "column": name})).one()
+        column = (await connection.execute(COLUMN, {"oid": relation.oid, "column": name})).one()
         # A filter's value may have several spellings, such as a uuid or a number.
         exactly = name == mapping.names.status or is_text(table.c[name])
         quoted = connection.dialect.identifier_preparer.quote(name)
-        test = _test(quoted, column.type, column.checks, exactly=exactly)
+        test = test_of(quoted, column.type, column.checks, exactly=exactly)
         rejected = [
             value
             for value in given[name]
-            if (value is None and column.attnotnull) or not await _passes(connection, test, value)
+            if (value is None and column.attnotnull) or not await passes(connection, test, value)
         ]
         if rejected:
             values = ", ".join(
@@ -131,7 +131,7 @@ async def unstorable_values(
                 for value in rejected
             )
             never_null = " NOT NULL" if column.attnotnull and None in rejected else ""
-            kind = f"{column.type}{never_null}{_limits(column.labels, column.checks)}"
+            kind = f"{column.type}{never_null}{limits(column.labels, column.checks)}"
             yield DatabaseUnfit(
                 f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {values}"
             )
@@ -146,13 +146,13 @@ def _settings_of(statuses: StatusValues) -> Mapping[str | None, str]:
     return given
 
 
-def _limits(labels: Iterable[str], checks: Iterable[str]) -> str:
+def limits(labels: Iterable[str], checks: Iterable[str]) -> str:
     """The values that a column of this type may hold, as far as known."""
     values = f" of {', '.join(labels)}" if labels else ""
     return values + "".join(f" with CHECK {check}" for check in checks)
 
 
-def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa.TextClause:
+def test_of(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa.TextClause:
     """A query: can a value be cast to the type without being cut, and does it pass the checks?"""
     conditions = [
         f"CAST({column} AS text) IS NOT DISTINCT FROM reconciler_given"
@@ -169,7 +169,8 @@ def _test(column: str, kind: str, checks: Iterable[str], *, exactly: bool) -> sa
     return sa.text(sql.replace(":", "\\:").replace("$given", ":given"))
 
 
-async def _passes(connection: AsyncConnection, test: sa.TextClause, value: str | None) -> bool:
+async def passes(connection: AsyncConnection, test: sa.TextClause, value: str | None) -> bool:
+    """Whether a value passes a test of `test_of`."""
     try:
         async with connection.begin_nested():
             return bool(await connection.scalar(test, {"given": value}))

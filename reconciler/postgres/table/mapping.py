@@ -19,6 +19,7 @@ from reconciler.core.model import RowId
 from reconciler.postgres.connection.encoding import python_codec, read_as_bytes
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.table.keys import Key
+from reconciler.postgres.table.message_length import longest_message
 from reconciler.postgres.table.names import TableMapping, is_running
 from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
 from reconciler.postgres.table.scope import scope_of
@@ -153,8 +154,7 @@ class MappedTable:
     @property
     def error_message_length(self) -> int | None:
         """The column's own limit in characters; None if it has none."""
-        column = self.optional(self.mapping.names.error_message)
-        return None if column is None else getattr(column.type, "length", None)
+        return longest_message(self.optional(self.mapping.names.error_message))
 
     @property
     def is_included(self) -> sa.ColumnElement[bool]:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.postgres.table.column_checks import setting_of, unstorable_values, wrong_types
+from reconciler.postgres.table.message_length import message_problems
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import Relation
 from reconciler.postgres.table.role_checks import hidden_rows, missing_rights
@@ -97,6 +98,7 @@ async def find_problems(
     found += [each async for each in wrong_zones(connection, relation, table, mapping)]
     if required.writing:
         found += [each async for each in unwritable(connection, relation, names, present)]
+        found += [each async for each in message_problems(connection, relation, table, names)]
     found += [each async for each in _key(connection, relation, table, names)]
     commands = ["r", "w"] if required.updated else ["r"]
     hidden = hidden_rows(connection, relation, names, commands, partial=required.partial)

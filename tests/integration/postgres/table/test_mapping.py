@@ -147,7 +147,7 @@ async def test_what_a_domains_check_makes_of_a_message_is_found_out_row_by_row(
     database: Database,
 ) -> None:
     await database.execute(
-        "CREATE DOMAIN brief AS text CHECK (length(VALUE) < 9);"
+        "CREATE DOMAIN brief AS text CHECK (VALUE !~ ':');"
         "ALTER TABLE workflow_executions ALTER error_message TYPE brief"
     )
     ids = [await database.insert("wf", "run-1") for _ in range(2)]
@@ -157,7 +157,7 @@ async def test_what_a_domains_check_makes_of_a_message_is_found_out_row_by_row(
     await database.history().begin(report)
     outcomes = [
         outcome(row, status="failed", error_message=message)
-        for row, message in zip(rows, ("boom", "boom " * 9), strict=True)
+        for row, message in zip(rows, ("boom", "boom: no"), strict=True)
     ]
 
     written = await store.finish_if_running(report.pass_id, outcomes)
