@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.table_warnings import TableWarning, WarningCode
-from reconciler.postgres.diagnose.status_values import review_values
+from reconciler.postgres.diagnose.review import review_values
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.namespace import Namespace
@@ -36,7 +36,8 @@ async def review_table(
     """What is suspicious about the table. Never fails: then it does without the values."""
     warnings = [*_not_migrated(table)]
     try:
-        _, suspicious = await review_values(engine, table, settings.status_values())
+        statuses, chosen = settings.status_values(), settings.names_table
+        _, suspicious = await review_values(engine, table, statuses, chosen=chosen)
         warnings += suspicious
     except Exception as error:  # noqa: BLE001 - a pass does not depend on it
         log.debug("values_not_reviewed", error=repr(error))

@@ -9,9 +9,14 @@ from reconciler.app import suggestion
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.text import visible
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.diagnose.candidates import find_tables, sample_values, zones_of_default
+from reconciler.postgres.diagnose.candidates import (
+    find_tables,
+    sample_values,
+    zones_of_default,
+)
 from reconciler.postgres.migrate import removal, upgrade
 from reconciler.postgres.migrate.removal import Removal
+from reconciler.postgres.table.candidates import full_name
 from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
@@ -20,14 +25,16 @@ from reconciler.temporal.client.connect import connect
 from reconciler.temporal.config.load import load_config
 
 
-async def migrate(settings: Settings) -> list[str]:
+async def migrate(settings: Settings, *, create_table: bool = False) -> list[str]:
     """Migrate the database to this version; returns what was done, a line each."""
-    return await upgrade.migrate(*_arguments(settings), own_schema=settings.journal)
+    arguments = _arguments(settings)
+    return await upgrade.migrate(*arguments, own_schema=settings.journal, create_table=create_table)
 
 
-async def migration_sql(settings: Settings, output: TextIO) -> None:
+async def migration_sql(settings: Settings, output: TextIO, *, create_table: bool) -> None:
     """Print what `migrate` would run on this database."""
-    await upgrade.migration_sql(*_arguments(settings), output, own_schema=settings.journal)
+    arguments = *_arguments(settings), output
+    await upgrade.migration_sql(*arguments, own_schema=settings.journal, create_table=create_table)
 
 
 async def find_removal(settings: Settings, *, with_columns: bool) -> Removal:
@@ -50,7 +57,7 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
     It holds neither URLs nor secrets. Raises `ConfigurationError` if the table, a column or a value
     is ambiguous or not found, `DatabaseUnusable`.
     """
-    wanted = table or (settings.table if "table" in settings.model_fields_set else "")
+    wanted = table or (settings.table if settings.names_table else "")
     async with using_engine(settings.dsn()) as engine:
         found = suggestion.choose(await find_tables(engine), split_name(wanted))
         columns = suggestion.columns_of(found)
@@ -58,7 +65,7 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
         seen = await sample_values(engine, found, status.name, columns.id.name)
         made = columns.created_at
         zones = await zones_of_default(engine, found, made.name) if made else []
-    name = suggestion.full_name(found)
+    name = full_name(found)
     statuses = suggestion.statuses_of(name, status, seen)
     lines = [
         f"# Settings for table {visible(name)}, as `reconciler init` understands it.",

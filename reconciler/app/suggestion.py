@@ -6,24 +6,31 @@ Comments mark the guesses; an unclear table or column is an error.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
-from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
+from reconciler.postgres.table.candidates import (
+    TEXTS,
+    WORKFLOW_IDS,
+    FoundColumn,
+    FoundTable,
+    find_column,
+    find_key,
+    full_name,
+    normalised,
+)
 from reconciler.postgres.table.time_zones import Zone
 
-_TEXT = ("text", "character", "uuid")
 _TIME = ("timestamp",)
 _MESSAGE = ("text", "character", "json")
 _MANUAL = "write reconciler.toml by hand (docs/tables.md)"
 #: Possible column names in lower-case letters and digits, the likeliest first, and possible starts
 #: of the type; none if any type will do.
 _NAMES = {
-    "workflow_id": (("workflowid", "temporalworkflowid", "wfid", "workflow", "wf"), _TEXT),
-    "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), _TEXT),
+    "workflow_id": (WORKFLOW_IDS, TEXTS),
+    "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), TEXTS),
     "status": (("status", "state", "workflowstatus", "workflowstate"), ()),
     "created_at": (("createdat", "insertedat", "created", "inserted", "startedat"), _TIME),
     "completed_at": (("completedat", "finishedat", "endedat", "closedat", "ended"), _TIME),
@@ -31,7 +38,7 @@ _NAMES = {
         ("errormessage", "error", "failurereason", "failure", "err", "why"),
         _MESSAGE,
     ),
-    "namespace": (("temporalnamespace", "workflownamespace", "namespace"), _TEXT),
+    "namespace": (("temporalnamespace", "workflownamespace", "namespace"), TEXTS),
 }
 #: These columns may also match by the end of the name: order_workflow_id.
 _ENDINGS = ("workflow_id", "status")
@@ -88,7 +95,7 @@ def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
 def columns_of(table: FoundTable) -> Columns:
     """Find the columns. Raises `ConfigurationError` if one that is needed is missing."""
     found = {what: _find(table, what) for what in _NAMES}
-    key = _key(table)
+    key = find_key(table)
     workflow_id, status = found.pop("workflow_id"), found.pop("status")
     if key is None:
         raise ConfigurationError(f"{full_name(table)} has no single-column key", _MANUAL)
@@ -102,7 +109,7 @@ def columns_of(table: FoundTable) -> Columns:
             f"{full_name(table)} has no column like run_id or created_at, and needs one of them",
             _MANUAL,
         )
-    kind = next((c for c in table.columns if _normalise(c.name) in _TYPE_NAMES), None)
+    kind = next((c for c in table.columns if normalised(c.name) in _TYPE_NAMES), None)
     return Columns(key, workflow_id, status, workflow_type=kind, **found)
 
 
@@ -121,7 +128,7 @@ def statuses_of(
     if None in seen:
         found.setdefault("running", None)
     needed = ("running", "completed", "failed")
-    unclear = set(values) - set(found.values()) - {v for v in values if _normalise(v) in _WAITING}
+    unclear = set(values) - set(found.values()) - {v for v in values if normalised(v) in _WAITING}
     missing = [what for what in needed if what not in found]
     if values and missing and (status.allowed or unclear or len(missing) == len(needed)):
         raise ConfigurationError(
@@ -166,7 +173,7 @@ def toml_lines(
         yield f"{what} = {_toml_string(value)}{guessed}"
     if (running := statuses["running"]) is None:
         return
-    if waiting := [value for value in values if _normalise(value) in _WAITING]:
+    if waiting := [value for value in values if normalised(value) in _WAITING]:
         both = ", ".join(map(_toml_string, [*waiting, running]))
         yield f"# If waiting rows may have a running workflow: running = [{both}]"
     if None in seen:
@@ -189,15 +196,6 @@ def _zone_lines(columns: Columns, zones: Sequence[Zone]) -> Iterator[str]:
     else:
         yield f"# {name} has no time zone: in which one does the application write it?"
         yield '# time_zone = "UTC"'
-
-
-def full_name(table: FoundTable) -> str:
-    """The table's name as in RECONCILER_TABLE."""
-    parts = [table.name] if table.schema == "public" else [table.schema, table.name]
-    return ".".join(
-        part if re.fullmatch(r'[^."\s]+', part) else '"' + part.replace('"', '""') + '"'
-        for part in parts
-    )
 
 
 _IF_MISSING = {
@@ -229,32 +227,16 @@ def _column_lines(columns: Columns) -> Iterator[str]:
         yield f"# namespace = {_toml_string(columns.namespace.name)}"
 
 
-def _key(table: FoundTable) -> FoundColumn | None:
-    primary = [column for column in table.columns if column.primary]
-    if len(primary) == 1:
-        return primary[0]
-    unique = [column for column in table.columns if column.unique]
-    return next((c for c in unique if _normalise(c.name) == "id"), unique[0] if unique else None)
-
-
 def _find(table: FoundTable, what: str) -> FoundColumn | None:
     """The column with the likeliest name."""
     names, types = _NAMES[what]
-    fitting = {_normalise(c.name): c for c in table.columns if c.base.startswith(types or "")}
-    if found := next((fitting[name] for name in names if name in fitting), None):
-        return found
-    if what not in _ENDINGS:  # last_run_id is not run_id, updated_at is not created_at
-        return None
-    return next((column for name, column in fitting.items() if name.endswith(names[:2])), None)
+    # last_run_id is not run_id, updated_at is not created_at
+    return find_column(table, names, types, endings=names[:2] if what in _ENDINGS else ())
 
 
 def _first_match(values: Sequence[str], names: Sequence[str]) -> str | None:
-    by_name = {_normalise(value): value for value in reversed(values)}
+    by_name = {normalised(value): value for value in reversed(values)}
     return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _normalise(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _toml_string(text: str) -> str:

@@ -64,6 +64,13 @@ def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the statements and run none of them.")
     ] = False,
+    create_table: Annotated[
+        bool,
+        typer.Option(
+            "--create-table",
+            help="Create the table even if another one in the database could be meant.",
+        ),
+    ] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="Drop the schema and the index again.")
     ] = False,
@@ -80,22 +87,25 @@ def migrate(
 
     Creates the schema `reconciler`. Adds completed_at and error_message to your table if they are
     missing, and a partial index on the running rows, built concurrently. Creates the table if it
-    does not exist. Safe to repeat.
+    does not exist and no other table looks like one of workflows. Safe to repeat.
     """
     from reconciler.app import setup as app
 
     if not remove and (drop_columns or yes):
         raise ConfigurationError(f"{'--drop-columns' if drop_columns else '--yes'} needs --remove")
+    if remove and create_table:
+        raise ConfigurationError("--create-table and --remove exclude each other")
     settings = load()
     if remove:
         _remove(settings, with_columns=drop_columns, sql=sql, yes=yes)
         return
     if sql:
         statements = StringIO()
-        signals.run(partial(app.migration_sql, settings, statements))
+        signals.run(partial(app.migration_sql, settings, statements, create_table=create_table))
         print(_exact(statements.getvalue()), end="")
         return
-    for line in signals.run(partial(app.migrate, settings)) or ["nothing to do: up to date"]:
+    done = signals.run(partial(app.migrate, settings, create_table=create_table))
+    for line in done or ["nothing to do: up to date"]:
         print(visible(line))
 
 

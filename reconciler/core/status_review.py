@@ -60,6 +60,11 @@ class StatusCounts:
     #: Why no row is covered although there are rows: the text of RECONCILER_WHERE.
     excluding: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the table has no rows."""
+        return self.exact and not self.counts and self.excluding is None
+
     def has_any(self, values: Iterable[str | None]) -> bool:
         """Whether the column has one of these values, as far as known."""
         return not {count.value for count in self.counts}.isdisjoint(values)
@@ -90,6 +95,15 @@ def review_statuses(
     others = [each for each in unmapped if each not in spelled and not _has_ended(each)]
     warnings = [_other_spelling(found, spelled, statuses)] if spelled else []
     return [*warnings, *([_not_mapped(found, others, column)] if others else [])]
+
+
+def other_tables(table: str, others: str) -> TableWarning:
+    """The default table has no rows, and `others`, in words, may be what is meant."""
+    return TableWarning(
+        WarningCode.OTHER_TABLES,
+        f"table {table} has no rows, and {others}",
+        f"set RECONCILER_TABLE to the one with your workflows, or to {table} if that is right",
+    )
 
 
 def _nothing_selected(where: str) -> TableWarning:

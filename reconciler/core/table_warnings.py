@@ -22,6 +22,9 @@ class WarningCode(StrEnum):
     #: Rows that have not ended have statuses that no setting names.
     UNMAPPED_STATUS = "unmapped_status"
 
+    #: The table, whose name is the default, has no rows, and other tables have workflow ids.
+    OTHER_TABLES = "other_tables"
+
     @property
     def is_idle(self) -> bool:
         """Whether a pass can do nothing at all, although there are rows."""

@@ -175,6 +175,11 @@ class TableSettings(FailureSettings):
         """The source of a setting, such as ("columns", "run_id")."""
         return self._places.get(path, "default")
 
+    @property
+    def names_table(self) -> bool:
+        """Whether RECONCILER_TABLE is set, if only to its default."""
+        return "table" in self.model_fields_set
+
     def table_mapping(self) -> TableMapping:
         """The names and values of the application's table."""
         *schema, table = split_name(self.table)

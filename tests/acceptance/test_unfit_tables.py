@@ -176,7 +176,7 @@ async def test_a_read_replica(reconciler: Command) -> None:
             assert (refused.code, refused.out, refused.err.count("\n")) == (4, "", 1)
             assert message in refused.err
         assert (await command("once", "--dry-run")).code == 0, "it may be read"
-        printed = await command("migrate", "--sql", RECONCILER_TABLE="jobs")
+        printed = await command("migrate", "--sql", "--create-table", RECONCILER_TABLE="jobs")
         assert (printed.code, "CREATE TABLE jobs" in printed.out) == (0, True)
 
         async with opened(pair.replica.url) as database, daemon(command) as running:

@@ -22,8 +22,8 @@ from reconciler.doctor.runner import Ask, Checks
 from reconciler.postgres.connection.engine import CONNECT_TIMEOUT, STATEMENT_TIMEDOUT, sqlstate
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.diagnose.pooler import Pooling, find_route
+from reconciler.postgres.diagnose.review import review_values
 from reconciler.postgres.diagnose.server import Server, look_at_server
-from reconciler.postgres.diagnose.status_values import review_values
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_schema
@@ -175,7 +175,8 @@ class DatabaseChecks:
         if self.table is None:
             return [not_checked(rules.STATUSES, _NO_TABLE)]
         try:
-            found = await review_values(self.engine, self.table, self._settings.status_values())
+            statuses, chosen = self._settings.status_values(), self._settings.names_table
+            found = await review_values(self.engine, self.table, statuses, chosen=chosen)
         except DatabaseUnusable as error:
             if sqlstate(error.__cause__) == STATEMENT_TIMEDOUT:
                 return [not_measurable(rules.STATUSES, "the database is too slow")]

@@ -17,14 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from reconciler.core.status_review import StatusCount, StatusCounts, review_statuses
-from reconciler.core.table_warnings import TableWarning
-from reconciler.core.verdict import StatusValues
+from reconciler.core.status_review import StatusCount, StatusCounts
 from reconciler.postgres.connection.encoding import read_as_bytes, shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import read_transaction
 from reconciler.postgres.diagnose.explain import Explain
-from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import as_text
 
@@ -53,16 +50,6 @@ class _Count:
     sampled: int = 0
     newest: int = 0
     ended: int = 0
-
-
-async def review_values(
-    engine: AsyncEngine, table: MappedTable, statuses: StatusValues
-) -> tuple[StatusCounts, list[TableWarning]]:
-    """The values of the status column, and what is suspicious. Raises `DatabaseUnusable`."""
-    found = await count_statuses(engine, table)
-    known = found.has_any(statuses.every)
-    has_running = known or await PostgresStore(engine, table).last_running() is not None
-    return found, review_statuses(found, statuses, table.status.name, has_running=has_running)
 
 
 async def count_statuses(engine: AsyncEngine, table: MappedTable) -> StatusCounts:

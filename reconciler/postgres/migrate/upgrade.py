@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,9 +21,11 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.postgres.connection.engine import close, open_engine, translated
 from reconciler.postgres.journal.schema_check import check_known
 from reconciler.postgres.migrate.application_table import Additions, add_missing, find_missing
+from reconciler.postgres.migrate.rights import check_rights
 from reconciler.postgres.schema import OWN_SCHEMA
+from reconciler.postgres.table.absent import NoSchema, NoTable, TableAbsent
 from reconciler.postgres.table.names import TableMapping, TableNames
-from reconciler.postgres.table.relation import check_names, find_relation, look_up
+from reconciler.postgres.table.relation import check_names, find_relation
 from reconciler.postgres.table.role_checks import RoleUnfit
 from reconciler.postgres.table.table_checks import (
     Requirements,
@@ -40,20 +43,30 @@ PRINTED = {"paramstyle": "named"}
 SECOND_CONNECTION_TIMEOUT = 15
 
 
-async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -> list[str]:
+async def migrate(
+    dsn: str, mapping: TableMapping, *, own_schema: bool = True, create_table: bool = False
+) -> list[str]:
     """Upgrade reconciler's schema, and add to the application's table what is missing.
 
-    Without `own_schema` only the application's table is changed. Safe to repeat, and to run from
-    several places at once. Returns a line for each change. Raises `DatabaseUnusable`, or
-    `DatabaseUnfit` if a later version has migrated the schema.
+    Without `own_schema` only the application's table is changed. `create_table`: create the table
+    even if others could be meant. Safe to repeat, and to run from several places at once. Returns a
+    line for each change. Raises `DatabaseUnusable`, or `DatabaseUnfit` if a later version has
+    migrated the schema.
     """
     with translated("migrate the database"):
         async with opened(dsn) as engine, migration_lock(engine):
-            await _check_fit(engine, mapping)
+            await _check_fit(engine, mapping, create_table=create_table)
             before, missing = await _state(engine, mapping)
+            config = alembic_config(dsn, mapping)
             if own_schema:
                 check_known(before)
-                config = alembic_config(dsn, mapping)
+            async with engine.connect() as connection:
+                await connection.run_sync(
+                    partial(check_rights, upgrading=own_schema and before != _head(config)),
+                    mapping.names,
+                    missing,
+                )
+            if own_schema:
                 # In a thread, because alembic/env.py runs an event loop of its own.
                 await asyncio.to_thread(command.upgrade, config, "head")
             # Migration 0002 adds what the table lacks, if it ran just now. A table that the
@@ -66,19 +79,24 @@ async def migrate(dsn: str, mapping: TableMapping, *, own_schema: bool = True) -
 
 
 async def migration_sql(
-    dsn: str, mapping: TableMapping, output: TextIO, *, own_schema: bool = True
+    dsn: str,
+    mapping: TableMapping,
+    output: TextIO,
+    *,
+    own_schema: bool = True,
+    create_table: bool = False,
 ) -> None:
     """Write the statements that `migrate` would run on this database; changes nothing."""
     with translated("read the database's schema"):
         async with opened(dsn) as engine:
-            await _check_fit(engine, mapping)
+            await _check_fit(engine, mapping, create_table=create_table)
             revision, missing = await _state(engine, mapping)
     if own_schema:
         check_known(revision)
     config = alembic_config(dsn, mapping)
     config.output_buffer = output
     config.attributes["missing"] = missing
-    if own_schema and revision != ScriptDirectory.from_config(config).get_current_head():
+    if own_schema and revision != _head(config):
         command.upgrade(config, f"{revision or 'base'}:head", sql=True)
     elif not missing:
         output.write("-- nothing to do: up to date\n")
@@ -97,6 +115,11 @@ def alembic_config(dsn: str, mapping: TableMapping) -> Config:
     config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
     config.attributes |= {"dsn": dsn, "mapping": mapping}
     return config
+
+
+def _head(config: Config) -> str | None:
+    """The latest revision."""
+    return ScriptDirectory.from_config(config).get_current_head()
 
 
 def _scripts() -> Path:
@@ -172,16 +195,22 @@ def revision_of(connection: sa.Connection) -> str | None:
     return context.get_current_revision()
 
 
-async def _check_fit(engine: AsyncEngine, mapping: TableMapping) -> None:
-    """Check that nothing is wrong with the table, if it exists, but what `migrate` adds.
+async def _check_fit(engine: AsyncEngine, mapping: TableMapping, *, create_table: bool) -> None:
+    """Check that nothing is wrong with the table but what `migrate` adds.
 
-    Passes may use another role, so rights are not checked. Raises `DatabaseUnfit`.
+    A table is only created if no other can be meant, or on request. Passes may use another role, so
+    their rights are not checked. Raises `DatabaseUnfit`.
     """
     check_names(mapping)
     async with engine.connect() as connection:
-        if await connection.run_sync(look_up, mapping.names) is None:
+        try:
+            relation, table = await find_relation(connection, mapping)
+        except NoTable:
             return
-        relation, table = await find_relation(connection, mapping)
+        except TableAbsent as error:
+            if create_table and not isinstance(error, NoSchema):
+                return
+            raise
         required = Requirements(mapping, fitting=True)
         found = await find_problems(connection, relation, table, required)
         if of_table := [each for each in found if not isinstance(each, RoleUnfit)]:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.schema import OWN_SCHEMA, changes
+from reconciler.postgres.table.absent import absent_table
 from reconciler.postgres.table.names import TableMapping, TableNames
 
 #: Kinds of relations, by PostgreSQL's letters for them.
@@ -153,10 +154,7 @@ async def find_relation(
     check_names(mapping)
     relation = await connection.run_sync(look_up, names)
     if relation is None:
-        raise DatabaseUnfit(
-            f"there is no table {names.full_name} in this database",
-            "set RECONCILER_TABLE, or create it with `reconciler migrate`",
-        )
+        raise await connection.run_sync(absent_table, names)
     columns = (*mapping.read, *names.written, names.workflow_type, *also)
 
     def reflect(sync: sa.Connection) -> sa.Table:

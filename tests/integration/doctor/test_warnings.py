@@ -129,6 +129,23 @@ async def test_a_running_value_that_no_row_has(patient: Patient) -> None:
     assert none.fix.startswith("set RECONCILER_STATUSES__RUNNING")
 
 
+async def test_an_empty_default_table_beside_others(patient: Patient) -> None:
+    await patient.database.execute("CREATE TABLE jobs (id int, temporal_workflow_id text)")
+
+    await assert_found(
+        patient,
+        "statuses",
+        Level.WARNING,
+        "table workflow_executions has no rows, and jobs has a column like workflow_id",
+        "set RECONCILER_TABLE to the one with your workflows, or to workflow_executions if that",
+    )
+    patient.settings["table"] = "workflow_executions"
+    await patient.findings(Level.OK)
+    del patient.settings["table"]
+    await patient.database.insert("w")
+    await patient.findings(Level.OK)
+
+
 async def test_rows_without_run_ids_and_no_index_on_the_workflow_id(patient: Patient) -> None:
     database = patient.database
     await database.execute("DROP INDEX ix_workflow_executions_workflow_id")

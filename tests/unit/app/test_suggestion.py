@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from reconciler.app.suggestion import columns_of, statuses_of, toml_lines
-from reconciler.postgres.diagnose.candidates import FoundColumn, FoundTable
+from reconciler.postgres.table.candidates import FoundColumn, FoundTable
 from tests.support.hostile import unseen
 
 HOSTILE = 'a\\x"b\x1b[31m\n\x7f\x85\u202e\U000e0041 # c'

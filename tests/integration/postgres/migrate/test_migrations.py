@@ -84,7 +84,7 @@ async def test_a_new_row_has_the_first_of_several_running_values(database: Datab
         TableNames(table="jobs", run_id=None, namespace="space"),
         StatusValues(running=("pending", "running")),
     )
-    await up(database, jobs)
+    await migrate(database.url, jobs, create_table=True)
 
     await database.execute("INSERT INTO jobs (workflow_id) VALUES ('wf')")
 

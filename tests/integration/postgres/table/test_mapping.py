@@ -311,7 +311,7 @@ class TestRefusedAtTheStart:
             await database.execute(f"DROP ROLE {role}")
 
     async def test_no_such_table(self, database: Database) -> None:
-        with pytest.raises(DatabaseUnusable, match=r"no table shop\.orders .*RECONCILER_TABLE"):
+        with pytest.raises(DatabaseUnusable, match=r"no table shop\.orders: set RECONCILER_TABLE"):
             await database.table(TableNames(table="orders", schema="shop"))
 
     async def test_every_missing_column_is_named_at_once(self, database: Database) -> None:
