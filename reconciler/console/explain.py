@@ -22,7 +22,7 @@ from reconciler.core.model import (
     Unknown,
 )
 from reconciler.core.text import iso, or_null
-from reconciler.core.verdict import ZONE_UNKNOWN
+from reconciler.core.verdict import TOUCHED, ZONE_UNKNOWN
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
@@ -92,7 +92,8 @@ def _explain(explanation: Explanation) -> Iterator[tuple[str, str]]:
     stored = explanation.stored
     row = stored.row
     created = "at an unknown time" if row.created_at is None else utc(row.created_at)
-    yield "row", f"{row.id}, created {created}, run id {row.run_id or 'not stored'}"
+    changed = f", changed {utc(row.updated_at)}" if row.updated_at else ""
+    yield "row", f"{row.id}, created {created}{changed}, run id {row.run_id or 'not stored'}"
     yield "status", or_null(stored.status)
     if stored.completed_at:
         yield "completed at", utc(stored.completed_at)
@@ -145,6 +146,8 @@ def _describe_verdict(explanation: Explanation) -> str:
             return f"finish as {outcome.status!r}"
         case Leave(reason=LeaveReason.TOO_YOUNG, detail=str(detail)) if ZONE_UNKNOWN in detail:
             return f"leave: it may be younger than RECONCILER_GRACE: {ZONE_UNKNOWN}"
+        case Leave(reason=LeaveReason.TOO_YOUNG, detail=str() as detail) if detail == TOUCHED:
+            return f"leave: {detail}"
         case Leave(reason=LeaveReason.TOO_YOUNG, detail=detail):
             why = detail if closed else "it may be about to start"
             return f"leave: younger than RECONCILER_GRACE, {why}"

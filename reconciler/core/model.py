@@ -43,6 +43,8 @@ class RunRow:
     created_at: datetime | None
     #: Temporal's namespace; None or empty: that of the connection.
     namespace: str | None = None
+    #: When anybody last changed it; None where that is not stored.
+    updated_at: datetime | None = None
     #: Why the row cannot be read and judged, whatever Temporal says; None if it can.
     unreadable: str | None = None
 
@@ -107,6 +109,8 @@ class Closed:
     start: ChainStart | None = None
     #: See `Missing`.
     retention: timedelta | None = None
+    #: The workflow id belongs to another chain now, a later one.
+    id_in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@
 | Closed COMPLETED, and there is no value for it | leave: completed |
 | Closed FAILED, TIMED_OUT, TERMINATED, CANCELED | finish `failed`, or the value for this end |
 | Open | leave: open |
+| Closed or Missing; row changed less than `grace` ago | leave: too young |
+| Closed before the row was created; row younger than `grace` | leave: too young |
+| the same, and another chain of runs has its workflow id now | leave: unknown |
 | Closed; row without run id, and it or the chain younger than `grace` | leave: too young |
 | Closed; row without run id, the chain is not its own (`core.own_use`) | as Missing, id in use |
 | Closed; row without run id, in doubt whether the chain is its own | leave: unknown |
@@ -48,11 +51,15 @@ from reconciler.core.model import (
     Use,
     Verdict,
 )
-from reconciler.core.own_use import check_rivals, check_times, check_uses
+from reconciler.core.own_use import CLOCK_SKEW, check_rivals, check_times, check_uses
 from reconciler.core.text import one_line, or_null
 
 #: Why a row may be younger than it looks.
 ZONE_UNKNOWN = "its creation time has no time zone, and RECONCILER_TIME_ZONE is not set"
+#: Why a row may be about another run soon: a Retry button marks the old row as running, and stores
+#: the run id of the new run once that has started.
+TOUCHED = "it was changed less than RECONCILER_GRACE ago, and may be about to start again"
+_OLDER_RUN = "its run had ended before the row was created"
 #: Below this many rows the share of missing ones says nothing about the configuration.
 BREAKER_MIN_ROWS = 20
 
@@ -162,6 +169,8 @@ def decide(
             return Leave(row, LeaveReason.UNKNOWN, cause)
         case Unasked():
             return Leave(row, LeaveReason.NO_WORKFLOW_ID)
+        case Closed() | Missing() if row.updated_at and now - row.updated_at < policy.grace:
+            return Leave(row, LeaveReason.TOO_YOUNG, TOUCHED)
         case Closed():
             return _decide_closed(row, observation, policy, now, claims or Claims())
         case Missing():
@@ -209,6 +218,14 @@ def _decide_closed(
         )
         if doubt is not None:
             return decide(row, doubt, policy, now)
+    elif row.created_at and closed.close_time < row.created_at - CLOCK_SKEW:
+        # Its creation time may be that of a retry, whose run id is not stored yet. Or the row was
+        # created late. A creation time in the future is in another time zone, and says neither.
+        age = now - row.created_at
+        if abs(age) < policy.grace:
+            return Leave(row, LeaveReason.TOO_YOUNG, _OLDER_RUN)
+        if closed.id_in_use and age > timedelta(0):
+            return Leave(row, LeaveReason.UNKNOWN, f"{_OLDER_RUN}, and its id is in use again")
     status = policy.statuses.of(closed.status)
     if status is None:
         return Leave(row, LeaveReason.COMPLETED)

@@ -64,6 +64,7 @@ class _Line:
     run_id: str | None
     created_at: Time | None
     namespace: str | None = None
+    updated_at: Time | None = None
     verdict: Literal["finish", "leave"]
     reason: LeaveReason | None
     detail: _Cut | None
@@ -100,6 +101,7 @@ def row_to_json(verdict: Verdict, old: OldValues | None) -> dict[str, Any]:
         run_id=row.run_id,
         created_at=row.created_at,
         namespace=row.namespace,
+        updated_at=row.updated_at,
         verdict="finish" if new else "leave",
         reason=reason,
         detail=detail,
@@ -109,8 +111,9 @@ def row_to_json(verdict: Verdict, old: OldValues | None) -> dict[str, Any]:
     )
     # No warnings: in a .csv, keys may be of any type.
     written: dict[str, Any] = _LINE.dump_python(line, warnings=False)
-    if row.namespace is None:  # only tables with rows of several namespaces have it
-        del written["namespace"]
+    for name in ("namespace", "updated_at"):  # few tables have them
+        if written[name] is None:
+            del written[name]
     return written
 
 
@@ -120,7 +123,8 @@ def row_from_json(json: Json, read_id: Callable[[int | str], RowId]) -> Verdict:
     Raises `ValueError`.
     """
     line = _LINE.validate_python(json)
-    row = RunRow(read_id(line.id), line.workflow_id, line.run_id, line.created_at, line.namespace)
+    seen = line.run_id, line.created_at, line.namespace, line.updated_at
+    row = RunRow(read_id(line.id), line.workflow_id, *seen)
     match line:
         case _Line(verdict="finish", new=_New() as new, evidence=_Evidence() as evidence) if (
             line.reason in (None, *MISSING_REASONS)

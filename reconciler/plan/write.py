@@ -140,7 +140,7 @@ _COLUMNS = (
     *("id", "workflow_id", "run_id", "created_at", "verdict", "reason", "detail"),
     *("old_status", "old_completed_at", "old_error_message"),
     *("new_status", "new_completed_at", "new_error_message"),
-    *("temporal_status", "final_run_id", "close_time", "workflow_type", "namespace"),
+    *("temporal_status", "final_run_id", "close_time", "workflow_type", "namespace", "updated_at"),
 )
 
 # A formula begins with =, +, - or @, of any width.

@@ -103,6 +103,12 @@ class Columns(BaseModel):
         "error_message",
         description="Set to the failure, as one line. Empty if there is no such column.",
     )
+    updated_at: OptionalName = Field(
+        None,
+        description="The time of the row's last change, if the application sets it and no trigger "
+        "does. Every write sets it to now(). A row that was changed less than RECONCILER_GRACE ago "
+        "is left: it may be about to start again.",
+    )
     namespace: OptionalName = Field(
         None, description="The row's Temporal namespace, if the table has rows of several."
     )

@@ -46,6 +46,7 @@ def as_arrays(
         "given_run_id": [o.row.run_id for o in outcomes],
         "given_namespace": [o.row.namespace for o in outcomes],
         "given_created_at": [o.row.created_at for o in outcomes],
+        "given_updated_at": [o.row.updated_at for o in outcomes],
         "given_status": [o.status for o in outcomes],
         "given_message": _messages(outcomes, table, codec),
         "given_evidence": [o.temporal_status for o in outcomes],

@@ -36,7 +36,9 @@ class Unread(NamedTuple):
 
     def as_row(self, workflow_id: str = "") -> RunRow:
         """The row, with the values that are known."""
-        return RunRow(self.key, workflow_id, None, None, None, f"it cannot be read: {self.why}")
+        return RunRow(
+            self.key, workflow_id, None, None, unreadable=f"it cannot be read: {self.why}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

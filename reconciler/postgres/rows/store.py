@@ -121,7 +121,7 @@ class PostgresStore:
         """The rows in the window, and rows that cannot be read, which may be in it."""
         make = row_maker(self._table)
         if read.keys is None:
-            return [make(a, b, c, d, e) for a, b, c, d, e, in_window in read.rows if in_window]
+            return [make(*values) for *values, in_window in read.rows if in_window]
         return [
             row.as_row() if isinstance(row, Unread) else make(*row[:-1])
             for row in reading.each(read)
@@ -239,7 +239,8 @@ def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
 
 def _count(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:
     """Counts the page's rows, and those in the window with their age; and the page's last id."""
-    row_id, _, _, made, _, in_window, order = page.add_columns(table.id.label("order")).subquery().c
+    found = page.add_columns(table.id.label("order")).subquery().c
+    row_id, made, in_window, order = found.id, found.created_at, found.in_window, found.order
     last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, order.desc()))[1]
     return sa.select(
         sa.func.count(),

@@ -89,7 +89,7 @@ def _given(table: MappedTable) -> sa.TableValuedAlias:
     names = ["workflow_id", "run_id", "status", "message", "evidence", "final_run_id"]
     if table.namespace is not None:
         names.append("namespace")
-    times = ("close_time", "created_at") if table.is_partitioned else ("close_time",)
+    times = ["close_time", *_compared_times(table)]
     return given_rows(table, dict.fromkeys(names, sa.Text()) | dict.fromkeys(times, _TIME))
 
 
@@ -127,10 +127,19 @@ def _same_use(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]
     if table.namespace is not None:
         namespace = sa.cast(table.namespace, sa.Text)
         conditions.append(namespace.is_not_distinct_from(seen.c.namespace))
-    if table.is_partitioned:
-        made = readable(table.created_at)
-        conditions.append(made.is_not_distinct_from(seen.c.created_at))
+    for name, time in _compared_times(table).items():
+        conditions.append(readable(time).is_not_distinct_from(seen.c[name]))
     return sa.and_(*conditions)
+
+
+def _compared_times(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
+    """The times that must be as they were when the row was read."""
+    times: dict[str, sa.ColumnElement[Any]] = {}
+    if table.is_partitioned:
+        times["created_at"] = table.created_at
+    if table.mapping.names.updated_at is not None:
+        times["updated_at"] = table.updated_at
+    return times
 
 
 def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:

@@ -132,6 +132,11 @@ class MappedTable:
         return as_instant(self.optional(self.mapping.names.created_at), self.mapping.zone)
 
     @property
+    def updated_at(self) -> sa.ColumnElement[Any]:
+        """When anybody last changed the row, as timestamptz."""
+        return as_instant(self.optional(self.mapping.names.updated_at), self.mapping.zone)
+
+    @property
     def zoneless(self) -> list[sa.Column[Any]]:
         """The columns with times that have no zone."""
         return zoneless(self.table, self.mapping.names)

@@ -43,6 +43,8 @@ class TableNames:
     created_at: str | None = "created_at"
     completed_at: str | None = "completed_at"
     error_message: str | None = "error_message"
+    #: Set to now() by every write.
+    updated_at: str | None = None
     #: Only a backfill by workflow type reads it; it need not exist otherwise.
     workflow_type: str = "workflow_type"
     #: Temporal's namespace of the row's workflow.
@@ -72,23 +74,24 @@ class TableNames:
     @property
     def read(self) -> tuple[str, ...]:
         """The columns a pass reads."""
-        optional = filter(None, (self.run_id, self.created_at, self.namespace))
+        optional = filter(None, (self.run_id, self.created_at, self.namespace, self.updated_at))
         return tuple(dict.fromkeys((self.id, *self.template.columns, self.status, *optional)))
 
     @property
     def times(self) -> tuple[str, ...]:
         """The columns that hold a time."""
-        return tuple(filter(None, (self.created_at, self.completed_at)))
+        return tuple(filter(None, (self.created_at, self.completed_at, self.updated_at)))
 
     @property
     def written(self) -> tuple[str, ...]:
         """The columns a pass writes."""
-        return (self.status, *self.filled)
+        return (self.status, *self.filled, *filter(None, (self.updated_at,)))
 
     @property
     def optional(self) -> tuple[str, ...]:
         """The columns that a table may lack."""
-        return tuple(filter(None, (self.run_id, self.created_at, self.namespace, *self.filled)))
+        read = (self.run_id, self.created_at, self.namespace, self.updated_at)
+        return tuple(filter(None, (*read, *self.filled)))
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -148,6 +151,7 @@ def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:
         _column(names.created_at, _TIME, nullable=False, server_default=sa.func.now()),
         _column(names.completed_at, _TIME, comment="Temporal's close time"),
         _column(names.error_message, sa.Text(), comment="the failure in one line"),
+        _column(names.updated_at, _TIME, nullable=False, server_default=sa.func.now()),
     )
     return {column.name: column for column in columns if column is not None}
 

@@ -23,6 +23,7 @@ def select_rows(table: MappedTable) -> sa.Select[Any]:
         table.read_text(as_text(table.run_id)).label("run_id"),
         readable(table.created_at).label("created_at"),
         table.read_text(as_text(table.namespace)).label("namespace"),
+        readable(table.updated_at).label("updated_at"),
     ).select_from(table.table)
 
 
@@ -52,18 +53,29 @@ def update(
     completed_at: sa.ColumnElement[Any],
     error_message: sa.ColumnElement[Any],
 ) -> sa.Update:
-    """The update that writes values as `MappedTable.written` has them, if there are columns."""
+    """The update that writes values as `MappedTable.written` has them, if there are columns.
+
+    The time of the last change becomes now: the journal does not have it.
+    """
     names = table.mapping.names
     values = {table.status: as_stored(table.status, status)}
     if (column := table.optional(names.completed_at)) is not None:
         values[column] = as_time(column, completed_at, table.mapping.zone)
     if (column := table.optional(names.error_message)) is not None:
         values[column] = as_stored(column, error_message)
+    if (column := table.optional(names.updated_at)) is not None:
+        values[column] = as_time(column, sa.func.now(), table.mapping.zone)
     return sa.update(table.table).values(values)
 
 
 def _decoded(
-    table: MappedTable, key: Any, workflow_id: bytes, run_id: Any, created_at: Any, namespace: Any
+    table: MappedTable,
+    key: Any,
+    workflow_id: bytes,
+    run_id: Any,
+    created_at: Any,
+    namespace: Any,
+    updated_at: Any,
 ) -> RunRow:
     texts, row_id = (workflow_id, run_id, namespace), table.key.decode(key)
     cause = f"its key is not {table.codec}" if has_bytes(row_id) else None
@@ -72,4 +84,4 @@ def _decoded(
     except UnicodeDecodeError as error:
         named, run, space = map(shown, texts)
         cause = f"its text is not {error.encoding}: {error.reason} in {named!r}"
-    return RunRow(row_id, named or "", run, created_at, space, cause)
+    return RunRow(row_id, named or "", run, created_at, space, updated_at, cause)

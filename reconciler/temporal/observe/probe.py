@@ -129,7 +129,8 @@ class TemporalProbe:
                 self._visibility.remember_open(row, info)
             return await self._observe_last(info)
         try:
-            return await self._walk_chain(row.workflow_id, row.run_id, current=info)
+            walking = self._walk_chain(row.workflow_id, row.run_id, current=info)
+            return _beside_current(await walking, info)
         except NotFound:
             # Servers before 1.32 may have returned a run from the middle of a chain. Once that run
             # is past its retention, the chain can still be the current one, and open. Servers
@@ -227,6 +228,13 @@ async def _as_observation(observing: Awaitable[Observation]) -> Observation:
         return Missing()
     except RowError as error:
         return Unknown(str(error))
+
+
+def _beside_current(observation: Observation, current: WorkflowExecutionInfo) -> Observation:
+    """The observation of a chain, which the id's current run may have nothing to do with."""
+    if isinstance(observation, Closed) and observation.run_id != current.execution.run_id:
+        return replace(observation, id_in_use=True)
+    return observation
 
 
 def _may_continue(run_id: str, current: WorkflowExecutionInfo) -> bool:

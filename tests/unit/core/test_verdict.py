@@ -20,8 +20,10 @@ from reconciler.core.model import (
     Unasked,
     Unknown,
 )
+from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.core.verdict import (
     BREAKER_MIN_ROWS,
+    TOUCHED,
     MissingPolicy,
     StatusValues,
     breaker_trips,
@@ -30,6 +32,7 @@ from reconciler.core.verdict import (
 from tests.support.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
 
 GRACE = timedelta(seconds=60)
+HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
 FAIL = {"missing": MissingPolicy.FAIL}
 OWN_VALUES = {
@@ -91,6 +94,43 @@ def test_a_completed_workflow_leaves_its_row_if_there_is_no_value_for_it(
 
     assert decide(of, closed(), rules, NOW) == Leave(of, LeaveReason.COMPLETED)
     assert isinstance(decide(of, closed(CloseStatus.FAILED), rules, NOW), Finish)
+
+
+@pytest.mark.parametrize("observation", [closed(CloseStatus.FAILED), closed(), Missing()])
+@pytest.mark.parametrize("run_id", ["run", None])
+def test_a_row_changed_less_than_grace_ago_may_be_about_to_start_again(
+    observation: Observation, run_id: str | None
+) -> None:
+    rules = policy(missing=MissingPolicy.FAIL)
+    for changed in (NOW - GRACE + TICK, NOW, NOW + GRACE):
+        of = row(run_id=run_id, updated_at=changed)
+        assert decide(of, observation, rules, NOW) == Leave(of, LeaveReason.TOO_YOUNG, TOUCHED)
+    of = row(run_id=run_id, updated_at=NOW - GRACE)
+    assert isinstance(decide(of, observation, rules, NOW), Finish)
+    just_now = row(updated_at=NOW)
+    assert decide(just_now, Open(), rules, NOW) == Leave(just_now, LeaveReason.OPEN, "RUNNING")
+
+
+@pytest.mark.parametrize(
+    ("created", "now", "id_in_use", "reason"),
+    [
+        pytest.param(CLOCK_SKEW, GRACE, True, None, id="created before, by another clock"),
+        pytest.param(CLOCK_SKEW + TICK, GRACE, False, LeaveReason.TOO_YOUNG, id="young"),
+        pytest.param(CLOCK_SKEW + TICK, 2 * GRACE, False, None, id="created late"),
+        pytest.param(CLOCK_SKEW + TICK, 2 * GRACE, True, LeaveReason.UNKNOWN, id="id used again"),
+        pytest.param(9 * HOUR, GRACE, False, None, id="created in another time zone"),
+        pytest.param(9 * HOUR, GRACE, True, None, id="the same, id used again"),
+    ],
+)
+def test_a_run_that_closed_before_its_row_was_created(
+    created: timedelta, now: timedelta, id_in_use: bool, reason: LeaveReason | None
+) -> None:
+    of = replace(row(), created_at=CLOSE_TIME + created)
+    ended = replace(closed(CloseStatus.FAILED), id_in_use=id_in_use)
+
+    verdict = decide(of, ended, policy(), CLOSE_TIME + now)
+
+    assert (verdict.reason if isinstance(verdict, Leave) else None) is reason
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ class TestTable:
             "close_time": "2026-11-23T11:59:58.123456+00:00",
             "workflow_type": "T",
             "namespace": "",
+            "updated_at": "",
         }
         assert {name: value for name, value in left.items() if value} == {
             "id": "2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,7 +136,8 @@ async def test_the_archive_is_read_if_the_workflow_id_is_in_use() -> None:
     another = live("run-9", RUNNING, first="run-9")
     rpc = StubRpc({"run-1": [started(), completed()]}, live={"": another})
 
-    assert await observe(rpc) == closed(CloseStatus.COMPLETED, None)
+    ended = closed(CloseStatus.COMPLETED, None)
+    assert await observe(rpc) == replace(ended, id_in_use=True)
 
 
 async def test_a_run_that_is_not_archived_is_missing_with_its_id_in_use() -> None:
