@@ -139,7 +139,8 @@ def _describe_verdict(explanation: Explanation) -> str:
     if not explanation.stored.included:
         return "none: RECONCILER_WHERE leaves this row out, so no pass looks at it"
     if not explanation.stored.running:
-        return "none: the row is not marked as running, so no pass looks at it"
+        left = "the row is not marked as running, so no pass looks at it"
+        return f"none: {left}{_difference(explanation)}"
     closed = isinstance(explanation.observation, Closed)
     match explanation.verdict:
         case Finish(outcome):
@@ -156,3 +157,13 @@ def _describe_verdict(explanation: Explanation) -> str:
             return f"leave: {detail if closed and detail else WHY_LEFT[reason]}"
         case _:
             assert_never(explanation.verdict)
+
+
+def _difference(explanation: Explanation) -> str:
+    """How a row that is not running differs from its workflow, as after a reset of a failed one."""
+    verdict, status = explanation.verdict, or_null(explanation.stored.status)
+    if isinstance(explanation.observation, Open):
+        return f" ({status} in the row, open in Temporal)"
+    if isinstance(verdict, Finish) and verdict.outcome.status != status:
+        return f" ({status} in the row, {or_null(verdict.outcome.status)} in Temporal)"
+    return ""

@@ -211,6 +211,18 @@ class TestExplain:
         assert "cancelled by user" in result.out
         assert "changed by  the workflow or the application: the journal has no pass" in result.out
         assert "not marked as running" in result.out
+        assert "(cancelled by user in the row, completed in Temporal)" in result.out
+
+    async def test_a_row_that_failed_and_whose_workflow_runs_again(
+        self, reconciler: Command, database: Database, world: World
+    ) -> None:
+        handle = await world.start("wait")
+        await database.insert(world.workflow_id, handle.first_execution_run_id, status="failed")
+
+        result = await reconciler("explain", world.workflow_id)
+
+        assert result.code == 0
+        assert "no pass looks at it (failed in the row, open in Temporal)" in result.out
 
     async def test_who_has_finished_a_row(
         self, reconciler: Command, database: Database, world: World

@@ -169,3 +169,38 @@ async def test_a_removal_keeps_the_index_of_the_model(
     await remove(empty_database.url, TableMapping(), with_columns=True)
 
     assert await empty_database.fetch(INDEX) == index
+
+
+async def test_autogenerate_with_the_filters_of_the_page_drops_nothing_of_migrate(
+    empty_database: Database,
+) -> None:
+    page = Path(__file__).parents[4].joinpath("docs/tables.md").read_text()
+    code = page.split("### Beside migrations of your own")[1].split("```")[1]
+    filters: dict[str, Any] = {}
+    exec(code.removeprefix("python").split("context.configure")[0], filters)  # noqa: S102
+    base = sa.MetaData()
+    sa.Table(
+        "jobs",
+        base,
+        *(sa.Column(name, sa.Text) for name in ("workflow_id", "run_id", "status")),
+        sa.Column("id", sa.BigInteger, primary_key=True),
+        sa.Column("created_at", sa.DateTime(timezone=True)),
+    )
+    engine = empty_database.engine
+    async with engine.begin() as connection:
+        await connection.run_sync(base.create_all)
+    await migrate(empty_database.url, TableMapping(TableNames(table="jobs")))
+
+    def differences(connection: sa.Connection, options: dict[str, Any]) -> list[Any]:
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, base))
+
+    async with engine.connect() as connection:
+        schemas = {"include_schemas": True}
+        dropped = await connection.run_sync(differences, schemas)
+        names = ("include_name", "include_object")
+        given = {name: filters[name] for name in names}
+        left = await connection.run_sync(differences, schemas | given)
+
+    assert {kind for kind, *_ in dropped} >= {"remove_table", "remove_index", "remove_column"}
+    assert left == []
