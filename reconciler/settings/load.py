@@ -6,22 +6,22 @@ rejected: a typo must not become a silent default.
 
 from __future__ import annotations
 
-import difflib
-import logging
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.settings.model import FieldPath, Settings, environment_name, fields, toml_key
+from reconciler.settings.model import (
+    DatabaseSettings,
+    FieldPath,
+    Settings,
+    environment_name,
+    fields,
+    toml_key,
+)
 from reconciler.settings.sources import (
-    CONFIG,
-    ENVIRONMENT,
-    PREFIX,
     RawSetting,
     check_quotes,
     read_dotenv,
@@ -30,15 +30,15 @@ from reconciler.settings.sources import (
 )
 from reconciler.settings.table import TableSettings
 from reconciler.settings.types import is_secret
-
-_URL, _URL_FILE = ("database_url",), ("database_url_file",)
-#: Those of our own tests.
-_TESTS = f"{PREFIX}TEST_"
-# Kubernetes sets these in every container of a namespace with a Service called reconciler, or
-# reconciler-something: RECONCILER_SERVICE_HOST, RECONCILER_PORT=tcp://…, RECONCILER_PORT_8080_TCP…
-_SERVICE_LINK = re.compile(
-    rf"{PREFIX}(\w+_)?(SERVICE_(HOST=|PORT(_\w+)?=)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?=|=\w+://)).*"
+from reconciler.settings.unknown_names import (
+    UnknownName,
+    is_ours,
+    keys,
+    read_ignored,
+    variables,
 )
+
+_URL, _URL_FILE, _IGNORE = ("database_url",), ("database_url_file",), ("ignore",)
 # Replacements for some of pydantic's messages.
 _REASONS = {
     "float_parsing": "must be a number",
@@ -47,16 +47,16 @@ _REASONS = {
     "too_short": "must not be empty",
 }
 
-_log = logging.getLogger("reconciler.worker")
-#: The warnings that this process has logged.
-_logged: set[str] = set()
-
 _S = TypeVar("_S", bound=TableSettings)
 
 
-class _Unknown(NamedTuple):
-    problem: str
-    is_typo: bool
+class Guest(NamedTuple):
+    """The settings of a process that is not ours, such as a worker of the application."""
+
+    #: `DatabaseSettings` if it connects by itself and a URL is set.
+    settings: TableSettings
+    #: What is wrong with names that are not settings: to be logged once.
+    warnings: tuple[str, ...]
 
 
 def load_settings(kind: type[_S], **overrides: Any) -> _S:
@@ -67,23 +67,23 @@ def load_settings(kind: type[_S], **overrides: Any) -> _S:
     """
     found, unknown = _match(read_settings())
     if unknown:
-        raise ConfigurationError("; ".join(each.problem for each in unknown))
+        raise ConfigurationError("; ".join(map(str, unknown)))
     return _build(kind, found, overrides)
 
 
-def load_guest_settings(kind: type[_S]) -> _S:
-    """The settings of a process that is not ours, such as a worker of the application.
+def load_guest_settings(*, connects: bool) -> Guest:
+    """The settings of a process that shares its environment with other programs.
 
-    There, names with our prefix may belong to other programs. Unknown names are logged once and
-    ignored, unless they look like a typo of an existing one.
+    There, variables with our prefix may be theirs: unknown ones are no error, but a key in
+    `reconciler.toml` is. `connects`: with the settings of the connection, if a URL is set. Raises
+    `ConfigurationError`.
     """
     found, unknown = _match(read_settings())
-    for problem in sorted({each.problem for each in unknown if not each.is_typo} - _logged):
-        _logged.add(problem)
-        _log.warning("%s, so it is ignored", problem)
-    if typos := [each.problem for each in unknown if each.is_typo]:
-        raise ConfigurationError("; ".join(typos))
-    return _build(kind, found, {})
+    if ours := [str(each) for each in unknown if each.given.is_key]:
+        raise ConfigurationError("; ".join(ours))
+    has_url = connects and (_URL in found or _URL_FILE in found)
+    settings = _build(DatabaseSettings if has_url else TableSettings, found, {})
+    return Guest(settings, tuple(sorted({f"ignoring {each}" for each in unknown})))
 
 
 def temporal_environment() -> Mapping[str, str]:
@@ -100,54 +100,21 @@ def temporal_environment() -> Mapping[str, str]:
     return {n: v for n, v in in_file if v is not None and n.startswith("TEMPORAL_")} | ours
 
 
-@cache
-def _variables() -> Mapping[str, FieldPath]:
-    return {environment_name(path): path for path, _ in fields(Settings)}
-
-
-@cache
-def _keys() -> Mapping[str, FieldPath]:
-    return {toml_key(path): path for path, _ in fields(Settings)}
-
-
-def _match(settings: Iterable[RawSetting]) -> tuple[dict[FieldPath, RawSetting], list[_Unknown]]:
+def _match(
+    settings: Iterable[RawSetting],
+) -> tuple[dict[FieldPath, RawSetting], list[UnknownName]]:
     """The settings by their path, and those that belong to no path."""
     found: dict[FieldPath, RawSetting] = {}
-    unknown = []
+    others = []
     for each in settings:
         # The names of variables are case-insensitive.
-        path = _keys().get(each.name) if each.is_key else _variables().get(each.name.upper())
+        path = keys().get(each.name) if each.is_key else variables().get(each.name.upper())
         if path is not None:
             found.setdefault(path, each)
-        elif each.is_key or _is_ours(each):
-            unknown.append(_describe(each))
-    return found, unknown
-
-
-def _is_ours(given: RawSetting) -> bool:
-    name = given.name.upper()
-    if not name.startswith(PREFIX) or name.startswith(_TESTS):
-        return False
-    if given.place == ENVIRONMENT:
-        return name != CONFIG and not _SERVICE_LINK.fullmatch(f"{name}={given.value}")
-    return True
-
-
-def _describe(given: RawSetting) -> _Unknown:
-    name = given.name.upper()
-    if given.is_key and name not in _variables():
-        name = PREFIX + name.removeprefix(PREFIX).replace(".", "__")
-    if inner := next((known for known in _variables() if known.startswith(f"{name}__")), None):
-        example = toml_key(_variables()[inner]) if given.is_key else inner
-        return _Unknown(f"{given}: set its parts, such as {example}", is_typo=True)
-    near = difflib.get_close_matches(name, _variables(), n=1, cutoff=0.85)
-    hint = ""
-    if near:
-        meant = toml_key(_variables()[near[0]]) if given.is_key else near[0]
-        hint = f", did you mean {meant}?"
-    if given.is_key:
-        return _Unknown(f"{given.place}: unknown key {given.name}{hint}", bool(near))
-    return _Unknown(f"{given.name} ({given.place}): there is no such setting{hint}", bool(near))
+        else:
+            others.append(each)
+    ignored = read_ignored(found.get(_IGNORE))
+    return found, [UnknownName(each) for each in others if is_ours(each, ignored)]
 
 
 def _build(kind: type[_S], found: dict[FieldPath, RawSetting], overrides: Mapping[str, Any]) -> _S:

@@ -23,6 +23,7 @@ from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
 from reconciler.settings.types import (
     Duration,
+    Ignored,
     Port,
     ProxyUrl,
     Rate,
@@ -139,6 +140,12 @@ class Settings(DatabaseSettings):
     )
     temporal_proxy: ProxyUrl | None = Field(
         None, description="The HTTP proxy for Temporal: http://[user:password@]host:port."
+    )
+    ignore: Ignored = Field(
+        (),
+        description="Variables of other programs that begin with RECONCILER_, separated by commas; "
+        "a * at the end stands for any ending, as in RECONCILER_JOB_*. Commands reject every other "
+        "name that is not a setting.",
     )
     log_level: LogLevel = Field(
         LogLevel.INFO,

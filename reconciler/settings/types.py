@@ -18,6 +18,7 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
 _AGE_UNITS = _UNITS | {"w": 7 * 86400}
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_PORT = 65535
+_IGNORED = re.compile(r"RECONCILER_\w+\*?", re.ASCII)
 _HOST_PORT = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
 
 
@@ -115,6 +116,19 @@ def check_rate(value: float) -> float:
     return value
 
 
+def parse_ignored(value: object) -> tuple[str, ...]:
+    """`RECONCILER_JOB_QUEUE,RECONCILER_OLD_*` as a tuple, in capitals."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(each, str) for each in names):
+        raise ValueError("must be names, separated by commas")
+    ignored = tuple(name for each in names if (name := each.strip().upper()))
+    if wrong := next((each for each in ignored if not _IGNORED.fullmatch(each)), None):
+        raise ValueError(
+            f"must be names such as RECONCILER_JOB_QUEUE, or RECONCILER_JOB_* (it names {wrong!r})"
+        )
+    return ignored
+
+
 def between(shortest: str, longest: str) -> AfterValidator:
     """A validator of durations, whose bounds are written as `parse_duration` reads them."""
 
@@ -139,6 +153,7 @@ def contradiction(reason: str, *parts: str) -> PydanticCustomError:
 #: The name of a column, or a value of the status column.
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 TimeZone = Annotated[str | None, BeforeValidator(parse_time_zone)]
+Ignored = Annotated[tuple[str, ...], BeforeValidator(parse_ignored)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 ProxyUrl = Annotated[SecretStr, BeforeValidator(parse_proxy_url)]
 Rate = Annotated[float, AfterValidator(check_rate)]

@@ -1,7 +1,7 @@
 """The activity that writes the end of a workflow to its row.
 
-Imports SQLAlchemy and the settings when it first runs, not before: workflow modules import this
-module too, inside the sandbox.
+Imports SQLAlchemy and the settings when the plugin is made or the activity first runs, not before:
+workflow modules import this module too, inside the sandbox.
 """
 
 from __future__ import annotations
@@ -27,19 +27,17 @@ from reconciler.temporal.client.error_codes import is_unreachable
 from reconciler.worker.report import ACTIVITY, EndReport
 
 if TYPE_CHECKING:
-    from reconciler.worker.writer import EngineSource, RowWriter
+    from reconciler.worker.writer import EngineSource, RowWriter, Source
 
 
 class StatusActivity:
     """The activity and its connections."""
 
     def __init__(self, engine: EngineSource | None = None) -> None:
-        if engine is not None and not callable(engine) and not hasattr(engine, "sync_engine"):
-            raise TypeError(
-                f"engine= takes SQLAlchemy's AsyncEngine or a function that makes one, "
-                f"not {type(engine).__name__}"
-            )
+        if engine is not None and not callable(engine):
+            _check_engine(engine)
         self._engine = engine
+        self._source: Source | None = None
         # Connections belong to the event loop that opened them.
         self._writers: WeakKeyDictionary[AbstractEventLoop, RowWriter] = WeakKeyDictionary()
 
@@ -90,7 +88,7 @@ class StatusActivity:
         info = activity.info()
         where_and_when = info.workflow_namespace, close_time or info.scheduled_time
         try:
-            writer = self._opened()
+            writer = self.opened()
             report = await _with_first_run(report)
             changed = await writer.finish(report, *where_and_when)
             if not changed and report.start_time is None:
@@ -107,12 +105,19 @@ class StatusActivity:
             activity.logger.info("workflow %s has no running row", report.workflow_id)
         return changed
 
-    def _opened(self) -> RowWriter:
+    def source(self) -> Source:
+        """Where the rows are; reads the settings when first called. Raises `ConfigurationError`."""
+        if self._source is None:
+            from reconciler.worker.writer import Source  # noqa: PLC0415 - not before it is needed
+
+            self._source = Source(self._engine)
+        return self._source
+
+    def opened(self) -> RowWriter:
+        """The writer of this event loop. Raises `ConfigurationError`."""
         loop = asyncio.get_running_loop()
         if loop not in self._writers:
-            from reconciler.worker.writer import RowWriter  # noqa: PLC0415 - not before it is needed
-
-            self._writers[loop] = RowWriter.open(self._engine)
+            self._writers[loop] = self.source().open()
         return self._writers[loop]
 
     async def close(self) -> None:
@@ -134,6 +139,17 @@ def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitab
 
 #: The activity over `DATABASE_URL`.
 update_workflow_execution_status = StatusActivity().update_workflow_execution_status
+
+
+def _check_engine(engine: object) -> None:
+    sync = getattr(engine, "sync_engine", None)
+    if sync is None:
+        raise TypeError(
+            f"engine= takes SQLAlchemy's AsyncEngine or a function that makes one, "
+            f"not {type(engine).__name__}"
+        )
+    if sync.dialect.name != "postgresql":
+        raise TypeError(f"engine= takes an engine for PostgreSQL, not for {sync.dialect.name}")
 
 
 def _parse(text: str) -> EndReport:

@@ -51,6 +51,8 @@ class MainPathInterceptor(Interceptor):
     payload_limit: int = PAYLOAD_LIMIT
     #: Whether there are interceptors further out; set when the worker starts.
     is_seen: bool = True
+    #: Whether the table is known not to fit: a report would hold its workflow for nothing.
+    is_suspended: bool = False
 
     def selects(self, info: workflow.Info) -> bool:
         """Whether the workflow that this is called in reports its end."""
@@ -107,6 +109,7 @@ class _ReportingInbound(WorkflowInboundInterceptor):
         settings = self.settings
         reporter = self._reporter = Reporter(
             enabled=settings.selects(workflow.info()),
+            is_suspended=lambda: settings.is_suspended,
             failure_converter=settings.failure_converter,
             task_queue=settings.task_queue,
             handlers=settings.handlers,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from temporalio import workflow
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, ReplayerConfig, Worker, WorkerConfig
 
+from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.worker.activity import StatusActivity
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.interceptor import MainPathInterceptor
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 #: For the call that reads the namespace's limits when a worker starts.
 DESCRIBE_TIMEOUT = timedelta(seconds=5)
+
+#: Seconds between checks of a table that did not fit when the worker started.
+CHECK_INTERVAL = 30
+_log = logging.getLogger("reconciler.worker")
 
 _Run: TypeAlias = Callable[[Worker], Awaitable[None]]
 
@@ -69,8 +76,17 @@ class ReconcilerPlugin(SimplePlugin):
 
         Raises:
             TypeError: An argument has the wrong type.
+            ConfigurationError: A setting has an invalid value. Whether DATABASE_URL is missing
+                matters to workers only: replayers and clients need none.
         """
+        for name, value in (("children", children), ("handlers", handlers)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name}= takes True or False, not {value!r}")
+        if task_queue is not None and not (task_queue and isinstance(task_queue, str)):
+            raise TypeError(f"task_queue= takes the name of a task queue, not {task_queue!r}")
         self._activity = StatusActivity(engine)
+        if not workflow.unsafe.in_sandbox():  # a module with workflows may make the plugin
+            self._activity.source()
         self._interceptor = MainPathInterceptor(
             only=None if only is None else _names("only", only),
             skip=_names("skip", skip),
@@ -79,13 +95,15 @@ class ReconcilerPlugin(SimplePlugin):
             task_queue=task_queue,
         )
         self._workers = 0
-        super().__init__("reconciler.ReconcilerPlugin", run_context=self._closing)
+        self._problem = ""
+        super().__init__("reconciler.ReconcilerPlugin")
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add the interceptor and, unless it runs elsewhere, the activity.
 
         Raises:
             ValueError: The worker already has the plugin, or could never run its activity.
+            ConfigurationError: There is no engine, and no DATABASE_URL.
         """
         config = super().configure_worker(config)
         interceptors = list(config.get("interceptors") or ())
@@ -104,6 +122,7 @@ class ReconcilerPlugin(SimplePlugin):
                 "this worker takes no activity tasks (no_remote_activities), so it cannot write "
                 "rows: name the task queue of one that can, ReconcilerPlugin(task_queue=…)"
             )
+        self._activity.source().check_url()
         activity = self._activity.update_workflow_execution_status
         config["activities"] = [*(config.get("activities") or ()), activity]
         return config
@@ -116,25 +135,51 @@ class ReconcilerPlugin(SimplePlugin):
         return config
 
     async def run_worker(self, worker: Worker, next: _Run) -> None:  # noqa: A002 - the SDK's name
-        """Run the worker with the limits of its namespace."""
+        """Run the worker with the limits of its namespace, and check the table meanwhile."""
+        own = None
         of_client = _active_config(worker.client)["interceptors"]
         is_seen = any(isinstance(each, Interceptor) for each in of_client)
         for each in _active_config(worker).get("interceptors") or ():
             if isinstance(each, MainPathInterceptor):
+                own = each
                 each.payload_limit = await _payload_limit(worker.client)
                 each.is_seen = is_seen
             is_seen = True
-        await super().run_worker(worker, next)
-
-    @asynccontextmanager
-    async def _closing(self) -> AsyncIterator[None]:
+        if own is None or own.task_queue is not None:
+            await super().run_worker(worker, next)
+            return
         self._workers += 1
+        check = asyncio.create_task(self._check_table(own))
         try:
-            yield
+            await super().run_worker(worker, next)
         finally:
+            check.cancel()
+            await asyncio.wait([check])
             self._workers -= 1
             if not self._workers:
                 await self._activity.close()
+
+    async def _check_table(self, own: MainPathInterceptor) -> None:
+        """Suspend the reports of a worker until the table fits; log each reason once.
+
+        While the database cannot be reached, nothing is known: reports are tried.
+        """
+        while True:
+            try:
+                await self._activity.opened().prepare()
+            except (ConfigurationError, DatabaseUnfit) as error:
+                own.is_suspended = True
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    _log.error("workflows do not report their ends: %s", error)
+            except Exception as error:  # noqa: BLE001 - or a listener of the application failed
+                _log.debug("the table is not checked: %r", error)
+            else:
+                if own.is_suspended:
+                    own.is_suspended = False
+                    _log.info("the table fits now: workflows report their ends")
+                return
+            await asyncio.sleep(CHECK_INTERVAL)
 
 
 async def _payload_limit(client: Client) -> int:

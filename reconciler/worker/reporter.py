@@ -48,6 +48,8 @@ class Reporter:
     enabled: bool = True
     #: The failure converter of the worker.
     failure_converter: type[FailureConverter] = DefaultFailureConverter
+    #: Whether reports are known to be futile at this moment. Applies to new ends, like `enabled`.
+    is_suspended: Callable[[], bool] = lambda: False
     #: Where the activity runs; None: on the workflow's own task queue.
     task_queue: str | None = None
     #: Whether it reports although it has signal or update handlers.
@@ -87,7 +89,7 @@ class Reporter:
         try:
             if workflow.unsafe.is_replaying():
                 return workflow.patched(PATCH)
-            if not self.enabled or workflow.info().cron_schedule:
+            if not self.enabled or self.is_suspended() or workflow.info().cron_schedule:
                 return False
             if _longest_hold() < SHORTEST_HOLD:
                 return False

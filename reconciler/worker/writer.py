@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from reconciler.postgres.connection.engine import (
     sqlstate,
     translated,
 )
-from reconciler.postgres.connection.queries import OneRoundTrip
+from reconciler.postgres.connection.queries import OneRoundTrip, sets_up_transactions
 from reconciler.postgres.connection.recovery import is_of_connection, is_race, renew_connections
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.table.mapping import MappedTable, map_table
@@ -55,6 +56,11 @@ IN_DOUBT = (
 SEVERAL = "%d rows of %s have the run id of this workflow; all of them are finished"
 
 
+_log = logging.getLogger("reconciler.worker")
+#: The warnings that this process has logged.
+_warned: set[str] = set()
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What depends on the table as it was when it was mapped."""
@@ -63,6 +69,42 @@ class _Prepared:
     #: Executes the write; returns the two counts of `main_path_write`.
     execute: _Execute
     redactor: Redactor
+
+
+class Source:
+    """Where the rows are: the settings, and the application's engine if it has given one."""
+
+    def __init__(self, engine: EngineSource | None) -> None:
+        """Read the settings. Raises `ConfigurationError`, though not for a missing URL."""
+        self._engine = engine
+        self._settings, self._warnings = load_guest_settings(connects=engine is None)
+
+    def check_url(self) -> None:
+        """Check that there is a DATABASE_URL if one is needed. Raises `ConfigurationError`.
+
+        Apart from `open`, since replayers and clients need none.
+        """
+        if self._engine is None and not isinstance(self._settings, DatabaseSettings):
+            raise ConfigurationError(
+                "DATABASE_URL is not set",
+                "set it, or pass the application's engine: ReconcilerPlugin(engine)",
+            )
+
+    def open(self) -> RowWriter:
+        """A writer for the current event loop. Raises `ConfigurationError`."""
+        self.check_url()
+        for each in sorted({*self._warnings} - _warned):
+            _warned.add(each)
+            _log.warning(each)
+        if isinstance(self._settings, DatabaseSettings):
+            own = open_engine(self._settings.dsn(), pinged=False)
+            return RowWriter(own, self._settings, owned=True)
+        made = self._engine() if callable(self._engine) else self._engine
+        if not isinstance(made, AsyncEngine):
+            raise ConfigurationError(
+                f"engine= made a {type(made).__name__} where an AsyncEngine is needed"
+            )
+        return RowWriter(made, self._settings, owned=False)
 
 
 class RowWriter:
@@ -75,19 +117,10 @@ class RowWriter:
         self._owned = owned
         self._prepared: _Prepared | None = None
 
-    @classmethod
-    def open(cls, engine: EngineSource | None) -> RowWriter:
-        """Over the application's engine, or over an own one. Raises `ConfigurationError`."""
-        if engine is None:
-            own = load_guest_settings(DatabaseSettings)
-            return cls(open_engine(own.dsn(), pinged=False), own, owned=True)
-        settings = load_guest_settings(TableSettings)
-        made = engine if isinstance(engine, AsyncEngine) else engine()
-        if not isinstance(made, AsyncEngine):
-            raise ConfigurationError(
-                f"engine= made a {type(made).__name__} where an AsyncEngine is needed"
-            )
-        return cls(made, settings, owned=False)
+    async def prepare(self) -> None:
+        """Map the table, as the first report would. Raises `DatabaseUnfit`, `DatabaseUnusable`."""
+        async with asyncio.timeout(WRITE_TIMEOUT):
+            self._prepared = await self._prepare()
 
     async def finish(self, report: EndReport, namespace: str | None, close_time: datetime) -> bool:
         """Finish the workflow's row; return whether there was one that was still running.
@@ -177,7 +210,7 @@ class RowWriter:
         self, statement: sa.Select[Any], parameters: Mapping[str, object]
     ) -> Sequence[int]:
         async with self._engine.connect() as connection:
-            if not _sets_up_transactions(self._engine):
+            if not sets_up_transactions(self._engine):
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
             try:
                 counts: Sequence[int] = (await connection.execute(statement, parameters)).one()
@@ -206,16 +239,6 @@ class RowWriter:
         """Close the engine if it is the writer's own."""
         if self._owned:
             await self._engine.dispose()
-
-
-def _sets_up_transactions(engine: AsyncEngine) -> bool:
-    """Whether the application has listeners that may set a tenant or a search_path.
-
-    `SET LOCAL` needs a transaction. Without one, the statement takes a single round trip.
-    """
-    ours, pool = engine.sync_engine.dispatch, engine.sync_engine.pool.dispatch
-    events = ours.begin, ours.engine_connect, ours.before_execute, ours.before_cursor_execute
-    return any(map(bool, (*events, pool.checkout)))
 
 
 def _as_utc(time: datetime) -> datetime:

@@ -31,7 +31,7 @@ from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
+from reconciler.worker.writer import Source
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
 from tests.support.servers.pooler import Pooler, pooler
@@ -199,7 +199,7 @@ async def test_the_main_path(
         here.url.replace("postgresql://", "postgresql+asyncpg://"),
         connect_args=AS_DOCUMENTED,
     )
-    writer = RowWriter.open(None if own else application)
+    writer = Source(None if own else application).open()
     now = datetime.now(UTC)
     try:
         reports = [EndReport(f"wf-{n}", "completed", "run", None) for n in range(6)]

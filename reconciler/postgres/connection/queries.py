@@ -28,6 +28,16 @@ async def fetch(
         return (await connection.execute(query, given or {})).all()
 
 
+def sets_up_transactions(engine: AsyncEngine) -> bool:
+    """Whether an application has listeners that may set a tenant or a search_path.
+
+    `SET LOCAL` needs a transaction. Without one, a statement takes a single round trip.
+    """
+    ours, pool = engine.sync_engine.dispatch, engine.sync_engine.pool.dispatch
+    events = ours.begin, ours.engine_connect, ours.before_execute, ours.before_cursor_execute
+    return any(map(bool, (*events, pool.checkout)))
+
+
 class OneRoundTrip:
     """A statement that is a transaction by itself, executed in one round trip.
 

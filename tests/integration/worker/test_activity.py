@@ -405,7 +405,7 @@ class TestEngine:
         ("name", "value", "message"),
         [
             ("DATABASE_URL", "mysql://db", "DATABASE_URL: is a URL of mysql"),
-            ("RECONCILER_TABEL", "jobs", "RECONCILER_TABEL (environment): there is no such"),
+            ("RECONCILER_TABLE", "a.b.c", "RECONCILER_TABLE: must be table or schema.table"),
         ],
     )
     async def test_invalid_settings(
@@ -431,4 +431,4 @@ class TestEngine:
         error = await error_of(database, "w", "failed", None, "r", activity=status_activity())
 
         assert error.non_retryable
-        assert error.message == "DATABASE_URL is not set"
+        assert error.message.startswith("DATABASE_URL is not set: set it, or pass the application")

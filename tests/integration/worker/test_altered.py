@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
+from reconciler.worker.writer import RowWriter, Source
 from tests.conftest import Database
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ async def written_before(
     application = create_async_engine(
         make_url(database.url).set(drivername="postgresql+asyncpg"), pool_size=1
     )
-    opened = RowWriter.open(None if whose == OWN else application)
+    opened = Source(None if whose == OWN else application).open()
     await database.insert("v", "r")
     assert await finish(opened, "v") is True
     await database.insert("w", "r")

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.worker import writer
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
+from reconciler.worker.writer import RowWriter, Source
 from tests.conftest import Database
 from tests.integration.test_through_a_pooler import AS_DOCUMENTED
 from tests.support.polling import eventually
@@ -36,7 +36,7 @@ async def writing(
     application = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"), connect_args=options
     )
-    opened = RowWriter.open(None if whose == OWN else application)
+    opened = Source(None if whose == OWN else application).open()
     try:
         yield opened, opened._engine
     finally:

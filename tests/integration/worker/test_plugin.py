@@ -130,7 +130,10 @@ class TestAddingIt:
         assert await site.reports() == 1
 
     @pytest.mark.filterwarnings("ignore:The same plugin type")
-    async def test_on_client_and_worker_is_rejected(self, temporal: Client) -> None:
+    async def test_on_client_and_worker_is_rejected(
+        self, temporal: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/app")
         config = temporal.config()
         config["plugins"] = [ReconcilerPlugin()]
 
@@ -168,7 +171,11 @@ class TestAddingIt:
 
         assert await site.outcome() == ("completed", None)
 
-    async def test_the_worker_already_has_an_activity_of_that_name(self, temporal: Client) -> None:
+    async def test_the_worker_already_has_an_activity_of_that_name(
+        self, temporal: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/app")
+
         @activity.defn(name=ACTIVITY)
         async def own() -> None: ...
 

@@ -72,7 +72,9 @@ async def test_a_history_with_the_plugin_under_other_rules(
 
 
 async def test_a_history_of_a_workflow_that_did_not_report(site: Site) -> None:
-    history = await record(site, "complete", [ReconcilerPlugin(skip=["Scripted"])])
+    history = await record(
+        site, "complete", [ReconcilerPlugin(site.database.engine, skip=["Scripted"])]
+    )
 
     await replay(history, ReconcilerPlugin())
     await replay(history)

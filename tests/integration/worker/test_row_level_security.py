@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.worker import ReconcilerPlugin
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
+from reconciler.worker.writer import Source
 from tests.conftest import Database, with_user
 from tests.integration.worker.conftest import Site
 
@@ -52,7 +52,7 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 async def finish(engine: AsyncEngine | None, run_id: str = "r") -> bool:
-    opened = RowWriter.open(engine)
+    opened = Source(engine).open()
     try:
         return await opened.finish(EndReport("w", "COMPLETED", run_id, NOW), None, NOW)
     finally:
@@ -132,7 +132,7 @@ async def test_policies_that_come_later_count_too(
     database: Database, url: str, engine: AsyncEngine
 ) -> None:
     await database.execute("ALTER TABLE workflow_executions DISABLE ROW LEVEL SECURITY")
-    opened = RowWriter.open(engine)
+    opened = Source(engine).open()
     report = EndReport("w", "COMPLETED", "r", NOW)
     await database.insert("w", created_at=NOW)
     assert await opened.finish(report, None, NOW) is True

@@ -35,9 +35,9 @@ start, from
 4. files in `/run/secrets`, for [mounted secrets](security.md#secrets).
 
 The first place that has a setting wins. A name that does not exist is rejected, so a typo cannot
-become a silent default. (What Kubernetes puts into the environment for a Service called
-`reconciler` is known and ignored.) [`reconciler doctor`](doctor.md) shows which settings differ
-from the defaults, and where each comes from.
+become a silent default; `RECONCILER_IGNORE` lists names of other programs. (What Kubernetes puts
+into the environment for a Service called `reconciler` is known and ignored.) [`reconciler
+doctor`](doctor.md) shows which settings differ from the defaults, and where each comes from.
 
 **From a variable to a key of `reconciler.toml`:** drop `RECONCILER_` and write the rest in lower
 case; what comes before `__` is a section. `RECONCILER_GRACE=5m` and

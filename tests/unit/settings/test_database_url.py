@@ -30,7 +30,8 @@ def test_any_driver_of_postgresql_is_accepted(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setenv("DATABASE_URL", f"{scheme}://app@db/app")
 
     assert loaded() == "postgresql://app@db/app"
-    own = load_guest_settings(DatabaseSettings)
+    own = load_guest_settings(connects=True).settings
+    assert isinstance(own, DatabaseSettings)
     assert own.database_url.get_secret_value() == "postgresql://app@db/app"
 
 

@@ -187,4 +187,4 @@ class TestMounted:
     def test_other_programs_secrets_are_not_opened(self, folder: Path) -> None:
         os.mkfifo(folder / "reconciler_ledger_key")
 
-        load_guest_settings(TableSettings)
+        load_guest_settings(connects=False)

@@ -164,7 +164,7 @@ def test_several_errors_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("RECONCILER_BATCHSIZE", ", did you mean RECONCILER_BATCH_SIZE?"),
         ("RECONCILER_COLUMNS__RUNID", ", did you mean RECONCILER_COLUMNS__RUN_ID?"),
-        ("RECONCILER_ZZZ", ""),
+        ("RECONCILER_ZZZ", ", if another program needs it, list it in RECONCILER_IGNORE"),
     ],
 )
 def test_an_unknown_setting_is_rejected(

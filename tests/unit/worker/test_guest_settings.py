@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.settings import load
+from reconciler.settings.load import load_guest_settings, load_settings
+from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
 
 
 @pytest.fixture(autouse=True)
-def nothing_logged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def in_an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(load, "_logged", set())
-
-
-def test_an_unknown_name_is_logged_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("RECONCILER_LEDGER_CURRENCY", "EUR")
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            load.load_guest_settings(TableSettings)
-
-    assert caplog.messages == [
-        "RECONCILER_LEDGER_CURRENCY (environment): there is no such setting, so it is ignored"
-    ]
-    with pytest.raises(ConfigurationError, match="RECONCILER_LEDGER_CURRENCY"):
-        load.load_settings(TableSettings)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
 
 
 @pytest.mark.parametrize(
-    "name", ["RECONCILER_TABEL", "RECONCILER_REDCAT", "RECONCILER_COLUMNS__RUNID"]
+    ("name", "hint"),
+    [
+        ("RECONCILER_LEDGER_CURRENCY", "if another program needs it, list it in RECONCILER_IGNORE"),
+        ("RECONCILER_TABEL", "did you mean RECONCILER_TABLE?"),
+        ("RECONCILER_COLUMNS__RUNID", "did you mean RECONCILER_COLUMNS__RUN_ID?"),
+    ],
 )
-def test_a_typo_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_unknown_variable_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
     monkeypatch.setenv(name, "x")
 
-    with pytest.raises(ConfigurationError, match=f"{name}.*did you mean"):
-        load.load_guest_settings(TableSettings)
+    guest = load_guest_settings(connects=False)
+
+    assert guest.warnings == (f"ignoring {name} (environment): there is no such setting, {hint}",)
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings(TableSettings)
 
 
-def test_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_key_of_our_own_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "reconciler.toml").write_text("tabel = 'jobs'")
+
+    with pytest.raises(ConfigurationError, match="unknown key tabel, did you mean table"):
+        load_guest_settings(connects=False)
+
+
+def test_an_ignored_name_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILER_LEDGER_CURRENCY", "EUR")
+    monkeypatch.setenv("RECONCILER_IGNORE", "RECONCILER_LEDGER_CURRENCY")
+
+    assert load_guest_settings(connects=False).warnings == ()
+
+
+def test_settings_are_read_and_the_url_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECONCILER_TABLE", "jobs")
 
-    assert load.load_guest_settings(TableSettings).table == "jobs"
+    settings = load_guest_settings(connects=True).settings
+
+    assert settings.table == "jobs"
+    assert not isinstance(settings, DatabaseSettings)
+
+
+def test_the_url_counts_only_if_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://db")
+
+    load_guest_settings(connects=False)
+    with pytest.raises(ConfigurationError, match="DATABASE_URL"):
+        load_guest_settings(connects=True)

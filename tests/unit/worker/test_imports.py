@@ -19,8 +19,8 @@ HEAVY = {
     [
         pytest.param("import reconciler.worker", id="imported"),
         pytest.param(
-            "from reconciler.worker import *; ReconcilerPlugin(only=['Order']); status_activity()",
-            id="and used",
+            "from reconciler.worker import *; status_activity(); report_outcome(print)",
+            id="and used in a module with workflows",
         ),
     ],
 )
