@@ -76,6 +76,14 @@ def _between(spread: AgeSpread) -> str:
     return " to ".join(dict.fromkeys(times if len(set(days)) == 1 else days))
 
 
+def _why_unknown(unknown: int, refused: int) -> str:
+    """Why rows are unknown; those that the database `refused` were judged."""
+    if not refused:
+        return WHY_LEFT[LeaveReason.UNKNOWN]
+    refusal = "refused by the database, see the log"
+    return refusal if refused == unknown else f"could not be judged; {refused} of them {refusal}"
+
+
 def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
     group = "would write" if report.request.dry_run else "written"
     tally = report.tally
@@ -94,7 +102,7 @@ def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
             yield group, reason.value.replace("_", " "), tally.left[reason], why
             group = ""
     if report.unknown:
-        yield "unknown", "", report.unknown, WHY_LEFT[LeaveReason.UNKNOWN]
+        yield "unknown", "", report.unknown, _why_unknown(report.unknown, tally.refused)
     if tally.lost_races:
         why = "no longer running, or being written by another process"
         yield "lost races", "", tally.lost_races, why

@@ -184,7 +184,7 @@ class PassReport(Report):
 
     @property
     def unknown(self) -> int:
-        """Rows that could not be judged."""
+        """Rows that could not be judged, or that the database refused to write."""
         return self.tally.left[LeaveReason.UNKNOWN]
 
     @property
@@ -215,6 +215,7 @@ class PassReport(Report):
             "left": {reason.value: tally.left[reason] for reason in reasons},
             "screened": tally.screened,
             "unknown": tally.left[LeaveReason.UNKNOWN],
+            "refused": tally.refused,
             "lost_races": tally.lost_races,
             "held_back": self.held_back,
             "missing": {reason.value: _spread(tally.missing[reason]) for reason in MISSING_REASONS},

@@ -15,6 +15,7 @@ running values, or excluded by RECONCILER_WHERE.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from reconciler.core.verdict import StatusValues
 
 #: Values that a warning names, and characters of each.
 MOST_NAMED, LONGEST = 5, 40
+RUNNING = "RECONCILER_STATUSES__RUNNING"
 #: Words for ends, without separators.
 _ENDS = frozenset(
     (
@@ -88,7 +90,9 @@ def review_statuses(
         return [_nothing_selected(found.excluding)]
     if not found.counts:
         return []
-    if not has_running and not found.has_any(statuses.every):
+    # If rows of completed workflows are left, only the application knows what it writes into them.
+    theirs = statuses.completed is None and any(map(_has_ended, found.counts))
+    if not has_running and not theirs and not found.has_any(statuses.every):
         return [_not_configured(found, statuses)]
     unmapped = [each for each in found.counts if each.value not in statuses.every]
     spelled = dict(_other_spellings(found, unmapped, statuses))
@@ -116,12 +120,15 @@ def _nothing_selected(where: str) -> TableWarning:
 
 def _not_configured(found: StatusCounts, statuses: StatusValues) -> TableWarning:
     running = " or ".join(map(_shown, statuses.running))
+    fix = _set(found.counts, _settings(statuses, *statuses.running))
     return TableWarning(
         WarningCode.NO_CONFIGURED_STATUS,
         f"no row has the status {running}, or another that a setting names; rows have "
         f"{found.text(found.counts)}",
-        "set RECONCILER_STATUSES__RUNNING, __COMPLETED and __FAILED to values of the column "
-        "(`reconciler init` suggests some)",
+        fix
+        if RUNNING in fix
+        else f"set {RUNNING}, __COMPLETED and __FAILED to values of the column (`reconciler init` "
+        "suggests some)",
     )
 
 
@@ -148,26 +155,37 @@ def _other_spelling(
     found: StatusCounts, spelled: Mapping[StatusCount, str], statuses: StatusValues
 ) -> TableWarning:
     written = ", ".join(dict.fromkeys(map(_shown, spelled.values())))
-    settings, ordered = _settings(statuses), list(spelled.items())
-    fixes = {
-        value: f"{settings[value]}={shlex.quote(str(each.value))}"
-        for each, value in reversed(ordered)
-    }
     return TableWarning(
         WarningCode.OTHER_SPELLING,
         f"passes write {written}, and rows have {found.text(list(spelled))}",
-        f"set {', '.join(reversed(fixes.values()))}",
+        _set(list(spelled), _settings(statuses)),
     )
+
+
+def _set(counts: Sequence[StatusCount], settings: Mapping[str, str]) -> str:
+    """The settings whose values are in the rows in another spelling, with that spelling."""
+    alike = {
+        setting: next((c.value for c in counts if _folded(c.value) == _folded(value)), None)
+        for value, setting in settings.items()
+    }
+    # Blanks around a running value are only kept in JSON.
+    texts = {
+        setting: json.dumps([value]) if setting == RUNNING and value != value.strip() else value
+        for setting, value in alike.items()
+        if value
+    }
+    return f"set {', '.join(f'{name}={shlex.quote(text)}' for name, text in texts.items())}"
 
 
 def _not_mapped(found: StatusCounts, others: Sequence[StatusCount], column: str) -> TableWarning:
     first = others[0].value
     leave = f"{column} is not null" if first is None else f"{column}!={first}"
+    null = " (null as in '[\"running\", null]')" if any(c.value is None for c in others) else ""
     return TableWarning(
         WarningCode.UNMAPPED_STATUS,
         f"rows that have not ended have statuses that no setting names: {found.text(others)}",
-        "add those of running workflows to RECONCILER_STATUSES__RUNNING, and leave out the others "
-        f"with RECONCILER_WHERE, as in {shlex.quote(leave)}",
+        f"add those of running workflows to {RUNNING}{null}, and leave out the "
+        f"others with RECONCILER_WHERE, as in {shlex.quote(leave)}",
     )
 
 
@@ -178,9 +196,9 @@ def _has_ended(count: StatusCount) -> bool:
     return 2 * count.ended >= count.sampled
 
 
-def _settings(statuses: StatusValues) -> dict[str, str]:
-    """The values that are written, each with the first setting it is from."""
-    settings: dict[str, str] = {}
+def _settings(statuses: StatusValues, *running: str | None) -> dict[str, str]:
+    """The values that are written, and these running ones, each with its first setting."""
+    settings = {value: RUNNING for value in running if value}
     for end in CloseStatus:
         if value := statuses.of(end):
             settings.setdefault(value, f"RECONCILER_STATUSES__{end.name}")

@@ -30,6 +30,8 @@ class Tally:
     #: Rows that were written, by the status they got.
     written: Counter[str] = field(default_factory=Counter)
     left: Counter[LeaveReason] = field(default_factory=Counter)
+    #: Of the unknown ones, rows that were judged, and the database refused the write.
+    refused: int = 0
     lost_races: int = 0
     #: Rows that Temporal does not know, left or failed.
     missing: dict[LeaveReason, AgeSpread] = field(default_factory=_none_missing)
@@ -79,6 +81,7 @@ class Tally:
                 self.written[finish.outcome.status] += 1
             elif row.id in refused:
                 self.left[LeaveReason.UNKNOWN] += 1
+                self.refused += 1
                 self.note_left([row.created_at])
             else:
                 self.lost_races += 1
@@ -95,6 +98,7 @@ class Tally:
         """Add the ends of another tally's rows, but not the rows: they are counted already."""
         self.written.update(other.written)
         self.left.update(other.left)
+        self.refused += other.refused
         self.lost_races += other.lost_races
         self.note_left([other.oldest_left])
 
@@ -107,6 +111,7 @@ class Tally:
             rows -= taken
             if count > taken:
                 less.left[reason] = count - taken
+        less.refused = min(less.refused, less.left[LeaveReason.UNKNOWN])
         less.lost_races -= min(rows, less.lost_races)
         return less
 

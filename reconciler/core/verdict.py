@@ -92,7 +92,7 @@ class StatusValues:
     @property
     def every(self) -> frozenset[str | None]:
         """All of them."""
-        return frozenset((*self.running, *map(self.of, CloseStatus)))
+        return frozenset((*self.running, *self.ends))
 
     @property
     def ends(self) -> tuple[str, ...]:

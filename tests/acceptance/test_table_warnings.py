@@ -12,10 +12,7 @@ NONE = (
     "no row has the status running, or another that a setting names; rows have COMPLETED (2), "
     "RUNNING (1)"
 )
-FIX = (
-    "set RECONCILER_STATUSES__RUNNING, __COMPLETED and __FAILED to values of the column "
-    "(`reconciler init` suggests some)"
-)
+FIX = "set RECONCILER_STATUSES__RUNNING=RUNNING, RECONCILER_STATUSES__COMPLETED=COMPLETED"
 
 
 @pytest.fixture

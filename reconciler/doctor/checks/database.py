@@ -180,6 +180,8 @@ class DatabaseChecks:
         except DatabaseUnusable as error:
             if sqlstate(error.__cause__) == STATEMENT_TIMEDOUT:
                 return [not_measurable(rules.STATUSES, "the database is too slow")]
+            if isinstance(error, DatabaseUnfit):  # such as a column that the role may not read
+                return [not_measurable(rules.STATUSES, error.problem)]
             raise
         return rules.statuses(*found)
 

@@ -52,6 +52,15 @@ def test_open_rows_that_were_not_described_are_reported() -> None:
     assert "28 of them by visibility alone, not described" in printed(folded)
 
 
+def test_rows_that_the_database_refused_were_judged() -> None:
+    folded = report()
+    folded.done.add_written([finish(row(1))], written=(), refused={1})
+    assert "unknown  1  refused by the database, see the log" in printed(folded)
+
+    folded.done.left[LeaveReason.UNKNOWN] += 2
+    assert "3  could not be judged; 1 of them refused by the database" in printed(folded)
+
+
 def test_counts_are_aligned_and_lines_neither_wrapped_nor_padded() -> None:
     folded = report()
     folded.done.add_written([finish(row(1))], written={1})

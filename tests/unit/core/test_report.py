@@ -93,6 +93,7 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
         },
         "screened": 0,
         "unknown": 1,
+        "refused": 0,
         "lost_races": 0,
         "held_back": 0,
         "missing": {

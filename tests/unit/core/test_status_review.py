@@ -58,7 +58,15 @@ def test_no_value_is_configured(value: str | None) -> None:
         "no row has the status running, or another that a setting names; "
         f"rows have {shown} (50), COMPLETED (3,012)"
     )
-    assert fix.startswith("set RECONCILER_STATUSES__RUNNING, __COMPLETED and __FAILED to values")
+    completed = "RECONCILER_STATUSES__COMPLETED=COMPLETED"
+    assert fix == {
+        "RUNNING": f"set RECONCILER_STATUSES__RUNNING=RUNNING, {completed}",
+        " running": f"set RECONCILER_STATUSES__RUNNING='[\" running\"]', {completed}",
+    }.get(
+        str(value),
+        "set RECONCILER_STATUSES__RUNNING, __COMPLETED and __FAILED to values of the column "
+        "(`reconciler init` suggests some)",
+    )
 
 
 def test_a_running_row_that_the_sample_does_not_show() -> None:
@@ -103,10 +111,19 @@ def test_values_of_rows_that_have_not_ended() -> None:
     ]
 
 
+def test_ends_that_only_the_application_knows() -> None:
+    statuses = StatusValues(completed=None)
+
+    assert review(count("approved", ended=10), statuses=statuses) == []
+    assert review(count("waiting"), statuses=statuses)[0][0] is IDLE
+    assert review(count("running"), count("Completed"), statuses=statuses) == []
+
+
 def test_null_is_left_out_by_its_own_condition() -> None:
     ((_, problem, fix),) = review(count("running"), count(None))
 
     assert problem.endswith("NULL (10)")
+    assert "RECONCILER_STATUSES__RUNNING (null as in '[\"running\", null]')" in fix
     assert fix.endswith("'state is not null'")
 
 

@@ -21,6 +21,10 @@ def test_what_the_write_returned_counts_not_what_was_asked() -> None:
     assert tally.written == {"completed": 1, "failed": 1}
     assert tally.lost_races == 1
     assert tally.left == {LeaveReason.UNKNOWN: 1}
+    assert tally.refused == 1
+    assert tally.less(1).refused == 0
+    tally.add_ends(tally)
+    assert tally.refused == 2
 
 
 def test_the_oldest_row_that_is_left_is_recorded() -> None:

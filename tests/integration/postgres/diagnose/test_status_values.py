@@ -5,7 +5,9 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
+from reconciler.app.before_pass import review_table
 from reconciler.core.status_review import StatusCount, StatusCounts
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
@@ -13,6 +15,7 @@ from reconciler.postgres.diagnose import status_values
 from reconciler.postgres.diagnose.status_values import SAMPLE, count_statuses
 from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.settings.model import Settings
 from reconciler.settings.where import read_where
 from tests.conftest import Database, with_user
 from tests.support.polling import PATIENCE
@@ -137,6 +140,19 @@ async def test_only_rows_that_the_filter_selects(empty_database: Database) -> No
     await empty_database.execute("ANALYZE jobs")
     assert (await counted(empty_database, "tenant=7")).excluding is None
     assert (await counted(empty_database, "tenant=9")).excluding == "tenant = 9"
+
+
+async def test_a_table_that_is_locked_is_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_values, "TIMEOUT", 50)
+    table, settings = await database.table(), Settings(database_url=SecretStr(database.url))
+    await database.insert("w", status="strange")
+    assert len(await review_table(database.engine, table, settings)) == 1
+
+    async with database.pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE workflow_executions")
+        assert await review_table(database.engine, table, settings) == []
 
 
 async def test_a_role_that_sees_no_statistics(empty_database: Database) -> None:
