@@ -71,7 +71,7 @@ class Columns(BaseModel):
     id: Name = Field(
         "id",
         description="The key: bigint, integer, uuid, text or another type that can be ordered. It "
-        "must be the whole primary key, or NOT NULL and UNIQUE.",
+        "must be the whole primary key, NOT NULL and UNIQUE, or a uuid that is part of such a key.",
     )
     workflow_id: WorkflowId = Field(
         "workflow_id",

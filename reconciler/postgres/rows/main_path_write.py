@@ -62,6 +62,8 @@ def _candidates(table: MappedTable) -> sa.CTE:
     return (
         sa.select(
             table.id.label("id"),
+            # Rows may have the same key. A statement sees each of them in one place.
+            sa.literal_column("tableoid::text || ctid::text", sa.Text).label("place"),
             table.has_no_run_id.label("is_unnamed"),
             candidate.run_id.label("run_id"),
             candidate.created_at.label("made"),
@@ -81,7 +83,7 @@ def _chosen(table: MappedTable, candidates: sa.CTE) -> sa.CTE:
         sa.not_(other.c.is_unnamed),
         claims_without_run_id(as_candidate, candidates.c.made, _chain()),
     )
-    is_contested = sa.exists().where(other.c.id != candidates.c.id, claims)
+    is_contested = sa.exists().where(other.c.place != candidates.c.place, claims)
     own = sa.and_(candidates.c.made.is_not(sa.null()), sa.not_(is_contested))
     return (
         sa.select(candidates.c.id)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import Rival
+from reconciler.core.model import Rival, RunRow
 from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.core.ports import Ending
 from reconciler.postgres.connection.engine import translated
@@ -111,7 +111,15 @@ async def find_rivals(
         rows = await fetch(engine, query, arrays(table, endings))
     for *fields, ended, place in rows:
         found[place - 1].append(Rival(make(*fields), ended))
+    if table.may_repeat_keys:
+        return [_without(each.row, all_) for each, all_ in zip(endings, found, strict=True)]
     return found
+
+
+def _without(row: RunRow, found: list[Rival]) -> list[Rival]:
+    """The rows without the row itself. Others may have the same key."""
+    own = next((each for each in found if each.row == row), None)
+    return [each for each in found if each is not own]
 
 
 def select_rivals(table: MappedTable) -> sa.Select[Any]:
@@ -122,7 +130,8 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
     stores = stores_run_id(candidate, chain)
     claims = sa.or_(stores, claims_without_run_id(candidate, given.c.created_at, chain))
     same_workflow = table.workflow_ids.equal(given.c.workflow_id)
-    others = sa.join(table.table, given, sa.and_(same_workflow, table.id != given.c.id))
+    is_other = sa.true() if table.may_repeat_keys else table.id != given.c.id
+    others = sa.join(table.table, given, sa.and_(same_workflow, is_other))
     order = sa.func.row_number().over(
         partition_by=given.c.place, order_by=(stores.desc(), table.id.desc())
     )

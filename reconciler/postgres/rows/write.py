@@ -135,7 +135,7 @@ def _same_use(table: MappedTable, seen: sa.FromClause) -> sa.ColumnElement[bool]
 def _compared_times(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
     """The times that must be as they were when the row was read."""
     times: dict[str, sa.ColumnElement[Any]] = {}
-    if table.is_partitioned:
+    if table.may_repeat_keys:
         times["created_at"] = table.created_at
     if table.mapping.names.updated_at is not None:
         times["updated_at"] = table.updated_at

@@ -64,6 +64,8 @@ def wrong_types(table: sa.Table, mapping: TableMapping) -> Iterator[DatabaseUnfi
 
 def _fix(names: TableNames, name: str) -> str:
     fix = f"set {setting_of(names, name)}"
+    if not names.template.is_column and name in names.template.columns:
+        return fix
     if name in names.filled:
         return f"{fix} (empty: no such column), or a name that `reconciler migrate` is to add"
     return f"{fix} (empty: no such column)" if name in names.optional else fix
@@ -96,7 +98,7 @@ _COMPARED: _Kind = (
 _KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
 _TIME: _Kind = ("timestamp with or without time zone", is_time)
 _PART: _Kind = (
-    "text, varchar, an enum, an integer or a uuid, as a part of RECONCILER_COLUMNS__WORKFLOW_ID",
+    "text, varchar, an enum, an integer or a uuid to be part of a workflow id",
     is_composable,
 )
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)

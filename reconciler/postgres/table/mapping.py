@@ -147,9 +147,9 @@ class MappedTable:
         return as_text(self.optional(self.mapping.names.workflow_type))
 
     @property
-    def is_partitioned(self) -> bool:
-        """Whether its key may be unique only together with the partition key."""
-        return self.relation.kind == "partitioned table"
+    def may_repeat_keys(self) -> bool:
+        """Whether a key may be unique only together with other columns, such as a tenant's id."""
+        return self.relation.kind == "partitioned table" or not self.relation.has_unique_keys
 
     @property
     def codec(self) -> str:

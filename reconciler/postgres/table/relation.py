@@ -47,6 +47,9 @@ _FIND = sa.text(
     " EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
     "  AND a.attnum = i.indkey[0] WHERE i.indrelid = r.oid AND i.indpred IS NULL AND i.indisvalid"
     "  AND a.attname = :id) AS finds,"
+    " EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+    "  AND a.attnum = i.indkey[0] WHERE i.indrelid = r.oid AND i.indisunique AND i.indisvalid"
+    "  AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = :id) AS identifies,"
     " current_setting('server_encoding') AS encoding,"
     " set_config('quote_all_identifiers', 'off', true)"
     " FROM r JOIN pg_namespace n ON n.oid = r.relnamespace"
@@ -90,6 +93,8 @@ class Relation:
     has_triggers: bool
     #: Whether an index finds a row of any status by its key.
     finds_keys: bool
+    #: Whether a unique index has the key and no other column.
+    has_unique_keys: bool
     #: The database's encoding, by PostgreSQL's name.
     encoding: str
 
@@ -142,8 +147,8 @@ def look_up(connection: sa.Connection, names: TableNames) -> Relation | None:
     if found is None:
         return None
     kind = _KINDS.get(found.relkind, f"relation of kind {found.relkind}")
-    where, finds = (found.oid, found.nspname, found.relname, kind), found.finds
-    return Relation(*where, found.triggers, finds, found.encoding)
+    where = found.oid, found.nspname, found.relname, kind
+    return Relation(*where, found.triggers, found.finds, found.identifies, found.encoding)
 
 
 async def find_relation(

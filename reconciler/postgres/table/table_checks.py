@@ -155,7 +155,9 @@ async def _key(
 
     On a partitioned table, PostgreSQL requires the partition key in every unique index. There the
     key may be unique together with the status or the creation time, since every write compares
-    them too. In tables that inherit from this one, keys are unique only per table.
+    them too. A uuid may be unique together with anything: it is made to be unique by itself, as
+    where every key of a table begins with a tenant's id. In tables that inherit from this one, keys
+    are unique only per table.
     """
     if names.id not in table.c:
         return
@@ -168,6 +170,8 @@ async def _key(
         )
     by = set((await connection.scalars(_PARTITIONED_BY, {"oid": relation.oid})).all())
     identified_by = {names.id} | (by & {names.status, names.created_at})
+    if isinstance(table.c[names.id].type, sa.Uuid):
+        identified_by.update(*(key.columns for key in keys))
     identifies = any(names.id in key.columns and {*key.columns} <= identified_by for key in keys)
     if identifies and not table.c[names.id].nullable:
         return
@@ -175,5 +179,6 @@ async def _key(
     yield DatabaseUnfit(
         f"column {names.id} of {names.full_name} does not identify a row"
         f"{f', its primary key is ({primary})' if primary else ''}",
-        "set RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE",
+        "set RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE, "
+        "such as the workflow id may be, or to a uuid that is part of the primary key",
     )

@@ -219,6 +219,32 @@ SHAPES = {
             ('open', 'r', 'running', now()), ('over', 'r', 'completed', '2026-10-01');
         """
     ),
+    "a uuid in a composite key": Shape(
+        """
+        CREATE TABLE jobs (tenant int, id uuid DEFAULT gen_random_uuid(), workflow_id text,
+            run_id text, status text, created_at timestamptz DEFAULT now(),
+            completed_at timestamptz, error_message text, PRIMARY KEY (tenant, id));
+        INSERT INTO jobs (tenant, workflow_id, run_id, status)
+            VALUES (7, 'done', 'r', 'running'), (8, 'broken', 'r', 'running'),
+            (9, 'open', 'r', 'running'), (7, 'over', 'r', 'completed');
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RETURN NULL; END $$;
+        CREATE TRIGGER touch AFTER UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION touch();
+        """
+    ),
+    "a uuid in a composite key, hash-partitioned by tenant": Shape(
+        """
+        CREATE TABLE jobs (tenant int, id uuid DEFAULT gen_random_uuid(), workflow_id text,
+            run_id text, status text, created_at timestamptz DEFAULT now(),
+            completed_at timestamptz, error_message text, PRIMARY KEY (tenant, id)
+            ) PARTITION BY HASH (tenant);
+        CREATE TABLE jobs_0 PARTITION OF jobs FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE jobs_1 PARTITION OF jobs FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO jobs (tenant, workflow_id, run_id, status)
+            VALUES (7, 'done', 'r', 'running'), (8, 'broken', 'r', 'running'),
+            (9, 'open', 'r', 'running'), (10, 'over', 'r', 'completed');
+        """
+    ),
     "partitioned by its own status": Shape(
         """
         CREATE TABLE jobs (id int, workflow_id text, run_id text, status text,

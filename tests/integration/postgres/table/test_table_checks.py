@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
@@ -55,7 +56,8 @@ async def test_everything_that_is_wrong_is_named_at_once(database: Database) -> 
     )
     assert key == (
         "column id of jobs does not identify a row, its primary key is (tenant, id): set "
-        "RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE"
+        "RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE, such "
+        "as the workflow id may be, or to a uuid that is part of the primary key"
     )
 
 
@@ -390,6 +392,24 @@ async def test_by_what_a_table_is_partitioned_does_not_identify_a_row(database: 
 
     await database.execute("ALTER TABLE jobs ADD UNIQUE (id, created_at)")
     await database.table(JOBS)
+
+
+async def test_a_uuid_may_be_part_of_a_key_and_a_number_may_not(database: Database) -> None:
+    columns = COLUMNS.replace("id int PRIMARY KEY", "id int, job uuid")
+    await database.execute(
+        f"CREATE TABLE jobs (tenant int, {columns}, PRIMARY KEY (tenant, id));"
+        "CREATE UNIQUE INDEX ON jobs (tenant, job)"
+    )
+    assert await refusal(database, JOBS) == (
+        "column id of jobs does not identify a row, its primary key is (tenant, id): set "
+        "RECONCILER_COLUMNS__ID to one that is the whole primary key, or NOT NULL and UNIQUE, such "
+        "as the workflow id may be, or to a uuid that is part of the primary key"
+    )
+    by_uuid = replace(JOBS, id="job")
+    assert "column job of jobs does not identify a row" in await refusal(database, by_uuid)
+
+    await database.execute("ALTER TABLE jobs ALTER job SET NOT NULL")
+    await database.table(by_uuid)
 
 
 @pytest.fixture
