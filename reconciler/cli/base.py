@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -39,6 +40,10 @@ DryRun = Annotated[
 ]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(metavar="30s", help="First wait for the servers to answer, this long at most."),
 ]
 
 #: The order of the commands in the help: that in which a newcomer needs them.
@@ -124,6 +129,16 @@ def as_utf8(option: str, text: _Text) -> _Text:
     if text is not None and not is_text(text):
         raise ConfigurationError(f"{option} is not UTF-8")
     return text
+
+
+def patience(wait: str | None) -> timedelta:
+    """The value of `--wait`. Raises `ConfigurationError`."""
+    from reconciler.settings.types import parse_duration
+
+    try:
+        return timedelta(0) if wait is None else parse_duration(wait)
+    except ValueError as error:
+        raise ConfigurationError(f"--wait {error} (it is {wait!r})") from None
 
 
 def can_ask() -> bool:

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,10 +22,12 @@ from reconciler.cli.base import (
     USAGE,
     AsJson,
     DryRun,
+    Wait,
     as_utf8,
     cli,
     conclude,
     load,
+    patience,
     print_error,
     print_to_stderr,
 )
@@ -123,6 +125,7 @@ def main(
 def once(
     dry_run: DryRun = False,
     as_json: AsJson = False,
+    wait: Wait = None,
 ) -> int:
     """Run one pass over every running row, then exit: for cron.
 
@@ -130,8 +133,8 @@ def once(
     """
     from reconciler.console.report import print_report
 
-    settings = load()
-    report = signals.run(partial(_once, settings, dry_run=dry_run))
+    up_to, settings = patience(wait), load()
+    report = signals.run(partial(_once, settings, dry_run=dry_run, wait=up_to))
 
     def show() -> None:
         if report.tally.scanned or report.error is None:
@@ -140,7 +143,8 @@ def once(
     return conclude(report, settings, show, as_json=as_json)
 
 
-async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
+async def _once(settings: Settings, *, dry_run: bool, wait: timedelta) -> PassReport:
+    from reconciler.app.waiting import wait_for_servers
     from reconciler.app.wiring import open_app
     from reconciler.console.progress import show_progress
     from reconciler.core.report import PassReport
@@ -151,6 +155,7 @@ async def _once(settings: Settings, *, dry_run: bool) -> PassReport:
     report = PassReport.begin(PassRequest(Mode.ONCE, dry_run), datetime.now(UTC))
     terminal = screen(stderr=True)
     with reported(report):
+        await wait_for_servers(settings, wait)
         async with open_app(settings, writing=not dry_run, dry_run=dry_run) as app:
             if not terminal.is_terminal:
                 await app.run_pass(Mode.ONCE, dry_run=dry_run, report=report)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.base import as_utf8, can_ask, cli, confirm, load, print_error
+from reconciler.cli.base import Wait, as_utf8, can_ask, cli, confirm, load, patience, print_error
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.host.signals import signals
@@ -82,6 +82,7 @@ def migrate(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --remove: do not ask.")] = False,
+    wait: Wait = None,
 ) -> None:
     """Prepare the database: a schema, missing columns, an index.
 
@@ -90,12 +91,14 @@ def migrate(
     does not exist and no other table looks like one of workflows. Safe to repeat.
     """
     from reconciler.app import setup as app
+    from reconciler.app.waiting import wait_for_database
 
     if not remove and (drop_columns or yes):
         raise ConfigurationError(f"{'--drop-columns' if drop_columns else '--yes'} needs --remove")
     if remove and create_table:
         raise ConfigurationError("--create-table and --remove exclude each other")
-    settings = load()
+    up_to, settings = patience(wait), load()
+    signals.run(partial(wait_for_database, settings, up_to))
     if remove:
         _remove(settings, with_columns=drop_columns, sql=sql, yes=yes)
         return
