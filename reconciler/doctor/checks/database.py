@@ -156,7 +156,7 @@ class DatabaseChecks:
         marked = is_running(sa.column(names.status), self.table.mapping.statuses.running)
         table, key = quoted_name(dialect, names), dialect.identifier_preparer.quote(names.id)
         statement = f"CREATE INDEX ON {table} ({key}) WHERE {marked.compile(dialect=dialect)}"
-        return [rules.index(plan, names.index, statement)]
+        return [rules.index(plan, statement)]
 
     async def _shared_ids(self) -> Sequence[Finding]:
         """Whether a pass would search the table for other rows of a workflow id."""

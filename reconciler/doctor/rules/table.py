@@ -18,10 +18,10 @@ TABLE, STATUSES, INDEX, OLDEST = "table", "statuses", "index", "oldest row"
 NEAR = 0.8
 
 
-def index(plan: PagePlan, name: str, statement: str) -> Finding:
+def index(plan: PagePlan, statement: str) -> Finding:
     """Whether a page of running rows can be read without reading the other rows.
 
-    `name` is that of our index; `statement` builds one like it, where `migrate` does not.
+    `statement` builds an index like ours, where `migrate` does not.
     """
     if plan.served:
         return ok(INDEX, f"a page is read by {plan.scans}")
@@ -29,9 +29,11 @@ def index(plan: PagePlan, name: str, statement: str) -> Finding:
         text = f"usable; for now the planner prefers {plan.scans}: few rows, or most of them run"
         return ok(INDEX, text)
     if plan.index is IndexState.MISSING:
-        text, fix = f"{name} is missing", "run `reconciler migrate`"
+        text, fix = f"{plan.name} is missing", "run `reconciler migrate`"
+        if plan.others:
+            text += f" ({', '.join(plan.others)} is for other columns or running values)"
     elif plan.index is IndexState.BROKEN:
-        text = f"{name} is invalid, or for another key or status value"
+        text = f"{plan.name} is invalid"
         fix = "run `reconciler migrate`, which rebuilds it"
     else:
         text, fix = "the planner uses no index", f"run ANALYZE on the table, or {statement}"

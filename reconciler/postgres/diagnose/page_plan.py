@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.diagnose.explain import Explain
 from reconciler.postgres.migrate.application_table import find_missing
+from reconciler.postgres.migrate.running_index import IndexPlan
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 
@@ -24,7 +25,7 @@ class IndexState(Enum):
 
     THERE = auto()
     MISSING = auto()
-    #: Invalid, or on another key or for another status value.
+    #: Invalid, because building it was interrupted.
     BROKEN = auto()
 
 
@@ -38,6 +39,9 @@ class PagePlan:
     #: Whether they read running rows only; and whether they would if they had to use an index.
     served: bool
     servable: bool
+    #: The partial index's name, and those like it for other columns or running values.
+    name: str
+    others: tuple[str, ...] = ()
 
 
 async def plan_page(engine: AsyncEngine, table: MappedTable, limit: int) -> PagePlan:
@@ -56,16 +60,16 @@ async def plan_page(engine: AsyncEngine, table: MappedTable, limit: int) -> Page
             served = await _serve(connection, table, scans)
             await connection.execute(sa.select(sa.func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003
             forced = await _serve(connection, table, await _scans(connection, query))
-            index = await connection.run_sync(_index_state, table)
+            index = (await connection.run_sync(find_missing, table.mapping)).index
     described = dict.fromkeys(f"{kind} using {name}" if name else kind for kind, name in scans)
-    return PagePlan(index, ", ".join(described), served, servable=served or forced)
+    shown = ", ".join(described)
+    return PagePlan(_state_of(index), shown, served, served or forced, index.name, index.others)
 
 
-def _index_state(connection: sa.Connection, table: MappedTable) -> IndexState:
-    statements = find_missing(connection, table.mapping).index
-    if any(statement.startswith("DROP ") for statement in statements):
+def _state_of(index: IndexPlan) -> IndexState:
+    if any(statement.startswith("DROP ") for statement in index.statements):
         return IndexState.BROKEN
-    return IndexState.MISSING if statements else IndexState.THERE
+    return IndexState.MISSING if index.statements else IndexState.THERE
 
 
 _Scans = list[tuple[str, str | None]]

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from reconciler.postgres.migrate.running_index import (
-    MARK,
-    statements_for_new_table,
-    statements_to_build,
-)
+from reconciler.postgres.migrate.index_parts import MARK
+from reconciler.postgres.migrate.running_index import IndexPlan, index_of_new_table, plan_index
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, default_columns
 from reconciler.postgres.table.relation import check_names, look_up
@@ -30,13 +27,12 @@ class Additions:
     table: bool
     #: The names of missing columns.
     columns: tuple[str, ...]
-    #: The statements that build the index.
-    index: tuple[str, ...]
+    index: IndexPlan
     #: The schema of a new table; None: the connection's default.
     schema: str | None = None
 
     def __bool__(self) -> bool:
-        return self.table or bool(self.columns) or bool(self.index)
+        return self.table or bool(self.columns) or bool(self.index.statements)
 
 
 def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
@@ -55,13 +51,13 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
         # A role with the name of reconciler's schema would create its tables in there.
         in_own = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
         schema = "public" if in_own and names.schema is None else names.schema
-        index = statements_for_new_table(connection.dialect, mapping, schema)
-        return Additions(table=True, columns=(), index=tuple(index), schema=schema)
+        index = index_of_new_table(connection.dialect, mapping, schema)
+        return Additions(table=True, columns=(), index=index, schema=schema)
     present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
     return Additions(
         table=False,
         columns=tuple(name for name in names.filled if name not in present),
-        index=tuple(statements_to_build(connection, mapping)),
+        index=plan_index(connection, mapping),
         schema=names.schema,
     )
 
@@ -79,7 +75,7 @@ def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> No
     for name in missing.columns:
         column = sa.Column(name, columns[name].type, comment=MARK)
         op.add_column(names.table, column, schema=names.schema)
-    _run(op, missing.index)
+    _run(op, missing.index.statements)
 
 
 def _run(op: Operations, statements: Sequence[str]) -> None:

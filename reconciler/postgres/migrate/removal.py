@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from reconciler.postgres.connection.engine import sqlstate, translated
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.schema_check import check_known
-from reconciler.postgres.migrate.running_index import MARK, statements_to_drop
+from reconciler.postgres.migrate.index_parts import MARK
+from reconciler.postgres.migrate.running_index import index_to_drop
 from reconciler.postgres.migrate.upgrade import migration_lock, opened, revision_of
 from reconciler.postgres.schema import METADATA, OWN_SCHEMA, changes, passes
 from reconciler.postgres.table.names import TableMapping
@@ -47,6 +48,8 @@ class Removal:
     own: tuple[str, ...]
     passes: int = 0
     changes: int = 0
+    #: Indexes of other loops over the table, which stay.
+    others: tuple[str, ...] = ()
     #: The processes that hold a lease.
     holders: tuple[str, ...] = ()
 
@@ -80,6 +83,8 @@ class Removal:
             )
         if self.columns and not self.drop_columns:
             yield f"keeps in {self.table}: {columns}, which `migrate` has added"
+        for other in self.others:
+            yield f"keeps {other}, an index of {self.table} for other columns or running values"
         for holder in self.holders:
             yield f"in use by {holder}: stop it first"
 
@@ -133,7 +138,7 @@ async def _find(engine: AsyncEngine, mapping: TableMapping, *, with_columns: boo
         table = quoted_name(connection.dialect, names)
         marked = await connection.scalars(_MARKED_COLUMNS, {"table": table, "mark": MARK})
         columns = tuple(marked.all())
-        index = await connection.run_sync(statements_to_drop, mapping)
+        index = await connection.run_sync(index_to_drop, mapping)
         counts = [
             await connection.scalar(sa.select(sa.func.count()).select_from(each)) or 0
             if each.name in own
@@ -144,12 +149,13 @@ async def _find(engine: AsyncEngine, mapping: TableMapping, *, with_columns: boo
     drops = [f"ALTER TABLE {table} DROP COLUMN {quote(name)}" for name in columns]
     return Removal(
         names.full_name,
-        tuple(index),
+        index.statements,
         columns,
         tuple(drops if with_columns else ()),
         own,
         passes=counts[0],
         changes=counts[1],
+        others=index.others,
         holders=tuple(dict.fromkeys(held.holder for held in holders)),
     )
 

@@ -232,5 +232,10 @@ def _what_was_done(
         yield f"table {names.full_name}: created"
     for column in missing.columns:
         yield f"table {names.full_name}: added column {column}"
-    if missing.index:
-        yield f"table {names.full_name}: built index {names.index}"
+    if missing.index.statements:
+        yield f"table {names.full_name}: built index {missing.index.name}"
+        for other in missing.index.others:
+            yield (
+                f"table {names.full_name}: kept index {other}, for other columns or running "
+                "values: drop it if no reconciler has them"
+            )

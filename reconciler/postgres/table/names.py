@@ -117,21 +117,29 @@ class TableMapping:
         return self.time_zone or UTC
 
     @property
+    def index_variant(self) -> str:
+        """Eight digits that stand for the key, the status and its running values."""
+        running = sorted(map(repr, self.statuses.running))
+        of = repr((self.names.id, self.names.status, running))
+        return sha256(of.encode()).hexdigest()[:8]
+
+    @property
     def read(self) -> tuple[str, ...]:
         """The columns a pass reads."""
         filtered = () if self.where is None else self.where.columns
         return tuple(dict.fromkeys((*self.names.read, *filtered)))
 
 
-def index_name(table: str) -> str:
+def index_name(table: str, variant: str = "") -> str:
     """The name of the partial index on the running rows of a table, or of a partition.
 
-    At most `MAX_NAME` bytes: PostgreSQL would cut a longer name, which may no longer be unique.
+    `variant` distinguishes the indexes of several loops. At most `MAX_NAME` bytes: PostgreSQL would
+    cut a longer name, which may no longer be unique.
     """
-    name = f"reconciler_{table}_running"
+    name = "_".join(filter(None, ("reconciler", table, variant, "running")))
     if len(name.encode()) <= MAX_NAME:
         return name
-    digest = sha256(table.encode()).hexdigest()[:8]
+    digest = sha256(f"{table}{variant}".encode()).hexdigest()[:8]
     room = MAX_NAME - len(f"reconciler__{digest}_running")
     return f"reconciler_{table.encode()[:room].decode(errors='ignore')}_{digest}_running"
 

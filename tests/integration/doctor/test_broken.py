@@ -189,7 +189,8 @@ async def test_an_index_that_does_not_serve(patient: Patient, change: str, text:
 async def test_an_index_for_another_status(patient: Patient) -> None:
     patient.settings["statuses"] = Statuses(running="pending")
 
-    await assert_found(patient, "index", Level.WARNING, "status value", "reconciler migrate")
+    text = "(reconciler_workflow_executions_running is for other columns or running values)"
+    await assert_found(patient, "index", Level.WARNING, text, "reconciler migrate")
 
 
 async def test_a_data_converter_that_cannot_be_loaded(patient: Patient) -> None:

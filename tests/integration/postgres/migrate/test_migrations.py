@@ -18,7 +18,7 @@ from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
 from reconciler.postgres.schema import METADATA, OWN_SCHEMA
-from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames, index_name
 from reconciler.settings.where import read_where
 from tests.conftest import Database, with_user
 from tests.support.polling import deadline, eventually
@@ -226,13 +226,19 @@ async def building(database: Database) -> None:
     await eventually(under_way)
 
 
-async def test_an_index_for_another_status_value_is_built_anew(database: Database) -> None:
-    done = await migrate(database.url, running("it's active"))
+async def test_for_another_status_value_there_is_another_index(database: Database) -> None:
+    (before,) = await database.fetch(INDEX)
+    active = running("it's active")
 
-    assert done == ["table workflow_executions: built index reconciler_workflow_executions_running"]
-    (index,) = await database.fetch(INDEX)
+    built, kept = await migrate(database.url, active)
+
+    name = index_name("workflow_executions", active.index_variant)
+    assert built == f"table workflow_executions: built index {name}"
+    assert "kept index reconciler_workflow_executions_running, for other" in kept
+    assert await database.fetch(INDEX) == [before]
+    (index,) = await database.fetch(f"SELECT indexdef FROM pg_indexes WHERE indexname = '{name}'")
     assert "(status = 'it''s active'::text)" in str(index["indexdef"])
-    assert await migrate(database.url, running("it's active")) == []
+    assert await migrate(database.url, active) == []
 
 
 @pytest.fixture
@@ -299,15 +305,15 @@ async def test_partitions_that_come_later_get_theirs_by_themselves(partitioned: 
     assert await up(partitioned, JOBS) == []
 
 
-async def test_an_index_on_partitions_for_other_values_is_built_anew(
-    partitioned: Database,
-) -> None:
+async def test_for_other_values_partitions_have_another_index(partitioned: Database) -> None:
     both = replace(JOBS, statuses=StatusValues(running=("pending", "back\\slash")))
 
-    assert await up(partitioned, both) == ["table jobs: built index reconciler_jobs_running"]
+    built, _ = await up(partitioned, both)
 
-    assert [index["valid"] for index in await partitioned.fetch(INDEXES)] == [True] * 3
+    assert built == f"table jobs: built index {index_name('jobs', both.index_variant)}"
+    assert [index["valid"] for index in await partitioned.fetch(INDEXES)] == [True] * 6
     assert await up(partitioned, both) == []
+    assert await up(partitioned, JOBS) == []
 
 
 async def test_a_mapping_that_is_wrong_is_refused_before_anything_is_made(

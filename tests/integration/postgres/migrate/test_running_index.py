@@ -15,9 +15,10 @@ from reconciler.core.verdict import StatusValues
 from reconciler.models import WorkflowExecutionMixin
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.migrate.application_table import find_missing
+from reconciler.postgres.migrate.removal import find_removal, remove
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping, TableNames, index_name
 from reconciler.postgres.table.relation import find_relation
 from reconciler.settings.where import read_where
 from tests.conftest import Database
@@ -47,7 +48,7 @@ async def make(database: Database, columns: str = COLUMNS, options: str = "") ->
 async def missing(database: Database, mapping: TableMapping) -> tuple[str, ...]:
     """The statements that `migrate` would run for the index."""
     async with database.engine.connect() as connection:
-        return (await connection.run_sync(find_missing, mapping)).index
+        return (await connection.run_sync(find_missing, mapping)).index.statements
 
 
 async def serves(database: Database, mapping: TableMapping) -> bool:
@@ -104,22 +105,23 @@ class TestIsKnownAgain:
         again = replace(mapping, statuses=StatusValues(tuple(reversed(running))))
         assert await missing(database, again) == (), "the order makes no difference"
         assert await serves(database, again)
-        drop, build, mark = await missing(database, other)
-        assert (drop[:4], build[:6], mark[:7]) == ("DROP", "CREATE", "COMMENT")
+        build, mark = await missing(database, other)
+        assert (build[:6], mark[:7]) == ("CREATE", "COMMENT")
+        assert "reconciler_jobs_running" not in build, "the other one stays"
 
     @pytest.mark.parametrize("column", ["id", "status"])
-    async def test_on_another_column_it_is_built_anew(
+    async def test_on_another_column_another_is_built(
         self, database: Database, column: str
     ) -> None:
         await make(database, f"{COLUMNS}, old_id int, old_status text")
         old: Any = {column: f"old_{column}"}
         await by_hand(database, *await missing(database, JOBS_WITH(**old)))
 
-        drop, *build = await missing(database, JOBS)
+        await by_hand(database, *await missing(database, JOBS))
 
-        assert drop == "DROP INDEX CONCURRENTLY IF EXISTS public.reconciler_jobs_running"
-        await by_hand(database, drop, *build)
         assert await missing(database, JOBS) == ()
+        assert await missing(database, JOBS_WITH(**old)) == ()
+        assert len(await database.fetch(INDEXES)) == 2
 
     async def test_a_filter_makes_no_difference(self, database: Database) -> None:
         """It is for all who share the table."""
@@ -189,23 +191,25 @@ class TestOnPartitions:
         indexes = await partitioned.fetch(INDEXES)
         assert [index["valid"] for index in indexes] == [True] * 8
         assert await migrate(partitioned.url, JOBS) == []
-        more = of(("pending", "running"))
-        assert await migrate(partitioned.url, more) == BUILT
-        names = [str(index["name"]) for index in await partitioned.fetch(INDEXES)]
-        assert len(names) == 8
-        assert all(name.startswith("reconciler_") for name in names), "known if it is cut off again"
-        assert await migrate(partitioned.url, more) == []
 
-    async def test_cut_off_it_is_built_anew_for_other_values(self, partitioned: Database) -> None:
+    async def test_cut_off_it_is_left_to_the_loop_that_it_is_for(
+        self, partitioned: Database
+    ) -> None:
         statements = await missing(partitioned, JOBS)
         await by_hand(partitioned, *statements[:7])
+        rest, pending = await missing(partitioned, JOBS), of(("pending",))
 
-        assert await migrate(partitioned.url, of(("pending",))) == BUILT
+        built, kept = await migrate(partitioned.url, pending)
 
+        assert kept.startswith("table jobs: kept index reconciler_jobs_running, for other")
+        assert await missing(partitioned, JOBS) == rest
         indexes = await partitioned.fetch(INDEXES)
-        assert [(i["valid"], "'pending'" in str(i["definition"])) for i in indexes] == [
-            (True, True)
-        ] * 5
+        of_pending = [index for index in indexes if "'pending'" in str(index["definition"])]
+        assert [index["valid"] for index in of_pending] == [True] * 5
+        assert any(str(index["name"]) in built for index in of_pending)
+        assert (await migrate(partitioned.url, JOBS))[0] == BUILT[0]
+        assert await migrate(partitioned.url, pending) == []
+        assert len(await partitioned.fetch(INDEXES)) == 10
 
     async def test_printed_is_what_would_be_done(
         self, partitioned: Database, empty_database: Database
@@ -233,6 +237,61 @@ class TestOnPartitions:
             await migrate(partitioned.url, JOBS)
 
         assert await partitioned.fetch(INDEXES) == []
+
+
+class TestOfTwoLoops:
+    """With other running values, over one table."""
+
+    MORE = of(("queued", "running"))
+
+    async def test_each_has_its_own_and_neither_takes_the_others(self, database: Database) -> None:
+        await make(database)
+        await migrate(database.url, JOBS)
+        before = await database.fetch(INDEXES)
+
+        built, kept = await migrate(database.url, self.MORE)
+
+        name = index_name("jobs", self.MORE.index_variant)
+        assert built == f"table jobs: built index {name}"
+        assert kept.startswith("table jobs: kept index reconciler_jobs_running, ")
+        both = await database.fetch(INDEXES)
+        assert len(both) == 2
+        assert before[0] in both
+        for each in (JOBS, self.MORE):
+            assert await migrate(database.url, each) == []
+            assert await serves(database, each)
+
+    @pytest.mark.parametrize("first", [JOBS, MORE], ids=["plain", "with digits"])
+    async def test_each_removes_its_own(self, database: Database, first: TableMapping) -> None:
+        await make(database)
+        (second,) = (each for each in (JOBS, self.MORE) if each is not first)
+        for each in (JOBS, self.MORE):
+            await migrate(database.url, each)
+        both = {str(index["name"]) for index in await database.fetch(INDEXES)}
+
+        removal = await find_removal(database.url, first, with_columns=False)
+        assert any("an index of jobs for other columns or running" in x for x in removal.lines())
+        await remove(database.url, first, with_columns=False)
+
+        (left,) = await database.fetch(INDEXES)
+        assert left["name"] in both
+        assert await missing(database, second) == (), "it is still known"
+        await remove(database.url, second, with_columns=False)
+        assert await database.fetch(INDEXES) == []
+
+    async def test_one_with_the_plain_name_that_does_not_fit_is_not_touched(
+        self, database: Database
+    ) -> None:
+        await make(database)
+        await database.execute("CREATE INDEX reconciler_jobs_running ON jobs (created_at)")
+
+        built, _ = await migrate(database.url, JOBS)
+
+        assert built == f"table jobs: built index {index_name('jobs', JOBS.index_variant)}"
+        assert await missing(database, JOBS) == ()
+        assert await database.fetch(
+            "SELECT FROM pg_class WHERE relname = 'reconciler_jobs_running'"
+        )
 
 
 class TestLongNames:

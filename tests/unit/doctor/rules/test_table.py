@@ -105,9 +105,9 @@ def test_no_running_rows_is_ok() -> None:
 def test_an_index_is_a_warning_only_where_no_plan_uses_one(
     state: IndexState, served: bool, servable: bool, level: Level, fix: str
 ) -> None:
-    plan = PagePlan(state, "Seq Scan", served, servable)
+    plan = PagePlan(state, "Seq Scan", served, servable, "ours")
 
-    finding = index(plan, "ours", "CREATE INDEX …")
+    finding = index(plan, "CREATE INDEX …")
 
     assert finding.level is level
     assert fix in finding.fix
