@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from reconciler.postgres.rows.rivals import Candidate, ChainColumns, claims_without_run_id
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.relation import BASE, DECLARED
 from reconciler.postgres.table.run_row import finish
 from reconciler.postgres.table.types import as_stored
 
@@ -49,7 +51,13 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
     is_chosen = table.id == sa.any_(sa.func.array(sa.select(chosen.c.id).scalar_subquery()))
     finished = (
         finish(table, status, close_time, message)
-        .where(is_chosen, table.is_running, _may_be_own(table), *_limited(lock_timeout))
+        .where(
+            is_chosen,
+            table.is_running,
+            _may_be_own(table),
+            *_limited(lock_timeout),
+            *_is_unaltered(table),
+        )
         .returning(table.id.label("id"))
         .cte(table.beside("finished"))
     )
@@ -105,6 +113,33 @@ def _chain() -> ChainColumns:
     run_id = sa.func.lower(sa.bindparam("given_run_id", type_=sa.Text))
     started = sa.bindparam("given_started", type_=_TIME)
     return ChainColumns(run_id, run_id, started, sa.bindparam("given_close_time", type_=_TIME))
+
+
+def _is_unaltered(table: MappedTable) -> Iterator[sa.ColumnElement[bool]]:
+    """A condition that fails the statement if a time has another type than when it was mapped.
+
+    Nothing else would: it would be converted in the session's time zone. An error lets the caller
+    map the table again. Like `_limited`, it refers to no row.
+    """
+    names = table.mapping.names
+    columns = [table.table.c.get(each) for each in (names.created_at, names.completed_at) if each]
+    times = [
+        each for each in columns if each is not None and each.info[DECLARED] == each.info[BASE]
+    ]
+    if not times:
+        return
+    found = sa.table("pg_attribute", *map(sa.column, ("attrelid", "attname", "atttypid")))
+    kind = sa.func.format_type(found.c.atttypid, sa.null())
+    same = (sa.and_(found.c.attname == each.name, kind == _without_digits(each)) for each in times)
+    count = sa.select(sa.func.count()).where(found.c.attrelid == table.regclass, sa.or_(*same))
+    unchanged = count.scalar_subquery()
+    error = sa.cast(sa.literal("altered").concat(sa.cast(unchanged, sa.Text)), sa.Boolean)
+    yield sa.case((unchanged == len(times), sa.true()), else_=error)
+
+
+def _without_digits(column: sa.Column[Any]) -> str:
+    """The type, without the number of digits of its seconds."""
+    return re.sub(r"\(\d\)", "", str(column.info[DECLARED]))
 
 
 def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:

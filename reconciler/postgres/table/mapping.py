@@ -118,8 +118,12 @@ class MappedTable:
     @property
     def is_whole(self) -> sa.ColumnElement[bool]:
         """That row-level security does not apply to this role, and so hides no row from it."""
-        name = quoted_name(_DIALECT, self.mapping.names)
-        return sa.not_(sa.func.row_security_active(sa.func.to_regclass(sa.literal(name))))
+        return sa.not_(sa.func.row_security_active(self.regclass))
+
+    @property
+    def regclass(self) -> sa.ColumnElement[Any]:
+        """The table that has this name now."""
+        return sa.func.to_regclass(sa.literal(quoted_name(_DIALECT, self.mapping.names)))
 
     @property
     def namespace(self) -> sa.Column[Any] | None:

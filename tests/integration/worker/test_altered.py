@@ -91,6 +91,30 @@ async def test_its_row_is_still_written(
         assert await finish(opened) is True
 
 
+@pytest.mark.parametrize("to_zone", [True, False])
+async def test_a_time_is_not_converted_in_the_session_s_time_zone(
+    database: Database, monkeypatch: pytest.MonkeyPatch, whose: str, to_zone: bool
+) -> None:
+    name = (await database.fetch("SELECT current_database() AS name"))[0]["name"]
+    await database.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    types = ["timestamptz", "timestamp"]
+    alter = (
+        "ALTER TABLE workflow_executions ALTER completed_at TYPE {}"
+        " USING completed_at AT TIME ZONE 'UTC'"
+    ).format
+    if to_zone:
+        types.reverse()
+        await database.execute(alter(types[0]))
+    async with written_before(database, whose, monkeypatch) as opened:
+        await database.execute(alter(types[1]))
+
+        assert await finish(opened) is True
+
+    rows = await database.fetch("SELECT completed_at FROM workflow_executions")
+    expected = NOON if to_zone else NOON.replace(tzinfo=None)
+    assert [row["completed_at"] for row in rows] == [expected] * 2
+
+
 async def test_a_missing_column_is_named_and_may_come_back(
     database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
