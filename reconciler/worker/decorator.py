@@ -8,12 +8,13 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from temporalio.converter import DefaultFailureConverter, FailureConverter
 
-from reconciler.worker.reporter import Reporter
+from reconciler.worker.reporter import Reporter, StatusOf
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _DECORATED = "__reconciler_reports_itself__"
+_STATUS_OF = "__reconciler_status_of__"
 _LEFT_TO_PLUGIN = "__reconciler_left_to_plugin__"
 
 
@@ -21,7 +22,10 @@ _LEFT_TO_PLUGIN = "__reconciler_left_to_plugin__"
 def report_outcome(run: Callable[_P, Awaitable[_T]], /) -> Callable[_P, Awaitable[_T]]: ...
 @overload
 def report_outcome(
-    *, failure_converter: type[FailureConverter] = ..., task_queue: str | None = ...
+    *,
+    failure_converter: type[FailureConverter] = ...,
+    task_queue: str | None = ...,
+    status_of: StatusOf | None = ...,
 ) -> Callable[[Callable[_P, Awaitable[_T]]], Callable[_P, Awaitable[_T]]]: ...
 
 
@@ -31,6 +35,7 @@ def report_outcome(
     *,
     failure_converter: type[FailureConverter] = DefaultFailureConverter,
     task_queue: str | None = None,
+    status_of: StatusOf | None = None,
 ) -> Any:
     """Make one workflow report its end, on a worker without the plugin.
 
@@ -47,6 +52,8 @@ def report_outcome(
 
     `failure_converter`: that of the worker's data converter, if it is not the default; the plugin
     finds it by itself. `task_queue`: where the activity runs, if not on the workflow's own queue.
+    `status_of`: returns the status for the workflow's result, see `ReconcilerPlugin`; the plugin
+    uses it too.
     """
 
     def decorate(run: Callable[_P, Awaitable[_T]]) -> Callable[_P, Awaitable[_T]]:
@@ -55,10 +62,13 @@ def report_outcome(
             instance = args[0]
             if hasattr(instance, _LEFT_TO_PLUGIN) or not _is_run_of(instance, reported):
                 return await run(*args, **kwargs)
-            reporter = Reporter(failure_converter=failure_converter, task_queue=task_queue)
+            reporter = Reporter(
+                failure_converter=failure_converter, task_queue=task_queue, status_of=status_of
+            )
             return await reporter.run(run(*args, **kwargs))
 
         setattr(reported, _DECORATED, True)
+        setattr(reported, _STATUS_OF, status_of)
         return reported
 
     return decorate if run is None else decorate(run)
@@ -67,6 +77,12 @@ def report_outcome(
 def is_decorated(run: Callable[..., Any]) -> bool:
     """Whether a workflow's function reports by itself."""
     return hasattr(run, _DECORATED)
+
+
+def own_status_of(run: Callable[..., Any]) -> StatusOf | None:
+    """What the decorator of a workflow's function says about its results."""
+    found: StatusOf | None = getattr(run, _STATUS_OF, None)
+    return found
 
 
 def leave_to_plugin(instance: object) -> None:

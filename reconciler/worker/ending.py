@@ -8,6 +8,8 @@ same decision in the same order.
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
+from uuid import UUID
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -49,6 +51,19 @@ def end_with_result(result: ResultSnapshot, payload_limit: int) -> EndReport | N
     if not result.is_stable:
         return None  # another result may be returned once the row is written
     return end_report(CloseStatus.COMPLETED)
+
+
+def status_text(value: object) -> str:
+    """What `status_of` returned, as PostgreSQL writes it. Raises `TypeError`."""
+    plain = value.value if isinstance(value, Enum) else value
+    if isinstance(plain, bool):
+        return str(plain).lower()
+    if isinstance(plain, str | int | UUID):
+        return str(plain)
+    raise TypeError(
+        "status_of must return a value of the status column, or None to leave the row, not "
+        f"{type(value).__name__}"
+    )
 
 
 def end_with_error(raised: ErrorSnapshot, payload_limit: int) -> EndReport | None:

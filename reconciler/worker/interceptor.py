@@ -20,7 +20,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from reconciler.worker.decorator import is_decorated, leave_to_plugin
+from reconciler.worker.decorator import is_decorated, leave_to_plugin, own_status_of
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.late_messages import (
     ENDED,
@@ -29,7 +29,7 @@ from reconciler.worker.late_messages import (
     may_intervene,
     update_rejection,
 )
-from reconciler.worker.reporter import Reporter
+from reconciler.worker.reporter import Reporter, StatusOf
 
 
 @dataclass(slots=True)
@@ -45,6 +45,8 @@ class MainPathInterceptor(Interceptor):
     handlers: bool
     #: Where the activity runs; None: on the workflow's own task queue.
     task_queue: str | None
+    #: The status for a result; None: the value for COMPLETED.
+    status_of: StatusOf | None = None
     #: The failure converter of the worker.
     failure_converter: type[FailureConverter] = DefaultFailureConverter
     #: Bytes; set from the namespace's limit when the worker starts.
@@ -111,6 +113,7 @@ class _ReportingInbound(WorkflowInboundInterceptor):
             enabled=settings.selects(workflow.info()),
             is_suspended=lambda: settings.is_suspended,
             failure_converter=settings.failure_converter,
+            status_of=own_status_of(input.run_fn) or settings.status_of,
             task_queue=settings.task_queue,
             handlers=settings.handlers,
             local_activities=self._outbound.local_activities,

@@ -20,6 +20,7 @@ from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.worker.activity import StatusActivity
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.interceptor import MainPathInterceptor
+from reconciler.worker.reporter import StatusOf
 
 if TYPE_CHECKING:
     from reconciler.worker.writer import EngineSource
@@ -59,6 +60,7 @@ class ReconcilerPlugin(SimplePlugin):
         children: bool = False,
         handlers: bool = True,
         task_queue: str | None = None,
+        status_of: StatusOf | None = None,
     ) -> None:
         """Configure where the rows are and which workflows report.
 
@@ -73,6 +75,11 @@ class ReconcilerPlugin(SimplePlugin):
             handlers: Whether workflows with signal or update handlers report; see the class.
             task_queue: The task queue of the activity, if a worker of another queue runs it. Also
                 for workers whose activity slots are taken for long: a report waits for one.
+            status_of: Called with what a workflow returned, if COMPLETED is not always success:
+                returns the value for the status column, or None to leave the row. It runs in the
+                workflow, so it must be deterministic. The reconciler does not see results: set
+                `RECONCILER_STATUSES__COMPLETED` to empty, or it writes that value to rows that were
+                left.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -84,6 +91,8 @@ class ReconcilerPlugin(SimplePlugin):
                 raise TypeError(f"{name}= takes True or False, not {value!r}")
         if task_queue is not None and not (task_queue and isinstance(task_queue, str)):
             raise TypeError(f"task_queue= takes the name of a task queue, not {task_queue!r}")
+        if status_of is not None and not callable(status_of):
+            raise TypeError(f"status_of= takes a function, not {type(status_of).__name__}")
         self._activity = StatusActivity(engine)
         if not workflow.unsafe.in_sandbox():  # a module with workflows may make the plugin
             self._activity.source()
@@ -93,6 +102,7 @@ class ReconcilerPlugin(SimplePlugin):
             children=children,
             handlers=handlers,
             task_queue=task_queue,
+            status_of=status_of,
         )
         self._workers = 0
         self._problem = ""

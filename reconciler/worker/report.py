@@ -28,6 +28,8 @@ class EndReport:
     error_message: str | None = None
     #: `error_message` with encoded messages decoded, if there are any.
     decoded_message: str | None = None
+    #: What `status_of` returned: written in place of the column's value for `status`.
+    value: str | None = None
 
     def to_json(self) -> str:
         """The activity's argument."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -18,7 +18,13 @@ from temporalio.converter import DefaultFailureConverter, FailureConverter
 from temporalio.exceptions import FailureError
 
 from reconciler.core.model import CloseStatus
-from reconciler.worker.ending import PAYLOAD_LIMIT, end_report, end_with_error, end_with_result
+from reconciler.worker.ending import (
+    PAYLOAD_LIMIT,
+    end_report,
+    end_with_error,
+    end_with_result,
+    status_text,
+)
 from reconciler.worker.late_messages import has_handlers, replace_handlers
 from reconciler.worker.report import ACTIVITY, EndReport
 from reconciler.worker.snapshot import ErrorSnapshot, ResultSnapshot, is_serialisable
@@ -37,6 +43,10 @@ RETRIES = RetryPolicy(
     maximum_attempts=3, initial_interval=timedelta(seconds=1), backoff_coefficient=2
 )
 
+#: Returns the status for what a workflow returned: a value of the status column, or None to leave
+#: the row. It runs in the workflow, so it must be deterministic.
+StatusOf: TypeAlias = Callable[[Any], object]
+
 _T = TypeVar("_T")
 
 
@@ -54,6 +64,8 @@ class Reporter:
     task_queue: str | None = None
     #: Whether it reports although it has signal or update handlers.
     handlers: bool = True
+    #: The status for a result; None: the value for COMPLETED.
+    status_of: StatusOf | None = None
     #: Local activities that the workflow has started. Without a report, closing the workflow drops
     #: them. While they run, the SDK keeps the workflow task and does not send the report.
     local_activities: Sequence[workflow.ActivityHandle[Any]] = ()
@@ -111,8 +123,15 @@ class Reporter:
             if self.is_settled or not self.is_seen or is_serialisable(result):
                 raise
             return result
-        await self._report(lambda: end_with_result(snapshot, self.payload_limit))
+        await self._report(lambda: self._end_with(result, snapshot))
         return cast("_T", snapshot.value(seen=self.is_seen))
+
+    def _end_with(self, result: object, snapshot: ResultSnapshot) -> EndReport | None:
+        report = end_with_result(snapshot, self.payload_limit)
+        if report is None or self.status_of is None:
+            return report
+        value = self.status_of(result)
+        return None if value is None else replace(report, value=status_text(value))
 
     async def _report_error(self, error: BaseException) -> None:
         """Report an error; raises what it was at that moment if it has changed since."""

@@ -33,6 +33,7 @@ from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
 from reconciler.temporal.failures.redactor import Redactor
+from reconciler.worker.chosen_statuses import ChosenStatuses
 from reconciler.worker.report import EndReport
 
 #: An engine of the application, or a function that makes one when it is first needed.
@@ -69,6 +70,7 @@ class _Prepared:
     #: Executes the write; returns the two counts of `main_path_write`.
     execute: _Execute
     redactor: Redactor
+    statuses: ChosenStatuses
 
 
 class Source:
@@ -128,7 +130,8 @@ class RowWriter:
         Raises `ConfigurationError` and `DatabaseUnfit` if a retry cannot succeed, otherwise
         `DatabaseUnusable`.
         """
-        if (status := self._status_value(report.status)) is None:
+        status = self._status_value(report.status) if report.value is None else report.value
+        if status is None:
             return False
         parameters = {
             "given_workflow_id": report.workflow_id,
@@ -199,6 +202,7 @@ class RowWriter:
         parts = prepared.table.workflow_ids.parameters([str(parameters["given_workflow_id"])])
         parameters = {**parameters, **parts, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
+            await prepared.statuses.check(str(parameters["given_status"]))
             finished, in_doubt = await prepared.execute(parameters)
         if in_doubt:
             activity.logger.warning(IN_DOUBT, self._settings.table, in_doubt)
@@ -233,7 +237,7 @@ class RowWriter:
             execute = OneRoundTrip(self._engine, statement).fetch_one
         limit = self._settings.message_limit(table.error_message_length)
         redactor = Redactor(self._settings.redaction(), limit, REDACTION_TIMEOUT)
-        return _Prepared(table, execute, redactor)
+        return _Prepared(table, execute, redactor, ChosenStatuses(self._engine, table))
 
     async def close(self) -> None:
         """Close the engine if it is the writer's own."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.text import one_line
 from reconciler.core.verdict import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
@@ -117,26 +118,52 @@ async def unstorable_values(
     for name in filter(table.c.__contains__, given):
         if not _is_compared(table.c[name]):
             continue
-        column = (await connection.execute(COLUMN, {"oid": relation.oid, "column": name})).one()
-        # A filter's value may have several spellings, such as a uuid or a number.
-        exactly = name == mapping.names.status or is_text(table.c[name])
-        quoted = connection.dialect.identifier_preparer.quote(name)
-        test = test_of(quoted, column.type, column.checks, exactly=exactly)
-        rejected = [
-            value
-            for value in given[name]
-            if (value is None and column.attnotnull) or not await passes(connection, test, value)
-        ]
-        if rejected:
-            values = ", ".join(
-                f"{'null' if value is None else repr(value)} ({given[name][value]})"
-                for value in rejected
-            )
-            never_null = " NOT NULL" if column.attnotnull and None in rejected else ""
-            kind = f"{column.type}{never_null}{limits(column.labels, column.checks)}"
-            yield DatabaseUnfit(
-                f"column {name} of {mapping.names.full_name}, {kind}, cannot hold {values}"
-            )
+        of = relation, table, mapping.names
+        if problem := await _cannot_hold(connection, *of, name, given[name]):
+            yield DatabaseUnfit(problem)
+
+
+async def unstorable_status(
+    connection: AsyncConnection,
+    relation: Relation,
+    table: sa.Table,
+    mapping: TableMapping,
+    status: str,
+) -> str | None:
+    """Why the status column cannot hold a value that the application has chosen, or None."""
+    names = mapping.names
+    given: Mapping[str | None, str] = {status: "status_of"}
+    return await _cannot_hold(connection, relation, table, names, names.status, given)
+
+
+async def _cannot_hold(
+    connection: AsyncConnection,
+    relation: Relation,
+    table: sa.Table,
+    names: TableNames,
+    name: str,
+    given: Mapping[str | None, str],
+) -> str | None:
+    """Which of the values a column cannot hold; each is given with its source."""
+    column = (await connection.execute(COLUMN, {"oid": relation.oid, "column": name})).one()
+    # A filter's value may have several spellings, such as a uuid or a number.
+    exactly = name == names.status or is_text(table.c[name])
+    quoted = connection.dialect.identifier_preparer.quote(name)
+    test = test_of(quoted, column.type, column.checks, exactly=exactly)
+    rejected = [
+        value
+        for value in given
+        if (value is None and column.attnotnull) or not await passes(connection, test, value)
+    ]
+    if not rejected:
+        return None
+    values = ", ".join(
+        f"{'null' if value is None else repr(one_line(value, 100))} ({given[value]})"
+        for value in rejected
+    )
+    never_null = " NOT NULL" if column.attnotnull and None in rejected else ""
+    kind = f"{column.type}{never_null}{limits(column.labels, column.checks)}"
+    return f"column {name} of {names.full_name}, {kind}, cannot hold {values}"
 
 
 def _settings_of(statuses: StatusValues) -> Mapping[str | None, str]:
