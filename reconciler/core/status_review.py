@@ -179,7 +179,8 @@ def _set(counts: Sequence[StatusCount], settings: Mapping[str, str]) -> str:
 
 def _not_mapped(found: StatusCounts, others: Sequence[StatusCount], column: str) -> TableWarning:
     first = others[0].value
-    leave = f"{column} is not null" if first is None else f"{column}!={first}"
+    quoted = first if first is None or re.fullmatch(r"[\w.-]+", first) else f'"{first}"'
+    leave = f"{column} is not null" if quoted is None else f"{column}!={quoted}"
     null = " (null as in '[\"running\", null]')" if any(c.value is None for c in others) else ""
     return TableWarning(
         WarningCode.UNMAPPED_STATUS,

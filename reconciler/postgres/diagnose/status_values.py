@@ -23,10 +23,13 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import read_transaction
 from reconciler.postgres.diagnose.explain import Explain
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.names import is_running
 from reconciler.postgres.table.types import as_text
 
 #: How many of the oldest and of the newest rows are read.
 SAMPLE = 1_000
+#: How many rows are read of a value that none of these has.
+FEW = 10
 #: Milliseconds for each statement: dead rows may make even a short scan slow.
 TIMEOUT = 1_000
 
@@ -70,12 +73,19 @@ async def count_statuses(engine: AsyncEngine, table: MappedTable) -> StatusCount
             exact = sum(row.newest for row in sample) < SAMPLE
             where = table.mapping.where
             if where is not None and sample and not found:
-                nothing = exact or await _selects_nothing(connection, table)
-                return StatusCounts((), exact, str(where) if nothing else None)
+                # A filter by the status leaves out what the operator knows.
+                nothing = table.status.name not in where.columns and (
+                    exact or await _selects_nothing(connection, table)
+                )
+                return StatusCounts((), exact=False, excluding=str(where) if nothing else None)
             # Text that cannot be read would fail the statement.
             if where is None and not exact and not read_as_bytes(table.relation.encoding):
                 for value, count in await _statistics(connection, table):
                     found[value].rows = max(found[value].rows, count)
+                for value in [value for value, each in found.items() if not each.sampled]:
+                    found[value].sampled, found[value].ended = await _look_at(
+                        connection, table, value
+                    )
     counts = [
         StatusCount(value, round(each.rows), each.sampled, each.newest, each.ended)
         for value, each in found.items()
@@ -86,13 +96,11 @@ async def count_statuses(engine: AsyncEngine, table: MappedTable) -> StatusCount
 
 def _sample(table: MappedTable) -> sa.Select[Any]:
     """The statuses of the newest and oldest rows by key, and whether passes cover these rows."""
-    completed_at = table.written()["completed_at"]
-    workflow_id = sa.func.coalesce(sa.cast(table.workflow_id, sa.Text), "")
     row = sa.select(
         table.id.label("key"),
         as_text(table.status).label("status"),
         table.is_included.label("included"),
-        sa.or_(completed_at.is_not(None), workflow_id == "").label("ended"),
+        _has_ended(table).label("ended"),
     ).select_from(table.table)
     if not table.relation.finds_keys:  # sorting would read the whole table
         both = row.add_columns(sa.true().label("newest")).limit(SAMPLE).subquery()
@@ -118,6 +126,29 @@ def _grouped(table: MappedTable, rows: sa.Subquery) -> sa.Select[Any]:
         sa.func.count().filter(rows.c.ended),
         sa.func.count().filter(rows.c.newest).label("newest"),
     ).group_by(status, included)
+
+
+def _has_ended(table: MappedTable) -> sa.ColumnElement[bool]:
+    workflow_id = sa.func.coalesce(sa.cast(table.workflow_id, sa.Text), "")
+    return sa.or_(table.written()["completed_at"].is_not(None), workflow_id == "")
+
+
+async def _look_at(
+    connection: AsyncConnection, table: MappedTable, value: str | None
+) -> tuple[int, int]:
+    """Read some rows with a value: their number, and how many have ended.
+
+    Statistics only have frequent values, so these rows are found soon; or else it is given up.
+    """
+    row = sa.select(_has_ended(table).label("ended")).select_from(table.table)
+    some = row.where(is_running(table.status, [value])).limit(FEW).subquery()
+    query = sa.select(sa.func.count(), sa.func.count().filter(some.c.ended)).select_from(some)
+    try:
+        async with connection.begin_nested():
+            found, ended = (await connection.execute(query)).one()
+            return found, ended
+    except DBAPIError:
+        return 0, 0
 
 
 async def _statistics(
