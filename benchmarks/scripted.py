@@ -59,6 +59,9 @@ class ScriptedProbe:
     async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
         return [()] * len(endings)
 
+    def namespace_id(self, row: RunRow) -> str:  # noqa: ARG002
+        return "ns"
+
     def rpcs(self) -> Mapping[str, int]:
         return {}
 

@@ -12,6 +12,7 @@ from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport, Report
 from reconciler.core.tally import Tally
 from reconciler.core.text import plural
 from reconciler.core.window import AgeSpread
+from reconciler.passes.breaker import MIN_ROWS
 
 #: Each reason in words.
 WHY_LEFT = {
@@ -107,5 +108,7 @@ def _lines(report: PassReport) -> Iterator[tuple[str, str, int, str]]:
         why = "no longer running, or being written by another process"
         yield "lost races", "", tally.lost_races, why
     if report.held_back:
-        why = "most rows are missing in Temporal: is this the right namespace?"
+        few = report.tally.asked_about < MIN_ROWS
+        why = "no workflow was ever found" if few else "most rows are missing in Temporal"
+        why += ": is this the right namespace?"
         yield "held back", "", report.held_back, why

@@ -6,7 +6,7 @@ Ports are small: a fake stays below 80 lines. `postgres` implements `Store`, `Hi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -128,6 +128,10 @@ class Probe(Protocol):
         """
         ...
 
+    def namespace_id(self, row: RunRow) -> str:
+        """Temporal's id of the namespace in which the row was observed."""
+        ...
+
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind: describe, history, list."""
         ...
@@ -141,6 +145,10 @@ class History(Protocol):
 
     async def begin(self, report: Report) -> Swept | None:
         """Record that a pass begins; returns how far the last complete one swept, if known."""
+        ...
+
+    async def found_in(self, namespaces: Collection[str]) -> Collection[str]:
+        """Of namespaces, by id, those in which an earlier pass found the workflow of a row."""
         ...
 
     async def checkpoint(self, report: PassReport) -> None:

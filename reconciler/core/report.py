@@ -108,6 +108,10 @@ class PassReport(Report):
     rpcs: Counter[str] = field(default_factory=Counter)
     #: Missing rows that the breaker held back.
     held_back: int = 0
+    #: The ids of the namespaces in which workflows of rows were found.
+    found_in: set[str] = field(default_factory=set)
+    #: The ids of those in which rows are missing that the policy would fail.
+    missing_in: set[str] = field(default_factory=set)
     #: How often the description contradicted visibility, by what visibility said: open, not_open.
     disagreements: Counter[str] = field(default_factory=Counter)
     #: Where the next pass begins its sweep, see `core.sweep`.

@@ -21,9 +21,9 @@
 | Unknown | leave: unknown |
 | none, as the row has no workflow id | leave: no workflow id, whatever `missing` says |
 
-(*) With `missing = fail`: finish `failed`, "outcome unknown: …", unless the breaker trips: if more
-than `max_missing_ratio` of at least 20 rows are missing, none of them is finished. If the row may
-look older than it is, by up to `shift`, it is left as too young until that no longer matters.
+(*) With `missing = fail`: finish `failed`, "outcome unknown: …", unless `passes.breaker` holds such
+rows back. If the row may look older than it is, by up to `shift`, it is left as too young until
+that no longer matters.
 """
 
 from __future__ import annotations
@@ -60,8 +60,6 @@ ZONE_UNKNOWN = "its creation time has no time zone, and RECONCILER_TIME_ZONE is 
 #: the run id of the new run once that has started.
 TOUCHED = "it was changed less than RECONCILER_GRACE ago, and may be about to start again"
 _OLDER_RUN = "its run had ended before the row was created"
-#: Below this many rows the share of missing ones says nothing about the configuration.
-BREAKER_MIN_ROWS = 20
 
 
 class MissingPolicy(StrEnum):
@@ -189,16 +187,6 @@ def needs_claims(verdict: Verdict) -> bool:
             return not outcome.row.run_id
         case _:
             return False
-
-
-def breaker_trips(missing: int, scanned: int, policy: Policy) -> bool:
-    """Whether the share of missing rows puts the configuration in doubt, not the rows.
-
-    A wrong cluster, a wrong namespace and a restored database all look like this. `missing` counts
-    rows that are never started, deleted or expired, not those that are too young; `scanned` those
-    of which a workflow may exist.
-    """
-    return scanned >= BREAKER_MIN_ROWS and missing > policy.max_missing_ratio * scanned
 
 
 def _decide_closed(

@@ -90,6 +90,18 @@ class PassLog:
             held_back=held_back,
         )
 
+    def unproven_namespace(self, scanned: int, held_back: int) -> None:
+        """Log that missing rows are held back since no workflow was ever found."""
+        level = log.warning if self._causes.is_news("no workflow was ever found") else log.debug
+        level(
+            "breaker_tripped",
+            hint="no pass over this table has found a workflow in this namespace yet: if it is the "
+            "right one, RECONCILER_MAX_MISSING_RATIO=1 fails missing rows all the same",
+            missing=held_back,
+            scanned=scanned,
+            held_back=held_back,
+        )
+
     def bug(self, event: str, error: BaseException, row: RunRow | None = None) -> None:
         """Log a bug that did not end the pass: one traceback per place, not in every pass."""
         place = traceback.extract_tb(error.__traceback__)[-1:]

@@ -28,7 +28,8 @@ from reconciler.core.progress import Progress, Span
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions
 from reconciler.core.sweep import Sweep, Swept, next_sweep
-from reconciler.core.verdict import MissingPolicy, Policy, breaker_trips
+from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.passes.breaker import Breaker
 from reconciler.passes.judging import judge
 from reconciler.passes.lifecycle import absorb_first_cancel, finish_despite_cancel, run_recorded
 from reconciler.passes.log import PassLog
@@ -103,6 +104,11 @@ class _Pass:
         return self.settler.report
 
     @property
+    def _breaker(self) -> Breaker:
+        settler = self.settler
+        return Breaker(self.probe, settler.history, self.policy, settler.report, settler.log)
+
+    @property
     def may_continue(self) -> bool:
         return bool(not self.report.stopped and self.settler.changes_left)
 
@@ -117,7 +123,7 @@ class _Pass:
             await self._scan(progress, progress.rest)
         if progress.rest is not None or not self.may_continue:
             return
-        if self._breaker_trips(progress):
+        if await self._breaker.trips():
             self.report.hold_back()
         elif self.report.request.dry_run:
             self.report.would_fail(self.policy.statuses.failed, self.settler.changes_left)
@@ -144,15 +150,6 @@ class _Pass:
         else:
             self.report.done.add(settled.tally)
         progress.rest = None if last == rest.until else Span(last, rest.until)
-
-    def _breaker_trips(self, progress: Progress) -> bool:
-        tally = self.report.tally
-        missing = sum(spread.rows for spread in tally.missing.values())
-        if not breaker_trips(missing, tally.asked_about, self.policy):
-            return False
-        held_back = sum(span.failing.total() for span in progress.to_recheck)
-        self.settler.log.breaker(missing, tally.asked_about, held_back)
-        return True
 
     async def _recheck(self, progress: Progress) -> None:
         """Settle the pages with missing rows once more, now that these may be failed.
@@ -228,6 +225,7 @@ class _Pass:
         answered = zip(page.rows, page.observations, strict=True)
         observed = [(row, found) for row, found in answered if found is not None]
         verdicts = await judge(self.settler.store, self.probe, observed, self.policy, self.now)
+        self._breaker.note(observed, verdicts)
         while verdicts:
             settled = await self.settler.settle(verdicts, set_aside=set_aside)
             if not settled.verdicts:

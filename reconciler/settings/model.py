@@ -113,7 +113,8 @@ class Settings(DatabaseSettings):
     max_missing_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
         description="With MISSING=fail: if a larger share of the rows than this is missing, none "
-        "of them is failed, because the namespace may be wrong. Applies from 20 rows per pass.",
+        "of them is failed, because the namespace may be wrong. Of fewer than 20 rows none is "
+        "failed unless this pass or an earlier one found a workflow in the namespace. 1: always.",
     )
     # Not 0, which would be a busy loop.
     interval: Annotated[Duration, between("1s", "365d")] = Field(

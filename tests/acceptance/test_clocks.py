@@ -80,7 +80,7 @@ class TestGrace:
         old = datetime.now(UTC) - timedelta(days=3)
         id_ = await database.insert("lost", created_at=old)
         once = await host_clock(tmp_path, -YEARS).on(reconciler)(
-            "once", "--json", RECONCILER_MISSING="fail"
+            "once", "--json", RECONCILER_MISSING="fail", RECONCILER_MAX_MISSING_RATIO="1"
         )
 
         assert once.json["written"]["failed"] == 1

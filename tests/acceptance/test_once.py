@@ -376,9 +376,13 @@ async def test_a_reader_that_goes_away_is_not_a_bug(reconciler: Command) -> None
 
 
 async def test_missing_rows_are_failed_if_that_is_wanted(
-    reconciler: Command, database: Database, workflow_id: str
+    reconciler: Command, database: Database, world: World, workflow_id: str
 ) -> None:
     now = datetime.now(UTC)
+    handle = await world.start("wait")
+    found = await database.insert(handle.id, handle.first_execution_run_id)
+    assert (await reconciler("once")).code == 0
+    await database.execute("DELETE FROM workflow_executions WHERE id = $1", found)
     never = await database.insert(f"{workflow_id}/1", None, created_at=now - RECENT)
     deleted = await database.insert(f"{workflow_id}/2", str(uuid4()), created_at=now - RECENT)
     expired = await database.insert(f"{workflow_id}/3", None, created_at=now - OLD)
@@ -414,9 +418,39 @@ async def test_no_row_is_failed_by_an_age_that_another_time_zone_may_have_shifte
     assert (result.code, result.json["left"]["too_young"]) == (0, 1)
     assert (await database.row(id_))["status"] == "running"
 
+    missing["RECONCILER_MAX_MISSING_RATIO"] = "1"
     result = await reconciler("once", "--json", **missing, RECONCILER_TIME_ZONE="UTC")
     assert result.json["written"]["failed"] == 1, "the operator's word is taken"
     assert (await database.row(id_))["status"] == "failed"
+
+
+@pytest.mark.parametrize("options", [("once",), ("once", "--dry-run"), ("backfill",)])
+async def test_few_missing_rows_are_held_back_where_no_workflow_was_ever_found(
+    reconciler: Command, database: Database, workflow_id: str, options: tuple[str, ...]
+) -> None:
+    id_ = await database.insert(workflow_id, None, created_at=datetime.now(UTC) - OLD)
+
+    result = await reconciler(*options, "--json", RECONCILER_MISSING="fail")
+
+    assert (result.code, result.json["held_back"]) == (3, 1)
+    assert "no pass over this table has found a workflow in this namespace yet" in result.err
+    assert (await database.row(id_))["status"] == "running"
+
+
+async def test_a_namespace_that_was_created_again_is_another(
+    reconciler: Command, database: Database, workflow_id: str
+) -> None:
+    await database.insert(workflow_id, None, created_at=datetime.now(UTC) - OLD)
+    await database.execute(
+        "INSERT INTO reconciler.passes"
+        " (id, mode, started_at, host, version, table_name, namespace, report)"
+        " VALUES (gen_random_uuid(), 'once', now(), 'h', '1', 'workflow_executions', 'default',"
+        """ '{"found_in": ["8f14e45f-ceea-467a-9136-dedd4bea2543"]}')"""
+    )
+
+    result = await reconciler("once", "--json", RECONCILER_MISSING="fail")
+
+    assert (result.code, result.json["held_back"]) == (3, 1)
 
 
 async def test_the_breaker_holds_missing_rows_back(

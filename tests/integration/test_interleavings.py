@@ -147,6 +147,9 @@ class GatedProbe:
     async def retention(self) -> timedelta:
         return RETENTION
 
+    def namespace_id(self, row: RunRow) -> str:
+        return "ns"
+
     def rpcs(self) -> Mapping[str, int]:
         return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -118,6 +118,9 @@ class ScriptedProbe:
     async def retention(self) -> timedelta:
         return RETENTION
 
+    def namespace_id(self, row: RunRow) -> str:
+        return f"id of {row.namespace or 'ns'}"
+
     def rpcs(self) -> Mapping[str, int]:
         return Counter(describe=len(self.asked))
 
@@ -131,10 +134,15 @@ class FakeHistory:
     checkpoints: int = 0
     ended: list[Report] = field(default_factory=list)
     journal: Mapping[str, int] | None = None
+    #: The namespaces in which earlier passes found workflows; None: in all.
+    found: frozenset[str] | None = None
 
     async def begin(self, report: Report) -> Swept | None:
         self.begun.append(report)
         return self.swept
+
+    async def found_in(self, namespaces: Collection[str]) -> Collection[str]:
+        return namespaces if self.found is None else self.found.intersection(namespaces)
 
     async def checkpoint(self, report: PassReport) -> None:
         self.checkpoints += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler import __version__
-from reconciler.core.errors import Unusable
+from reconciler.core.errors import DatabaseUnfit, Unusable
 from reconciler.core.model import Mode, RowId
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report import PassOutcome, PassReport, Report
@@ -29,7 +29,7 @@ from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.checkpoint import restore, to_json
-from reconciler.postgres.journal.schema_check import execute_write
+from reconciler.postgres.journal.schema_check import check_readable, execute_write
 from reconciler.postgres.schema import is_good, passes, written_by
 
 #: Passes in these modes count as the heartbeat.
@@ -92,7 +92,7 @@ class PassHistory:
         """Record how it ended."""
         as_json = report.as_json(self._statuses)
         if isinstance(report, PassReport):
-            as_json = {**as_json, "sweep_end": report.sweep_end}
+            as_json = {**as_json, **_namespaces(report), "sweep_end": report.sweep_end}
         await self._execute(
             sa.update(passes)
             .where(passes.c.id == UUID(report.pass_id), self._is_current())
@@ -104,6 +104,24 @@ class PassHistory:
                 cursor=passes.c.cursor if report.more_left else sa.null(),
             )
         )
+
+    async def found_in(self, namespaces: Collection[str]) -> Collection[str]:
+        """Of namespaces, by id, those in which an earlier pass over the table found workflows.
+
+        None if the history cannot be read, as in a dry run before `reconciler migrate`.
+        """
+        found = passes.c.report["found_in"]
+        each = sa.func.jsonb_array_elements_text(found).table_valued("id").render_derived()
+        query = sa.select(each.c.id).distinct().select_from(sa.join(passes, each, sa.true()))
+        query = query.where(
+            passes.c.table_name == self._of["table_name"], each.c.id.in_(list(namespaces))
+        )
+        try:
+            await check_readable(self._engine)
+        except DatabaseUnfit:
+            return set()
+        with translated("read reconciler.passes"):
+            return {id_ for (id_,) in await fetch(self._engine, query)}
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass over every row; None if there was none yet.
@@ -170,6 +188,8 @@ class PassHistory:
                 # Time and calls after the last page count too.
                 report.duration_seconds = row.report["duration_seconds"]
                 report.rpcs = Counter(row.report["rpcs"])
+                report.found_in = set(row.report.get("found_in", ()))
+                report.missing_in = set(row.report.get("missing_in", ()))
                 return report
 
     async def give_up(self, request: PassRequest) -> None:
@@ -195,7 +215,7 @@ class PassHistory:
         if report.request.asked is None:
             return {}
         cursor = sa.cast(to_json(report.progress, report.done), JSONB)
-        report_json = report.as_json(self._statuses)
+        report_json = {**report.as_json(self._statuses), **_namespaces(report)}
         return {"cursor": cursor.concat(self._signature()), "report": report_json}
 
     def _signature(self) -> sa.ColumnElement[Any]:
@@ -224,3 +244,8 @@ class PassHistory:
 
     async def _execute(self, statement: sa.Insert | sa.Update) -> int:
         return await execute_write(self._engine, statement, "write reconciler.passes")
+
+
+def _namespaces(report: PassReport) -> Mapping[str, Any]:
+    """In which namespaces workflows were found, and rows are to be failed; by Temporal's ids."""
+    return {"found_in": sorted(report.found_in), "missing_in": sorted(report.missing_in)}

@@ -6,7 +6,7 @@ and later ones, know nothing about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -29,10 +29,15 @@ class NoHistory:
         self._engine, self._clock = engine, clock
         self._last_good: tuple[float, timedelta, str] | None = None
         self._swept: Swept | None = None
+        self._found_in: set[str] = set()
 
     async def begin(self, report: Report) -> Swept | None:  # noqa: ARG002
         """How far the last pass of this process has swept."""
         return self._swept
+
+    async def found_in(self, namespaces: Collection[str]) -> Collection[str]:
+        """Those in which an earlier pass of this process found workflows."""
+        return self._found_in.intersection(namespaces)
 
     async def checkpoint(self, report: PassReport) -> None:
         """Nothing is recorded."""
@@ -41,7 +46,9 @@ class NoHistory:
         """None: only the pass itself counted what it wrote."""
 
     async def end(self, report: Report) -> None:
-        """Remember when a good pass over every row ended."""
+        """Remember what the pass found, and when a good pass over every row ended."""
+        if isinstance(report, PassReport):
+            self._found_in |= report.found_in
         if not isinstance(report, PassReport) or not Mode(report.request.mode).is_whole:
             return
         if report.outcome is not PassOutcome.ABORTED:

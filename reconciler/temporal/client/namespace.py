@@ -23,6 +23,8 @@ class Namespace:
     capabilities: frozenset[str]
     #: Whether the histories of closed workflows are archived, and so outlive the retention.
     archives_history: bool
+    #: Temporal's own id: another namespace of the same name, created later, has another.
+    id: str = ""
 
     @classmethod
     def of(cls, described: DescribeNamespaceResponse) -> Namespace:
@@ -40,4 +42,5 @@ class Namespace:
             retention,
             frozenset(flag.name for flag, value in info.capabilities.ListFields() if value is True),
             config.history_archival_state == ArchivalState.ARCHIVAL_STATE_ENABLED,
+            info.id,
         )

@@ -75,6 +75,13 @@ class NamespacesProbe:
         self._rpc.start_pass()
         return await self._configured.retention()
 
+    def namespace_id(self, row: RunRow) -> str:
+        """Temporal's id of the namespace in which the row was observed; its name if it has none."""
+        name = row.namespace or self._rpc.namespace
+        probe = self._configured if name == self._rpc.namespace else self._others.get(name)
+        namespace = probe.namespace if isinstance(probe, TemporalProbe) else None
+        return (namespace and namespace.id) or name
+
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind, to all namespaces."""
         return self._rpc.counts

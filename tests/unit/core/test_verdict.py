@@ -22,11 +22,9 @@ from reconciler.core.model import (
 )
 from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.core.verdict import (
-    BREAKER_MIN_ROWS,
     TOUCHED,
     MissingPolicy,
     StatusValues,
-    breaker_trips,
     decide,
 )
 from tests.support.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
@@ -295,19 +293,3 @@ def test_a_missing_workflow_of_a_row_without_creation_time_is_unknown(
 
     assert isinstance(verdict, Leave)
     assert verdict.reason is LeaveReason.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("missing", "scanned", "ratio", "trips"),
-    [
-        pytest.param(BREAKER_MIN_ROWS, BREAKER_MIN_ROWS, 0.5, True, id="all of just enough rows"),
-        pytest.param(19, 19, 0.5, False, id="all, but too few rows"),
-        pytest.param(50, 100, 0.5, False, id="exactly the ratio"),
-        pytest.param(51, 100, 0.5, True, id="one more than the ratio"),
-        pytest.param(100, 100, 1.0, False, id="ratio 1 switches it off"),
-        pytest.param(1, 100, 0.0, True, id="ratio 0 allows none"),
-        pytest.param(0, 100, 0.0, False, id="none missing"),
-    ],
-)
-def test_the_breaker(missing: int, scanned: int, ratio: float, trips: bool) -> None:
-    assert breaker_trips(missing, scanned, policy(max_missing_ratio=ratio)) is trips

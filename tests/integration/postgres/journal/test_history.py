@@ -149,3 +149,16 @@ class TestSweep:
         await database.execute("UPDATE reconciler.passes SET report = report - 'sweep_end'")
 
         assert await self.swept(database) is None
+
+
+async def test_where_earlier_passes_have_found_workflows(database: Database) -> None:
+    history, report = database.history(), PassReport.begin(PassRequest("once"), CREATED)
+    await history.begin(report)
+    report.found_in.add("this")
+    await history.end(report)
+
+    assert await history.found_in({"this", "that"}) == {"this"}
+    another = PassHistory(database.engine, "another", "default", StatusValues())
+    assert await another.found_in({"this"}) == set()
+    await database.execute("DROP SCHEMA reconciler CASCADE")
+    assert await history.found_in({"this"}) == set(), "as in a dry run before `migrate`"
