@@ -21,14 +21,15 @@ __all__ = ["WorkflowExecutionColumns", "WorkflowExecutionMixin"]
 class WorkflowExecutionColumns:
     """The recommended columns without the key, and the index over the running rows.
 
-    For models with their own key, which has to be the attribute `id`:
+    For models with their own key: the attribute `id`, or `workflow_id` if that is the primary key.
 
         class Job(WorkflowExecutionColumns, Base):
             __tablename__ = "jobs"
             id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
 
     `__tablename__`, `__table_args__` and further columns are yours: the index is added
-    automatically. You can redeclare columns with another name, type or default.
+    automatically. You can redeclare columns with another name, type or default, or omit them:
+    `workflow_id = None`, where RECONCILER_COLUMNS__WORKFLOW_ID composes it of other columns.
     """
 
     #: The same as RECONCILER_STATUSES__RUNNING; None: null.
@@ -85,7 +86,8 @@ def _add_index(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> No
     name = TableNames(table=table.name).index
     if name not in {index.name for index in table.indexes}:
         predicate = is_running(mapper.columns["status"], _running(model))
-        Index(name, mapper.columns["id"], postgresql_where=predicate)
+        key = "id" if "id" in mapper.columns else "workflow_id"
+        Index(name, mapper.columns[key], postgresql_where=predicate)
 
 
 event.listen(WorkflowExecutionColumns, "after_mapper_constructed", _add_index, propagate=True)

@@ -82,7 +82,10 @@ def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
             f"there is no table {'.'.join(wanted)} with a column like workflow_id", _MANUAL
         )
     if not found:
-        raise ConfigurationError("no table has a column like workflow_id", _MANUAL)
+        raise ConfigurationError(
+            "no table has a column like workflow_id, which may be composed of others (sync-{id})",
+            _MANUAL,
+        )
     if len(found) > 1:
         named = ", ".join(full_name(table) for table in found)
         raise ConfigurationError(

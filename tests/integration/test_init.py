@@ -114,7 +114,7 @@ async def test_unusual_names_types_and_values(
             "Inserted-At",
             "finished at",
             "failure",
-            "workflowType",
+            workflow_type="workflowType",
         ),
         StatusValues(("In Progress",), "Done", "Error", "Cancelled", "Error", "Error"),
     )
@@ -188,7 +188,7 @@ async def test_a_value_that_no_row_has_is_a_guess(
         (
             "CREATE TABLE jobs (id int PRIMARY KEY)",
             None,
-            "no table has a column like workflow_id: ",
+            "no table has a column like workflow_id, which may be composed of others (sync-{id}): ",
         ),
         (
             f"CREATE TABLE a ({JOB}); CREATE SCHEMA s; CREATE TABLE s.b ({JOB})",

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column, registry
 
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
-from reconciler.postgres.table.names import TableMapping, default_columns
+from reconciler.postgres.table.names import TableMapping, TableNames, default_columns
 from tests.unit.worker.test_imports import modules_after
 
 INDEX = "reconciler_workflow_executions_running"
@@ -55,6 +55,33 @@ def test_rows_without_a_status_may_be_running() -> None:
     assert str(index.dialect_options["postgresql"]["where"]) == (
         "workflow_executions.status = 'queued' OR workflow_executions.status IS NULL"
     )
+
+
+def test_the_workflow_id_may_be_the_key() -> None:
+    class Keyed(DeclarativeBase):
+        pass
+
+    class Task(WorkflowExecutionColumns, Keyed):
+        __tablename__ = "tasks"
+        workflow_id: Mapped[str] = mapped_column(primary_key=True)
+
+    table: Any = Task.__table__
+    (index,) = table.indexes
+    assert (index.name, index.columns.keys()) == ("reconciler_tasks_running", ["workflow_id"])
+
+
+def test_the_workflow_id_may_be_composed_of_other_columns() -> None:
+    class Composed(DeclarativeBase):
+        pass
+
+    class Export(WorkflowExecutionMixin, Composed):
+        __tablename__ = "exports"
+        workflow_id = None  # type: ignore[assignment]
+        batch: Mapped[str]
+
+    names = TableNames("exports", workflow_id="export/{batch}/{id}")
+    assert "workflow_id" not in Export.__table__.c
+    assert set(names.read) <= {*Export.__table__.c.keys()}
 
 
 def test_the_index_is_added_to_those_of_the_model() -> None:

@@ -113,7 +113,10 @@ def find_key(table: FoundTable) -> FoundColumn | None:
     if len(primary) == 1:
         return primary[0]
     unique = [column for column in table.columns if column.unique]
-    return next((c for c in unique if normalised(c.name) == "id"), unique[0] if unique else None)
+    # A uuid in a composite key is unique too, though the database does not check it.
+    unique = unique or [column for column in primary if column.base == "uuid"]
+    named = [column for column in unique if normalised(column.name) == "id"]
+    return next(iter(named or unique), None)
 
 
 def normalised(name: str) -> str:
