@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.table_warnings import TableWarning, WarningCode
+from reconciler.postgres.diagnose.check_constraints import rejecting_constraints
 from reconciler.postgres.diagnose.review import review_values
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
@@ -41,6 +42,11 @@ async def review_table(
         warnings += suspicious
     except Exception as error:  # noqa: BLE001 - a pass does not depend on it
         log.debug("values_not_reviewed", error=repr(error))
+    try:
+        ends = settings.ends(table.error_message_length)
+        warnings += await rejecting_constraints(engine, table, ends)
+    except Exception as error:  # noqa: BLE001 - likewise
+        log.debug("constraints_not_reviewed", error=repr(error))
     return warnings
 
 

@@ -118,7 +118,7 @@ class Lines(Observer):
 def show_progress(console: Console, rows: int, *, dry_run: bool) -> Iterator[Observer]:
     """Show the progress over this many rows; results must go to another console."""
     rate = ProgressRate(rows)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield Lines(rate)
         return
     columns = (

@@ -22,6 +22,8 @@ class WarningCode(StrEnum):
     #: Rows that have not ended have statuses that no setting names.
     UNMAPPED_STATUS = "unmapped_status"
 
+    #: A constraint rejects an end of every row.
+    WRITE_REJECTED = "write_rejected"
     #: The table, whose name is the default, has no rows, and other tables have workflow ids.
     OTHER_TABLES = "other_tables"
 

@@ -6,7 +6,7 @@ Temporal's own code, in `temporal.config`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -18,6 +18,7 @@ from reconciler.core.request import PassOptions
 from reconciler.core.verdict import MissingPolicy, Policy
 from reconciler.host.files import read_secret
 from reconciler.postgres.connection.socket_options import read_link
+from reconciler.postgres.diagnose.ends import End, possible_ends
 from reconciler.settings.database_url import DatabaseUrl, parse_database_url
 from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
@@ -172,6 +173,11 @@ class Settings(DatabaseSettings):
             error_message_limit=self.message_limit(column_length),
             statuses=self.status_values(),
         )
+
+    def ends(self, column_length: int | None) -> Sequence[End]:
+        """The ends that a pass may write, given the length of the message's column."""
+        limit, fails = self.message_limit(column_length), self.missing is MissingPolicy.FAIL
+        return possible_ends(self.status_values(), limit, fails_missing=fails)
 
     def pass_options(self) -> PassOptions:
         """The options of a pass over every row."""

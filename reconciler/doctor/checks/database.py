@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.verdict import MissingPolicy
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
-from reconciler.doctor.checks.writes import check_triggers, check_write
+from reconciler.doctor.checks.writes import check_constraints, check_triggers, check_write
 from reconciler.doctor.findings import Finding, Level, not_checked, not_measurable, ok, warning
 from reconciler.doctor.rules import other_passes
 from reconciler.doctor.rules import table as rules
@@ -100,6 +100,7 @@ class DatabaseChecks:
                 ok(name, "RECONCILER_JOURNAL is off: there is none")
                 for name in (SCHEMA, other_passes.LEASE, other_passes.PASSES)
             ]
+        await self._check_more(WRITE, self._constraints)
         if self._writing is not None:
             await check(WRITE, self._write)
 
@@ -140,6 +141,11 @@ class DatabaseChecks:
 
     async def _triggers(self) -> Sequence[Finding]:
         return [] if self.table is None else await check_triggers(self.engine, self.table)
+
+    async def _constraints(self) -> Sequence[Finding]:
+        if self.table is None:
+            return []
+        return await check_constraints(self.engine, self.table, self._settings)
 
     async def _write(self) -> Sequence[Finding]:
         needed = (rules.TABLE, PRIVILEGES, *([SCHEMA] if self._settings.journal else []))

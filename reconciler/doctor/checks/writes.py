@@ -7,11 +7,10 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import CloseStatus
-from reconciler.core.verdict import MissingPolicy
-from reconciler.doctor.findings import Finding
+from reconciler.doctor.findings import Finding, warning
 from reconciler.doctor.rules import writes as rules
-from reconciler.postgres.diagnose.trial import End, try_write
+from reconciler.postgres.diagnose.check_constraints import rejecting_constraints
+from reconciler.postgres.diagnose.trial import try_write
 from reconciler.postgres.diagnose.triggers import find_triggers
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
@@ -27,21 +26,16 @@ async def check_write(
     engine: AsyncEngine, table: MappedTable, settings: Settings, now: datetime
 ) -> Sequence[Finding]:
     """Try each end on one running row, and roll it back. `engine` must not be read-only."""
-    trial = await try_write(engine, table, _ends(table, settings, now), journalled=settings.journal)
+    journalled = settings.journal
+    trial = await try_write(
+        engine, table, settings.ends(table.error_message_length), now, journalled=journalled
+    )
     return [rules.tried(trial, await find_triggers(engine, table))]
 
 
-def _ends(table: MappedTable, settings: Settings, now: datetime) -> Sequence[End]:
-    """One end per value that a pass writes, with the longest message that it may have."""
-    values = settings.status_values()
-    limit = settings.message_limit(table.error_message_length)
-    ends = dict[str, End]()
-    for status in CloseStatus:
-        if (value := values.of(status)) is None:
-            continue
-        message = None if status is CloseStatus.COMPLETED else "x" * limit
-        ends.setdefault(value, End(value, value, now, message, status.value))
-    if settings.missing is MissingPolicy.FAIL:
-        name = f"{values.failed} (not in Temporal)"
-        ends[name] = End(name, values.failed, None, "x" * min(limit, 60), "NOT_FOUND")
-    return list(ends.values())
+async def check_constraints(
+    engine: AsyncEngine, table: MappedTable, settings: Settings
+) -> Sequence[Finding]:
+    """The constraints that reject an end of every row; nothing if there are none."""
+    found = await rejecting_constraints(engine, table, settings.ends(table.error_message_length))
+    return [warning(rules.WRITE, each.problem, each.fix) for each in found]

@@ -20,6 +20,7 @@ from reconciler import __version__
 from reconciler.core.model import Mode, Outcome, RowId, RunRow
 from reconciler.core.text import plural
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.diagnose.ends import End
 from reconciler.postgres.rows.arrays import as_arrays
 from reconciler.postgres.rows.guarded import GuardedWrite
 from reconciler.postgres.rows.rejection import Concern, concern_of, said, words_of
@@ -37,24 +38,6 @@ _NO_WAIT = sa.text(f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', true)")
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """An end that a pass may write."""
-
-    #: For people to read.
-    name: str
-    status: str
-    #: None if the workflow is not in Temporal.
-    close_time: datetime | None
-    message: str | None
-    evidence: str
-
-    def of(self, row: RunRow) -> Outcome:
-        """What a pass would write into this row."""
-        final = row.run_id if self.close_time else None
-        return Outcome(row, self.status, self.close_time, self.message, self.evidence, final)
-
-
-@dataclass(frozen=True, slots=True)
 class Trial:
     """What happened to the writes that were tried."""
 
@@ -67,11 +50,16 @@ class Trial:
 
 
 async def try_write(
-    engine: AsyncEngine, table: MappedTable, ends: Sequence[End], *, journalled: bool
+    engine: AsyncEngine,
+    table: MappedTable,
+    ends: Sequence[End],
+    now: datetime,
+    *,
+    journalled: bool,
 ) -> Trial:
     """Write each of these ends into the same running row, and roll each back.
 
-    Raises `Unusable` if the database does not answer.
+    `now` is the close time. Raises `Unusable` if the database does not answer.
     """
     store = PostgresStore(engine, table)
     until = await store.last_running()
@@ -81,7 +69,7 @@ async def try_write(
     write = guarded_write(table, journalled=journalled)
     tried = _Tried(table, GuardedWrite(engine, table, write, journalled=journalled), journalled)
     for row in rows:
-        found = {end.name: await tried.problem_of(end.of(row)) for end in ends}
+        found = {end.name: await tried.problem_of(_outcome(end, row, now)) for end in ends}
         problems = {name: problem for name, problem in found.items() if problem is not None}
         if problems:
             return Trial(row.id, problems=problems)
@@ -111,6 +99,11 @@ class _Tried:
         if attempt.spoiled:
             return attempt.spoiled[0]
         return "" if attempt.written else None
+
+
+def _outcome(end: End, row: RunRow, now: datetime) -> Outcome:
+    close_time, run_id = (None, None) if end.unknown else (now, row.run_id)
+    return Outcome(row, end.status, close_time, end.message, end.evidence, run_id)
 
 
 def _a_pass(pass_id: UUID, table: MappedTable) -> sa.Insert:

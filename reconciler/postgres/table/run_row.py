@@ -42,9 +42,19 @@ def finish(
 
     As far as the columns exist.
     """
+    return sa.update(table.table).values(finish_values(table, status, completed_at, message))
+
+
+def finish_values(
+    table: MappedTable,
+    status: sa.ColumnElement[Any],
+    completed_at: sa.ColumnElement[Any],
+    message: sa.ColumnElement[Any],
+) -> dict[sa.Column[Any], sa.ColumnElement[Any]]:
+    """The values of `finish`, by column."""
     if (column := table.optional(table.mapping.names.error_message)) is not None:
         message = as_message(column, message, table.mapping.message_key)
-    return update(table, status, completed_at, message)
+    return _values(table, status, completed_at, message)
 
 
 def update(
@@ -57,6 +67,15 @@ def update(
 
     The time of the last change becomes now: the journal does not have it.
     """
+    return sa.update(table.table).values(_values(table, status, completed_at, error_message))
+
+
+def _values(
+    table: MappedTable,
+    status: sa.ColumnElement[Any],
+    completed_at: sa.ColumnElement[Any],
+    error_message: sa.ColumnElement[Any],
+) -> dict[sa.Column[Any], sa.ColumnElement[Any]]:
     names = table.mapping.names
     values = {table.status: as_stored(table.status, status)}
     if (column := table.optional(names.completed_at)) is not None:
@@ -65,7 +84,7 @@ def update(
         values[column] = as_stored(column, error_message)
     if (column := table.optional(names.updated_at)) is not None:
         values[column] = as_time(column, sa.func.now(), table.mapping.zone)
-    return sa.update(table.table).values(values)
+    return values
 
 
 def _decoded(

@@ -6,9 +6,14 @@ import asyncio
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
+from reconciler.app.before_pass import review_table
+from reconciler.core.table_warnings import WarningCode
 from reconciler.core.verdict import MissingPolicy
 from reconciler.doctor.findings import Finding, Level
+from reconciler.settings.model import Settings
+from tests.conftest import Database
 from tests.integration.doctor.conftest import Patient
 from tests.integration.postgres.rows.test_rejections import trigger
 from tests.integration.worker.conftest import locked_rows
@@ -183,3 +188,58 @@ async def test_a_table_that_cannot_be_written_is_not_tried(trying: Patient) -> N
     await trying.database.execute("ALTER TABLE workflow_executions RENAME completed_at TO ended")
 
     assert (await write_of(trying, Level.FAILURE)).message == "not checked: see table"
+
+
+CHECKS = [
+    ("CHECK (status <> 'failed' OR failure_code IS NOT NULL)", "failed, failed (not in Temporal)"),
+    ("CHECK ((status = 'running') = (completed_at IS NULL))", "failed (not in Temporal)"),
+    ("CHECK (status IN ('running', 'failed') OR failure_code <> '')", ""),
+    ("CHECK (completed_at >= created_at)", ""),
+    ("CHECK (status <> 'failed' OR error_message LIKE '%: %')", "failed, failed (not in Temporal)"),
+]
+
+
+@pytest.mark.parametrize(("check", "rejected"), CHECKS)
+async def test_a_constraint_that_rejects_an_end_of_every_row_is_found_without_a_write(
+    patient: Patient, check: str, rejected: str
+) -> None:
+    patient.settings["missing"] = MissingPolicy.FAIL
+    await patient.database.execute("ALTER TABLE workflow_executions ADD failure_code text")
+    await patient.database.execute(f"ALTER TABLE workflow_executions ADD CONSTRAINT c {check}")
+    await patient.database.insert_many(3, "wf", "run-1")
+
+    found = {each.check: each for each in (await patient.examine()).findings}
+
+    assert ("write" in found) is bool(rejected), found.get("write")
+    if rejected:
+        expected = f"constraint c rejects every row that becomes {rejected}, which would stay as it"
+        assert found["write"].level is Level.WARNING
+        assert found["write"].message.startswith(expected)
+
+
+async def test_a_pass_warns_of_such_a_constraint(database: Database) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions ADD error jsonb, ADD CONSTRAINT c"
+        " CHECK (status <> 'failed' OR error IS NOT NULL)"
+    )
+    await database.insert("wf", "run-1")
+    settings = Settings(database_url=SecretStr(database.url))
+
+    (found,) = await review_table(database.engine, await database.table(), settings)
+
+    assert found.code is WarningCode.WRITE_REJECTED
+    assert found.problem == (
+        "constraint c rejects every row that becomes failed, which would stay as it is: "
+        "CHECK ((status <> 'failed'::text) OR (error IS NOT NULL))"
+    )
+
+
+async def test_a_constraint_that_a_trigger_may_keep_causes_no_warning(patient: Patient) -> None:
+    await patient.database.execute("ALTER TABLE workflow_executions ADD failure_code text")
+    await patient.database.execute(
+        f"ALTER TABLE workflow_executions ADD CONSTRAINT c {CHECKS[0][0]}"
+    )
+    await patient.database.insert("wf", "run-1")
+    await trigger(patient.database, "BEGIN NEW.failure_code := 'x'; RETURN NEW; END", when="true")
+
+    assert "write" not in {each.check for each in (await patient.examine()).findings}

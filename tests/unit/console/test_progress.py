@@ -131,3 +131,10 @@ def test_without_a_terminal_there_is_no_bar() -> None:
         assert isinstance(lines, Lines)
 
     assert screen.getvalue() == ""
+
+
+def test_a_terminal_that_cannot_redraw_a_line_gets_log_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+
+    with show_progress(console, 10, dry_run=False) as progress:
+        assert isinstance(progress, Lines)
