@@ -46,7 +46,7 @@ async def review_table(
         ends = settings.ends(table.error_message_length)
         warnings += await rejecting_constraints(engine, table, ends)
     except Exception as error:  # noqa: BLE001 - likewise
-        log.debug("constraints_not_reviewed", error=repr(error))
+        log.debug("values_not_reviewed", error=repr(error))
     return warnings
 
 

@@ -20,6 +20,8 @@ _STATEMENT = re.compile(
 )
 _DENIED = re.compile(r"permission denied for (?:table|relation|view) ([\w.\"$]+)")
 
+# A message that fits into the column, and not into an index or a notification.
+_TOO_LONG = ("index row size", "index row requires", "payload string too long")
 _FORBIDDEN = "42501"
 #: No such table, function, type or schema: a name may be found by another role's search_path.
 _UNDEFINED = ("42P01", "42883", "42704", "3F000")
@@ -38,10 +40,12 @@ def place_of(error: BaseException) -> str:
 
 def fix_of(error: BaseException) -> str:
     """What to do about it; empty if that is up to the application."""
-    functions = list(_functions(error))
+    functions, code = list(_functions(error)), str(getattr(error, "sqlstate", None) or "")
+    if any(words in str(error) for words in _TOO_LONG):
+        return "lower RECONCILER_ERROR_MESSAGE_LIMIT, so that messages fit"
     if not functions:
         return ""
-    (inner, _), code = functions[0], str(getattr(error, "sqlstate", None) or "")
+    inner, _ = functions[0]
     if code == _FORBIDDEN:
         return f"{_missing_right(error)}, or ALTER FUNCTION {inner} SECURITY DEFINER"
     if code in _UNDEFINED:

@@ -175,6 +175,19 @@ async def test_an_index_that_takes_no_long_message(database: Database) -> None:
     assert len(done.ids) == 8
 
 
+async def test_a_notification_that_takes_no_long_message(database: Database) -> None:
+    rows = await rows_of(database, 9)
+    await trigger(database, "BEGIN PERFORM pg_notify('rows', repeat('x', 9000)); RETURN NEW; END")
+
+    done = await write(database, rows)
+
+    assert done.refused == {
+        rows[BAD - 1].id: "payload string too long, in function act() line 1: "
+        "lower RECONCILER_ERROR_MESSAGE_LIMIT, so that messages fit"
+    }
+    assert len(done.ids) == 8
+
+
 async def test_a_policy_that_lets_no_such_row_be_written(database: Database) -> None:
     rows = await rows_of(database, 9)
     role = f"writer_{uuid4().hex[:8]}"

@@ -81,6 +81,12 @@ SQLS = "SQL-Anweisung »INSERT INTO log VALUES (1)«\nPL/pgSQL-Funktion audit() 
             "correct audit(), which does not fit its tables",
         ),
         (asyncpg.RaiseError, "not this one", INSERT, ""),
+        (
+            asyncpg.ProgramLimitExceededError,
+            'index row size 5968 exceeds btree version 4 maximum 2704 for index "i"',
+            "",
+            "lower RECONCILER_ERROR_MESSAGE_LIMIT, so that messages fit",
+        ),
         (asyncpg.UndefinedTableError, 'relation "jobs" does not exist', "", ""),
     ],
 )
