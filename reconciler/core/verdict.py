@@ -231,7 +231,8 @@ def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime
     reason = _why_missing(row, age, retention)
     if missing.id_in_use or policy.missing is MissingPolicy.LEAVE:
         return Leave(row, reason, detail)
-    if age - policy.shift < policy.grace:
+    touched = max(row.created_at, row.updated_at or row.created_at)
+    if now - touched - policy.shift < policy.grace:
         return Leave(row, LeaveReason.TOO_YOUNG, f"{detail}; {ZONE_UNKNOWN}")
     return Finish(_outcome_of_missing(row, reason, policy), missing=reason)
 

@@ -15,6 +15,7 @@ from reconciler.doctor.checks.database import DatabaseChecks
 from reconciler.doctor.checks.temporal import TemporalChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
 from reconciler.doctor.rules.clocks import TEMPORAL_CLOCK
+from reconciler.doctor.rules.connection import NAMESPACE
 from reconciler.doctor.rules.namespaces import NAMESPACES
 from reconciler.doctor.rules.table import OLDEST
 from reconciler.doctor.runner import STATEMENT_TIMEOUT, Checks
@@ -74,6 +75,8 @@ async def _check_both_sides(
     if both.has_namespaces:
         await checks.check(NAMESPACES, both.check_namespaces)
     await checks.check(OLDEST, both.check_oldest)
+    if checks.unreachable is None:
+        await checks.check(NAMESPACE, both.check_missing)
     await checks.check(TEMPORAL_CLOCK, both.check_clock)
     return checks.findings
 

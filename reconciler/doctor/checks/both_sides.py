@@ -9,15 +9,21 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import Closed, Observation, RunRow
+from reconciler.core.model import Closed, Missing, Observation, Open, RunRow
 from reconciler.core.progress import Span
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, not_checked, not_measurable
 from reconciler.doctor.rules.clocks import TEMPORAL_CLOCK, temporal_clock
-from reconciler.doctor.rules.namespaces import NAMESPACES, RowsOfNamespace, namespaces
+from reconciler.doctor.rules.namespaces import (
+    NAMESPACES,
+    RowsOfNamespace,
+    missing_rows,
+    namespaces,
+)
 from reconciler.doctor.rules.table import OLDEST, is_near, oldest_row
 from reconciler.postgres.diagnose.sample import (
     NamespaceRows,
+    first_rows,
     last_rows,
     oldest_rows,
     rows_by_namespace,
@@ -83,6 +89,27 @@ class BothSides:
         observations = await self._observe_oldest(running, now)
         retention = None if self.has_namespaces else self.namespace.retention
         return [oldest_row(running, now, retention, observations)]
+
+    async def check_missing(self) -> Sequence[Finding]:
+        """Whether Temporal lacks some workflows that it cannot have forgotten yet.
+
+        Reports problems only. Of the rows of one namespace, the first and the last are asked about:
+        as workflows are moved to another cluster, the first ones are still in the old one.
+        """
+        names = self.table.mapping.names
+        if names.created_at is None or names.run_id is None or self.has_namespaces:
+            return []
+        now, keeps = self.database_clock(), self.namespace.retention
+        since, until = now - keeps + self.table.shift, now - self.grace - self.table.shift
+        first = await first_rows(self.engine, self.table, SAMPLE, since, until)
+        last = await last_rows(self.engine, self.table, SAMPLE)
+        made = [row for row in last if row.created_at and since <= row.created_at <= until]
+        rows = {row.id: row for row in (*first, *made)}
+        probe = self._probe()
+        found = await asyncio.gather(*(probe.observe(row) for row in rows.values()))
+        missing = sum(isinstance(each, Missing) for each in found)
+        known = sum(isinstance(each, (Open, Closed)) for each in found)
+        return [missing_rows(missing, len(found))] if missing and known else []
 
     async def check_clock(self) -> Sequence[Finding]:
         """Compare Temporal's clock with the others, by the start times of workflows."""

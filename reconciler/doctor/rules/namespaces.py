@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.core.model import Unknown
 from reconciler.core.text import plural
 from reconciler.doctor.findings import Finding, Level, ok, warning
-from reconciler.doctor.rules.connection import namespace
+from reconciler.doctor.rules.connection import NAMESPACE, namespace
 from reconciler.doctor.rules.table import is_near
 from reconciler.postgres.diagnose.sample import NamespaceRows
 from reconciler.temporal.client.namespace import Namespace
@@ -48,6 +48,19 @@ def namespaces(found: Sequence[RowsOfNamespace], own: str) -> list[Finding]:
     if bad and not good:
         return bad
     return [ok(NAMESPACES, "; ".join(good) or "no row is running"), *bad]
+
+
+def missing_rows(missing: int, asked: int) -> Finding:
+    """Temporal lacks some of the young rows' workflows, but not all: the address is right."""
+    text = (
+        f"{missing} of {asked} running rows with run ids that were looked up are not in it, though "
+        "younger than the retention: deleted, or in another cluster or namespace"
+    )
+    fix = (
+        "if workflows are in two places, run a reconciler for each, with its rows by "
+        "RECONCILER_WHERE; until then not with RECONCILER_MISSING=fail"
+    )
+    return warning(NAMESPACE, text, fix)
 
 
 def _check(found: RowsOfNamespace, own: str) -> Finding:

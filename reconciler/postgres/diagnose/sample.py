@@ -79,6 +79,18 @@ async def last_rows(engine: AsyncEngine, table: MappedTable, limit: int) -> Sequ
     return await _read(engine, table, query.order_by(table.id.desc()).limit(limit))
 
 
+async def first_rows(
+    engine: AsyncEngine, table: MappedTable, limit: int, since: datetime, until: datetime
+) -> Sequence[RunRow]:
+    """The running rows with a run id that were created in this time and have the lowest ids.
+
+    Raises `DatabaseUnusable`.
+    """
+    query = select_rows(table).where(table.is_running, table.has_workflow_id)
+    query = query.where(sa.not_(table.has_no_run_id), table.created_at.between(since, until))
+    return await _read(engine, table, query.order_by(table.id).limit(limit))
+
+
 async def _read(engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> list[RunRow]:
     reading = Reading(engine, table, query)
     rows, make = reading.each(await reading.read()), row_maker(table)

@@ -98,16 +98,21 @@ async def zones_of(connection: AsyncConnection, oid: int, column: str) -> Sequen
 async def is_zone_certain(
     connection: AsyncConnection, relation: Relation, table: sa.Table, mapping: TableMapping
 ) -> bool:
-    """Whether creation times are in the zone that they are read in, if nothing is refused.
+    """Whether a row's age is known for certain, if nothing is refused.
 
-    They have one, or RECONCILER_TIME_ZONE says it, or their default does.
+    The times that it is judged by have a zone, or RECONCILER_TIME_ZONE says it, or their default.
     """
-    name = mapping.names.created_at
-    if name is None or mapping.time_zone is not None or has_zone(table.c[name]):
-        return True
-    zones = await zones_of(connection, relation.oid, name)
-    agree = [await _agree(connection, zone.name, mapping.zone) for zone in zones]
-    return bool(agree) and all(agree)
+    names = mapping.names
+    judged_by = (table.c[name] for name in (names.created_at, names.updated_at) if name)
+    for column in judged_by if mapping.time_zone is None else ():
+        if has_zone(column):
+            continue
+        zones = await zones_of(connection, relation.oid, column.name)
+        if not zones or not all(
+            [await _agree(connection, zone.name, mapping.zone) for zone in zones]
+        ):
+            return False
+    return True
 
 
 async def wrong_zones(

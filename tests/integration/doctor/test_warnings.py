@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
@@ -39,6 +40,27 @@ async def test_outcomes_that_are_lost(patient: Patient, workflow_id: str) -> Non
     await assert_found(
         patient, "oldest row", Level.WARNING, "1 not in Temporal", "reconciler backfill"
     )
+
+
+async def test_workflows_in_two_clusters(
+    patient: Patient, temporal: Client, workflow_id: str
+) -> None:
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    rows = patient.database
+    await rows.insert(f"{workflow_id}-there", str(uuid4()), created_at=an_hour_ago)
+    for number in range(2):
+        handle = await temporal.start_workflow(
+            "Scripted", id=f"{workflow_id}-{number}", task_queue="nobody"
+        )
+        run_id = handle.first_execution_run_id
+        await rows.insert(handle.id, run_id, created_at=an_hour_ago)
+    await rows.insert("too young to be asked about", str(uuid4()))
+
+    found = [each for each in (await patient.examine()).findings if each.check == "namespace"]
+
+    assert [each.level for each in found] == [Level.OK, Level.WARNING]
+    assert found[1].message.startswith("1 of 3 running rows with run ids")
+    assert "RECONCILER_WHERE" in found[1].fix
 
 
 async def test_only_the_oldest_rows_are_looked_up(patient: Patient, world: World) -> None:

@@ -22,6 +22,7 @@ from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping, TableNames
 from tests.conftest import Database
+from tests.integration.postgres.rows.test_main_path_write import finished_by
 from tests.support.factories import outcome
 
 NEW_YORK, TOKYO = "America/New_York", "Asia/Tokyo"
@@ -217,6 +218,38 @@ async def test_times_are_read_written_and_restored_in_the_zone(database: Databas
     restored = await undo.restore(undone.pass_id, [int(str(change["id"]))])
     assert len(restored.statuses) == 1
     assert (await database.row(id_))["completed_at"] is None
+
+
+async def test_the_main_path_has_the_same_zone(
+    database: Database,
+) -> None:
+    noon = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    id_ = await database.insert("w", created_at=datetime(2026, 7, 1, 21))  # noqa: DTZ001 - local
+    report = {
+        "given_workflow_id": "w",
+        "given_run_id": "r",
+        "given_namespace": "default",
+        "given_status": "completed",
+        "given_message": None,
+        "given_close_time": noon + timedelta(minutes=1),
+        "given_started": noon,
+    }
+
+    assert await finished_by(database, await mapped(database, "UTC"), report) == []
+    assert await finished_by(database, await mapped(database, TOKYO), report) == [id_]
+    assert (await database.row(id_))["completed_at"] == datetime(2026, 7, 1, 21, 1)  # noqa: DTZ001
+
+
+async def test_the_time_of_the_last_update_has_the_same_zone(database: Database) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD updated_at timestamp DEFAULT now()")
+    await set_zone(database, TOKYO)
+    names = TableNames(created_at=None, updated_at="updated_at")
+
+    with pytest.raises(DatabaseUnfit, match="column updated_at of workflow_executions has no time"):
+        await database.table(names)
+
+    await database.execute("ALTER TABLE workflow_executions ALTER updated_at DROP DEFAULT")
+    assert (await database.table(names)).shift == HALF_A_DAY
 
 
 @pytest.mark.parametrize(
