@@ -126,7 +126,7 @@ def _is_unaltered(table: MappedTable) -> Iterator[sa.ColumnElement[bool]]:
     for column in columns:
         if column is None or column.info[DECLARED] != column.info[BASE]:
             continue
-        mapped = sa.literal_column(f"'{column.info[BASE]}'::regtype")
+        mapped: sa.ColumnElement[Any] = sa.literal_column(f"'{column.info[BASE]}'::regtype")
         found = sa.func.pg_typeof(column)
         error = sa.cast(sa.cast(found, sa.Text), sa.Boolean)  # no name of a type is a boolean
         yield sa.case((found == mapped, sa.true()), else_=error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -36,6 +36,13 @@ _HIDES_ROWS = sa.text(
 
 
 _IS_ACTIVE = sa.text("SELECT row_security_active(CAST(:oid AS oid))")
+# Whether no policy lets this role read or update rows: an update would find none, without an error.
+_UNWRITABLE = sa.text(
+    "SELECT row_security_active(CAST(:oid AS oid)) AND EXISTS (SELECT FROM unnest('{r,w}'::text[])"
+    " c(cmd) WHERE NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = :oid AND polpermissive"
+    "  AND polcmd::text IN (c.cmd, '*') AND EXISTS (SELECT FROM unnest(polroles) r(oid)"
+    "   WHERE r.oid = 0 OR pg_has_role(r.oid, 'USAGE'))))"
+)
 # Reconciler never inserts rows: a role that may is probably the application's.
 _INSERTS = sa.text("SELECT has_any_column_privilege(CAST(:oid AS oid), 'INSERT')")
 
@@ -54,12 +61,8 @@ async def hidden_rows(
     """
     oid = {"oid": relation.oid}
     if partial:
-        if names.run_id is None and await connection.scalar(_IS_ACTIVE, oid):
-            yield RoleUnfit(
-                f"row-level security may hide rows of {names.full_name} from role "
-                f"{await _role(connection)}: only rows with a run id can be written",
-                "set RECONCILER_COLUMNS__RUN_ID",
-            )
+        async for each in _out_of_reach(connection, oid, names):
+            yield each
         return
     if not await connection.scalar(_HIDES_ROWS, {**oid, "commands": commands}):
         return
@@ -79,6 +82,23 @@ async def hidden_rows(
         "never be reconciled",
         fix,
     )
+
+
+async def _out_of_reach(
+    connection: AsyncConnection, oid: Mapping[str, int], names: TableNames
+) -> AsyncIterator[DatabaseUnfit]:
+    """A problem if even the caller's own row cannot be found or updated."""
+    if await connection.scalar(_UNWRITABLE, oid):
+        yield RoleUnfit(
+            f"no policy lets role {await _role(connection)} update rows of {names.full_name}",
+            "create one FOR SELECT and one FOR UPDATE that let it see and update its own",
+        )
+    elif names.run_id is None and await connection.scalar(_IS_ACTIVE, oid):
+        yield RoleUnfit(
+            f"row-level security may hide rows of {names.full_name} from role "
+            f"{await _role(connection)}: only rows with a run id can be written",
+            "set RECONCILER_COLUMNS__RUN_ID",
+        )
 
 
 async def missing_rights(

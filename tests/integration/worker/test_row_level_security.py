@@ -128,6 +128,21 @@ async def test_so_a_table_without_run_ids_does_not_fit(
         await finish(engine)
 
 
+@pytest.mark.parametrize("command", ["SELECT", "UPDATE", "INSERT"])
+async def test_a_policy_for_one_command_lets_nothing_be_written(
+    database: Database, engine: AsyncEngine, command: str
+) -> None:
+    check = "WITH CHECK" if command == "INSERT" else "USING"
+    await database.execute(
+        "DROP POLICY tenant ON workflow_executions;"
+        f"CREATE POLICY one ON workflow_executions FOR {command} {check} (true)"
+    )
+    await database.insert("w", "r")
+
+    with pytest.raises(DatabaseUnfit, match=r"no policy lets role app_.* update rows"):
+        await finish(engine)
+
+
 async def test_policies_that_come_later_count_too(
     database: Database, url: str, engine: AsyncEngine
 ) -> None:
