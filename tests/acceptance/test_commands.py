@@ -151,7 +151,9 @@ class TestMigrate:
             await empty_database.execute("DROP ROLE stranger")
 
         assert result.code == 4
-        assert result.err.startswith("reconciler: cannot migrate the database: permission denied")
+        assert result.err.startswith(
+            "reconciler: role stranger may not create schema reconciler: GRA"
+        )
         assert result.err.count("\n") == 1
 
 
