@@ -227,3 +227,24 @@ async def test_a_read_replica(patient: Patient) -> None:
             findings = (await patient.examine()).findings
             wrong = [each.check for each in findings if each.level is Level.FAILURE]
             assert wrong == ["table", "privileges"], "both are reported at once"
+
+
+async def test_a_uuid_in_a_composite_key_and_a_workflow_id_of_columns_without_an_index(
+    patient: Patient,
+) -> None:
+    await patient.database.execute(
+        "CREATE TABLE jobs (LIKE workflow_executions INCLUDING DEFAULTS);"
+        "ALTER TABLE jobs DROP id, ADD id uuid NOT NULL DEFAULT gen_random_uuid(), ADD tenant int,"
+        ' ADD "Part" int, ADD UNIQUE (tenant, id), ALTER workflow_id DROP NOT NULL;'
+        "INSERT INTO jobs (tenant, \"Part\", created_at) VALUES (7, 1, now() - interval '1 d')"
+    )
+    patient.settings["table"] = "jobs"
+    patient.settings["columns"] = Columns(workflow_id="export/{Part}", run_id=None)
+
+    found = [
+        each for each in (await patient.examine()).findings if each.check in ("table", "index")
+    ]
+
+    assert any("id is only part of a key" in each.message for each in found)
+    (slow,) = [each for each in found if "none begins with Part:" in each.message]
+    assert slow.fix == 'CREATE INDEX CONCURRENTLY ON jobs ("Part")'
