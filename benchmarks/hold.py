@@ -22,8 +22,8 @@ _METHOD = (
     "{runs} workflows that return immediately, one after the other, from the start until the "
     "client has the result: in turn on a worker without the plugin and on one with it, whose "
     "activity has a connection of its own. Each workflow has a row. The first workflow of a worker "
-    "with the plugin is measured separately, because the activity reads the table's definition "
-    "then. In an application that does not use SQLAlchemy it also imports it; here it is imported."
+    "with the plugin is measured separately, because the worker may still be reading the table's "
+    "definition then."
 )
 _WITH, _WITHOUT = "with the plugin", "without"
 
