@@ -17,6 +17,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, ReplayerConfig, Worker, WorkerConfig
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit
+from reconciler.host.cancellation import wait_until_done
 from reconciler.worker.activity import StatusActivity
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.interceptor import MainPathInterceptor
@@ -163,11 +164,18 @@ class ReconcilerPlugin(SimplePlugin):
         try:
             await super().run_worker(worker, next)
         finally:
-            check.cancel()
-            await asyncio.wait([check])
-            self._workers -= 1
-            if not self._workers:
-                await self._activity.close()
+            # Older SDKs cancel this task as soon as the worker has stopped, and would take that
+            # cancellation for a failure of the worker: they would cancel the application's task.
+            stopped = asyncio.ensure_future(self._stop(check))
+            await wait_until_done(stopped)
+            stopped.result()
+
+    async def _stop(self, check: asyncio.Task[None]) -> None:
+        check.cancel()
+        await asyncio.wait([check])
+        self._workers -= 1
+        if not self._workers:
+            await self._activity.close()
 
     async def _check_table(self, own: MainPathInterceptor) -> None:
         """Suspend the reports of a worker until the table fits; log each reason once.
