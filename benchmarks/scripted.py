@@ -17,7 +17,7 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
-from reconciler.core.ports import Ending
+from reconciler.core.ports import Ending, Observing
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
@@ -48,6 +48,9 @@ class ScriptedProbe:
 
     async def observe(self, row: RunRow) -> Observation:
         return self._ANSWERS[int(str(row.id)) % len(self._ANSWERS)]
+
+    def together(self, rows: Sequence[RunRow]) -> Observing:  # noqa: ARG002
+        return self
 
     async def screen(
         self,

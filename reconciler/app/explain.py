@@ -29,7 +29,8 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     now = await app.clock.read()
     rows = await find_rows(app.engine, app.table, workflow_id)
     changes, no_journal = await app.books.last_changes(app.table, workflow_id)
-    observed = [(each.row, await app.probe.observe(each.row)) for each in rows]
+    asking = app.probe.together([each.row for each in rows])
+    observed = [(each.row, await asking.observe(each.row)) for each in rows]
     verdicts = await judge(app.store(), app.probe, observed, app.policy, now)
     return [
         Explanation(

@@ -233,7 +233,13 @@ def _app(
         books=books,
         pruning=books.pruning(*over, settings.journal_retention),
         engine=engine,
-        probe=NamespacesProbe(rpc, ask_archive=ask_archive, decoder=decoder, redactor=redactor),
+        probe=NamespacesProbe(
+            rpc,
+            ask_archive=ask_archive,
+            decoder=decoder,
+            redactor=redactor,
+            described=namespace,
+        ),
         redactor=redactor,
         decoder=decoder,
     )

@@ -89,7 +89,20 @@ class Store(Protocol):
         ...
 
 
-class Probe(Protocol):
+class Observing(Protocol):
+    """Asks Temporal about rows."""
+
+    async def observe(self, row: RunRow) -> Observation:
+        """What Temporal says about the row; `Unknown` for a failure that concerns only this row.
+
+        `Unasked`, without a call, if the row has no workflow id.
+
+        Raises `Unusable` if Temporal as a whole cannot be used.
+        """
+        ...
+
+
+class Probe(Observing, Protocol):
     """Temporal: describes rows one by one, or screens many with one call."""
 
     async def retention(self) -> timedelta:
@@ -99,13 +112,8 @@ class Probe(Protocol):
         """
         ...
 
-    async def observe(self, row: RunRow) -> Observation:
-        """What Temporal says about the row; `Unknown` for a failure that concerns only this row.
-
-        `Unasked`, without a call, if the row has no workflow id.
-
-        Raises `Unusable` if Temporal as a whole cannot be used.
-        """
+    def together(self, rows: Sequence[RunRow]) -> Observing:
+        """For rows that are asked about at the same time: what one answer says is asked once."""
         ...
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
@@ -123,8 +131,8 @@ class Probe(Protocol):
     async def other_uses(self, endings: Sequence[Ending]) -> Sequence[Sequence[Use] | Unknown]:
         """Other uses of these rows' workflow ids since the rows were created, by visibility.
 
-        At most about one call per row, and
-        one for all if it can be. `Unknown` if it cannot be read, or does not show that end yet.
+        One call for all if it can be, else about one per row. `Unknown` if it cannot be read, or
+        does not show that end yet.
         """
         ...
 

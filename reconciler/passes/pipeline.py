@@ -20,7 +20,7 @@ from typing import Self
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Observation, RunRow, Unknown
-from reconciler.core.ports import Probe, Store
+from reconciler.core.ports import Observing, Probe, Store
 from reconciler.core.progress import Span
 
 #: Pages that are read and asked about while the caller settles one.
@@ -41,6 +41,8 @@ class Page:
     visible: Sequence[bool | None] | None = None
     #: When visibility was asked.
     screened_at: datetime | None = None
+    #: Whom to ask about its rows; set once it is screened.
+    asking: Observing | None = None
     unanswered: int = field(init=False)
     #: Whether all rows of this page and of those before it are answered: then another process may
     #: resume the pass after it.
@@ -185,9 +187,10 @@ class Pipeline:
                 await self._screening.screen(page)
             except _BUGS as error:
                 self._survive("screening_crashed", error)
-            for index, observation in enumerate(page.observations):
-                if observation is None:
-                    self._to_ask.put_nowait((page, index))
+            unanswered = [i for i, found in enumerate(page.observations) if found is None]
+            page.asking = self._probe.together([page.rows[index] for index in unanswered])
+            for index in unanswered:
+                self._to_ask.put_nowait((page, index))
             if not page.unanswered:
                 self._changed.set()
         for _ in range(self._concurrency):
@@ -196,7 +199,7 @@ class Pipeline:
     async def _ask(self) -> None:
         while next_row := await self._to_ask.get():
             page, index = next_row
-            page.answer(index, await self._observe(page.rows[index]))
+            page.answer(index, await self._observe(page, page.rows[index]))
             if not page.unanswered:
                 self._changed.set()
                 try:
@@ -204,9 +207,9 @@ class Pipeline:
                 except _BUGS as error:
                     self._survive("screening_crashed", error)
 
-    async def _observe(self, row: RunRow) -> Observation:
+    async def _observe(self, page: Page, row: RunRow) -> Observation:
         try:
-            return await self._probe.observe(row)
+            return await (page.asking or self._probe).observe(row)
         except _BUGS as error:
             # A row that hits a bug in the reconciler must not keep others from being repaired.
             self._survive("row_crashed", error, row)

@@ -30,7 +30,7 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
-from reconciler.core.ports import Ending, Written
+from reconciler.core.ports import Ending, Observing, Written
 from reconciler.core.report import PassReport
 from reconciler.core.request import PassOptions, PassRequest
 from reconciler.passes.reconcile import run_pass
@@ -137,6 +137,9 @@ class GatedProbe:
         observation = self._truth.says(row.run_id)
         await self._gate.step()  # whatever happens now, the pass already has its answer
         return observation
+
+    def together(self, rows: Sequence[RunRow]) -> Observing:
+        return self
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         return [None] * len(rows)

@@ -20,7 +20,7 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
-from reconciler.core.ports import Ending, Heartbeat, Observer, PassView, Written
+from reconciler.core.ports import Ending, Heartbeat, Observer, Observing, PassView, Written
 from reconciler.core.report import PassReport, Report
 from reconciler.core.request import PassRequest
 from reconciler.core.sweep import Swept
@@ -104,6 +104,9 @@ class ScriptedProbe:
         if isinstance(answer, Exception):
             raise answer
         return answer(row) if callable(answer) else answer
+
+    def together(self, rows: Sequence[RunRow]) -> Observing:
+        return self
 
     async def screen(self, rows: Sequence[RunRow], saving: float = 1.0) -> Sequence[bool | None]:
         await asyncio.sleep(0)

@@ -58,6 +58,11 @@ class BothSides:
     database_clock: Callable[[], datetime]
     host_clock: Callable[[], datetime]
     _found: Sequence[RowsOfNamespace] | None = field(default=None, init=False)
+    # One for all checks: it describes each namespace once.
+    _probe: NamespacesProbe = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._probe = NamespacesProbe(self.rpc)
 
     @property
     def has_namespaces(self) -> bool:
@@ -66,7 +71,7 @@ class BothSides:
 
     async def check_namespaces(self) -> Sequence[Finding]:
         """Whether a pass can use the namespaces that rows name."""
-        own, probe = self.namespace, self._probe()
+        own, probe = self.namespace, self._probe
         rows = await rows_by_namespace(
             self.engine, self.table, own.name, NAMESPACE_LIMIT, NAMESPACE_ROWS
         )
@@ -105,7 +110,7 @@ class BothSides:
         last = await last_rows(self.engine, self.table, SAMPLE)
         made = [row for row in last if row.created_at and since <= row.created_at <= until]
         rows = {row.id: row for row in (*first, *made)}
-        probe = self._probe()
+        probe = self._probe
         found = await asyncio.gather(*(probe.observe(row) for row in rows.values()))
         missing = sum(isinstance(each, Missing) for each in found)
         known = sum(isinstance(each, (Open, Closed)) for each in found)
@@ -140,10 +145,10 @@ class BothSides:
             return []
         retentions = {each.rows.name: each.retention for each in found}
         oldest = await oldest_rows(self.engine, self.table, SAMPLE, near, own.name)
-        probe = self._probe()
+        asking = self._probe.together(oldest)
 
         async def observe(row: RunRow, retention: timedelta) -> tuple[Observation, timedelta]:
-            return await probe.observe(row), retention
+            return await asking.observe(row), retention
 
         answers = await asyncio.gather(
             *(
@@ -161,6 +166,3 @@ class BothSides:
             for answer, retention in answers
             if not isinstance(answer, Closed) or of(answer.status) is not None
         ]
-
-    def _probe(self) -> NamespacesProbe:
-        return NamespacesProbe(self.rpc)

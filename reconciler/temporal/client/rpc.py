@@ -8,9 +8,10 @@ only, `TemporalUnusable` for what ends the pass.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import copy
 from functools import partial
+from typing import TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import HistoryEventFilterType
@@ -28,6 +29,7 @@ from temporalio.client import Client
 from reconciler.temporal.client.calls import Calls
 from reconciler.temporal.client.error_codes import NotFound, NotNow, RowError
 from reconciler.temporal.client.namespace_calls import NamespaceCalls
+from reconciler.temporal.client.once import Once
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.config.api_key import KeyFile
 
@@ -45,6 +47,9 @@ MAX_ARCHIVE_PAGES = 250
 _FOLLOWS_RUNS = {"supported-features": "follows-next-run-id"}
 
 
+_Answer = TypeVar("_Answer")
+
+
 class Rpc(NamespaceCalls):
     """The calls that the probe needs, over one client and one rate limit."""
 
@@ -60,6 +65,8 @@ class Rpc(NamespaceCalls):
         `key_file`: the file with the client's API key, if it comes from one.
         """
         super().__init__(client, Calls(limiter, list_limiter or RateLimiter(0), key_file))
+        #: Set by `together`.
+        self._once: Once | None = None
 
     @property
     def ended_calls(self) -> Counter[tuple[str, str]]:
@@ -74,6 +81,12 @@ class Rpc(NamespaceCalls):
         """The same calls in a namespace that a row names; they share limits and counts."""
         other: Rpc = copy(self)
         other._configured, other.namespace = self, namespace
+        return other
+
+    def together(self) -> Rpc:
+        """The same calls for rows that are asked about together: equal ones are made once."""
+        other: Rpc = copy(self)
+        other._once = Once()
         return other
 
     def prioritized(self) -> Rpc:
@@ -109,6 +122,10 @@ class Rpc(NamespaceCalls):
         self, workflow_id: str, run_id: str = ""
     ) -> DescribeWorkflowExecutionResponse:
         """One run, or the current run of the id if no run is given. Raises `NotFound`."""
+        ask = partial(self._describe, workflow_id, run_id)
+        return await self._asked("describe", workflow_id, run_id, ask)
+
+    async def _describe(self, workflow_id: str, run_id: str) -> DescribeWorkflowExecutionResponse:
         request = DescribeWorkflowExecutionRequest(
             namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
@@ -121,6 +138,10 @@ class Rpc(NamespaceCalls):
 
     async def close_event(self, workflow_id: str, run_id: str) -> HistoryEvent:
         """The true last event of a closed run. Raises `NotFound` if it is gone."""
+        ask = partial(self._close_event, workflow_id, run_id)
+        return await self._asked("close", workflow_id, run_id, ask)
+
+    async def _close_event(self, workflow_id: str, run_id: str) -> HistoryEvent:
         request = GetWorkflowExecutionHistoryRequest(
             namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
@@ -166,6 +187,10 @@ class Rpc(NamespaceCalls):
 
     async def cancel_cause(self, workflow_id: str, run_id: str) -> str:
         """The reason given when a run was cancelled; empty if none was."""
+        ask = partial(self._cancel_cause, workflow_id, run_id)
+        return await self._asked("cancel", workflow_id, run_id, ask)
+
+    async def _cancel_cause(self, workflow_id: str, run_id: str) -> str:
         request = GetWorkflowExecutionHistoryReverseRequest(
             namespace=self.namespace,
             execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
@@ -177,6 +202,13 @@ class Rpc(NamespaceCalls):
             if event.HasField("workflow_execution_cancel_requested_event_attributes"):
                 return event.workflow_execution_cancel_requested_event_attributes.cause
         return ""
+
+    async def _asked(
+        self, kind: str, workflow_id: str, run_id: str, ask: Callable[[], Awaitable[_Answer]]
+    ) -> _Answer:
+        if self._once is None:
+            return await ask()
+        return await self._once((kind, workflow_id, run_id.lower()), ask)
 
     async def list(self, query: str, page_size: int) -> ListWorkflowExecutionsResponse:
         """The first page of workflows that visibility finds for a query."""

@@ -7,16 +7,17 @@ rows: if one cannot be used, its rows are unknown, and the pass continues with t
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from itertools import repeat
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Closed, Missing, Observation, RunRow, Unasked, Unknown, Use
-from reconciler.core.ports import Ending
+from reconciler.core.ports import Ending, Observing
+from reconciler.host.steady_clock import steady
 from reconciler.temporal.client.error_codes import NamespaceUnusable
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
@@ -25,6 +26,9 @@ from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.probe import TemporalProbe
 from reconciler.temporal.observe.uses import other_uses
 from reconciler.temporal.observe.visibility import Visibility
+
+#: Seconds for which a description of the namespace need not be repeated.
+JUST_NOW = 5.0
 
 
 class NamespacesProbe:
@@ -41,9 +45,15 @@ class NamespacesProbe:
         ask_archive: bool = False,
         decoder: FailureDecoder | None = None,
         redactor: Redactor | None = None,
+        described: Namespace | None = None,
+        clock: Callable[[], float] = steady,
     ) -> None:
-        """As for `TemporalProbe`. `redactor`: applied to every failure before anything sees it."""
-        self._rpc = rpc
+        """As for `TemporalProbe`. `redactor`: applied to every failure before anything sees it.
+
+        `described`: the configured namespace, if just described; not asked for again at once.
+        """
+        self._rpc, self._clock = rpc, clock
+        self._described_at = clock()
         self._redactor = redactor
         self._visibility = Visibility()
         self._probe = partial(
@@ -53,10 +63,16 @@ class NamespacesProbe:
             visibility=self._visibility,
         )
         self._configured = self._probe(rpc)
+        self._configured.namespace = self._just_described = described
         # Why visibility is not asked again in this pass, by namespace.
         self._no_lists: dict[str, Unknown] = {}
         self._others: dict[str, TemporalProbe | Unknown] = {}
         self._describing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def own_namespace(self) -> str:
+        """The name of the configured one."""
+        return self._rpc.namespace
 
     @property
     def namespace(self) -> Namespace | None:
@@ -73,6 +89,9 @@ class NamespacesProbe:
         self._describing.clear()
         self._visibility.start_pass()
         self._rpc.start_pass()
+        just_described, self._just_described = self._just_described, None
+        if just_described and self._clock() - self._described_at < JUST_NOW:
+            return just_described.retention
         return await self._configured.retention()
 
     def namespace_id(self, row: RunRow) -> str:
@@ -116,11 +135,26 @@ class NamespacesProbe:
             return [None] * len(rows)
         return await self._visibility.screen(probe.rpc, rows, page_size)
 
+    def together(self, rows: Sequence[RunRow]) -> Observing:
+        """For rows that are asked about at the same time: those of one workflow id share answers.
+
+        Rows whose id no other has keep none, which would take memory for nothing.
+        """
+        uses = Counter((row.namespace or self.own_namespace, row.workflow_id) for row in rows)
+        several = frozenset(each for each, count in uses.items() if count > 1)
+        return _Together(self, several) if several else self
+
     async def observe(self, row: RunRow) -> Observation:
         """What Temporal says about the row, in the namespace that it names.
 
         Raises `TemporalUnusable` if the problem is neither this row's nor such a namespace's.
         """
+        return await self.observe_with(row, None)
+
+    async def observe_with(
+        self, row: RunRow, together: dict[str, TemporalProbe] | None
+    ) -> Observation:
+        """The same, with answers shared by namespace."""
         if row.unreadable is not None:
             return Unknown(row.unreadable)
         if not row.workflow_id:
@@ -130,7 +164,14 @@ class NamespacesProbe:
         if isinstance(probe, Unknown):
             return probe
         try:
-            observed = await self._redacted(await probe.observe(row))
+            if together is None:
+                observed = await probe.observe(row)
+            else:
+                if name not in together:
+                    together[name] = self._probe(probe.rpc.together())
+                    together[name].namespace = probe.namespace
+                observed = await together[name].observe(row)
+            observed = await self._redacted(observed)
         except NamespaceUnusable as error:
             if probe is self._configured:
                 raise
@@ -208,3 +249,18 @@ class NamespacesProbe:
         except NamespaceUnusable as error:
             return Unknown(str(error))
         return probe
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Rows of a page; those of the same workflow id share what Temporal answers."""
+
+    probe: NamespacesProbe
+    #: Namespaces and workflow ids that several rows name.
+    several: frozenset[tuple[str, str]]
+    _probes: dict[str, TemporalProbe] = field(default_factory=dict, init=False)
+
+    async def observe(self, row: RunRow) -> Observation:
+        """See `NamespacesProbe`."""
+        shares = (row.namespace or self.probe.own_namespace, row.workflow_id) in self.several
+        return await self.probe.observe_with(row, self._probes if shares else None)
