@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
+from reconciler.postgres.diagnose.last_change import NAMES as LAST_CHANGES
 from reconciler.postgres.table.candidates import (
     TEXTS,
     WORKFLOW_IDS,
@@ -38,6 +39,7 @@ _NAMES = {
         ("errormessage", "error", "failurereason", "failure", "err", "why"),
         _MESSAGE,
     ),
+    "updated_at": (LAST_CHANGES, _TIME),
     "namespace": (("temporalnamespace", "workflownamespace", "namespace"), TEXTS),
 }
 #: These columns may also match by the end of the name: order_workflow_id.
@@ -66,6 +68,7 @@ class Columns:
     created_at: FoundColumn | None
     completed_at: FoundColumn | None
     error_message: FoundColumn | None
+    updated_at: FoundColumn | None
     namespace: FoundColumn | None
     workflow_type: FoundColumn | None
 
@@ -223,6 +226,9 @@ def _column_lines(columns: Columns) -> Iterator[str]:
             if column
             else f"# {what}: {_IF_MISSING[what]}"
         )
+    if columns.updated_at:
+        yield "# If readers rely on it, and no trigger sets it (docs/tables.md):"
+        yield f"# updated_at = {_toml_string(columns.updated_at.name)}"
     if columns.workflow_type:
         yield f"workflow_type = {_toml_string(columns.workflow_type.name)}"
     if columns.namespace:

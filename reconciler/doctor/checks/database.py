@@ -17,9 +17,10 @@ from reconciler.doctor.rules import other_passes
 from reconciler.doctor.rules import table as rules
 from reconciler.doctor.rules.clocks import HOST_CLOCK, host_clock
 from reconciler.doctor.rules.connection import connected
-from reconciler.doctor.rules.writes import TRIGGERS, WRITE
+from reconciler.doctor.rules.writes import LAST_CHANGE, TRIGGERS, WRITE, last_change
 from reconciler.doctor.runner import Ask, Checks
 from reconciler.postgres.connection.engine import CONNECT_TIMEOUT, STATEMENT_TIMEDOUT, sqlstate
+from reconciler.postgres.diagnose.last_change import find_unset
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.diagnose.pooler import Pooling, find_route
 from reconciler.postgres.diagnose.review import review_values
@@ -89,6 +90,7 @@ class DatabaseChecks:
         await check(rules.TABLE, self._mapping, covers=[PRIVILEGES])
         await check(rules.STATUSES, self._statuses)
         await self._check_more(TRIGGERS, self._triggers)
+        await self._check_more(LAST_CHANGE, self._last_change)
         await check(rules.INDEX, self._index)
         await self._check_more(rules.INDEX, self._shared_ids)
         if self._settings.journal:
@@ -146,6 +148,10 @@ class DatabaseChecks:
         if self.table is None:
             return []
         return await check_constraints(self.engine, self.table, self._settings)
+
+    async def _last_change(self) -> Sequence[Finding]:
+        column = None if self.table is None else await find_unset(self.engine, self.table)
+        return [] if column is None else [last_change(column)]
 
     async def _write(self) -> Sequence[Finding]:
         needed = (rules.TABLE, PRIVILEGES, *([SCHEMA] if self._settings.journal else []))

@@ -9,7 +9,7 @@ from reconciler.doctor.findings import Finding, failure, not_checked, ok, warnin
 from reconciler.postgres.diagnose.trial import Trial
 from reconciler.postgres.diagnose.triggers import Trigger
 
-TRIGGERS, WRITE = "triggers", "write"
+TRIGGERS, LAST_CHANGE, WRITE = "triggers", "last change", "write"
 #: Triggers that a message names.
 MOST = 6
 
@@ -19,6 +19,12 @@ def triggers(found: Sequence[Trigger], table: str) -> Finding:
     named = ", ".join(_describe(each, table) for each in found[:MOST])
     more = f", and {len(found) - MOST} more" if len(found) > MOST else ""
     return ok(TRIGGERS, f"{plural(len(found), 'trigger')} can fire on a write: {named}{more}")
+
+
+def last_change(column: str) -> Finding:
+    """A column that readers may rely on, and that no write of a pass sets."""
+    text = f"passes do not set {column}, and neither does a trigger: if readers rely on it, set "
+    return ok(LAST_CHANGE, f"{text}RECONCILER_COLUMNS__UPDATED_AT={column}")
 
 
 def _describe(trigger: Trigger, table: str) -> str:

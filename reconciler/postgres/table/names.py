@@ -43,12 +43,12 @@ class TableNames:
     created_at: str | None = "created_at"
     completed_at: str | None = "completed_at"
     error_message: str | None = "error_message"
-    #: Set to now() by every write.
-    updated_at: str | None = None
     #: Only a backfill by workflow type reads it; it need not exist otherwise.
     workflow_type: str = "workflow_type"
     #: Temporal's namespace of the row's workflow.
     namespace: str | None = None
+    #: Set to now() by every write.
+    updated_at: str | None = None
 
     @property
     def full_name(self) -> str:

@@ -248,3 +248,48 @@ async def test_a_uuid_in_a_composite_key_and_a_workflow_id_of_columns_without_an
     assert any("id is only part of a key" in each.message for each in found)
     (slow,) = [each for each in found if "none begins with Part:" in each.message]
     assert slow.fix == 'CREATE INDEX CONCURRENTLY ON jobs ("Part")'
+
+
+BY_NAME = """
+    ALTER TABLE workflow_executions ADD updated_at timestamptz;
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$;
+    CREATE TRIGGER touch BEFORE UPDATE ON workflow_executions
+        FOR EACH ROW EXECUTE FUNCTION touch();
+"""
+BY_ARGUMENT = """
+    ALTER TABLE workflow_executions ADD updated timestamptz;
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RETURN jsonb_populate_record(NEW, jsonb_build_object(TG_ARGV[0], now())); END $$;
+    CREATE TRIGGER touch BEFORE UPDATE ON workflow_executions
+        FOR EACH ROW EXECUTE FUNCTION touch('updated');
+"""
+
+
+@pytest.mark.parametrize(
+    ("sql", "column"),
+    [
+        ("ALTER TABLE workflow_executions ADD updated_at timestamptz", "updated_at"),
+        ('ALTER TABLE workflow_executions ADD "modifiedAt" timestamp(3)', "modifiedAt"),
+        ("ALTER TABLE workflow_executions ADD updated_at text", None),
+        (BY_NAME, None),
+        (BY_ARGUMENT, None),
+    ],
+    ids=["unset", "quoted", "text", "by a trigger", "by a trigger with arguments"],
+)
+async def test_a_time_of_the_last_change_that_nobody_sets(
+    patient: Patient, sql: str, column: str | None
+) -> None:
+    await patient.database.execute(sql)
+
+    found = await patient.findings(Level.OK)
+
+    said = found["last change"].message if "last change" in found else None
+    assert said == (
+        column
+        and f"passes do not set {column}, and neither does a trigger: if readers rely on it, set "
+        f"RECONCILER_COLUMNS__UPDATED_AT={column}"
+    )
+    if column is not None:
+        patient.settings["columns"] = Columns(updated_at=column)
+        assert "last change" not in await patient.findings(Level.OK)
