@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +19,10 @@ from temporalio.client import Client, WorkflowHandle
 
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Preview, Request, run_backfill
+from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
-from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.plan.format import from_line
 from reconciler.postgres.migrate.upgrade import migrate
@@ -34,6 +32,7 @@ from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
+from tests.support.passes.operator import Operator
 
 #: The optional columns, and their types.
 COLUMNS = {
@@ -81,16 +80,6 @@ CASES = {
         tenants=(8, 7),
     ),
 }
-
-
-class Operator:
-    """Confirms everything."""
-
-    def confirm(self, preview: Preview) -> bool:
-        return True
-
-    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
-        return nullcontext(Observer())
 
 
 @dataclass

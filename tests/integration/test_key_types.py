@@ -20,8 +20,9 @@ from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from tests.conftest import Database
-from tests.integration.test_any_table import Operator, once
+from tests.integration.test_any_table import once
 from tests.support.commands.stage import Stage
+from tests.support.passes.operator import Operator
 
 #: Key types that plans support, with edge cases of each.
 PLANNABLE = {

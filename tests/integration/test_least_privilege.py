@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,13 +18,12 @@ from temporalio.client import Client
 
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Preview, Request, run_backfill
+from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import Mode
-from reconciler.core.ports import Observer
 from reconciler.core.report import PassOutcome, PassReport
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
@@ -41,6 +39,7 @@ from reconciler.web.metrics.passes import PassMetrics
 from reconciler.web.metrics.sdk import SdkMetrics
 from tests.conftest import Database, with_user
 from tests.support.commands.stage import Stage
+from tests.support.passes.operator import Operator
 from tests.support.polling import eventually
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
@@ -92,16 +91,6 @@ def settings(
     monkeypatch.setenv("DATABASE_URL", role.url)
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
     return lambda **given: load_settings(Settings, **given)
-
-
-class Operator:
-    """Confirms everything."""
-
-    def confirm(self, preview: Preview) -> bool:
-        return True
-
-    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
-        return nullcontext(Observer())
 
 
 async def once(settings: Settings, *, dry_run: bool = False) -> PassReport:

@@ -5,7 +5,6 @@ Real passes, a backfill by a plan, an undo and the main path, on a real Temporal
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,29 +16,19 @@ from temporalio.client import Client
 
 from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Preview, Request, run_backfill
+from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Closed, LeaveReason
-from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.worker.report import EndReport
 from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
+from tests.support.passes.operator import Operator
 
 DAY, MINUTES = timedelta(days=1), timedelta(minutes=2)
-
-
-class Operator:
-    """Confirms everything."""
-
-    def confirm(self, preview: Preview) -> bool:
-        return True
-
-    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
-        return nullcontext(Observer())
 
 
 @dataclass

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from reconciler.app.apply_plan import run_plan
-from reconciler.app.backfill import Preview, Request, run_backfill
+from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Finish
-from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.core.window import Moment
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.execution_info import to_datetime
 from tests.conftest import Database
+from tests.support.passes.operator import Operator
 from tests.support.temporal.world import World
 
 TICK = timedelta(milliseconds=1)
-
-
-class Operator:
-    """Confirms everything."""
-
-    def confirm(self, preview: Preview) -> bool:
-        return True
-
-    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
-        return nullcontext(Observer())
 
 
 @pytest.fixture

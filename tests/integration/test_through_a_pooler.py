@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -20,12 +20,11 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import create_async_engine
 from temporalio.client import Client
 
-from reconciler.app.backfill import Preview, Request, run_backfill
+from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.undo import open_journal, undo
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.ports import Observer
 from reconciler.core.report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames
@@ -34,6 +33,7 @@ from reconciler.worker.report import EndReport
 from reconciler.worker.writer import Source
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
+from tests.support.passes.operator import Operator
 from tests.support.servers.pooler import Pooler, pooler
 
 ROWS = 30
@@ -112,16 +112,6 @@ def servers_seen() -> Iterator[dict[object, set[int]]]:
         yield seen
     finally:
         sa.event.remove(sa.Engine, "begin", record)
-
-
-class Operator:
-    """Confirms everything."""
-
-    def confirm(self, preview: Preview) -> bool:
-        return True
-
-    def show_progress(self, preview: Preview) -> nullcontext[Observer]:
-        return nullcontext(Observer())
 
 
 @pytest.fixture
