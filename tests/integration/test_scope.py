@@ -24,7 +24,7 @@ from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from tests.conftest import Database
-from tests.support.factories import closed, policy
+from tests.support.factories import CLOSE_TIME, closed, policy
 from tests.support.fakes import ScriptedProbe
 
 MINUTE = timedelta(minutes=1)
@@ -41,7 +41,7 @@ async def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, database: Datab
     monkeypatch.chdir(tmp_path)
     await database.execute(f"ALTER TABLE {TABLE} ADD tenant text")
     for tenant in ("x", "y"):
-        await database.insert("w", "r", tenant=tenant)
+        await database.insert("w", "r", tenant=tenant, created_at=CLOSE_TIME - MINUTE)
 
 
 @pytest.fixture(params=["public", "shop"])
