@@ -26,7 +26,7 @@ import psutil
 from benchmarks import passes
 from benchmarks.scripted import scripted_backfill
 from benchmarks.statements import Statement, watched
-from reconciler.core.report import RPC_KINDS
+from reconciler.core.report.pass_report import RPC_KINDS
 
 _SAMPLED_EVERY = 0.2
 _CONNECTIONS = (

@@ -17,10 +17,10 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
+from reconciler.core.policy import MissingPolicy, Policy, StatusValues
 from reconciler.core.ports import Ending, Observing
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
-from reconciler.core.verdict import MissingPolicy, Policy, StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.engine import using_engine

@@ -14,9 +14,9 @@ from benchmarks.sizes import Sizes
 from benchmarks.stage import fill, leave_out_the_benchmark, set_running
 from benchmarks.workflows import Run
 from reconciler.core.model import Outcome, RunRow
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.rows.store import PostgresStore

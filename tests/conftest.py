@@ -26,7 +26,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.history import PassHistory

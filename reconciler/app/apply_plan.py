@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.app.backfill import Operator, Preview, Request, resume_or_start
 from reconciler.app.lease import this_process
 from reconciler.core.model import Mode
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
 from reconciler.core.window import AgeSpread
 from reconciler.host.cancellation import in_thread
 from reconciler.passes.lifecycle import reported

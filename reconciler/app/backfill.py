@@ -19,9 +19,9 @@ from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode, RowId
 from reconciler.core.ports import History, Lease, Observer
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.core.text import iso
 from reconciler.core.window import EVERY, AgeSpread, Moment, Window
 from reconciler.host.cancellation import run_to_completion

@@ -13,7 +13,7 @@ import structlog
 from reconciler.app.lease import CLAIM_AGAIN, LEASE_TIME, LeaseKeeper
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Lease
-from reconciler.core.report import Report
+from reconciler.core.report.pass_report import Report
 from reconciler.host.cancellation import acknowledge_cancel, wait_until_done
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.journal.lease import SPARE

@@ -13,7 +13,7 @@ from reconciler.app.hold_lease import hold_lease
 from reconciler.app.lease import this_process
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode
-from reconciler.core.request import PassRequest
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.lifecycle import reported
 from reconciler.passes.undo import run_undo

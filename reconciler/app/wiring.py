@@ -14,11 +14,11 @@ from temporalio.runtime import Runtime
 from reconciler.app.before_pass import log_connected, review_table
 from reconciler.app.lease import this_process
 from reconciler.core.model import OldValues, RowId
+from reconciler.core.policy import Policy
 from reconciler.core.ports import History, Lease, Observer, Store
-from reconciler.core.progress import Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
-from reconciler.core.verdict import Policy
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Span
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.core.window import EVERY, Window
 from reconciler.passes.lifecycle import absorb_first_cancel, read_clock
 from reconciler.passes.log import PassLog

@@ -27,8 +27,8 @@ from reconciler.cli.base import (
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.report import PassReport
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.policy import MissingPolicy
+from reconciler.core.report.pass_report import PassReport
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.report import PassOutcome, Report
+from reconciler.core.report.pass_report import PassOutcome, Report
 from reconciler.core.text import visible
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import Stderr, is_text

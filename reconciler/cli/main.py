@@ -34,7 +34,7 @@ from reconciler.cli.base import (
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError, ReconcilerError
 from reconciler.core.model import Mode
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import StdoutLost, decoded
 
@@ -147,8 +147,8 @@ async def _once(settings: Settings, *, dry_run: bool, wait: timedelta) -> PassRe
     from reconciler.app.waiting import wait_for_servers
     from reconciler.app.wiring import open_app
     from reconciler.console.progress import show_progress
-    from reconciler.core.report import PassReport
-    from reconciler.core.request import PassRequest
+    from reconciler.core.report.pass_report import PassReport
+    from reconciler.core.report.request import PassRequest
     from reconciler.passes.lifecycle import reported
     from reconciler.passes.observers import Bystander
 

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from reconciler.console.report import print_counts, print_outcome
 from reconciler.console.screen import print_line, utc
+from reconciler.core.policy import StatusValues
 from reconciler.core.text import one_line, or_null, plural, visible
 from reconciler.core.undo import SkipReason, UndoReport
-from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
 _Entry = TypeVar("_Entry", StoredPass, StoredChange)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from reconciler.app.backfill import Preview
 from reconciler.console.screen import print_line, utc
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.core.text import duration, plural
 
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from reconciler.console.screen import print_aligned, print_line, utc
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import RPC_KINDS, PassOutcome, PassReport, Report
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import RPC_KINDS, PassOutcome, PassReport, Report
+from reconciler.core.report.tally import Tally
 from reconciler.core.text import plural
 from reconciler.core.window import AgeSpread
 from reconciler.passes.breaker import MIN_ROWS

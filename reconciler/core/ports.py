@@ -23,11 +23,11 @@ from reconciler.core.model import (
     Verdict,
 )
 from reconciler.core.own_use import Chain
-from reconciler.core.report import PassOutcome, PassReport, Report
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
-from reconciler.core.tally import Tally
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
+from reconciler.core.report.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.core.model import CloseStatus
+from reconciler.core.policy import StatusValues
 from reconciler.core.table_warnings import TableWarning, WarningCode
-from reconciler.core.verdict import StatusValues
 
 #: Values that a warning names, and characters of each.
 MOST_NAMED, LONGEST = 5, 40

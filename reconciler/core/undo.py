@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.errors import Unusable
-from reconciler.core.report import Report
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import Report
 from reconciler.core.text import or_null
-from reconciler.core.verdict import StatusValues
 
 
 @dataclass(frozen=True, slots=True)

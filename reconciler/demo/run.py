@@ -23,7 +23,7 @@ from reconciler.app.wiring import open_app
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen, shown
 from reconciler.core.model import Mode
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.demo.servers import postgres_server, temporal_server
 from reconciler.demo.workflows import (
     TASK_QUEUE,

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reconciler.core.model import Closed, Finish, Observation, Open, RunRow, Verdict
+from reconciler.core.policy import Policy
 from reconciler.core.ports import History, Probe
-from reconciler.core.report import PassReport
-from reconciler.core.verdict import Policy
+from reconciler.core.report.pass_report import PassReport
 from reconciler.passes.log import PassLog
 
 #: Below this many rows the share of missing ones says nothing about the configuration.

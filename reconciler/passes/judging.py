@@ -7,8 +7,9 @@ from datetime import datetime
 
 from reconciler.core.model import Closed, Observation, Rival, RunRow, Unknown, Verdict
 from reconciler.core.own_use import chain_of, leaves_no_time
+from reconciler.core.policy import Policy
 from reconciler.core.ports import Ending, Probe, Store
-from reconciler.core.verdict import Claims, Policy, decide, needs_claims
+from reconciler.core.verdict import Claims, decide, needs_claims
 
 
 async def judge(

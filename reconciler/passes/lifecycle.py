@@ -23,8 +23,8 @@ import structlog
 
 from reconciler.core.errors import ReconcilerError, Unusable
 from reconciler.core.ports import History, Observer
-from reconciler.core.report import PassReport, Report
-from reconciler.core.sweep import Swept
+from reconciler.core.report.pass_report import PassReport, Report
+from reconciler.core.report.sweep import Swept
 from reconciler.host.cancellation import (
     GIVE_UP,
     acknowledge_cancel,

@@ -9,7 +9,7 @@ import structlog
 
 from reconciler.core.model import Finish, Leave, LeaveReason, Mode, RunRow
 from reconciler.core.ports import Written
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.core.text import iso
 from reconciler.host.causes import Causes, in_words
 

@@ -21,7 +21,7 @@ from typing import Self
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Observation, RunRow, Unknown
 from reconciler.core.ports import Observing, Probe, Store
-from reconciler.core.progress import Span
+from reconciler.core.report.progress import Span
 
 #: Pages that are read and asked about while the caller settles one.
 AHEAD = 1

@@ -23,12 +23,12 @@ from functools import partial
 from typing import TypeAlias
 
 from reconciler.core.model import RowId
+from reconciler.core.policy import MissingPolicy, Policy
 from reconciler.core.ports import History, Observer, Probe, Store
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions
-from reconciler.core.sweep import Sweep, Swept, next_sweep
-from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassOptions
+from reconciler.core.report.sweep import Sweep, Swept, next_sweep
 from reconciler.passes.breaker import Breaker
 from reconciler.passes.judging import judge
 from reconciler.passes.lifecycle import absorb_first_cancel, finish_despite_cancel, run_recorded

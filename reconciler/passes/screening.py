@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from reconciler.core.model import Closed, Missing, Observation, Open
 from reconciler.core.ports import Probe
-from reconciler.core.sweep import Sweep
+from reconciler.core.report.sweep import Sweep
 from reconciler.host.steady_clock import steady
 from reconciler.passes.pipeline import Page, Screening
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Finish, Leave, Outcome, Verdict
 from reconciler.core.ports import History, Observer, Store, Written
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions
+from reconciler.core.report.tally import Tally
 from reconciler.host.cancellation import cancel_at_next_await
 from reconciler.passes.log import PassLog
 from reconciler.passes.observers import notify

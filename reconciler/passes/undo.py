@@ -16,7 +16,7 @@ import structlog
 
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import History
-from reconciler.core.sweep import Swept
+from reconciler.core.report.sweep import Swept
 from reconciler.core.text import or_null
 from reconciler.core.undo import (
     Change,

@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 from reconciler.core.model import Finish
 from reconciler.core.ports import History, Observer, Store
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions
-from reconciler.core.sweep import Swept
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassOptions
+from reconciler.core.report.sweep import Swept
 from reconciler.host.cancellation import in_thread
 from reconciler.passes.lifecycle import absorb_first_cancel, finish_despite_cancel, run_recorded
 from reconciler.passes.log import PassLog

@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from reconciler.core.request import PassOptions
-from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.core.policy import MissingPolicy, Policy
+from reconciler.core.report.request import PassOptions
 from reconciler.host.files import read_secret
 from reconciler.postgres.connection.socket_options import read_link
 from reconciler.postgres.diagnose.ends import End, possible_ends

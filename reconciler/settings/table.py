@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.table.names import MAX_NAME, TableMapping, TableNames
 from reconciler.postgres.table.template import Template
 from reconciler.settings.failures import FailureSettings

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
-from reconciler.postgres.table.column_checks import unstorable_status
+from reconciler.postgres.table.checks.columns import unstorable_status
 from reconciler.postgres.table.mapping import MappedTable
 
 _FIX = "return one of the column's values for finished rows, or None to leave the row"

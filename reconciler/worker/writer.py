@@ -27,8 +27,8 @@ from reconciler.postgres.connection.engine import (
 from reconciler.postgres.connection.queries import OneRoundTrip, sets_up_transactions
 from reconciler.postgres.connection.recovery import is_of_connection, is_race, renew_connections
 from reconciler.postgres.rows.main_path_write import main_path_write
+from reconciler.postgres.table.checks.table import ReadOnly
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.postgres.table.table_checks import ReadOnly
 from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings

@@ -12,14 +12,14 @@ import pytest
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import LeaveReason
+from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Heartbeat, History
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
+from reconciler.core.report.tally import Tally
 from reconciler.core.undo import UndoReport
-from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from tests.conftest import Database

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.core.model import RowId, RunRow, Unknown
 from reconciler.core.ports import Ending, Store, Written
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.support.factories import NOW, chain, outcome

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from reconciler.app.wiring import open_app
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.connection.engine import COMPILED_STATEMENTS, using_engine
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore

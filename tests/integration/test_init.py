@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from reconciler.app.setup import suggest
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.load import load_settings

@@ -31,8 +31,8 @@ from reconciler.core.model import (
     Use,
 )
 from reconciler.core.ports import Ending, Observing, Written
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database, opened

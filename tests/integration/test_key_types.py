@@ -14,7 +14,7 @@ from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings

@@ -24,7 +24,7 @@ from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import Mode
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Every

@@ -10,9 +10,9 @@ import pytest
 import structlog
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.policy import MissingPolicy
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.core.window import Window
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass

@@ -20,7 +20,7 @@ from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Closed, LeaveReason
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.worker.report import EndReport

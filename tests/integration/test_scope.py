@@ -13,10 +13,10 @@ import pytest
 
 from reconciler.app import undo as journal
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.core.undo import UndoReport
-from reconciler.core.verdict import StatusValues
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping

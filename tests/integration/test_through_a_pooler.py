@@ -25,7 +25,7 @@ from reconciler.app.explain import explain
 from reconciler.app.undo import open_journal, undo
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings

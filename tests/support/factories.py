@@ -16,7 +16,7 @@ from reconciler.core.model import (
     RunRow,
 )
 from reconciler.core.own_use import Chain
-from reconciler.core.verdict import Policy
+from reconciler.core.policy import Policy
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CLOSE_TIME = datetime(2026, 11, 23, 11, 59, 58, 123456, tzinfo=UTC)

@@ -21,9 +21,9 @@ from reconciler.core.model import (
     Use,
 )
 from reconciler.core.ports import Ending, Heartbeat, Observer, Observing, PassView, Written
-from reconciler.core.report import PassReport, Report
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
+from reconciler.core.report.pass_report import PassReport, Report
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
 from tests.support.factories import RETENTION
 
 

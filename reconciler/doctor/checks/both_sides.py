@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Closed, Missing, Observation, Open, RunRow
-from reconciler.core.progress import Span
+from reconciler.core.report.progress import Span
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, not_checked, not_measurable
 from reconciler.doctor.rules.clocks import TEMPORAL_CLOCK, temporal_clock

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.policy import MissingPolicy
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
 from reconciler.doctor.checks.writes import check_constraints, check_triggers, check_write
 from reconciler.doctor.findings import Finding, Level, not_checked, not_measurable, ok, warning

@@ -19,10 +19,10 @@ from reconciler.doctor.findings import Finding, not_checked, of_error, ok, warni
 from reconciler.doctor.rules.table import TABLE
 from reconciler.postgres.connection.encoding import SQL_ASCII, UTF8
 from reconciler.postgres.connection.engine import FORBIDDEN, sqlstate, translated
+from reconciler.postgres.table.checks.role import RoleUnfit
+from reconciler.postgres.table.checks.table import ReadOnly, TableUnfit
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.relation import find_relation
-from reconciler.postgres.table.role_checks import RoleUnfit
-from reconciler.postgres.table.table_checks import ReadOnly, TableUnfit
 from reconciler.postgres.table.types import in_words
 from reconciler.settings.model import Settings
 

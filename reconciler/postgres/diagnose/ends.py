@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.core.model import CloseStatus
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 
 #: Characters of a message about a workflow that Temporal does not know.
 _SHORT = 60

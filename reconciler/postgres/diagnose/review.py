@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.core.policy import StatusValues
 from reconciler.core.status_review import StatusCounts, other_tables, review_statuses
 from reconciler.core.table_warnings import TableWarning
-from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import read_transaction
 from reconciler.postgres.diagnose.status_values import count_statuses

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.tally import Tally
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.table.keys import has_bytes

@@ -21,11 +21,11 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from reconciler import __version__
 from reconciler.core.errors import DatabaseUnfit, Unusable
 from reconciler.core.model import Mode, RowId
+from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Heartbeat
-from reconciler.core.report import PassOutcome, PassReport, Report
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
-from reconciler.core.verdict import StatusValues
+from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.checkpoint import restore, to_json

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Mode, RowId
 from reconciler.core.ports import Heartbeat
-from reconciler.core.report import PassOutcome, PassReport, Report
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
+from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import translated
 

@@ -15,9 +15,9 @@ from alembic.operations import Operations
 from reconciler.postgres.migrate.index_parts import MARK
 from reconciler.postgres.migrate.running_index import IndexPlan, index_of_new_table, plan_index
 from reconciler.postgres.schema import OWN_SCHEMA
+from reconciler.postgres.table.checks.table import missing_columns
 from reconciler.postgres.table.names import TableMapping, default_columns
 from reconciler.postgres.table.relation import check_names, look_up
-from reconciler.postgres.table.table_checks import missing_columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.migrate.application_table import Additions
 from reconciler.postgres.schema import OWN_SCHEMA
+from reconciler.postgres.table.checks.table import TableUnfit
 from reconciler.postgres.table.names import TableNames
 from reconciler.postgres.table.relation import quoted_name
-from reconciler.postgres.table.table_checks import TableUnfit
 
 # An owner may do everything, and so may a member of the owner's role.
 _RIGHTS = sa.text(

@@ -24,15 +24,15 @@ from reconciler.postgres.migrate.application_table import Additions, add_missing
 from reconciler.postgres.migrate.rights import check_rights
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.absent import NoSchema, NoTable, TableAbsent
-from reconciler.postgres.table.names import TableMapping, TableNames
-from reconciler.postgres.table.relation import check_names, find_relation
-from reconciler.postgres.table.role_checks import RoleUnfit
-from reconciler.postgres.table.table_checks import (
+from reconciler.postgres.table.checks.role import RoleUnfit
+from reconciler.postgres.table.checks.table import (
     Requirements,
     TableUnfit,
     check_primary,
     find_problems,
 )
+from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.relation import check_names, find_relation
 
 # The key of the advisory lock: two migrations of one database wait for each other.
 _LOCK = 5_318_008_141_592_653_589

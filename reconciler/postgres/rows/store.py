@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnusable, Unusable
 from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
 from reconciler.core.ports import Ending, Written
-from reconciler.core.progress import Span
+from reconciler.core.report.progress import Span
 from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.connection.engine import (

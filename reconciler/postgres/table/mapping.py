@@ -18,17 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import RowId
 from reconciler.postgres.connection.encoding import python_codec, read_as_bytes
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.table.keys import Key
-from reconciler.postgres.table.message_length import longest_message
-from reconciler.postgres.table.names import TableMapping, is_running
-from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
-from reconciler.postgres.table.scope import scope_of
-from reconciler.postgres.table.table_checks import (
+from reconciler.postgres.table.checks.message_length import longest_message
+from reconciler.postgres.table.checks.table import (
     Requirements,
     TableUnfit,
     check_primary,
     find_problems,
 )
+from reconciler.postgres.table.keys import Key
+from reconciler.postgres.table.names import TableMapping, is_running
+from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
+from reconciler.postgres.table.scope import scope_of
 from reconciler.postgres.table.time_zones import MAX_SHIFT, is_zone_certain, zoneless
 from reconciler.postgres.table.types import as_instant, as_text
 from reconciler.postgres.table.workflow_ids import WorkflowIds

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.postgres.table.template import Template
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.row_filter import quoted_name, quoted_value
 

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
 from reconciler.core.ports import Observer, PassView
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.text import visible
 
 #: Workflow types with a series of their own, so that an application that generates types does not

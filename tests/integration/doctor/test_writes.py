@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from reconciler.app.before_pass import review_table
+from reconciler.core.policy import MissingPolicy
 from reconciler.core.table_warnings import WarningCode
-from reconciler.core.verdict import MissingPolicy
 from reconciler.doctor.findings import Finding, Level
 from reconciler.settings.model import Settings
 from tests.conftest import Database

@@ -12,9 +12,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from reconciler.core.model import LeaveReason, RunRow
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassOptions, PassRequest
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.policy import MissingPolicy
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes.reconcile import run_pass
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.client.rpc import Rpc

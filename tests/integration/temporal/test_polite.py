@@ -19,8 +19,8 @@ from temporalio.worker import Worker
 
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import TemporalUnusable
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.window import EVERY
 from reconciler.demo.servers import temporal_server
 from reconciler.settings.model import Settings

@@ -19,7 +19,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 
 from reconciler.app.wiring import App, open_app
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.settings.model import Settings
 from reconciler.temporal.client import connect as connect_module
 from reconciler.temporal.client.rate_limiter import RateLimiter

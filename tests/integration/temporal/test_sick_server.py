@@ -17,8 +17,8 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryResponse
 
 from reconciler.core.model import RunRow
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.core.policy import MissingPolicy, Policy
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 from tests.support.fakes import MemoryStore

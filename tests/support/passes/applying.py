@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from reconciler.core.model import RowId, Verdict
 from reconciler.core.ports import History, Observer, PassView
-from reconciler.core.progress import Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Span
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes.log import PassLog
 from reconciler.plan.apply import Redact, apply_plan
 from reconciler.plan.read import Plan

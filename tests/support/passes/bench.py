@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.model import Observation, RunRow
+from reconciler.core.policy import MissingPolicy, Policy
 from reconciler.core.ports import History, Observer, Probe, Store
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
-from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.journal.checkpoint import restore, to_json

@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Finish, Leave, LeaveReason, OldValues, RowId, Verdict
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.plan.format import PlanHeader
 from reconciler.plan.read import Plan, open_plan
 from reconciler.plan.write import PlanWriter

@@ -8,8 +8,8 @@ from typing import Any
 
 from reconciler.core.model import RowId, RunRow
 from reconciler.core.ports import Probe, Store
-from reconciler.core.report import PassOutcome, PassReport, Report
-from reconciler.core.sweep import Sweep, Swept, next_sweep
+from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
+from reconciler.core.report.sweep import Sweep, Swept, next_sweep
 from tests.support.factories import NOW
 from tests.support.fakes import FakeHistory
 from tests.support.passes.bench import reconcile

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reconciler.core.model import RowId
-from reconciler.core.progress import Span
+from reconciler.core.report.progress import Span
 from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.rows.reading import Read
 from reconciler.postgres.rows.reading import Reading as ReadingRows

@@ -15,8 +15,8 @@ from reconciler.app import lease as keeper
 from reconciler.app.hold_lease import LOST, PATIENCE, hold_lease
 from reconciler.app.lease import LEASE_TIME
 from reconciler.core.errors import DatabaseUnusable, Unusable
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.passes.lifecycle import absorb_first_cancel
 from tests.support.factories import NOW
 

@@ -10,8 +10,8 @@ import pytest
 from reconciler.cli import main
 from reconciler.cli.base import ABORTED, conclude, print_error
 from reconciler.cli.main import run
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.host.signals import INTERRUPTED, signals
 from reconciler.host.streams import StdoutLost
 from reconciler.settings.model import Settings

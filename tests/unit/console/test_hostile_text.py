@@ -20,10 +20,10 @@ from reconciler.console.preview import print_preview, print_what_next
 from reconciler.console.report import print_report
 from reconciler.console.screen import screen
 from reconciler.core.model import Closed, CloseStatus, Leave, LeaveReason, Missing, Open, Unknown
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
-from reconciler.core.verdict import StatusValues
 from reconciler.core.window import AgeSpread, Window
 from reconciler.doctor.findings import Examination, Finding, Level
 from reconciler.postgres.journal.entries import Values

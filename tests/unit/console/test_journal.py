@@ -12,9 +12,9 @@ from uuid import UUID
 from rich.console import Console
 
 from reconciler.console.journal import TEXT, ChangeTable, PassTable, print_undo
-from reconciler.core.request import PassRequest
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import SkipReason, UndoReport
-from reconciler.core.verdict import StatusValues
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from tests.support.factories import CLOSE_TIME, NOW
 

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from reconciler.app.backfill import Preview
 from reconciler.console.preview import print_preview, print_what_next
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.core.window import AgeSpread, Window
 from tests.support.factories import NOW
 

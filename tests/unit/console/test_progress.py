@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from reconciler.console.progress import LINE_EVERY, Lines, ProgressRate, show_progress
 from reconciler.core.model import LeaveReason
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from tests.support.factories import NOW
 
 

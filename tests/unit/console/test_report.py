@@ -7,8 +7,8 @@ from rich.console import Console
 
 from reconciler.console.report import print_report
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.window import AgeSpread
 from tests.support.factories import NOW, finish, row
 

@@ -19,7 +19,8 @@ from reconciler.core.model import (
     Use,
 )
 from reconciler.core.own_use import CLOCK_SKEW, leaves_no_time
-from reconciler.core.verdict import Claims, MissingPolicy, decide, needs_claims
+from reconciler.core.policy import MissingPolicy
+from reconciler.core.verdict import Claims, decide, needs_claims
 from tests.support.factories import CLOSE_TIME, NOW, RETENTION, chain, closed, policy, row, start
 
 OF = row(run_id=None)

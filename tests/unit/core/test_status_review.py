@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.core.policy import StatusValues
 from reconciler.core.status_review import StatusCount, StatusCounts, review_statuses
 from reconciler.core.table_warnings import WarningCode
-from reconciler.core.verdict import StatusValues
 
 IDLE, SPELLING, UNMAPPED = (
     WarningCode.NO_CONFIGURED_STATUS,

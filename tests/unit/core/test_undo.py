@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.report import PassOutcome
-from reconciler.core.request import PassRequest
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import (
     Change,
     RowState,
@@ -14,7 +15,6 @@ from reconciler.core.undo import (
     until_first_repeat,
     why_skipped,
 )
-from reconciler.core.verdict import StatusValues
 from tests.support.factories import NOW
 
 

@@ -21,12 +21,8 @@ from reconciler.core.model import (
     Unknown,
 )
 from reconciler.core.own_use import CLOCK_SKEW
-from reconciler.core.verdict import (
-    TOUCHED,
-    MissingPolicy,
-    StatusValues,
-    decide,
-)
+from reconciler.core.policy import MissingPolicy, StatusValues
+from reconciler.core.verdict import TOUCHED, decide
 from tests.support.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
 
 GRACE = timedelta(seconds=60)

@@ -16,8 +16,8 @@ from reconciler.app.lease import LeaseKeeper
 from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.ports import Heartbeat
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.daemon import health as module
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import Every

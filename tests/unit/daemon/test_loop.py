@@ -21,8 +21,8 @@ from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode
 from reconciler.core.ports import Observer
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.daemon import loop as module
 from reconciler.daemon import schedule as schedule_module
 from reconciler.daemon.health import Health

@@ -17,9 +17,9 @@ from prometheus_client.samples import Sample
 from temporalio.service import RPCStatusCode
 
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row

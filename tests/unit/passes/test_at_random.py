@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Missing, Observation, Outcome, RowId, RunRow
 from reconciler.core.ports import Written
-from reconciler.core.report import PassReport
+from reconciler.core.report.pass_report import PassReport
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import accounted_for

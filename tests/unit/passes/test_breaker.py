@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow, Unknown
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.passes.breaker import MIN_ROWS, too_many_missing
 from tests.support.factories import CLOSE_TIME, policy, row
 from tests.support.fakes import FakeHistory, MemoryStore

@@ -18,9 +18,9 @@ from structlog.testing import capture_logs
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Observation, Outcome, RunRow
+from reconciler.core.policy import MissingPolicy
 from reconciler.core.ports import Written
-from reconciler.core.report import PassReport
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.report.pass_report import PassReport
 from tests.support.factories import policy
 from tests.support.fakes import FakeHistory, MemoryStore, ScriptedProbe
 from tests.support.passes.bench import accounted_for, reconcile, recorded, resumable, resumed

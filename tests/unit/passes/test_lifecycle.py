@@ -11,9 +11,9 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.model import Missing, Outcome
 from reconciler.core.ports import Written
-from reconciler.core.report import PassOutcome, PassReport, Report
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
+from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
 from reconciler.core.undo import UndoReport
 from reconciler.passes.lifecycle import read_clock, run_recorded
 from tests.support.factories import NOW, closed

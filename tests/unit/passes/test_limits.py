@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.core.model import Missing, Observation, Open, Outcome, RowId, RunRow
 from reconciler.core.ports import Written
-from reconciler.core.progress import Span
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.progress import Span
 from tests.support.factories import closed, row
 from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import FAIL, accounted_for, in_turn, reconcile, rows, scripted

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import CloseStatus, Missing, Observation, Open, RunRow, Unknown
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.host.causes import MAX_LINES
 from reconciler.passes.log import PassLog
 from tests.support.factories import closed

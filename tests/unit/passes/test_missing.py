@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.model import Missing, Open
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from tests.support.factories import NOW, closed, row
 from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import FAIL, accounted_for, in_turn, reconcile, rows, scripted

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Missing, Open, Outcome, Verdict
+from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Observer, PassView
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.verdict import StatusValues
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.passes.observers import Bystander
 from tests.support.factories import closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Leave, Missing, Observation, Open, Outcome, RowId, RunRow, Verdict
 from reconciler.core.ports import Observer, PassView
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.passes.pipeline import AHEAD
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore, ScriptedProbe

@@ -11,8 +11,8 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.model import Missing, Observation, Open, Outcome, RowId, RunRow, Unknown
 from reconciler.core.ports import Written
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.progress import Progress, Span
 from tests.support.factories import closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import reconcile, rows, scripted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from reconciler.core.model import Closed, Missing, Observation, Open, RunRow, Unknown
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from tests.support.factories import closed, policy
 from tests.support.fakes import MemoryStore, Recorder, ScriptedProbe
 from tests.support.passes.bench import reconcile, rows, scripted

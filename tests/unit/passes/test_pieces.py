@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from reconciler.core.model import CloseStatus, Missing, Observation, Open, Outcome, RunRow, Unknown
+from reconciler.core.policy import MissingPolicy, Policy
 from reconciler.core.ports import Written
-from reconciler.core.report import PassReport
-from reconciler.core.verdict import MissingPolicy, Policy
+from reconciler.core.report.pass_report import PassReport
 from tests.support.factories import closed, policy, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import accounted_for, reconcile, recorded, resumable, resumed

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable, Unusable
 from reconciler.core.model import Observation, Open, RowId, RunRow
 from reconciler.core.ports import Probe
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.progress import Progress, Span
 from reconciler.passes.log import PassLog
 from reconciler.passes.pipeline import AHEAD, Page, Pipeline, Screening
 from tests.support.factories import closed

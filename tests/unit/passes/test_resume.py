@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler.core.model import Finish, LeaveReason, Missing, Open, RowId
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from tests.support.factories import NOW, closed, finish, row
 from tests.support.fakes import MemoryStore, Recorder
 from tests.support.passes.bench import FAIL, accounted_for, reconcile, rows, scripted

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reconciler.core.model import Missing, Open, Rival, Unknown, Use
 from reconciler.core.ports import Ending
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from tests.support.factories import NOW, closed, row
 from tests.support.fakes import MemoryStore
 from tests.support.passes.bench import FAIL, reconcile, rows, scripted

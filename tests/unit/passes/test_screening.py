@@ -9,9 +9,9 @@ import pytest
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Missing, Observation, Open, RunRow
-from reconciler.core.report import PassOutcome
-from reconciler.core.sweep import Swept
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.sweep import Swept
 from tests.support.factories import NOW, closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import FAIL, accounted_for, rows, scripted

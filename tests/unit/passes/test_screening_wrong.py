@@ -10,9 +10,9 @@ from typing import Any
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, RunRow, Unknown
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassOptions, PassRequest
-from reconciler.core.sweep import Swept
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
+from reconciler.core.report.sweep import Swept
 from reconciler.passes.reconcile import run_pass
 from tests.support.factories import NOW, closed, policy
 from tests.support.fakes import MemoryStore, ScriptedProbe

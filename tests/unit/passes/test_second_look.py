@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.core import progress
 from reconciler.core.model import Missing, Observation, Open, Outcome, RowId, RunRow, Unknown
+from reconciler.core.policy import MissingPolicy
 from reconciler.core.ports import Observer, PassView, Written
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.report import progress
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.passes.log import PassLog
 from reconciler.passes.pipeline import AHEAD
 from tests.support.factories import closed, policy, row

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow, Verdict
 from reconciler.core.ports import Observer, Written
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes import reconcile as pass_module
 from reconciler.passes.log import PassLog
 from reconciler.passes.settle import MAX_PAUSE, Settler

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from reconciler.core.model import Missing, Outcome, Verdict
 from reconciler.core.ports import Observer, PassView, Written
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.plan.read import Plan
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore

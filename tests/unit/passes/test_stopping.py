@@ -11,8 +11,8 @@ import pytest
 from reconciler.core.errors import ConfigurationError, DatabaseUnusable
 from reconciler.core.model import LeaveReason, Missing, Observation, Outcome, RowId, RunRow
 from reconciler.core.ports import PassView, Written
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.progress import Progress, Span
 from reconciler.passes import lifecycle as recorded
 from tests.support.factories import closed
 from tests.support.fakes import MemoryStore, Recorder, ScriptedProbe

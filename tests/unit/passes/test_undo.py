@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.report import PassOutcome
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import Change, RestoreResult, RowState, SkipReason, UndoReport
 from reconciler.passes import undo as module
 from reconciler.passes.undo import MAX_LINES, run_undo

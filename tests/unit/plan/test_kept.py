@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from reconciler.core.model import Leave, LeaveReason, Missing, Verdict
-from reconciler.core.report import PassReport
-from reconciler.core.verdict import MissingPolicy
+from reconciler.core.policy import MissingPolicy
+from reconciler.core.report.pass_report import PassReport
 from reconciler.plan.write import PlanWriter
 from tests.support.factories import closed, finish, policy, row
 from tests.support.fakes import MemoryStore, ScriptedProbe

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.app.backfill import Request
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.verdict import MissingPolicy, StatusValues
+from reconciler.core.policy import MissingPolicy, StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.display import resolved_settings
 from reconciler.settings.load import load_settings, temporal_environment

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings

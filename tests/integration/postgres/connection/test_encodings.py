@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.model import Outcome, RunRow
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.doctor.checks.table import check_table
 from reconciler.doctor.findings import Level
 from reconciler.postgres.connection.dialect import PoolerSafeDialect

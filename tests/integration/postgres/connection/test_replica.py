@@ -8,9 +8,9 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.table.checks.table import ReadOnly
 from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping
-from reconciler.postgres.table.table_checks import ReadOnly
 from tests.support.servers.standby import primary_and_replica
 
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from reconciler.app.before_pass import review_table
+from reconciler.core.policy import StatusValues
 from reconciler.core.status_review import StatusCount, StatusCounts
-from reconciler.core.verdict import StatusValues
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.diagnose import status_values
 from reconciler.postgres.diagnose.status_values import SAMPLE, count_statuses

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.sweep import Swept
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
 from tests.support.polling import eventually

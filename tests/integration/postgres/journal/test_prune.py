@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.journal import prune as module
 from reconciler.postgres.journal.prune import KEEP, Pruning
 from tests.conftest import Database

@@ -13,11 +13,11 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import LeaveReason
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
 from tests.support.polling import eventually

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from reconciler.core.model import Outcome, RunRow
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from reconciler.core.model import RunRow
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database

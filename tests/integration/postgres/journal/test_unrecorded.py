@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from datetime import timedelta
 
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.journal.unrecorded import NoHistory
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
 from reconciler.postgres.table.names import TableMapping

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.migrate.upgrade import alembic_config, migrate, migration_sql
 from reconciler.postgres.schema import METADATA, OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames, index_name

@@ -19,7 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from own_models import __file__ as example
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.models import WorkflowExecutionColumns, WorkflowExecutionMixin
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.migrate.removal import remove

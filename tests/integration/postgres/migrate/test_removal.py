@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.migrate.removal import find_removal, remove
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.schema import OWN_SCHEMA

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.models import WorkflowExecutionMixin
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.migrate.application_table import find_missing

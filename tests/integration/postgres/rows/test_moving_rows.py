@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 
 from reconciler.core.ports import Written
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import RestoreResult, UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo

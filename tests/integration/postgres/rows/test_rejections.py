@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import RunRow
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.rows.halving import PATIENCE
 from reconciler.postgres.rows.ruled_out import RuledOut

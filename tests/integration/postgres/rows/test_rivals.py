@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Rival, RunRow, Unknown
+from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Ending
-from reconciler.core.verdict import StatusValues
 from reconciler.core.window import Window
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.postgres.rows.rivals import AT_MOST, arrays, is_indexed, select_rivals

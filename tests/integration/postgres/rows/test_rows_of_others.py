@@ -11,10 +11,10 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from reconciler.core.model import RunRow
-from reconciler.core.progress import Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Span
+from reconciler.core.report.request import PassRequest
 from reconciler.core.window import AgeSpread
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.main_path_write import main_path_write

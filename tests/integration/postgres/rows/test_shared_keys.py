@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from reconciler.core.model import RunRow, Unknown
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import OldValues, RunRow
-from reconciler.core.progress import Span
+from reconciler.core.report.progress import Span
 from reconciler.core.window import Window
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.diagnose.sample import last_rows, oldest_rows

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.ports import Written
-from reconciler.core.request import PassRequest
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 
 from reconciler.core.model import RowId
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.core.window import AgeSpread, Window
 from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.rows import store as module

@@ -11,8 +11,8 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Outcome, RunRow
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames

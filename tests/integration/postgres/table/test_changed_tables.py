@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore

@@ -9,8 +9,8 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.model import RunRow
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.support.factories import NOW, outcome

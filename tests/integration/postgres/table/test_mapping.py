@@ -11,9 +11,9 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import RunRow
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.schema_check import check_schema
 from reconciler.postgres.rows.lookup import find_rows

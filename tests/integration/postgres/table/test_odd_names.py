@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.progress import Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Span
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.diagnose.page_plan import plan_page

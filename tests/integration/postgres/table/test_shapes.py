@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.model import CloseStatus, Open
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassOptions, PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.reconcile import run_pass
 from reconciler.passes.undo import run_undo

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.window import Window
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.postgres.journal.undo import PostgresUndo

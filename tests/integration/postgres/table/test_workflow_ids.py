@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.journal.undo import PostgresUndo
@@ -15,9 +15,9 @@ from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.rivals import arrays, is_indexed, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.table.checks.table import TableUnfit
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import TableNames
-from reconciler.postgres.table.table_checks import TableUnfit
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_main_path_write import given
 from tests.integration.postgres.rows.test_rivals import ending, rivals

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.plan.read import Plan
 from tests.support.factories import finish, outcome, row
 from tests.support.fakes import MemoryStore

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
 from reconciler.plan.read import Plan
 from tests.support.factories import finish, row
 from tests.support.passes.applying import Pages, apply, table

@@ -11,8 +11,8 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Outcome
 from reconciler.core.ports import Written
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome, PassReport
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.progress import Progress, Span
 from reconciler.plan.read import Plan
 from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import row

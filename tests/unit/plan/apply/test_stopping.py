@@ -13,8 +13,8 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Outcome
 from reconciler.core.ports import Written
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.progress import Progress, Span
 from reconciler.plan.read import Plan
 from tests.support.factories import row
 from tests.support.fakes import MemoryStore

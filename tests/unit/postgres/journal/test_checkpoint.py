@@ -12,10 +12,10 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import Finish, Leave, LeaveReason, RowId
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.postgres.journal.checkpoint import restore, to_json
 from tests.support.factories import NOW, finish, row
 

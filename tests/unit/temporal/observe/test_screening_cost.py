@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCStatusCode
 
 from reconciler.core.model import RunRow
-from reconciler.core.sweep import Sweep
+from reconciler.core.report.sweep import Sweep
 from reconciler.passes.pipeline import Page
 from reconciler.passes.screening import VisibilityScreening
 from reconciler.temporal.client.rate_limiter import RateLimiter

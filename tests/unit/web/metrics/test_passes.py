@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from reconciler.core.model import LeaveReason
-from reconciler.core.report import PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.tally import Tally
+from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.web.metrics.passes import MAX_WORKFLOW_TYPES, PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.hostile import HOSTILE, unseen

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.postgres.table.column_checks import COLUMN, limits, passes, test_of
+from reconciler.postgres.table.checks.columns import COLUMN, limits, passes, test_of
 from reconciler.postgres.table.names import TableNames
 from reconciler.postgres.table.relation import BASE, DECLARED, Relation
 from reconciler.postgres.table.types import is_text

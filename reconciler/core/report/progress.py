@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from reconciler.core.model import Finish, LeaveReason, RowId
-from reconciler.core.tally import Tally
+from reconciler.core.report.tally import Tally
 
 #: Separate spans that are kept. All of them are recorded after each page.
 MAX_SPANS = 200

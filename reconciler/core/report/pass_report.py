@@ -11,12 +11,12 @@ from typing import Any, Self
 from uuid import uuid4
 
 from reconciler.core.model import MISSING_REASONS, LeaveReason
-from reconciler.core.progress import Progress, Span
-from reconciler.core.request import PassRequest
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.tally import Tally
 from reconciler.core.table_warnings import TableWarning
-from reconciler.core.tally import Tally
 from reconciler.core.text import iso
-from reconciler.core.verdict import StatusValues
 from reconciler.core.window import AgeSpread
 
 #: The calls to Temporal that are reported: those about rows.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from reconciler.core.model import Leave, LeaveReason
-from reconciler.core.tally import Tally
+from reconciler.core.report.tally import Tally
 from reconciler.core.window import AgeSpread
 from tests.support.factories import NOW, finish, row
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.model import RowId
-from reconciler.core.sweep import Sweep, Swept, next_sweep
+from reconciler.core.report.sweep import Sweep, Swept, next_sweep
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INTERVAL = timedelta(minutes=10)

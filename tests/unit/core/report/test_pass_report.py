@@ -4,10 +4,10 @@ import json
 from datetime import timedelta
 
 from reconciler.core.model import Leave, LeaveReason
-from reconciler.core.progress import Progress, Span
-from reconciler.core.report import PassOutcome, PassReport
-from reconciler.core.request import PassRequest
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.request import PassRequest
 from tests.support.factories import NOW, finish, row
 
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.core.verdict import StatusValues
+from reconciler.core.policy import StatusValues
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames

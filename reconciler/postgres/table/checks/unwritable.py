@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.engine import sqlstate
-from reconciler.postgres.table.column_checks import setting_of
+from reconciler.postgres.table.checks.columns import setting_of
 from reconciler.postgres.table.names import TableNames
 from reconciler.postgres.table.relation import Relation, quoted_name
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from reconciler.core.model import Finish, LeaveReason, RowId
-from reconciler.core.progress import Progress, Span
-from reconciler.core.tally import Tally
+from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.tally import Tally
 from tests.support.factories import NOW, finish, row
 
 DELETED, EXPIRED, OPEN = LeaveReason.DELETED, LeaveReason.EXPIRED, LeaveReason.OPEN

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
-from reconciler.postgres.table.column_checks import setting_of, unstorable_values, wrong_types
-from reconciler.postgres.table.message_length import message_problems
+from reconciler.postgres.table.checks.columns import setting_of, unstorable_values, wrong_types
+from reconciler.postgres.table.checks.message_length import message_problems
+from reconciler.postgres.table.checks.role import hidden_rows, missing_rights
+from reconciler.postgres.table.checks.unwritable import unwritable
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.postgres.table.relation import Relation
-from reconciler.postgres.table.role_checks import hidden_rows, missing_rights
 from reconciler.postgres.table.time_zones import wrong_zones
-from reconciler.postgres.table.unwritable import unwritable
 
 
 class TableUnfit(DatabaseUnfit):

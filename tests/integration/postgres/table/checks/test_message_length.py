@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.table.table_checks import TableUnfit
+from reconciler.postgres.table.checks.table import TableUnfit
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_rejections import begun, rows_of
 from tests.support.factories import outcome
