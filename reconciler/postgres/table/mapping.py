@@ -86,7 +86,8 @@ class MappedTable:
     def workflow_ids(self) -> WorkflowIds:
         """How workflow ids are composed of columns, and looked up."""
         template = self.mapping.names.template
-        return WorkflowIds(template, tuple(self.table.c[name] for name in template.columns))
+        columns = tuple(self.table.c[name] for name in template.columns)
+        return WorkflowIds(template, columns, self.mapping.zone)
 
     @property
     def workflow_id(self) -> sa.ColumnElement[Any]:

@@ -143,7 +143,8 @@ async def wrong_zones(
 
 def zoneless(table: sa.Table, names: TableNames) -> list[sa.Column[Any]]:
     """The columns with times that have no zone."""
-    there = [table.c[name] for name in names.times if name in table.c]
+    every = dict.fromkeys((*names.times, *names.template.columns))
+    there = [table.c[name] for name in every if name in table.c]
     return [column for column in there if is_time(column) and not has_zone(column)]
 
 

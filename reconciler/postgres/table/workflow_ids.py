@@ -3,6 +3,9 @@
 A lookup compares the columns with all values that they may have, so that PostgreSQL can use an
 index on them. A row counts only if the id that is composed of it equals the given one: in Temporal
 the id `7` is not `07`, and an upper-case uuid is not the same in lower case.
+
+A time is written as Temporal's schedules append it to the ids of their workflows: in RFC 3339, UTC,
+whole seconds. Source: `startWorkflow` in service/worker/scheduler/workflow.go of the server.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -17,13 +21,24 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reconciler.postgres.table.names import constant
+from reconciler.postgres.table.names import UTC, constant
 from reconciler.postgres.table.relation import BASE
 from reconciler.postgres.table.template import Template
-from reconciler.postgres.table.types import as_text, is_text
+from reconciler.postgres.table.types import (
+    as_instant,
+    as_text,
+    as_time,
+    has_zone,
+    is_text,
+    is_time,
+    readable,
+)
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_TIME = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?::[0-9]{2}){2}Z")
+_TIME_FORMAT = 'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+_INSTANT = sa.DateTime(timezone=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +64,21 @@ class WorkflowIds:
 
     template: Template
     columns: tuple[sa.Column[Any], ...]
+    #: That of times without one.
+    zone: str = UTC
 
     @property
     def text(self) -> sa.ColumnElement[Any]:
-        """A row's workflow id; null if a column that is part of it is null or empty."""
+        """A row's workflow id; null if a column that is part of it is null, empty, or no text.
+
+        No text has a time with a fraction of a second.
+        """
         if self.template.is_column:
-            return as_text(self.columns[0])
+            return self._text_of(self.columns[0])
         texts = [[constant(text)] if text else [] for text in self.template.texts]
         parts: list[sa.ColumnElement[Any]] = [*texts[0]]
         for column, text in zip(self.columns, texts[1:], strict=True):
-            parts.append(sa.func.nullif(as_text(column), ""))
+            parts.append(sa.func.nullif(self._text_of(column), ""))
             parts += text
         first, *others = parts
         composed: sa.ColumnElement[Any] = sa.type_coerce(first, sa.Text)
@@ -73,11 +93,18 @@ class WorkflowIds:
         """
         if self.template.is_column and _is_plain(self.columns[0]):
             return self.columns[0] == given
-        among = [
-            each.column == sa.any_(sa.bindparam(each.name, type_=postgresql.ARRAY(each.kind)))
-            for each in self._lookups
-        ]
+        among = [each.column == sa.any_(self._given(each)) for each in self._lookups]
         return sa.and_(*among, self.text == given)
+
+    def _given(self, lookup: _Lookup) -> sa.ColumnElement[Any]:
+        """The values that the column is compared with, in its type."""
+        column = lookup.column
+        values = sa.bindparam(lookup.name, type_=postgresql.ARRAY(lookup.kind))
+        if not is_time(column) or has_zone(column):
+            return values
+        instant = sa.func.unnest(values, type_=_INSTANT).column_valued(f"{lookup.name}_value")
+        local = sa.select(as_time(column, instant, self.zone))
+        return sa.func.array(local.scalar_subquery(), type_=postgresql.ARRAY(column.type))
 
     def parameters(self, ids: Iterable[str]) -> Mapping[str, Sequence[Any]]:
         """The parameters of `equal`: what the columns may contain in rows of these ids."""
@@ -107,16 +134,27 @@ class WorkflowIds:
                 yield _Lookup(place, column, sa.Uuid(), _as_uuid, 36)
             elif isinstance(kind, sa.Integer):
                 yield _Lookup(place, column, kind, partial(_as_integer, _bits(kind)), 20)
+            elif is_time(column):
+                yield _Lookup(place, column, _INSTANT, _as_instant, 20)
             elif is_text(column) and self.template.is_bounded(place):
                 yield _Lookup(place, column, sa.Text(), str)
 
+    def _text_of(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """The column as text, just as an application writes it."""
+        if not is_time(column):
+            return as_text(column)
+        instant = as_instant(column, self.zone)
+        is_whole = sa.func.date_trunc("second", instant) == instant
+        utc = sa.func.timezone(UTC, readable(instant))
+        return sa.case((is_whole, sa.func.to_char(utc, constant(_TIME_FORMAT))))
+
 
 def is_composable(column: sa.Column[Any]) -> bool:
-    """Whether an application composes the column's value just as PostgreSQL shows it.
+    """Whether the column's values have one text each: as PostgreSQL shows them, or of a schedule.
 
-    Not so times, numbers with decimals, booleans, and char(n) with its spaces.
+    Not so dates, numbers with decimals, booleans, and char(n) with its spaces.
     """
-    if isinstance(column.type, sa.Enum | sa.Uuid | sa.Integer):
+    if isinstance(column.type, sa.Enum | sa.Uuid | sa.Integer | sa.DateTime):
         return True
     base: str = column.info[BASE]
     return is_text(column) and not base.startswith(('"char"', "character(", "bpchar"))
@@ -142,3 +180,12 @@ def _as_integer(bits: int, text: str) -> int | None:
         return None
     value, limit = int(text), 1 << (bits - 1)
     return value if -limit <= value < limit else None
+
+
+def _as_instant(text: str) -> datetime | None:
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

@@ -99,7 +99,7 @@ _COMPARED: _Kind = (
 _KEY: _Kind = ("a number, a text, an enum (not a domain of one), a uuid or the like", _is_key)
 _TIME: _Kind = ("timestamp with or without time zone", is_time)
 _PART: _Kind = (
-    "text, varchar, an enum, an integer or a uuid to be part of a workflow id",
+    "text, varchar, an enum, an integer, a uuid or a timestamp to be part of a workflow id",
     is_composable,
 )
 _RUN_ID: _Kind = ("text, varchar or uuid", _is_run_id)

@@ -24,6 +24,11 @@ from tests.integration.postgres.rows.test_rivals import ending, rivals
 from tests.support.factories import NOW, outcome
 
 ID = "7a1c8aa0-0000-4000-8000-00000000000b"
+TIME = "2026-03-01T02:00:05Z"
+NOT_ITS_TIMES = [
+    f"{ID}-{time}"
+    for time in ("2026-03-01T02:00:05+00:00", "2026-03-01 02:00:05+00", "2026-03-01T03:00:05Z")
+]
 #: Whatever PostgreSQL, SQLAlchemy or Python could take for something else.
 ODD = 'it\'s 100% %(x)s :y $1 \\ "z" ü'
 
@@ -75,6 +80,9 @@ async def found(database: Database, table: MappedTable, workflow_id: str) -> int
         ("a kind, b varchar(9)", "{a}:{b}", "'full', 'ü'", "full:ü", ["delta:ü", "x:ü"]),
         ("a kind", "a", "'full'", "full", ["delta", "x"]),
         ('"Job Id" bigint', "{{" + ODD + "}}{Job Id}", "1", "{" + ODD + "}1", [ODD + "1"]),
+        ("a uuid, b timestamptz", "{a}-{b}", f"'{ID}', '{TIME}'", f"{ID}-{TIME}", NOT_ITS_TIMES),
+        ("a uuid, b timestamp", "{a}-{b}", f"'{ID}', '{TIME}'", f"{ID}-{TIME}", NOT_ITS_TIMES),
+        ("a timestamptz", "at-{a}", "'0044-03-15T00:00:00Z'", "at-0044-03-15T00:00:00Z", []),
         ("a int", "{a}/again/{a}", "1", "1/again/1", ["1/again/2", "2/again/1"]),
     ],
 )
@@ -95,16 +103,23 @@ async def test_every_way_to_split_an_id_is_tried(database: Database) -> None:
     assert await found(database, table, "a-b-c") == 2
 
 
-@pytest.mark.parametrize("row", ["NULL, 7", "'', 7", "'x', NULL"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("NULL, 7, now()", "'', 7, now()", "'x', NULL, now()", "'x', 7, NULL"),
+        *(f"'x', 7, '{time}'" for time in (f"{TIME[:-1]}.5Z", "0044-03-15 BC", "infinity")),
+    ],
+)
 async def test_without_one_of_its_columns_there_is_no_workflow_id(
     database: Database, row: str
 ) -> None:
-    table = await jobs(database, "a text, b int", "{a}-{b}", row)
+    columns = "a text, b int, c timestamptz(6)"
+    table = await jobs(database, columns, "{a}-{b}-{c}", row.replace("now()", f"'{TIME}'"))
 
     (read,) = await PostgresStore(database.engine, table).scan_running(None, 9, 9)
 
     assert read.workflow_id == ""
-    for other in ("-7", "x-", "-", ""):
+    for other in (f"-7-{TIME}", f"x--{TIME}", "x-7-", f"x-7-{TIME}", "x-7-0044-03-15T00:00:00Z"):
         assert await find_rows(database.engine, table, other) == []
 
 
@@ -128,21 +143,27 @@ async def test_a_pass_writes_a_row_only_while_it_composes_the_same_id(database: 
 
 @pytest.mark.parametrize(
     ("index", "serves"),
-    [("batch, part", True), ("part", True), ("status, batch", False), ("run_id", False)],
+    [
+        *(("batch, part", True), ("part", True), ("zoned", True), ("zoneless", True)),
+        *(("status, batch", False), ("run_id", False)),
+    ],
 )
 async def test_an_index_on_its_columns_finds_an_id(
     database: Database, index: str, serves: bool
 ) -> None:
-    table = await jobs(database, "batch text, part int", "export/{batch}/{part}")
+    columns = "batch text, part int, zoned timestamptz, zoneless timestamp"
+    table = await jobs(database, columns, "export/{batch}/{part}/{zoned}/{zoneless}")
     await database.execute(
-        "INSERT INTO new SELECT 'b-' || n % 100, n FROM generate_series(1, 20000) n;"
+        "INSERT INTO new SELECT 'b-' || n % 100, n, to_timestamp(n), to_timestamp(n)"
+        " AT TIME ZONE 'UTC' FROM generate_series(1, 20000) n;"
         f"CREATE INDEX ON jobs ({index}); ANALYZE jobs"
     )
-    endings = [ending(number, f"export/b-{number % 100}/{number}") for number in range(1, 50)]
-    parts = table.workflow_ids.parameters(["export/b-7/7"])
+    ids = [f"export/b-{n % 100}/{n}" + f"/1970-01-01T00:00:{n:02}Z" * 2 for n in range(1, 50)]
+    endings = [ending(number, each) for number, each in enumerate(ids, 1)]
+    parts = table.workflow_ids.parameters(ids[6:7])
     statements = [
         (select_rivals(table), arrays(table, endings)),
-        (main_path_write(table), {**given("export/b-7/7"), **parts}),
+        (main_path_write(table), {**given(ids[6]), **parts}),
     ]
 
     assert await is_indexed(database.engine, table) is serves
@@ -152,13 +173,13 @@ async def test_an_index_on_its_columns_finds_an_id(
         assert not (serves and "Seq Scan on jobs" in str(plan))
 
 
-@pytest.mark.parametrize(
-    "kind", ["timestamptz", "numeric", "char(9)", "jsonb", "boolean", "text[]"]
-)
+@pytest.mark.parametrize("kind", ["date", "numeric", "char(9)", "jsonb", "boolean", "text[]"])
 async def test_a_type_with_several_texts_per_value_is_refused(
     database: Database, kind: str
 ) -> None:
-    with pytest.raises(TableUnfit, match="must be text, varchar, an enum, an integer or a uuid"):
+    with pytest.raises(
+        TableUnfit, match="must be text, varchar, an enum, an integer, a uuid or a timestamp"
+    ):
         await jobs(database, f"a {kind}", "sync-{a}")
 
 

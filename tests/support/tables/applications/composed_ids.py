@@ -58,6 +58,41 @@ COMPOSED_IDS = {
         ends=ends("RUN_STATUS_COMPLETED", "RUN_STATUS_FAILED"),
         written="completed_time >= started_time",
     ),
+    "PostHog's batch exports": Application(
+        ddl="""
+        CREATE TABLE posthog_batchexportrun (
+            id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+            batch_export_id uuid NOT NULL DEFAULT gen_random_uuid(),
+            status varchar(64) NOT NULL,
+            latest_error text,
+            data_interval_start timestamptz,
+            data_interval_end timestamptz NOT NULL DEFAULT date_trunc('hour', now()),
+            created_at timestamptz NOT NULL DEFAULT now(),
+            finished_at timestamptz,
+            last_updated_at timestamptz NOT NULL DEFAULT now() - interval '1 day');
+        CREATE INDEX ON posthog_batchexportrun (batch_export_id);
+        """,
+        insert="INSERT INTO posthog_batchexportrun (status) SELECT 'Running' WHERE $1::text <> ''",
+        workflow_id="batch_export_id || to_char(data_interval_end AT TIME ZONE 'UTC',"
+        """ '"-"YYYY-MM-DD"T"HH24:MI:SS"Z"')""",
+        settings={
+            "RECONCILER_TABLE": "posthog_batchexportrun",
+            "RECONCILER_COLUMNS__WORKFLOW_ID": "{batch_export_id}-{data_interval_end}",
+            "RECONCILER_COLUMNS__RUN_ID": "",
+            "RECONCILER_COLUMNS__COMPLETED_AT": "finished_at",
+            "RECONCILER_COLUMNS__ERROR_MESSAGE": "latest_error",
+            "RECONCILER_COLUMNS__UPDATED_AT": "last_updated_at",
+            "RECONCILER_STATUSES__RUNNING": "Starting,Running",
+            "RECONCILER_STATUSES__COMPLETED": "Completed",
+            "RECONCILER_STATUSES__FAILED": "Failed",
+            "RECONCILER_STATUSES__CANCELED": "Cancelled",
+            "RECONCILER_STATUSES__TERMINATED": "Terminated",
+            "RECONCILER_STATUSES__TIMED_OUT": "TimedOut",
+        },
+        ends=ends("Completed", "Failed", "Terminated"),
+        written="finished_at IS NOT NULL AND last_updated_at >= created_at",
+        kept=("last_updated_at",),
+    ),
     "Formance": Application(
         ddl="""
         CREATE TABLE workflow_instances (

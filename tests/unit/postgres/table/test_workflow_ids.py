@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.postgres.table.relation import BASE
 from reconciler.postgres.table.template import Template
@@ -20,7 +23,10 @@ TYPES: Mapping[str, sa.types.TypeEngine[Any]] = {
     "part": sa.Integer(),
     "small": sa.SmallInteger(),
     "kind": sa.Enum("a", "b"),
+    "time": sa.DateTime(timezone=True),
+    "local": sa.DateTime(),
 }
+END = datetime(2026, 3, 1, 2, 0, 5, tzinfo=UTC)
 
 
 def values(template: str, *ids: str) -> Sequence[Sequence[object]]:
@@ -49,12 +55,29 @@ def values(template: str, *ids: str) -> Sequence[Sequence[object]]:
         ("{name}/{id}/{part}", f"a/{JOB}/7", [["a", f"a/{JOB}"], [JOB], [7]]),
         ("{id}/{name}/{part}", f"{JOB}/any/7", [[JOB], [7]]),
         ("{kind}-{part}", "a-7", [[7]]),
+        ("{id}-{time}", f"{JOB}-2026-03-01T02:00:05Z", [[JOB], [END]]),
+        ("{id}-{local}", f"{JOB}-2026-03-01T02:00:05Z", [[JOB], [END]]),
+        ("{time}/{part}", "2026-03-01T02:00:05Z/7", [[END], [7]]),
+        ("at-{time}", "at-2026-03-01T02:00:05+00:00", [[]]),
+        ("at-{time}", "at-2026-03-01T02:00:05.0Z", [[]]),
+        ("at-{time}", "at-2026-03-01 02:00:05Z", [[]]),
+        ("at-{time}", "at-2026-02-30T02:00:05Z", [[]]),
+        ("at-{time}", "at-0000-03-01T02:00:05Z", [[]]),
+        ("at-{time}", "at-٢٠٢٦-03-01T02:00:05Z", [[]]),
     ],
 )
 def test_an_id_is_split_into_the_values_that_compose_it(
     template: str, workflow_id: str, found: Sequence[Sequence[object]]
 ) -> None:
     assert values(template, workflow_id) == found
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.text())
+def test_a_time_is_found_in_an_id_just_as_a_schedule_writes_it(time: datetime, before: str) -> None:
+    whole = time.replace(microsecond=0)
+    written = whole.isoformat().replace("+00:00", "Z")
+
+    assert values("{name}-{time}", f"{before}-{written}")[1] == [whole]
 
 
 def test_the_values_of_several_ids_are_looked_up_together() -> None:
@@ -76,6 +99,8 @@ def test_the_values_of_several_ids_are_looked_up_together() -> None:
         (sa.Date(), "date", False),
         (sa.BigInteger(), "bigint", True),
         (sa.Uuid(), "uuid", True),
+        (sa.DateTime(timezone=True), "timestamp with time zone", True),
+        (sa.DateTime(), "timestamp without time zone", True),
         (sa.Enum("a"), "state", True),
     ],
 )
