@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import TextIO
 
 from reconciler.app import suggestion
-from reconciler.core.errors import ReconcilerError
+from reconciler.app.suggested_file import toml_lines
+from reconciler.core.errors import ConfigurationError, ReconcilerError
 from reconciler.core.text import visible
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.diagnose.candidates import (
     find_tables,
     sample_values,
+    unset_by_triggers,
     zones_of_default,
 )
 from reconciler.postgres.migrate import removal, upgrade
@@ -51,20 +53,30 @@ def _arguments(settings: Settings) -> tuple[str, TableMapping]:
     return settings.database_url.get_secret_value(), settings.table_mapping()
 
 
-async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
+async def suggest(
+    settings: Settings, table: str | None, workflow_id: str | None = None
+) -> tuple[str, str]:
     """The text of a `reconciler.toml` for this database, and the table's name.
 
-    It holds neither URLs nor secrets. Raises `ConfigurationError` if the table, a column or a value
+    It holds neither URLs nor secrets. `workflow_id`: a column or a template, if none is named like
+    that. Raises `ConfigurationError` if the table, a column or a value
     is ambiguous or not found, `DatabaseUnusable`.
     """
     wanted = table or (settings.table if settings.names_table else "")
+    if workflow_id is not None and not wanted:
+        raise ConfigurationError(
+            "--workflow-id needs the table", "reconciler init TABLE --workflow-id …"
+        )
     async with using_engine(settings.dsn()) as engine:
-        found = suggestion.choose(await find_tables(engine), split_name(wanted))
-        columns = suggestion.columns_of(found)
+        parts = split_name(wanted)
+        tables = await find_tables(engine, parts[-1] if wanted else None)
+        found = suggestion.choose(tables, parts, workflow_id)
+        columns = suggestion.columns_of(found, workflow_id)
         status = columns.status
         seen = await sample_values(engine, found, status.name, columns.id.name)
         made = columns.created_at
         zones = await zones_of_default(engine, found, made.name) if made else []
+        unset = await unset_by_triggers(engine, found) is not None
     name = full_name(found)
     statuses = suggestion.statuses_of(name, status, seen)
     lines = [
@@ -73,7 +85,7 @@ async def suggest(settings: Settings, table: str | None) -> tuple[str, str]:
         "# The environment and .env win over this file. DATABASE_URL and TEMPORAL_* belong there.",
         f"# {await _temporal(settings)}",
         "",
-        *suggestion.toml_lines(found, columns, statuses, seen, zones),
+        *toml_lines(found, columns, statuses, seen, zones, unset=unset),
     ]
     return "\n".join(lines) + "\n", name
 

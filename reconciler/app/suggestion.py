@@ -5,12 +5,10 @@ Comments mark the guesses; an unclear table or column is an error.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.text import visible
 from reconciler.postgres.diagnose.last_change import NAMES as LAST_CHANGES
 from reconciler.postgres.table.candidates import (
     TEXTS,
@@ -22,10 +20,11 @@ from reconciler.postgres.table.candidates import (
     full_name,
     normalised,
 )
-from reconciler.postgres.table.time_zones import Zone
+from reconciler.postgres.table.template import Template
 
 _TIME = ("timestamp",)
 _MESSAGE = ("text", "character", "json")
+_OTHER = "name another one; a schema goes before a dot, as in billing.jobs"
 _MANUAL = "write reconciler.toml by hand (docs/tables.md)"
 #: Possible column names in lower-case letters and digits, the likeliest first, and possible starts
 #: of the type; none if any type will do.
@@ -33,8 +32,14 @@ _NAMES = {
     "workflow_id": (WORKFLOW_IDS, TEXTS),
     "run_id": (("runid", "workflowrunid", "temporalrunid", "firstrunid", "run"), TEXTS),
     "status": (("status", "state", "workflowstatus", "workflowstate"), ()),
-    "created_at": (("createdat", "insertedat", "created", "inserted", "startedat"), _TIME),
-    "completed_at": (("completedat", "finishedat", "endedat", "closedat", "ended"), _TIME),
+    "created_at": (
+        ("createdat", "insertedat", "created", "inserted", "startedat", "createtime"),
+        _TIME,
+    ),
+    "completed_at": (
+        ("completedat", "finishedat", "endedat", "closedat", "ended", "closetime", "endtime"),
+        _TIME,
+    ),
     "error_message": (
         ("errormessage", "error", "failurereason", "failure", "err", "why"),
         _MESSAGE,
@@ -54,7 +59,8 @@ _VALUES = {
     "terminated": ("terminated", "aborted", "killed"),
     "timed_out": ("timedout", "timeout"),
 }
-_WAITING = ("pending", "queued", "scheduled", "waiting", "submitted", "new", "created")
+#: Likewise, of rows whose workflow may not have started.
+WAITING = ("pending", "queued", "scheduled", "waiting", "submitted", "new", "created")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class Columns:
     """The columns that were found; None if the table has no such column."""
 
     id: FoundColumn
-    workflow_id: FoundColumn
+    #: As in the settings: a column's name, or a template.
+    workflow_id: str
     status: FoundColumn
     run_id: FoundColumn | None
     created_at: FoundColumn | None
@@ -73,22 +80,27 @@ class Columns:
     workflow_type: FoundColumn | None
 
 
-def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
+def choose(
+    tables: Sequence[FoundTable], wanted: Sequence[str], workflow_id: str | None = None
+) -> FoundTable:
     """The table of this name (schema first, if given), or the only candidate.
 
-    Raises `ConfigurationError` if there is none, or more than one.
+    `workflow_id`: where its workflow ids are, if the user says so. Raises `ConfigurationError` if
+    there is no such table, or more than one.
     """
-    having = [table for table in tables if _find(table, "workflow_id")]
-    found = [t for t in having if [t.schema, t.name][-len(wanted) :] == [*wanted] or not wanted]
+    found = [t for t in tables if [t.schema, t.name][-len(wanted) :] == [*wanted] or not wanted]
     if wanted and not found:
-        raise ConfigurationError(
-            f"there is no table {'.'.join(wanted)} with a column like workflow_id", _MANUAL
-        )
-    if not found:
-        raise ConfigurationError(
-            "no table has a column like workflow_id, which may be composed of others (sync-{id})",
-            _MANUAL,
-        )
+        raise ConfigurationError(f"there is no table {'.'.join(wanted)} in this database", _OTHER)
+    if workflow_id is None:
+        having = [table for table in found if _find(table, "workflow_id")]
+        if not having:
+            which, name = (full_name(found[0]),) * 2 if wanted else ("no table", "jobs")
+            raise ConfigurationError(
+                f"{which} has {'no' if wanted else 'a'} column like workflow_id",
+                f"name it, or say how ids are composed: reconciler init {name} "
+                "--workflow-id 'job-{id}'",
+            )
+        found = having
     if len(found) > 1:
         named = ", ".join(full_name(table) for table in found)
         raise ConfigurationError(
@@ -98,15 +110,20 @@ def choose(tables: Sequence[FoundTable], wanted: Sequence[str]) -> FoundTable:
     return found[0]
 
 
-def columns_of(table: FoundTable) -> Columns:
-    """Find the columns. Raises `ConfigurationError` if one that is needed is missing."""
-    found = {what: _find(table, what) for what in _NAMES}
+def columns_of(table: FoundTable, workflow_id: str | None = None) -> Columns:
+    """Find the columns. Raises `ConfigurationError` if one that is needed is missing.
+
+    `workflow_id`: a column or a template, if the user says so.
+    """
     key = find_key(table)
-    workflow_id, status = found.pop("workflow_id"), found.pop("status")
     if key is None:
         raise ConfigurationError(f"{full_name(table)} has no single-column key", _MANUAL)
-    if workflow_id is None or status is None:
-        names = ", ".join(column.name for column in table.columns)
+    written = workflow_id or _found_workflow_id(table)
+    ids = {key.name, *_columns_in(table, written)}
+    rest = replace(table, columns=tuple(c for c in table.columns if c.name not in ids))
+    found = {what: _find(rest, what) for what in _NAMES if what != "workflow_id"}
+    names = ", ".join(column.name for column in table.columns)
+    if (status := found.pop("status")) is None:
         raise ConfigurationError(
             f"{full_name(table)} has no column like status, only {names}", _MANUAL
         )
@@ -115,8 +132,30 @@ def columns_of(table: FoundTable) -> Columns:
             f"{full_name(table)} has no column like run_id or created_at, and needs one of them",
             _MANUAL,
         )
-    kind = next((c for c in table.columns if normalised(c.name) in _TYPE_NAMES), None)
-    return Columns(key, workflow_id, status, workflow_type=kind, **found)
+    kind = next((c for c in rest.columns if normalised(c.name) in _TYPE_NAMES), None)
+    return Columns(key, written, status, workflow_type=kind, **found)
+
+
+def _found_workflow_id(table: FoundTable) -> str:
+    """The name of the column, as a template. Raises `ConfigurationError` if there is none."""
+    found = _find(table, "workflow_id")
+    if found is None:
+        raise ConfigurationError(f"{full_name(table)} has no column like workflow_id", _MANUAL)
+    return found.name.replace("{", "{{").replace("}", "}}")
+
+
+def _columns_in(table: FoundTable, workflow_id: str) -> tuple[str, ...]:
+    """The columns that the workflow id consists of. Raises `ConfigurationError`."""
+    try:
+        named = Template.parse(workflow_id).columns
+    except ValueError as error:
+        raise ConfigurationError(f"--workflow-id {workflow_id!r} {error}") from None
+    names = [column.name for column in table.columns]
+    if unknown := [name for name in named if name not in names]:
+        raise ConfigurationError(
+            f"--workflow-id: {full_name(table)} has no column {unknown[0]}, only {', '.join(names)}"
+        )
+    return named
 
 
 def statuses_of(
@@ -128,13 +167,13 @@ def statuses_of(
     running rows, it is null. Other values are guesses, unless the column's type or a check
     constraint lists all of them. Raises `ConfigurationError` if a required one is unclear.
     """
-    values = _values(status, seen)
+    values = values_of(status, seen)
     found: dict[str, str | None]
     found = {what: value for what in _VALUES if (value := _first_match(values, _VALUES[what]))}
     if None in seen:
         found.setdefault("running", None)
     needed = ("running", "completed", "failed")
-    unclear = set(values) - set(found.values()) - {v for v in values if normalised(v) in _WAITING}
+    unclear = set(values) - set(found.values()) - {v for v in values if normalised(v) in WAITING}
     missing = [what for what in needed if what not in found]
     if values and missing and (status.allowed or unclear or len(missing) == len(needed)):
         raise ConfigurationError(
@@ -148,92 +187,9 @@ def statuses_of(
     return found
 
 
-def toml_lines(
-    table: FoundTable,
-    columns: Columns,
-    statuses: dict[str, str | None],
-    seen: Sequence[str | None],
-    zones: Sequence[Zone] = (),
-) -> Iterator[str]:
-    """The lines of the file, without the comment about Temporal.
-
-    `zones`: those in which the default of `created_at` writes, if it has no zone itself.
-    """
-    yield f"table = {_toml_string(full_name(table))}"
-    yield from _zone_lines(columns, zones)
-    yield "# Only some of the rows:"
-    yield '# where = "tenant=acme,globex and deleted_at is null"'
-    yield ""
-    yield "[columns]"
-    yield from _column_lines(columns)
-    yield ""
-    yield "[statuses]"
-    values = _values(columns.status, seen)
-    which = "that the column allows" if columns.status.allowed else "in the oldest and newest rows"
-    yield f"# Values {which}: {', '.join(map(visible, values)) or 'none yet, so these are guesses'}"
-    for what, value in statuses.items():
-        if value is None:
-            yield f"{what} = '[null]'  # the rows without a status"
-            continue
-        guessed = "" if value in values else "  # a guess: no row has it"
-        yield f"{what} = {_toml_string(value)}{guessed}"
-    if (running := statuses["running"]) is None:
-        return
-    if waiting := [value for value in values if normalised(value) in _WAITING]:
-        both = ", ".join(map(_toml_string, [*waiting, running]))
-        yield f"# If waiting rows may have a running workflow: running = [{both}]"
-    if None in seen:
-        both = json.dumps([running, None], ensure_ascii=False)
-        yield f"# If rows without a status may, too: running = {_toml_string(both)}"
-
-
-def _values(status: FoundColumn, seen: Sequence[str | None]) -> Sequence[str]:
+def values_of(status: FoundColumn, seen: Sequence[str | None]) -> Sequence[str]:
+    """The values that the column allows, or else those in the table."""
     return status.allowed or [value for value in seen if value is not None]
-
-
-def _zone_lines(columns: Columns, zones: Sequence[Zone]) -> Iterator[str]:
-    made = columns.created_at
-    if made is None or not made.base.endswith("without time zone"):
-        return
-    name = visible(made.name)
-    if len({zone.name for zone in zones}) == 1 and zones[0].name:
-        found = f"  # {name} has no time zone, its default is in this one ({zones[0].source})"
-        yield f"time_zone = {_toml_string(zones[0].name)}{visible(found)}"
-    else:
-        yield f"# {name} has no time zone: in which one does the application write it?"
-        yield '# time_zone = "UTC"'
-
-
-_IF_MISSING = {
-    "run_id": "no such column: rows are matched by their start time (docs/tables.md)",
-    "created_at": "no such column: rows that Temporal does not know are never finished",
-    "completed_at": "missing: `reconciler migrate` adds it",
-    "error_message": "missing: `reconciler migrate` adds it",
-}
-
-
-def _column_lines(columns: Columns) -> Iterator[str]:
-    for what in ("id", "workflow_id", "run_id", "status", "created_at"):
-        column: FoundColumn | None = getattr(columns, what)
-        named = _toml_string(column.name if column else "")
-        about = visible(column.type) if column else _IF_MISSING[what]
-        first = ": the first run of the chain?" if column and what == "run_id" else ""
-        yield f"{what} = {named}  # {about}{first}"
-    for what in ("completed_at", "error_message"):
-        column = getattr(columns, what)
-        yield (
-            f"{what} = {_toml_string(column.name)}  # {visible(column.type)}"
-            if column
-            else f"# {what}: {_IF_MISSING[what]}"
-        )
-    if columns.updated_at:
-        yield "# If readers rely on it, and no trigger sets it (docs/tables.md):"
-        yield f"# updated_at = {_toml_string(columns.updated_at.name)}"
-    if columns.workflow_type:
-        yield f"workflow_type = {_toml_string(columns.workflow_type.name)}"
-    if columns.namespace:
-        yield "# If it is Temporal's namespace, and the rows are in several:"
-        yield f"# namespace = {_toml_string(columns.namespace.name)}"
 
 
 def _find(table: FoundTable, what: str) -> FoundColumn | None:
@@ -246,9 +202,3 @@ def _find(table: FoundTable, what: str) -> FoundColumn | None:
 def _first_match(values: Sequence[str], names: Sequence[str]) -> str | None:
     by_name = {normalised(value): value for value in reversed(values)}
     return next((by_name[name] for name in names if name in by_name), None)
-
-
-def _toml_string(text: str) -> str:
-    """The text as a TOML string, with invisible characters escaped."""
-    quoted = json.dumps(text, ensure_ascii=False)  # TOML has the same escapes
-    return "".join(each if visible(each) == each else f"\\U{ord(each):08x}" for each in quoted)

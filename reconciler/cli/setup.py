@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   reconciler init
+  reconciler init sync_job --workflow-id 'sync-{id}'
   reconciler init billing.jobs --output jobs.toml   and later: reconciler --config jobs.toml once"""
 )
 def init(
     table: Annotated[
         str | None, typer.Argument(metavar="TABLE", help="The table; needed if several would fit.")
+    ] = None,
+    workflow_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column with the workflow ids, or how they are composed: 'sync-{id}'.",
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option(metavar="FILE", help="The file to write; never overwritten.")
@@ -44,7 +52,14 @@ def init(
     if os.path.lexists(output):
         raise ConfigurationError(f"{output} already exists", "name another file with --output")
     settings = load()
-    text, name = signals.run(partial(app.suggest, settings, as_utf8("TABLE", table)))
+    text, name = signals.run(
+        partial(
+            app.suggest,
+            settings,
+            as_utf8("TABLE", table),
+            as_utf8("--workflow-id", workflow_id),
+        )
+    )
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -55,6 +55,37 @@ class TestInit:
         assert "://" not in text
         assert dry.json["written"]["failed"] == 1
 
+    async def test_serves_a_table_without_a_column_of_workflow_ids(
+        self, reconciler: Command, database: Database, world: World, tmp_path: Path
+    ) -> None:
+        await database.execute(
+            "CREATE TABLE sync_job (id text PRIMARY KEY, status text,"
+            " created_at timestamp DEFAULT timezone('Asia/Tokyo', now()), modified_at timestamp)"
+        )
+        row = await world.ended(await world.start("fail", "no money"))
+        start, key = row.workflow_id[:1], row.workflow_id[1:]
+        await database.execute(
+            "INSERT INTO sync_job VALUES"
+            " ($1, 'running', timezone('Asia/Tokyo', now() - interval '5 min'))",
+            key,
+        )
+
+        asked = await reconciler("init", "sync_job")
+        written = await reconciler("init", "sync_job", "--workflow-id", start + "{id}")
+        dry = await reconciler("once", "--dry-run", "--json", RECONCILER_GRACE="0")
+
+        text = (tmp_path / "reconciler.toml").read_text()
+        assert_refused(
+            asked,
+            2,
+            "sync_job has no column like workflow_id: name it, or say how ids are composed: "
+            "reconciler init sync_job --workflow-id 'job-{id}'",
+        )
+        assert written.code == 0, written.err
+        assert 'time_zone = "Asia/Tokyo"' in text
+        assert 'updated_at = "modified_at"  # no trigger sets it' in text
+        assert dry.json["written"]["failed"] == 1
+
     @pytest.mark.parametrize("there", ["file", "dangling link"])
     async def test_nothing_is_overwritten(
         self, reconciler: Command, tmp_path: Path, there: str

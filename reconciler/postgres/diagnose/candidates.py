@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch, read_transaction
+from reconciler.postgres.diagnose.last_change import find_unset_in
 from reconciler.postgres.table.candidates import FoundTable, read_tables
 from reconciler.postgres.table.time_zones import Zone, zones_of
 
@@ -16,11 +17,14 @@ from reconciler.postgres.table.time_zones import Zone, zones_of
 SAMPLE = 1000
 
 
-async def find_tables(engine: AsyncEngine) -> list[FoundTable]:
-    """The tables that have a column named like a workflow id. Raises `DatabaseUnusable`."""
+async def find_tables(engine: AsyncEngine, name: str | None = None) -> list[FoundTable]:
+    """The tables that have a column named like a workflow id, or those of this name.
+
+    Raises `DatabaseUnusable`.
+    """
     with translated("look for tables"):
         async with read_transaction(engine) as connection:
-            return await connection.run_sync(read_tables)
+            return await connection.run_sync(read_tables, name)
 
 
 async def sample_values(
@@ -42,9 +46,17 @@ async def sample_values(
 
 async def zones_of_default(engine: AsyncEngine, table: FoundTable, column: str) -> Sequence[Zone]:
     """The time zones in which a column's default may write; see `time_zones`."""
-    found = sa.text("SELECT CAST(to_regclass(format('%I.%I', :schema, :name)) AS oid)")
     with translated(f"read {table.schema}.{table.name}"):
         async with engine.connect() as connection:
-            given = {"schema": table.schema, "name": table.name}
-            oid = await connection.scalar(found.bindparams(**given))
-            return await zones_of(connection, oid, column)
+            return await zones_of(connection, await connection.scalar(_oid_of(table)), column)
+
+
+async def unset_by_triggers(engine: AsyncEngine, table: FoundTable) -> str | None:
+    """The column for the time of the last change, if no trigger sets it; see `last_change`."""
+    found = await fetch(engine, _oid_of(table))
+    return await find_unset_in(engine, found[0][0])
+
+
+def _oid_of(table: FoundTable) -> sa.TextClause:
+    found = sa.text("SELECT CAST(to_regclass(format('%I.%I', :schema, :name)) AS oid)")
+    return found.bindparams(schema=table.schema, name=table.name)

@@ -42,7 +42,11 @@ async def find_unset(engine: AsyncEngine, table: MappedTable) -> str | None:
     """
     if table.mapping.names.updated_at is not None:
         return None
-    given = {"oid": table.relation.oid, "names": list(NAMES)}
-    with translated(f"read the columns of {table.full_name}", engine):
-        found = await fetch(engine, _UNSET, given)
+    return await find_unset_in(engine, table.relation.oid)
+
+
+async def find_unset_in(engine: AsyncEngine, oid: int) -> str | None:
+    """Such a column of the table with this oid, whatever the settings say."""
+    with translated("read the columns of the table", engine):
+        found = await fetch(engine, _UNSET, {"oid": oid, "names": list(NAMES)})
     return str(found[0][0]) if found else None

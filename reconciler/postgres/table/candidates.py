@@ -15,16 +15,17 @@ WORKFLOW_IDS = ("workflowid", "temporalworkflowid", "wfid", "workflow", "wf")
 #: How the types of text columns begin.
 TEXTS = ("text", "character", "uuid")
 
-# The columns of tables that have one named like a workflow id. For each column: its type, and the
-# base type of a domain; whether it is part of the primary key but not of the partition key; whether
-# it is unique; the values that an enum or a check allows.
+# The columns of tables of the given name, or else of those with a column named like a workflow id.
+# For each column: its type, and the base type of a domain; whether it is part of the primary key
+# but not of the partition key; whether it is unique; the values that an enum or a check allows.
 _COLUMNS = sa.text(
     "WITH RECURSIVE t AS (SELECT c.oid, n.nspname, c.relname FROM pg_class c"
     "  JOIN pg_namespace n ON n.oid = c.relnamespace"
     "  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname !~ '^pg_'"
     "  AND n.nspname NOT IN ('information_schema', :own)"
-    "  AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0"
-    "   AND NOT a.attisdropped AND a.attname ~* '(workflow|^wf)')),"
+    "  AND CASE WHEN CAST(:name AS text) IS NOT NULL THEN c.relname = :name"
+    "   ELSE EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0"
+    "    AND NOT a.attisdropped AND a.attname ~* '(workflow|^wf)') END),"
     " made_of AS (SELECT t.oid, a.attnum, a.atttypid AS type, a.atttypmod AS modifier"
     "  FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped"
     " UNION ALL SELECT m.oid, m.attnum, d.typbasetype, d.typtypmod"
@@ -76,16 +77,19 @@ class FoundTable:
     columns: tuple[FoundColumn, ...]
 
 
-def read_tables(connection: sa.Connection) -> list[FoundTable]:
-    """The tables that have a column named like a workflow id, but none of Temporal's own."""
+def read_tables(connection: sa.Connection, named: str | None = None) -> list[FoundTable]:
+    """The tables of this name, or else those that have a column named like a workflow id.
+
+    Temporal's own tables do not count.
+    """
     tables: dict[tuple[str, str], FoundTable] = {}
-    found = connection.execute(_COLUMNS, {"own": OWN_SCHEMA})
+    found = connection.execute(_COLUMNS, {"own": OWN_SCHEMA, "name": named})
     for schema, table, name, declared, base, primary, unique, labels, check in found:
         allowed = tuple(labels) or _allowed(check or "")
         column = FoundColumn(name, declared, base, primary, unique, allowed)
         known = tables.setdefault((schema, table), FoundTable(schema, table, ()))
         tables[schema, table] = replace(known, columns=(*known.columns, column))
-    having = filter(find_workflow_id, tables.values())
+    having = [each for each in tables.values() if named is not None or find_workflow_id(each)]
     return [table for table in having if not _is_temporal(table)]
 
 
