@@ -90,14 +90,19 @@ def parse_database_url(value: object) -> str:
     Raises `ValueError`, which never repeats any of it but names of parameters: it holds secrets.
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    scheme, _, rest = text.partition("://")
+    scheme, _, rest = text.strip().partition("://")
     scheme = scheme.strip().lower()
     if other := _OTHER.fullmatch(scheme):
         raise ValueError(f"is a URL of {other[1]}, and must be one of PostgreSQL: {_FORM}")
     if not _SCHEME.fullmatch(scheme) or not rest:
         raise ValueError(f"must look like {_FORM}")
     # A split in the wrong place could put part of a password into an error.
-    parts = urlsplit(f"postgresql://{rest}")
+    try:
+        parts = urlsplit(f"postgresql://{rest}")
+    except ValueError:  # its text quotes what may be a password
+        raise ValueError(
+            "has special characters in user, password or host: percent-encode them"
+        ) from None
     login, _, hosts = parts.netloc.rpartition("@")
     if "@" in login + parts.path + parts.query or parts.fragment or "[" in login:
         raise ValueError("has special characters in user or password: percent-encode them")

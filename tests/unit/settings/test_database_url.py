@@ -75,6 +75,9 @@ def test_a_url_of_defaults_only_is_accepted(monkeypatch: pytest.MonkeyPatch) -> 
         "postgresql://u:a@b?s3cret=1@host/db",
         "postgresql://u:s3cret/1@host/db",
         "postgresql://u:s3cret@host/db?sslmode",
+        "postgresql://u:[s3cret]@host/db",
+        "postgresql://u:[s3cret@host/db",
+        "postgresql://u:s3cret\u2100@host/db",
     ],
 )
 def test_no_part_of_a_password_that_is_not_percent_encoded_is_shown(
