@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import one_line
+from reconciler.postgres.connection.queries import transacting
 from reconciler.postgres.table.checks.columns import unstorable_status
 from reconciler.postgres.table.mapping import MappedTable
 
@@ -28,7 +29,7 @@ class ChosenStatuses:
             raise ConfigurationError(
                 f"status_of returned {shown!r}, which stands for running rows", _FIX
             )
-        async with self._engine.connect() as connection:
+        async with transacting(self._engine) as connection:
             problem = await unstorable_status(
                 connection, table.relation, table.table, table.mapping, status
             )

@@ -20,6 +20,20 @@ async def read_transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection
             yield connection
 
 
+@asynccontextmanager
+async def transacting(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection with transactions, which savepoints need, even if the engine commits by itself.
+
+    An application's engine may: `isolation_level="AUTOCOMMIT"`.
+    """
+    async with engine.connect() as connection:
+        lent = await connection.get_raw_connection()
+        if getattr(lent.dbapi_connection, "autocommit", False):
+            await connection.rollback()  # a listener may have begun what is no transaction
+            await connection.execution_options(isolation_level="READ COMMITTED")
+        yield connection
+
+
 async def fetch(
     engine: AsyncEngine, query: sa.Executable, given: Mapping[str, Any] | None = None
 ) -> Sequence[Any]:

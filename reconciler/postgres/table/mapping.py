@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.model import RowId
 from reconciler.postgres.connection.encoding import python_codec, read_as_bytes
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import transacting
 from reconciler.postgres.table.checks.message_length import longest_message
 from reconciler.postgres.table.checks.table import (
     Requirements,
@@ -219,7 +220,7 @@ async def map_table(
     """
     names = mapping.names
     with translated(f"read {names.full_name}", engine):
-        async with engine.connect() as connection:
+        async with transacting(engine) as connection:
             if writing:
                 await check_primary(connection)
             relation, table = await find_relation(connection, mapping, also)
