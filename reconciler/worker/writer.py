@@ -19,11 +19,7 @@ from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.connection.encoding import storable
-from reconciler.postgres.connection.engine import (
-    open_engine,
-    sqlstate,
-    translated,
-)
+from reconciler.postgres.connection.engine import open_engine, sqlstate, translated
 from reconciler.postgres.connection.queries import OneRoundTrip, sets_up_transactions
 from reconciler.postgres.connection.recovery import is_of_connection, is_race, renew_connections
 from reconciler.postgres.rows.main_path_write import main_path_write
@@ -55,7 +51,6 @@ IN_DOUBT = (
     "of them is this workflow's; the reconciler will look at them"
 )
 SEVERAL = "%d rows of %s have the run id of this workflow; all of them are finished"
-
 
 _log = logging.getLogger("reconciler.worker")
 #: The warnings that this process has logged.
@@ -118,6 +113,7 @@ class RowWriter:
         self._settings = settings
         self._owned = owned
         self._prepared: _Prepared | None = None
+        self._mapping = asyncio.Lock()
 
     async def prepare(self) -> None:
         """Map the table, as the first report would. Raises `DatabaseUnfit`, `DatabaseUnusable`."""
@@ -171,32 +167,30 @@ class RowWriter:
     async def _write(
         self, parameters: Mapping[str, object], message: str | None, *, again: bool = True
     ) -> bool:
+        mapped = self._prepared
         try:
             return await self._write_once(parameters, message)
         except DatabaseUnusable as error:
-            if not await self._recover(error) or not again:
+            if not await self._recover(error, mapped) or not again:
                 raise
         # The write is a compare-and-set: tried twice, it still changes a row only once.
         return await self._write(parameters, message, again=False)
 
-    async def _recover(self, error: DatabaseUnusable) -> bool:
-        """Prepare for another try; return whether it may succeed at once.
+    async def _recover(self, error: DatabaseUnusable, mapped: _Prepared | None) -> bool:
+        """Prepare for another try, cheaper than by pings; return whether it may succeed at once.
 
-        Cheaper than a ping before each write, which would double its round trips.
+        `mapped`: what the failed write used. Another report may have replaced it since.
         """
-        renewed = isinstance(error, ReadOnly) or is_of_connection(error)
-        if renewed:
+        if renewed := isinstance(error, ReadOnly) or is_of_connection(error):
             await renew_connections(self._engine)
-        # Whatever the database rejected: the table may have been altered since it was mapped.
-        was_prepared = self._prepared is not None
-        self._prepared = None
+        # Whatever was rejected: the table may have been altered since it was mapped.
+        if self._prepared is mapped:
+            self._prepared = None
         rejected = isinstance(error, DatabaseUnfit) or sqlstate(error.__cause__) == ALTERED
-        return renewed or is_race(error) or (rejected and was_prepared)
+        return renewed or is_race(error) or (rejected and mapped is not None)
 
     async def _write_once(self, parameters: Mapping[str, object], message: str | None) -> bool:
-        if self._prepared is None:
-            self._prepared = await self._prepare()
-        prepared = self._prepared
+        prepared = await self._mapped()
         if message:
             message = storable(await prepared.redactor.line(message), prepared.table.codec)
         parts = prepared.table.workflow_ids.parameters([str(parameters["given_workflow_id"])])
@@ -209,6 +203,13 @@ class RowWriter:
         if finished > 1:
             activity.logger.info(SEVERAL, finished, self._settings.table)
         return bool(finished)
+
+    async def _mapped(self) -> _Prepared:
+        """What depends on the table, mapped once for all reports that need it."""
+        async with self._mapping:
+            if self._prepared is None:
+                self._prepared = await self._prepare()
+            return self._prepared
 
     async def _execute(
         self, statement: sa.Select[Any], parameters: Mapping[str, object]

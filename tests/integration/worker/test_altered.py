@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,12 +23,12 @@ pytestmark = pytest.mark.parametrize("whose", [OWN, APPLICATIONS])
 
 @asynccontextmanager
 async def written_before(
-    database: Database, whose: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, whose: str, monkeypatch: pytest.MonkeyPatch, connections: int = 1
 ) -> AsyncIterator[RowWriter]:
     """A writer that has written a row and mapped the table."""
     monkeypatch.setenv("DATABASE_URL", database.url)
     application = create_async_engine(
-        make_url(database.url).set(drivername="postgresql+asyncpg"), pool_size=1
+        make_url(database.url).set(drivername="postgresql+asyncpg"), pool_size=connections
     )
     opened = Source(None if whose == OWN else application).open()
     await database.insert("v", "r")
@@ -89,6 +90,22 @@ async def test_its_row_is_still_written(
         await database.execute(alter)
 
         assert await finish(opened) is True
+
+
+async def test_reports_that_fail_at_the_same_time_are_all_repeated(
+    database: Database, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    workflows = ["w", "x", "y", "z"]
+    for each in workflows[1:]:
+        await database.insert(each, "r")
+    async with written_before(database, whose, monkeypatch, len(workflows)) as opened:
+        await asyncio.gather(*(finish(opened, "v") for _ in workflows))
+        await database.execute(
+            "ALTER TABLE workflow_executions ALTER completed_at TYPE timestamp"
+            " USING completed_at AT TIME ZONE 'UTC'"
+        )
+
+        assert await asyncio.gather(*(finish(opened, each) for each in workflows)) == [True] * 4
 
 
 @pytest.mark.parametrize("to_zone", [True, False])
