@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from temporalio.converter import DefaultFailureConverter, FailureConverter
 
-from reconciler.worker.reporter import Reporter, StatusOf
+from reconciler.worker.reporter import Reporter, StatusOf, check_status_of
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -55,6 +55,7 @@ def report_outcome(
     `status_of`: returns the status for the workflow's result, see `ReconcilerPlugin`; the plugin
     uses it too.
     """
+    check_status_of(status_of)
 
     def decorate(run: Callable[_P, Awaitable[_T]]) -> Callable[_P, Awaitable[_T]]:
         @functools.wraps(run)

@@ -21,7 +21,7 @@ from reconciler.host.cancellation import wait_until_done
 from reconciler.worker.activity import StatusActivity
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.interceptor import MainPathInterceptor
-from reconciler.worker.reporter import StatusOf
+from reconciler.worker.reporter import StatusOf, check_status_of
 
 if TYPE_CHECKING:
     from reconciler.worker.writer import EngineSource
@@ -92,8 +92,7 @@ class ReconcilerPlugin(SimplePlugin):
                 raise TypeError(f"{name}= takes True or False, not {value!r}")
         if task_queue is not None and not (task_queue and isinstance(task_queue, str)):
             raise TypeError(f"task_queue= takes the name of a task queue, not {task_queue!r}")
-        if status_of is not None and not callable(status_of):
-            raise TypeError(f"status_of= takes a function, not {type(status_of).__name__}")
+        check_status_of(status_of)
         self._activity = StatusActivity(engine)
         if not workflow.unsafe.in_sandbox():  # a module with workflows may make the plugin
             self._activity.source()
@@ -175,6 +174,7 @@ class ReconcilerPlugin(SimplePlugin):
         await asyncio.wait([check])
         self._workers -= 1
         if not self._workers:
+            self._problem = ""
             await self._activity.close()
 
     async def _check_table(self, own: MainPathInterceptor) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias, TypeVar, cast
 
 from temporalio import workflow
@@ -47,7 +48,18 @@ RETRIES = RetryPolicy(
 #: the row. It runs in the workflow, so it must be deterministic.
 StatusOf: TypeAlias = Callable[[Any], object]
 
+#: What a function of others may raise in a workflow, also by using it as the workflow itself would.
+_RAISED = (Exception, asyncio.CancelledError, workflow.ContinueAsNewError)
+
 _T = TypeVar("_T")
+
+
+def check_status_of(given: object) -> None:
+    """Raise `TypeError` if this cannot be a `StatusOf`."""
+    if given is not None and not callable(given):
+        raise TypeError(f"status_of= takes a function, not {type(given).__name__}")
+    if iscoroutinefunction(given):
+        raise TypeError("status_of= takes a function that is not async: it only looks at a result")
 
 
 @dataclass(slots=True)
@@ -148,7 +160,7 @@ class Reporter:
         report = None
         try:
             report = find()
-        except Exception as error:  # noqa: BLE001 - other people's code; a replay still reports
+        except _RAISED as error:  # by other people's code; a replay still reports
             _log_unwritten(error)
         try:
             if not self._is_due(report):

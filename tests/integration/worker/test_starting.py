@@ -79,6 +79,17 @@ async def test_a_table_that_does_not_fit_is_one_error_and_holds_nothing(
     assert logged(caplog, logging.INFO) == ["the table fits now: workflows report their ends"]
 
 
+async def test_each_start_of_a_worker_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RECONCILER_COLUMNS__ERROR_MESSAGE", "reason")
+    given = ReconcilerPlugin(site.database.engine)
+    for _ in range(2):
+        caplog.clear()
+        async with site.worker(given):
+            await eventually(lambda: is_logged(caplog, logging.ERROR))
+
+
 async def test_a_database_that_cannot_be_reached_is_no_error(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

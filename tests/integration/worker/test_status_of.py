@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
@@ -9,10 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from reconciler.worker import ReconcilerPlugin, status_activity
+from reconciler.worker import ReconcilerPlugin, report_outcome, status_activity
 from reconciler.worker.ending import status_text
 from tests.integration.worker.conftest import Site
 from tests.support.temporal.workflows import Scripted
@@ -27,6 +29,10 @@ class State(Enum):
 
 def refuse(result: str) -> str:
     raise ValueError(f"what is {result}?")
+
+
+def cancel(_: str) -> str:
+    raise asyncio.CancelledError("cancelled by status_of")
 
 
 @pytest.mark.parametrize(("result", "status"), RESULTS)
@@ -71,6 +77,8 @@ async def test_the_decorator_does_so_too_beside_the_plugin_as_well(
         (lambda _: "running", "status_of returned 'running', which stands for running rows"),
         (lambda _: 1.5, "status_of must return a value of the status column, or None to leave"),
         (refuse, "what is well?"),
+        (cancel, "cancelled by status_of"),
+        (lambda _: workflow.continue_as_new(), "ContinueAsNewError"),
     ],
 )
 async def test_an_invalid_status_leaves_the_row_and_is_logged(
@@ -115,7 +123,14 @@ def test_values_of_any_column(value: object, text: str) -> None:
     assert status_text(value) == text
 
 
-def test_only_a_function_is_accepted() -> None:
-    of: Any = "completed"
-    with pytest.raises(TypeError, match="status_of= takes a function, not str"):
-        ReconcilerPlugin(status_of=of)
+async def asynchronous(_: object) -> str:
+    return "completed"
+
+
+@pytest.mark.parametrize(
+    ("of", "what"), [("completed", "a function, not str"), (asynchronous, "that is not async")]
+)
+def test_only_a_function_that_is_not_async_is_accepted(of: Any, what: str) -> None:
+    for accept in (ReconcilerPlugin, report_outcome):
+        with pytest.raises(TypeError, match=f"status_of= takes .*{what}"):
+            accept(status_of=of)
