@@ -93,6 +93,7 @@ class DatabaseChecks:
         await self._check_more(LAST_CHANGE, self._last_change)
         await check(rules.INDEX, self._index)
         await self._check_more(rules.INDEX, self._shared_ids)
+        await self._check_more(rules.INDEX, self._keys)
         if self._settings.journal:
             await check(SCHEMA, self._schema)
             await check(other_passes.LEASE, self._lease)
@@ -177,11 +178,23 @@ class DatabaseChecks:
             return []
         if not await are_looked_for(self.engine, table, self._settings.grace):
             return []
-        dialect, columns = self.engine.dialect, table.workflow_ids.indexable
+        columns = table.workflow_ids.indexable
+        return [rules.shared_ids(" or ".join(columns), self._new_index(table, columns))]
+
+    async def _keys(self) -> Sequence[Finding]:
+        """Whether undo and plans would search the table for rows."""
+        table = self.table
+        if table is None or table.relation.finds_keys:
+            return []
+        return [rules.keys(table.id.name, self._new_index(table, [table.id.name]))]
+
+    def _new_index(self, table: MappedTable, columns: Sequence[str]) -> str:
+        """The statement that builds an index on rows of any status."""
+        dialect = self.engine.dialect
         quoted = ", ".join(map(dialect.identifier_preparer.quote, columns))
-        name = quoted_name(dialect, table.mapping.names)
-        statement = f"CREATE INDEX CONCURRENTLY ON {name} ({quoted})"
-        return [rules.shared_ids(" or ".join(columns), statement)]
+        # PostgreSQL builds none concurrently on a partitioned table.
+        way = "" if table.relation.kind == "partitioned table" else "CONCURRENTLY "
+        return f"CREATE INDEX {way}ON {quoted_name(dialect, table.mapping.names)} ({quoted})"
 
     async def _statuses(self) -> Sequence[Finding]:
         if self.table is None:

@@ -49,6 +49,12 @@ def shared_ids(column: str, statement: str) -> Finding:
     return warning(INDEX, text, statement)
 
 
+def keys(column: str, statement: str) -> Finding:
+    """No index finds a row by its key, which is only part of a composite one."""
+    text = f"none begins with {column}: undo and plans search the whole table for each page of rows"
+    return warning(INDEX, text, statement)
+
+
 def statuses(found: StatusCounts, suspicious: Sequence[TableWarning]) -> Sequence[Finding]:
     """The values of the status column, or what is suspicious about them."""
     if suspicious:

@@ -248,6 +248,8 @@ async def test_a_uuid_in_a_composite_key_and_a_workflow_id_of_columns_without_an
     assert any("id is only part of a key" in each.message for each in found)
     (slow,) = [each for each in found if "none begins with Part:" in each.message]
     assert slow.fix == 'CREATE INDEX CONCURRENTLY ON jobs ("Part")'
+    (unfound,) = [each for each in found if "none begins with id:" in each.message]
+    assert unfound.fix == "CREATE INDEX CONCURRENTLY ON jobs (id)"
 
 
 BY_NAME = """
