@@ -317,7 +317,7 @@ async def test_two_passes_at_once_write_each_row_once(database: Database) -> Non
     truth = Truth()
     truth.end()
     for number in range(300):
-        await database.insert(f"wf-{number}", "run-1")
+        await database.insert(f"wf-{number}", "run-1", created_at=START - timedelta(hours=1))
     store = PostgresStore(database.engine, await database.table())
 
     async def one_pass() -> int:

@@ -58,8 +58,8 @@ class TestWhichRowsAreInAWindow:
         self, database: Database
     ) -> None:
         await database.execute(
-            "ALTER TABLE workflow_executions ALTER created_at TYPE timestamp"
-            " USING created_at AT TIME ZONE 'UTC'"
+            "ALTER TABLE workflow_executions ALTER created_at DROP DEFAULT,"
+            " ALTER created_at TYPE timestamp USING created_at AT TIME ZONE 'UTC'"
         )
         (name,) = await database.fetch("SELECT current_database() AS name")
         await database.execute(f"ALTER DATABASE {name['name']} SET timezone = 'Asia/Tokyo'")

@@ -139,7 +139,8 @@ async def test_names_and_values_that_look_like_parameters(database: Database, od
     await database.execute(
         f"CREATE TABLE {quoted} (id int PRIMARY KEY, {quoted} text, status text, made timestamptz,"
         " completed_at timestamptz, error_message text, part text);"
-        f"INSERT INTO {quoted} VALUES (1, 'wf', '{value}', '2026-01-01', NULL, NULL, '{value}')"
+        f"INSERT INTO {quoted} VALUES"
+        f" (1, 'wf', '{value}', '2026-11-23 10:59+00', NULL, NULL, '{value}')"
     )
     workflow_id = "part" if "{" in odd else odd  # it would be a template
     names = TableNames(table=odd, workflow_id=workflow_id, run_id=None, created_at="made")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -23,7 +24,7 @@ from reconciler.postgres.rows.lookup import StoredRow, find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from tests.conftest import Database, made_database
-from tests.support.factories import CLOSE_TIME, closed, policy
+from tests.support.factories import closed, policy, start
 from tests.support.fakes import ScriptedProbe
 from tests.support.servers.debian_postgres import INSTALLED, debian_postgres
 from tests.support.tables.scripts import run_script
@@ -37,6 +38,10 @@ from tests.support.tables.shapes import (
     Shape,
 )
 
+#: The rows are created now; a pass looks at them in an hour.
+NOW = datetime.now(UTC) + timedelta(hours=1)
+CLOSE_TIME = NOW - timedelta(minutes=1)
+ENDED = replace(closed(), close_time=CLOSE_TIME, start=start(CLOSE_TIME - timedelta(minutes=1)))
 MESSAGE = "activity create_zone failed: QuotaExceeded: zone limit is 50"
 #: All that the application has made, but its rows.
 DEFINITION = """
@@ -166,10 +171,9 @@ async def rows(database: Database, table: MappedTable) -> dict[str, StoredRow]:
 
 async def reconcile(database: Database, table: MappedTable) -> str:
     """A pass; returns its id."""
-    probe = ScriptedProbe(
-        {DONE: closed(), BROKEN: closed(CloseStatus.FAILED, MESSAGE), OPEN: Open()}
-    )
-    statuses, now = table.mapping.statuses, datetime.now(UTC)
+    failed = replace(ENDED, status=CloseStatus.FAILED, failure=MESSAGE)
+    probe = ScriptedProbe({DONE: ENDED, BROKEN: failed, OPEN: Open()})
+    statuses = table.mapping.statuses
     report = await run_pass(
         PostgresStore(database.engine, table),
         probe,
@@ -177,8 +181,8 @@ async def reconcile(database: Database, table: MappedTable) -> str:
         [],
         policy(statuses=statuses),
         PassOptions(batch_size=2),
-        now,
-        PassReport.begin(PassRequest("once"), now),
+        NOW,
+        PassReport.begin(PassRequest("once"), NOW),
     )
     assert report.error is None
     assert sorted(probe.asked) == [BROKEN, DONE, OPEN]
