@@ -159,10 +159,14 @@ class Database:
         return int(str(rows[0]["id"]))
 
     async def insert_many(self, count: int, workflow_id: str, run_id: str | None) -> None:
-        """Insert many rows of one workflow, so that a pass over them takes a while."""
+        """Insert many rows of one run, or of many workflows that never started.
+
+        Temporal is asked once for the rows of one run in a page.
+        """
         await self.execute(
             "INSERT INTO workflow_executions (workflow_id, run_id)"
-            " SELECT $1, $2 FROM generate_series(1, $3)",
+            " SELECT $1 || CASE WHEN $2::text IS NULL THEN '-' || n ELSE '' END, $2"
+            " FROM generate_series(1, $3) n",
             workflow_id,
             run_id,
             count,

@@ -177,8 +177,9 @@ async def test_what_others_chose_is_only_shown(
 async def test_statements_are_not_printed_otherwise_than_they_are(shell: Shell) -> None:
     named = {"RECONCILER_TABLE": "größer", "PYTHONIOENCODING": "ascii"}
 
-    refused = await shell("", "migrate", "--sql", **named)
-    printed = await shell("", "migrate", "--sql", **(named | {"PYTHONIOENCODING": "utf-8"}))
+    refused = await shell("", "migrate", "--sql", "--create-table", **named)
+    unicode = named | {"PYTHONIOENCODING": "utf-8"}
+    printed = await shell("", "migrate", "--sql", "--create-table", **unicode)
 
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (

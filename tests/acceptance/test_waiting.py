@@ -72,7 +72,7 @@ async def test_migrate_and_once_start_when_the_servers_answer(network: Network) 
 async def test_the_usual_error_follows_when_the_time_is_over(network: Network) -> None:
     network.to_postgres.heal()
 
-    result = await network.command("once", "--wait", "0.2s")
+    result = await network.command("once", "--wait", "3s")
 
     assert result.code == 4
     assert "waiting" in result.err
