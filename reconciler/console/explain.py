@@ -21,8 +21,9 @@ from reconciler.core.model import (
     Unasked,
     Unknown,
 )
+from reconciler.core.own_use import ZONE_UNKNOWN
 from reconciler.core.text import iso, or_null
-from reconciler.core.verdict import TOUCHED, ZONE_UNKNOWN
+from reconciler.core.verdict import TOUCHED
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:

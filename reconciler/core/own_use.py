@@ -21,7 +21,7 @@ is then applied to, and the main path, which knows the use but lists no other, c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
@@ -35,6 +35,10 @@ _Doubt: TypeAlias = Missing | Unknown | None
 CLOCK_SKEW = timedelta(seconds=2)
 #: Uses and rows that a message names.
 NAMED = 3
+#: How far a time may be off whose time zone is not known: no zone is further from UTC.
+FURTHEST_ZONE = timedelta(hours=14)
+#: Why a row may be younger or older than it looks.
+ZONE_UNKNOWN = "its creation time has no time zone, and RECONCILER_TIME_ZONE is not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +69,25 @@ class Claim(Enum):
     EQUAL = "fits it as well"
 
 
-def claim_of(other: Rival, created_at: datetime, chain: Chain) -> Claim | None:
+def claim_of(
+    other: Rival, created_at: datetime, chain: Chain, off: timedelta = timedelta(0)
+) -> Claim | None:
     """The claim of another row of the workflow id to this use, against a row without a run id.
 
     `created_at` is that row's. Of several rows that were created before the use started (or within
     the skew of that), the youngest is its own; if there is none, the oldest of those created since.
+    `off`: how far times of rows may be off. Then which of them is nearest is not known.
     """
     run_id = (other.row.run_id or "").lower()
     if run_id:
         return Claim.STORES if run_id in (chain.first_run_id, chain.last_run_id) else None
     made, ended = other.row.created_at, other.ended_at
-    if ended is not None and ended < chain.started_at - CLOCK_SKEW:
+    if ended is not None and ended + off < chain.started_at - CLOCK_SKEW:
         return None  # it belongs to an earlier use
-    if made is not None and not chain.covers(made):
+    if made is not None and not chain.covers(made - off):
         return None
+    if off:
+        return Claim.EQUAL
     if ended is not None:
         return Claim.ENDED
     return Claim.EQUAL if made is None else _claim_by_time(made, created_at, chain.started_at)
@@ -96,7 +105,9 @@ def _claim_by_time(other: datetime, created_at: datetime, started: datetime) -> 
     return Claim.EQUAL if other == created_at or created_at >= earliest else Claim.NEARER
 
 
-def check_times(row: RunRow, closed: Closed, now: datetime, retention: timedelta) -> _Doubt:
+def check_times(
+    row: RunRow, closed: Closed, now: datetime, retention: timedelta, off: timedelta = timedelta(0)
+) -> _Doubt:
     """Why the use that has closed cannot be the row's by their times; None if it can be.
 
     The id's current use is the only one that can be: if it is not, it is another use since the row
@@ -108,14 +119,22 @@ def check_times(row: RunRow, closed: Closed, now: datetime, retention: timedelta
         why = f"{_run_of(closed)} may not be its own: earlier uses of its id are past the retention"
         return _not_its_own(closed, why)
     if row.created_at > closed.close_time + CLOCK_SKEW:
+        if off and row.created_at - off <= closed.close_time + CLOCK_SKEW:
+            return Unknown(f"{_run_of(closed)} may have ended before the row: {ZONE_UNKNOWN}")
         return _not_its_own(closed, f"{_run_of(closed)} ended before the row was created")
+    if now - row.created_at + off >= retention:
+        return Unknown(f"earlier uses of its id may be past the retention: {ZONE_UNKNOWN}")
     if closed.start.at is None:
         return Unknown(f"no run id, and the first run of the chain of {_run_of(closed)} is gone")
     return None
 
 
 def check_rivals(
-    row: RunRow, closed: Closed, rivals: Sequence[Rival] | Unknown, namespace: str
+    row: RunRow,
+    closed: Closed,
+    rivals: Sequence[Rival] | Unknown,
+    namespace: str,
+    off: timedelta = timedelta(0),
 ) -> _Doubt:
     """Why the use belongs to another row, or may; None if no other row has a claim.
 
@@ -129,16 +148,15 @@ def check_rivals(
         rival.row.id: claim
         for rival in rivals
         if _is_same_id(rival.row, row, namespace)
-        and (claim := claim_of(rival, row.created_at, chain)) is not None
+        and (claim := claim_of(rival, row.created_at, chain, off)) is not None
     }
     certain = {id_: claim for id_, claim in claims.items() if claim is not Claim.EQUAL}
     rows = [f"row {id_}, which {claim.value}" for id_, claim in (certain or claims).items()]
     if certain:
         return _not_its_own(closed, f"{_run_of(closed)} is that of {_listed(rows)}")
     if claims:
-        return Unknown(
-            f"the row has no run id, and {_run_of(closed)} may be that of {_listed(rows)}"
-        )
+        why = f"the row has no run id, and {_run_of(closed)} may be that of {_listed(rows)}"
+        return Unknown(f"{why}: {ZONE_UNKNOWN}" if off else why)
     return None
 
 
@@ -155,6 +173,11 @@ def check_uses(row: RunRow, uses: Iterable[Use] | Unknown) -> _Doubt:
         "no run id, and its workflow id has had another use since the row was created: run "
         + _listed([f"{use.run_id}, started {iso(use.started_at)}" for use in others])
     )
+
+
+def made_earlier(row: RunRow, off: timedelta) -> RunRow:
+    """The row as if it had been created so much earlier: uses since then are other uses too."""
+    return replace(row, created_at=row.created_at - off) if off and row.created_at else row
 
 
 def leaves_no_time(row: RunRow, chain: Chain) -> bool:

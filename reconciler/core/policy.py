@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from reconciler.core.model import CloseStatus
+from reconciler.core.own_use import FURTHEST_ZONE
 from reconciler.core.text import one_line, or_null
 
 
@@ -81,6 +82,11 @@ class Policy:
     shift: timedelta = timedelta(0)
     #: The connection's, which also applies to rows that name none.
     namespace: str = ""
+
+    @property
+    def off(self) -> timedelta:
+        """How far a row's times may be off, in either direction."""
+        return FURTHEST_ZONE if self.shift else timedelta(0)
 
     def message(self, failure: str) -> str:
         """The error message for a failure: one line, cut to the limit."""

@@ -22,8 +22,10 @@
 | none, as the row has no workflow id | leave: no workflow id, whatever `missing` says |
 
 (*) With `missing = fail`: finish `failed`, "outcome unknown: …", unless `passes.breaker` holds such
-rows back. If the row may look older than it is, by up to `shift`, it is left as too young until
-that no longer matters.
+rows back.
+
+If the row may look older than it is, by up to `shift`, it is left as too young until that no longer
+matters: if it is missing, or has no run id, or has a time of the last change.
 """
 
 from __future__ import annotations
@@ -49,15 +51,21 @@ from reconciler.core.model import (
     Use,
     Verdict,
 )
-from reconciler.core.own_use import CLOCK_SKEW, check_rivals, check_times, check_uses
+from reconciler.core.own_use import (
+    CLOCK_SKEW,
+    ZONE_UNKNOWN,
+    check_rivals,
+    check_times,
+    check_uses,
+    made_earlier,
+)
 from reconciler.core.policy import MissingPolicy, Policy
 from reconciler.core.text import one_line
 
-#: Why a row may be younger than it looks.
-ZONE_UNKNOWN = "its creation time has no time zone, and RECONCILER_TIME_ZONE is not set"
 #: Why a row may be about another run soon: a Retry button marks the old row as running, and stores
 #: the run id of the new run once that has started.
 TOUCHED = "it was changed less than RECONCILER_GRACE ago, and may be about to start again"
+_ON_ITS_WAY = "its run id may still be on its way"
 _OLDER_RUN = "its run had ended before the row was created"
 
 
@@ -92,6 +100,8 @@ def decide(
             return Leave(row, LeaveReason.NO_WORKFLOW_ID)
         case Closed() | Missing() if row.updated_at and now - row.updated_at < policy.grace:
             return Leave(row, LeaveReason.TOO_YOUNG, TOUCHED)
+        case Closed() if _may_be_young(row.updated_at, policy, now):
+            return Leave(row, LeaveReason.TOO_YOUNG, f"it may have been changed; {ZONE_UNKNOWN}")
         case Closed():
             return _decide_closed(row, observation, policy, now, claims or Claims())
         case Missing():
@@ -121,11 +131,14 @@ def _decide_closed(
         retention = policy.retention if closed.retention is None else closed.retention
         began = [row.created_at, None if closed.start is None else closed.start.at]
         if any(time is not None and now - time < policy.grace for time in began):
-            return Leave(row, LeaveReason.TOO_YOUNG, "its run id may still be on its way")
+            return Leave(row, LeaveReason.TOO_YOUNG, _ON_ITS_WAY)
+        doubt = check_times(row, closed, now, retention, policy.off)
+        if doubt is None and _may_be_young(row.created_at, policy, now):
+            return Leave(row, LeaveReason.TOO_YOUNG, f"{_ON_ITS_WAY}; {ZONE_UNKNOWN}")
         doubt = (
-            check_times(row, closed, now, retention)
-            or check_rivals(row, closed, claims.rivals, policy.namespace)
-            or check_uses(row, claims.uses)
+            doubt
+            or check_rivals(row, closed, claims.rivals, policy.namespace, policy.off)
+            or check_uses(made_earlier(row, policy.off), claims.uses)
         )
         if doubt is not None:
             return decide(row, doubt, policy, now)
@@ -141,6 +154,11 @@ def _decide_closed(
     if status is None:
         return Leave(row, LeaveReason.COMPLETED)
     return Finish(_outcome_of_closed(row, closed, status, policy))
+
+
+def _may_be_young(time: datetime | None, policy: Policy, now: datetime) -> bool:
+    """Whether this time may be less than `grace` ago in another time zone."""
+    return bool(policy.shift and time and now - time - policy.shift < policy.grace)
 
 
 def _decide_missing(row: RunRow, missing: Missing, policy: Policy, now: datetime) -> Verdict:

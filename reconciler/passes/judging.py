@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from reconciler.core.model import Closed, Observation, Rival, RunRow, Unknown, Verdict
-from reconciler.core.own_use import chain_of, leaves_no_time
+from reconciler.core.own_use import chain_of, leaves_no_time, made_earlier
 from reconciler.core.policy import Policy
 from reconciler.core.ports import Ending, Probe, Store
 from reconciler.core.verdict import Claims, decide, needs_claims
@@ -27,18 +27,21 @@ async def judge(
     """
     verdicts = [decide(row, observation, policy, now) for row, observation in observed]
     rivals: dict[int, Sequence[Rival] | Unknown] = {}
-    if endings := _endings(verdicts, observed):
-        answer = await store.rivals(list(endings.values()))
-        for number, index in enumerate(endings):
+    if ending := _endings(verdicts, observed):
+        answer = await store.rivals(list(ending.values()))
+        for number, index in enumerate(ending):
             rivals[index] = answer if isinstance(answer, Unknown) else answer[number]
             verdicts[index] = decide(*observed[index], policy, now, Claims(rivals[index]))
     asked = {
         index: ending
         for index, ending in _endings(verdicts, observed).items()
-        if not leaves_no_time(ending.row, ending.chain)
+        if not leaves_no_time(made_earlier(ending.row, policy.off), ending.chain)
     }
     if asked:
-        found = await probe.other_uses(list(asked.values()))
+        endings = [
+            Ending(made_earlier(each.row, policy.off), each.chain) for each in asked.values()
+        ]
+        found = await probe.other_uses(endings)
         for index, uses in zip(asked, found, strict=True):
             verdicts[index] = decide(*observed[index], policy, now, Claims(rivals[index], uses))
     return verdicts

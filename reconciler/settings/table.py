@@ -155,7 +155,8 @@ class TableSettings(FailureSettings):
     time_zone: TimeZone = Field(
         None,
         description="The time zone of columns without one, such as Europe/Berlin. UTC if not set; "
-        "then MISSING=fail waits 12 hours longer if nothing shows that created_at is in UTC.",
+        "then MISSING=fail, and rows without a run id, wait 12 hours longer if nothing shows that "
+        "created_at is in UTC.",
     )
     error_message_key: Annotated[
         str, Field(min_length=1, max_length=63), AfterValidator(check_key)

@@ -117,7 +117,10 @@ def _fits(table: MappedTable | None, settings: Settings) -> Finding:
         columns = " and ".join(column.name for column in table.zoneless)
         text += f", {columns} without time zone, read and written in {table.mapping.zone}"
     if table.shift:
-        text += " (RECONCILER_TIME_ZONE is not set, so MISSING=fail waits 12 h longer)"
+        text += (
+            " (RECONCILER_TIME_ZONE is not set, so MISSING=fail and rows without a run id wait "
+            "12 h longer)"
+        )
     if isinstance(table.id.type, sa.Uuid) and not table.relation.has_unique_keys:
         text += f"; {table.id.name} is only part of a key, but no two rows should have the same"
     if not table.key.is_notable:

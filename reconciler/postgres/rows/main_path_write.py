@@ -7,7 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from reconciler.postgres.rows.rivals import Candidate, ChainColumns, claims_without_run_id
+from reconciler.postgres.rows.rivals import (
+    Candidate,
+    ChainColumns,
+    at_the_earliest,
+    claims_without_run_id,
+)
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.relation import BASE, DECLARED
 from reconciler.postgres.table.run_row import finish
@@ -88,7 +93,7 @@ def _chosen(table: MappedTable, candidates: sa.CTE) -> sa.CTE:
     as_candidate = Candidate(other.c.run_id, other.c.made, other.c.ended)
     claims = sa.or_(
         sa.not_(other.c.is_unnamed),
-        claims_without_run_id(as_candidate, candidates.c.made, _chain()),
+        claims_without_run_id(as_candidate, candidates.c.made, _chain(), table),
     )
     is_contested = sa.exists().where(other.c.place != candidates.c.place, claims)
     own = sa.and_(candidates.c.made.is_not(sa.null()), sa.not_(is_contested))
@@ -142,6 +147,8 @@ def _limited(lock_timeout: int | None) -> Iterator[sa.ColumnElement[bool]]:
 def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
     """That a row has this workflow's run id; or none, and was created before it ended.
 
+    A row that passes do not cover may have it too: then no row without a run id is the workflow's.
+
     Without a run id both times must be known, its creation and the workflow's start, and the
     namespace if rows have one; and no row may be hidden. Else a row of the next use of the workflow
     id, or of another namespace, could be mistaken for it, or a row that fits better be overlooked.
@@ -154,11 +161,14 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         same_run = table.run_id == as_stored(table.run_id, run_id)
         ways.append(sa.and_(same_run, _names_namespace(table, or_none=True)))
     if table.mapping.names.created_at is not None:
-        started, made = sa.bindparam("given_started", type_=_TIME), table.created_at
+        started, made = (
+            sa.bindparam("given_started", type_=_TIME),
+            at_the_earliest(table.created_at, table),
+        )
         in_time = started.is_not(None), sa.or_(made.is_(None), _chain().covers(made))
-        fits = *in_time, _names_namespace(table), table.is_whole
+        fits = *in_time, _names_namespace(table), table.is_whole, table.is_included
         ways.append(sa.and_(table.has_no_run_id, *fits))
-    return sa.and_(table.is_included, same_workflow, sa.or_(*ways))
+    return sa.and_(same_workflow, sa.or_(*ways))
 
 
 def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:

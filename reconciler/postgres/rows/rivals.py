@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Rival, RunRow
-from reconciler.core.own_use import CLOCK_SKEW
+from reconciler.core.own_use import CLOCK_SKEW, FURTHEST_ZONE
 from reconciler.core.ports import Ending
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
@@ -34,13 +34,17 @@ TOO_SLOW = (
 #: How many running rows are checked for run ids.
 AMONG = 1_000
 _TIME = sa.DateTime(timezone=True)
-#: Rivals that are read of one row: one is enough to leave it.
+#: Rivals that are read of one row, for each namespace: one of its own is enough to leave it.
 AT_MOST = 10
-_TEXTS = ("workflow_id", "first_run_id", "last_run_id")
+_TEXTS = ("workflow_id", "namespace", "first_run_id", "last_run_id")
 _TIMES = ("created_at", "started_at", "closed_at")
 
 
-_SKEW = sa.literal_column(f"interval '{CLOCK_SKEW.total_seconds():.0f} seconds'", sa.Interval)
+def _interval(time: timedelta) -> sa.ColumnElement[Any]:
+    return sa.literal_column(f"interval '{time.total_seconds():.0f} seconds'", sa.Interval)
+
+
+_SKEW = _interval(CLOCK_SKEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,23 @@ def stores_run_id(other: Candidate, chain: ChainColumns) -> sa.ColumnElement[boo
     return other.run_id.in_([chain.first_run_id, chain.last_run_id])
 
 
+def at_the_earliest(time: sa.ColumnElement[Any], table: MappedTable) -> sa.ColumnElement[Any]:
+    """The time; if its zone is not known, the earliest that it may be."""
+    return time - _interval(FURTHEST_ZONE) if table.shift else time
+
+
 def claims_without_run_id(
-    other: Candidate, created_at: sa.ColumnElement[Any], chain: ChainColumns
+    other: Candidate, created_at: sa.ColumnElement[Any], chain: ChainColumns, table: MappedTable
 ) -> sa.ColumnElement[bool]:
     """That a row has another claim against one without a run id that was created then."""
+    if table.shift:
+        made = at_the_earliest(other.created_at, table)
+        ended = other.ended_at + _interval(FURTHEST_ZONE)
+        return sa.and_(
+            other.run_id == "",
+            sa.or_(ended.is_(sa.null()), ended >= chain.started_at - _SKEW),
+            sa.or_(made.is_(sa.null()), chain.covers(made)),
+        )
     earliest, latest = chain.started_at - _SKEW, chain.started_at + _SKEW
     made, ended = other.created_at, other.ended_at
     late = sa.and_(created_at > latest, made <= created_at)
@@ -128,22 +145,36 @@ def select_rivals(table: MappedTable) -> sa.Select[Any]:
     columns = "first_run_id", "last_run_id", "started_at", "closed_at"
     chain = ChainColumns(*(given.c[name] for name in columns))
     stores = stores_run_id(candidate, chain)
-    claims = sa.or_(stores, claims_without_run_id(candidate, given.c.created_at, chain))
-    same_workflow = table.workflow_ids.equal(given.c.workflow_id)
+    # A run id is of one run only, so it counts also in a row that passes do not cover.
+    by_time = claims_without_run_id(candidate, given.c.created_at, chain, table)
+    claims = sa.or_(stores, sa.and_(table.is_included, by_time))
+    same_workflow = sa.and_(
+        table.workflow_ids.equal(given.c.workflow_id), _same_space(table, given)
+    )
     is_other = sa.true() if table.may_repeat_keys else table.id != given.c.id
     others = sa.join(table.table, given, sa.and_(same_workflow, is_other))
     order = sa.func.row_number().over(
-        partition_by=given.c.place, order_by=(stores.desc(), table.id.desc())
+        partition_by=[given.c.place, *([] if table.namespace is None else [table.namespace])],
+        order_by=(stores.desc(), table.id.desc()),
     )
     found = (
         select_rows(table)
         .add_columns(candidate.ended_at.label("ended"), given.c.place, order.label("nth"))
         .select_from(others)
-        .where(table.is_included, claims)
+        .where(claims)
         .subquery()
     )
     *fields, nth = found.c
     return sa.select(*fields).where(nth <= AT_MOST)
+
+
+def _same_space(table: MappedTable, given: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+    """That both rows may be of one namespace: if one names none, that is not known here."""
+    if table.namespace is None:
+        return sa.true()
+    own, other = (sa.cast(each, sa.Text) for each in (table.namespace, given.c.namespace))
+    unnamed = (sa.func.coalesce(each, "") == "" for each in (own, other))
+    return sa.or_(own == other, *unnamed)
 
 
 def arrays(table: MappedTable, endings: Sequence[Ending]) -> Mapping[str, Any]:
@@ -153,6 +184,7 @@ def arrays(table: MappedTable, endings: Sequence[Ending]) -> Mapping[str, Any]:
         **table.workflow_ids.parameters(ids),
         "given_id": [each.row.id for each in endings],
         "given_workflow_id": ids,
+        "given_namespace": [each.row.namespace for each in endings],
         "given_created_at": [each.row.created_at for each in endings],
         "given_first_run_id": [each.chain.first_run_id for each in endings],
         "given_last_run_id": [each.chain.last_run_id for each in endings],

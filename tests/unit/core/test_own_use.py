@@ -18,7 +18,7 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
-from reconciler.core.own_use import CLOCK_SKEW, leaves_no_time
+from reconciler.core.own_use import CLOCK_SKEW, FURTHEST_ZONE, leaves_no_time
 from reconciler.core.policy import MissingPolicy
 from reconciler.core.verdict import Claims, decide, needs_claims
 from tests.support.factories import CLOSE_TIME, NOW, RETENTION, chain, closed, policy, row, start
@@ -258,3 +258,62 @@ def test_a_row_whose_chain_has_no_known_start_is_left() -> None:
     unknown: Closed = replace(CLOSED, start=None)
 
     assert isinstance(decide(OF, unknown, policy(), NOW), Leave)
+
+
+# --- Times of which the zone is not known -----------------------------------------------------
+
+
+def left_off(
+    of: RunRow, *rivals: Rival, uses: tuple[Use, ...] = (), at: Closed = CLOSED
+) -> LeaveReason | None:
+    """Why the row is left a day later, if its times may be hours off."""
+    rules = policy(shift=timedelta(hours=12), retention=timedelta(days=9))
+    verdict = decide(of, at, rules, NOW + timedelta(days=1), Claims(rivals, uses))
+    return verdict.reason if isinstance(verdict, Leave) else None
+
+
+def test_a_row_whose_times_may_be_off_is_finished_if_its_id_has_one_use_and_one_row() -> None:
+    assert left_off(made(-HOUR)) is None
+    assert left_off(made(HOUR + MINUTE)) is LeaveReason.UNKNOWN, "or it was created after the end"
+
+
+@pytest.mark.parametrize(
+    ("made_at", "ended", "reason"),
+    [
+        pytest.param(-99 * HOUR, None, LeaveReason.UNKNOWN, id="long before"),
+        pytest.param(FURTHEST_ZONE, None, LeaveReason.UNKNOWN, id="perhaps before the end"),
+        pytest.param(FURTHEST_ZONE + 2 * HOUR, None, None, id="after the end"),
+        pytest.param(-99 * HOUR, -FURTHEST_ZONE, LeaveReason.UNKNOWN, id="perhaps ended by it"),
+        pytest.param(-99 * HOUR, -FURTHEST_ZONE - HOUR, None, id="ended before"),
+    ],
+)
+def test_no_row_is_nearer_than_another_if_their_times_may_be_off(
+    made_at: timedelta, ended: timedelta | None, reason: LeaveReason | None
+) -> None:
+    other = rival(ended=None if ended is None else STARTED + ended, created_at=STARTED + made_at)
+
+    assert left_off(made(-HOUR), other) is reason
+
+
+def test_a_use_that_closed_hours_before_may_be_that_of_a_row_whose_times_are_off() -> None:
+    def use(before: timedelta) -> Use:
+        return Use("b", STARTED - 99 * HOUR, STARTED - HOUR - before)
+
+    assert left_off(made(-HOUR), uses=(use(FURTHEST_ZONE),)) is LeaveReason.UNKNOWN
+    assert left_off(made(-HOUR), uses=(use(FURTHEST_ZONE + 2 * CLOCK_SKEW),)) is None
+
+
+@pytest.mark.parametrize("column", ["created_at", "updated_at"])
+def test_a_row_is_not_finished_while_it_may_be_younger_than_grace(column: str) -> None:
+    rules = policy(shift=timedelta(hours=12), retention=timedelta(days=9))
+    old = timedelta(hours=12) + rules.grace
+    run_id = None if column == "created_at" else "run-first"
+    for age, young in ((old - TICK, True), (old, False)):
+        of = replace(OF, created_at=NOW - 2 * old, run_id=run_id)
+        of = replace(of, **{column: NOW - age})  # type: ignore[arg-type]
+
+        verdict = decide(of, replace(CLOSED, start=start(NOW - HOUR)), rules, NOW)
+
+        assert (isinstance(verdict, Leave) and verdict.reason) is (
+            LeaveReason.TOO_YOUNG if young else False
+        )

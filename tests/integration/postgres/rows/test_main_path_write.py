@@ -408,6 +408,34 @@ async def test_without_a_run_id_a_row_must_name_the_namespace(database: Database
     assert await finish(database, table) == [own]
 
 
+async def test_where_a_row_that_passes_do_not_cover_has_the_run_no_other_is_taken(
+    database: Database,
+) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD deleted_at timestamptz")
+    table = await database.table(TableNames(), StatusValues(), read_where("deleted_at is null"))
+    deleted = await database.insert("w", "ours", deleted_at=NOON)
+    own = await database.insert("w")
+    assert await finish(database, table) == []
+
+    await database.execute("UPDATE workflow_executions SET run_id = NULL WHERE id = $1", deleted)
+    assert await finish(database, table) == [own]
+
+
+async def test_if_the_zone_is_not_known_no_row_is_nearer_than_another(database: Database) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER created_at DROP DEFAULT,"
+        " ALTER created_at TYPE timestamp"
+    )
+    table, local = await database.table(), NOON.replace(tzinfo=None)
+    times = {"given_started": NOON, "given_close_time": NOON + timedelta(hours=1)}
+    await database.insert("w", created_at=local - timedelta(hours=2))
+    its = await database.insert("w", created_at=local + timedelta(hours=2))
+    assert await finish(database, table, **times) == [], "in Berlin the second one is nearer"
+
+    await database.execute("UPDATE workflow_executions SET workflow_id = 'v' WHERE id <> $1", its)
+    assert await finish(database, table, **times) == [its]
+
+
 async def test_with_a_run_id_a_row_may_name_no_namespace_but_no_other(database: Database) -> None:
     await database.execute("ALTER TABLE workflow_executions ADD space text")
     table = await database.table(TableNames(namespace="space"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Rival, RunRow, Unknown
+from reconciler.core.own_use import FURTHEST_ZONE
 from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Ending
 from reconciler.core.window import Window
@@ -102,13 +104,16 @@ async def test_the_window_of_a_backfill_hides_none(database: Database) -> None:
     assert [rival.row.id for rival in found] == [outside]
 
 
-async def test_rows_that_are_none_of_ours_are_no_rivals(database: Database) -> None:
+async def test_rows_that_are_none_of_ours_are_rivals_only_if_they_store_the_run_id(
+    database: Database,
+) -> None:
     await database.execute("ALTER TABLE workflow_executions ADD tenant text")
     ours = await database.insert("w", created_at=NOON, tenant="a")
     await database.insert("w", created_at=NOON, tenant="b")
+    stores = await database.insert("w", "run-first", created_at=NOON, tenant="b")
     table = await database.table(TableNames(), StatusValues(), read_where("tenant=a"))
 
-    assert await ids(database, table, ending(0)) == {ours}
+    assert await ids(database, table, ending(0)) == {ours, stores}
 
 
 async def test_a_row_without_a_creation_time_may_be_of_any(database: Database) -> None:
@@ -118,15 +123,53 @@ async def test_a_row_without_a_creation_time_may_be_of_any(database: Database) -
     assert await ids(database, await database.table(), ending(0)) == {timeless}
 
 
-async def test_rows_say_which_namespace_they_are_of(database: Database) -> None:
+async def test_rows_say_which_namespace_they_are_of_and_those_of_another_hide_none(
+    database: Database,
+) -> None:
     await database.execute("ALTER TABLE workflow_executions ADD space text")
-    await database.insert("w", created_at=NOON, space="blue")
+    of = await database.insert("w", created_at=NOON, space="blue")
+    blue = await database.insert("w", created_at=NOON, space="blue")
+    unnamed = await database.insert("w", created_at=NOON)
+    for _ in range(AT_MOST):
+        await database.insert("w", created_at=NOON, space="red")
+    table = await database.table(TableNames(namespace="space"))
+    asked = ending(of)
 
     (found,) = await rivals(
-        database, await database.table(TableNames(namespace="space")), ending(0)
+        database, table, replace(asked, row=replace(asked.row, namespace="blue"))
     )
+    (of_any,) = await rivals(database, table, asked)
 
-    assert [rival.row.namespace for rival in found] == ["blue"]
+    assert {(each.row.id, each.row.namespace) for each in found} == {
+        (blue, "blue"),
+        (unnamed, None),
+    }
+    assert {each.row.id for each in of_any} >= {blue, unnamed}, "the configured one may be blue"
+
+
+async def test_if_the_zone_is_not_known_no_row_is_nearer_than_another(database: Database) -> None:
+    await database.execute(
+        "ALTER TABLE workflow_executions ALTER created_at DROP DEFAULT,"
+        " ALTER created_at TYPE timestamp, ALTER completed_at TYPE timestamp"
+    )
+    off = FURTHEST_ZONE + SECOND * 2
+    made: dict[object, int] = {
+        hours: await database.insert("w", created_at=(NOON + hours * HOUR).replace(tzinfo=None))
+        for hours in (-99, -1, 2, 15)
+    }
+    await database.insert("w", created_at=(NOON + HOUR + off + SECOND).replace(tzinfo=None))
+    for ended in (NOON - off, NOON - off - SECOND):
+        made[ended] = await database.insert(
+            "w",
+            created_at=(NOON - 99 * HOUR).replace(tzinfo=None),
+            status="ok",
+            completed_at=ended.replace(tzinfo=None),
+        )
+    del made[NOON - off - SECOND]
+
+    found = await ids(database, await database.table(), ending(0, made=NOON - HOUR))
+
+    assert found == set(made.values())
 
 
 @pytest.mark.parametrize(
