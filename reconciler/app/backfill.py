@@ -18,7 +18,8 @@ from reconciler.app.hold_lease import hold_lease
 from reconciler.app.wiring import App, open_app
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode, RowId
-from reconciler.core.ports import History, Lease, Observer
+from reconciler.core.observer import Observer
+from reconciler.core.ports import History, Lease
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions, PassRequest

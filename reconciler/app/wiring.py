@@ -14,8 +14,9 @@ from temporalio.runtime import Runtime
 from reconciler.app.before_pass import log_connected, review_table
 from reconciler.app.lease import this_process
 from reconciler.core.model import OldValues, RowId
+from reconciler.core.observer import Observer
 from reconciler.core.policy import Policy
-from reconciler.core.ports import History, Lease, Observer, Store
+from reconciler.core.ports import History, Lease, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Span
 from reconciler.core.report.request import PassOptions, PassRequest

@@ -33,7 +33,7 @@ from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
     from reconciler.app.backfill import Preview, Request
-    from reconciler.core.ports import Observer
+    from reconciler.core.observer import Observer
     from reconciler.core.window import Moment
     from reconciler.settings.model import Settings
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from reconciler.core.model import LeaveReason, Verdict
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 
 #: Seconds between two log lines.
 LINE_EVERY = 10.0

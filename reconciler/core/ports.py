@@ -20,14 +20,11 @@ from reconciler.core.model import (
     RunRow,
     Unknown,
     Use,
-    Verdict,
 )
 from reconciler.core.own_use import Chain
-from reconciler.core.policy import StatusValues
-from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
+from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Swept
-from reconciler.core.report.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,65 +190,6 @@ class History(Protocol):
     async def give_up(self, request: PassRequest) -> None:
         """Close unfinished passes with this request, so that they cannot be resumed."""
         ...
-
-
-class ReportView(Protocol):
-    """A report as observers see it: read-only."""
-
-    @property
-    def pass_id(self) -> str: ...  # noqa: D102
-    @property
-    def request(self) -> PassRequest: ...  # noqa: D102
-    @property
-    def started_at(self) -> datetime: ...  # noqa: D102
-    @property
-    def duration_seconds(self) -> float: ...  # noqa: D102
-    @property
-    def error(self) -> str | None: ...  # noqa: D102
-    @property
-    def outcome(self) -> PassOutcome: ...  # noqa: D102
-    @property
-    def more_left(self) -> bool: ...  # noqa: D102
-    def as_json(self, statuses: StatusValues) -> Mapping[str, Any]: ...  # noqa: D102
-
-
-class PassView(ReportView, Protocol):
-    """The report of a pass over rows, read-only. Its tally is a copy."""
-
-    @property
-    def tally(self) -> Tally: ...  # noqa: D102
-    @property
-    def to_recheck(self) -> int: ...  # noqa: D102
-    @property
-    def held_back(self) -> int: ...  # noqa: D102
-    @property
-    def rpcs(self) -> Mapping[str, int]: ...  # noqa: D102
-    @property
-    def disagreements(self) -> Mapping[str, int]: ...  # noqa: D102
-
-
-class Observer:
-    """Receives the events of passes, as metrics or a progress bar do. All methods do nothing.
-
-    A base class, because most observers need only some of the events. An observer cannot change a
-    report, and the order of observers makes no difference. One that raises `Unusable` aborts the
-    pass; the others still get every event.
-    """
-
-    async def on_start(self, report: PassView) -> None:
-        """A pass begins; nothing is written yet."""
-
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        """These outcomes have been written; never called in a dry run."""
-
-    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
-        """A page has been settled, also in a dry run: its verdicts, in the order of the rows.
-
-        A second look at a page comes without verdicts.
-        """
-
-    async def on_pass(self, report: PassView) -> None:
-        """A pass has ended, whatever its outcome."""
 
 
 class Lease(Protocol):

@@ -22,7 +22,8 @@ from typing import Any
 import structlog
 
 from reconciler.core.errors import ReconcilerError, Unusable
-from reconciler.core.ports import History, Observer
+from reconciler.core.observer import Observer
+from reconciler.core.ports import History
 from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.sweep import Swept
 from reconciler.host.cancellation import (

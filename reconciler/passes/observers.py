@@ -8,7 +8,7 @@ import structlog
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Outcome, Verdict
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 
 log = structlog.get_logger(__name__)
 

@@ -23,8 +23,9 @@ from functools import partial
 from typing import TypeAlias
 
 from reconciler.core.model import RowId
+from reconciler.core.observer import Observer
 from reconciler.core.policy import MissingPolicy, Policy
-from reconciler.core.ports import History, Observer, Probe, Store
+from reconciler.core.ports import History, Probe, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Finish, Leave, Outcome, Verdict
-from reconciler.core.ports import History, Observer, Store, Written
+from reconciler.core.observer import Observer
+from reconciler.core.ports import History, Store, Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassOptions
 from reconciler.core.report.tally import Tally

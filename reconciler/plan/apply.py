@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from reconciler.core.model import Finish
-from reconciler.core.ports import History, Observer, Store
+from reconciler.core.observer import Observer
+from reconciler.core.ports import History, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions

@@ -19,7 +19,7 @@ from typing import Self
 
 from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Finish, OldValues, RowId, Verdict
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.text import one_line, visible
 from reconciler.plan.format import Json, PlanHeader, Trailer, to_line
 from reconciler.plan.rows import row_to_json

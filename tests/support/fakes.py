@@ -20,7 +20,8 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
-from reconciler.core.ports import Ending, Heartbeat, Observer, Observing, PassView, Written
+from reconciler.core.observer import Observer, PassView
+from reconciler.core.ports import Ending, Heartbeat, Observing, Written
 from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Swept

@@ -8,8 +8,9 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.observer import Observer
 from reconciler.core.policy import StatusValues
-from reconciler.core.ports import History, Lease, Observer
+from reconciler.core.ports import History, Lease
 from reconciler.core.window import EVERY, Window
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.journal.history import PassHistory

@@ -18,7 +18,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 from reconciler.host.causes import Causes, in_words
 from reconciler.temporal.failures.codec import (
     Codec,

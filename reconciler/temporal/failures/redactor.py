@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.redaction import UNSEARCHED, Redaction
 from reconciler.core.text import one_line
 

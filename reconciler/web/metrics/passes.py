@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.text import visible
 

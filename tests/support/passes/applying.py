@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.core.model import RowId, Verdict
-from reconciler.core.ports import History, Observer, PassView
+from reconciler.core.observer import Observer, PassView
+from reconciler.core.ports import History
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Span
 from reconciler.core.report.request import PassOptions, PassRequest

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reconciler.core.model import Observation, RunRow
+from reconciler.core.observer import Observer
 from reconciler.core.policy import MissingPolicy, Policy
-from reconciler.core.ports import History, Observer, Probe, Store
+from reconciler.core.ports import History, Probe, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.passes.log import PassLog

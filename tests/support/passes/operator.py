@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 from reconciler.app.backfill import Preview
-from reconciler.core.ports import Observer
+from reconciler.core.observer import Observer
 
 
 class Operator:

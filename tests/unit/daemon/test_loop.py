@@ -20,7 +20,7 @@ from reconciler.app import lease as lease_module
 from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode
-from reconciler.core.ports import Observer
+from reconciler.core.observer import Observer
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.daemon import loop as module

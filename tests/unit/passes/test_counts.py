@@ -22,7 +22,8 @@ from reconciler.core.model import (
     Unknown,
     Verdict,
 )
-from reconciler.core.ports import Observer, PassView, Written
+from reconciler.core.observer import Observer, PassView
+from reconciler.core.ports import Written
 from reconciler.web.metrics.passes import PassMetrics
 from tests.support.factories import closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe

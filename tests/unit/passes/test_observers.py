@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Missing, Open, Outcome, Verdict
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.policy import StatusValues
-from reconciler.core.ports import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.passes.observers import Bystander
 from tests.support.factories import closed, row

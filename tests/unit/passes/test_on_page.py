@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Leave, Missing, Observation, Open, Outcome, RowId, RunRow, Verdict
-from reconciler.core.ports import Observer, PassView
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.passes.pipeline import AHEAD
 from tests.support.factories import closed

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from reconciler.core.model import Missing, Observation, Open, Outcome, RowId, RunRow, Unknown
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.policy import MissingPolicy
-from reconciler.core.ports import Observer, PassView, Written
+from reconciler.core.ports import Written
 from reconciler.core.report import progress
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.passes.log import PassLog

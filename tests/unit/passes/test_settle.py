@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Leave, LeaveReason, Outcome, RunRow, Verdict
-from reconciler.core.ports import Observer, Written
+from reconciler.core.observer import Observer
+from reconciler.core.ports import Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions, PassRequest

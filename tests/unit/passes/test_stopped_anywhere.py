@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from reconciler.core.model import Missing, Outcome, Verdict
-from reconciler.core.ports import Observer, PassView, Written
+from reconciler.core.observer import Observer, PassView
+from reconciler.core.ports import Written
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.plan.read import Plan
 from tests.support.factories import closed

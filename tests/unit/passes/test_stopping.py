@@ -10,7 +10,8 @@ import pytest
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnusable
 from reconciler.core.model import LeaveReason, Missing, Observation, Outcome, RowId, RunRow
-from reconciler.core.ports import PassView, Written
+from reconciler.core.observer import PassView
+from reconciler.core.ports import Written
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.report.progress import Progress, Span
 from reconciler.passes import lifecycle as recorded

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Missing, Observation, Open, Outcome, RunRow
-from reconciler.core.ports import Observer
+from reconciler.core.observer import Observer
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
