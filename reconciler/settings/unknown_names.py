@@ -81,6 +81,9 @@ class UnknownName:
         near = difflib.get_close_matches(name, variables(), n=1, cutoff=0.85)
         if given.is_key:
             hint = f", did you mean {toml_key(variables()[near[0]])}?" if near else ""
+            section, _, key = given.name.rpartition(".")
+            if section and PREFIX + key.upper() in variables():
+                hint = f": {key} goes above the first section, and this one is in [{section}]"
             return f"{given.place}: unknown key {given.name}{hint}"
         hint = "if another program needs it, list it in RECONCILER_IGNORE"
         if near:

@@ -188,14 +188,14 @@ async def test_a_value_that_no_row_has_is_a_guess(
         (
             "CREATE TABLE jobs (id int PRIMARY KEY)",
             None,
-            "no table has a column like workflow_id, which may be composed of others (sync-{id}): ",
+            "no table has a column like workflow_id: name it, or say how ids are composed: ",
         ),
         (
             f"CREATE TABLE a ({JOB}); CREATE SCHEMA s; CREATE TABLE s.b ({JOB})",
             None,
             "several tables have a column like workflow_id (a, s.b): name one, e.g. reconciler i",
         ),
-        (f"CREATE TABLE a ({JOB})", "b", "there is no table b with a column like workflow_id: "),
+        (f"CREATE TABLE a ({JOB})", "b", "there is no table b in this database: name another"),
         ("CREATE TABLE a (id int PRIMARY KEY, workflow_id text)", None, "a has no column like st"),
         (
             "CREATE TABLE a (id int PRIMARY KEY, workflow_id text, status text)",
@@ -237,3 +237,18 @@ async def test_one_of_several_tables_can_be_named(empty_database: Database, tabl
     )
 
     assert 'table = "s.b"' in await suggested(empty_database, table)
+
+
+async def test_the_time_of_the_last_change_is_left_to_a_trigger(empty_database: Database) -> None:
+    await empty_database.execute(f"CREATE TABLE a ({JOB}, updated_at timestamptz)")
+    alone = await suggested(empty_database)
+    await empty_database.execute(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN NEW.updated_at := now(); RETURN NEW; END';"
+        " CREATE TRIGGER touch BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION touch()"
+    )
+
+    beside_trigger = await suggested(empty_database)
+
+    assert '\nupdated_at = "updated_at"  # no trigger sets it\n' in alone
+    assert '\n# updated_at = "updated_at"  # a trigger sets it\n' in beside_trigger

@@ -48,7 +48,10 @@ def temporal_clock(
     one in which creation times are read, if they have none.
     """
     if not after_insert:
-        why = "only the start times of workflows show it, and Temporal knows none of the last rows"
+        why = (
+            "only the start times of workflows show it, and Temporal knows none of the last rows: "
+            "if it should, check RECONCILER_COLUMNS__WORKFLOW_ID and TEMPORAL_NAMESPACE"
+        )
         return not_measurable(TEMPORAL_CLOCK, why)
     if future > CLOCK_SKEW:
         text = f"Temporal's clock is at least {duration(future)} ahead of this host's"

@@ -55,10 +55,14 @@ def absent_table(connection: sa.Connection, names: TableNames) -> TableAbsent:
     if others := tables_with_workflow_ids(connection):
         return TableAbsent(
             f"{problem}, but {others}",
-            "set RECONCILER_TABLE to the one with your workflows (`reconciler init` suggests all "
-            f"settings), {create}",
+            "set RECONCILER_TABLE to the one with your workflows, or RECONCILER_CONFIG to its "
+            f"reconciler.toml (`reconciler init` writes one), {create}",
         )
-    return NoTable(problem, "set RECONCILER_TABLE, or create it with `reconciler migrate`")
+    return NoTable(
+        problem,
+        "set RECONCILER_TABLE to the one with your workflows, or RECONCILER_CONFIG to its "
+        "reconciler.toml, or create a new one with `reconciler migrate`",
+    )
 
 
 def tables_with_workflow_ids(connection: sa.Connection, own: tuple[str, str] | None = None) -> str:

@@ -287,6 +287,10 @@ def test_config_is_read_from_the_environment_only() -> None:
         ),
         ("[colums]\nid = 1", "unknown key colums.id, did you mean columns.id?"),
         ("[columns]\nnope = 1", "unknown key columns.nope"),
+        (
+            "[columns]\ntime_zone = 'UTC'",
+            "unknown key columns.time_zone: time_zone goes above the first section, and this",
+        ),
         ("columns = 'a'", "columns: set its parts, such as columns.id"),
         ("batch_size = 'x'", "batch_size: must be a whole number (it is 'x')"),
         ("[columns]\nid = ''", "columns.id: must not be empty"),

@@ -26,10 +26,9 @@ ABSENT = {
         "workflow_executions",
         (
             "there is no table workflow_executions in this database, but billing.jobs, a have a "
-            "column like workflow_id: set RECONCILER_TABLE to the one with your workflows "
-            "(`reconciler init` suggests all settings), or create workflow_executions with "
-            "`reconciler migrate "
-            "--create-table`"
+            "column like workflow_id: set RECONCILER_TABLE to the one with your workflows, or "
+            "RECONCILER_CONFIG to its reconciler.toml (`reconciler init` writes one), or create "
+            "workflow_executions with `reconciler migrate --create-table`"
         ),
     ),
     "in another case": (
