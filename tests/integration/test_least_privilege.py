@@ -293,7 +293,6 @@ class TestWithoutOurSchema:
 @pytest.mark.parametrize(
     "command", [["undo", str(UUID(int=0))], ["passes"], ["changes"]], ids=lambda c: c[0]
 )
-@pytest.mark.usefixtures("restored_logs")
 def test_what_needs_the_journal_is_refused_without_it(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

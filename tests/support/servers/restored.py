@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def restored_logs() -> Iterator[None]:
-    """Restore logging after a test that configures it for the whole process."""
+    """Restore logging after each test: commands configure it for the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield

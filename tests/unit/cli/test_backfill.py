@@ -8,7 +8,7 @@ from reconciler.cli.main import run
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, restored_logs: None) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that nobody answers at: a command that connects ends with exit code 4."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")

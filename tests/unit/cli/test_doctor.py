@@ -14,7 +14,7 @@ from reconciler.doctor.findings import Examination, Finding, failure, not_checke
 
 
 @pytest.fixture(autouse=True)
-def settings(monkeypatch: pytest.MonkeyPatch, restored_logs: None) -> None:
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://app@db/app")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal:7233")
 

@@ -8,8 +8,6 @@ import pytest
 
 from reconciler.cli.main import run
 
-pytestmark = pytest.mark.usefixtures("restored_logs")
-
 
 @pytest.mark.parametrize(
     ("name", "value", "text"),

@@ -11,8 +11,6 @@ import structlog
 from reconciler.host.logs import configure_logs
 from tests.support.hostile import HOSTILE, unseen
 
-pytestmark = pytest.mark.usefixtures("restored_logs")
-
 
 def test_lines_of_libraries_are_json_on_stderr_too(
     capsys: pytest.CaptureFixture[str],

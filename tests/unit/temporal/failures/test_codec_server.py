@@ -215,7 +215,6 @@ async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.Monk
         assert await text(server) == (CLEAR, "")
 
 
-@pytest.mark.usefixtures("restored_logs")
 async def test_its_url_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     """Its path may hold a secret."""
     configure_logs("debug", as_json=False)
