@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
+import sqlalchemy as sa
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
@@ -58,6 +61,29 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         self.codec = python_codec(getattr(settings, "server_encoding", UTF8))
         return connection
 
+    def on_connect(self) -> Callable[[Any], None]:
+        """Set up a new connection, and close it if that is interrupted.
+
+        Before 2.0.58 SQLAlchemy forgets such a connection, and leaves it open.
+        """
+        set_up = super().on_connect()  # type: ignore[no-untyped-call]
+
+        def set_up_or_close(connection: Any) -> None:
+            with _closed_if_interrupted(connection):
+                set_up(connection)
+
+        return set_up_or_close
+
+    def initialize(self, connection: sa.Connection) -> None:
+        """Ask the first connection for what all have in common; likewise."""
+        with _closed_if_interrupted(connection.connection.dbapi_connection):
+            super().initialize(connection)  # type: ignore[no-untyped-call]
+
+    def do_rollback(self, dbapi_connection: Any) -> None:
+        """Roll back; likewise, as the set-up of the first connection ends with this."""
+        with _closed_if_interrupted(dbapi_connection):
+            super().do_rollback(dbapi_connection)  # type: ignore[no-untyped-call]
+
     def _as_json(self, value: Any) -> str:
         return storable_json(value, self.codec)
 
@@ -87,6 +113,15 @@ class PoolerSafeDialect(PGDialect_asyncpg):
         """Set up the codec of jsonb in one transaction."""
         async with conn.driver_connection.transaction():
             await super().setup_asyncpg_jsonb_codec(conn)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _closed_if_interrupted(connection: Any) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
