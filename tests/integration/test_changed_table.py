@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from reconciler.app.wiring import open_app
+from reconciler.core.ports import Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.connection.engine import COMPILED_STATEMENTS, using_engine
 from reconciler.postgres.rows.remapped import RemappedStore
@@ -25,6 +28,7 @@ async def loop_over(
     database: Database, world: World
 ) -> AsyncIterator[tuple[Callable[[], Awaitable[PassReport]], Callable[[], Awaitable[int]]]]:
     """Two functions: the loop's next pass, and one that inserts a row whose workflow has ended."""
+    created = datetime.now(UTC)  # a row made after its workflow's end may be another run's
     ended = await world.ended(await world.start("complete"))
     settings = Settings(database_url=SecretStr(database.url))
     temporal = {
@@ -34,7 +38,7 @@ async def loop_over(
     async with open_app(settings, writing=True, temporal=temporal) as app:
         yield (
             partial(app.run_pass, "run", dry_run=False, remap=True),
-            partial(database.insert, world.workflow_id, ended.run_id),
+            partial(database.insert, world.workflow_id, ended.run_id, created_at=created),
         )
 
 
@@ -73,6 +77,77 @@ async def test_a_pass_repairs_the_rows_of_a_migrated_table(
             report = await next_pass()
 
             assert (report.error, report.changed) == (None, 1)
+
+
+ENUM = "CREATE TYPE state AS ENUM ('running', 'completed', 'failed')"
+TO_ENUM = """DROP INDEX IF EXISTS reconciler_workflow_executions_running;
+    ALTER TABLE workflow_executions ALTER status DROP DEFAULT,
+    ALTER status TYPE state USING status::text::state,
+    ALTER status SET DEFAULT 'running'::state"""
+TO_TEXT = """DROP INDEX IF EXISTS reconciler_workflow_executions_running;
+    ALTER TABLE workflow_executions ALTER status DROP DEFAULT,
+    ALTER status TYPE text, ALTER status SET DEFAULT 'running'"""
+#: What a table was before, and what a migration makes of it after a pass has read its rows.
+WHILE_ASKED = {
+    "columns come and go": (
+        "ALTER TABLE workflow_executions ADD note text DEFAULT 'x'",
+        "ALTER TABLE workflow_executions DROP note, ADD updated_at timestamptz",
+    ),
+    "a shorter key": ("SELECT 1", "ALTER TABLE workflow_executions ALTER id TYPE int"),
+    "a key as text": (
+        "SELECT 1",
+        """ALTER TABLE workflow_executions ALTER id DROP IDENTITY;
+           ALTER TABLE workflow_executions ALTER id TYPE text,
+           ALTER id SET DEFAULT floor(random() * 1e8)::int::text""",
+    ),
+    "limited columns": (
+        "SELECT 1",
+        """ALTER TABLE workflow_executions ALTER workflow_id TYPE varchar(300),
+           ALTER run_id TYPE varchar(60), ALTER error_message TYPE varchar(500),
+           ALTER completed_at TYPE timestamptz(3)""",
+    ),
+    "run ids as uuid": (
+        "SELECT 1",
+        "ALTER TABLE workflow_executions ALTER run_id TYPE uuid USING run_id::uuid",
+    ),
+    "another status": (f"{ENUM}; {TO_ENUM}", "ALTER TYPE state ADD VALUE 'paused' BEFORE 'failed'"),
+    "the type again": (
+        f"{ENUM}; {TO_ENUM}",
+        f"ALTER TYPE state RENAME TO old; {ENUM}; {TO_ENUM}; DROP TYPE old",
+    ),
+    "text to an enum": ("SELECT 1", f"{ENUM}; {TO_ENUM}"),
+    "an enum to text": (f"{ENUM}; {TO_ENUM}", f"{TO_TEXT}; DROP TYPE state"),
+}
+
+
+@pytest.mark.parametrize(("before", "migration"), WHILE_ASKED.values(), ids=WHILE_ASKED)
+async def test_a_migration_while_temporal_is_asked(
+    database: Database,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+    migration: str,
+) -> None:
+    """The pass writes, or its result says that it did not; the next one repairs the rows."""
+    await database.execute(before)
+    migrations, write = [migration], PostgresStore.finish_if_running
+
+    async def migrated(self: PostgresStore, *arguments: Any) -> Written:
+        while migrations:
+            await database.execute(migrations.pop())
+        return await write(self, *arguments)
+
+    monkeypatch.setattr(PostgresStore, "finish_if_running", migrated)
+    async with loop_over(database, world) as (next_pass, insert):
+        for _ in range(3):
+            await insert()
+        during = await next_pass()
+        await insert()
+        after = await next_pass()
+
+    assert during.changed in (0, 3)
+    assert during.changed or during.error or during.tally.refused
+    assert (after.error, after.changed) == (None, 4 - during.changed)
 
 
 async def test_a_renamed_column_ends_the_pass_and_may_come_back(
