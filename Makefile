@@ -34,11 +34,11 @@ test-stress: $(STAMP) ## Run all tests next to a busy loop on each core
 	$(BIN)/python tests/support/commands/busy.py $(SUITE)
 
 # The oldest versions that pyproject.toml allows, in an environment of their own. They warn about newer
-# Pythons and about each other, and have no patch callbacks.
-test-lowest: $(LOWEST)/.installed ## Run unit, contract and worker tests on the oldest supported versions
+# Pythons and about each other.
+test-lowest: $(LOWEST)/.installed ## Run unit, contract, worker and connection tests on the oldest supported versions
 	$(LOWEST)/bin/pytest -n 4 --dist worksteal -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
-		--deselect tests/integration/worker/test_disturbances.py::test_a_patch_callback_that_fails \
-		tests/unit tests/contract tests/integration/worker
+		-m "not soak and not recent_sdk" \
+		tests/unit tests/contract tests/integration/worker tests/integration/postgres/connection
 
 test-pythons: ## Run the tests that need no server on each Python that is installed, 3.11 to 3.14
 	@for version in 3.11 3.12 3.13 3.14; do \

@@ -277,6 +277,7 @@ async def test_an_activity_of_the_same_name_that_returns_something_else(
     assert closed.status is CloseStatus.COMPLETED
 
 
+@pytest.mark.recent_sdk
 @pytest.mark.parametrize("failures", [[], [Exception]])
 async def test_a_patch_callback_that_fails(site: Site, failures: list[type[Exception]]) -> None:
     def activates(_: object) -> bool:

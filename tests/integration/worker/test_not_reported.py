@@ -127,6 +127,7 @@ async def is_over_or_retried(site: Site, handle: WorkflowHandle[Any, Any]) -> bo
     return pending or await site.world.is_over(site.world.row(handle))
 
 
+@pytest.mark.recent_sdk
 async def test_the_limit_of_the_namespace_applies_to_results(
     database: Database, workflow_id: str
 ) -> None:
