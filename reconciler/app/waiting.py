@@ -62,4 +62,4 @@ async def _until(ask: Callable[[], Awaitable[None]], patience: timedelta) -> Non
             if str(error) != said:
                 said = str(error)
                 log.info("waiting", error=said, for_up_to=f"{left:.0f} s")
-            await asyncio.sleep(min(PAUSE, left))
+            await asyncio.sleep(min(PAUSE, max(0, until - steady())))
