@@ -9,10 +9,10 @@ a connection safe. Errors never repeat a value.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
@@ -62,7 +62,15 @@ _SET_HERE = frozenset(
 )
 #: The driver's own names for parameters of libpq.
 _ALIASES: Mapping[str, str] = MappingProxyType({"ssl": "sslmode"})
-_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+#: Parameters with few values.
+_CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        "target_session_attrs": (
+            *("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+        ),
+    }
+)
 _ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 _SAFE = "use sslmode=verify-full to be sure of the server"
 #: What to do in place of a parameter that is rejected.
@@ -106,10 +114,9 @@ def parse_database_url(value: object) -> str:
     login, _, hosts = parts.netloc.rpartition("@")
     if "@" in login + parts.path + parts.query or parts.fragment or "[" in login:
         raise ValueError("has special characters in user or password: percent-encode them")
-    for host in hosts.split(","):
-        port = host.rpartition("]")[2].partition(":")[2]
-        if port and not (port.isdecimal() and int(port) <= MAX_PORT):
-            raise ValueError("has a port that is not a number from 0 to 65535")
+    places = [_split_host(each) for each in hosts.split(",")]
+    for _, port in places:
+        _check_port(port)
     try:
         query = parse_qsl(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
     except ValueError:
@@ -121,7 +128,44 @@ def parse_database_url(value: object) -> str:
         raise ValueError(_not_supported(rejected))
     for name, text in kept:
         _check_value(name, text)
-    return f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(kept)}" if kept else "")
+    given = {name for name, text in kept if text}
+    _check_once(given, login, parts.path)
+    place = parts.netloc
+    if hosts and given & {"host", "port"}:
+        kept = [*_moved(places, given), *kept]
+        place = f"{login}@" if login else ""
+    return f"postgresql://{place}{parts.path}" + (f"?{urlencode(kept)}" if kept else "")
+
+
+def _split_host(text: str) -> tuple[str, str]:
+    """A host and its port, either of which may be empty; an address of IPv6 has brackets."""
+    address, bracket, rest = text.rpartition("]")
+    name, _, port = rest.partition(":")
+    return address + bracket + name, port
+
+
+def _moved(places: Sequence[tuple[str, str]], given: Collection[str]) -> Iterator[tuple[str, str]]:
+    """What parameters do not replace, as parameters: to libpq they win, to the driver they lose.
+
+    `localhost/db?host=/cloudsql/…` is a Unix socket.
+    """
+    if "host" not in given:
+        yield "host", ",".join(unquote(host) for host, _ in places)
+    if "port" not in given and any(port for _, port in places):
+        yield "port", ",".join(port or "5432" for _, port in places)
+
+
+def _check_once(given: Collection[str], login: str, path: str) -> None:
+    """Check that no parameter repeats another part, which the driver would prefer to it."""
+    user, _, password = login.partition(":")
+    parts = {"user": user, "password": password, "dbname": path[1:], "database": path[1:]}
+    if twice := [name for name, part in parts.items() if part and name in given]:
+        raise ValueError(f"gives {twice[0]} twice: remove the parameter {twice[0]}")
+
+
+def _check_port(port: str) -> None:
+    if port and not (port.isdecimal() and int(port) <= MAX_PORT):
+        raise ValueError("has a port that is not a number from 0 to 65535")
 
 
 def _is_as_is(name: str, value: str) -> bool:
@@ -147,8 +191,11 @@ def _check_value(name: str, value: str) -> None:
         lowest, highest = LIMITS[name]
         if not (value.isdecimal() and lowest <= int(value) <= highest):
             raise ValueError(f"has a {name} that is not a number from {lowest} to {highest}")
-    if name == "sslmode" and value not in _MODES:
-        raise ValueError(f"needs an sslmode from {', '.join(_MODES)}")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ValueError(f"has an unknown {name}: it is one of {', '.join(_CHOICES[name])}")
+    if name == "port":
+        for each in value.split(","):
+            _check_port(each)
     if name == "sslrootcert" and value == "system":
         raise ValueError(f"has sslrootcert=system: name the file, such as {_ROOTS}")
 

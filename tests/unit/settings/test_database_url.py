@@ -93,7 +93,6 @@ def test_no_part_of_a_password_that_is_not_percent_encoded_is_shown(
     [
         ("?sslmode=require", "?sslmode=require"),
         ("?ssl=require", "?sslmode=require"),
-        ("?host=/run/pg", "?host=%2Frun%2Fpg"),
         ("?connect_timeout=30&keepalives_idle=30", "?connect_timeout=30&keepalives_idle=30"),
         ("?application_name=app", "?application_name=app"),
         ("?TimeZone=UTC&app.tenant=a", "?TimeZone=UTC&app.tenant=a"),
@@ -108,6 +107,25 @@ def test_parameters_that_are_honoured(
     monkeypatch.setenv("DATABASE_URL", f"postgresql+asyncpg://u:p%40ss@a:1,b:2/db{query}")
 
     assert loaded() == f"postgresql://u:p%40ss@a:1,b:2/db{taken}"
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("u:p@/db?host=/run/pg", "u:p@/db?host=%2Frun%2Fpg"),
+        ("u:p@localhost/db?host=/cloudsql/a:b:c", "u:p@/db?host=%2Fcloudsql%2Fa%3Ab%3Ac"),
+        ("localhost:5433/db?host=db", "/db?port=5433&host=db"),
+        ("u@a,[::1]/db?port=6432", "u@/db?host=a%2C%5B%3A%3A1%5D&port=6432"),
+        ("u@a:1,b/db?port=&host=", "u@a:1,b/db?port=&host="),
+        ("u@%2Frun%2Fpg/db?port=6432", "u@/db?host=%2Frun%2Fpg&port=6432"),
+    ],
+)
+def test_a_host_or_port_that_is_a_parameter_wins_as_it_does_in_libpq(
+    monkeypatch: pytest.MonkeyPatch, url: str, taken: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{url}")
+
+    assert loaded() == f"postgresql://{taken}"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +163,11 @@ def test_parameters_that_are_rejected_by_name(
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("ssl=true", "needs an sslmode from disable, allow, prefer, require, verify-ca,"),
+        ("ssl=true", "has an unknown sslmode: it is one of disable, allow, prefer, require, ver"),
+        ("target_session_attrs=s3cret", "has an unknown target_session_attrs: it is one of any, "),
+        ("port=s3cret", "has a port that is not a number from 0 to 65535"),
+        ("user=s3cret", "gives user twice: remove the parameter user"),
+        ("database=s3cret", "gives database twice: remove the parameter database"),
         ("sslrootcert=system", "has sslrootcert=system: name the file, such as /etc/ssl/certs/ca-"),
         ("connect_timeout=0", "has a connect_timeout that is not a number from 1 to 600"),
         ("connect_timeout=s3cret", "has a connect_timeout that is not a number from 1 to 600"),
@@ -163,7 +185,8 @@ def test_values_that_are_rejected(
 @pytest.mark.parametrize("name", sorted(BY_DRIVER))
 def test_the_driver_sends_none_of_its_own_parameters_to_the_server(name: str) -> None:
     values = {"port": "5432", "sslnegotiation": "postgres", "gsslib": "gssapi"}
-    query = "sslmode=disable" if name == "sslmode" else f"{name}={values.get(name, '')}"
+    values |= {"sslmode": "disable", "target_session_attrs": "any"}
+    query = f"{name}={values.get(name, '')}"
     dsn = parse_database_url(f"postgresql://u@h/db?{query}")
 
     names = "host port user password passfile database ssl service servicefile direct_tls"
