@@ -59,16 +59,17 @@ _FIND = sa.text(
 # The type of each column as declared, and its base type if that is a domain.
 _TYPES = sa.text(
     "WITH RECURSIVE made_of AS (SELECT attname, format_type(atttypid, atttypmod) AS declared,"
-    "  atttypid AS type, atttypmod AS modifier FROM pg_attribute"
+    "  atttypid AS type, atttypmod AS modifier, attcollation FROM pg_attribute"
     "  WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped"
-    " UNION ALL SELECT attname, declared, t.typbasetype, t.typtypmod"
+    " UNION ALL SELECT attname, declared, t.typbasetype, t.typtypmod, attcollation"
     "  FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype = 'd')"
-    " SELECT attname::text, declared, format_type(type, modifier) AS base"
-    " FROM made_of JOIN pg_type t ON t.oid = type WHERE t.typtype <> 'd'"
+    " SELECT attname::text, declared, format_type(type, modifier) AS base,"
+    "  coalesce(c.collisdeterministic, true) AS exact FROM made_of JOIN pg_type t ON t.oid = type"
+    " LEFT JOIN pg_collation c ON c.oid = attcollation WHERE t.typtype <> 'd'"
 )
 _LENGTH = re.compile(r"\((\d+)\)$")
-#: The keys of these two in a column's `info`.
-DECLARED, BASE = "declared", "base"
+#: The keys of these in a column's `info`. Exact: its collation takes no two texts for equal.
+DECLARED, BASE, EXACT = "declared", "base", "exact"
 
 
 # Parts of a name that would be ambiguous: they look like two parts, or like a part with the suffix
@@ -175,9 +176,9 @@ async def find_relation(
             )
 
     table = await connection.run_sync(reflect)
-    for name, declared, base in await connection.execute(_TYPES, {"oid": relation.oid}):
+    for name, declared, base, exact in await connection.execute(_TYPES, {"oid": relation.oid}):
         if (column := table.c.get(name)) is not None:
-            column.info |= {DECLARED: declared, BASE: base}
+            column.info |= {DECLARED: declared, BASE: base, EXACT: exact}
             column.type = _based(column.type, base)
     return relation, table
 

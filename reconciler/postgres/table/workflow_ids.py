@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from reconciler.postgres.table.names import UTC, constant
-from reconciler.postgres.table.relation import BASE
+from reconciler.postgres.table.relation import BASE, EXACT
 from reconciler.postgres.table.template import Template
 from reconciler.postgres.table.types import (
     as_instant,
@@ -94,7 +94,9 @@ class WorkflowIds:
         if self.template.is_column and _is_plain(self.columns[0]):
             return self.columns[0] == given
         among = [each.column == sa.any_(self._given(each)) for each in self._lookups]
-        return sa.and_(*among, self.text == given)
+        is_exact = all(column.info.get(EXACT, True) for column in self.columns)
+        text = self.text if is_exact else sa.collate(self.text, "C")
+        return sa.and_(*among, text == given)
 
     def _given(self, lookup: _Lookup) -> sa.ColumnElement[Any]:
         """The values that the column is compared with, in its type."""
@@ -161,8 +163,9 @@ def is_composable(column: sa.Column[Any]) -> bool:
 
 
 def _is_plain(column: sa.Column[Any]) -> bool:
-    """Whether `=` compares the column's text exactly, other than in citext."""
-    return is_text(column) and column.info.get(BASE) != "citext"
+    """Whether `=` compares the column's text exactly, other than in citext or without case."""
+    exact = column.info.get(BASE) != "citext" and column.info.get(EXACT, True)
+    return is_text(column) and exact
 
 
 def _as_uuid(text: str) -> UUID | None:

@@ -16,12 +16,13 @@ from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.rivals import arrays, is_indexed, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.checks.table import TableUnfit
-from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.names import TableNames
-from tests.conftest import Database
+from reconciler.postgres.table.mapping import MappedTable, map_table
+from reconciler.postgres.table.names import TableMapping, TableNames
+from tests.conftest import Database, made_database
 from tests.integration.postgres.rows.test_main_path_write import given
 from tests.integration.postgres.rows.test_rivals import ending, rivals
 from tests.support.factories import NOW, outcome
+from tests.support.servers.debian_postgres import INSTALLED, debian_postgres
 
 ID = "7a1c8aa0-0000-4000-8000-00000000000b"
 TIME = "2026-03-01T02:00:05Z"
@@ -188,3 +189,21 @@ async def test_a_column_that_is_not_there_is_named(database: Database) -> None:
         await jobs(database, "a int", "sync-{a}/{b}")
 
     assert str(refused.value) == ("table jobs has no column b: set RECONCILER_COLUMNS__WORKFLOW_ID")
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the tests' own PostgreSQL has no ICU")
+async def test_a_collation_that_ignores_case_makes_no_two_ids_equal() -> None:
+    with debian_postgres(INSTALLED[-1]) as url:
+        async with made_database(url) as database:
+            await database.execute(
+                "CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2',"
+                " deterministic = false);"
+                "CREATE TABLE jobs (id int PRIMARY KEY, wf text COLLATE any_case, status text);"
+                "INSERT INTO jobs VALUES (1, 'w', 'running')"
+            )
+            for template, prefix in (("wf", ""), ("a-{wf}", "a-")):
+                names = TableNames(table="jobs", workflow_id=template, run_id=None, created_at=None)
+                table = await map_table(database.engine, TableMapping(names), writing=False)
+
+                assert len(await find_rows(database.engine, table, f"{prefix}w")) == 1
+                assert await find_rows(database.engine, table, f"{prefix}W") == []
