@@ -93,4 +93,6 @@ def _unreadable(text: str, at: int) -> ValueError:
     rest = text[at:].strip()
     shown = rest if len(rest) <= _SHOWN else f"{rest[:_SHOWN]}…"
     place = f"{shown!r}" if rest else f"the end of {text.strip()!r}"
+    if rest.startswith("'"):
+        return ValueError(f"cannot be read at {place}: values have no single quotes, unlike in SQL")
     return ValueError(f"cannot be read at {place}: {_GRAMMAR}")

@@ -64,7 +64,7 @@ def test_a_condition_is_a_column_and_what_it_must_have(text: str, expected: Cond
         ("tenant is nothing", "cannot be read at 'tenant is nothing': "),
         ("tenant is null or x=1", "cannot be read at 'or x=1': "),
         ("tenant=7 or tenant=8", "cannot be read at 'or tenant=8': "),
-        ("tenant='acme'", "cannot be read at \"'acme'\": "),
+        ("tenant='acme'", "cannot be read at \"'acme'\": values have no single quotes"),
         ("tenant=NULL", "cannot be read at 'NULL': "),
         ("a" * 40, f"cannot be read at '{'a' * 30}…': "),
         ("tenant=7,8,7", "names a value twice"),
