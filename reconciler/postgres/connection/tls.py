@@ -11,6 +11,9 @@ import errno
 import os
 import ssl
 from collections.abc import Iterator
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.core.errors import DatabaseUnfit
@@ -47,6 +50,20 @@ def check_files(dsn: str) -> None:
                 raise _unreadable(path, error, setting) from None
         except (OSError, ValueError):
             continue
+    _check_service(dsn)
+
+
+def _check_service(dsn: str) -> None:
+    """Check that a service is defined: without one, the driver would connect to this host."""
+    if not (service := dict(parse_qsl(urlsplit(dsn).query)).get("service")):
+        return
+    path = _parameter(dsn, "servicefile")[0] or os.path.expanduser(_FILES["servicefile"])  # noqa: PTH111
+    services = ConfigParser()
+    with suppress(ConfigError, OSError, ValueError):
+        services.read(path)
+    if not services.has_section(service):
+        problem = f"cannot connect to the database: {path} defines no service {service}"
+        raise DatabaseUnfit(problem, "check service in DATABASE_URL, and PGSERVICEFILE")
 
 
 def explain_tls_error(error: BaseException | None, dsn: str) -> DatabaseUnfit | None:
