@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -66,12 +67,13 @@ def settings_for(url: str, **given: Any) -> Settings:
 
 
 async def fill(url: str, runs: Sequence[Run]) -> None:
-    """Insert a running row for each of these runs."""
+    """Insert a running row for each of these runs, created before any of them ended."""
+    created_at = datetime.now(UTC) - timedelta(hours=1)
     connection = await asyncpg.connect(url)
     await connection.copy_records_to_table(
         "workflow_executions",
-        columns=("workflow_id", "run_id"),
-        records=[(run.workflow_id, run.run_id) for run in runs],
+        columns=("workflow_id", "run_id", "created_at"),
+        records=[(run.workflow_id, run.run_id, created_at) for run in runs],
     )
     await connection.execute("VACUUM ANALYZE workflow_executions")
     await connection.close()
