@@ -1,7 +1,8 @@
-"""The errors a caller can act on. Each ends a command with one line on stderr.
+"""The errors a caller can act on. All but `FeedOff` end a command with one line on stderr.
 
 ReconcilerError
 ├── ConfigurationError      exit code 2: a setting or an argument is wrong
+├── FeedOff                 ends no command: screening replaces the closings feed for a while
 └── Unusable                exit code 4: the pass was aborted
     ├── TemporalUnusable    unreachable, timed out, throttled to a halt
     │   └── TemporalUnfit   no such namespace, no permission
@@ -29,6 +30,10 @@ class ReconcilerError(Exception):
 
 class ConfigurationError(ReconcilerError):
     """A setting or an argument is wrong; the text names it."""
+
+
+class FeedOff(ReconcilerError):
+    """Visibility cannot serve as a closings feed in this namespace: it refuses, or is unsorted."""
 
 
 class Unusable(ReconcilerError):

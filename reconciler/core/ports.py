@@ -1,7 +1,7 @@
 """What a pass needs from the outside, in the vocabulary of the core.
 
 Ports are small: a fake stays below 80 lines. `postgres` implements `Store`, `History` and `Lease`,
-`temporal` implements `Probe`.
+`temporal` implements `Probe` and `Closings`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from reconciler.core.errors import Unusable
+from reconciler.core.feed.closing import Listed, Listing
 from reconciler.core.model import (
+    CloseStatus,
     Observation,
     Outcome,
     Rival,
@@ -139,6 +141,18 @@ class Probe(Observing, Protocol):
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind: describe, history, list."""
+        ...
+
+
+class Closings(Protocol):
+    """Visibility as a feed: what closed last, by status."""
+
+    async def read(self, namespace: str, status: CloseStatus, asked: Listing) -> Listed:
+        """The newest closings of a status in a namespace, by name.
+
+        Raises `FeedOff` if the list is refused or not sorted by close time, and `Unusable` if
+        Temporal as a whole cannot be used.
+        """
         ...
 
 
