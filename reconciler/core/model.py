@@ -21,6 +21,7 @@ class Mode(StrEnum):
 
     ONCE = "once"
     RUN = "run"
+    FEED = "feed"
     BACKFILL = "backfill"
     UNDO = "undo"
 

@@ -59,8 +59,8 @@ class Observer:
     async def on_start(self, report: PassView) -> None:
         """A pass begins; nothing is written yet."""
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
-        """These outcomes have been written; never called in a dry run."""
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
+        """The pass has written these outcomes; never called in a dry run."""
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
         """A page has been settled, also in a dry run: its verdicts, in the order of the rows.

@@ -46,9 +46,9 @@ class Bystander(Observer):
         self._logged = False
         await self._unless_it_fails(self._observer.on_start(report))
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         """Forward it."""
-        await self._unless_it_fails(self._observer.on_written(outcomes))
+        await self._unless_it_fails(self._observer.on_written(report, outcomes))
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:
         """Forward it."""

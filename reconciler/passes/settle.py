@@ -125,7 +125,9 @@ class Settler:
     async def announce(self, settled: Settled) -> None:
         """Notify observers of what was written, then raise `Unusable` if the rest could not be."""
         if settled.outcomes and not self.report.request.dry_run:
-            await notify(self.observers, lambda each: each.on_written(settled.outcomes))
+            await notify(
+                self.observers, lambda each: each.on_written(self.report, settled.outcomes)
+            )
         if settled.failure is not None:
             raise settled.failure
 

@@ -181,7 +181,7 @@ class Recorder(Observer):
     async def on_start(self, report: PassView) -> None:
         self.started.append(report)
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         self.written += outcomes
 
     async def on_pass(self, report: PassView) -> None:

@@ -16,6 +16,12 @@ class PassRequest:
     dry_run: bool = False
     #: Recorded for a pass that can be resumed, by the same request. None for a pass over every row.
     asked: Mapping[str, Any] | None = None
+    #: How its rows were found, as the journal and metrics have it; by default its mode.
+    found_by: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.found_by:
+            object.__setattr__(self, "found_by", self.mode)
 
 
 @dataclass(frozen=True, slots=True)

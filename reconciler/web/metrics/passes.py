@@ -39,7 +39,7 @@ class PassMetrics(Observer):
     ) -> None:
         """The series of `mode` exist from the start, at zero, so that a first failure shows."""
         self._mode, self._clock = mode, clock
-        #: The id of the pass that has begun and is not counted yet.
+        #: The id of the pass of this mode that has begun and is not counted yet.
         self.unfinished: str | None = None
         self._types: set[str] = set()
         make: dict[str, Any] = {"namespace": "reconciler", "registry": registry}
@@ -59,6 +59,8 @@ class PassMetrics(Observer):
         self._disagreements = Counter("screening_disagreements", wrong, ["visibility"], **make)
         lost = "Rows that somebody else finished, or was writing, meanwhile."
         self._lost_races = Counter("lost_races", lost, **make)
+        found = "Rows finished, by how they were found."
+        self._found = Counter("found", found, ["by"], **make)
         missed = "Rows that the main path should have written, by Temporal's close status."
         self._missed = Counter("missed_writes", missed, ["workflow_type", "status"], **make)
         drift = "From the close of a workflow to the write of its row."
@@ -80,11 +82,13 @@ class PassMetrics(Observer):
 
     async def on_start(self, report: PassView) -> None:
         """Remember the pass."""
-        self.unfinished = report.pass_id
+        if report.request.mode == self._mode:
+            self.unfinished = report.pass_id
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         """Count finished rows, and how late they are."""
         now = self._clock()
+        self._found.labels(report.request.found_by).inc(len(outcomes))
         for outcome in outcomes:
             workflow_type = self._bounded(outcome.workflow_type)
             self._written.labels(outcome.status, workflow_type).inc()
@@ -106,6 +110,8 @@ class PassMetrics(Observer):
             self._disagreements.labels(shown).inc(count)
         for reason, count in tally.left.items():
             self._left.labels(reason.value).inc(count)
+        if mode != self._mode:
+            return
         if report.outcome is not PassOutcome.ABORTED:
             self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
             for reason in MISSING_REASONS:

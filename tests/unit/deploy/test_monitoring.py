@@ -185,11 +185,10 @@ async def test_the_document_describes_each_metric() -> None:
 
 async def count_something(metrics: PassMetrics) -> None:
     """Give every metric a series; without one, its labels are unknown."""
-    await metrics.on_written([outcome(row(), completed_at=CLOSE_TIME)])
-    left = Counter({LeaveReason.EXPIRED: 1})
-    await metrics.on_pass(
-        PassReport("id", PassRequest("run"), NOW, done=Tally(left=left, oldest_left=CLOSE_TIME))
-    )
+    done = Tally(left=Counter({LeaveReason.EXPIRED: 1}), oldest_left=CLOSE_TIME)
+    report = PassReport("id", PassRequest("run"), NOW, done=done)
+    await metrics.on_written(report, [outcome(row(), completed_at=CLOSE_TIME)])
+    await metrics.on_pass(report)
 
 
 def as_shown(family: Metric) -> Documented:

@@ -33,7 +33,7 @@ class Notes(Observer):
     async def on_start(self, report: PassView) -> None:
         self._note("on_start", seen(report))
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         self._note("on_written", list(outcomes))
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:

@@ -66,7 +66,7 @@ async def test_the_page_has_been_written_by_then() -> None:
     class Order(Pages):
         written: tuple[int, ...] = ()
 
-        async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
             self.written += (len(self.rows),)
 
     pages = Order()

@@ -58,7 +58,7 @@ class Record(Observer):
         self.started.append(report)
         await asyncio.sleep(0)
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         self.received.update(outcome.status for outcome in outcomes)
         await asyncio.sleep(0)
 

@@ -285,7 +285,7 @@ async def test_before_its_first_page_it_is_stopped_too() -> None:
 
 async def test_a_bug_in_the_middle_is_recorded_and_raised() -> None:
     class Buggy(Recorder):
-        async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+        async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
             raise ZeroDivisionError
 
     recorder, before = Recorder(), asyncio.all_tasks()

@@ -12,7 +12,7 @@ import pytest
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import Missing, Observation, Open, Outcome, RunRow
-from reconciler.core.observer import Observer
+from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.postgres.rows.store import PostgresStore
@@ -33,7 +33,7 @@ class Kill(Observer):
 
     writes: int
 
-    async def on_written(self, outcomes: Sequence[Outcome]) -> None:
+    async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         self.writes -= 1
         if self.writes == 0:
             raise Killed

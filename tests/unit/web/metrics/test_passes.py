@@ -59,6 +59,27 @@ async def test_a_pass_is_counted_with_its_rows(bench: Bench) -> None:
     assert bench.value("oldest_running_row_age_seconds") == pytest.approx(age)
 
 
+async def test_finished_rows_are_counted_by_how_they_were_found(bench: Bench) -> None:
+    by_feed = PassReport("id", PassRequest("feed"), NOW)
+    by_sweep = PassReport("id", PassRequest("run", found_by="sweep"), NOW)
+    await bench.metrics.on_written(by_feed, [outcome(row()), outcome(row(2))])
+    await bench.metrics.on_written(by_sweep, [outcome(row())])
+
+    assert bench.value("found_total", by="feed") == 2
+    assert bench.value("found_total", by="sweep") == 1
+
+
+async def test_a_pass_of_another_mode_does_not_set_the_gauges(bench: Bench) -> None:
+    await bench.metrics.on_pass(report(left=Counter({LeaveReason.EXPIRED: 2})))
+    found = PassReport("other", PassRequest("feed"), NOW, done=Tally(scanned=1))
+    await bench.metrics.on_start(found)
+    await bench.metrics.on_pass(found)
+
+    assert bench.metrics.unfinished is None
+    assert bench.value("running_rows") == 2
+    assert bench.value("passes_total", mode="feed", outcome="ok") == 1
+
+
 async def test_an_aborted_pass_does_not_set_the_gauges(bench: Bench) -> None:
     await bench.metrics.on_pass(report(left=Counter({LeaveReason.EXPIRED: 2})))
     await bench.metrics.on_pass(report(error="away", scanned=1))
@@ -96,7 +117,7 @@ async def test_only_ends_that_a_workflow_can_report_count_as_missed(
     bench: Bench, temporal_status: str, missed: float | None
 ) -> None:
     written = outcome(row(), status="ended", temporal_status=temporal_status, workflow_type="Order")
-    await bench.metrics.on_written([written])
+    await bench.metrics.on_written(report(), [written])
 
     assert bench.value("rows_written_total", status="ended", workflow_type="Order") == 1
     assert (
@@ -106,20 +127,22 @@ async def test_only_ends_that_a_workflow_can_report_count_as_missed(
 
 async def test_drift_is_from_close_to_write(bench: Bench) -> None:
     late = outcome(row(), completed_at=NOW - timedelta(seconds=20))
-    await bench.metrics.on_written([late])
+    await bench.metrics.on_written(report(), [late])
 
     assert bench.value("drift_age_seconds_sum") == 20
     assert bench.value("drift_age_seconds_count") == 1
 
 
 async def test_drift_is_not_negative_if_the_clock_of_temporal_is_ahead(bench: Bench) -> None:
-    await bench.metrics.on_written([outcome(row(), completed_at=NOW + timedelta(seconds=20))])
+    await bench.metrics.on_written(
+        report(), [outcome(row(), completed_at=NOW + timedelta(seconds=20))]
+    )
 
     assert bench.value("drift_age_seconds_sum") == 0
 
 
 async def test_a_row_that_temporal_no_longer_knows_has_no_drift(bench: Bench) -> None:
-    await bench.metrics.on_written([outcome(row(), completed_at=None)])
+    await bench.metrics.on_written(report(), [outcome(row(), completed_at=None)])
 
     assert bench.value("drift_age_seconds_count") == 0
     assert bench.value("rows_written_total", status="completed", workflow_type="unknown") == 1
@@ -127,8 +150,8 @@ async def test_a_row_that_temporal_no_longer_knows_has_no_drift(bench: Bench) ->
 
 async def test_the_number_of_workflow_types_with_series_is_limited(bench: Bench) -> None:
     for number in range(MAX_WORKFLOW_TYPES + 50):
-        await bench.metrics.on_written([outcome(row(), workflow_type=f"type-{number}")])
-    await bench.metrics.on_written([outcome(row(), workflow_type="type-0")])
+        await bench.metrics.on_written(report(), [outcome(row(), workflow_type=f"type-{number}")])
+    await bench.metrics.on_written(report(), [outcome(row(), workflow_type="type-0")])
 
     others = bench.value("rows_written_total", status="completed", workflow_type="other")
     assert others == 50
@@ -167,6 +190,6 @@ async def test_screened_rows_and_disagreements_are_counted(bench: Bench) -> None
 
 
 async def test_labels_are_safe_to_print_on_a_terminal(bench: Bench) -> None:
-    await bench.metrics.on_written([outcome(row(), workflow_type=HOSTILE)])
+    await bench.metrics.on_written(report(), [outcome(row(), workflow_type=HOSTILE)])
 
     assert unseen(generate_latest(bench.registry).decode()) == set()
