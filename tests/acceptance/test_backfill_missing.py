@@ -11,12 +11,8 @@ from uuid import uuid4
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.namespace.v1 import NamespaceConfig
-from temporalio.api.workflowservice.v1 import (
-    RegisterNamespaceRequest,
-    UpdateNamespaceRequest,
-)
+from temporalio.api.workflowservice.v1 import UpdateNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
 
 from reconciler.core.model import Missing
 from tests.acceptance.test_backfill import APPLY
@@ -24,6 +20,7 @@ from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.stage import Stage
 from tests.support.polling import eventually
+from tests.support.temporal.namespaces import new_namespace
 from tests.support.temporal.world import World
 
 RETENTION = timedelta(hours=1)
@@ -37,25 +34,8 @@ def _duration(of: timedelta) -> Duration:
 
 async def short_lived(temporal: Client) -> Stage:
     """In a namespace of its own, where closed workflows are gone a second later, or two."""
-    namespace = f"short-{uuid4().hex[:8]}"
-    await temporal.workflow_service.register_namespace(
-        RegisterNamespaceRequest(
-            namespace=namespace,
-            workflow_execution_retention_period=_duration(timedelta(seconds=1)),
-        )
-    )
-    client = Client(temporal.service_client, namespace=namespace)
-    stage = Stage(database=None, client=client, prefix="case")  # type: ignore[arg-type]
-
-    async def known() -> bool:
-        try:
-            await stage.closed("probe")
-        except RPCError:  # a new namespace takes a moment to be known everywhere
-            return False
-        return True
-
-    await eventually(known)
-    return stage
+    client = await new_namespace(temporal, "short", timedelta(seconds=1))
+    return Stage(database=None, client=client, prefix="case")  # type: ignore[arg-type]
 
 
 @pytest.fixture

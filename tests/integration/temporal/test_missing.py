@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
-from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
+from temporalio.client import Client
 
 from reconciler.core.errors import ConfigurationError, TemporalUnusable
 from reconciler.core.model import Missing, Open, RunRow, Unknown
@@ -22,6 +17,7 @@ from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.observe.probe import TemporalProbe
 from tests.support.network.silent import silent_server
 from tests.support.polling import eventually
+from tests.support.temporal.namespaces import new_namespace
 from tests.support.temporal.world import World
 
 EARLIER = datetime.now(UTC) - timedelta(hours=1)
@@ -99,16 +95,9 @@ async def test_a_malformed_run_id_beside_a_real_workflow_is_unknown(world: World
 
 
 async def test_expired_by_retention(temporal: Client, task_queue: str, workflow_id: str) -> None:
-    namespace = f"short-{uuid4().hex[:8]}"
-    await temporal.workflow_service.register_namespace(
-        RegisterNamespaceRequest(
-            namespace=namespace,
-            workflow_execution_retention_period=Duration(seconds=int(RETENTION.total_seconds())),
-        )
-    )
-    short = Client(temporal.service_client, namespace=namespace)
+    short = await new_namespace(temporal, "short", RETENTION)
     world = World(short, task_queue, workflow_id)
-    handle = await _start_when_registered(world)
+    handle = await world.start("wait")
     await handle.terminate()
     of = world.row(handle)
 
@@ -116,18 +105,6 @@ async def test_expired_by_retention(temporal: Client, task_queue: str, workflow_
         return await world.observe(of) == Missing()
 
     await eventually(expired)
-
-
-async def _start_when_registered(world: World) -> WorkflowHandle[Any, Any]:
-    started: list[WorkflowHandle[Any, Any]] = []
-
-    async def is_registered() -> bool:
-        with suppress(RPCError):  # a new namespace takes a moment to become known
-            started.append(await world.start("wait"))
-        return bool(started)
-
-    await eventually(is_registered)
-    return started[0]
 
 
 async def test_an_absent_namespace_does_not_make_workflows_missing(temporal: Client) -> None:

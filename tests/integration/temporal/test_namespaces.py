@@ -6,10 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from google.protobuf.duration_pb2 import Duration
-from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
 
 from reconciler.core.model import LeaveReason, RunRow
 from reconciler.core.policy import MissingPolicy
@@ -21,7 +18,7 @@ from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 from tests.support.factories import policy
 from tests.support.fakes import FakeHistory, MemoryStore
-from tests.support.polling import eventually
+from tests.support.temporal.namespaces import new_namespace
 
 #: Past the retention of the default namespace, and within that of the other.
 AGE = timedelta(days=10)
@@ -30,24 +27,7 @@ AGE = timedelta(days=10)
 @pytest.fixture(scope="module")
 async def other(temporal: Client) -> Client:
     """A namespace with a retention of a month."""
-    name = f"keeping-{uuid4().hex[:8]}"
-    await temporal.workflow_service.register_namespace(
-        RegisterNamespaceRequest(
-            namespace=name,
-            workflow_execution_retention_period=Duration(seconds=30 * 24 * 3600),
-        )
-    )
-    client = Client(temporal.service_client, namespace=name)
-
-    async def is_registered() -> bool:
-        try:
-            await terminated(client, "first")
-        except RPCError:  # a new namespace takes a moment to become known
-            return False
-        return True
-
-    await eventually(is_registered)
-    return client
+    return await new_namespace(temporal, "keeping", timedelta(days=30))
 
 
 async def terminated(client: Client, workflow_id: str) -> WorkflowHandle[object, object]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Only this process uses gRPC, which would otherwise log a warning at every fork.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+from tests.support.network.relay import Call, relay
 
 
 @dataclass
@@ -25,40 +23,19 @@ class Gateway:
     seen: list[str | None] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
 
+    async def answer(self, call: Call) -> bytes:
+        self.sent.append(call.metadata)
+        self.seen.append(call.metadata.get("authorization"))
+        if self.seen[-1] != f"Bearer {self.key}":
+            await call.refuse("UNAUTHENTICATED", "Jwt is expired")
+        if self.unimplemented == call.method:
+            await call.refuse("UNIMPLEMENTED", "unknown method")
+        return await call.forward()
+
 
 @asynccontextmanager
 async def gateway(target: str, key: str) -> AsyncIterator[Gateway]:
     """Listen in front of the Temporal at `target`, without TLS."""
-    import grpc  # noqa: PLC0415 - after the environment is set
-
     gate = Gateway(key)
-
-    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # no types there
-        def service(self, details: Any) -> Any:
-            async def call(request: bytes, context: Any) -> bytes:
-                gate.sent.append(dict(details.invocation_metadata))
-                sent = gate.sent[-1].get("authorization")
-                gate.seen.append(sent)
-                if sent != f"Bearer {gate.key}":
-                    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Jwt is expired")
-                if gate.unimplemented and details.method.endswith(f"/{gate.unimplemented}"):
-                    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown method")
-                try:
-                    answer: bytes = await channel.unary_unary(details.method)(request)
-                except grpc.aio.AioRpcError as error:
-                    trailing = tuple(tuple(pair) for pair in error.trailing_metadata())
-                    await context.abort(error.code(), error.details(), trailing)
-                    raise AssertionError from error
-                return answer
-
-            return grpc.unary_unary_rpc_method_handler(call)
-
-    async with grpc.aio.insecure_channel(target) as channel:
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers([Handler()])
-        gate.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        try:
-            yield gate
-        finally:
-            await server.stop(None)
+    async with relay(target, gate.answer) as gate.address:
+        yield gate
