@@ -1,7 +1,7 @@
 """What a pass needs from the outside, in the vocabulary of the core.
 
-Ports are small: a fake stays below 80 lines. `postgres` implements `Store`, `History` and `Lease`,
-`temporal` implements `Probe` and `Closings`.
+Ports are small: a fake stays below 80 lines. `postgres` implements `Store`, `History`, `Marks` and
+`Lease`, `temporal` implements `Probe` and `Closings`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from reconciler.core.errors import Unusable
 from reconciler.core.feed.closing import Listed, Listing
+from reconciler.core.feed.marks import SavedMarks
 from reconciler.core.model import (
     CloseStatus,
     Observation,
@@ -71,6 +72,13 @@ class Store(Protocol):
 
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         """The first running rows with `after` < id <= `until`, by id, at most `limit`."""
+        ...
+
+    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
+        """The running rows of these workflow ids, in no particular order.
+
+        Any number of ids, read in pieces. A row that cannot be read is among them as such.
+        """
         ...
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
@@ -203,6 +211,24 @@ class History(Protocol):
 
     async def give_up(self, request: PassRequest) -> None:
         """Close unfinished passes with this request, so that they cannot be resumed."""
+        ...
+
+
+class Marks(Protocol):
+    """The closings feed's marks over one table, for a restart and for other replicas.
+
+    Both methods raise `Unusable`.
+    """
+
+    async def load(self, namespace_id: str) -> SavedMarks | None:
+        """The marks that were saved last for a namespace, by Temporal's id; None if there are none.
+
+        Without a journal, those of this process.
+        """
+        ...
+
+    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
+        """Replace the marks of a namespace."""
         ...
 
 

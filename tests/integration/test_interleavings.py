@@ -118,6 +118,10 @@ class GatedStore:
         await self._gate.step()
         return await self._store.scan_running(after, until, limit)
 
+    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
+        await self._gate.step()
+        return await self._store.running_of(workflow_ids)
+
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         await self._gate.step()
         return await self._store.rivals(endings)

@@ -6,10 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from reconciler.core.feed.marks import SavedMarks
 from reconciler.core.model import (
+    CloseStatus,
     Missing,
     Observation,
     Outcome,
@@ -25,7 +27,7 @@ from reconciler.core.ports import Ending, Heartbeat, Observing, Written
 from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Swept
-from tests.support.factories import RETENTION
+from tests.support.factories import NOW, RETENTION
 
 
 class MemoryStore:
@@ -47,6 +49,11 @@ class MemoryStore:
         ids: list[Any] = sorted(self.running)
         page = [i for i in ids if (after is None or i > after) and i <= until]
         return [self.running[i] for i in page[:limit]]
+
+    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
+        await asyncio.sleep(0)
+        wanted = set(workflow_ids)
+        return [row for row in self.running.values() if row.workflow_id in wanted]
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         await asyncio.sleep(0)
@@ -168,6 +175,23 @@ class FakeHistory:
 
     async def give_up(self, request: PassRequest) -> None:
         pass
+
+
+@dataclass
+class FakeMarks:
+    """Marks by namespace id; `saves` has all that were saved, `now` is the database's clock."""
+
+    saved: dict[str, SavedMarks] = field(default_factory=dict)
+    saves: list[Mapping[CloseStatus, datetime]] = field(default_factory=list)
+    now: datetime = NOW
+
+    async def load(self, namespace_id: str) -> SavedMarks | None:
+        found = self.saved.get(namespace_id)
+        return found and SavedMarks(found.marks, found.saved_at, self.now)
+
+    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
+        self.saves.append(dict(marks))
+        self.saved[namespace_id] = SavedMarks(dict(marks), self.now, self.now)
 
 
 @dataclass

@@ -41,6 +41,11 @@ def is_plain(text: str) -> bool:
     return text.isascii() and "\0" not in text
 
 
+def is_storable(text: str, codec: str) -> bool:
+    """Whether a database with this codec can store the text unchanged."""
+    return "\0" not in text and storable(text, codec) == text
+
+
 def storable(text: str, codec: str) -> str:
     """The text with a question mark for each character that the database cannot store."""
     return text.replace("\0", "?").encode(codec, "replace").decode(codec)

@@ -23,7 +23,13 @@ def given_rows(
     Each column is an array parameter `given_<name>`: in an UPDATE, SQLAlchemy keeps parameters
     named like columns to itself.
     """
-    kinds = {"id": table.id.type, **kinds}
+    return given_values(table, {"id": table.id.type, **kinds})
+
+
+def given_values(
+    table: MappedTable, kinds: Mapping[str, sa.types.TypeEngine[Any]]
+) -> sa.TableValuedAlias:
+    """The same without the keys."""
     arrays = [
         sa.bindparam(f"given_{name}", type_=postgresql.ARRAY(kind)) for name, kind in kinds.items()
     ]

@@ -64,8 +64,20 @@ class Read:
 class Reading:
     """A query over rows of the table, whose first column is `table.key.read`."""
 
-    def __init__(self, engine: AsyncEngine, table: MappedTable, query: sa.Select[Any]) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        table: MappedTable,
+        query: sa.Select[Any],
+        keys: sa.Select[Any] | None = None,
+        by_key: sa.Select[Any] | None = None,
+    ) -> None:
+        """`keys` and `by_key` replace the query if its rows must be read apart.
+
+        For a query that is not simply one of the table: the keys alone, and rows of any key.
+        """
         self._engine, self._table, self._query = engine, table, query
+        self._keys, self._by_key = keys, by_key
         self._doing = f"read {table.full_name}"
         self._halving = Halving(self._doing)
 
@@ -95,9 +107,12 @@ class Reading:
                 yield Unread(self._table.key.decode(key), why[key])
 
     async def _read_apart(self, given: _Given, error: Exception) -> Read:
-        only_keys = self._query.with_only_columns(self._table.key.read)
+        query = self._query if self._by_key is None else self._by_key
+        only_keys = self._keys
+        if only_keys is None:
+            only_keys = query.with_only_columns(self._table.key.read)
         keys = [key for (key,) in await fetch(self._engine, only_keys, given)]
-        only_some = self._query.where(self._table.key.is_among(_SOME))
+        only_some = query.where(self._table.key.is_among(_SOME))
         rows: list[Any] = []
 
         async def attempt(some: Sequence[Any]) -> Attempt:

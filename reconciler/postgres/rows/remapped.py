@@ -36,6 +36,10 @@ class RemappedStore:
         """As above."""
         return await (await self._store()).scan_running(after, until, limit)
 
+    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
+        """As above."""
+        return await (await self._store()).running_of(workflow_ids)
+
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         """As above."""
         return await (await self._store()).rivals(endings)

@@ -30,13 +30,14 @@ from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.arrays import as_arrays
 from reconciler.postgres.rows.guarded import Attempt, GuardedWrite
 from reconciler.postgres.rows.halving import Halving
+from reconciler.postgres.rows.lookup import RunningOf
 from reconciler.postgres.rows.reading import Read, Reading, Unread
 from reconciler.postgres.rows.rejection import may_concern_rows
 from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.run_row import row_maker, select_rows
+from reconciler.postgres.table.run_row import in_window, row_maker, select_rows
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
@@ -62,7 +63,7 @@ class PostgresStore:
         pass to pass.
         """
         self._engine, self._table, self._journalled = engine, table, journalled
-        self._in_window = _in_window(table, window)
+        self._in_window = in_window(table, window)
         self._ruled_out = ruled_out or RuledOut()
         self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
         self._codec = table.codec
@@ -86,6 +87,10 @@ class PostgresStore:
     @cached_property
     def _next_page(self) -> Reading:
         return Reading(self._engine, self._table, self._page(first=False))
+
+    @cached_property
+    def _running_of(self) -> RunningOf:
+        return RunningOf(self._engine, self._table)
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
@@ -127,6 +132,10 @@ class PostgresStore:
             for row in reading.each(read)
             if isinstance(row, Unread) or row[-1]
         ]
+
+    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
+        """The running rows of these workflow ids, in any window."""
+        return await self._running_of.read(workflow_ids)
 
     async def count_running(self, span: Span) -> AgeSpread:
         """How many rows a scan of the span would find; counted in pieces, as it is read."""
@@ -223,18 +232,6 @@ class PostgresStore:
                 raise
             self._codec = ASCII
             return await self._attempt(pass_id, outcomes)
-
-
-def _in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
-    made = table.created_at
-    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
-    if window.since is not None:
-        conditions.append(made >= window.since)
-    if window.until is not None:
-        conditions.append(made < window.until)
-    if window.workflow_type is not None:
-        conditions.append(table.workflow_type == window.workflow_type)
-    return sa.and_(*conditions)
 
 
 def _count(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:

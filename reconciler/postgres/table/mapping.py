@@ -27,7 +27,7 @@ from reconciler.postgres.table.checks.table import (
     find_problems,
 )
 from reconciler.postgres.table.keys import Key
-from reconciler.postgres.table.names import TableMapping, is_running
+from reconciler.postgres.table.names import TableMapping, is_looked_up, is_running
 from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
 from reconciler.postgres.table.scope import scope_of
 from reconciler.postgres.table.time_zones import MAX_SHIFT, is_zone_certain, zoneless
@@ -177,6 +177,19 @@ class MappedTable:
     def is_running(self) -> sa.ColumnElement[bool]:
         """That a row is marked as running, and passes cover it."""
         return sa.and_(is_running(self.status, self.mapping.statuses.running), self.is_included)
+
+    @property
+    def is_looked_up(self) -> sa.ColumnElement[bool]:
+        """The same for rows that are found by their workflow ids.
+
+        By the index for that; or, if the key is the workflow id and nothing else finds it, by that
+        on the keys of running rows.
+        """
+        names = self.mapping.names
+        if names.template.columns == (names.id,) and not self.relation.finds_keys:
+            return self.is_running
+        found = is_looked_up(self.status, self.mapping.statuses.running)
+        return sa.and_(found, self.is_included)
 
     def written(self) -> Mapping[str, sa.ColumnElement[Any]]:
         """The columns that a write changes, in the types of the journal."""

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from reconciler.core.model import RunRow
+from reconciler.core.window import Window
 from reconciler.postgres.connection.encoding import decoded, read_as_bytes, shown
 from reconciler.postgres.table.keys import has_bytes
 from reconciler.postgres.table.mapping import MappedTable
@@ -30,6 +31,19 @@ def select_rows(table: MappedTable) -> sa.Select[Any]:
 def row_maker(table: MappedTable) -> Callable[..., RunRow]:
     """Makes a row from the columns of `select_rows`."""
     return partial(_decoded, table) if read_as_bytes(table.relation.encoding) else RunRow
+
+
+def in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
+    """That a row was created in the window, and has its workflow type."""
+    made = table.created_at
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    if window.since is not None:
+        conditions.append(made >= window.since)
+    if window.until is not None:
+        conditions.append(made < window.until)
+    if window.workflow_type is not None:
+        conditions.append(table.workflow_type == window.workflow_type)
+    return sa.and_(*conditions)
 
 
 def finish(

@@ -6,9 +6,19 @@ A name without braces is the column that contains the whole workflow id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
+from typing import Any, NamedTuple
+
+
+class Part(NamedTuple):
+    """What the text of a column may be."""
+
+    #: The value of a text; None if the column has no such text.
+    read: Callable[[str], object | None]
+    #: Characters; None if there is no limit.
+    longest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,26 @@ class Template:
             start = found + len(before)
             for end in _places(workflow_id, after, start + 1, longest, at_end=is_last):
                 yield workflow_id[start:end]
+
+    def splits(self, workflow_id: str, parts: Sequence[Part]) -> Iterator[tuple[Any, ...]]:
+        """Every way to compose the id: the values of all columns, which `parts` describes.
+
+        Their number is linear in the id's length if all columns but one have a longest text.
+        """
+        if workflow_id.startswith(self.texts[0]):
+            yield from self._splits(workflow_id, len(self.texts[0]), parts)
+
+    def _splits(self, text: str, start: int, parts: Sequence[Part]) -> Iterator[tuple[Any, ...]]:
+        part, *others = parts
+        after = self.texts[-len(parts)]
+        for end in _places(text, after, start + 1, part.longest, at_end=not others):
+            if (value := part.read(text[start:end])) is None:
+                continue
+            if not others:
+                yield (value,)
+                continue
+            for rest in self._splits(text, end + len(after), others):
+                yield (value, *rest)
 
 
 def _places(

@@ -10,20 +10,17 @@ whole seconds. Source: `startWorkflow` in service/worker/scheduler/workflow.go o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from reconciler.postgres.table.id_parts import INSTANT, Lookup, find_lookups, is_padded
 from reconciler.postgres.table.names import UTC, constant
 from reconciler.postgres.table.relation import BASE, EXACT
-from reconciler.postgres.table.template import Template
+from reconciler.postgres.table.template import Part, Template
 from reconciler.postgres.table.types import (
     as_instant,
     as_text,
@@ -34,28 +31,7 @@ from reconciler.postgres.table.types import (
     readable,
 )
 
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-_TIME = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?::[0-9]{2}){2}Z")
 _TIME_FORMAT = 'YYYY-MM-DD"T"HH24:MI:SS"Z"'
-_INSTANT = sa.DateTime(timezone=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """A column that is compared with the values that it may have in a workflow id."""
-
-    place: int
-    column: sa.Column[Any]
-    kind: sa.types.TypeEngine[Any]
-    #: The value of a text; None if PostgreSQL shows no value as this text.
-    read: Callable[[str], object | None]
-    #: Characters of the longest value; None if there is no limit.
-    longest: int | None = None
-
-    @property
-    def name(self) -> str:
-        return f"given_part_{self.place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +69,21 @@ class WorkflowIds:
         """
         if self.template.is_column and _is_plain(self.columns[0]):
             return self.columns[0] == given
-        among = [each.column == sa.any_(self._given(each)) for each in self._lookups]
+        among = [
+            each.column == sa.any_(self._given(each))
+            for each in find_lookups(self.template, self.columns)
+        ]
         is_exact = all(column.info.get(EXACT, True) for column in self.columns)
         text = self.text if is_exact else sa.collate(self.text, "C")
         return sa.and_(*among, text == given)
 
-    def _given(self, lookup: _Lookup) -> sa.ColumnElement[Any]:
+    def _given(self, lookup: Lookup) -> sa.ColumnElement[Any]:
         """The values that the column is compared with, in its type."""
         column = lookup.column
         values = sa.bindparam(lookup.name, type_=postgresql.ARRAY(lookup.kind))
         if not is_time(column) or has_zone(column):
             return values
-        instant = sa.func.unnest(values, type_=_INSTANT).column_valued(f"{lookup.name}_value")
+        instant = sa.func.unnest(values, type_=INSTANT).column_valued(f"{lookup.name}_value")
         local = sa.select(as_time(column, instant, self.zone))
         return sa.func.array(local.scalar_subquery(), type_=postgresql.ARRAY(column.type))
 
@@ -113,33 +92,63 @@ class WorkflowIds:
         if self.template.is_column and _is_plain(self.columns[0]):
             return {}
         every = set(ids)
-        return {each.name: list(dict.fromkeys(self._values(each, every))) for each in self._lookups}
+        return {
+            each.name: list(dict.fromkeys(self._values(each, every)))
+            for each in find_lookups(self.template, self.columns)
+        }
 
-    def _values(self, of: _Lookup, ids: Iterable[str]) -> Iterator[Any]:
+    def _values(self, of: Lookup, ids: Iterable[str]) -> Iterator[Any]:
         for each in ids:
             for piece in self.template.pieces(each, of.place, of.longest):
                 if (value := of.read(piece)) is not None:
                     yield value
 
     @property
+    def looked_up(self) -> Sequence[str]:
+        """The columns of an index that finds the rows of one id at once; none if there is none."""
+        return list(dict.fromkeys(each.column.name for each in self._keys))
+
+    @property
+    def kinds(self) -> Mapping[str, sa.types.TypeEngine[Any]]:
+        """The columns of the relation that `is_one_of` takes, and of the values of `ways`."""
+        return {"workflow_id": sa.Text(), **{each.name: each.kind for each in self._keys}}
+
+    def ways(self, workflow_id: str) -> Iterator[tuple[Any, ...]]:
+        """The id, with the values of its columns, once for each way in which they compose it.
+
+        Unlike `parameters`, which are of all ids and any column, so that a lookup of a thousand ids
+        would combine each value of a column with each of another.
+        """
+        keys = self._keys
+        if len(keys) == len(self.columns):
+            values = self.template.splits(workflow_id, [Part(e.read, e.longest) for e in keys])
+        else:
+            values = zip(*(self._values(each, [workflow_id]) for each in keys), strict=True)
+        return ((workflow_id, *each) for each in (values if keys else [()]))
+
+    def is_one_of(self, given: sa.FromClause) -> sa.ColumnElement[bool]:
+        """That a row's workflow id is that of a row of `given`, which has the columns `kinds`."""
+        same = [each.has(given.c[each.name], self.zone) for each in self._keys]
+        if self.template.is_column and _is_plain(self.columns[0]):
+            return sa.and_(*same)
+        is_exact = all(column.info.get(EXACT, True) for column in self.columns)
+        text = self.text if is_exact else sa.collate(self.text, "C")
+        return sa.and_(*same, text == given.c.workflow_id)
+
+    @property
+    def _keys(self) -> Sequence[Lookup]:
+        """The columns by which the rows of an id are looked up: all, or else one of them."""
+        lookups = list(find_lookups(self.template, self.columns))
+        if len(lookups) == len(self.columns):
+            return lookups
+        return sorted(lookups, key=lambda each: is_text(each.column))[:1]
+
+    @property
     def indexable(self) -> Sequence[str]:
         """The columns by any of which an index finds the rows of a workflow id."""
         if self.template.is_column:
             return [column.name for column in self.columns]
-        return [each.column.name for each in self._lookups]
-
-    @property
-    def _lookups(self) -> Iterator[_Lookup]:
-        for place, column in enumerate(self.columns):
-            kind = column.type
-            if isinstance(kind, sa.Uuid):
-                yield _Lookup(place, column, sa.Uuid(), _as_uuid, 36)
-            elif isinstance(kind, sa.Integer):
-                yield _Lookup(place, column, kind, partial(_as_integer, _bits(kind)), 20)
-            elif is_time(column):
-                yield _Lookup(place, column, _INSTANT, _as_instant, 20)
-            elif is_text(column) and self.template.is_bounded(place):
-                yield _Lookup(place, column, sa.Text(), str)
+        return [each.column.name for each in find_lookups(self.template, self.columns)]
 
     def _text_of(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
         """The column as text, just as an application writes it."""
@@ -159,36 +168,10 @@ def is_composable(column: sa.Column[Any]) -> bool:
     if isinstance(column.type, sa.Enum | sa.Uuid | sa.Integer | sa.DateTime):
         return True
     base: str = column.info[BASE]
-    return is_text(column) and not base.startswith(('"char"', "character(", "bpchar"))
+    return is_text(column) and not is_padded(base) and not base.startswith('"char"')
 
 
 def _is_plain(column: sa.Column[Any]) -> bool:
     """Whether `=` compares the column's text exactly, other than in citext or without case."""
     exact = column.info.get(BASE) != "citext" and column.info.get(EXACT, True)
     return is_text(column) and exact
-
-
-def _as_uuid(text: str) -> UUID | None:
-    return UUID(text) if _UUID.fullmatch(text) else None
-
-
-def _bits(kind: sa.Integer) -> int:
-    if isinstance(kind, sa.SmallInteger):
-        return 16
-    return 64 if isinstance(kind, sa.BigInteger) else 32
-
-
-def _as_integer(bits: int, text: str) -> int | None:
-    if not _INTEGER.fullmatch(text):
-        return None
-    value, limit = int(text), 1 << (bits - 1)
-    return value if -limit <= value < limit else None
-
-
-def _as_instant(text: str) -> datetime | None:
-    if not _TIME.fullmatch(text):
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None

@@ -52,7 +52,7 @@ def _names(columns: str) -> str:
 
 
 async def found(database: Database, table: MappedTable, workflow_id: str) -> int:
-    """How many rows of an id `explain`, the main path, a pass and the search for rivals find."""
+    """How many rows of an id `explain`, the main path, passes, the feed and a rival find."""
     explained = [each.row.id for each in await find_rows(database.engine, table, workflow_id)]
     (others,) = await rivals(database, table, ending(-1, workflow_id))
     values = given(workflow_id, given_run_id="last", given_started=None)
@@ -60,10 +60,13 @@ async def found(database: Database, table: MappedTable, workflow_id: str) -> int
     async with database.engine.connect() as connection:
         (reported, _) = (await connection.execute(main_path_write(table), values)).one()
         await connection.rollback()
-    scanned = await PostgresStore(database.engine, table).scan_running(None, 1000, 1000)
+    store = PostgresStore(database.engine, table)
+    scanned = await store.scan_running(None, 1000, 1000)
+    looked_up = await store.running_of([workflow_id, "another", workflow_id])
 
     assert sorted(each.row.id for each in others) == explained
     assert [row.id for row in scanned if row.workflow_id == workflow_id] == explained
+    assert sorted(row.id for row in looked_up) == explained
     assert reported == len(explained)
     return len(explained)
 
