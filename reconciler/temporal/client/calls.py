@@ -38,13 +38,16 @@ _Response = TypeVar("_Response")
 class CallFailed(Exception):
     """A call failed and was not retried, or its retries failed too."""
 
-    def __init__(self, error: RPCError, began: float, attempted: float, *, hung: bool) -> None:
+    def __init__(
+        self, kind: str, error: RPCError, began: float, attempted: float, *, hung: bool
+    ) -> None:
         """`began`, `attempted`: when the call and its last attempt began, by `Answers.clock`.
 
         `hung`: whether that attempt took long.
         """
         super().__init__(with_code(error))
-        self.error, self.began, self.attempted, self.hung = error, began, attempted, hung
+        self.kind, self.error, self.hung = kind, error, hung
+        self.began, self.attempted = began, attempted
 
 
 class Calls:
@@ -65,9 +68,9 @@ class Calls:
         #: The calls that have ended, by kind and by gRPC's name of the code.
         self.ended: Counter[tuple[str, str]] = Counter()
 
-    def prioritized(self) -> Calls:
-        """The same limits, without waiting for a slot; with its own counts."""
-        return Calls(self.limiter, self.list_limiter, self.key_file, waits=False)
+    def apart(self, *, waits: bool = True) -> Calls:
+        """Calls under the same limits, with their own counts and record of answers."""
+        return Calls(self.limiter, self.list_limiter, self.key_file, waits=waits)
 
     async def call(
         self,
@@ -98,7 +101,7 @@ class Calls:
                 error = as_rpc_error(caught)
                 code = error.status
                 hung = answers.clock() - attempted >= HUNG_SECONDS
-                failed = CallFailed(error, began, attempted, hung=hung)
+                failed = CallFailed(kind, error, began, attempted, hung=hung)
                 retries = retries or _Retries(self, kind, namespace)
                 if not await retries.should_retry(failed, key):
                     raise failed from caught

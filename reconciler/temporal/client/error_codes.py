@@ -66,11 +66,14 @@ class Overloaded(TemporalUnusable):
     """The whole server is overloaded: stop calling it."""
 
 
-def classify(error: RPCError, endpoint: Endpoint, namespace: str, named_by: str) -> Exception:
+def classify(
+    error: RPCError, endpoint: Endpoint, namespace: str, named_by: str, limit: str
+) -> Exception:
     """What an error means for the pass, once retries are over.
 
     `RowError` if it concerns this row only, `NamespaceUnusable` for all rows of this namespace,
-    any other `TemporalUnusable` if it ends the pass. `named_by`: where the namespace is set.
+    any other `TemporalUnusable` if it ends the pass. `named_by`: where the namespace is set;
+    `limit`: the setting that limits such calls.
     """
     target = endpoint.target
     text = one_line(error.message, 300)
@@ -97,7 +100,7 @@ def classify(error: RPCError, endpoint: Endpoint, namespace: str, named_by: str)
     if is_rate_limit(error):
         return NamespaceUnusable(
             f"Temporal at {target} keeps throttling namespace {namespace!r} ({text})",
-            "lower RECONCILER_MAX_RPS",
+            f"lower {limit}",
         )
     if error.status == RPCStatusCode.INTERNAL and (undecoded := _UNDECODED.match(error.message)):
         return RowError(f"Temporal's answer cannot be decoded: {one_line(undecoded[1], 300)}")

@@ -96,7 +96,9 @@ class NamespaceCalls:
 
     def _classify(self, failed: CallFailed) -> Exception:
         named_by = "the right one in the row" if self._configured else "TEMPORAL_NAMESPACE"
-        return classify(failed.error, self._endpoint, self.namespace, named_by)
+        limited_by = "VISIBILITY_RPS" if failed.kind == "list" else "MAX_RPS"
+        limit = f"RECONCILER_{limited_by}"
+        return classify(failed.error, self._endpoint, self.namespace, named_by, limit)
 
     async def _others_are_answered(self, failed: CallFailed) -> bool:
         """Whether Temporal answers others where this call failed. Raises `TemporalUnusable`.

@@ -89,10 +89,20 @@ class Rpc(NamespaceCalls):
         other._once = Once()
         return other
 
+    def apart(self) -> Rpc:
+        """The same calls, for another task: under the same limits, but counted by themselves.
+
+        Nor do they share which calls were answered, which is about one pass.
+        """
+        return self._with(self._calls.apart())
+
     def prioritized(self) -> Rpc:
         """The same calls, taking their slots without waiting, with their own counts."""
+        return self._with(self._calls.apart(waits=False))
+
+    def _with(self, calls: Calls) -> Rpc:
         other: Rpc = copy(self)
-        other._calls = self._calls.prioritized()
+        other._calls = calls
         return other
 
     @property
@@ -210,10 +220,15 @@ class Rpc(NamespaceCalls):
             return await ask()
         return await self._once((kind, workflow_id, run_id.lower()), ask)
 
-    async def list(self, query: str, page_size: int) -> ListWorkflowExecutionsResponse:
-        """The first page of workflows that visibility finds for a query."""
+    async def list(
+        self, query: str, page_size: int, page_token: bytes = b""
+    ) -> ListWorkflowExecutionsResponse:
+        """A page of the workflows that visibility finds for a query; the first without a token."""
         request = ListWorkflowExecutionsRequest(
-            namespace=self.namespace, page_size=page_size, query=query
+            namespace=self.namespace,
+            page_size=page_size,
+            query=query,
+            next_page_token=page_token,
         )
         method = partial(self._service.list_workflow_executions, request)
         try:

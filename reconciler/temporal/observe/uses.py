@@ -25,7 +25,7 @@ from reconciler.core.ports import Ending
 from reconciler.temporal.client.error_codes import RowError
 from reconciler.temporal.client.execution_info import is_open, to_datetime
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.observe.visibility import MAX_IDS, in_pieces, is_plain, quoted
+from reconciler.temporal.observe.visibility import MAX_PAGE, in_pieces, is_plain, quoted
 
 #: The next run of a chain starts in the transaction that ends the last (server 1.32: 0.1 ms later).
 AT_ONCE = timedelta(milliseconds=10)
@@ -138,18 +138,31 @@ async def _list_runs(
         piece = pieces.pop()
         listed = ", ".join(map(quoted, piece))
         try:
-            answer = await rpc.list(f"WorkflowId IN ({listed}) {when}", MAX_IDS)
+            listing, is_all = await _list(rpc, f"WorkflowId IN ({listed}) {when}")
         except RowError as error:
             found.update(dict.fromkeys(piece, Unknown(f"visibility: {error}")))
             continue
-        if not answer.next_page_token:
+        if is_all:
             runs = defaultdict[str, list[WorkflowExecutionInfo]](list)
-            for run in answer.executions:
+            for run in listing:
                 runs[run.execution.workflow_id].append(run)
             found.update((each, runs[each]) for each in piece)
         elif len(piece) > 1:
             middle = len(piece) // 2
             pieces += [piece[:middle], piece[middle:]]
         else:
-            found[piece[0]] = Unknown(f"visibility lists more than {MAX_IDS} runs of its id")
+            found[piece[0]] = Unknown(f"visibility lists more than {MAX_PAGE} runs of its id")
     return found
+
+
+async def _list(rpc: Rpc, query: str) -> tuple[Sequence[WorkflowExecutionInfo], bool]:
+    """The runs that visibility finds, and whether these are all.
+
+    A token need not mean that there are more: server 1.32 on Elasticsearch gives one with every
+    page that has results.
+    """
+    page = await rpc.list(query, MAX_PAGE)
+    if not page.next_page_token or len(page.executions) >= MAX_PAGE:
+        return page.executions, not page.next_page_token
+    rest = await rpc.list(query, MAX_PAGE, page.next_page_token)
+    return [*page.executions, *rest.executions], not rest.next_page_token

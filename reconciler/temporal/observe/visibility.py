@@ -21,8 +21,11 @@ from reconciler.temporal.client.error_codes import Overloaded, RowError
 from reconciler.temporal.client.execution_info import is_open
 from reconciler.temporal.client.rpc import Rpc
 
-#: Ids in one call: the server's largest page (server 1.32, `frontend.visibilityMaxPageSize`).
-MAX_IDS = 1000
+#: Ids in one call. PostgreSQL 15 with 1000 of them reads every open workflow of the namespace
+#: instead of the index by id (server 1.32's query: 54 ms instead of 5).
+MAX_IDS = 500
+#: Results in one call: the server's largest page (server 1.32, `frontend.visibilityMaxPageSize`).
+MAX_PAGE = 1000
 #: Bytes of ids in one call; gRPC takes 4 MB.
 MAX_BYTES = 512 * 1024
 #: Seconds that a call takes at least, whatever the limits (server 1.32: 1.1 ms and more).
@@ -155,7 +158,7 @@ async def _open_runs(
     absent: set[str] = set()
     for some in in_pieces(ids):
         ids_listed = ", ".join(map(quoted, some))
-        answer = await rpc.list(f"WorkflowId IN ({ids_listed}) AND {_OPEN}", MAX_IDS)
+        answer = await rpc.list(f"WorkflowId IN ({ids_listed}) AND {_OPEN}", MAX_PAGE)
         for run in answer.executions:
             if is_open(run):
                 found[run.execution.workflow_id].append(run)

@@ -203,6 +203,25 @@ async def test_a_throttled_prioritized_call_slows_the_others_down() -> None:
     assert limiter.rate == 50
 
 
+async def test_calls_apart_share_the_limits_and_neither_counts_nor_answers() -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    calls = rpc(Service(ANSWER), RateLimiter(1, lambda: 1000, sleep))
+    apart = calls.apart()
+
+    await calls.describe("wf")
+    for each in (apart, apart.in_namespace("other")):
+        await each.describe("wf")
+
+    assert waits == [1, 2]
+    assert (calls.counts, apart.counts) == ({"describe": 1}, {"describe": 2})
+    assert not calls._calls.answers.answered_since(0, "other")
+    assert apart._calls.answers.answered_since(0, "other")
+
+
 async def test_every_attempt_is_counted_and_limited_and_the_sdk_does_not_retry() -> None:
     service = Service(error(RPCStatusCode.UNAVAILABLE), ANSWER)
     calls = rpc(service)

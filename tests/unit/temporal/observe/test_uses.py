@@ -14,9 +14,9 @@ from temporalio.service import RPCStatusCode
 
 from reconciler.core.model import Unknown, Use
 from reconciler.core.ports import Ending
+from reconciler.temporal.observe import uses as uses_module
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 from reconciler.temporal.observe.uses import AT_ONCE, MAX_DESCRIBED, other_uses
-from reconciler.temporal.observe.visibility import MAX_IDS
 from tests.support.factories import chain, row
 from tests.support.temporal.stubs import error, rpc
 from tests.support.temporal.visibility_stub import RUNNING, Service, run
@@ -149,7 +149,11 @@ async def test_the_descriptions_for_one_row_are_bounded() -> None:
     assert isinstance(await found(*many), Unknown)
 
 
-async def test_rows_are_listed_together_and_in_halves_if_that_is_too_much() -> None:
+async def test_rows_are_listed_together_and_in_halves_if_that_is_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(uses_module, "MAX_PAGE", 1)
+
     class Full(Runs):
         async def list_workflow_executions(self, request: Any, **_: Any) -> Any:
             answer = await super().list_workflow_executions(request)
@@ -168,13 +172,36 @@ async def test_rows_are_listed_together_and_in_halves_if_that_is_too_much() -> N
         assert len(service.asked) == calls
 
 
-async def test_an_id_with_too_many_runs_is_unknown() -> None:
+async def test_an_id_with_too_many_runs_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uses_module, "MAX_PAGE", 1)
     service = Runs(LAST)
     service.more = b"more"
 
-    assert await found(service=service) == Unknown(
-        f"visibility lists more than {MAX_IDS} runs of its id"
-    )
+    assert await found(service=service) == Unknown("visibility lists more than 1 runs of its id")
+
+
+async def test_that_there_are_more_runs_is_not_believed_of_a_page_that_is_not_full() -> None:
+    """Some servers say so on every page that has results."""
+
+    class Naming(Runs):
+        async def list_workflow_executions(self, request: Any, **_: Any) -> Any:
+            answer = await super().list_workflow_executions(request)
+            if request.next_page_token:
+                return type(answer)(executions=self.rest, next_page_token=self.more)
+            answer.next_page_token = b"more"
+            return answer
+
+        rest: tuple[WorkflowExecutionInfo, ...] = ()
+
+    service = Naming(LAST)
+    assert await found(service=service) == []
+    assert len(service.asked) == 2
+
+    service.rest = (listed("run-other", STARTED - MINUTE),)
+    assert ids(await found(service=service)) == ["run-other"]
+
+    service.more = b"even more"
+    assert isinstance(await found(service=service), Unknown)
 
 
 async def test_an_id_with_a_quote_is_listed_by_itself() -> None:
