@@ -82,7 +82,7 @@ class _Command:
         with self.operator.show_progress(preview) as progress:
             async with holding:
                 await apply_plan(
-                    books.store(table),
+                    books.store(table, found_by=report.request.found_by),
                     plan,
                     history,
                     [redactor, Bystander(progress)],

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -82,8 +83,9 @@ class App:
         `remap`: read the table's definition again, which may have changed since the app was opened.
         """
         report = report or PassReport.begin(PassRequest(mode, dry_run), self.clock.now())
-        remapped = RemappedStore(self.engine, self.table.mapping, self.books.store)
-        store, options = remapped if remap else self.store(), self.settings.pass_options()
+        make = partial(self.books.store, found_by=report.request.found_by)
+        remapped = RemappedStore(self.engine, self.table.mapping, make)
+        store, options = remapped if remap else make(self.table), self.settings.pass_options()
         return await self._run(store, options, observers, report, each_row=each_row)
 
     async def count_running(self) -> int:
@@ -100,7 +102,8 @@ class App:
         observers: Sequence[Observer] = (),
     ) -> PassReport:
         """Run a pass over a window of the running rows; resumes `report` if it has begun."""
-        return await self._run(self.store(window), options, observers, report, each_row=False)
+        store = self.books.store(self.table, window, report.request.found_by)
+        return await self._run(store, options, observers, report, each_row=False)
 
     async def _run(
         self,

@@ -25,6 +25,8 @@ from reconciler.core.own_use import ZONE_UNKNOWN
 from reconciler.core.text import iso, or_null
 from reconciler.core.verdict import TOUCHED
 
+_FOUND_BY = {"feed": "the closings feed", "sweep": "the sweep", "scan": "a pass over all rows"}
+
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:
     """Print a block per row."""
@@ -60,6 +62,7 @@ def _row_as_object(explanation: Explanation) -> Mapping[str, Any]:
         "changed_by": change
         and {
             "pass_id": str(change.pass_id),
+            "found_by": change.found_by,
             "changed_at": iso(change.changed_at),
             "old_status": change.old.status,
             "new_status": change.new.status,
@@ -132,8 +135,10 @@ def _describe_change(explanation: Explanation) -> str:
     if change is None:
         return "the workflow or the application: the journal has no pass that changed this row"
     statuses = f"{or_null(change.old.status)} → {or_null(change.new.status)}"
+    # A mode goes without saying: `passes` shows it.
+    found = f", found by {_FOUND_BY[change.found_by]}" if change.found_by in _FOUND_BY else ""
     since = "" if change.new.status == explanation.stored.status else ", and by others since"
-    return f"pass {change.pass_id} at {utc(change.changed_at)}, {statuses}{since}"
+    return f"pass {change.pass_id} at {utc(change.changed_at)}{found}, {statuses}{since}"
 
 
 def _describe_verdict(explanation: Explanation) -> str:

@@ -122,8 +122,8 @@ class ChangeTable(Listing[StoredChange]):
     """The changes, one line each."""
 
     def __init__(self, console: Console, limit: int) -> None:
-        heads = ("changed", "pass", "table", "row", "workflow", "status", "completed at", "why")
-        super().__init__(console, limit, heads)
+        heads = ("changed", "pass", "found by", "table", "row", "workflow", "status")
+        super().__init__(console, limit, (*heads, "completed at", "why"))
         self._tables: set[str] = set()
 
     def add(self, page: Sequence[StoredChange]) -> None:
@@ -136,6 +136,7 @@ class ChangeTable(Listing[StoredChange]):
         return (
             utc(change.changed_at),
             str(change.pass_id),
+            change.found_by or "",
             change.table if len(self._tables) > 1 else "",
             one_line(change.row_id, TEXT),
             one_line(change.workflow_id, TEXT),

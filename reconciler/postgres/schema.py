@@ -1,4 +1,4 @@
-"""reconciler's own tables: the history of passes, the lease, the journal.
+"""reconciler's own tables: the history of passes, the lease, the feed's marks, the journal.
 
 They have their own schema, so they never collide with the application's. Alembic
 compares `METADATA` with the database; the application's table is reflected, not declared.
@@ -16,7 +16,7 @@ from reconciler.postgres.connection.encoding import EscapedText
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
-REVISION = "0005"
+REVISION = "0006"
 METADATA = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
@@ -76,6 +76,19 @@ lease = sa.Table(
     sa.Column("expires_at", _TIME, nullable=False),
 )
 
+#: The closings feed's marks: up to which close time the closings of a status are dealt with.
+closings = sa.Table(
+    "closings",
+    METADATA,
+    # What a pass covers: see `passes`.
+    sa.Column("table_name", EscapedText, primary_key=True),
+    # Temporal's, which another cluster or a new namespace of the same name does not have.
+    sa.Column("namespace_id", EscapedText, primary_key=True),
+    sa.Column("status", sa.Text, primary_key=True),
+    sa.Column("mark", _TIME, nullable=False),
+    sa.Column("saved_at", _TIME, nullable=False),
+)
+
 #: The journal: one row per row changed, written by the statement that changes it.
 changes = sa.Table(
     "changes",
@@ -98,6 +111,8 @@ changes = sa.Table(
     sa.Column("temporal_status", sa.Text, nullable=False),
     sa.Column("final_run_id", sa.Text),
     sa.Column("close_time", _TIME),
+    # How the pass found the row, such as `feed`; null in changes from before revision 0006.
+    sa.Column("found_by", sa.Text),
     sa.Index("changes_of_pass", "pass_id", "id"),
     sa.Index("changes_workflow_id", "workflow_id"),
 )

@@ -419,8 +419,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("revision", "message"),
         [
-            ("0002", "is at revision 0002, this version needs 0005: run `reconciler migrate`"),
-            ("9999", "is at revision 9999, this version knows none after 0005"),
+            ("0002", "is at revision 0002, this version needs 0006: run `reconciler migrate`"),
+            ("9999", "is at revision 9999, this version knows none after 0006"),
         ],
         ids=["behind", "ahead"],
     )
@@ -456,7 +456,10 @@ class TestRefused:
         assert_one_line(
             running,
             f"GRANT INSERT ON reconciler.lease TO {role}; "
-            f"GRANT UPDATE ON reconciler.lease TO {role}",
+            f"GRANT UPDATE ON reconciler.lease TO {role}; "
+            f"GRANT INSERT ON reconciler.closings TO {role}; "
+            f"GRANT UPDATE ON reconciler.closings TO {role}; "
+            f"GRANT DELETE ON reconciler.closings TO {role}",
         )
 
 

@@ -187,7 +187,9 @@ class FakeMarks:
 
     async def load(self, namespace_id: str) -> SavedMarks | None:
         found = self.saved.get(namespace_id)
-        return found and SavedMarks(found.marks, found.saved_at, self.now)
+        if found is None or not found.marks:
+            return None
+        return SavedMarks(found.marks, found.saved_at, self.now)
 
     async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
         self.saves.append(dict(marks))

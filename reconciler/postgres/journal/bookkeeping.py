@@ -1,4 +1,4 @@
-"""The records of passes and the lease: in reconciler's schema, or none (RECONCILER_JOURNAL=off)."""
+"""Passes, the lease, the feed's marks: recorded in reconciler's schema, or not (JOURNAL=off)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.observer import Observer
 from reconciler.core.policy import StatusValues
-from reconciler.core.ports import History, Lease
+from reconciler.core.ports import History, Lease, Marks
 from reconciler.core.window import EVERY, Window
+from reconciler.postgres.journal.closings import PostgresMarks
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import PostgresLease, lease_name
 from reconciler.postgres.journal.prune import Pruning
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_readable, check_schema
-from reconciler.postgres.journal.unrecorded import NoHistory, NoLease
+from reconciler.postgres.journal.unrecorded import NoHistory, NoLease, NoMarks
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
@@ -37,11 +38,17 @@ class Bookkeeping:
         if self.journals:
             await check_schema(self._engine, looping=looping)
 
-    def store(self, table: MappedTable, window: Window = EVERY) -> PostgresStore:
-        """The store of a pass."""
-        ruled_out = self._ruled_out
+    def store(
+        self, table: MappedTable, window: Window = EVERY, found_by: str | None = None
+    ) -> PostgresStore:
+        """The store of a pass; `found_by`: see `PassRequest`."""
         return PostgresStore(
-            self._engine, table, window, journalled=self.journals, ruled_out=ruled_out
+            self._engine,
+            table,
+            window,
+            journalled=self.journals,
+            found_by=found_by,
+            ruled_out=self._ruled_out,
         )
 
     def history(self, table_name: str, namespace: str, statuses: StatusValues) -> History:
@@ -65,6 +72,12 @@ class Bookkeeping:
         except DatabaseUnfit as error:
             return {}, str(error)
         return await JournalReader(self._engine).last_changes(table.identity, workflow_id), None
+
+    def marks(self, table_name: str) -> Marks:
+        """The feed's marks over a table; without a journal, those of this process."""
+        if not self.journals:
+            return NoMarks(self._engine)
+        return PostgresMarks(self._engine, table_name)
 
     def lease(self, table_name: str, namespace: str, holder: str, of: str = "") -> Lease:
         """The lease on the table, or for `of`, another kind of pass, for the process `holder`."""

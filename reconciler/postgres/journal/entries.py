@@ -63,6 +63,8 @@ class StoredChange:
     temporal_status: str
     final_run_id: str | None
     close_time: datetime | None
+    #: How the pass found the row: the feed, the sweep, or its mode. None before revision 0006.
+    found_by: str | None
 
     def as_json(self) -> Mapping[str, Any]:
         """The change as `--json` prints it."""

@@ -160,4 +160,5 @@ def _change(read: Any, codec: str) -> StoredChange:
         temporal_status=row.temporal_status,
         final_run_id=row.final_run_id,
         close_time=row.close_time,
+        found_by=row.found_by,
     )

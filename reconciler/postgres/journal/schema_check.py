@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -15,6 +16,7 @@ from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.connection.engine import UNTRANSLATABLE, sqlstate, translated
 from reconciler.postgres.schema import OWN_SCHEMA, REVISION
 
+_Write: TypeAlias = sa.Insert | sa.Update | sa.Delete
 _VERSION = sa.table("alembic_version", sa.column("version_num"), schema=OWN_SCHEMA)
 
 #: What a pass that writes needs: it also prunes the journal and the history.
@@ -31,7 +33,15 @@ _PASS = (
 #: What is needed to read the journal and the history.
 _READ = (("alembic_version", "SELECT"), ("passes", "SELECT"), ("changes", "SELECT"))
 #: What the loop needs in addition.
-_LOOP = (("lease", "SELECT"), ("lease", "INSERT"), ("lease", "UPDATE"))
+_LOOP = (
+    ("lease", "SELECT"),
+    ("lease", "INSERT"),
+    ("lease", "UPDATE"),
+    ("closings", "SELECT"),
+    ("closings", "INSERT"),
+    ("closings", "UPDATE"),
+    ("closings", "DELETE"),
+)
 # From the catalogue, which every role may read.
 _REFUSED = sa.text(
     "SELECT given.name, given.privilege"
@@ -107,23 +117,31 @@ def check_known(revision: str | None) -> None:
         )
 
 
-async def execute_write(engine: AsyncEngine, statement: sa.Insert | sa.Update, doing: str) -> int:
+async def execute_write(engine: AsyncEngine, statement: _Write, doing: str) -> int:
     """Write into reconciler's schema, whatever the encoding; returns the number of rows.
 
     Raises `DatabaseUnusable`: cannot do what `doing` says.
     """
+    return await transact(engine, [statement], doing)
+
+
+async def transact(engine: AsyncEngine, statements: Sequence[_Write], doing: str) -> int:
+    """The same for several statements in one transaction; returns the last one's rows."""
     dialect = cast("PoolerSafeDialect", engine.dialect)
     with translated(doing):
         try:
-            return await _execute(engine, statement)
+            return await _execute(engine, statements)
         except DBAPIError as error:
             # Python's codec has a character that the server's lacks.
             if sqlstate(error) != UNTRANSLATABLE or dialect.codec == ASCII:
                 raise
             dialect.codec = ASCII
-            return await _execute(engine, statement)
+            return await _execute(engine, statements)
 
 
-async def _execute(engine: AsyncEngine, statement: sa.Insert | sa.Update) -> int:
+async def _execute(engine: AsyncEngine, statements: Sequence[_Write]) -> int:
+    rows = 0
     async with engine.begin() as connection:
-        return (await connection.execute(statement)).rowcount
+        for statement in statements:
+            rows = (await connection.execute(statement)).rowcount
+    return rows

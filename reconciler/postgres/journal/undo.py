@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.core.model import Mode
 from reconciler.core.text import or_null
 from reconciler.core.undo import Change, RestoreResult, RowState, until_first_repeat
 from reconciler.postgres.connection.engine import translated
@@ -176,6 +177,7 @@ def _journal(table: MappedTable, restored: sa.CTE) -> sa.CTE:
         "pass_id": sa.bindparam("given_pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.identity),
         "temporal_status": sa.literal(EVIDENCE),
+        "found_by": sa.literal(Mode.UNDO.value),
         **{name: restored.c[name] for name in names},
     }
     return journal_insert(values, table)

@@ -1,4 +1,4 @@
-"""Null objects for `RECONCILER_JOURNAL=off`: no history, no lease.
+"""Null objects for `RECONCILER_JOURNAL=off`: no history, no lease, no marks.
 
 Passes stay safe: only the guarded write keeps them from overwriting anything. But other processes,
 and later ones, know nothing about them.
@@ -6,20 +6,22 @@ and later ones, know nothing about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.model import Mode, RowId
+from reconciler.core.feed.marks import SavedMarks
+from reconciler.core.model import CloseStatus, Mode, RowId
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Swept
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
 
 
 class NoHistory:
@@ -61,10 +63,8 @@ class NoHistory:
 
         By the database's clock, as with a recorded history. Raises `DatabaseUnusable`.
         """
-        with translated("read the database's clock"):
-            async with self._engine.connect() as connection:
-                now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
-        if self._last_good is None or now is None:
+        now = await _database_time(self._engine)
+        if self._last_good is None:
             return None
         ended_at, duration, pass_id = self._last_good
         age = timedelta(seconds=self._clock() - ended_at)
@@ -84,6 +84,26 @@ class NoHistory:
         """Nothing can be resumed anyway."""
 
 
+class NoMarks:
+    """Knows the marks of this process only; see the port `Marks`."""
+
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
+        self._engine, self._clock = engine, clock
+        self._saved: dict[str, tuple[float, Mapping[CloseStatus, datetime]]] = {}
+
+    async def load(self, namespace_id: str) -> SavedMarks | None:
+        """The marks, as old by the database's clock as they are. Raises `DatabaseUnusable`."""
+        saved_at, marks = self._saved.get(namespace_id, (0.0, {}))
+        if not marks:
+            return None
+        now = await _database_time(self._engine)
+        return SavedMarks(marks, now - timedelta(seconds=self._clock() - saved_at), now)
+
+    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
+        """Remember them."""
+        self._saved[namespace_id] = self._clock(), dict(marks)
+
+
 class NoLease:
     """A lease that every replica holds: they do the same work twice, without harm."""
 
@@ -93,3 +113,10 @@ class NoLease:
 
     async def release(self) -> None:
         """Nothing to release."""
+
+
+async def _database_time(engine: AsyncEngine) -> datetime:
+    with translated("read the database's clock"):
+        ((now,),) = await fetch(engine, sa.select(sa.func.clock_timestamp()))
+    found: datetime = now
+    return found

@@ -55,14 +55,16 @@ class PostgresStore:
         window: Window = EVERY,
         *,
         journalled: bool = True,
+        found_by: str | None = None,
         ruled_out: RuledOut | None = None,
     ) -> None:
         """For one pass.
 
-        `journalled`: whether writes are recorded in reconciler's schema. `ruled_out` is kept from
-        pass to pass.
+        `journalled`: whether writes are recorded in reconciler's schema, as rows that were found
+        by `found_by`. `ruled_out` is kept from pass to pass.
         """
         self._engine, self._table, self._journalled = engine, table, journalled
+        self._found_by = found_by
         self._in_window = in_window(table, window)
         self._ruled_out = ruled_out or RuledOut()
         self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
@@ -73,7 +75,7 @@ class PostgresStore:
     @cached_property
     def _write(self) -> GuardedWrite:
         # Built when first needed: a dry run works on a table that lacks columns to write.
-        write = guarded_write(self._table, journalled=self._journalled)
+        write = guarded_write(self._table, journalled=self._journalled, found_by=self._found_by)
         return GuardedWrite(self._engine, self._table, write, journalled=self._journalled)
 
     @cached_property

@@ -31,8 +31,12 @@ from reconciler.postgres.table.types import readable
 _TIME = sa.DateTime(timezone=True)
 
 
-def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
+def guarded_write(
+    table: MappedTable, *, journalled: bool, found_by: str | None = None
+) -> sa.Select[Any]:
     """A pass's write: lock the rows that have not changed since they were read, finish, journal.
+
+    `found_by`: how the pass has found them, for the journal.
 
     The guard is there twice. In `locked` it is evaluated on the newest version of each row, and the
     old values come from there. In `finished` it repeats the promise next to the UPDATE, for readers
@@ -64,7 +68,7 @@ def guarded_write(table: MappedTable, *, journalled: bool) -> sa.Select[Any]:
         )
         .cte(table.beside("finished"))
     )
-    journal = _journal(table, finished) if journalled else None
+    journal = _journal(table, finished, found_by) if journalled else None
     checked = None
     if table.relation.has_triggers:
         checked = Checked(sa.cast(finished.c.id, sa.Text), journal)
@@ -142,12 +146,13 @@ def _compared_times(table: MappedTable) -> Mapping[str, sa.ColumnElement[Any]]:
     return times
 
 
-def _journal(table: MappedTable, finished: sa.CTE) -> sa.CTE:
+def _journal(table: MappedTable, finished: sa.CTE, found_by: str | None) -> sa.CTE:
     values: dict[str, sa.ColumnElement[Any]] = {
         "pass_id": sa.bindparam("given_pass_id", type_=sa.Uuid),
         "table_name": sa.literal(table.identity),
         "row_id": sa.cast(finished.c.id, sa.Text),
         "temporal_status": finished.c.evidence,
+        "found_by": sa.literal(found_by, sa.Text),
     }
     same = (
         *("workflow_id", "run_id", "old_status", "new_status", "old_completed_at"),

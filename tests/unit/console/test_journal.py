@@ -59,6 +59,7 @@ def a_change(**fields: Any) -> StoredChange:
         temporal_status="FAILED",
         final_run_id="run",
         close_time=CLOSE_TIME,
+        found_by="feed",
     )
     return replace(given, **fields)
 

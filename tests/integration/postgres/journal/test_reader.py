@@ -163,6 +163,7 @@ async def test_a_change_is_read_completely(database: Database) -> None:
         "pass_id": pass_id,
         "table": "workflow_executions",
         "row_id": "1",
+        "found_by": None,
         "workflow_id": "wf-1",
         "run_id": "run-1",
         "old": {

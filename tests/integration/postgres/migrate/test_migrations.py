@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -22,6 +23,7 @@ from reconciler.postgres.table.names import TableMapping, TableNames, index_name
 from reconciler.settings.where import read_where
 from tests.conftest import Database, with_user
 from tests.support.polling import deadline, eventually
+from tests.support.tables.past import change
 from tests.support.tables.scripts import run_script
 
 MAPPING = TableMapping()
@@ -56,7 +58,7 @@ async def alembic(act: Callable[..., Any], database: Database, revision: str) ->
 
 async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
     assert await up(empty_database) == [
-        "schema reconciler: from nothing to 0005",
+        "schema reconciler: from nothing to 0006",
         "table workflow_executions: created",
         "table workflow_executions: built index reconciler_workflow_executions_running",
     ]
@@ -111,6 +113,23 @@ async def test_our_tables_are_those_of_the_metadata(database: Database) -> None:
         assert await connection.run_sync(differences) == []
 
 
+async def test_a_journal_of_before_the_feed_is_kept(empty_database: Database) -> None:
+    await alembic(command.upgrade, empty_database, "0005")
+    pass_id = uuid4()
+    await empty_database.execute(
+        "INSERT INTO reconciler.passes (id, mode, started_at, host, version)"
+        " VALUES ($1, 'run', now(), 'h', '1')",
+        pass_id,
+    )
+    await change(empty_database, str(pass_id), 2)
+
+    assert await up(empty_database) == ["schema reconciler: from 0005 to 0006"]
+
+    rows = await empty_database.fetch("SELECT pass_id, found_by FROM reconciler.changes")
+    assert [tuple(row.values()) for row in rows] == [(pass_id, None)] * 2
+    assert await empty_database.fetch("SELECT 1 FROM reconciler.closings") == []
+
+
 async def test_is_safe_to_repeat(database: Database) -> None:
     assert await up(database) == []
 
@@ -149,7 +168,7 @@ async def test_a_database_that_a_later_version_has_migrated_is_left_alone(
     database: Database,
 ) -> None:
     await database.execute("UPDATE reconciler.alembic_version SET version_num = '0999'")
-    known = "knows none after 0005: run the version that migrated it, or a newer one"
+    known = "knows none after 0006: run the version that migrated it, or a newer one"
 
     with pytest.raises(DatabaseUnfit, match=known):
         await migrate(database.url, TableMapping())

@@ -75,7 +75,8 @@ async def test_journals_old_values_new_values_and_evidence(database: Database) -
     await database.execute("UPDATE workflow_executions SET error_message = 'stale'")
     pass_id = await begin_pass(database)
 
-    await (await store_of(database)).finish_if_running(pass_id, [failed(row)])
+    store = PostgresStore(database.engine, await database.table(), found_by="feed")
+    await store.finish_if_running(pass_id, [failed(row)])
 
     (change,) = await database.fetch("SELECT * FROM reconciler.changes")
     del change["id"], change["changed_at"]
@@ -94,6 +95,7 @@ async def test_journals_old_values_new_values_and_evidence(database: Database) -
         "temporal_status": "TIMED_OUT",
         "final_run_id": "run-last",
         "close_time": CLOSE_TIME,
+        "found_by": "feed",
     }
 
 
