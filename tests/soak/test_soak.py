@@ -20,7 +20,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from reconciler.core.model import Closed, CloseStatus, Open, RunRow
+from reconciler.core.model import Closed, Open
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.rate_limiter import RateLimiter
@@ -32,6 +32,7 @@ from tests.soak.chaos import Chaos, Replica
 from tests.soak.triggers import CAUSE, INSTALL, is_rejected
 from tests.support.commands.command import Command
 from tests.support.commands.host_clock import host_clock, needs_faketime
+from tests.support.passes.truth import as_row, assert_finished, assert_untouched, by_row
 from tests.support.polling import eventually
 from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
 from tests.support.servers.restartable import restartable_postgres, restartable_temporal
@@ -119,16 +120,11 @@ async def settled(url: str, truth: TemporalProbe) -> bool:
     )
 
 
-def as_row(row: asyncpg.Record) -> RunRow:
-    return RunRow(row["id"], row["workflow_id"], row["run_id"], row["created_at"])
-
-
 async def verify(url: str, truth: TemporalProbe) -> Counter[str]:
     """Check every row against Temporal, and the journal against every row; count the results."""
     rows = await fetch(url, "SELECT * FROM workflow_executions ORDER BY id")
     changes = await fetch(url, "SELECT * FROM reconciler.changes")
-    journal = {int(change["row_id"]): change for change in changes}
-    assert len(journal) == len(changes), "a row was written twice"
+    journal = by_row(changes)
     counts: Counter[str] = Counter()
     for row in rows:
         observed = await truth.observe(as_row(row))
@@ -136,17 +132,13 @@ async def verify(url: str, truth: TemporalProbe) -> Counter[str]:
             assert row["id"] not in journal, "a row that was no longer running was overwritten"
             counts["written by the application"] += 1
         elif isinstance(observed, Closed) and is_rejected(row["id"]):
-            assert (row["status"], row["id"] in journal) == ("running", False), row
+            assert_untouched(row, journal)
             counts["rejected"] += 1
         elif isinstance(observed, Closed):
-            completed = observed.status is CloseStatus.COMPLETED
-            assert row["status"] == ("completed" if completed else "failed"), row
-            assert row["completed_at"] == observed.close_time, row
-            assert row["error_message"] == observed.failure, row
-            assert journal[row["id"]]["close_time"] == observed.close_time
+            assert_finished(row, observed, journal)
             counts[f"written as {observed.status.value}"] += 1
         else:
-            assert (row["status"], row["id"] in journal) == ("running", False), row
+            assert_untouched(row, journal)
             counts["open"] += 1
     outcomes = await fetch(
         url,

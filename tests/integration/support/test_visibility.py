@@ -97,3 +97,19 @@ async def test_refusals(client: Client, seen: Visibility) -> None:
     with pytest.raises(RPCError) as raised:
         await listed(client, seen, TERMINATED)
     assert raised.value.status is RPCStatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_what_closed_in_an_outage_appears_after_it(client: Client, seen: Visibility) -> None:
+    seen.fail("UNAVAILABLE")
+    with pytest.raises(RPCError):
+        await listed(client, seen, TERMINATED)
+    await client.get_workflow_handle("wf-open").terminate()
+
+    async def recorded() -> bool:
+        return (await client.count_workflows(TERMINATED)).count == COUNT + 2
+
+    await eventually(recorded)
+    seen.recover(backlog=3600)
+    assert await listed(client, seen, TERMINATED) == CLOSED
+    seen.recover()
+    assert await listed(client, seen, TERMINATED) == ["wf-open", *CLOSED]

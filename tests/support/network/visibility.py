@@ -6,10 +6,11 @@ Only ListWorkflowExecutions is changed; everything else passes through.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -17,6 +18,7 @@ from zlib import crc32
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
     ListWorkflowExecutionsRequest,
     ListWorkflowExecutionsResponse,
 )
@@ -24,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 from tests.support.network.frontend import HANG
 from tests.support.network.relay import Call, relay
 
-LIST = "ListWorkflowExecutions"
+LIST, DESCRIBE = "ListWorkflowExecutions", "DescribeWorkflowExecution"
 RUNNING = Status.WORKFLOW_EXECUTION_STATUS_RUNNING
 #: A list of the newest closings of one status.
 _OF_A_STATUS = re.compile(r"ExecutionStatus = '\w+'")
@@ -46,13 +48,30 @@ class Visibility:
     is_unsorted: bool = False
     #: The name of a gRPC status code, with which every list is refused, or `HANG`.
     refusal: str | None = None
+    #: While it was down last, in seconds since 1970, and how long it then took to catch up.
+    _down: tuple[float, float] = (0, 0)
+    _backlog: float = 0
     #: Calls by method.
     calls: Counter[str] = field(default_factory=Counter)
     #: List calls by query; those about ids as `WorkflowId`.
     queries: Counter[str] = field(default_factory=Counter)
+    #: Descriptions by workflow id.
+    described: Counter[str] = field(default_factory=Counter)
+
+    def fail(self, refusal: str) -> None:
+        """Go down: refuse lists, and record no closings."""
+        self.refusal, self._down = refusal, (time.time(), math.inf)
+
+    def recover(self, backlog: float = 0) -> None:
+        """Be up again; closings from meanwhile appear within this many seconds, in any order."""
+        self.refusal, self._backlog = None, backlog
+        self._down = (self._down[0], time.time())
 
     async def answer(self, call: Call) -> bytes:
         self.calls[call.method] += 1
+        if call.method == DESCRIBE:
+            asked = DescribeWorkflowExecutionRequest.FromString(call.request)
+            self.described[asked.execution.workflow_id] += 1
         if call.method != LIST:
             return await call.forward()
         request = ListWorkflowExecutionsRequest.FromString(call.request)
@@ -61,7 +80,7 @@ class Visibility:
             await asyncio.Event().wait()
         if self.refusal is not None:
             await call.refuse(self.refusal, "visibility is down")
-        if self.lag or self.hidden:
+        if self.lag or self.hidden or self._backlog:
             if _OF_A_STATUS.fullmatch(request.query):
                 found = await self._closed(call, request)
             else:
@@ -73,10 +92,6 @@ class Visibility:
             del found.executions[:]
             found.executions.extend(executions)
         return found.SerializeToString()
-
-    def spent(self, before: Mapping[str, int]) -> Counter[str]:
-        """The calls since `calls` was as given."""
-        return self.calls - Counter(before)
 
     async def _closed(
         self, call: Call, request: ListWorkflowExecutionsRequest
@@ -122,8 +137,12 @@ class Visibility:
             return True
         if info.execution.workflow_id in self.hidden:
             return False
-        share = 0.5 + crc32(info.execution.run_id.encode()) / 2**33
-        return time.time() >= info.close_time.ToNanoseconds() / 1e9 + self.lag * share
+        closed = info.close_time.ToNanoseconds() / 1e9
+        share = crc32(info.execution.run_id.encode()) / 2**32
+        shown = closed + self.lag * (1 + share) / 2
+        if self._down[0] <= closed <= self._down[1]:
+            shown = max(shown, self._down[1] + self._backlog * share)
+        return time.time() >= shown
 
 
 async def _listed(
