@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Outcome
+from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Mode, Outcome
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.text import visible
@@ -23,6 +23,9 @@ OTHER_TYPES = "other"
 #: Ends that a workflow can report itself, so that the main path has missed the row. After a
 #: termination or a timeout, no workflow code runs.
 REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
+
+#: How `run` finds rows, see `PassRequest.found_by`.
+FOUND_BY = ("feed", "sweep", "scan")
 
 _DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)
@@ -59,7 +62,7 @@ class PassMetrics(Observer):
         self._disagreements = Counter("screening_disagreements", wrong, ["visibility"], **make)
         lost = "Rows that somebody else finished, or was writing, meanwhile."
         self._lost_races = Counter("lost_races", lost, **make)
-        found = "Rows finished, by how they were found."
+        found = "Rows finished because their workflow had closed, by how they were found."
         self._found = Counter("found", found, ["by"], **make)
         missed = "Rows that the main path should have written, by Temporal's close status."
         self._missed = Counter("missed_writes", missed, ["workflow_type", "status"], **make)
@@ -72,9 +75,12 @@ class PassMetrics(Observer):
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        self._duration.labels(self._mode)
-        for outcome in PassOutcome:
-            self._passes.labels(self._mode, outcome.value)
+        for mode in (self._mode, Mode.FEED):
+            self._duration.labels(mode)
+            for outcome in PassOutcome:
+                self._passes.labels(mode, outcome.value)
+        for by in FOUND_BY:
+            self._found.labels(by)
         for reason in LeaveReason:
             self._left.labels(reason.value)
         for shown in ("open", "not_open"):
@@ -88,13 +94,13 @@ class PassMetrics(Observer):
     async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         """Count finished rows, and how late they are."""
         now = self._clock()
-        self._found.labels(report.request.found_by).inc(len(outcomes))
         for outcome in outcomes:
             workflow_type = self._bounded(outcome.workflow_type)
             self._written.labels(outcome.status, workflow_type).inc()
             if outcome.temporal_status in REPORTABLE:
                 self._missed.labels(workflow_type, outcome.temporal_status).inc()
             if outcome.completed_at is not None:
+                self._found.labels(report.request.found_by).inc()
                 # The clock of Temporal may be ahead.
                 self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
 
@@ -122,9 +128,9 @@ class PassMetrics(Observer):
         """Count a pass that took longer than the interval."""
         self._overruns.inc()
 
-    def crash(self) -> None:
-        """Count a pass that a bug ended, without a report."""
-        self._passes.labels(self._mode, PassOutcome.ABORTED.value).inc()
+    def crash(self, mode: str | None = None) -> None:
+        """Count a pass, or a poll of the feed, that a bug ended without a report."""
+        self._passes.labels(mode or self._mode, PassOutcome.ABORTED.value).inc()
 
     def forget(self) -> None:
         """Clear the gauges: passes fail now, or another replica runs them."""

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry, Metric, PlatformCollector, Proc
 from prometheus_client.samples import Sample
 from temporalio.service import RPCStatusCode
 
-from reconciler.core.model import LeaveReason
+from reconciler.core.model import LeaveReason, Mode
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.tally import Tally
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
-from reconciler.web.metrics.passes import PassMetrics
+from reconciler.web.metrics.passes import FOUND_BY, PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
@@ -41,6 +41,8 @@ from tests.support.monitoring import (
 DOCUMENT = DEPLOY.parent / "docs" / "metrics.md"
 #: Values that matchers may compare with; any other value would never match.
 VALUES = {
+    "mode": {Mode.RUN.value, Mode.FEED.value},
+    "by": {*FOUND_BY},
     "outcome": {outcome.value for outcome in PassOutcome},
     "reason": {reason.value for reason in LeaveReason},
     "code": {code.name for code in RPCStatusCode} | {"OK"},

@@ -69,6 +69,13 @@ async def test_finished_rows_are_counted_by_how_they_were_found(bench: Bench) ->
     assert bench.value("found_total", by="sweep") == 1
 
 
+async def test_a_row_whose_workflow_is_missing_was_not_found_by_its_close(bench: Bench) -> None:
+    by_sweep = PassReport("id", PassRequest("run", found_by="sweep"), NOW)
+    await bench.metrics.on_written(by_sweep, [outcome(row(), completed_at=None)])
+
+    assert bench.value("found_total", by="sweep") == 0
+
+
 async def test_a_pass_of_another_mode_does_not_set_the_gauges(bench: Bench) -> None:
     await bench.metrics.on_pass(report(left=Counter({LeaveReason.EXPIRED: 2})))
     found = PassReport("other", PassRequest("feed"), NOW, done=Tally(scanned=1))
@@ -158,16 +165,22 @@ async def test_the_number_of_workflow_types_with_series_is_limited(bench: Bench)
     assert bench.value("rows_written_total", status="completed", workflow_type="type-0") == 2
 
 
-async def test_counters_of_failures_start_at_zero(bench: Bench) -> None:
-    assert bench.value("passes_total", mode="run", outcome="aborted") == 0
+async def test_counters_that_alerts_compare_start_at_zero(bench: Bench) -> None:
+    for mode in ("run", "feed"):
+        assert bench.value("passes_total", mode=mode, outcome="aborted") == 0
+        assert bench.value("pass_duration_seconds_count", mode=mode) == 0
+    for by in ("feed", "sweep", "scan"):
+        assert bench.value("found_total", by=by) == 0
     assert bench.value("rows_left_total", reason="unknown") == 0
-    assert bench.value("pass_duration_seconds_count", mode="run") == 0
 
 
-async def test_a_pass_that_a_bug_ends_counts_as_aborted(bench: Bench) -> None:
-    bench.metrics.crash()
+@pytest.mark.parametrize(("crashed", "counted"), [(None, "run"), ("feed", "feed")])
+async def test_what_a_bug_ends_counts_as_aborted(
+    bench: Bench, crashed: str | None, counted: str
+) -> None:
+    bench.metrics.crash(crashed)
 
-    assert bench.value("passes_total", mode="run", outcome="aborted") == 1
+    assert bench.value("passes_total", mode=counted, outcome="aborted") == 1
 
 
 async def test_overruns_are_counted(bench: Bench) -> None:
