@@ -36,10 +36,14 @@ class Answers:
         self._hung: Counter[str] = Counter()
         self._in_a_row = 0
 
-    def start_pass(self) -> None:
-        """Start counting again: what was stuck in the last pass may have recovered."""
-        self._hung.clear()
+    def start_pass(self, *, still_wary: bool = False) -> None:
+        """Start counting again: what was stuck in the last pass may have recovered.
+
+        `still_wary`: not yet, because that pass was a moment ago.
+        """
         self._in_a_row = 0
+        if not still_wary:
+            self._hung.clear()
 
     def is_wary(self, kind: str) -> bool:
         """Whether enough calls of this kind hung for the next ones to get less time.

@@ -73,9 +73,9 @@ class Rpc(NamespaceCalls):
         """The calls that have ended, by kind and by gRPC's name of the code."""
         return self._calls.ended
 
-    def start_pass(self) -> None:
-        """Forget which workflows got no answer in the last pass."""
-        self._calls.answers.start_pass()
+    def start_pass(self, *, still_wary: bool = False) -> None:
+        """Forget which workflows got no answer in the last pass; `still_wary`: see `Answers`."""
+        self._calls.answers.start_pass(still_wary=still_wary)
 
     def in_namespace(self, namespace: str) -> Rpc:
         """The same calls in a namespace that a row names; they share limits and counts."""

@@ -23,19 +23,18 @@ from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
+from reconciler.temporal.observe.known_namespaces import KnownNamespaces
 from reconciler.temporal.observe.probe import TemporalProbe
 from reconciler.temporal.observe.uses import other_uses
 from reconciler.temporal.observe.visibility import Visibility
-
-#: Seconds for which a description of the namespace need not be repeated.
-JUST_NOW = 5.0
 
 
 class NamespacesProbe:
     """Implements `Probe` with a `TemporalProbe` for each namespace that rows name.
 
     A namespace is described once per pass, when its first row is met: it must exist, and its
-    retention applies to its missing rows.
+    retention applies to its missing rows. Short passes describe it once a minute, and share also
+    which namespaces and lists cannot be used.
     """
 
     def __init__(
@@ -46,14 +45,15 @@ class NamespacesProbe:
         decoder: FailureDecoder | None = None,
         redactor: Redactor | None = None,
         described: Namespace | None = None,
+        short_passes: bool = False,
         clock: Callable[[], float] = steady,
     ) -> None:
         """As for `TemporalProbe`. `redactor`: applied to every failure before anything sees it.
 
         `described`: the configured namespace, if just described; not asked for again at once.
+        `short_passes`: whether many passes of a few rows are to come.
         """
-        self._rpc, self._clock = rpc, clock
-        self._described_at = clock()
+        self._rpc = rpc
         self._redactor = redactor
         self._visibility = Visibility()
         self._probe = partial(
@@ -62,12 +62,11 @@ class NamespacesProbe:
             decoder=decoder,
             visibility=self._visibility,
         )
-        self._configured = self._probe(rpc)
-        self._configured.namespace = self._just_described = described
+        self._known = KnownNamespaces(
+            rpc, self._probe, described, short_passes=short_passes, clock=clock
+        )
         # Why visibility is not asked again in this pass, by namespace.
         self._no_lists: dict[str, Unknown] = {}
-        self._others: dict[str, TemporalProbe | Unknown] = {}
-        self._describing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def own_namespace(self) -> str:
@@ -77,29 +76,25 @@ class NamespacesProbe:
     @property
     def namespace(self) -> Namespace | None:
         """The configured one, as last described; None before."""
-        return self._configured.namespace
+        return self._known.configured.namespace
 
     async def retention(self) -> timedelta:
         """The configured namespace's retention as it is now. Raises `TemporalUnusable`.
 
-        A pass begins with it, so what the last pass knew of the other namespaces is forgotten.
+        A pass begins with it, so what the last pass knew of the other namespaces is forgotten. With
+        short passes, all this is at most a minute old.
         """
-        self._others.clear()
+        shared = self._known.shared_retention()
+        self._rpc.start_pass(still_wary=shared is not None)
+        if shared is not None:
+            return shared
         self._no_lists.clear()
-        self._describing.clear()
         self._visibility.start_pass()
-        self._rpc.start_pass()
-        just_described, self._just_described = self._just_described, None
-        if just_described and self._clock() - self._described_at < JUST_NOW:
-            return just_described.retention
-        return await self._configured.retention()
+        return await self._known.start_pass()
 
     def namespace_id(self, row: RunRow) -> str:
         """Temporal's id of the namespace in which the row was observed; its name if it has none."""
-        name = row.namespace or self._rpc.namespace
-        probe = self._configured if name == self._rpc.namespace else self._others.get(name)
-        namespace = probe.namespace if isinstance(probe, TemporalProbe) else None
-        return (namespace and namespace.id) or name
+        return self._known.id_of(row.namespace or self._rpc.namespace)
 
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind, to all namespaces."""
@@ -130,7 +125,7 @@ class NamespacesProbe:
     async def _screen(
         self, name: str, rows: Sequence[RunRow], page_size: int
     ) -> Sequence[bool | None]:
-        probe = await self._probe_of(name)
+        probe = await self._known.probe_of(name)
         if isinstance(probe, Unknown):
             return [None] * len(rows)
         return await self._visibility.screen(probe.rpc, rows, page_size)
@@ -160,7 +155,7 @@ class NamespacesProbe:
         if not row.workflow_id:
             return Unasked()
         name = row.namespace or self._rpc.namespace
-        probe = await self._probe_of(name)
+        probe = await self._known.probe_of(name)
         if isinstance(probe, Unknown):
             return probe
         try:
@@ -173,12 +168,10 @@ class NamespacesProbe:
                 observed = await together[name].observe(row)
             observed = await self._redacted(observed)
         except NamespaceUnusable as error:
-            if probe is self._configured:
+            if probe is self._known.configured:
                 raise
-            # Its other rows are not asked about: each refusal may take seconds.
-            self._others[name] = unknown = Unknown(str(error))
-            return unknown
-        other = None if probe is self._configured else probe.namespace
+            return self._known.give_up(name, error)
+        other = None if probe is self._known.configured else probe.namespace
         if other and isinstance(observed, Closed | Missing):
             return replace(observed, retention=other.retention)
         return observed
@@ -202,7 +195,7 @@ class NamespacesProbe:
     async def _other_uses(
         self, name: str, endings: Sequence[Ending]
     ) -> Sequence[Sequence[Use] | Unknown] | Unknown:
-        probe = await self._probe_of(name)
+        probe = await self._known.probe_of(name)
         if isinstance(probe, Unknown):
             return probe
         if name not in self._no_lists:
@@ -214,7 +207,7 @@ class NamespacesProbe:
 
     async def observe_current(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of an id in the configured namespace."""
-        return await self._redacted(await self._configured.observe_current(workflow_id))
+        return await self._redacted(await self._known.configured.observe_current(workflow_id))
 
     async def _redacted(self, observed: Observation) -> Observation:
         if self._redactor and isinstance(observed, Closed) and observed.failure is not None:
@@ -226,29 +219,11 @@ class NamespacesProbe:
 
         Raises `TemporalUnusable` as `observe` does.
         """
-        probe = await self._probe_of(name)
+        probe = await self._known.probe_of(name)
         if isinstance(probe, Unknown):
             return probe
         assert probe.namespace is not None  # noqa: S101 - described when it was met
         return probe.namespace
-
-    async def _probe_of(self, name: str) -> TemporalProbe | Unknown:
-        if name == self._rpc.namespace:
-            return self._configured
-        async with self._describing[name]:
-            if name not in self._others:
-                self._others[name] = await self._describe(name)
-        return self._others[name]
-
-    async def _describe(self, name: str) -> TemporalProbe | Unknown:
-        if name.strip() != name or not name.isprintable():
-            return Unknown(f"the row's namespace {name!r} cannot be one")
-        probe = self._probe(self._rpc.in_namespace(name))
-        try:
-            await probe.retention()
-        except NamespaceUnusable as error:
-            return Unknown(str(error))
-        return probe
 
 
 @dataclass(frozen=True, slots=True)

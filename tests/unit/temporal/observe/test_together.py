@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from reconciler.core.model import Closed, Missing, Observation, RunRow, Unknown
 from reconciler.temporal.client import once as once_module
 from reconciler.temporal.client.namespace import Namespace
-from reconciler.temporal.observe.namespaces import JUST_NOW, NamespacesProbe
+from reconciler.temporal.observe.known_namespaces import JUST_NOW
+from reconciler.temporal.observe.namespaces import NamespacesProbe
 from tests.support.factories import NOW, row
 from tests.support.temporal import archive_stub as events
 from tests.support.temporal.stubs import Namespaces, error, rpc
@@ -138,7 +140,7 @@ async def test_a_namespace_that_was_just_described_is_not_described_again(
     later: float, calls: int
 ) -> None:
     """By the first pass; each later one asks."""
-    times = iter([0.0, later])
+    times = chain([0.0], repeat(later))
     namespace = Namespace("ns", timedelta(days=1), frozenset(), archives_history=False)
     stub = rpc(Server())
     probe = NamespacesProbe(stub, described=namespace, clock=lambda: next(times))
