@@ -14,7 +14,7 @@ from temporalio.runtime import Runtime
 
 from reconciler.app.before_pass import log_connected, review_table
 from reconciler.app.lease import this_process
-from reconciler.core.model import OldValues, RowId
+from reconciler.core.model import Mode, OldValues, RowId
 from reconciler.core.observer import Observer
 from reconciler.core.policy import Policy
 from reconciler.core.ports import History, Lease, Store
@@ -56,6 +56,8 @@ class App:
     namespace: Namespace
     policy: Policy
     rpc: Rpc
+    #: For the feed, whose passes run beside the others.
+    feed_rpc: Rpc
     history: History
     table: MappedTable
     clock: DatabaseClock
@@ -76,13 +78,16 @@ class App:
         report: PassReport | None = None,
         remap: bool = False,
         each_row: bool = True,
+        stretch_only: bool = False,
     ) -> PassReport:
         """Run a pass over every running row; fill in `report`, or a new one.
 
         `each_row`: log every finished row, even if it is journalled.
         `remap`: read the table's definition again, which may have changed since the app was opened.
         """
-        report = report or PassReport.begin(PassRequest(mode, dry_run), self.clock.now())
+        found_by = ("sweep" if stretch_only else "scan") if mode == Mode.RUN else mode
+        request = PassRequest(mode, dry_run, found_by=found_by)
+        report = report or PassReport.begin(request, self.clock.now())
         make = partial(self.books.store, found_by=report.request.found_by)
         remapped = RemappedStore(self.engine, self.table.mapping, make)
         store, options = remapped if remap else make(self.table), self.settings.pass_options()
@@ -231,6 +236,7 @@ def _app(
         namespace=namespace,
         policy=replace(policy, namespace=namespace.name, shift=table.shift),
         rpc=rpc,
+        feed_rpc=rpc.apart(),
         history=books.history(*over, policy.statuses),
         table=table,
         clock=DatabaseClock(engine),

@@ -197,7 +197,7 @@ def run_loop(
     For a container or a service. Start as many replicas as you like: one runs the passes, the
     others are on standby.
     """
-    from reconciler.daemon.loop import run_daemon
+    from reconciler.daemon.process import run_daemon
     from reconciler.daemon.schedule import Every, parse_cron
     from reconciler.settings.load import temporal_environment
     from reconciler.temporal.config.load import load_config

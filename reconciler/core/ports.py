@@ -164,8 +164,8 @@ class Closings(Protocol):
         ...
 
 
-class History(Protocol):
-    """The recorded passes over one table and namespace, for other processes to see and resume.
+class Recording(Protocol):
+    """Where a pass records that it begins, how far it is, and how it ends.
 
     Dry runs are not recorded. Every method raises `Unusable`.
     """
@@ -189,6 +189,10 @@ class History(Protocol):
     async def end(self, report: Report) -> None:
         """Record that a pass has ended, whatever its outcome."""
         ...
+
+
+class History(Recording, Protocol):
+    """The recorded passes over one table and namespace, for other processes to see and resume."""
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass over every row; None if there is none yet."""

@@ -123,7 +123,7 @@ class Health:
             last_good_pass=None if self.last_good is None else self.last_good.finished_at,
             retention=self.app.retention,
             rate=self.app.rpc.rate,
-            calls=self.app.rpc.ended_calls,
+            calls=self.app.rpc.ended_calls + self.app.feed_rpc.ended_calls,
             undecoded=self.app.undecoded,
             clock_skew=self.app.clock.ahead,
         )

@@ -6,9 +6,10 @@ decided, and exits within ten seconds.
 
 ```
 connect to both servers, waiting for the one that is unreachable, then
-keeper     claims the lease      acquired ─► a pass at once      lost ─► stop the pass
-scheduler  when a pass is due and the lease is held: app.run_pass("run", [metrics])
-             failed  ─► drop pooled connections, release the lease, claim it after the delay
+keeper     claims the lease      acquired ─► feed, a pass at once      lost ─► stop both
+feed       polls; the pass leaves what has closed to it, and sweeps, once every row was looked at
+scheduler  when a pass is due and the lease is held: app.run_pass("run", [metrics, feed])
+             failed  ─► stop the feed, drop pooled connections, release the lease for a while
              stopped ─► nothing: a signal or a lost lease stopped it
 web        asks health: the keeper's last claim, both servers, the last good pass
 ```
@@ -20,106 +21,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
-from functools import partial
-from typing import Any
 
 import structlog
 
+from reconciler.app.feed import open_feed
 from reconciler.app.lease import LeaseKeeper
-from reconciler.app.wiring import App, open_app
-from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
+from reconciler.app.wiring import App
+from reconciler.core.errors import Unusable
 from reconciler.core.model import Mode
+from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import MAX_JITTER, Schedule, jitter, retry_delay
 from reconciler.daemon.scheduler import Scheduler
-from reconciler.host.signals import on_signals
 from reconciler.host.steady_clock import steady
 from reconciler.passes.observers import Bystander
-from reconciler.settings.model import Settings
-from reconciler.temporal.client.runtime import observed_runtime
 from reconciler.web.metrics.passes import PassMetrics
 from reconciler.web.metrics.sdk import SdkMetrics
-from reconciler.web.routes import create_web
-from reconciler.web.server import serving
 
 #: Seconds for a stopped pass to write what it has decided.
 DRAIN_TIMEOUT = 6.0
-#: Seconds from the first signal to the end of the process.
-STOP_TIMEOUT = 9.0
+#: Seconds from one pass over every row to the next that the feed asks for, at least.
+SOON = 60.0
 SDK_METRICS_EVERY = timedelta(seconds=2)
 
 log = structlog.get_logger(__name__)
-
-
-async def run_daemon(settings: Settings, schedule: Schedule, temporal: Mapping[str, Any]) -> None:
-    """Run pass after pass until SIGTERM or SIGINT.
-
-    Raises `ConfigurationError`, or `Unusable` if a server rejects the settings.
-    """
-    running = asyncio.create_task(_run(settings, schedule, temporal))
-    stopping = asyncio.Event()
-
-    def stop() -> None:
-        log.info("stopping")
-        stopping.set()
-        running.cancel()
-        asyncio.get_running_loop().call_later(STOP_TIMEOUT, _exit_without_waiting)
-
-    with on_signals(stop, running.cancel):
-        await asyncio.wait({running})
-        if not stopping.is_set():
-            running.result()
-        log.info("stopped")
-        os._exit(0)  # a normal exit would wait for a silent name service
-
-
-def _exit_without_waiting() -> None:
-    log.warning("stopped", hint="a server did not answer in time")
-    os._exit(0)  # the next pass, in whichever replica, finds what was not committed
-
-
-async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, Any]) -> None:
-    # Each pass maps the table again and leaves cycles behind, which would only be collected once
-    # they are a quarter of all objects, modules included.
-    gc.freeze()
-    gc.set_threshold(700, 10, 1)
-    health = Health(schedule)
-    runtime, updates = observed_runtime()
-    sdk = SdkMetrics(updates.retrieve_updates)
-    health.registry.register(sdk)
-    opening = partial(
-        open_app, settings, writing=True, looping=True, temporal=temporal, runtime=runtime
-    )
-    web = serving(create_web(health), settings.http_host, settings.http_port)
-    async with web, AsyncExitStack() as stack:
-        app = await _connect(opening, stack, health)
-        metrics = PassMetrics(health.registry, Mode.RUN, app.clock.now)
-        await Loop(app, schedule, metrics, sdk, health).run()
-
-
-async def _connect(
-    opening: Callable[[], AbstractAsyncContextManager[App]], stack: AsyncExitStack, health: Health
-) -> App:
-    """Connect, retrying while a server is unreachable: a container must not crash-loop."""
-    failures = 0
-    while True:
-        try:
-            return await stack.enter_async_context(opening())
-        except (DatabaseUnfit, TemporalUnfit):
-            raise
-        except Unusable as error:
-            if (task := asyncio.current_task()) and task.cancelling():  # put off by `close`
-                raise asyncio.CancelledError from error
-            failures += 1
-            delay = retry_delay(failures)
-            log.warning("server_unusable", error=str(error), retry_in=round(delay, 1))
-            health.waiting_for = str(error)
-            await asyncio.sleep(delay)
 
 
 class Loop:
@@ -132,10 +58,17 @@ class Loop:
         self._metrics, self._sdk = metrics, sdk
         self._keeper = LeaseKeeper(
             app.lease(),
-            on_acquired=self._run_at_once,
+            on_acquired=self._lease_acquired,
             on_lost=self._lease_lost,
             on_failed=app.forget_connections,
             is_overdue=self._is_overdue,
+        )
+        settings = app.settings
+        self._feed = FeedLoop(
+            lambda: open_feed(app, [Bystander(metrics)]),
+            settings.feed_interval,
+            settings.visibility_rps,
+            on_gap=self._run_soon,
         )
         self._scheduler = Scheduler()
         self._passing: asyncio.Task[None] | None = None
@@ -144,6 +77,7 @@ class Loop:
         #: Whether the pass has been asked to stop; and the loop.
         self._stopping = self._ending = False
         self._failures = 0
+        self._began_at = float("-inf")
         health.connected(app, self._keeper, metrics)
 
     async def run(self) -> None:
@@ -165,6 +99,15 @@ class Loop:
             await self._drain()
             await self._keeper.release()
 
+    def _lease_acquired(self) -> None:
+        self._feed.start()
+        self._run_at_once()
+
+    def _run_soon(self) -> None:
+        """Look at every row: a feed cannot say what closed before. Not again and again."""
+        if not self._is_passing and steady() - self._began_at >= SOON:
+            self._run_at_once()
+
     def _run_at_once(self) -> None:
         self._due_by = steady() + MAX_JITTER.total_seconds()
         self._scheduler.at_once(Mode.RUN)
@@ -177,15 +120,19 @@ class Loop:
         return steady() + (self._until_next(None) + MAX_JITTER).total_seconds()
 
     def _is_overdue(self) -> bool:
-        passing = self._passing is not None and not self._passing.done()
-        return steady() > self._due_by and not passing and not self._ending
+        return steady() > self._due_by and not self._is_passing and not self._ending
+
+    @property
+    def _is_passing(self) -> bool:
+        return self._passing is not None and not self._passing.done()
 
     def _lease_lost(self) -> None:
         self._metrics.forget()
+        self._feed.stop()
         self._stop_pass()
 
     def _stop_pass(self) -> None:
-        if self._passing and not self._passing.done() and not self._stopping:
+        if self._passing and self._is_passing and not self._stopping:
             self._stopping = True
             self._passing.cancel()  # once: a second time would give up the write
 
@@ -202,10 +149,17 @@ class Loop:
             self._due_by = max(self._due_by, self._next_due())
 
     async def _pass(self) -> None:
-        next_due = steady() + self._schedule.wait(self._app.clock.now(), None).total_seconds()
+        self._began_at = steady()
+        next_due = self._began_at + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
+            feed = await self._feed.set_up()
+            observers = [Bystander(each) for each in (self._metrics, feed) if each is not None]
             report = await self._app.run_pass(
-                Mode.RUN, dry_run=False, observers=[Bystander(self._metrics)], remap=True
+                Mode.RUN,
+                dry_run=False,
+                observers=observers,
+                remap=True,
+                stretch_only=feed is not None and feed.covers_every_row,
             )
         except Exception:
             log.exception("pass_crashed", hint="this is a bug, please report it")
@@ -231,6 +185,7 @@ class Loop:
         self._failures += 1
         self._metrics.forget()
         delay = retry_delay(self._failures)
+        self._feed.stop()
         log.warning("pass_failed", error=why, failures=self._failures, retry_in=round(delay, 1))
         await self._keeper.release_for(delay)
         await self._app.forget_connections()
@@ -239,12 +194,16 @@ class Loop:
         self._sdk.drain()
 
     async def _drain(self) -> None:
-        """Let the pass write what it has decided; cancel it again after `DRAIN_TIMEOUT`."""
+        """Let both write what they have decided; cancel them again after `DRAIN_TIMEOUT`."""
         self._stop_pass()
-        if (passing := self._passing) is None:
+        self._feed.stop()
+        ending = {task for task in (self._passing, self._feed.task) if task is not None}
+        if not ending:
             return
         with contextlib.suppress(asyncio.CancelledError):  # a second signal
-            await asyncio.wait({passing}, timeout=DRAIN_TIMEOUT)
-        if not passing.done():
-            passing.cancel()
-            await asyncio.wait({passing})
+            await asyncio.wait(ending, timeout=DRAIN_TIMEOUT)
+        late = {task for task in ending if not task.done()}
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from reconciler.core.model import Closed, Finish, Observation, Open, RunRow, Verdict
 from reconciler.core.policy import Policy
-from reconciler.core.ports import History, Probe
+from reconciler.core.ports import Probe, Recording
 from reconciler.core.report.pass_report import PassReport
 from reconciler.passes.log import PassLog
 
@@ -34,7 +34,7 @@ class Breaker:
     """Decides for one pass; with a ratio of 1 it never trips."""
 
     probe: Probe
-    history: History
+    history: Recording
     policy: Policy
     report: PassReport
     log: PassLog

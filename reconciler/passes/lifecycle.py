@@ -23,7 +23,7 @@ import structlog
 
 from reconciler.core.errors import ReconcilerError, Unusable
 from reconciler.core.observer import Observer
-from reconciler.core.ports import History
+from reconciler.core.ports import Recording
 from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.sweep import Swept
 from reconciler.host.cancellation import (
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 async def run_recorded(
     report: Report,
-    history: History,
+    history: Recording,
     run: Callable[[Swept | None], Coroutine[None, None, None]],
     observers: Sequence[Observer] = (),
 ) -> None:
@@ -59,7 +59,7 @@ async def run_recorded(
 
 async def read_clock(
     report: PassReport,
-    history: History,
+    history: Recording,
     observers: Sequence[Observer],
     read: Callable[[], Awaitable[datetime]],
 ) -> datetime | None:
@@ -154,7 +154,7 @@ async def _attempt(report: Report, work: Callable[[], Coroutine[None, None, None
     return attempt
 
 
-async def _begin(report: Report, history: History, observers: Sequence[Observer]) -> Swept | None:
+async def _begin(report: Report, history: Recording, observers: Sequence[Observer]) -> Swept | None:
     swept = None if report.request.dry_run else await history.begin(report)
     if isinstance(report, PassReport):
         await notify(observers, lambda observer: observer.on_start(report))
@@ -162,7 +162,7 @@ async def _begin(report: Report, history: History, observers: Sequence[Observer]
 
 
 async def _end(
-    report: Report, history: History | None, observers: Sequence[Observer], attempt: _Attempt
+    report: Report, history: Recording | None, observers: Sequence[Observer], attempt: _Attempt
 ) -> None:
     """Record the end; raise the first bug, that of the pass before any in recording its end."""
     report.ended = True
@@ -173,7 +173,7 @@ async def _end(
 
 
 async def _record_end(
-    report: Report, history: History | None, observers: Sequence[Observer]
+    report: Report, history: Recording | None, observers: Sequence[Observer]
 ) -> list[Exception]:
     """Record the end and notify the observers; returns the bugs that came up."""
     bugs: list[Exception] = []
@@ -193,7 +193,7 @@ async def _record_end(
     return bugs
 
 
-async def _end_in_history(report: Report, history: History) -> None:
+async def _end_in_history(report: Report, history: Recording) -> None:
     if report.error is not None:
         # Only the journal knows whether a write that was cut off has been committed.
         written = await history.written(report.pass_id)

@@ -25,7 +25,7 @@ from typing import TypeAlias
 from reconciler.core.model import RowId
 from reconciler.core.observer import Observer
 from reconciler.core.policy import MissingPolicy, Policy
-from reconciler.core.ports import History, Probe, Store
+from reconciler.core.ports import Probe, Recording, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions
@@ -46,7 +46,7 @@ _Count: TypeAlias = Callable[[Settled, RowId | None], None]
 async def run_pass(
     store: Store,
     probe: Probe,
-    history: History,
+    history: Recording,
     observers: Sequence[Observer],
     policy: Policy,
     options: PassOptions,

@@ -12,7 +12,7 @@ from typing import TypeVar
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Finish, Leave, Outcome, Verdict
 from reconciler.core.observer import Observer
-from reconciler.core.ports import History, Store, Written
+from reconciler.core.ports import Recording, Store, Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassOptions
 from reconciler.core.report.tally import Tally
@@ -46,7 +46,7 @@ class Settler:
     """Acts on verdicts. A dry run only counts what it would do."""
 
     store: Store
-    history: History
+    history: Recording
     observers: Sequence[Observer]
     log: PassLog
     report: PassReport

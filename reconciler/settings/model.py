@@ -122,6 +122,11 @@ class Settings(DatabaseSettings):
         timedelta(seconds=30),
         description="For run: from the start of one pass to the start of the next, at least 1s.",
     )
+    feed_interval: Annotated[Duration, between("1s", "1h", or_zero=True)] = Field(
+        timedelta(seconds=5),
+        description="For run: how often visibility is asked which workflows have closed, at least "
+        "1s; 0: never. Each poll makes five list calls.",
+    )
     journal: Switch = Field(
         default=True,
         description="on or off. With off there is no schema reconciler in the database, and so no "

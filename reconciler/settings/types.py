@@ -129,12 +129,14 @@ def parse_ignored(value: object) -> tuple[str, ...]:
     return ignored
 
 
-def between(shortest: str, longest: str) -> AfterValidator:
+def between(shortest: str, longest: str, *, or_zero: bool = False) -> AfterValidator:
     """A validator of durations, whose bounds are written as `parse_duration` reads them."""
 
     def check(value: timedelta) -> timedelta:
-        if not parse_duration(shortest) <= value <= parse_duration(longest):
-            raise ValueError(f"must be at least {shortest} and at most {longest}")
+        is_off = or_zero and not value
+        if not is_off and not parse_duration(shortest) <= value <= parse_duration(longest):
+            bounds = f"must be at least {shortest} and at most {longest}"
+            raise ValueError(f"{bounds}, or 0 for never" if or_zero else bounds)
         return value
 
     return AfterValidator(check)

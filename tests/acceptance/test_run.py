@@ -35,7 +35,7 @@ GIVING_UP = "write_given_up"
 #: For one that is to be waited for until it is asked again.
 SLOW_TO_STOP = {
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 600,
-    "reconciler.daemon.loop.STOP_TIMEOUT": 600,
+    "reconciler.daemon.process.STOP_TIMEOUT": 600,
     "reconciler.host.cancellation.GIVE_UP": 600,
     "reconciler.passes.lifecycle.GIVE_UP": 600,
     **PATIENT,

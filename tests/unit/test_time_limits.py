@@ -12,7 +12,8 @@ from reconciler.app.lease import (
     MARGIN,
     RELEASE_TIMEOUT,
 )
-from reconciler.daemon.loop import DRAIN_TIMEOUT, STOP_TIMEOUT
+from reconciler.daemon.loop import DRAIN_TIMEOUT
+from reconciler.daemon.process import STOP_TIMEOUT
 from reconciler.postgres.connection import engine
 from reconciler.temporal.client import calls, connect
 from reconciler.worker import reporter, writer

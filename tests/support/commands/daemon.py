@@ -30,7 +30,7 @@ SHORT_LEASE = {
 HURRIED = {
     **SHORT_LEASE,
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 2,
-    "reconciler.daemon.loop.STOP_TIMEOUT": 3,
+    "reconciler.daemon.process.STOP_TIMEOUT": 3,
     "reconciler.daemon.health.CHECK_TIMEOUT": 1,
     "reconciler.app.lease.CLAIM_TIMEOUT": 2,
     "reconciler.app.lease.RELEASE_TIMEOUT": 0.7,

@@ -131,7 +131,7 @@ def test_a_bug_has_a_traceback(
         ),
         pytest.param("reconciler.cli.main", ("sqlalchemy", "temporalio", "pydantic"), id="help"),
         pytest.param(
-            "reconciler.daemon.loop",
+            "reconciler.daemon.process",
             ("alembic", "mako", "httpx", "regex", "typer", "temporalio.worker", "reconciler.plan"),
             id="the loop",
         ),

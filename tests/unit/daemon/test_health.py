@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -55,8 +55,8 @@ class FakeClock:
 @dataclass
 class FakeRpc:
     rate: float = 100.0
-    ended_calls: Mapping[tuple[str, str], int] = field(
-        default_factory=lambda: {("describe", "OK"): 3}
+    ended_calls: Counter[tuple[str, str]] = field(
+        default_factory=lambda: Counter({("describe", "OK"): 3})
     )
 
 
@@ -66,6 +66,9 @@ class FakeApp:
     temporal: Exception | None = None
     retention: timedelta = timedelta(days=1)
     rpc: FakeRpc = field(default_factory=FakeRpc)
+    feed_rpc: FakeRpc = field(
+        default_factory=lambda: FakeRpc(ended_calls=Counter({("list", "OK"): 5}))
+    )
     undecoded: int | None = None
     clock: FakeClock = field(default_factory=FakeClock)
 
@@ -243,6 +246,7 @@ async def test_a_scrape_has_the_last_good_pass_of_any_replica() -> None:
     assert sample("reconciler_rate_limit_rps") == 100
     assert sample("reconciler_clock_skew_seconds") == -90, "on a standby too"
     assert 'reconciler_rpcs_total{code="OK",method="describe"} 3.0' in text
+    assert 'reconciler_rpcs_total{code="OK",method="list"} 5.0' in text
 
 
 async def test_metrics_can_be_read_while_the_database_is_unreachable() -> None:

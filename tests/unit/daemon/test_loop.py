@@ -24,6 +24,7 @@ from reconciler.core.observer import Observer
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.daemon import loop as module
+from reconciler.daemon import process
 from reconciler.daemon import schedule as schedule_module
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
@@ -34,6 +35,9 @@ from reconciler.web.metrics.sdk import SdkMetrics
 from tests.support.polling import deadline, eventually
 
 HOURLY = Every(timedelta(hours=1))
+NO_FEED = SimpleNamespace(
+    table="workflow_executions", feed_interval=timedelta(), visibility_rps=5.0
+)
 Script = Callable[[PassReport], Awaitable[None]]
 
 
@@ -60,13 +64,20 @@ class FakeApp:
     claims: int = 0
     journals: bool = True
     namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
-    settings: Any = field(default_factory=lambda: SimpleNamespace(table="workflow_executions"))
+    settings: Any = field(default_factory=lambda: NO_FEED)
     clock: FakeClock = field(default_factory=FakeClock)
 
     async def run_pass(
-        self, mode: str, *, dry_run: bool, observers: Sequence[Observer], remap: bool
+        self,
+        mode: str,
+        *,
+        dry_run: bool,
+        observers: Sequence[Observer],
+        remap: bool,
+        stretch_only: bool,
     ) -> PassReport:
         assert remap, "the table may have changed since the start"
+        assert not stretch_only, "without a feed, every row is looked at"
         report = PassReport(
             str(len(self.passes)), PassRequest(mode, dry_run=dry_run), started_at=datetime.now(UTC)
         )
@@ -270,7 +281,7 @@ async def test_a_signal_while_connections_are_closed_ends_the_wait_for_a_server(
     monkeypatch.setattr(schedule_module, "FIRST_RETRY", 60.0)
     health = Health(HOURLY, CollectorRegistry())
     async with AsyncExitStack() as stack:
-        opening = asyncio.create_task(module._connect(unreachable, stack, health))
+        opening = asyncio.create_task(process._connect(unreachable, stack, health))
         bench.running.append(cast("asyncio.Task[None]", opening))
         await closing.wait()
         opening.cancel()

@@ -17,7 +17,7 @@ import yaml
 from reconciler import __version__
 from reconciler.cli.main import cli
 from reconciler.daemon.health import CHECK_TIMEOUT
-from reconciler.daemon.loop import STOP_TIMEOUT
+from reconciler.daemon.process import STOP_TIMEOUT
 from reconciler.settings.load import load_settings, temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config.load import load_config

@@ -1,0 +1,105 @@
+"""Polls the feed while the lease is held, beside the passes of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from reconciler.core.errors import Unusable
+from reconciler.core.model import CloseStatus
+from reconciler.host.causes import Causes
+from reconciler.host.steady_clock import steady
+from reconciler.passes.feed.feed import Feed
+
+#: Seconds that a pass waits for the feed to take its marks, or to fail.
+SET_UP_TIMEOUT = 20.0
+
+log = structlog.get_logger(__name__)
+
+
+class FeedLoop:
+    """One feed at a time: a new one from each time that the lease is acquired."""
+
+    def __init__(
+        self,
+        make: Callable[[], Feed],
+        interval: timedelta,
+        list_rps: float,
+        on_gap: Callable[[], None],
+    ) -> None:
+        """`interval`: between the starts of polls; zero: no feed.
+
+        `list_rps`: list calls per second that are allowed; 0: any. `on_gap` is called when a pass
+        over every row is needed.
+        """
+        self._make, self._interval, self._on_gap = make, interval.total_seconds(), on_gap
+        self._list_rps, self._stretched = list_rps, False
+        self._task: asyncio.Task[None] | None = None
+        self._failures = Causes(lines=1)
+        #: None while it is not followed.
+        self.feed: Feed | None = None
+
+    def start(self) -> None:
+        """Follow the feed; the polls of an earlier one have to end first."""
+        if self._interval and self.feed is None:
+            self.feed = self._make()
+            self._task = asyncio.create_task(self._run(self.feed, self._task))
+
+    def stop(self) -> None:
+        """Stop following; a pass under way writes what it has decided, see `wait`."""
+        if self.feed is not None and self._task is not None:
+            self.feed = None
+            self._task.cancel()  # once: a second time would give up the write
+
+    async def set_up(self) -> Feed | None:
+        """The feed, once it is known from where it is followed."""
+        if (feed := self.feed) is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SET_UP_TIMEOUT):
+                    await feed.is_set_up.wait()
+        return self.feed
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The polls, which may still be ending."""
+        return self._task
+
+    async def _run(self, feed: Feed, earlier: asyncio.Task[None] | None) -> None:
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        while True:
+            began = steady()
+            await self._poll(feed)
+            self._note_stretch(feed)
+            if feed.awaits_pass:
+                self._on_gap()
+            await asyncio.sleep(max(self._interval - (steady() - began), 0))
+
+    async def _poll(self, feed: Feed) -> None:
+        try:
+            await feed.poll()
+        except Unusable as error:
+            if self._failures.is_news(str(error)):
+                log.warning("feed_failed", error=str(error), hint="nothing is lost: polled again")
+        except Exception as error:
+            if self._failures.is_news(repr(error)):
+                log.exception("feed_crashed", hint="this is a bug, please report it")
+        else:
+            self._failures.end_round()
+
+    def _note_stretch(self, feed: Feed) -> None:
+        """Log once if polls cannot be as frequent as they should."""
+        lists = len(CloseStatus) * len(feed.namespaces)
+        seconds = lists / self._list_rps if self._list_rps else 0
+        if seconds > self._interval and not self._stretched:
+            log.warning(
+                "feed_stretched",
+                hint="raise RECONCILER_VISIBILITY_RPS or RECONCILER_FEED_INTERVAL",
+                lists=lists,
+                seconds=round(seconds, 1),
+            )
+        self._stretched = seconds > self._interval

@@ -1,0 +1,236 @@
+"""The feed: looks up, among the running rows, what visibility says has closed.
+
+```
+every FEED_INTERVAL, for each namespace
+    list closings of each status ──► new ones, and those whose time has come
+                                          │ look up by workflow id, among running rows
+                                          ▼
+                      rows ──► a pass over them: describe, decide, write
+```
+
+A list is never evidence, and what it does not show may still have closed: rows that the feed does
+not find are the sweep's. A poll without news makes one call per status, and no query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from reconciler.core.errors import Unusable
+from reconciler.core.feed.book import Book
+from reconciler.core.feed.closing import Closing
+from reconciler.core.model import RunRow, Verdict
+from reconciler.core.observer import Observer, PassView
+from reconciler.core.ports import Closings, Marks
+from reconciler.core.report.pass_report import PassOutcome
+from reconciler.passes.feed.endings import Endings
+from reconciler.passes.feed.namespace import NamespaceFeed
+from reconciler.passes.feed.surroundings import Surroundings
+
+#: How often marks are saved while rows are found; besides, after each pass of the loop.
+SAVE_EVERY = timedelta(seconds=10)
+#: Marks that were saved longer ago are not followed: a pass over every row costs less.
+OLDEST_MARKS = timedelta(hours=1)
+#: Closings that are looked up at the same time, in each namespace.
+AT_ONCE = 2_000
+#: How a pass of the loop over every row says that its rows were found.
+WHOLE = "scan"
+#: How long a namespace that cannot be described is left alone.
+UNUSABLE_FOR = timedelta(minutes=10)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A closing, and the running rows of its workflow id."""
+
+    book: Book
+    closing: Closing
+    rows: Sequence[RunRow]
+
+
+class Feed(Observer):
+    """Follows the closings in every namespace that rows name.
+
+    Also an observer of the loop's other passes: it learns from them which namespaces there are, and
+    when every row has been looked at.
+    """
+
+    def __init__(
+        self,
+        closings: Closings,
+        marks: Marks,
+        outside: Surroundings,
+        clock: Callable[[], datetime],
+        *,
+        namespace: str,
+        grace: timedelta,
+    ) -> None:
+        """`clock`: never goes back. `namespace`: that of the connection; `grace`: the policy's."""
+        self._closings, self._marks, self._outside = closings, marks, outside
+        self._clock, self._own, self._grace = clock, namespace, grace
+        self._followed: dict[str, NamespaceFeed] = {}
+        #: When namespaces were met that are not followed yet.
+        self._met: dict[str, datetime] = {namespace: clock()}
+        self._unusable: dict[str, datetime] = {}
+        self._saved_at = clock()
+        self._pass_began: datetime | None = None
+        #: Set after the first poll: marks are taken, or it has failed.
+        self.is_set_up = asyncio.Event()
+
+    @property
+    def namespaces(self) -> Sequence[NamespaceFeed]:
+        """Those that are followed."""
+        return list(self._followed.values())
+
+    @property
+    def covers_every_row(self) -> bool:
+        """Whether passes may leave to the feed what has closed: no namespace is cold or off."""
+        return self._own in self._followed and all(each.is_warm for each in self.namespaces)
+
+    @property
+    def awaits_pass(self) -> bool:
+        """Whether a pass over every row is needed, and has not begun yet."""
+        began = self._pass_began
+        gaps = (each.gap_at for each in self.namespaces)
+        return any(at is not None and (began is None or at > began) for at in gaps)
+
+    async def poll(self) -> None:
+        """List what has closed, and reconcile the rows that are found.
+
+        Raises `Unusable` if the database cannot be used, or no namespace can be listed.
+        """
+        now = self._clock()
+        try:
+            await self._follow(now)
+            due = [each for each in self.namespaces if each.is_due(now)]
+            await self._list_and_reconcile(due, now)
+        finally:
+            self.is_set_up.set()
+        if due and all(each.failure for each in due):
+            raise Unusable(str(due[0].failure))
+
+    async def _follow(self, now: datetime) -> None:
+        """Follow the namespaces that were met."""
+        for name, met_at in list(self._met.items()):
+            facts = await self._outside.describe(name)
+            del self._met[name]
+            if facts is None:
+                self._unusable[name] = now
+                continue
+            self._followed[name] = NamespaceFeed(
+                name,
+                facts.id,
+                self._closings,
+                self._marks,
+                self._grace,
+                min(OLDEST_MARKS, facts.retention / 2),
+                self._clock,
+                met_at,
+            )
+
+    async def _list_and_reconcile(self, due: Sequence[NamespaceFeed], now: datetime) -> None:
+        """Reconcile as soon as a list has news: with a low limit, all lists take a while."""
+        news = asyncio.Event()
+        listing = [asyncio.ensure_future(each.poll(now, news)) for each in due]
+        try:
+            waiting = set(listing)
+            while waiting:
+                arriving = asyncio.ensure_future(news.wait())
+                await asyncio.wait({*waiting, arriving}, return_when=asyncio.FIRST_COMPLETED)
+                arriving.cancel()
+                news.clear()
+                await self._reconcile_due()
+                waiting = {each for each in waiting if not each.done()}
+        finally:
+            for each in listing:
+                each.cancel()
+        await asyncio.gather(*listing)
+
+    async def _reconcile_due(self) -> None:
+        """Look up the closings whose time has come, and run passes over the rows found."""
+        more = True
+        while more:
+            now, more = self._clock(), False
+            due: dict[str, Sequence[Closing]] = {}
+            for each in self.namespaces:
+                closings = each.book.due(now) if each.book else ()
+                due[each.name] = closings[:AT_ONCE]
+                more = more or len(closings) > AT_ONCE
+            if hits := await self._look_up(due, now):
+                await self._reconcile(hits)
+
+    async def _look_up(self, due: Mapping[str, Sequence[Closing]], now: datetime) -> Sequence[Hit]:
+        ids = {closing.workflow_id for closings in due.values() for closing in closings}
+        if not ids:
+            return []
+        rows: defaultdict[tuple[str, str], list[RunRow]] = defaultdict(list)
+        for row in await self._outside.look_up(list(ids)):
+            rows[row.namespace or self._own, row.workflow_id].append(row)
+        hits: list[Hit] = []
+        for name, closings in due.items():
+            if book := self._followed[name].book:
+                found = [
+                    Hit(book, each, of)
+                    for each in closings
+                    if (of := rows.get((name, each.workflow_id)))
+                ]
+                book.looked_up(closings, [hit.closing for hit in found], now)
+                hits += found
+        return hits
+
+    async def _reconcile(self, hits: Sequence[Hit]) -> None:
+        # Closings of the same workflow id share their rows.
+        rows = {id(row): row for hit in hits for row in hit.rows}
+        endings = Endings(self._grace)
+        report = await self._outside.reconcile(list(rows.values()), endings)
+        now = self._clock()
+        for hit in hits:
+            if (ended := endings.of(hit.rows, now)) is not None:
+                hit.book.settled(hit.closing, ended, now)
+        if report.stopped:
+            raise asyncio.CancelledError
+        if report.error is not None:
+            raise Unusable(report.error)
+        if now - self._saved_at >= SAVE_EVERY:
+            await self.save()
+
+    async def save(self) -> None:
+        """Save how far the feed has come. Raises `Unusable`."""
+        self._saved_at = self._clock()
+        for each in self.namespaces:
+            await each.save()
+
+    async def on_start(self, report: PassView) -> None:  # noqa: ARG002
+        """A pass of the loop begins."""
+        self._pass_began = self._clock()
+
+    async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
+        """Rows name the namespaces to follow."""
+        now = self._clock()
+        for verdict in verdicts:
+            name = verdict.row.namespace
+            if name and name not in self._followed and not self._is_unusable(name, now):
+                self._met.setdefault(name, now)
+
+    async def on_pass(self, report: PassView) -> None:
+        """A pass over every row makes cold feeds warm; after any, save how far they have come."""
+        is_good = report.outcome is not PassOutcome.ABORTED
+        if is_good and report.request.found_by == WHOLE and self._pass_began is not None:
+            for each in self.namespaces:
+                each.warm_up(self._pass_began)
+        try:
+            await self.save()
+        except Unusable as error:  # the pass itself was good; a restart looks at more closings
+            log.debug("marks_not_saved", error=str(error))
+
+    def _is_unusable(self, name: str, now: datetime) -> bool:
+        since = self._unusable.get(name)
+        return since is not None and now - since < UNUSABLE_FOR

@@ -1,0 +1,36 @@
+"""What the feed needs from the outside, beside the lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from reconciler.core.model import RunRow
+from reconciler.core.observer import Observer
+from reconciler.core.report.pass_report import PassReport
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFacts:
+    """What the feed needs to know of a namespace."""
+
+    id: str
+    retention: timedelta
+
+
+class Surroundings(Protocol):
+    """Namespaces, and rows of the application's table. Every method raises `Unusable`."""
+
+    async def describe(self, namespace: str) -> NamespaceFacts | None:
+        """What Temporal says about the namespace; None if it cannot be used."""
+        ...
+
+    async def look_up(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
+        """The running rows of these workflow ids."""
+        ...
+
+    async def reconcile(self, rows: Sequence[RunRow], observer: Observer) -> PassReport:
+        """Run a pass over rows, recorded if it writes."""
+        ...

@@ -1,0 +1,175 @@
+"""When the feed is polled, and what happens if a poll fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+from structlog.testing import capture_logs
+
+from reconciler.core.errors import DatabaseUnusable
+from reconciler.daemon import feed_loop as module
+from reconciler.daemon.feed_loop import FeedLoop
+from reconciler.passes.feed.feed import Feed
+from tests.support.polling import deadline, eventually
+
+AT_ONCE = timedelta(milliseconds=1)
+
+
+@dataclass
+class FakeFeed:
+    """Polls by running `script`."""
+
+    script: Callable[[], Any] = lambda: None
+    polls: int = 0
+    awaits_pass: bool = False
+    namespaces: list[str] = field(default_factory=lambda: ["default"])
+    is_set_up: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def poll(self) -> None:
+        self.polls += 1
+        waiting = self.script()
+        if waiting is not None:
+            await waiting
+
+
+def loop(
+    *feeds: FakeFeed, interval: timedelta = AT_ONCE, rps: float = 0, gaps: list[int] | None = None
+) -> FeedLoop:
+    made = iter(feeds)
+    return FeedLoop(
+        lambda: cast("Feed", next(made)),
+        interval,
+        rps,
+        on_gap=lambda: (gaps if gaps is not None else []).append(1),
+    )
+
+
+async def polled(feed: FakeFeed, times: int) -> None:
+    async def enough() -> bool:
+        return feed.polls >= times
+
+    await eventually(enough)
+
+
+async def ended(of: FeedLoop) -> None:
+    of.stop()
+    assert of.task is not None
+    async with deadline():
+        await asyncio.wait({of.task})
+
+
+async def test_no_interval_means_no_feed() -> None:
+    off = loop(interval=timedelta())
+
+    off.start()
+
+    assert (off.feed, off.task, await off.set_up()) == (None, None, None)
+
+
+async def test_a_failed_poll_is_logged_once_until_it_succeeds() -> None:
+    def fail_twice() -> None:
+        if feed.polls in (1, 2, 5):
+            raise DatabaseUnusable("away")
+
+    feed = FakeFeed(fail_twice)
+    running = loop(feed)
+    with capture_logs() as lines:
+        running.start()
+        await polled(feed, 7)
+        await ended(running)
+
+    assert [line["event"] for line in lines] == ["feed_failed", "feed_failed"]
+
+
+async def test_a_bug_does_not_end_the_polls() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    feed = FakeFeed(fail)
+    running = loop(feed)
+    with capture_logs() as lines:
+        running.start()
+        await polled(feed, 3)
+        await ended(running)
+
+    assert [line["event"] for line in lines] == ["feed_crashed"]
+
+
+async def test_a_stopped_feed_is_cancelled_once_and_the_next_waits_for_its_end() -> None:
+    may_end, cancelled = asyncio.Event(), []
+
+    async def stop_slowly() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(1)
+        await may_end.wait()
+        raise asyncio.CancelledError
+
+    first, second = FakeFeed(stop_slowly), FakeFeed()
+    running = loop(first, second)
+    running.start()
+    await polled(first, 1)
+    running.stop()
+    running.stop()
+    running.start()
+    assert running.feed is cast("Feed", second)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (cancelled, second.polls) == ([1], 0)
+
+    may_end.set()
+
+    await polled(second, 1)
+    await ended(running)
+
+
+async def test_a_pass_waits_for_the_first_poll() -> None:
+    feed = FakeFeed()
+    running = loop(feed)
+    running.start()
+    waiting = asyncio.create_task(running.set_up())
+    await polled(feed, 2)
+    assert not waiting.done()
+
+    feed.is_set_up.set()
+
+    async with deadline():
+        assert await waiting is cast("Feed", feed)
+    await ended(running)
+
+
+async def test_a_pass_does_not_wait_for_long(monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "SET_UP_TIMEOUT", 0.01)
+    running = loop(feed := FakeFeed())
+    running.start()
+
+    async with deadline():
+        assert await running.set_up() is cast("Feed", feed)
+    await ended(running)
+
+
+async def test_a_gap_is_reported() -> None:
+    gaps: list[int] = []
+    feed = FakeFeed(awaits_pass=True)
+    running = loop(feed, gaps=gaps)
+    running.start()
+    await polled(feed, 2)
+    await ended(running)
+
+    assert gaps
+
+
+async def test_a_limit_that_is_too_low_for_the_interval_is_logged_once() -> None:
+    feed = FakeFeed(namespaces=["a", "b"])
+    running = loop(feed, interval=timedelta(milliseconds=10), rps=100)
+    with capture_logs() as lines:
+        running.start()
+        await polled(feed, 3)
+        await ended(running)
+
+    assert [(line["event"], line["lists"]) for line in lines] == [("feed_stretched", 10)]
