@@ -87,7 +87,7 @@ class TestPages:
         assert store.sizes == [20, 200, 1000, 1000, 1000]
 
     async def test_it_stops_at_the_first_that_closed_before_the_floor(self) -> None:
-        store = Store(*map(ago, [1, 2, 3, 3, 4, 5, 6, 7]))
+        store = Store(*map(ago, [1, 2, 3, 3, *range(4, 40)]))
 
         listed = await read(store, since(3))
 

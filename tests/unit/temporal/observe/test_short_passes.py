@@ -76,14 +76,14 @@ async def short_pass(probe: NamespacesProbe, *rows: RunRow) -> list[str]:
 OWN, OTHER = row(1), row(2, namespace="other")
 
 
-@pytest.mark.parametrize(("short_passes", "described"), [(True, 1), (False, 5)])
+@pytest.mark.parametrize(("short_passes", "described"), [(True, 2), (False, 10)])
 async def test_they_describe_each_namespace_once_a_minute(
     *, short_passes: bool, described: int
 ) -> None:
     service = Service()
     probe = service.probe(short_passes=short_passes)
 
-    for _ in range(5):
+    for _ in range(10):
         assert await short_pass(probe, OWN, OTHER) == ["ns-1", "other-1"]
         service.now += SHARED / 5
 
