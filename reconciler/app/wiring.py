@@ -46,6 +46,9 @@ from reconciler.temporal.failures.failure_decoder import (
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 
+#: Of the calls per second that are allowed now, the share that the sweep may use.
+SWEEP_SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
@@ -84,13 +87,18 @@ class App:
 
         `each_row`: log every finished row, even if it is journalled.
         `remap`: read the table's definition again, which may have changed since the app was opened.
+        `stretch_only`: read only the rows that are due in the sweep.
         """
+        stretch_only = stretch_only and bool(self.settings.full_sweep_interval)
         found_by = ("sweep" if stretch_only else "scan") if mode == Mode.RUN else mode
         request = PassRequest(mode, dry_run, found_by=found_by)
         report = report or PassReport.begin(request, self.clock.now())
         make = partial(self.books.store, found_by=report.request.found_by)
         remapped = RemappedStore(self.engine, self.table.mapping, make)
         store, options = remapped if remap else make(self.table), self.settings.pass_options()
+        if stretch_only:
+            rps = self.rpc.rate * SWEEP_SHARE
+            options = replace(options, stretch_only=True, sweep_rps=rps)
         return await self._run(store, options, observers, report, each_row=each_row)
 
     async def count_running(self) -> int:

@@ -10,6 +10,7 @@ from reconciler.core.model import Outcome, Verdict
 from reconciler.core.policy import StatusValues
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 
 
@@ -45,7 +46,9 @@ class PassView(ReportView, Protocol):
     @property
     def rpcs(self) -> Mapping[str, int]: ...  # noqa: D102
     @property
-    def disagreements(self) -> Mapping[str, int]: ...  # noqa: D102
+    def disagreements(self) -> int: ...  # noqa: D102
+    @property
+    def round(self) -> Round | None: ...  # noqa: D102
 
 
 class Observer:

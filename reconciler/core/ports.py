@@ -27,7 +27,7 @@ from reconciler.core.model import (
 from reconciler.core.own_use import Chain
 from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.request import PassRequest
-from reconciler.core.report.sweep import Swept
+from reconciler.core.report.sweep import Rest, Swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,15 @@ class Ending:
 
     row: RunRow
     chain: Chain
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Some of the running rows, by id: how many there are, and where they end."""
+
+    rows: int
+    #: The id of the last one; None if there are none.
+    last: RowId | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,14 @@ class Store(Protocol):
 
         Any number of ids, read in pieces. A row that cannot be read is among them as such.
         """
+        ...
+
+    async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
+        """How far the first `rows` running rows with `after` < id <= `until` reach, by id."""
+        ...
+
+    async def read_rest(self, recorded: Rest) -> Rest | None:
+        """The keys of a recorded sweep, as the table has them; None if it cannot have them."""
         ...
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
@@ -171,7 +188,10 @@ class Recording(Protocol):
     """
 
     async def begin(self, report: Report) -> Swept | None:
-        """Record that a pass begins; returns how far the last complete one swept, if known."""
+        """Record that a pass begins; returns the sweep of the last complete one, if known.
+
+        Its keys are as recorded, see `Store.read_rest`.
+        """
         ...
 
     async def found_in(self, namespaces: Collection[str]) -> Collection[str]:

@@ -15,7 +15,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Self
 
 from reconciler.core.errors import Unusable
@@ -39,8 +38,6 @@ class Page:
     observations: list[Observation | None] = field(init=False)
     #: Whether visibility shows each row's workflow as open, see `Probe.screen`; None if not asked.
     visible: Sequence[bool | None] | None = None
-    #: When visibility was asked.
-    screened_at: datetime | None = None
     #: Whom to ask about its rows; set once it is screened.
     asking: Observing | None = None
     unanswered: int = field(init=False)

@@ -24,12 +24,12 @@ from typing import TypeAlias
 
 from reconciler.core.model import RowId
 from reconciler.core.observer import Observer
-from reconciler.core.policy import MissingPolicy, Policy
+from reconciler.core.policy import Policy
 from reconciler.core.ports import Probe, Recording, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions
-from reconciler.core.report.sweep import Sweep, Swept, next_sweep
+from reconciler.core.report.sweep import Swept
 from reconciler.passes.breaker import Breaker
 from reconciler.passes.judging import judge
 from reconciler.passes.lifecycle import absorb_first_cancel, finish_despite_cancel, run_recorded
@@ -37,6 +37,7 @@ from reconciler.passes.log import PassLog
 from reconciler.passes.pipeline import AHEAD, Page, Pipeline, Screening
 from reconciler.passes.screening import VisibilityScreening, disagreements
 from reconciler.passes.settle import Settled, Settler
+from reconciler.passes.sweep import Course, record_sweep, set_course
 
 #: Counts verdicts that were settled. The id is that of the last row if all rows up to it are done,
 #: so that another process can resume the pass after it; else None.
@@ -70,12 +71,12 @@ async def run_pass(
     rpcs_when_resumed = report.rpcs
 
     async def run(swept: Swept | None) -> None:
+        report.swept = swept
         try:
             # Asked in every pass: a table without running rows must not hide that Temporal is down.
             known = replace(policy, retention=await probe.retention())
-            sweep = _sweep(known, swept, now, options)
-            report.sweep_end = sweep.end
-            await _Pass(settler, probe, known, now, sweep).run()
+            course = await set_course(store, known, swept, now, options, report)
+            await _Pass(settler, probe, known, now, course).run()
         finally:
             report.rpcs = rpcs_when_resumed + (Counter(probe.rpcs()) - rpcs_before)
 
@@ -84,21 +85,13 @@ async def run_pass(
     return report
 
 
-def _sweep(policy: Policy, swept: Swept | None, now: datetime, options: PassOptions) -> Sweep:
-    # The breaker has to see every row: visibility has a store of its own, and keeps showing as
-    # open what Temporal has lost.
-    if policy.missing is MissingPolicy.FAIL:
-        return Sweep()
-    return next_sweep(swept, now, options.full_sweep_interval)
-
-
 @dataclass(slots=True)
 class _Pass:
     settler: Settler
     probe: Probe
     policy: Policy
     now: datetime
-    sweep: Sweep
+    course: Course
 
     @property
     def report(self) -> PassReport:
@@ -117,11 +110,8 @@ class _Pass:
         """Scan every page; then give missing rows a second look if the breaker does not trip."""
         progress = self.report.progress
         if progress is None:
-            until = await self.settler.store.last_running()
-            progress = Progress(None if until is None else Span(None, until))
-            self.report.progress = progress
-        if progress.rest is not None:
-            await self._scan(progress, progress.rest)
+            progress = self.report.progress = Progress(self.course.whole)
+        described = await self._scan(progress)
         if progress.rest is not None or not self.may_continue:
             return
         if await self._breaker.trips():
@@ -130,14 +120,28 @@ class _Pass:
             self.report.would_fail(self.policy.statuses.failed, self.settler.changes_left)
         else:
             await self._recheck(progress)
+        if not self.report.stopped and not progress.more_left:
+            record_sweep(self.report, self.course, self.settler.options, self.now, described)
 
-    async def _scan(self, progress: Progress, rest: Span) -> None:
-        """Settle each page; set missing rows aside that the policy would fail."""
-        screening = VisibilityScreening(self.probe, self.sweep, self.now)
+    async def _scan(self, progress: Progress) -> int:
+        """Settle each page; set missing rows aside that the policy would fail.
+
+        Returns the number of rows in the parts that are not screened.
+        """
+        screening, described = VisibilityScreening(self.probe), 0
         count = partial(self._count_scanned, progress)
-        await self._go_through(rest, self.settler.rows_left, screening, count, set_aside=True)
-        if self.may_continue and self.settler.rows_left:
-            progress.rest = None
+        for part in self.course.parts:
+            before = self.report.tally.scanned
+            screened = screening if part.is_screened else Screening()
+            await self._go_through(
+                part.span, self.settler.rows_left, screened, count, set_aside=True
+            )
+            if not (self.may_continue and self.settler.rows_left):
+                return described
+            if not part.is_screened:
+                described += self.report.tally.scanned - before
+        progress.rest = None
+        return described
 
     def _count_scanned(self, progress: Progress, settled: Settled, last: RowId | None) -> None:
         rest = progress.rest
@@ -222,7 +226,7 @@ class _Pass:
 
         A row that could not be written leaves room below the limit for a later one.
         """
-        self.report.disagreements.update(disagreements(page))
+        self.report.disagreements += disagreements(page)
         answered = zip(page.rows, page.observations, strict=True)
         observed = [(row, found) for row, found in answered if found is not None]
         verdicts = await judge(self.settler.store, self.probe, observed, self.policy, self.now)

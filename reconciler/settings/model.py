@@ -99,8 +99,9 @@ class Settings(DatabaseSettings):
     )
     full_sweep_interval: Duration = Field(
         timedelta(minutes=10),
-        description="Every row is described at least this often, regardless of what visibility "
-        "reports, because visibility may lag. 0 describes every row in every pass.",
+        description="How long a round of the sweep takes, in which every row is described "
+        "regardless of what visibility reports, because visibility may lag. Longer if a quarter of "
+        "MAX_RPS is too little. 0 describes every row in every pass.",
     )
     grace: Duration = Field(
         timedelta(seconds=60),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,7 +20,7 @@ from reconciler.core.ports import Heartbeat, History
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassRequest
-from reconciler.core.report.sweep import Swept
+from reconciler.core.report.sweep import Rest, Swept
 from reconciler.core.report.tally import Tally
 from reconciler.core.undo import UndoReport
 from reconciler.postgres.connection.engine import using_engine
@@ -27,6 +30,8 @@ from tests.support.factories import NOW
 from tests.support.tables.past import OURS, change
 
 MINUTE = timedelta(minutes=1)
+SWEPT = Swept(NOW, NOW - MINUTE, Rest(3, 9))
+LATER = Swept(NOW, NOW - MINUTE, Rest(8, 9))
 ASKED = {"since": "2026-01-01", "until": None, "missing": "fail"}
 SAME = PassRequest("backfill", asked=ASKED)
 OTHER = PassRequest("backfill", asked={**ASKED, "since": "2025-01-01"})
@@ -158,28 +163,69 @@ class TestSweep:
     async def test_is_unknown_before_the_first_pass(self, history: History) -> None:
         assert await swept(history) is None
 
-    async def test_is_exactly_that_of_the_last_pass(self, history: History) -> None:
-        await passed(history, a_pass(sweep_end=0.25))
-        await passed(history, a_pass(NOW + MINUTE, sweep_end=1 / 3))
+    @pytest.mark.parametrize(
+        "state",
+        [
+            Swept(NOW, NOW - MINUTE, rows=7),
+            Swept(NOW, NOW - MINUTE, Rest(None, 9), rows=7),
+            Swept(NOW, NOW - MINUTE, Rest(3, 9), 2, 7, owed=1 / 3),
+            None,
+        ],
+    )
+    async def test_is_exactly_that_of_the_last_pass(
+        self, history: History, state: Swept | None
+    ) -> None:
+        await passed(history, a_pass(swept=SWEPT))
+        await passed(history, a_pass(NOW + MINUTE, swept=state))
 
-        assert await swept(history) == Swept(NOW + MINUTE, 1 / 3)
+        assert await swept(history) == state
+
+    @pytest.mark.parametrize(
+        ("key", "recorded"),
+        [
+            *[(-5, -5), (True, True), ("ü/'\"", "ü/'\""), ("", "")],
+            (UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+            *[(b"\0\xff", {"bytes": "00ff"}), ("a\udcff", {"bytes": "61ff"})],
+            *[(Decimal("NaN"), "NaN"), (Decimal("1.50"), "1.50"), (math.inf, "inf")],
+        ],
+    )
+    async def test_has_its_keys_as_json(self, history: History, key: Any, recorded: Any) -> None:
+        """Also in memory, because a column's type may change from pass to pass."""
+        await passed(history, a_pass(swept=replace(SWEPT, rest=Rest(None, key))))
+
+        found = await swept(history)
+
+        assert found is not None
+        assert found.rest == Rest(None, recorded)
+        await passed(history, a_pass(NOW + MINUTE, swept=found))
+        assert await swept(history) == found, "recorded once more"
 
     async def test_an_aborted_pass_does_not_count(self, history: History) -> None:
-        await passed(history, a_pass(sweep_end=0.25))
-        await passed(history, a_pass(NOW + MINUTE, sweep_end=0.5, error="unreachable"))
+        await passed(history, a_pass(swept=SWEPT))
+        await passed(history, a_pass(NOW + MINUTE, swept=LATER, error="unreachable"))
 
-        assert await swept(history) == Swept(NOW, 0.25)
+        assert await swept(history) == SWEPT
 
     async def test_a_pass_under_way_does_not_count(self, history: History) -> None:
-        await passed(history, a_pass(sweep_end=0.25))
-        await history.begin(a_pass(NOW + MINUTE, sweep_end=0.5))
+        await passed(history, a_pass(swept=SWEPT))
+        await history.begin(a_pass(NOW + MINUTE, swept=LATER))
 
-        assert await swept(history) == Swept(NOW, 0.25)
+        assert await swept(history) == SWEPT
+
+    async def test_is_of_passes_in_any_mode_over_every_row(self, history: History) -> None:
+        await passed(history, a_pass(swept=SWEPT))
+        once = PassReport.begin(PassRequest("once"), NOW)
+        once.swept = LATER
+        await passed(history, once)
+        some = PassReport.begin(SAME, NOW + MINUTE)
+        await passed(history, some)
+
+        assert await swept(history) == LATER
 
     async def test_of_another_process_is_known_if_it_is_recorded(self, bench: Bench) -> None:
-        await passed(bench.history(), a_pass(sweep_end=0.25))
+        await passed(bench.history(), a_pass(swept=SWEPT))
 
-        assert await swept(bench.history()) == (Swept(NOW, 0.25) if bench.recorded else None)
+        assert await swept(bench.history()) == (SWEPT if bench.recorded else None)
 
 
 class TestWritten:

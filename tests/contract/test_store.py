@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 
 from reconciler.core.model import RowId, RunRow, Unknown
-from reconciler.core.ports import Ending, Store, Written
+from reconciler.core.ports import Ending, Reach, Store, Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Rest
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.support.factories import NOW, chain, outcome
@@ -173,6 +174,26 @@ async def test_looks_up_the_running_rows_of_workflow_ids(bench: Bench) -> None:
         assert sorted(found, key=lambda row: row.id) == [first, again]
     assert await bench.store.running_of([]) == []
     assert [row.id for row in await bench.store.running_of(["another", "WF"])] == [other.id]
+
+
+async def test_reaches_the_last_of_so_many_running_rows(bench: Bench) -> None:
+    rows = [await bench.insert() for _ in range(5)]
+    await bench.finish_elsewhere(rows[1].id)
+    reach, ids = bench.store.reach, [row.id for row in rows]
+
+    assert await reach(None, ids[4], 2) == Reach(2, ids[2])
+    assert await reach(ids[0], ids[4], 2) == Reach(2, ids[3])
+    assert await reach(ids[2], ids[4], 9) == Reach(2, ids[4]), "fewer than that"
+    assert await reach(None, ids[3], 9) == Reach(3, ids[3])
+    assert await reach(ids[3], ids[3], 9) == Reach(0, None)
+    assert await reach(None, ids[4], 0) == Reach(0, None)
+
+
+async def test_reads_the_keys_of_a_sweep_back(bench: Bench) -> None:
+    row = await bench.insert()
+
+    for rest in (Rest(None, row.id), Rest(row.id, row.id)):
+        assert await bench.store.read_rest(rest) == rest
 
 
 async def test_finishes_a_row_that_is_running(bench: Bench) -> None:

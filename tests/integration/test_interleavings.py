@@ -30,9 +30,10 @@ from reconciler.core.model import (
     Unknown,
     Use,
 )
-from reconciler.core.ports import Ending, Observing, Written
+from reconciler.core.ports import Ending, Observing, Reach, Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassOptions, PassRequest
+from reconciler.core.report.sweep import Rest
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database, opened
@@ -121,6 +122,14 @@ class GatedStore:
     async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         await self._gate.step()
         return await self._store.running_of(workflow_ids)
+
+    async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
+        await self._gate.step()
+        return await self._store.reach(after, until, rows)
+
+    async def read_rest(self, recorded: Rest) -> Rest | None:
+        await self._gate.step()
+        return await self._store.read_rest(recorded)
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         await self._gate.step()

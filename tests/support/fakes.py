@@ -23,10 +23,10 @@ from reconciler.core.model import (
     Use,
 )
 from reconciler.core.observer import Observer, PassView
-from reconciler.core.ports import Ending, Heartbeat, Observing, Written
+from reconciler.core.ports import Ending, Heartbeat, Observing, Reach, Written
 from reconciler.core.report.pass_report import PassReport, Report
 from reconciler.core.report.request import PassRequest
-from reconciler.core.report.sweep import Swept
+from reconciler.core.report.sweep import Rest, Swept
 from tests.support.factories import NOW, RETENTION
 
 
@@ -46,9 +46,18 @@ class MemoryStore:
     async def scan_running(self, after: RowId | None, until: RowId, limit: int) -> Sequence[RunRow]:
         await asyncio.sleep(0)
         self.pages += 1
+        return self._between(after, until)[:limit]
+
+    def _between(self, after: Any, until: Any) -> list[RunRow]:
         ids: list[Any] = sorted(self.running)
-        page = [i for i in ids if (after is None or i > after) and i <= until]
-        return [self.running[i] for i in page[:limit]]
+        return [self.running[i] for i in ids if (after is None or i > after) and i <= until]
+
+    async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
+        reached = self._between(after, until)[:rows]
+        return Reach(len(reached), reached[-1].id if reached else None)
+
+    async def read_rest(self, recorded: Rest) -> Rest | None:
+        return recorded
 
     async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         await asyncio.sleep(0)

@@ -14,6 +14,7 @@ from reconciler.core.model import MISSING_REASONS, LeaveReason
 from reconciler.core.policy import StatusValues
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Round, Swept
 from reconciler.core.report.tally import Tally
 from reconciler.core.table_warnings import TableWarning
 from reconciler.core.text import iso
@@ -112,10 +113,12 @@ class PassReport(Report):
     found_in: set[str] = field(default_factory=set)
     #: The ids of those in which rows are missing that the policy would fail.
     missing_in: set[str] = field(default_factory=set)
-    #: How often the description contradicted visibility, by what visibility said: open, not_open.
-    disagreements: Counter[str] = field(default_factory=Counter)
-    #: Where the next pass begins its sweep, see `core.sweep`.
-    sweep_end: float = 0.0
+    #: Rows whose workflows were open, although visibility did not show them so.
+    disagreements: int = 0
+    #: The state of the sweep for the next pass: as before this one, until it completes.
+    swept: Swept | None = None
+    #: The round to which it belonged; None until it completes, or if it was no part of one.
+    round: Round | None = None
     #: About the table as a whole.
     warnings: Sequence[TableWarning] = ()
 

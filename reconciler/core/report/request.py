@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,9 +33,14 @@ class PassOptions:
     batch_size: int = 500
     #: Rows asked about at the same time.
     concurrency: int = 16
-    #: Every row is described at least once in this time, whatever visibility says. Zero: do not ask
-    #: visibility.
+    #: Of a round of the sweep, which describes every row whatever visibility says. Zero: every pass
+    #: describes every row, and does not ask visibility.
     full_sweep_interval: timedelta = timedelta()
+    #: Whether only the stretch of the sweep that is due is read, and no other row. Not with an
+    #: interval of zero, where all rows are due.
+    stretch_only: bool = False
+    #: Rows that the sweep describes per second, at most; the round takes longer then.
+    sweep_rps: float = math.inf
     #: Rows that are looked at, at most; None for no limit.
     limit: int | None = None
     #: Rows that are written, at most; None for no limit.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
-from reconciler.core.ports import Ending, Recording, Store, Written
+from reconciler.core.ports import Ending, Reach, Recording, Store, Written
 from reconciler.core.report.pass_report import PassReport, Report
+from reconciler.core.report.sweep import Rest
 
 
 class FoundRows:
@@ -33,6 +34,14 @@ class FoundRows:
     async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         """As in any pass."""
         return await self._store.running_of(workflow_ids)
+
+    async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
+        """Of the table: such a pass has no part in the sweep."""
+        return await self._store.reach(after, until, rows)
+
+    async def read_rest(self, recorded: Rest) -> Rest | None:
+        """As above."""
+        return await self._store.read_rest(recorded)
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         """As in any pass."""

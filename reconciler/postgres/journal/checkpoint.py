@@ -1,4 +1,4 @@
-"""Writes the progress of a pass as JSON for `reconciler.passes`, and reads it.
+"""Writes the progress of a pass, and of the sweep, as JSON for `reconciler.passes`, and reads it.
 
 Ids are numbers or text in JSON; the type of the table's key decides which text is a UUID.
 """
@@ -6,8 +6,8 @@ Ids are numbers or text in JSON; the type of the table's key decides which text 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from pydantic import TypeAdapter
 
@@ -15,16 +15,17 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
+from reconciler.core.report.sweep import Rest, Swept
 from reconciler.core.report.tally import Tally
 from reconciler.core.text import one_line
-from reconciler.postgres.connection.encoding import ASCII
-from reconciler.postgres.table.keys import has_bytes
+from reconciler.postgres.table.keys import key_to_json
 
 _Json = Mapping[str, Any]
 _ReadId = Callable[[Any], RowId]
 
 _TALLY = TypeAdapter(Tally)
 _SPAN = TypeAdapter(Span)
+_SWEPT = TypeAdapter(Swept)
 
 
 def to_json(progress: Progress, done: Tally) -> _Json:
@@ -59,25 +60,33 @@ def restore(report: PassReport, cursor: _Json, read_id: _ReadId) -> None:
 
 
 def _span_to_json(span: Span) -> _Json:
-    ids = {"after": _id_to_json(span.after), "until": _id_to_json(span.until)}
+    ids = {"after": key_to_json(span.after), "until": key_to_json(span.until)}
     return {**_SPAN.dump_python(span, mode="json", exclude=set(ids)), **ids}
 
 
 def _span_from_json(span: _Json, read_id: _ReadId) -> Span:
     # The type of the ids is the table's.
     read: Span = _SPAN.validate_python({**span, "after": None, "until": 0})
-    read.after = None if span["after"] is None else _id_from_json(span["after"], read_id)
-    read.until = _id_from_json(span["until"], read_id)
+    read.after = None if span["after"] is None else read_id(span["after"])
+    read.until = read_id(span["until"])
     return read
 
 
-def _id_to_json(row_id: RowId | None) -> int | str | _Json | None:
-    if isinstance(row_id, str) and has_bytes(row_id):
-        return {"bytes": row_id.encode(ASCII, "surrogateescape").hex()}  # JSON cannot contain them
-    return str(row_id) if isinstance(row_id, UUID) else row_id
+def sweep_to_json(swept: Swept | None) -> _Json | None:
+    """The state of the sweep; its keys stay as they are if they come from such a record."""
+    if swept is None:
+        return None
+    rest = swept.rest and {
+        "after": key_to_json(swept.rest.after),
+        "until": key_to_json(swept.rest.until),
+    }
+    return {**_SWEPT.dump_python(swept, mode="json", exclude={"rest"}), "rest": rest}
 
 
-def _id_from_json(written: int | str | _Json, read_id: _ReadId) -> RowId:
-    if isinstance(written, Mapping):
-        return bytes.fromhex(written["bytes"]).decode(ASCII, "surrogateescape")
-    return read_id(written)
+def sweep_from_json(written: Any) -> Swept | None:
+    """The state of the sweep, its keys as recorded; None if another version recorded it."""
+    try:
+        rest = written["rest"] and Rest(written["rest"]["after"], written["rest"]["until"])
+        return replace(_SWEPT.validate_python({**written, "rest": None}), rest=rest)
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -28,7 +28,12 @@ from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Swept
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
-from reconciler.postgres.journal.checkpoint import restore, to_json
+from reconciler.postgres.journal.checkpoint import (
+    restore,
+    sweep_from_json,
+    sweep_to_json,
+    to_json,
+)
 from reconciler.postgres.journal.schema_check import check_readable, execute_write
 from reconciler.postgres.schema import is_good, passes, written_by
 
@@ -55,7 +60,7 @@ class PassHistory:
         self._mark = str(uuid4())
 
     async def begin(self, report: Report) -> Swept | None:
-        """Insert the pass, which its changes refer to; returns the last complete sweep."""
+        """Insert the pass, which its changes refer to; returns the state of the sweep."""
         swept = await self._last_sweep() if isinstance(report, PassReport) else None
         if not report.resumed:
             asked = report.request.asked
@@ -92,7 +97,7 @@ class PassHistory:
         """Record how it ended."""
         as_json = report.as_json(self._statuses)
         if isinstance(report, PassReport):
-            as_json = {**as_json, **_namespaces(report), "sweep_end": report.sweep_end}
+            as_json = {**as_json, **_namespaces(report), "sweep": sweep_to_json(report.swept)}
         await self._execute(
             sa.update(passes)
             .where(passes.c.id == UUID(report.pass_id), self._is_current())
@@ -134,9 +139,8 @@ class PassHistory:
         return row and Heartbeat(row[0], timedelta(seconds=row[1]), row[2], str(row[3]))
 
     async def _last_sweep(self) -> Swept | None:
-        end = sa.cast(passes.c.report["sweep_end"].astext, sa.Float)
-        row = await self._last_good(passes.c.started_at, end)
-        return None if row is None or row[1] is None else Swept(*row)
+        row = await self._last_good(passes.c.report["sweep"])
+        return None if row is None else sweep_from_json(row[0])
 
     async def _last_good(self, *columns: sa.ColumnElement[Any]) -> Any:
         # If the database's clock was set back, a pass from before would hide all later ones.

@@ -22,6 +22,7 @@ from reconciler.core.report.sweep import Swept
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
+from reconciler.postgres.journal.checkpoint import sweep_from_json, sweep_to_json
 
 
 class NoHistory:
@@ -30,12 +31,13 @@ class NoHistory:
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
         self._engine, self._clock = engine, clock
         self._last_good: tuple[float, timedelta, str] | None = None
-        self._swept: Swept | None = None
+        #: As it would be recorded: the type of the keys may change from pass to pass.
+        self._swept: Any = None
         self._found_in: set[str] = set()
 
     async def begin(self, report: Report) -> Swept | None:  # noqa: ARG002
-        """How far the last pass of this process has swept."""
-        return self._swept
+        """The sweep of the last pass of this process."""
+        return sweep_from_json(self._swept)
 
     async def found_in(self, namespaces: Collection[str]) -> Collection[str]:
         """Those in which an earlier pass of this process found workflows."""
@@ -56,7 +58,7 @@ class NoHistory:
         if report.outcome is not PassOutcome.ABORTED:
             duration = timedelta(seconds=report.duration_seconds)
             self._last_good = self._clock(), duration, report.pass_id
-            self._swept = Swept(report.started_at, report.sweep_end)
+            self._swept = sweep_to_json(report.swept)
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass of this process; None if there was none yet.

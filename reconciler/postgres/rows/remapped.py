@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
-from reconciler.core.ports import Ending, Written
+from reconciler.core.ports import Ending, Reach, Written
+from reconciler.core.report.sweep import Rest
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping
@@ -39,6 +40,14 @@ class RemappedStore:
     async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         """As above."""
         return await (await self._store()).running_of(workflow_ids)
+
+    async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
+        """As above."""
+        return await (await self._store()).reach(after, until, rows)
+
+    async def read_rest(self, recorded: Rest) -> Rest | None:
+        """As above."""
+        return await (await self._store()).read_rest(recorded)
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         """As above."""

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnusable, Unusable
 from reconciler.core.model import Outcome, Rival, RowId, RunRow, Unknown
-from reconciler.core.ports import Ending, Written
+from reconciler.core.ports import Ending, Reach, Written
 from reconciler.core.report.progress import Span
+from reconciler.core.report.sweep import Rest
 from reconciler.core.window import EVERY, AgeSpread, Window
 from reconciler.postgres.connection.encoding import ASCII
 from reconciler.postgres.connection.engine import (
@@ -36,6 +37,7 @@ from reconciler.postgres.rows.rejection import may_concern_rows
 from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
+from reconciler.postgres.table.key_order import KeyOrder
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.run_row import in_window, row_maker, select_rows
 
@@ -66,6 +68,7 @@ class PostgresStore:
         self._engine, self._table, self._journalled = engine, table, journalled
         self._found_by = found_by
         self._in_window = in_window(table, window)
+        self._order = KeyOrder(engine, table, self._in_window)
         self._ruled_out = ruled_out or RuledOut()
         self._halving = Halving(f"write {table.full_name}", self._ruled_out.words)
         self._codec = table.codec
@@ -187,6 +190,14 @@ class PostgresStore:
     def _given(self, after: RowId | None, until: RowId, limit: int) -> Mapping[str, Any]:
         encode = self._table.key.encode
         return {"after": encode(after), "until": encode(until), "rows": limit}
+
+    async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
+        """How far the first of the running rows reach, without reading them."""
+        return await self._order.reach(after, until, rows)
+
+    async def read_rest(self, recorded: Rest) -> Rest | None:
+        """The keys that were recorded."""
+        return await self._order.read_rest(recorded)
 
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         """The rivals of rows without a run id. Not looked for again after a timeout."""

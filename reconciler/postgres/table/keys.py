@@ -6,7 +6,9 @@ count and skip such a row, so its key is read and written as bytes, without loss
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +19,25 @@ from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId
 from reconciler.postgres.connection.encoding import ASCII, python_codec, read_as_bytes
 from reconciler.postgres.table.types import NOTABLE_KEYS, in_words, is_text
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _bytes_of(value: Mapping[str, str]) -> bytes:
+    return bytes.fromhex(value["bytes"])
+
+
+#: Types of keys, what their values are in JSON, and how they are read; all others are text.
+_RECORDED: tuple[tuple[Any, Any, Callable[[Any], Any]], ...] = (
+    (sa.Boolean, bool, _as_is),
+    ((sa.Integer, postgresql.OID), int, _as_is),
+    (sa.LargeBinary, Mapping, _bytes_of),
+    (sa.Uuid, str, UUID),
+    (sa.Float, str, float),
+    (sa.Numeric, str, Decimal),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +108,21 @@ class Key:
             return key.encode(ASCII, "surrogateescape")
         return key.encode(python_codec(self.encoding))
 
-    def parse(self, value: int | str) -> RowId:
-        """The key from a value in JSON. Raises `ValueError` if the table cannot have it."""
+    def parse(self, value: Any) -> RowId:
+        """The key from a value in JSON, see `key_to_json`.
+
+        Raises `ValueError` if the table cannot have it.
+        """
+        if isinstance(value, Mapping) and is_text(self.column):
+            text: RowId = _bytes_of(value).decode(ASCII, "surrogateescape")
+            return text
         kind = self.column.type
-        if isinstance(value, int) != isinstance(kind, sa.Integer):
+        recorded = (each for kinds, *each in _RECORDED if isinstance(kind, kinds))
+        shape, make = next(recorded, (str, _as_is))
+        if not isinstance(value, shape) or isinstance(value, bool) is not (shape is bool):
             raise ValueError(f"{value!r} is not of type {in_words(kind)}")
-        return UUID(value) if isinstance(value, str) and isinstance(kind, sa.Uuid) else value
+        key: RowId = make(value)
+        return key
 
     def _text(self, given: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         # In the column's own type, so that its index can be used.
@@ -107,6 +137,15 @@ def _decoded(key: bytes, codec: str) -> str:
     except UnicodeDecodeError:
         pass
     return key.decode(ASCII, "surrogateescape")
+
+
+def key_to_json(key: Any) -> Any:
+    """The key of a row as it is recorded in JSON; one that was recorded stays as it is."""
+    if isinstance(key, str) and has_bytes(key):
+        return {"bytes": key.encode(ASCII, "surrogateescape").hex()}  # JSON cannot contain them
+    if isinstance(key, bytes):
+        return {"bytes": key.hex()}
+    return key if key is None or isinstance(key, (int, str, Mapping)) else str(key)
 
 
 def has_bytes(key: RowId) -> bool:

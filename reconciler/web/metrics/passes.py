@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Mode, Outcome
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.sweep import Round
+from reconciler.core.report.tally import Tally
 from reconciler.core.text import visible
 
 #: Workflow types with a series of their own, so that an application that generates types does not
@@ -58,8 +60,8 @@ class PassMetrics(Observer):
         self._left = Counter("rows_left", left, ["reason"], **make)
         screened = "Rows left without a description, as visibility shows them open."
         self._screened = Counter("rows_screened", screened, **make)
-        wrong = "Rows that visibility showed otherwise than their description, by what it showed."
-        self._disagreements = Counter("screening_disagreements", wrong, ["visibility"], **make)
+        wrong = "Rows that were open although visibility did not show them so."
+        self._disagreements = Counter("screening_disagreements", wrong, **make)
         lost = "Rows that somebody else finished, or was writing, meanwhile."
         self._lost_races = Counter("lost_races", lost, **make)
         found = "Rows finished because their workflow had closed, by how they were found."
@@ -68,8 +70,10 @@ class PassMetrics(Observer):
         self._missed = Counter("missed_writes", missed, ["workflow_type", "status"], **make)
         drift = "From the close of a workflow to the write of its row."
         self._drift = Histogram("drift_age_seconds", drift, buckets=_AGES, **make)
-        missing = "Rows whose workflow Temporal does not know, in the last complete pass."
+        missing = "Rows whose workflow Temporal does not know, in the last complete pass or round."
         self._missing = Gauge("missing_rows", missing, ["reason"], **make)
+        #: The rows of the round so far.
+        self._summed = Tally()
         self._running = _Running(clock)
         registry.register(self._running)
         self._begin_at_zero()
@@ -83,8 +87,6 @@ class PassMetrics(Observer):
             self._found.labels(by)
         for reason in LeaveReason:
             self._left.labels(reason.value)
-        for shown in ("open", "not_open"):
-            self._disagreements.labels(shown)
 
     async def on_start(self, report: PassView) -> None:
         """Remember the pass."""
@@ -105,24 +107,35 @@ class PassMetrics(Observer):
                 self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
 
     async def on_pass(self, report: PassView) -> None:
-        """Count the pass. Only passes that saw every row set the gauges."""
+        """Count the pass. Only passes, or rounds of them, that saw every row set the gauges."""
         mode, tally = report.request.mode, report.tally
         self._passes.labels(mode, report.outcome.value).inc()
         self._duration.labels(mode).observe(report.duration_seconds)
         self._scanned.inc(tally.scanned)
         self._lost_races.inc(tally.lost_races)
         self._screened.inc(tally.screened)
-        for shown, count in report.disagreements.items():
-            self._disagreements.labels(shown).inc(count)
+        self._disagreements.inc(report.disagreements)
         for reason, count in tally.left.items():
             self._left.labels(reason.value).inc(count)
         if mode != self._mode:
             return
         if report.outcome is not PassOutcome.ABORTED:
-            self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
-            for reason in MISSING_REASONS:
-                self._missing.labels(reason.value).set(tally.left[reason])
+            self._set_gauges(report.round, tally)
         self.unfinished = None
+
+    def _set_gauges(self, round_: Round | None, tally: Tally) -> None:
+        self._running.round_seconds = round_.seconds if round_ else None
+        if round_ and round_.only:
+            if round_.began:
+                self._summed = Tally()
+            self._summed.add(tally)
+            # Another replica, or command, may have described a part of the round.
+            if not round_.ended or self._summed.scanned != round_.described:
+                return
+            tally = self._summed
+        self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
+        for reason in MISSING_REASONS:
+            self._missing.labels(reason.value).set(tally.left[reason])
 
     def overrun(self) -> None:
         """Count a pass that took longer than the interval."""
@@ -134,7 +147,8 @@ class PassMetrics(Observer):
 
     def forget(self) -> None:
         """Clear the gauges: passes fail now, or another replica runs them."""
-        self._running.rows = self._running.oldest = None
+        self._running.rows = self._running.oldest = self._running.round_seconds = None
+        self._summed = Tally()
         self._missing.clear()
 
     def _bounded(self, workflow_type: str) -> str:
@@ -147,24 +161,32 @@ class PassMetrics(Observer):
 
 
 class _Running(Collector):
-    """Rows still marked running; no series before the first complete pass."""
+    """Rows still marked running; no series before the first complete pass or round."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self.rows: int | None = None
         self.oldest: datetime | None = None
+        self.round_seconds: float | None = None
 
     def collect(self) -> Sequence[GaugeMetricFamily]:
         """The gauges; the age is as of now."""
         rows = GaugeMetricFamily(
-            "reconciler_running_rows", "Rows still marked running after the last complete pass."
+            "reconciler_running_rows",
+            "Rows still marked running after the last complete pass or round.",
         )
         age = GaugeMetricFamily(
             "reconciler_oldest_running_row_age_seconds",
             "Since the oldest row still marked running was created.",
         )
+        length = GaugeMetricFamily(
+            "reconciler_sweep_round_seconds",
+            "How long a round of the sweep takes at most, as the limits allow.",
+        )
         if self.rows is not None:
             rows.add_metric([], self.rows)
         if self.oldest is not None:
             age.add_metric([], (self._clock() - self.oldest).total_seconds())
-        return rows, age
+        if self.round_seconds is not None:
+            length.add_metric([], self.round_seconds)
+        return rows, age, length

@@ -9,6 +9,7 @@ from reconciler.core.model import LeaveReason
 from reconciler.core.policy import StatusValues
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Swept
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
 
@@ -24,12 +25,12 @@ async def pass_over(
     mode: str = "run",
     error: str | None = None,
     unknown: int = 0,
-    sweep_end: float = 0.0,
+    swept: Swept | None = None,
     of: tuple[str, str] = OURS,
 ) -> str:
     """Record a pass that began and ended this long ago; returns its id."""
     report = PassReport(str(uuid4()), PassRequest(mode), started_at=datetime.now(UTC) - age)
-    report.error, report.duration_seconds, report.sweep_end = error, 12.5, sweep_end
+    report.error, report.duration_seconds, report.swept = error, 12.5, swept
     report.done.left[LeaveReason.UNKNOWN] = unknown
     history = PassHistory(database.engine, *of, StatusValues())
     await history.begin(report)

@@ -19,6 +19,7 @@ from temporalio.service import RPCStatusCode
 from reconciler.core.model import LeaveReason, Mode
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import FOUND_BY, PassMetrics
@@ -189,6 +190,7 @@ async def count_something(metrics: PassMetrics) -> None:
     """Give every metric a series; without one, its labels are unknown."""
     done = Tally(left=Counter({LeaveReason.EXPIRED: 1}), oldest_left=CLOSE_TIME)
     report = PassReport("id", PassRequest("run"), NOW, done=done)
+    report.round = Round(3, 3, 600.0, began=True, ended=True)
     await metrics.on_written(report, [outcome(row(), completed_at=CLOSE_TIME)])
     await metrics.on_pass(report)
 

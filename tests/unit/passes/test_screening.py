@@ -16,10 +16,10 @@ from tests.support.factories import NOW, closed, row
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import FAIL, accounted_for, rows, scripted
 from tests.support.passes.sweeping import (
-    HALF_A_MINUTE_AGO,
+    A_MOMENT_AGO,
     INTERVAL,
     Remembering,
-    due_among,
+    half_a_minute_ago,
     screened_pass,
 )
 
@@ -57,26 +57,29 @@ async def test_only_a_description_leads_to_a_write() -> None:
     assert (report.changed, report.tally.screened, report.tally.left) == (0, 0, {"open": 4})
 
 
-async def test_a_row_whose_turn_it_is_is_described_whatever_visibility_says() -> None:
+async def test_the_rows_of_the_stretch_are_described_whatever_visibility_says() -> None:
     store, probe = MemoryStore(rows(200)), seen(scripted(closed()), **all_open(200))
 
     report = await screened_pass(
-        store, probe, history=Remembering(HALF_A_MINUTE_AGO), full_sweep_interval=INTERVAL
+        store,
+        probe,
+        history=Remembering(half_a_minute_ago(50, 150)),
+        full_sweep_interval=INTERVAL,
+        batch_size=20,
     )
 
-    due = due_among(rows(200))
-    assert 0 < len(due) < 30
-    assert sorted(store.finished) == due
-    assert len(probe.asked) == len(due)
-    assert report.tally.screened == 200 - len(due)
+    assert sorted(store.finished) == list(range(51, 57)), "a sixteenth of a hundred"
+    assert len(probe.asked) == 6
+    assert len(probe.screened) == 194, "and all others"
+    assert (report.tally.scanned, report.tally.screened) == (200, 194)
 
 
 @pytest.mark.parametrize(
     ("swept", "interval", "why"),
     [
         (None, INTERVAL, "the first pass of all"),
-        (HALF_A_MINUTE_AGO, timedelta(), "switched off"),
-        (Swept(NOW - timedelta(hours=1), 0.3), INTERVAL, "passes too rare"),
+        (A_MOMENT_AGO, timedelta(), "switched off"),
+        (Swept(NOW - timedelta(hours=1), NOW), INTERVAL, "passes too rare"),
     ],
 )
 async def test_a_pass_that_describes_every_row_never_asks_visibility(
@@ -111,7 +114,7 @@ async def test_if_missing_rows_are_to_be_failed_the_breaker_sees_every_row() -> 
     store, probe = MemoryStore(rows(600)), seen(scripted(Missing()), **all_open(600))
 
     report = await screened_pass(
-        store, probe, FAIL, history=Remembering(HALF_A_MINUTE_AGO), full_sweep_interval=INTERVAL
+        store, probe, FAIL, history=Remembering(A_MOMENT_AGO), full_sweep_interval=INTERVAL
     )
 
     assert (report.held_back, report.tally.written) == (600, {})

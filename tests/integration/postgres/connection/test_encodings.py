@@ -14,9 +14,11 @@ import pytest
 
 from reconciler.core.model import Outcome, RunRow
 from reconciler.core.policy import StatusValues
+from reconciler.core.ports import Reach
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Rest
 from reconciler.core.report.tally import Tally
 from reconciler.doctor.checks.table import check_table
 from reconciler.doctor.findings import Level
@@ -201,6 +203,9 @@ async def test_a_key_that_is_no_text_hides_no_other(text_keys: PostgresStore, li
     assert [row.unreadable for row in seen] == [None, "its key is not utf-8", None, None]
     assert (await text_keys.count_running(Span(None, until))).rows == 4
     assert (await text_keys.count_running(Span(seen[1].id, until))).rows == 2
+    assert await text_keys.reach("a", until, limit) == Reach(min(limit, 3), seen[min(limit, 3)].id)
+    recorded = Rest({"bytes": "62e9"}, until)  # type: ignore[arg-type]
+    assert await text_keys.read_rest(recorded) == Rest("b\udce9", until)
 
 
 async def test_a_key_that_is_no_text_may_be_the_last(
@@ -230,14 +235,17 @@ async def test_rows_beside_such_a_key_are_written_and_shown(
     assert done.ids == {"a", "c", "d\u00e9"}
 
 
-def test_how_far_a_pass_came_may_be_such_a_key() -> None:
+async def test_how_far_a_pass_came_may_be_such_a_key(
+    ascii_database: Database, text_keys: PostgresStore
+) -> None:
+    table = await ascii_database.table(TableNames(table="jobs"))
     progress = Progress(Span("b\udce9", "d"))
     report = PassReport.begin(PassRequest("backfill", asked={}), NOW)
 
     stored_as = json.dumps(
         to_json(progress, Tally()), ensure_ascii=False
     ).encode()  # as JSONB takes it
-    restore(report, json.loads(stored_as), str)
+    restore(report, json.loads(stored_as), table.read_id)
 
     assert report.progress == progress
 

@@ -11,7 +11,7 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.policy import StatusValues
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
-from reconciler.core.report.sweep import Swept
+from reconciler.core.report.sweep import Rest, Swept
 from reconciler.postgres.journal.history import PassHistory
 from tests.conftest import Database
 from tests.support.polling import eventually
@@ -61,6 +61,9 @@ async def test_a_pass_from_before_the_databases_clock_was_set_back_is_no_heartbe
 
     assert beat is not None
     assert beat.finished_at == await finished_at(database, last)
+
+
+SWEPT = Swept(CREATED, CREATED, Rest(3, 9))
 
 
 async def test_the_heartbeat_is_found_by_its_index(database: Database) -> None:
@@ -127,26 +130,36 @@ class TestSweep:
         return await PassHistory(database.engine, *of, StatusValues()).begin(report)
 
     async def test_is_known_to_a_pass_that_is_resumed(self, database: Database) -> None:
-        await pass_over(database, sweep_end=0.25)
+        await pass_over(database, swept=SWEPT)
         report = PassReport(str(uuid4()), PassRequest("backfill", asked={}), CREATED, resumed=True)
 
-        swept = await database.history().begin(report)
-
-        assert swept is not None
-        assert swept.end == 0.25
+        assert await database.history().begin(report) == SWEPT
 
     async def test_each_table_and_namespace_has_its_own(self, database: Database) -> None:
-        await pass_over(database, sweep_end=0.25)
+        await pass_over(database, swept=SWEPT)
 
         for of in [("other", "default"), ("workflow_executions", "other")]:
             assert await self.swept(database, of) is None
-        assert await self.swept(database) is not None
+        assert await self.swept(database) == SWEPT
 
-    async def test_is_unknown_after_a_pass_of_a_version_that_had_none(
-        self, database: Database
+    @pytest.mark.parametrize(
+        "recorded",
+        [
+            "report - 'sweep'",
+            "report - 'sweep' || '{\"sweep_end\": 0.25}'",
+            "report || '{\"sweep\": {}}'",
+            "report || '{\"sweep\": [1]}'",
+            "jsonb_set(report, '{sweep,rest}', '5')",
+            "jsonb_set(report, '{sweep,rest}', '{\"after\": 5}')",
+            "jsonb_set(report, '{sweep,began}', '\"yesterday\"')",
+            "report #- '{sweep,round_began}'",
+        ],
+    )
+    async def test_is_unknown_after_a_pass_of_a_version_with_another_sweep(
+        self, database: Database, recorded: str
     ) -> None:
-        await pass_over(database, sweep_end=0.25)
-        await database.execute("UPDATE reconciler.passes SET report = report - 'sweep_end'")
+        await pass_over(database, swept=SWEPT)
+        await database.execute(f"UPDATE reconciler.passes SET report = {recorded}")
 
         assert await self.swept(database) is None
 

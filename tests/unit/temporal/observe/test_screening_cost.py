@@ -15,13 +15,10 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCStatusCode
 
 from reconciler.core.model import RunRow
-from reconciler.core.report.sweep import Sweep
-from reconciler.passes.pipeline import Page
-from reconciler.passes.screening import VisibilityScreening
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.observe import visibility as visibility_module
 from reconciler.temporal.observe.namespaces import NamespacesProbe
-from tests.support.factories import NOW, row
+from tests.support.factories import row
 from tests.support.polling import eventually
 from tests.support.temporal.stubs import error, rpc
 from tests.support.temporal.visibility_stub import Service, run
@@ -141,17 +138,6 @@ async def test_what_is_not_saved_does_not_count(saving: float, lists: int) -> No
     await bench.probe.screen(bench.rows, saving)
 
     assert bench.listed == lists
-
-
-async def test_rows_that_are_due_for_a_description_save_nothing() -> None:
-    bench = await Bench(page(1, 100), 100, 5).busy()
-
-    await VisibilityScreening(bench.probe, Sweep(0.0, 0.85), NOW).screen(Page(bench.rows))
-    assert bench.listed == 0
-
-    bench.clock.now += 0.01  # avoids rounding errors
-    await VisibilityScreening(bench.probe, Sweep(0.0, 0.75), NOW).screen(Page(bench.rows))
-    assert bench.listed == 1
 
 
 @pytest.mark.parametrize(("length", "lists"), [(0, 1), (1000, 0)])

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from reconciler.core.model import LeaveReason
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 from reconciler.web.metrics.passes import MAX_WORKFLOW_TYPES, PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
@@ -35,7 +36,7 @@ def bench() -> Bench:
 def report(**fields: Any) -> PassReport:
     own = {
         name: fields.pop(name)
-        for name in ("duration_seconds", "error", "disagreements")
+        for name in ("duration_seconds", "error", "disagreements", "round")
         if name in fields
     }
     return PassReport("id", PassRequest("run"), NOW, done=Tally(**fields), **own)
@@ -190,16 +191,81 @@ async def test_overruns_are_counted(bench: Bench) -> None:
 
 
 async def test_screened_rows_and_disagreements_are_counted(bench: Bench) -> None:
-    for shown in ("open", "not_open"):
-        assert bench.value("screening_disagreements_total", visibility=shown) == 0, "from the start"
+    assert bench.value("screening_disagreements_total") == 0, "from the start"
     for _ in range(2):
-        await bench.metrics.on_pass(
-            report(scanned=9, screened=4, disagreements=Counter(open=2, not_open=1))
-        )
+        await bench.metrics.on_pass(report(scanned=9, screened=4, disagreements=3))
 
     assert bench.value("rows_screened_total") == 8
-    assert bench.value("screening_disagreements_total", visibility="open") == 4
-    assert bench.value("screening_disagreements_total", visibility="not_open") == 2
+    assert bench.value("screening_disagreements_total") == 6
+
+
+class TestRound:
+    """Passes that look at their stretch of the sweep only."""
+
+    def stretch(
+        self, rows: int, described: int, *, began: bool = False, ended: bool = False, **fields: Any
+    ) -> PassReport:
+        left = Counter({LeaveReason.OPEN: rows - 1, LeaveReason.EXPIRED: 1})
+        round_ = Round(100, described, 600.5, began, ended, only=True)
+        return report(scanned=rows, left=left, round=round_, **fields)
+
+    async def test_the_gauges_are_those_of_a_complete_round(self, bench: Bench) -> None:
+        passed, later = bench.metrics.on_pass, NOW + timedelta(days=1)
+        await passed(self.stretch(7, 7, began=True, oldest_left=CLOSE_TIME))
+        await passed(self.stretch(5, 12, oldest_left=later))
+        await passed(self.stretch(9, 99, error="away"))
+
+        assert bench.value("running_rows") is None
+        assert bench.value("missing_rows", reason="expired") is None
+        assert bench.value("sweep_round_seconds") == 600.5
+
+        await passed(self.stretch(3, 15, ended=True, oldest_left=later))
+
+        assert bench.value("running_rows") == 15
+        assert bench.value("missing_rows", reason="expired") == 3
+        age = (NOW - CLOSE_TIME).total_seconds()
+        assert bench.value("oldest_running_row_age_seconds") == pytest.approx(age)
+
+        await passed(self.stretch(4, 4, began=True))
+        assert bench.value("running_rows") == 15
+
+        await passed(self.stretch(6, 10, ended=True))
+        assert bench.value("running_rows") == 10
+
+    async def test_a_round_may_be_a_single_pass(self, bench: Bench) -> None:
+        await bench.metrics.on_pass(self.stretch(7, 7, began=True, ended=True))
+
+        assert bench.value("running_rows") == 7
+
+    @pytest.mark.parametrize("gap", ["another replica began it", "a command did a part"])
+    async def test_a_round_that_this_process_has_not_seen_as_a_whole_sets_nothing(
+        self, bench: Bench, gap: str
+    ) -> None:
+        await bench.metrics.on_pass(self.stretch(7, 7, began=True))
+        if gap == "another replica began it":
+            bench.metrics.forget()
+            await bench.metrics.on_pass(self.stretch(3, 10, ended=True))
+        else:
+            await bench.metrics.on_pass(self.stretch(3, 20, ended=True))
+
+        assert bench.value("running_rows") is None
+
+    async def test_a_whole_pass_sets_them_at_once(self, bench: Bench) -> None:
+        left, round_ = Counter({LeaveReason.OPEN: 8}), Round(8, 3, 600, began=True, ended=False)
+        await bench.metrics.on_pass(report(scanned=8, left=left, round=round_))
+
+        assert bench.value("running_rows") == 8
+        assert bench.value("sweep_round_seconds") == 600
+
+    async def test_they_are_unknown_once_another_replica_runs_the_passes(
+        self, bench: Bench
+    ) -> None:
+        await bench.metrics.on_pass(self.stretch(7, 7, began=True, ended=True))
+
+        bench.metrics.forget()
+
+        assert bench.value("running_rows") is None
+        assert bench.value("sweep_round_seconds") is None
 
 
 async def test_labels_are_safe_to_print_on_a_terminal(bench: Bench) -> None:
