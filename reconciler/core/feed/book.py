@@ -28,11 +28,9 @@ from reconciler.core.feed.ended import LookEnd
 from reconciler.core.feed.mark import Mark, Stage
 from reconciler.core.feed.overlap import Overlap
 from reconciler.core.feed.timing import Lateness, Skew
-from reconciler.core.feed.waiting import MAX_WAITING, Waiting
+from reconciler.core.feed.waiting import MAX_WAITING, RESUMED_OVERLAP, Waiting
 from reconciler.core.model import CloseStatus
 
-#: How far a resuming process lists below the marks: as long as late rows are looked up.
-RESUMED_OVERLAP = timedelta(minutes=5)
 #: How far Temporal's hosts may be ahead of each other.
 _AHEAD = timedelta(seconds=2)
 
@@ -56,7 +54,8 @@ class Book:
         # The pass over all rows leaves the young ones: their closings are the feed's.
         overlap = RESUMED_OVERLAP if marks else max(RESUMED_OVERLAP, grace)
         self._marks = {status: Mark(marks.get(status), stage, overlap) for status in CloseStatus}
-        self._overlap = Overlap(now)
+        # If the first polls fail, the outage may be older than this process.
+        self._overlap = Overlap(now, polled_at=min(now, max(marks.values(), default=now)))
         self._lateness = Lateness()
         self._skew = Skew()
         self._waiting = Waiting(grace)
@@ -137,7 +136,7 @@ class Book:
         self._waiting.settled(closing, end, now)
 
     def marks(self) -> Mapping[CloseStatus, datetime]:
-        """What may be saved at any moment: no closing that needs a look is above it."""
+        """What may be saved at any moment: who resumes from it lists what still needs a look."""
         pins = self._waiting.pins()
         return {
             status: min(mark.top, pins.get(status, mark.top))

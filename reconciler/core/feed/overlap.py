@@ -66,8 +66,9 @@ class _Outage:
 class Overlap:
     """Chooses how far each poll lists. All times are local."""
 
-    def __init__(self, now: datetime) -> None:
-        self._polled_at = self._medium_at = self._deep_at = now
+    def __init__(self, now: datetime, polled_at: datetime) -> None:
+        self._polled_at = polled_at
+        self._medium_at = self._deep_at = now
         self._depth = _SHORT
         self._failing = False
         self._outage: _Outage | None = None

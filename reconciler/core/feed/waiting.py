@@ -4,10 +4,10 @@ One entry per workflow id, about its latest closing: a look finds every running 
 asks about the chain of each, and so covers all earlier closings. (Attempts, ticks of a cron
 schedule, and successive uses share a workflow id.)
 
-An entry is *pinned* until it is settled: marks that are saved stay at or below it, so that another
-process lists its closing again. Entries without a running row are *late*, because a row may be
-committed after its workflow has closed; these are not pinned. A process that resumes lists the last
-five minutes again instead, for as long as which they are kept.
+An entry is *pinned* until it is settled: saved marks stay at or below it, so that a process that
+resumes lists its closing again. An entry without a running row is *late*, because a row may be
+committed after its workflow has closed. It is kept for five minutes, which is how far a process
+that resumes lists below the marks. So it hardly ever holds them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from reconciler.core.model import CloseStatus
 #: Entries that are kept. More pinned ones than that are more than the feed can follow.
 MAX_WAITING = 200_000
 
+#: How far a process that resumes lists below the marks.
+RESUMED_OVERLAP = timedelta(minutes=5)
 #: Looks for a row that may be late: so long after the first one.
 _LATE_LOOKS = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=5))
 #: How long a row without a usable answer is tried, and how often: doubled each time, to a minute.
@@ -72,12 +74,13 @@ class Waiting:
         return len(self._late)
 
     def pins(self) -> Mapping[CloseStatus, datetime]:
-        """The earliest close time of the pinned entries, by status."""
-        earliest: dict[CloseStatus, datetime] = {}
-        for entry in self._pinned.values():
-            closed_at = entry.closing.closed_at
-            earliest[entry.status] = min(earliest.get(entry.status, closed_at), closed_at)
-        return earliest
+        """The latest marks with which a process that resumes lists every closing here again."""
+        pins: dict[CloseStatus, datetime] = {}
+        for entries, overlap in ((self._pinned, timedelta(0)), (self._late, RESUMED_OVERLAP)):
+            for entry in entries.values():
+                pin = entry.closing.closed_at + overlap
+                pins[entry.status] = min(pins.get(entry.status, pin), pin)
+        return pins
 
     def add(self, closing: Closing, status: CloseStatus, now: datetime) -> None:
         """Have the rows of a new closing looked at, at once unless that is damped."""

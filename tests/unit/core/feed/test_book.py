@@ -390,6 +390,18 @@ class TestLateRows:
         assert (book.waiting, book.late) == (0, 2)
         assert book.marks()[COMPLETED] == NOW + at(2)
 
+    def test_hold_it_only_where_five_minutes_below_it_are_not_enough(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(1, "late"))
+        visibility.poll(book, 2)
+        look_up(book, 2)
+        visibility.show(closing(301.5, "other"))
+        visibility.poll(book, 301.6)
+        book.settled(book.due(NOW + at(301.6))[-1], Ended.DROP, NOW + at(301.6))
+
+        assert book.marks()[COMPLETED] == NOW + at(301)
+
     def test_hold_it_as_soon_as_they_are_found(self) -> None:
         visibility = Visibility()
         book = regular(visibility)

@@ -24,7 +24,7 @@ def polls(overlap: Overlap, seconds: range, lateness: float = 0) -> dict[int, tu
 
 
 def test_some_polls_list_deeper_with_fewer_pages() -> None:
-    deeper = polls(Overlap(NOW), range(0, 605, 5))
+    deeper = polls(Overlap(NOW, NOW), range(0, 605, 5))
 
     assert {second: reach for second, reach in deeper.items() if reach != (60, 10)} == {
         300: (600, 10),
@@ -37,16 +37,16 @@ def test_some_polls_list_deeper_with_fewer_pages() -> None:
     ("lateness", "overlap"), [(0, 5), (2, 5), (4, 8), (29, 58), (31, 60), (9999, 60)]
 )
 def test_the_overlap_is_twice_the_lateness(lateness: float, overlap: float) -> None:
-    assert Overlap(NOW).reach(NOW, at(lateness)).overlap == at(overlap)
+    assert Overlap(NOW, NOW).reach(NOW, at(lateness)).overlap == at(overlap)
 
 
 @pytest.mark.parametrize(("lateness", "overlap"), [(0, 60), (40, 80), (9999, 600)])
 def test_of_deeper_lists_too(lateness: float, overlap: float) -> None:
-    assert polls(Overlap(NOW), range(30, 31), lateness) == {30: (overlap, 10)}
+    assert polls(Overlap(NOW, NOW), range(30, 31), lateness) == {30: (overlap, 10)}
 
 
 def test_a_poll_that_fails_is_no_deep_one() -> None:
-    overlap = Overlap(NOW)
+    overlap = Overlap(NOW, NOW)
     overlap.reach(NOW + at(300), at(0))
     overlap.failed()
 
@@ -54,7 +54,7 @@ def test_a_poll_that_fails_is_no_deep_one() -> None:
 
 
 def test_after_an_outage_deeper_lists_reach_back_to_before_it() -> None:
-    overlap = Overlap(NOW)
+    overlap = Overlap(NOW, NOW)
     polls(overlap, range(101))
     overlap.failed()
     overlap.failed()
@@ -66,7 +66,7 @@ def test_after_an_outage_deeper_lists_reach_back_to_before_it() -> None:
 
 
 def test_an_outage_is_forgotten_when_its_closings_have_been_shown() -> None:
-    overlap = Overlap(NOW)
+    overlap = Overlap(NOW, NOW)
     polls(overlap, range(101))
     overlap.failed()
     polls(overlap, range(1100, 1530))
@@ -75,7 +75,7 @@ def test_an_outage_is_forgotten_when_its_closings_have_been_shown() -> None:
 
 
 def test_what_a_coming_poll_may_list_is_known_when_an_outage_ends() -> None:
-    overlap = Overlap(NOW)
+    overlap = Overlap(NOW, NOW)
     overlap.failed()
     deepest = overlap.reach(NOW + at(1000), at(0)).deepest
     overlap.polled(NOW + at(1000))
@@ -84,3 +84,11 @@ def test_what_a_coming_poll_may_list_is_known_when_an_outage_ends() -> None:
 
     assert max(reach for reach, _ in deeper.values()) <= deepest.total_seconds()
     assert overlap.reach(NOW + at(2000), at(0)).deepest == at(600)
+
+
+def test_an_outage_may_have_begun_before_the_process_did() -> None:
+    overlap = Overlap(NOW, polled_at=NOW - at(500))
+    overlap.failed()
+    polls(overlap, range(100, 101))
+
+    assert polls(overlap, range(101, 102)) == {101: (101 + 500 + 60, 10)}
