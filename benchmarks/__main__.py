@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.markdown import Markdown
 
 from benchmarks import closed, growth, hold, machine, main_path, steady, writes
 from benchmarks.figures import Result
-from benchmarks.page import make_page
+from benchmarks.page import make_page, replace_sections
 from benchmarks.prepared import Prepared, prepare
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.stage import staged
@@ -37,8 +37,10 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
 }
 
 
-async def measure(sizes: Sizes, names: Collection[str]) -> str:
-    """Run these scenarios and return the page; prints progress to stderr."""
+async def measure(
+    sizes: Sizes, names: Collection[str]
+) -> tuple[Sequence[Result], Mapping[str, str]]:
+    """Run these scenarios; return their results and the machine. Prints progress to stderr."""
     console, started = Console(stderr=True), time.monotonic()
 
     def show(done: str) -> None:
@@ -53,22 +55,27 @@ async def measure(sizes: Sizes, names: Collection[str]) -> str:
             if name in names:
                 results.append(await scenario(prepared))
                 show(name)
-        return make_page(results, described)
+        return results, described
 
 
 def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="measure less")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/benchmarks.md, or its sections with --only"
+    )
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="measure only these scenarios")
     arguments = parser.parse_args()
-    if arguments.write and (arguments.quick or arguments.only):
-        parser.error("--write needs all measurements: not with --quick or --only")
+    if arguments.write and arguments.quick:
+        parser.error("--write needs the full measurements: not with --quick")
     configure_logs("error", as_json=False)
     sizes = QUICK if arguments.quick else FULL
-    page = asyncio.run(measure(sizes, arguments.only or SCENARIOS))
+    results, described = asyncio.run(measure(sizes, arguments.only or SCENARIOS))
+    page = make_page(results, described)
     Console().print(Markdown(page))
+    if arguments.write and arguments.only:
+        page = replace_sections(PAGE.read_text(), results, described)
     if arguments.write:
         PAGE.write_text(page)
 
