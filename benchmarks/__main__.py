@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import closed, growth, hold, machine, main_path, steady, writes
+from benchmarks import after_close, closed, growth, hold, machine, main_path, steady, writes
 from benchmarks.figures import Result
 from benchmarks.page import make_page, replace_sections
 from benchmarks.prepared import Prepared, prepare
@@ -32,6 +32,7 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "writes": writes.measure,
     "main-path": main_path.measure,
     "hold": hold.measure,
+    "after-close": after_close.measure,
     "growth": growth.measure_real,
     "scripted": growth.measure_scripted,
 }

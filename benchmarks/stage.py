@@ -27,7 +27,11 @@ _UNLIMITED = (
     *("frontend.namespaceCount", "history.rps", "history.persistenceMaxQPS"),
     *("frontend.persistenceMaxQPS", "matching.rps", "system.visibilityPersistenceMaxReadQPS"),
 )
-_FLAGS = [part for name in _UNLIMITED for part in ("--dynamic-config-value", f"{name}=1000000")]
+_CONFIG = [
+    *(f"{name}=1000000" for name in _UNLIMITED),
+    'history.workflowIdReuseMinimalInterval="0s"',
+]
+_FLAGS = [part for value in _CONFIG for part in ("--dynamic-config-value", value)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -27,7 +28,9 @@ from reconciler.temporal.client.error_codes import is_unreachable
 from reconciler.worker.report import ACTIVITY, EndReport
 
 if TYPE_CHECKING:
-    from reconciler.worker.writer import EngineSource, RowWriter, Source
+    from reconciler.worker.after_close.backlog import Backlog
+    from reconciler.worker.source import EngineSource, Source
+    from reconciler.worker.writer import RowWriter
 
 
 class StatusActivity:
@@ -108,7 +111,7 @@ class StatusActivity:
     def source(self) -> Source:
         """Where the rows are; reads the settings when first called. Raises `ConfigurationError`."""
         if self._source is None:
-            from reconciler.worker.writer import Source  # noqa: PLC0415 - not before it is needed
+            from reconciler.worker.source import Source  # noqa: PLC0415 - not before it is needed
 
             self._source = Source(self._engine)
         return self._source
@@ -119,6 +122,13 @@ class StatusActivity:
         if loop not in self._writers:
             self._writers[loop] = self.source().open()
         return self._writers[loop]
+
+    def backlog(self, client: Client) -> Backlog:
+        """What writes the ends of this client's workflows after their close, in this event loop."""
+        from reconciler.worker.after_close.backlog import Backlog  # noqa: PLC0415 - as above
+        from reconciler.worker.after_close.finisher import Finisher  # noqa: PLC0415
+
+        return Backlog(Finisher(client, self.source(), self.opened))
 
     async def close(self) -> None:
         """Close what was opened on this event loop; the next run opens it again."""

@@ -75,13 +75,20 @@ def end_with_error(raised: ErrorSnapshot, payload_limit: int) -> EndReport | Non
     reason = cancellation_reason()
     if reason is not None and is_cancelled_exception(error):
         return end_report(CloseStatus.CANCELED, describe_cancellation(reason))
-    # The SDK raises any cancellation as one of Temporal's errors.
-    if not isinstance(error, asyncio.CancelledError) and not workflow.is_failure_exception(error):
-        return None  # fails the workflow task; the workflow keeps running
+    if fails_the_task(error):
+        return None
     failure = raised.convert()
     if failure.ByteSize() > payload_limit or _is_too_deep(failure) or _may_be_retried(failure):
         return None
     return end_report(CloseStatus.FAILED, describe_failure(failure), _decoded_text(failure))
+
+
+def fails_the_task(error: BaseException) -> bool:
+    """Whether the SDK fails the workflow *task* for this, and the workflow keeps running.
+
+    It raises any cancellation as one of Temporal's errors.
+    """
+    return not (isinstance(error, asyncio.CancelledError) or workflow.is_failure_exception(error))
 
 
 def end_report(

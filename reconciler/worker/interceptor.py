@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 from temporalio.converter import DefaultFailureConverter, FailureConverter
@@ -20,6 +20,8 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from reconciler.worker.after_close.choice import Choice
+from reconciler.worker.after_close.notice import EXTERN, EndNotice, Notifier
 from reconciler.worker.decorator import is_decorated, leave_to_plugin, own_status_of
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.late_messages import (
@@ -31,6 +33,9 @@ from reconciler.worker.late_messages import (
 )
 from reconciler.worker.reporter import Reporter, StatusOf
 
+if TYPE_CHECKING:
+    from reconciler.worker.after_close.backlog import Backlog
+
 
 @dataclass(slots=True)
 class MainPathInterceptor(Interceptor):
@@ -41,10 +46,12 @@ class MainPathInterceptor(Interceptor):
     skip: frozenset[str]
     #: Whether child workflows report.
     children: bool
-    #: Whether workflows with signal or update handlers report.
+    #: Whether workflows with signal or update handlers report by the activity.
     handlers: bool
     #: Where the activity runs; None: on the workflow's own task queue.
     task_queue: str | None
+    #: The workflow types that report after their close.
+    after_close: Choice = field(default_factory=Choice)
     #: The status for a result; None: the value for COMPLETED.
     status_of: StatusOf | None = None
     #: The failure converter of the worker.
@@ -55,22 +62,28 @@ class MainPathInterceptor(Interceptor):
     is_seen: bool = True
     #: Whether the table is known not to fit: a report would hold its workflow for nothing.
     is_suspended: bool = False
+    #: What settles the notices of ended workflows, while the worker runs.
+    backlog: Backlog | None = None
 
     def selects(self, info: workflow.Info) -> bool:
-        """Whether the workflow that this is called in reports its end."""
+        """Whether the workflow that this is called in reports its end, in either way."""
         if info.parent is not None and not self.children:
             return False
         if self.only is not None and info.workflow_type not in self.only:
             return False
-        if info.workflow_type in self.skip:
-            return False
-        return self.handlers or not has_handlers()
+        return info.workflow_type not in self.skip
+
+    def take(self, notice: EndNotice) -> None:
+        """Settle a notice. Called by workflows, in their threads."""
+        if (backlog := self.backlog) is not None:
+            backlog.take(notice)
 
     def workflow_interceptor_class(
         self,
-        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002 - the SDK's own name
+        input: WorkflowInterceptorClassInput,  # noqa: A002 - the SDK's own name
     ) -> type[WorkflowInboundInterceptor]:
         """The class that is instantiated for each run of a workflow. It is not sandboxed."""
+        input.unsafe_extern_functions[EXTERN] = self.take
 
         class ReportingInbound(_ReportingInbound):
             settings = self
@@ -108,12 +121,15 @@ class _ReportingInbound(WorkflowInboundInterceptor):
         super().init(self._outbound)
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
-        settings = self.settings
+        settings, info = self.settings, workflow.info()
+        reports = settings.selects(info)
+        after_close = info.workflow_type in settings.after_close
+        status_of = own_status_of(input.run_fn) or settings.status_of
         reporter = self._reporter = Reporter(
-            enabled=settings.selects(workflow.info()),
+            enabled=reports and not after_close and (settings.handlers or not has_handlers()),
             is_suspended=lambda: settings.is_suspended,
             failure_converter=settings.failure_converter,
-            status_of=own_status_of(input.run_fn) or settings.status_of,
+            status_of=status_of,
             task_queue=settings.task_queue,
             handlers=settings.handlers,
             local_activities=self._outbound.local_activities,
@@ -121,11 +137,17 @@ class _ReportingInbound(WorkflowInboundInterceptor):
             is_seen=settings.is_seen,
             is_intercepted=True,
         )
+        notifier = Notifier(
+            enabled=reports and after_close,
+            is_suspended=lambda: settings.is_suspended,
+            status_of=status_of,
+        )
         if is_decorated(input.run_fn):
-            if not reporter.enabled:
+            if not (reporter.enabled or notifier.enabled):
                 return await self.next.execute_workflow(input)
             leave_to_plugin(workflow.instance())
-        return await reporter.run(self.next.execute_workflow(input))
+        # A history with a report is replayed with it, whatever applies to new ends.
+        return await reporter.run(notifier.run(self.next.execute_workflow(input)))
 
     async def handle_signal(self, input: HandleSignalInput) -> None:  # noqa: A002
         """Run the handler; once the end is settled, nothing that it raises counts.

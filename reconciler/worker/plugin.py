@@ -8,23 +8,24 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from temporalio import workflow
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
+from temporalio.client import Client, ClientConfig
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, ReplayerConfig, Worker, WorkerConfig
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.host.cancellation import wait_until_done
 from reconciler.worker.activity import StatusActivity
+from reconciler.worker.after_close.choice import Choice, names
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.interceptor import MainPathInterceptor
 from reconciler.worker.reporter import StatusOf, check_status_of
 
 if TYPE_CHECKING:
-    from reconciler.worker.writer import EngineSource
+    from reconciler.worker.source import EngineSource
 
 #: For the call that reads the namespace's limits when a worker starts.
 DESCRIBE_TIMEOUT = timedelta(seconds=5)
@@ -62,6 +63,8 @@ class ReconcilerPlugin(SimplePlugin):
         handlers: bool = True,
         task_queue: str | None = None,
         status_of: StatusOf | None = None,
+        report: Literal["activity", "after_close"] = "activity",
+        after_close: Collection[str] = (),
     ) -> None:
         """Configure where the rows are and which workflows report.
 
@@ -73,7 +76,8 @@ class ReconcilerPlugin(SimplePlugin):
             only: The workflow types that report; by default all.
             skip: Workflow types that do not report, even if `only` names them.
             children: Whether child workflows report. Few have rows of their own.
-            handlers: Whether workflows with signal or update handlers report; see the class.
+            handlers: Whether workflows with signal or update handlers report by the activity; see
+                the class.
             task_queue: The task queue of the activity, if a worker of another queue runs it. Also
                 for workers whose activity slots are taken for long: a report waits for one.
             status_of: Called with what a workflow returned, if COMPLETED is not always success:
@@ -81,11 +85,16 @@ class ReconcilerPlugin(SimplePlugin):
                 workflow, so it must be deterministic. The reconciler does not see results: set
                 `RECONCILER_STATUSES__COMPLETED` to empty, or it writes that value to rows that were
                 left.
+            report: "activity": the row is written by an activity, at the end of the workflow.
+                "after_close": it is written by the worker's process once Temporal has closed the
+                workflow, which is neither held open nor gets any event.
+            after_close: Workflow types that report after their close, if not all do.
 
         Raises:
             TypeError: An argument has the wrong type.
-            ConfigurationError: A setting has an invalid value. Whether DATABASE_URL is missing
-                matters to workers only: replayers and clients need none.
+            ConfigurationError: A setting or `report` has an invalid value, or arguments contradict
+                each other. Whether DATABASE_URL is missing matters to workers only: replayers and
+                clients need none.
         """
         for name, value in (("children", children), ("handlers", handlers)):
             if not isinstance(value, bool):
@@ -93,27 +102,38 @@ class ReconcilerPlugin(SimplePlugin):
         if task_queue is not None and not (task_queue and isinstance(task_queue, str)):
             raise TypeError(f"task_queue= takes the name of a task queue, not {task_queue!r}")
         check_status_of(status_of)
+        selected = None if only is None else names("only", only)
+        skipped, types = names("skip", skip), names("after_close", after_close)
+        choice = Choice.of(report, types, only=selected, skip=skipped, task_queue=task_queue)
         self._activity = StatusActivity(engine)
         if not workflow.unsafe.in_sandbox():  # a module with workflows may make the plugin
             self._activity.source()
         self._interceptor = MainPathInterceptor(
-            only=None if only is None else _names("only", only),
-            skip=_names("skip", skip),
+            only=selected,
+            skip=skipped,
             children=children,
             handlers=handlers,
             task_queue=task_queue,
+            after_close=choice,
             status_of=status_of,
         )
+        self._is_on_client = False
         self._workers = 0
         self._problem = ""
         super().__init__("reconciler.ReconcilerPlugin")
 
+    def configure_client(self, config: ClientConfig) -> ClientConfig:
+        """Remember that the plugin is for all workers of a client."""
+        self._is_on_client = True
+        return super().configure_client(config)
+
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        """Add the interceptor and, unless it runs elsewhere, the activity.
+        """Add the interceptor and, where the worker needs it, the activity.
 
         Raises:
             ValueError: The worker already has the plugin, or could never run its activity.
-            ConfigurationError: There is no engine, and no DATABASE_URL.
+            ConfigurationError: There is no engine, and no DATABASE_URL; or the worker does not have
+                a type that `after_close` names (it may not, if the plugin is on the client).
         """
         config = super().configure_worker(config)
         interceptors = list(config.get("interceptors") or ())
@@ -125,8 +145,13 @@ class ReconcilerPlugin(SimplePlugin):
         # First, which is outermost: the end counts as the other interceptors leave it.
         own = replace(self._interceptor, failure_converter=converter)
         config["interceptors"] = [own, *interceptors]
-        if own.task_queue is not None:
-            return config
+        if own.after_close:
+            if not self._is_on_client:
+                own.after_close.check(config.get("workflows") or ())
+            self._activity.source().check_url()
+            self._activity.source().codec()
+        if own.task_queue is not None or (own.after_close.every and not config.get("activities")):
+            return config  # it would take all activity tasks of its queue
         if config.get("no_remote_activities"):
             raise ValueError(
                 "this worker takes no activity tasks (no_remote_activities), so it cannot write "
@@ -155,23 +180,28 @@ class ReconcilerPlugin(SimplePlugin):
                 each.payload_limit = await _payload_limit(worker.client)
                 each.is_seen = is_seen
             is_seen = True
-        if own is None or own.task_queue is not None:
+        if own is None or not (own.task_queue is None or own.after_close):
             await super().run_worker(worker, next)
             return
         self._workers += 1
         check = asyncio.create_task(self._check_table(own))
+        if own.after_close:
+            own.backlog = self._activity.backlog(worker.client)
         try:
             await super().run_worker(worker, next)
         finally:
             # Older SDKs cancel this task as soon as the worker has stopped, and would take that
             # cancellation for a failure of the worker: they would cancel the application's task.
-            stopped = asyncio.ensure_future(self._stop(check))
+            stopped = asyncio.ensure_future(self._stop(check, own))
             await wait_until_done(stopped)
             stopped.result()
 
-    async def _stop(self, check: asyncio.Task[None]) -> None:
+    async def _stop(self, check: asyncio.Task[None], own: MainPathInterceptor) -> None:
         check.cancel()
         await asyncio.wait([check])
+        if own.backlog is not None:
+            await own.backlog.close()
+            own.backlog = None
         self._workers -= 1
         if not self._workers:
             self._problem = ""
@@ -216,10 +246,3 @@ def _active_config(configured: Client | Worker) -> Mapping[str, Any]:
     """The configuration after all plugins. SDKs before 1.21 have no other."""
     is_older = "active_config" not in signature(configured.config).parameters
     return configured.config(**({} if is_older else {"active_config": True}))
-
-
-def _names(option: str, types: Collection[str]) -> frozenset[str]:
-    names = frozenset(types)
-    if isinstance(types, str) or not all(isinstance(each, str) for each in names):
-        raise TypeError(f"{option}= takes a collection of workflow types by name")
-    return names

@@ -49,7 +49,7 @@ RETRIES = RetryPolicy(
 StatusOf: TypeAlias = Callable[[Any], object]
 
 #: What a function of others may raise in a workflow, also by using it as the workflow itself would.
-_RAISED = (Exception, asyncio.CancelledError, workflow.ContinueAsNewError)
+RAISED = (Exception, asyncio.CancelledError, workflow.ContinueAsNewError)
 
 _T = TypeVar("_T")
 
@@ -121,7 +121,7 @@ class Reporter:
                 return False
             return self.handlers or not has_handlers()
         except Exception as error:  # noqa: BLE001 - nothing here may change how the workflow ends
-            _log_unwritten(error)
+            log_unwritten(error)
             return False
 
     async def _report_result(self, result: _T) -> _T:
@@ -160,8 +160,8 @@ class Reporter:
         report = None
         try:
             report = find()
-        except _RAISED as error:  # by other people's code; a replay still reports
-            _log_unwritten(error)
+        except RAISED as error:  # by other people's code; a replay still reports
+            log_unwritten(error)
         try:
             if not self._is_due(report):
                 return
@@ -174,7 +174,7 @@ class Reporter:
             write.result()
         except Exception as error:  # noqa: BLE001 - nothing here may change how the workflow ends
             cause = error.cause if isinstance(error, FailureError) else None
-            _log_unwritten(cause or error)
+            log_unwritten(cause or error)
 
     def _is_due(self, report: EndReport | None) -> bool:
         if workflow.unsafe.is_replaying():
@@ -184,7 +184,8 @@ class Reporter:
         return workflow.patched(PATCH)
 
 
-def _log_unwritten(error: BaseException) -> None:
+def log_unwritten(error: BaseException) -> None:
+    """Log why the row of the current workflow is not written; not in a replay."""
     try:
         text = str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - the text itself may be what fails

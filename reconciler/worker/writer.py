@@ -1,4 +1,4 @@
-"""The database side of the activity. Imported when the activity first runs, never in a workflow."""
+"""The database side of the main path. Imported when it first runs, never in a workflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,21 +19,18 @@ from reconciler.core.model import CloseStatus
 from reconciler.core.text import one_line
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.connection.encoding import storable
-from reconciler.postgres.connection.engine import open_engine, sqlstate, translated
+from reconciler.postgres.connection.engine import sqlstate, translated
 from reconciler.postgres.connection.queries import OneRoundTrip, sets_up_transactions
 from reconciler.postgres.connection.recovery import is_of_connection, is_race, renew_connections
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.table.checks.table import ReadOnly
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.settings.load import load_guest_settings
-from reconciler.settings.model import DatabaseSettings
 from reconciler.settings.table import TableSettings
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.worker.chosen_statuses import ChosenStatuses
 from reconciler.worker.report import EndReport
 
-#: An engine of the application, or a function that makes one when it is first needed.
-EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
+Log: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
 _Execute: TypeAlias = Callable[[Mapping[str, object]], Awaitable[Sequence[int]]]
 
 #: Seconds for one write, everything included. Shorter than an attempt of the activity, so that it
@@ -46,15 +43,28 @@ LOCK_TIMEOUT = 3_000
 #: Seconds of `WRITE_TIMEOUT` for redaction; after that the whole text is replaced.
 REDACTION_TIMEOUT = 1.0
 
+
 IN_DOUBT = (
     "no row of %s is written: %d rows of this workflow id have no run id, and it is in doubt which "
     "of them is this workflow's; the reconciler will look at them"
 )
 SEVERAL = "%d rows of %s have the run id of this workflow; all of them are finished"
 
-_log = logging.getLogger("reconciler.worker")
-#: The warnings that this process has logged.
-_warned: set[str] = set()
+
+class Written(NamedTuple):
+    """The counts of `main_path_write`."""
+
+    finished: int
+    in_doubt: int
+    #: Rows of any status that may be the workflow's.
+    known: int
+
+    def log(self, table: str, log: Log) -> None:
+        """Log what an operator should know about it."""
+        if self.in_doubt:
+            log.warning(IN_DOUBT, table, self.in_doubt)
+        if self.finished > 1:
+            log.info(SEVERAL, self.finished, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,46 +72,10 @@ class _Prepared:
     """What depends on the table as it was when it was mapped."""
 
     table: MappedTable
-    #: Executes the write; returns the two counts of `main_path_write`.
+    #: Executes the write; returns the counts of `main_path_write`.
     execute: _Execute
     redactor: Redactor
     statuses: ChosenStatuses
-
-
-class Source:
-    """Where the rows are: the settings, and the application's engine if it has given one."""
-
-    def __init__(self, engine: EngineSource | None) -> None:
-        """Read the settings. Raises `ConfigurationError`, though not for a missing URL."""
-        self._engine = engine
-        self._settings, self._warnings = load_guest_settings(connects=engine is None)
-
-    def check_url(self) -> None:
-        """Check that there is a DATABASE_URL if one is needed. Raises `ConfigurationError`.
-
-        Apart from `open`, since replayers and clients need none.
-        """
-        if self._engine is None and not isinstance(self._settings, DatabaseSettings):
-            raise ConfigurationError(
-                "DATABASE_URL is not set",
-                "set it, or pass the application's engine: ReconcilerPlugin(engine)",
-            )
-
-    def open(self) -> RowWriter:
-        """A writer for the current event loop. Raises `ConfigurationError`."""
-        self.check_url()
-        for each in sorted({*self._warnings} - _warned):
-            _warned.add(each)
-            _log.warning(each)
-        if isinstance(self._settings, DatabaseSettings):
-            own = open_engine(self._settings.dsn(), pinged=False)
-            return RowWriter(own, self._settings, owned=True)
-        made = self._engine() if callable(self._engine) else self._engine
-        if not isinstance(made, AsyncEngine):
-            raise ConfigurationError(
-                f"engine= made a {type(made).__name__} where an AsyncEngine is needed"
-            )
-        return RowWriter(made, self._settings, owned=False)
 
 
 class RowWriter:
@@ -123,12 +97,22 @@ class RowWriter:
     async def finish(self, report: EndReport, namespace: str | None, close_time: datetime) -> bool:
         """Finish the workflow's row; return whether there was one that was still running.
 
+        Raises as `write` does.
+        """
+        written = await self.write(report, namespace, close_time, activity.logger)
+        return written is not None and written.finished > 0
+
+    async def write(
+        self, report: EndReport, namespace: str | None, close_time: datetime, log: Log
+    ) -> Written | None:
+        """Finish the workflow's rows that are still running; None if such ends are left.
+
         Raises `ConfigurationError` and `DatabaseUnfit` if a retry cannot succeed, otherwise
         `DatabaseUnusable`.
         """
         status = self._status_value(report.status) if report.value is None else report.value
         if status is None:
-            return False
+            return None
         parameters = {
             "given_workflow_id": report.workflow_id,
             "given_run_id": report.run_id,
@@ -142,7 +126,7 @@ class RowWriter:
         message = report.decoded_message if decodes else report.error_message
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
-                return await self._write(parameters, message)
+                written = await self._write(parameters, message)
         except TimeoutError:
             if self._owned:  # an application may use all of its connections itself
                 await renew_connections(self._engine)
@@ -150,6 +134,8 @@ class RowWriter:
                 f"cannot write {self._settings.table}: no free connection, or no answer from the "
                 f"database, within {WRITE_TIMEOUT} s"
             ) from None
+        written.log(self._settings.table, log)
+        return written
 
     def _status_value(self, status: str) -> str | None:
         """The value of the status column for this end; None if such rows are left."""
@@ -166,7 +152,7 @@ class RowWriter:
 
     async def _write(
         self, parameters: Mapping[str, object], message: str | None, *, again: bool = True
-    ) -> bool:
+    ) -> Written:
         mapped = self._prepared
         try:
             return await self._write_once(parameters, message)
@@ -189,7 +175,7 @@ class RowWriter:
         rejected = isinstance(error, DatabaseUnfit) or sqlstate(error.__cause__) == ALTERED
         return renewed or is_race(error) or (rejected and mapped is not None)
 
-    async def _write_once(self, parameters: Mapping[str, object], message: str | None) -> bool:
+    async def _write_once(self, parameters: Mapping[str, object], message: str | None) -> Written:
         prepared = await self._mapped()
         if message:
             message = storable(await prepared.redactor.line(message), prepared.table.codec)
@@ -197,12 +183,7 @@ class RowWriter:
         parameters = {**parameters, **parts, "given_message": message}
         with translated(f"write {self._settings.table}", self._engine):
             await prepared.statuses.check(str(parameters["given_status"]))
-            finished, in_doubt = await prepared.execute(parameters)
-        if in_doubt:
-            activity.logger.warning(IN_DOUBT, self._settings.table, in_doubt)
-        if finished > 1:
-            activity.logger.info(SEVERAL, finished, self._settings.table)
-        return bool(finished)
+            return Written(*await prepared.execute(parameters))
 
     async def _mapped(self) -> _Prepared:
         """What depends on the table, mapped once for all reports that need it."""

@@ -24,8 +24,8 @@ _TIME = sa.DateTime(timezone=True)
 def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.Select[Any]:
     """Finish the rows of this workflow's run that are still running.
 
-    Returns two counts: of rows that were finished, and of rows that may be the workflow's, if it is
-    in doubt which of them is.
+    Returns three counts: of rows that were finished; of rows that may be the workflow's, if it is
+    in doubt which of them is; and of all rows of any status that may be its own.
 
     These are all rows with this run id: an application may store it in several, for instance if
     the activity that inserts them is retried. If there is none, of any status, it is the row
@@ -42,7 +42,11 @@ def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.S
     finished, doubt = _finished(table, lock_timeout)
     # A query, since that may be given parameters that it does not use.
     count = sa.select(sa.func.count()).select_from(finished)
-    return sa.select(count.scalar_subquery(), sa.select(doubt.c.rows).scalar_subquery())
+    return sa.select(
+        count.scalar_subquery(),
+        sa.select(doubt.c.rows).scalar_subquery(),
+        sa.select(doubt.c.known).scalar_subquery(),
+    )
 
 
 def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.CTE]:
@@ -105,11 +109,15 @@ def _chosen(table: MappedTable, candidates: sa.CTE) -> sa.CTE:
 
 
 def _doubt(table: MappedTable, candidates: sa.CTE, chosen: sa.CTE) -> sa.CTE:
-    """How many running rows may be the workflow's, if none is chosen and there are several."""
+    """How many running rows may be the workflow's, if none is chosen and there are several.
+
+    And how many rows of any status may be.
+    """
     rows = sa.func.count().filter(candidates.c.is_running)
     none = sa.not_(sa.exists(sa.select(chosen.c.id)))
     several = sa.case((sa.and_(rows > 1, none), rows), else_=0)
-    return sa.select(several.label("rows")).select_from(candidates).cte(table.beside("doubt"))
+    columns = several.label("rows"), sa.func.count().label("known")
+    return sa.select(*columns).select_from(candidates).cte(table.beside("doubt"))
 
 
 def _chain() -> ChainColumns:

@@ -23,6 +23,10 @@ from reconciler.temporal.failures.close_event import (
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 
 
+class BetweenRuns(NotNow):
+    """Another run follows this one in its chain."""
+
+
 async def why_closed(
     rpc: Rpc, info: WorkflowExecutionInfo, status: CloseStatus, decoder: FailureDecoder | None
 ) -> str:
@@ -64,7 +68,7 @@ async def next_run(rpc: Rpc, run: DescribeWorkflowExecutionResponse) -> str:
 
 def _check(event: HistoryEvent, info: WorkflowExecutionInfo, status: CloseStatus) -> None:
     if next_run_id(event):
-        raise NotNow("between two runs of a chain")
+        raise BetweenRuns("between two runs of a chain")
     if is_reset(event) or status_of(event) is not status:
         raise NotNow(f"described as {status_name(info)}, but its history ends differently")
 

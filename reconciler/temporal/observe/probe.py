@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 
@@ -60,6 +61,7 @@ from reconciler.temporal.observe.visibility import Visibility
 #: for an archived one).
 MAX_HOPS = 50
 
+_T = TypeVar("_T")
 _ID_IN_USE = Missing("run not found, id in use", id_in_use=True)
 
 
@@ -101,15 +103,15 @@ class TemporalProbe:
 
         Raises `TemporalUnusable` if the problem is not this row's.
         """
-        return await _as_observation(self._observe_row(row))
+        return await as_observation(self._observe_row(row))
 
     async def observe_current(self, workflow_id: str) -> Observation:
         """What Temporal says about the current run of a workflow id, whichever chain it is of."""
-        return await _as_observation(self._observe_current(workflow_id))
+        return await as_observation(self._observe_current(workflow_id))
 
     async def _observe_current(self, workflow_id: str) -> Observation:
         current = await self.rpc.describe(workflow_id)
-        return await self._observe_last(current.workflow_execution_info)
+        return await self.observe_last(current.workflow_execution_info)
 
     async def _observe_row(self, row: RunRow) -> Observation:
         try:
@@ -127,7 +129,7 @@ class TemporalProbe:
         if row.run_id in own or row.run_id.lower() in own:
             if is_open(info):
                 self._visibility.remember_open(row, info)
-            return await self._observe_last(info)
+            return await self.observe_last(info)
         try:
             walking = self._walk_chain(row.workflow_id, row.run_id, current=info)
             return _beside_current(await walking, info)
@@ -140,8 +142,8 @@ class TemporalProbe:
             after = await self._chain_start(info) - row.created_at > CLOCK_SKEW
             return Missing() if after else _ID_IN_USE
 
-    async def _observe_last(self, info: WorkflowExecutionInfo) -> Observation:
-        """The observation of a chain whose last run is `info`."""
+    async def observe_last(self, info: WorkflowExecutionInfo) -> Observation:
+        """The observation of a chain whose last run is `info`. Raises `RowError`."""
         if is_continued(info):
             return Unknown("between two runs of a chain")
         status = close_status(info)
@@ -158,7 +160,7 @@ class TemporalProbe:
         """The current use of the workflow id, for a row without a run id: it may be its own."""
         if row.created_at is None:
             return Unknown("the row has neither a run id nor a creation time")
-        observation = await self._observe_last(info)
+        observation = await self.observe_last(info)
         if not isinstance(observation, Closed):
             return observation
         if not info.first_run_id:
@@ -207,10 +209,10 @@ class TemporalProbe:
         run = await self.rpc.describe(workflow_id, run_id)
         info = run.workflow_execution_info
         if current and info.first_run_id and info.first_run_id == current.first_run_id:
-            return await self._observe_last(current)  # the row has a run from the chain's middle
+            return await self.observe_last(current)  # the row has a run from the chain's middle
         if is_open(info):
             return Open(status_name(info))
-        return await next_run(self.rpc, run) or await self._observe_last(info)
+        return await next_run(self.rpc, run) or await self.observe_last(info)
 
     async def _may_ask_archive(self) -> bool:
         if not self._ask_archive:
@@ -220,7 +222,7 @@ class TemporalProbe:
         return self.namespace.archives_history
 
 
-async def _as_observation(observing: Awaitable[Observation]) -> Observation:
+async def as_observation(observing: Awaitable[_T]) -> _T | Missing | Unknown:
     """The observation, or what an error about this row means for it."""
     try:
         return await observing

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter, Source
+from reconciler.worker.source import Source
+from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

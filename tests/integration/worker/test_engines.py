@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import Source
+from reconciler.worker.source import Source
 from tests.conftest import Database
 
 NOW = datetime.now(UTC)

@@ -9,7 +9,7 @@ from temporalio.worker import Worker
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.postgres.connection.engine import open_engine
-from reconciler.worker import ReconcilerPlugin, plugin, writer
+from reconciler.worker import ReconcilerPlugin, plugin, source
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
 from tests.support.temporal.workflows import Scripted
@@ -104,7 +104,7 @@ async def test_a_database_that_cannot_be_reached_is_no_error(
 async def test_unknown_variables_are_one_warning(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "_warned", set())
+    monkeypatch.setattr(source, "_warned", set())
     monkeypatch.setenv("RECONCILER_LEDGER_CURRENCY", "EUR")
     with caplog.at_level(logging.WARNING, LOGGER):
         for _ in range(2):

@@ -34,7 +34,7 @@ async def finished_by(
     running = sa.select(table.id).where(table.is_running)
     async with database.engine.begin() as connection:
         before = set(await connection.scalars(running))
-        (count, _) = (await connection.execute(main_path_write(table), values)).one()
+        (count, *_) = (await connection.execute(main_path_write(table), values)).one()
         finished = sorted(before - set(await connection.scalars(running))) if count else []
         assert len(finished) == count
         return finished

@@ -132,7 +132,7 @@ async def finished_by_main_path(shared: Shared) -> set[int]:
         "given_started": STARTED,
     }
     async with shared.database.engine.begin() as connection:
-        (count, _) = (await connection.execute(shared.main_path, values)).one()
+        (count, *_) = (await connection.execute(shared.main_path, values)).one()
     written = await shared.database.fetch(
         "SELECT id FROM workflow_executions WHERE status = 'written'"
     )

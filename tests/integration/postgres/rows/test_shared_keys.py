@@ -83,5 +83,5 @@ async def report(database: Database, table: MappedTable) -> tuple[int, int]:
     """What the main path does for workflow `w`: rows finished, and rows in doubt."""
     values = given("w", given_started=NOON, given_close_time=NOON + DAY)
     async with database.engine.begin() as connection:
-        done, rivals = (await connection.execute(main_path_write(table), values)).one()
+        done, rivals, _ = (await connection.execute(main_path_write(table), values)).one()
     return done, rivals
