@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("table_name", sa.Text, primary_key=True),
         sa.Column("namespace_id", sa.Text, primary_key=True),
         sa.Column("status", sa.Text, primary_key=True),
+        sa.Column("namespace", sa.Text, nullable=False),
         sa.Column("mark", TIME, nullable=False),
         sa.Column("saved_at", TIME, nullable=False),
         schema=SCHEMA,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from reconciler.passes.feed.surroundings import NamespaceFacts
 from reconciler.passes.lifecycle import read_clock
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
+from reconciler.postgres.rows.newest import newest_namespaces
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import map_table
 from reconciler.temporal.observe.closings import VisibilityClosings
@@ -40,8 +41,7 @@ def open_feed(app: App, observers: Sequence[Observer]) -> Feed:
         app.books.marks(app.table.scope),
         FeedRows(app, observers),
         clock,
-        namespace=app.namespace.name,
-        grace=app.policy.grace,
+        app.policy,
     )
 
 
@@ -68,6 +68,10 @@ class FeedRows:
         if isinstance(found, Unknown):
             return None
         return NamespaceFacts(found.id or namespace, found.retention)
+
+    async def newest_namespaces(self) -> Collection[str]:
+        """The namespaces that the newest running rows name."""
+        return await newest_namespaces(self._app.engine, self._table)
 
     async def look_up(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         """The running rows of these workflow ids."""

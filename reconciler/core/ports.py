@@ -241,8 +241,12 @@ class History(Recording, Protocol):
 class Marks(Protocol):
     """The closings feed's marks over one table, for a restart and for other replicas.
 
-    Both methods raise `Unusable`.
+    Every method raises `Unusable`.
     """
+
+    async def namespaces(self) -> Collection[str]:
+        """The names of the namespaces of which marks are kept."""
+        ...
 
     async def load(self, namespace_id: str) -> SavedMarks | None:
         """The marks that were saved last for a namespace, by Temporal's id; None if there are none.
@@ -251,8 +255,10 @@ class Marks(Protocol):
         """
         ...
 
-    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
-        """Replace the marks of a namespace."""
+    async def save(
+        self, namespace_id: str, name: str, marks: Mapping[CloseStatus, datetime]
+    ) -> None:
+        """Replace the marks of a namespace; `name`: what it is called now."""
         ...
 
 

@@ -110,6 +110,13 @@ def decide(
             assert_never(observation)
 
 
+def old_enough_at(row: RunRow, policy: Policy) -> datetime | None:
+    """Before which time a row is left as too young, however its workflow has closed; None: none."""
+    times = [row.updated_at, None if row.run_id else row.created_at]
+    known = [time for time in times if time is not None]
+    return max(known) + policy.grace if known else None
+
+
 def needs_claims(verdict: Verdict) -> bool:
     """Whether the verdict holds only if the use that has closed is the row's own.
 

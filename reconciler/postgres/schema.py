@@ -85,6 +85,8 @@ closings = sa.Table(
     # Temporal's, which another cluster or a new namespace of the same name does not have.
     sa.Column("namespace_id", EscapedText, primary_key=True),
     sa.Column("status", sa.Text, primary_key=True),
+    # The namespace's name when they were saved.
+    sa.Column("namespace", EscapedText, nullable=False),
     sa.Column("mark", _TIME, nullable=False),
     sa.Column("saved_at", _TIME, nullable=False),
 )

@@ -32,6 +32,8 @@ async def is_written(database: Database, id_: int) -> bool:
 
 
 GIVING_UP = "write_given_up"
+#: For what passes do by themselves.
+NO_FEED = {"RECONCILER_FEED_INTERVAL": "0"}
 #: For one that is to be waited for until it is asked again.
 SLOW_TO_STOP = {
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 600,
@@ -69,7 +71,7 @@ async def test_rows_are_written_logged_and_counted(
     reconciler: Command, database: Database, world: World
 ) -> None:
     id_ = await closed_row(database, world)
-    async with daemon(reconciler) as running:
+    async with daemon(reconciler, **NO_FEED) as running:
         line = await running.said("row_finished")
         finished = await running.said("pass_finished")
         await eventually(running.holds)
@@ -114,14 +116,14 @@ async def test_the_first_pass_does_not_wait_for_its_time(
     reconciler: Command, database: Database, world: World
 ) -> None:
     id_ = await closed_row(database, world)
-    async with daemon(reconciler, "--cron", "0 3 1 1 *"):
+    async with daemon(reconciler, "--cron", "0 3 1 1 *", **NO_FEED):
         await eventually(lambda: is_written(database, id_))
 
 
 async def test_the_next_pass_comes_within_the_interval(
     reconciler: Command, database: Database, world: World
 ) -> None:
-    async with daemon(reconciler) as running:
+    async with daemon(reconciler, **NO_FEED) as running:
         await eventually(running.ready)
         id_ = await closed_row(database, world)
         await eventually(lambda: is_written(database, id_))

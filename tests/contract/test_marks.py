@@ -50,7 +50,7 @@ async def test_before_the_first_are_saved_there_are_none(marks: Marks) -> None:
 
 
 async def test_they_are_exactly_those_that_were_saved(marks: Marks) -> None:
-    await marks.save("id-1", TWO)
+    await marks.save("id-1", "name-1", TWO)
 
     saved = await marks.load("id-1")
 
@@ -59,8 +59,10 @@ async def test_they_are_exactly_those_that_were_saved(marks: Marks) -> None:
 
 
 async def test_those_of_before_are_replaced_also_by_earlier_ones(marks: Marks) -> None:
-    await marks.save("id-1", TWO)
-    await marks.save("id-1", {CloseStatus.COMPLETED: NOW - MINUTE, CloseStatus.TIMED_OUT: NOW})
+    await marks.save("id-1", "name-1", TWO)
+    await marks.save(
+        "id-1", "name-1", {CloseStatus.COMPLETED: NOW - MINUTE, CloseStatus.TIMED_OUT: NOW}
+    )
 
     saved = await marks.load("id-1")
 
@@ -69,23 +71,32 @@ async def test_those_of_before_are_replaced_also_by_earlier_ones(marks: Marks) -
 
 
 async def test_without_any_none_are_left(marks: Marks) -> None:
-    await marks.save("id-1", TWO)
-    await marks.save("id-1", {})
+    await marks.save("id-1", "name-1", TWO)
+    await marks.save("id-1", "name-1", {})
 
     assert await marks.load("id-1") is None
 
 
 async def test_each_namespace_has_its_own(marks: Marks) -> None:
-    await marks.save("id-1", TWO)
-    await marks.save("id-2", {CloseStatus.FAILED: NOW})
+    await marks.save("id-1", "name-1", TWO)
+    await marks.save("id-2", "name-2", {CloseStatus.FAILED: NOW})
 
     found = [await marks.load(each) for each in ("id-1", "id-2", "id-3")]
 
     assert [each and each.marks for each in found] == [TWO, {CloseStatus.FAILED: NOW}, None]
 
 
+async def test_namespaces_are_known_by_the_names_they_had_last(marks: Marks) -> None:
+    assert set(await marks.namespaces()) == set()
+    await marks.save("id-1", "before", TWO)
+    await marks.save("id-1", "name-1", TWO)
+    await marks.save("id-2", "name-2", TWO)
+
+    assert {"name-1", "name-2"} <= set(await marks.namespaces())
+
+
 async def test_their_age_is_by_the_clock_of_whoever_keeps_them(marks: Marks) -> None:
-    await marks.save("id-1", TWO)
+    await marks.save("id-1", "name-1", TWO)
 
     saved = await marks.load("id-1")
 
@@ -94,7 +105,7 @@ async def test_their_age_is_by_the_clock_of_whoever_keeps_them(marks: Marks) -> 
 
 
 async def test_another_process_knows_them_if_they_are_recorded(bench: Bench) -> None:
-    await bench.open("jobs").save("id-1", TWO)
+    await bench.open("jobs").save("id-1", "name-1", TWO)
 
     saved = await bench.open("jobs").load("id-1")
 
@@ -115,7 +126,7 @@ class TestRecorded:
     async def test_how_old_they_are_is_read_with_them(
         self, database: Database, marks: Marks, ahead: timedelta, age: timedelta
     ) -> None:
-        await marks.save("id-1", TWO)
+        await marks.save("id-1", "name-1", TWO)
         await database.execute(
             "UPDATE reconciler.closings SET saved_at = saved_at + $1::interval", ahead
         )
@@ -129,14 +140,14 @@ class TestRecorded:
         self, database: Database, marks: Marks
     ) -> None:
         for name in ("id-old", "id-young"):
-            await Bookkeeping(database.engine, journal=True).marks("other").save(name, TWO)
+            await Bookkeeping(database.engine, journal=True).marks("other").save(name, name, TWO)
         aged = (
             "UPDATE reconciler.closings SET saved_at = now() - $1::interval WHERE namespace_id = $2"
         )
         await database.execute(aged, KEEP + SECOND, "id-old")
         await database.execute(aged, KEEP - MINUTE, "id-young")
 
-        await marks.save("id-1", TWO)
+        await marks.save("id-1", "name-1", TWO)
 
         left = await database.fetch("SELECT DISTINCT namespace_id AS id FROM reconciler.closings")
         assert sorted(str(row["id"]) for row in left) == ["id-1", "id-young"]
@@ -144,9 +155,10 @@ class TestRecorded:
     async def test_a_status_of_a_later_version_is_ignored(
         self, database: Database, marks: Marks
     ) -> None:
-        await marks.save("id-1", TWO)
+        await marks.save("id-1", "name-1", TWO)
         await database.execute(
-            "INSERT INTO reconciler.closings VALUES ('jobs', 'id-1', 'PAUSED', now(), now())"
+            "INSERT INTO reconciler.closings"
+            " VALUES ('jobs', 'id-1', 'PAUSED', 'name-1', now(), now())"
         )
 
         saved = await marks.load("id-1")
@@ -161,7 +173,7 @@ async def test_an_unreachable_database_matters_only_if_it_keeps_them(recorded: b
         marks = Bookkeeping(engine, journal=recorded).marks("jobs")
         failed = None
         try:
-            await marks.save("id-1", {CloseStatus.FAILED: datetime.now(NOW.tzinfo)})
+            await marks.save("id-1", "name-1", {CloseStatus.FAILED: datetime.now(NOW.tzinfo)})
         except Unusable as error:
             failed = str(error)
 

@@ -192,7 +192,11 @@ class FakeMarks:
 
     saved: dict[str, SavedMarks] = field(default_factory=dict)
     saves: list[Mapping[CloseStatus, datetime]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
     now: datetime = NOW
+
+    async def namespaces(self) -> Collection[str]:
+        return self.names
 
     async def load(self, namespace_id: str) -> SavedMarks | None:
         found = self.saved.get(namespace_id)
@@ -200,8 +204,11 @@ class FakeMarks:
             return None
         return SavedMarks(found.marks, found.saved_at, self.now)
 
-    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
+    async def save(
+        self, namespace_id: str, name: str, marks: Mapping[CloseStatus, datetime]
+    ) -> None:
         self.saves.append(dict(marks))
+        self.names.add(name)
         self.saved[namespace_id] = SavedMarks(dict(marks), self.now, self.now)
 
 

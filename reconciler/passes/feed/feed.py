@@ -16,20 +16,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from reconciler.core.errors import Unusable
-from reconciler.core.feed.book import Book
 from reconciler.core.feed.closing import Closing
 from reconciler.core.model import RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
+from reconciler.core.policy import Policy
 from reconciler.core.ports import Closings, Marks
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.passes.feed.endings import Endings
+from reconciler.passes.feed.hits import Hit, find_hits
 from reconciler.passes.feed.namespace import NamespaceFeed
 from reconciler.passes.feed.surroundings import Surroundings
 
@@ -47,15 +47,6 @@ UNUSABLE_FOR = timedelta(minutes=10)
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A closing, and the running rows of its workflow id."""
-
-    book: Book
-    closing: Closing
-    rows: Sequence[RunRow]
-
-
 class Feed(Observer):
     """Follows the closings in every namespace that rows name.
 
@@ -69,16 +60,15 @@ class Feed(Observer):
         marks: Marks,
         outside: Surroundings,
         clock: Callable[[], datetime],
-        *,
-        namespace: str,
-        grace: timedelta,
+        policy: Policy,
     ) -> None:
-        """`clock`: never goes back. `namespace`: that of the connection; `grace`: the policy's."""
+        """`clock`: the time of rows, as long as that is not set back: this one never is."""
         self._closings, self._marks, self._outside = closings, marks, outside
-        self._clock, self._own, self._grace = clock, namespace, grace
+        self._clock, self._own, self._policy = clock, policy.namespace, policy
         self._followed: dict[str, NamespaceFeed] = {}
         #: When namespaces were met that are not followed yet.
-        self._met: dict[str, datetime] = {namespace: clock()}
+        self._met: dict[str, datetime] = {policy.namespace: clock()}
+        self._remembers = False
         self._unusable: dict[str, datetime] = {}
         self._saved_at = clock()
         self._pass_began: datetime | None = None
@@ -112,13 +102,17 @@ class Feed(Observer):
             await self._follow(now)
             due = [each for each in self.namespaces if each.is_due(now)]
             await self._list_and_reconcile(due, now)
+            await self._forget_unusable(due, now)
         finally:
             self.is_set_up.set()
         if due and all(each.failure for each in due):
             raise Unusable(str(due[0].failure))
 
     async def _follow(self, now: datetime) -> None:
-        """Follow the namespaces that were met."""
+        """Follow the namespaces that were met, and those that an earlier process followed."""
+        if not self._remembers:
+            self._meet(await self._marks.namespaces())
+            self._remembers = True
         for name, met_at in list(self._met.items()):
             facts = await self._outside.describe(name)
             del self._met[name]
@@ -130,11 +124,19 @@ class Feed(Observer):
                 facts.id,
                 self._closings,
                 self._marks,
-                self._grace,
+                self._policy.grace,
                 min(OLDEST_MARKS, facts.retention / 2),
                 self._clock,
                 met_at,
             )
+
+    async def _forget_unusable(self, listed: Sequence[NamespaceFeed], now: datetime) -> None:
+        """Follow no namespace that cannot even be described, such as one that was deleted."""
+        for each in listed:
+            is_off = each.why_off is not None and each.name != self._own
+            if is_off and await self._outside.describe(each.name) is None:
+                del self._followed[each.name]
+                self._unusable[each.name] = now
 
     async def _list_and_reconcile(self, due: Sequence[NamespaceFeed], now: datetime) -> None:
         """Reconcile as soon as a list has news: with a low limit, all lists take a while."""
@@ -176,20 +178,17 @@ class Feed(Observer):
             rows[row.namespace or self._own, row.workflow_id].append(row)
         hits: list[Hit] = []
         for name, closings in due.items():
+            of = {
+                workflow_id: found for (where, workflow_id), found in rows.items() if where == name
+            }
             if book := self._followed[name].book:
-                found = [
-                    Hit(book, each, of)
-                    for each in closings
-                    if (of := rows.get((name, each.workflow_id)))
-                ]
-                book.looked_up(closings, [hit.closing for hit in found], now)
-                hits += found
-        return hits
+                hits += find_hits(book, closings, of, now)
+        return [hit for hit in hits if not hit.waits(self._policy, now)]
 
     async def _reconcile(self, hits: Sequence[Hit]) -> None:
         # Closings of the same workflow id share their rows.
         rows = {id(row): row for hit in hits for row in hit.rows}
-        endings = Endings(self._grace)
+        endings = Endings(self._policy.grace)
         report = await self._outside.reconcile(list(rows.values()), endings)
         now = self._clock()
         for hit in hits:
@@ -214,11 +213,7 @@ class Feed(Observer):
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
         """Rows name the namespaces to follow."""
-        now = self._clock()
-        for verdict in verdicts:
-            name = verdict.row.namespace
-            if name and name not in self._followed and not self._is_unusable(name, now):
-                self._met.setdefault(name, now)
+        self._meet({verdict.row.namespace for verdict in verdicts})
 
     async def on_pass(self, report: PassView) -> None:
         """A pass over every row makes cold feeds warm; after any, save how far they have come."""
@@ -227,10 +222,15 @@ class Feed(Observer):
             for each in self.namespaces:
                 each.warm_up(self._pass_began)
         try:
+            self._meet(await self._outside.newest_namespaces())
             await self.save()
         except Unusable as error:  # the pass itself was good; a restart looks at more closings
             log.debug("marks_not_saved", error=str(error))
 
-    def _is_unusable(self, name: str, now: datetime) -> bool:
-        since = self._unusable.get(name)
-        return since is not None and now - since < UNUSABLE_FOR
+    def _meet(self, names: Iterable[str | None]) -> None:
+        now = self._clock()
+        for name in names:
+            left_alone_since = self._unusable.get(name or "")
+            is_unusable = left_alone_since and now - left_alone_since < UNUSABLE_FOR
+            if name and name not in self._followed and not is_unusable:
+                self._met.setdefault(name, now)

@@ -158,7 +158,7 @@ class NamespaceFeed:
     async def save(self) -> None:
         """Save the marks, unless rows from before them may have been missed. Raises `Unusable`."""
         if self.book is not None and self.is_warm:
-            await self.marks.save(self.id, self.book.marks())
+            await self.marks.save(self.id, self.name, self.book.marks())
 
 
 async def _each(reading: Iterable[Coroutine[None, None, None]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -25,6 +25,10 @@ class Surroundings(Protocol):
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         """What Temporal says about the namespace; None if it cannot be used."""
+        ...
+
+    async def newest_namespaces(self) -> Collection[str]:
+        """The namespaces that the newest running rows name; not those of all rows."""
         ...
 
     async def look_up(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:

@@ -5,7 +5,7 @@ They let another process start where this one stops. All times of saving are the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -30,6 +30,15 @@ class PostgresMarks:
     def __init__(self, engine: AsyncEngine, table_name: str) -> None:
         self._engine, self._table_name = engine, table_name
 
+    async def namespaces(self) -> Collection[str]:
+        """The names under which marks were saved."""
+        query = sa.select(closings.c.namespace).distinct()
+        with translated("read reconciler.closings"):
+            found = await fetch(
+                self._engine, query.where(closings.c.table_name == self._table_name)
+            )
+        return [name for (name,) in found]
+
     async def load(self, namespace_id: str) -> SavedMarks | None:
         """Read the marks. Ignores a status that another version has saved."""
         query = sa.select(
@@ -42,7 +51,9 @@ class PostgresMarks:
             return None
         return SavedMarks(marks, min(row[2] for row in rows), rows[0][3])
 
-    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
+    async def save(
+        self, namespace_id: str, name: str, marks: Mapping[CloseStatus, datetime]
+    ) -> None:
         """Replace the marks in one transaction, and remove those that nobody has replaced."""
         now, statuses = sa.func.clock_timestamp(), [status.value for status in marks]
         same = sa.and_(*self._same(namespace_id), closings.c.status.not_in(statuses))
@@ -54,6 +65,7 @@ class PostgresMarks:
                 {
                     "table_name": self._table_name,
                     "namespace_id": namespace_id,
+                    "namespace": name,
                     "status": status.value,
                     "mark": mark,
                     "saved_at": now,
@@ -62,7 +74,7 @@ class PostgresMarks:
                 for status, mark in sorted(marks.items())
             ]
             saving = postgresql.insert(closings).values(values)
-            given = {name: saving.excluded[name] for name in ("mark", "saved_at")}
+            given = {each: saving.excluded[each] for each in ("namespace", "mark", "saved_at")}
             statements.append(
                 saving.on_conflict_do_update(index_elements=list(closings.primary_key), set_=given)
             )

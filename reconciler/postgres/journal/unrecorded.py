@@ -92,6 +92,11 @@ class NoMarks:
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = steady) -> None:
         self._engine, self._clock = engine, clock
         self._saved: dict[str, tuple[float, Mapping[CloseStatus, datetime]]] = {}
+        self._names: set[str] = set()
+
+    async def namespaces(self) -> Collection[str]:
+        """Those whose marks this process has saved."""
+        return self._names
 
     async def load(self, namespace_id: str) -> SavedMarks | None:
         """The marks, as old by the database's clock as they are. Raises `DatabaseUnusable`."""
@@ -101,9 +106,12 @@ class NoMarks:
         now = await _database_time(self._engine)
         return SavedMarks(marks, now - timedelta(seconds=self._clock() - saved_at), now)
 
-    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
+    async def save(
+        self, namespace_id: str, name: str, marks: Mapping[CloseStatus, datetime]
+    ) -> None:
         """Remember them."""
         self._saved[namespace_id] = self._clock(), dict(marks)
+        self._names.add(name)
 
 
 class NoLease:

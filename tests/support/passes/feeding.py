@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.feed.closing import Closing, Listed, Listing
-from reconciler.core.feed.marks import SavedMarks
 from reconciler.core.model import CloseStatus, Finish, Leave, LeaveReason, RunRow, Verdict
 from reconciler.core.observer import Observer
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.passes.feed.feed import Feed
 from reconciler.passes.feed.surroundings import NamespaceFacts
-from tests.support.factories import NOW, outcome
+from tests.support.factories import NOW, outcome, policy
+from tests.support.fakes import FakeMarks
 
 GRACE = timedelta(seconds=60)
 
@@ -47,17 +47,6 @@ class FakeClosings:
 
 
 @dataclass
-class FakeMarks:
-    saved: dict[str, SavedMarks] = field(default_factory=dict)
-
-    async def load(self, namespace_id: str) -> SavedMarks | None:
-        return self.saved.get(namespace_id)
-
-    async def save(self, namespace_id: str, marks: Mapping[CloseStatus, datetime]) -> None:
-        self.saved[namespace_id] = SavedMarks(dict(marks), NOW, NOW)
-
-
-@dataclass
 class FakeSurroundings:
     """Rows in memory; `verdicts` by row id, by default the row is finished."""
 
@@ -71,12 +60,16 @@ class FakeSurroundings:
     reconciled: list[list[RunRow]] = field(default_factory=list)
     described: list[str] = field(default_factory=list)
     unknown_namespaces: set[str] = field(default_factory=set)
+    newest: set[str] = field(default_factory=set)
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         self.described.append(namespace)
         if namespace in self.unknown_namespaces:
             return None
         return NamespaceFacts(f"id of {namespace}", timedelta(days=1))
+
+    async def newest_namespaces(self) -> Collection[str]:
+        return self.newest
 
     async def look_up(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         self.looked_up.append(sorted(workflow_ids))
@@ -116,8 +109,7 @@ class FeedBench:
             self.marks,
             self.outside,
             lambda: self.now,
-            namespace="default",
-            grace=GRACE,
+            policy(grace=GRACE, namespace="default"),
         )
         return self.feed
 
@@ -134,6 +126,7 @@ class FeedBench:
 
     async def poll(self, after: float = 5) -> None:
         self.now += timedelta(seconds=after)
+        self.marks.now = self.now
         await self.feed.poll()
 
     async def whole_pass(self, *verdicts: Verdict, error: str | None = None) -> None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reconciler.core.model import (
     CloseStatus,
@@ -22,7 +24,7 @@ from reconciler.core.model import (
 )
 from reconciler.core.own_use import CLOCK_SKEW
 from reconciler.core.policy import MissingPolicy, StatusValues
-from reconciler.core.verdict import TOUCHED, decide
+from reconciler.core.verdict import TOUCHED, decide, old_enough_at
 from tests.support.factories import CLOSE_TIME, NOW, RETENTION, closed, policy, row, start
 
 GRACE = timedelta(seconds=60)
@@ -269,6 +271,29 @@ def test_a_row_whose_run_has_just_started_is_too_young(
 
     assert isinstance(verdict, Leave) is left
     assert isinstance(decide(row(), started, policy(), NOW), Finish)
+
+
+@given(
+    run_id=st.sampled_from([None, "run-1"]),
+    touched=st.none() | st.integers(-30, 100),
+    age=st.none() | st.integers(-30, 100),
+    status=st.sampled_from(CloseStatus),
+)
+def test_a_row_is_left_as_too_young_until_it_is_old_enough(
+    run_id: str | None, touched: int | None, age: int | None, status: CloseStatus
+) -> None:
+    """Else the feed would not ask about a row that could be finished."""
+    times = [None if each is None else timedelta(seconds=each) for each in (age, touched)]
+    changed = None if times[1] is None else NOW - times[1]
+    young = row(1, age=times[0], run_id=run_id, updated_at=changed)
+    rules = policy(grace=timedelta(seconds=60))
+
+    at = old_enough_at(young, rules)
+
+    if at is not None and at > NOW:
+        verdict = decide(young, closed(status), rules, NOW)
+        assert isinstance(verdict, Leave)
+        assert verdict.reason is LeaveReason.TOO_YOUNG
 
 
 def test_a_retention_shorter_than_grace_does_not_shorten_grace() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable, FeedOff, TemporalUnusable, Unusable
 from reconciler.core.feed.marks import SavedMarks
-from reconciler.core.model import CloseStatus, LeaveReason
+from reconciler.core.model import CloseStatus, LeaveReason, RunRow
 from tests.support.factories import NOW, row
 from tests.support.passes.feeding import FeedBench, left
 
@@ -126,6 +126,27 @@ async def test_marks_stay_below_a_row_that_waits(bench: FeedBench) -> None:
     assert bench.marks.saved["id of default"].marks[CloseStatus.TERMINATED] == closed_at
     bench.outside.verdicts.clear()
     await bench.poll(60)
+    assert bench.outside.rows == []
+
+
+@pytest.mark.parametrize(
+    "too_young",
+    [
+        pytest.param(row(1, run_id=None, age=timedelta(seconds=10)), id="its run id may follow"),
+        pytest.param(row(1, updated_at=NOW - timedelta(seconds=10)), id="just touched"),
+    ],
+)
+async def test_temporal_is_not_asked_about_a_row_that_is_too_young_in_any_case(
+    bench: FeedBench, too_young: RunRow
+) -> None:
+    await bench.warm()
+    bench.outside.rows = [too_young]
+    bench.close("wf-1")
+    await bench.poll()
+    assert bench.outside.reconciled == []
+
+    await bench.poll(60)
+
     assert bench.outside.rows == []
 
 
@@ -246,6 +267,49 @@ async def test_a_namespace_that_cannot_be_used_is_left_alone_for_a_while(bench: 
         await bench.poll()
 
     assert bench.outside.described.count("typo") == 1
+    assert bench.feed.covers_every_row
+
+
+async def test_the_newest_rows_show_a_new_namespace(bench: FeedBench) -> None:
+    await bench.warm()
+    bench.outside.newest.add("new")
+    await bench.whole_pass()
+
+    await bench.poll()
+
+    assert [each.name for each in bench.feed.namespaces] == ["default", "new"]
+
+
+async def test_a_restart_follows_the_same_namespaces(bench: FeedBench) -> None:
+    await bench.warm()
+    bench.outside.newest.add("other")
+    bench.close("wf-0", namespace="other")
+    await bench.whole_pass()
+    await bench.poll()
+    await bench.whole_pass()
+    bench.outside.newest.clear()
+    bench.outside.rows = [row(1, namespace="other")]
+    bench.now += timedelta(minutes=1)
+    bench.close("wf-1", namespace="other")
+    bench.restarted()
+
+    await bench.poll()
+
+    assert bench.outside.rows == []
+
+
+async def test_a_namespace_that_is_deleted_is_no_longer_followed(bench: FeedBench) -> None:
+    await bench.warm()
+    bench.outside.newest.add("other")
+    await bench.whole_pass()
+    await bench.poll()
+    await bench.whole_pass()
+    bench.closings.errors["other"] = FeedOff("not found")
+    bench.outside.unknown_namespaces.add("other")
+
+    await bench.poll()
+
+    assert [each.name for each in bench.feed.namespaces] == ["default"]
     assert bench.feed.covers_every_row
 
 
