@@ -221,7 +221,7 @@ class Rpc(NamespaceCalls):
         return await self._once((kind, workflow_id, run_id.lower()), ask)
 
     async def list(
-        self, query: str, page_size: int, page_token: bytes = b""
+        self, query: str, page_size: int, page_token: bytes = b"", *, patient: bool = False
     ) -> ListWorkflowExecutionsResponse:
         """A page of the workflows that visibility finds for a query; the first without a token."""
         request = ListWorkflowExecutionsRequest(
@@ -232,7 +232,7 @@ class Rpc(NamespaceCalls):
         )
         method = partial(self._service.list_workflow_executions, request)
         try:
-            return await self._call("list", method)
+            return await self._call("list", method, patient=patient)
         except NotFound as error:  # a list without matches is empty
             raise RowError(f"visibility answers not_found: {error}") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
@@ -68,16 +69,17 @@ class VisibilityClosings:
     ) -> ListWorkflowExecutionsResponse:
         """A page; what is refused is asked for again, in case that was an accident.
 
-        With a smaller page, in case a proxy limits messages.
+        With a smaller page, in case a proxy limits messages. Patient, because no other list would
+        be quicker: a list that takes a second is slow, not stuck like a single workflow.
         """
-        query = f"ExecutionStatus = '{_query_name(status)}'"
+        ask = partial(rpc.list, f"ExecutionStatus = '{_query_name(status)}'", patient=True)
         try:
             try:
-                return await rpc.list(query, size, token)
+                return await ask(size, token)
             except NotNow:
                 raise
             except RowError:
-                return await rpc.list(query, max(size // GROWTH, 1), token)
+                return await ask(max(size // GROWTH, 1), token)
         except NotNow as error:
             raise TemporalUnusable(
                 f"visibility of namespace {rpc.namespace!r} cannot be used now ({error})"

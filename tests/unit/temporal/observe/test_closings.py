@@ -17,6 +17,8 @@ from reconciler.core.errors import FeedOff, Unusable
 from reconciler.core.feed.closing import Listed, Listing
 from reconciler.core.model import CloseStatus
 from reconciler.temporal.client import calls as calls_module
+from reconciler.temporal.client.answers import WARY
+from reconciler.temporal.client.calls import HUNG_SECONDS
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.observe.closings import VisibilityClosings
 from tests.support.factories import NOW
@@ -274,14 +276,21 @@ class TestTrouble:
         with pytest.raises(Unusable, match=r"keeps throttling.*lower RECONCILER_VISIBILITY_RPS"):
             await read(store)
 
-    async def test_a_list_that_hangs_ends_after_two_attempts(self) -> None:
+    async def test_a_list_that_hangs_ends_after_two_attempts_with_the_full_time_limit(self) -> None:
+        """Also when a pass would give the next ones less time."""
         limits: list[timedelta] = []
 
         class Hanging(Store):
             async def list_workflow_executions(self, request: Any, **options: Any) -> Any:
                 limits.append(options["timeout"])
+                clock[0] += HUNG_SECONDS
                 raise error(RPCStatusCode.DEADLINE_EXCEEDED, "context deadline exceeded")
 
-        with pytest.raises(Unusable, match="visibility of namespace 'ns' cannot be used now"):
-            await read(Hanging())
-        assert limits == [calls_module.RPC_TIMEOUT] * 2
+        calls, clock = rpc(Hanging()), [1000.0]
+        calls._calls.answers.clock = lambda: clock[0]
+        for _ in range(WARY + 1):
+            with pytest.raises(Unusable, match="visibility of namespace 'ns' cannot be used now"):
+                await VisibilityClosings(calls).read("ns", CloseStatus.COMPLETED, EVERY)
+
+        assert calls._calls.answers.is_wary("list")
+        assert limits == [calls_module.RPC_TIMEOUT] * 2 * (WARY + 1)
