@@ -17,7 +17,7 @@ from tests.support.polling import deadline
 async def new_namespace(
     temporal: Client, purpose: str, retention: timedelta = timedelta(days=1)
 ) -> Client:
-    """Register a namespace; returns when workflows can be started in it."""
+    """Register a namespace; returns when workflows can be started in it, and none has closed."""
     name = f"{purpose}-{uuid4().hex[:8]}"
     kept = Duration(seconds=int(retention.total_seconds()))
     await temporal.workflow_service.register_namespace(
@@ -27,9 +27,8 @@ async def new_namespace(
     async with deadline():
         while True:
             try:
-                handle = await client.start_workflow("Any", id="first", task_queue="nobody")
+                await client.start_workflow("Any", id="first", task_queue="nobody")
             except RPCError:  # a new namespace takes a moment to become known
                 await asyncio.sleep(0.05)
             else:
-                await handle.terminate()
                 return client
