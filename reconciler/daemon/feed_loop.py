@@ -11,9 +11,11 @@ import structlog
 
 from reconciler.core.errors import Unusable
 from reconciler.core.model import CloseStatus
+from reconciler.daemon.feed_gauges import feed_gauges, why_not_followed
 from reconciler.host.causes import Causes
 from reconciler.host.steady_clock import steady
 from reconciler.passes.feed.feed import Feed
+from reconciler.web.metrics.feed import FeedGauges
 
 #: Seconds that a pass waits for the feed to take its marks, or to fail.
 SET_UP_TIMEOUT = 20.0
@@ -30,23 +32,27 @@ class FeedLoop:
         interval: timedelta,
         list_rps: float,
         on_gap: Callable[[], None],
+        on_crash: Callable[[], None],
     ) -> None:
         """`interval`: between the starts of polls; zero: no feed.
 
         `list_rps`: list calls per second that are allowed; 0: any. `on_gap` is called when a pass
-        over every row is needed.
+        over every row is needed, `on_crash` when a bug has ended a poll.
         """
-        self._make, self._interval, self._on_gap = make, interval.total_seconds(), on_gap
+        self._make, self._interval = make, interval.total_seconds()
+        self._on_gap, self._on_crash = on_gap, on_crash
         self._list_rps, self._stretched = list_rps, False
         self._task: asyncio.Task[None] | None = None
         self._failures = Causes(lines=1)
         #: None while it is not followed.
         self.feed: Feed | None = None
+        #: Why the last poll of it has failed.
+        self._error: str | None = None
 
     def start(self) -> None:
         """Follow the feed; the polls of an earlier one have to end first."""
         if self._interval and self.feed is None:
-            self.feed = self._make()
+            self.feed, self._error = self._make(), None
             self._task = asyncio.create_task(self._run(self.feed, self._task))
 
     def stop(self) -> None:
@@ -68,6 +74,17 @@ class FeedLoop:
         """The polls, which may still be ending."""
         return self._task
 
+    @property
+    def why_failing(self) -> str | None:
+        """Why it cannot be followed at the moment; None if it can, or need not be."""
+        if self.feed is None:
+            return None
+        return self._error or why_not_followed(self.feed)
+
+    def gauges(self) -> FeedGauges:
+        """Its state, for metrics."""
+        return feed_gauges(self.feed, timedelta(seconds=self._interval))
+
     async def _run(self, feed: Feed, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             await asyncio.wait({earlier})
@@ -83,12 +100,16 @@ class FeedLoop:
         try:
             await feed.poll()
         except Unusable as error:
-            if self._failures.is_news(str(error)):
+            self._error = str(error)
+            if self._failures.is_news(self._error):
                 log.warning("feed_failed", error=str(error), hint="nothing is lost: polled again")
         except Exception as error:
+            self._error = f"internal error: {error!r}"
+            self._on_crash()
             if self._failures.is_news(repr(error)):
                 log.exception("feed_crashed", hint="this is a bug, please report it")
         else:
+            self._error = None
             self._failures.end_round()
 
     def _note_stretch(self, feed: Feed) -> None:

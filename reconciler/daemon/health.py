@@ -20,8 +20,10 @@ from reconciler.app.lease import LeaseKeeper
 from reconciler.app.wiring import App
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Heartbeat
+from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.schedule import Schedule
 from reconciler.postgres.connection.clock import host_time
+from reconciler.web.metrics.feed import FeedCollector, FeedGauges
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
 
@@ -57,14 +59,17 @@ class Health:
     app: App | None = None
     keeper: LeaseKeeper | None = None
     passes: PassMetrics | None = None
+    feed: FeedLoop | None = None
     last_good: Heartbeat | None = None
 
     def __post_init__(self) -> None:
         self.registry.register(GaugesCollector(self.gauges))
+        self.registry.register(FeedCollector(self.feed_gauges))
 
-    def connected(self, app: App, keeper: LeaseKeeper, passes: PassMetrics) -> None:
+    def connected(self, app: App, keeper: LeaseKeeper, passes: PassMetrics, feed: FeedLoop) -> None:
         """Both servers are connected, and the loop starts."""
-        self.app, self.keeper, self.passes, self.waiting_for = app, keeper, passes, None
+        self.app, self.keeper, self.passes, self.feed = app, keeper, passes, feed
+        self.waiting_for = None
 
     def why_stalled(self) -> str | None:
         """Why the loop counts as dead; None while it runs, even if it waits for a server."""
@@ -81,7 +86,8 @@ class Health:
         """Ready if both servers answer and, unless on standby, good passes come in time.
 
         A standby does not depend on the holder's passes, or a rollout that fixes failing passes
-        could never finish. A replica that backs off after a failure is not on standby.
+        could never finish. A replica that backs off after a failure is not on standby. Nor does it
+        depend on the feed: what that does not find is found by passes, only later.
         """
         if self.app is None or self.keeper is None:
             return False, {"role": "starting", "why": self.waiting_for}
@@ -96,6 +102,7 @@ class Health:
             "role": self._role(self.keeper),
             "why": why,
             "last_good_pass": self.last_good and self.last_good.finished_at.isoformat(),
+            "feed": self.feed and self.feed.why_failing,
         }
 
     @staticmethod
@@ -127,6 +134,10 @@ class Health:
             undecoded=self.app.undecoded,
             clock_skew=self.app.clock.ahead,
         )
+
+    def feed_gauges(self) -> FeedGauges:
+        """The present state of the feed."""
+        return FeedGauges() if self.feed is None else self.feed.gauges()
 
     async def _read_heartbeat(self, app: App) -> str | None:
         """Read the heartbeat; return why that failed, or None.

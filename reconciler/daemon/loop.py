@@ -69,6 +69,7 @@ class Loop:
             settings.feed_interval,
             settings.visibility_rps,
             on_gap=self._run_soon,
+            on_crash=lambda: metrics.crash(Mode.FEED),
         )
         self._scheduler = Scheduler()
         self._passing: asyncio.Task[None] | None = None
@@ -78,7 +79,7 @@ class Loop:
         self._stopping = self._ending = False
         self._failures = 0
         self._began_at = float("-inf")
-        health.connected(app, self._keeper, metrics)
+        health.connected(app, self._keeper, metrics, self._feed)
 
     async def run(self) -> None:
         """Run until cancelled."""

@@ -29,6 +29,8 @@ async def test_a_real_scrape(reconciler: Command, database: Database, world: Wor
         await running.said("row_finished")
         await eventually(running.ready)
         scrape = (await running.get("/metrics")).text
+        assert await running.metric("reconciler_feed_off") == 0
+        assert (await running.get("/readyz")).json()["feed"] is None
 
     families = {family.name for family in text_string_to_metric_families(scrape)}
     # Counters are named with _total, wherever there are people.

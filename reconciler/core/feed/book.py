@@ -86,6 +86,12 @@ class Book:
         """Workflow ids without a running row that are looked up again, as it may be committed."""
         return self._waiting.late
 
+    @property
+    def mark(self) -> datetime | None:
+        """Every closing up to it that was listed is dealt with; None before the first one."""
+        tops = [mark.top for mark in self._marks.values() if mark.top is not None]
+        return min([max(tops), *self._waiting.pins().values()]) if tops else None
+
     def listings(self, now: datetime) -> Mapping[CloseStatus, Listing]:
         """What a poll lists now."""
         reach = self._overlap.reach(now, self.lateness)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 
+import pytest
 from structlog.testing import capture_logs
 
 from reconciler.core.errors import DatabaseUnusable
@@ -20,13 +21,20 @@ AT_ONCE = timedelta(milliseconds=1)
 
 
 @dataclass
+class FakeNamespace:
+    name: str = "default"
+    why_off: str | None = None
+    failure: str | None = None
+
+
+@dataclass
 class FakeFeed:
     """Polls by running `script`."""
 
     script: Callable[[], Any] = lambda: None
     polls: int = 0
     awaits_pass: bool = False
-    namespaces: list[str] = field(default_factory=lambda: ["default"])
+    namespaces: list[FakeNamespace] = field(default_factory=lambda: [FakeNamespace()])
     is_set_up: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def poll(self) -> None:
@@ -37,7 +45,11 @@ class FakeFeed:
 
 
 def loop(
-    *feeds: FakeFeed, interval: timedelta = AT_ONCE, rps: float = 0, gaps: list[int] | None = None
+    *feeds: FakeFeed,
+    interval: timedelta = AT_ONCE,
+    rps: float = 0,
+    gaps: list[int] | None = None,
+    crashes: list[int] | None = None,
 ) -> FeedLoop:
     made = iter(feeds)
     return FeedLoop(
@@ -45,6 +57,7 @@ def loop(
         interval,
         rps,
         on_gap=lambda: (gaps if gaps is not None else []).append(1),
+        on_crash=lambda: (crashes if crashes is not None else []).append(1),
     )
 
 
@@ -85,18 +98,58 @@ async def test_a_failed_poll_is_logged_once_until_it_succeeds() -> None:
     assert [line["event"] for line in lines] == ["feed_failed", "feed_failed"]
 
 
-async def test_a_bug_does_not_end_the_polls() -> None:
+async def test_a_bug_does_not_end_the_polls_and_each_time_counts() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    feed = FakeFeed(fail)
-    running = loop(feed)
+    feed, crashes = FakeFeed(fail), list[int]()
+    running = loop(feed, crashes=crashes)
     with capture_logs() as lines:
         running.start()
         await polled(feed, 3)
+        why = running.why_failing
         await ended(running)
 
     assert [line["event"] for line in lines] == ["feed_crashed"]
+    assert len(crashes) >= 2
+    assert why == "internal error: ZeroDivisionError()"
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (FakeNamespace("b"), None),
+        (FakeNamespace("b", failure="away"), "namespace b: away"),
+        (FakeNamespace("b", "not sorted", "away"), "namespace b: not sorted"),
+    ],
+)
+async def test_what_keeps_it_from_being_followed(other: FakeNamespace, why: str | None) -> None:
+    feed = FakeFeed(namespaces=[FakeNamespace("a"), other])
+    running = loop(feed)
+    assert running.why_failing is None
+    running.start()
+    await polled(feed, 2)
+    shown = running.why_failing
+    await ended(running)
+
+    assert (shown, running.why_failing) == (why, None)
+
+
+async def test_the_error_of_a_poll_is_shown_until_one_succeeds() -> None:
+    shown = list[str | None]()
+
+    def fail_once() -> None:
+        shown.append(running.why_failing)
+        if feed.polls == 1:
+            raise DatabaseUnusable("away")
+
+    feed = FakeFeed(fail_once)
+    running = loop(feed)
+    running.start()
+    await polled(feed, 3)
+    await ended(running)
+
+    assert shown[:3] == [None, "away", None]
 
 
 async def test_a_stopped_feed_is_cancelled_once_and_the_next_waits_for_its_end() -> None:
@@ -165,7 +218,7 @@ async def test_a_gap_is_reported() -> None:
 
 
 async def test_a_limit_that_is_too_low_for_the_interval_is_logged_once() -> None:
-    feed = FakeFeed(namespaces=["a", "b"])
+    feed = FakeFeed(namespaces=[FakeNamespace("a"), FakeNamespace("b")])
     running = loop(feed, interval=timedelta(milliseconds=10), rps=100)
     with capture_logs() as lines:
         running.start()

@@ -19,8 +19,10 @@ from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.daemon import health as module
+from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import Every
+from reconciler.web.metrics.feed import FeedGauges, FollowedNamespace
 from reconciler.web.metrics.passes import PassMetrics
 from tests.support.factories import NOW
 
@@ -172,6 +174,26 @@ async def test_a_server_that_does_not_answer_is_not_waited_for(
     ready, answer = await make(Silent(), FakeKeeper()).readiness()
 
     assert (ready, answer["why"]) == (False, "no answer within 0 s")
+
+
+@dataclass
+class FakeFeedLoop:
+    why_failing: str | None = None
+
+    def gauges(self) -> FeedGauges:
+        return FeedGauges(INTERVAL, [FollowedNamespace("default", lag=INTERVAL)])
+
+
+@pytest.mark.parametrize("why", [None, "namespace default: away"])
+async def test_a_feed_that_fails_is_reported_by_a_replica_that_is_ready(why: str | None) -> None:
+    health = make(FakeApp(beat(timedelta(seconds=1))), FakeKeeper())
+    health.feed = cast("FeedLoop", FakeFeedLoop(why))
+
+    ready, answer = await health.readiness()
+
+    assert (ready, answer["why"], answer["feed"]) == (True, None, why)
+    lag = 'reconciler_feed_lag_seconds{temporal_namespace="default"} 30.0'
+    assert lag in (await health.scrape()).decode()
 
 
 async def test_before_both_servers_are_connected_the_answer_names_the_one_awaited() -> None:

@@ -21,6 +21,7 @@ from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
+from reconciler.web.metrics.feed import FeedCollector, FeedGauges, FollowedNamespace
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import FOUND_BY, PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
@@ -44,6 +45,7 @@ DOCUMENT = DEPLOY.parent / "docs" / "metrics.md"
 VALUES = {
     "mode": {Mode.RUN.value, Mode.FEED.value},
     "by": {*FOUND_BY},
+    "state": {"pending", "late"},
     "outcome": {outcome.value for outcome in PassOutcome},
     "reason": {reason.value for reason in LeaveReason},
     "code": {code.name for code in RPCStatusCode} | {"OK"},
@@ -178,6 +180,9 @@ async def test_the_document_describes_each_metric() -> None:
             lambda: Gauges(True, moment, NOW, moment, 1.0, calls, undecoded=0, clock_skew=moment)
         )
     )
+
+    followed = FollowedNamespace("default", False, 0, moment, moment, moment)
+    registry.register(FeedCollector(lambda: FeedGauges(moment, [followed])))
 
     shown = {as_shown(family) for family in registry.collect()}
     known = set(documented().values())
