@@ -15,7 +15,7 @@ from benchmarks.scripted import fill_stale
 from benchmarks.stage import Stage, fill
 from benchmarks.statements import Statement, watched
 from reconciler.postgres.connection.engine import using_engine
-from reconciler.postgres.diagnose.page_plan import find_scans
+from reconciler.postgres.connection.explain import find_scans
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping

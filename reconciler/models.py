@@ -1,7 +1,7 @@
 """The recommended table as a mixin for SQLAlchemy's declarative models.
 
 For applications that create their tables with their own Alembic: with this mixin it creates the
-columns and the partial index that `reconciler migrate` would create. Imported into other people's
+columns and the partial indexes that `reconciler migrate` would create. Imported into other people's
 applications, so it needs SQLAlchemy and nothing else.
 """
 
@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy import BigInteger, DateTime, Identity, Index, Table, Text, event, func
 from sqlalchemy.orm import Mapped, Mapper, declared_attr, mapped_column
 
-from reconciler.postgres.table.names import TableNames, is_running
+from reconciler.postgres.table.names import (
+    BY_KEY,
+    BY_WORKFLOW_ID,
+    index_name,
+    is_looked_up,
+    is_running,
+)
 
 __all__ = ["WorkflowExecutionColumns", "WorkflowExecutionMixin"]
 
 
 class WorkflowExecutionColumns:
-    """The recommended columns without the key, and the index over the running rows.
+    """The recommended columns without the key, and the indexes over the running rows.
 
     For models with their own key: the attribute `id`, or `workflow_id` if that is the primary key.
 
@@ -27,8 +33,8 @@ class WorkflowExecutionColumns:
             __tablename__ = "jobs"
             id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
 
-    `__tablename__`, `__table_args__` and further columns are yours: the index is added
-    automatically. You can redeclare columns with another name, type or default, or omit them:
+    `__tablename__`, `__table_args__` and further columns are yours: the indexes are
+    added automatically. You can redeclare columns with another name, type or default, or omit them:
     `workflow_id = None`, where RECONCILER_COLUMNS__WORKFLOW_ID composes it of other columns.
     """
 
@@ -78,16 +84,25 @@ def _running(model: type[WorkflowExecutionColumns]) -> tuple[str | None, ...]:
     return (running,) if isinstance(running, str) else running
 
 
-def _add_index(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> None:
-    """Add the partial index that passes scan, as `migrate` would."""
+def _add_indexes(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> None:
+    """Add the partial indexes of passes and of the closings feed, as `migrate` would."""
     table = mapper.local_table
     if mapper.inherits is not None or not isinstance(table, Table):
         return
-    name = TableNames(table=table.name).index
-    if name not in {index.name for index in table.indexes}:
-        predicate = is_running(mapper.columns["status"], _running(model))
-        key = "id" if "id" in mapper.columns else "workflow_id"
-        Index(name, mapper.columns[key], postgresql_where=predicate)
+    key = "id" if "id" in mapper.columns else "workflow_id"
+    columns = {BY_KEY: (key, is_running)}
+    if key != "workflow_id" and _may_repeat(mapper, "workflow_id"):
+        columns[BY_WORKFLOW_ID] = ("workflow_id", is_looked_up)
+    for purpose, (column, holds) in columns.items():
+        name = index_name(table.name, purpose=purpose)
+        if name not in {index.name for index in table.indexes}:
+            predicate = holds(mapper.columns["status"], _running(model))
+            Index(name, mapper.columns[column], postgresql_where=predicate)
 
 
-event.listen(WorkflowExecutionColumns, "after_mapper_constructed", _add_index, propagate=True)
+def _may_repeat(mapper: Mapper[Any], name: str) -> bool:
+    """Whether there is such a column, and no unique index finds its rows."""
+    return name in mapper.columns and not mapper.columns[name].unique
+
+
+event.listen(WorkflowExecutionColumns, "after_mapper_constructed", _add_indexes, propagate=True)

@@ -513,9 +513,12 @@ class TestChanges:
 
         assert (result.code, result.err) == (0, "")
         head, *changes = result.out.splitlines()
-        assert head.split()[:4] == ["changed", "pass", "row", "workflow"]
+        assert head.split()[:6] == ["changed", "pass", "found", "by", "row", "workflow"]
         assert len(changes) == ROWS
-        assert f"{journal.pass_id}  3    {journal.workflow_id}  running → failed" in changes[0]
+        assert (
+            f"{journal.pass_id}  once      3    {journal.workflow_id}  running → failed"
+            in changes[0]
+        )
         assert changes[0].endswith("FAILED: OrderFailed: no money")
 
     async def test_json_has_every_value(self, journal: Journal) -> None:

@@ -63,7 +63,8 @@ async def test_a_table_that_does_not_fit(
 ) -> None:
     role = f"app_{uuid4().hex[:8]}"
     await database.insert("wf", "r")
-    await database.execute(made.format(index="reconciler_workflow_executions_running"))
+    indexes = [f"reconciler_workflow_executions_{each}" for each in ("running", "workflow_id")]
+    await database.execute(made.format(index=", ".join(indexes)))
     await database.execute(
         f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA reconciler TO {role};"
         f"GRANT ALL ON ALL TABLES IN SCHEMA public, reconciler TO {role}"

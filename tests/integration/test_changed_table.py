@@ -80,11 +80,13 @@ async def test_a_pass_repairs_the_rows_of_a_migrated_table(
 
 
 ENUM = "CREATE TYPE state AS ENUM ('running', 'completed', 'failed')"
-TO_ENUM = """DROP INDEX IF EXISTS reconciler_workflow_executions_running;
+TO_ENUM = """DROP INDEX IF EXISTS reconciler_workflow_executions_running,
+    reconciler_workflow_executions_workflow_id;
     ALTER TABLE workflow_executions ALTER status DROP DEFAULT,
     ALTER status TYPE state USING status::text::state,
     ALTER status SET DEFAULT 'running'::state"""
-TO_TEXT = """DROP INDEX IF EXISTS reconciler_workflow_executions_running;
+TO_TEXT = """DROP INDEX IF EXISTS reconciler_workflow_executions_running,
+    reconciler_workflow_executions_workflow_id;
     ALTER TABLE workflow_executions ALTER status DROP DEFAULT,
     ALTER status TYPE text, ALTER status SET DEFAULT 'running'"""
 #: What a table was before, and what a migration makes of it after a pass has read its rows.

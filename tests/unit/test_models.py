@@ -13,6 +13,7 @@ from reconciler.postgres.table.names import TableMapping, TableNames, default_co
 from tests.unit.worker.test_imports import modules_after
 
 INDEX = "reconciler_workflow_executions_running"
+INDEXES = ["ix_workflow_executions_workflow_id", INDEX, INDEX.replace("running", "workflow_id")]
 
 
 class Base(DeclarativeBase):
@@ -84,8 +85,25 @@ def test_the_workflow_id_may_be_composed_of_other_columns() -> None:
     assert set(names.read) <= {*Export.__table__.c.keys()}
 
 
-def test_the_index_is_added_to_those_of_the_model() -> None:
-    assert indexes(WorkflowExecution) == ["ix_workflow_executions_workflow_id", "mine", INDEX]
+def test_the_indexes_are_added_to_those_of_the_model() -> None:
+    assert indexes(WorkflowExecution) == sorted([*INDEXES, "mine"])
+
+
+def test_a_unique_workflow_id_or_one_of_other_columns_gets_no_index_of_ours() -> None:
+    class Unique(DeclarativeBase):
+        pass
+
+    class One(WorkflowExecutionMixin, Unique):
+        __tablename__ = "one"
+        workflow_id: Mapped[str] = mapped_column(unique=True)
+
+    class Other(WorkflowExecutionMixin, Unique):
+        __tablename__ = "other"
+        workflow_id = None  # type: ignore[assignment]
+        job: Mapped[str]
+
+    assert indexes(One) == ["reconciler_one_running"]
+    assert indexes(Other) == ["reconciler_other_running"]
 
 
 def test_every_style_of_declaration_gets_the_index() -> None:
@@ -120,7 +138,7 @@ def test_a_subclass_of_a_model_gets_no_second_index() -> None:
         __tablename__ = "joined"
         id: Mapped[int] = mapped_column(sa.ForeignKey(Execution.id), primary_key=True)
 
-    assert indexes(Execution) == ["ix_workflow_executions_workflow_id", INDEX]
+    assert indexes(Execution) == INDEXES
     assert indexes(Joined) == []
 
 
@@ -132,7 +150,7 @@ def test_an_index_of_that_name_in_the_model_is_kept() -> None:
         __tablename__ = "workflow_executions"
         __table_args__ = (sa.Index(INDEX, "id", postgresql_include=["workflow_id"]),)
 
-    assert indexes(Execution) == ["ix_workflow_executions_workflow_id", INDEX]
+    assert indexes(Execution) == INDEXES
 
 
 def test_sqlalchemy_rejects_a_model_without_a_key() -> None:

@@ -21,7 +21,7 @@ from reconciler.doctor.rules.writes import LAST_CHANGE, TRIGGERS, WRITE, last_ch
 from reconciler.doctor.runner import Ask, Checks
 from reconciler.postgres.connection.engine import CONNECT_TIMEOUT, STATEMENT_TIMEDOUT, sqlstate
 from reconciler.postgres.diagnose.last_change import find_unset
-from reconciler.postgres.diagnose.page_plan import plan_page
+from reconciler.postgres.diagnose.page_plan import plan_lookup, plan_page
 from reconciler.postgres.diagnose.pooler import Pooling, find_route
 from reconciler.postgres.diagnose.review import review_values
 from reconciler.postgres.diagnose.server import Server, look_at_server
@@ -169,7 +169,8 @@ class DatabaseChecks:
         marked = is_running(sa.column(names.status), self.table.mapping.statuses.running)
         table, key = quoted_name(dialect, names), dialect.identifier_preparer.quote(names.id)
         statement = f"CREATE INDEX ON {table} ({key}) WHERE {marked.compile(dialect=dialect)}"
-        return [rules.index(plan, statement)]
+        lookup = await plan_lookup(self.engine, self.table)
+        return [rules.index(plan, statement), *rules.lookup(lookup)]
 
     async def _shared_ids(self) -> Sequence[Finding]:
         """Whether a pass would search the table for other rows of a workflow id."""

@@ -11,14 +11,14 @@ from reconciler.core.table_warnings import TableWarning
 from reconciler.core.text import duration, plural
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, ok, warning
-from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan
+from reconciler.postgres.diagnose.page_plan import IndexState, ReadPlan
 
 TABLE, STATUSES, INDEX, OLDEST = "table", "statuses", "index", "oldest row"
 #: The share of the retention at which Temporal is asked whether outcomes are about to be lost.
 NEAR = 0.8
 
 
-def index(plan: PagePlan, statement: str) -> Finding:
+def index(plan: ReadPlan, statement: str) -> Finding:
     """Whether a page of running rows can be read without reading the other rows.
 
     `statement` builds an index like ours, where `migrate` does not.
@@ -28,16 +28,29 @@ def index(plan: PagePlan, statement: str) -> Finding:
     if plan.servable:
         text = f"usable; for now the planner prefers {plan.scans}: few rows, or most of them run"
         return ok(INDEX, text)
-    if plan.index is IndexState.MISSING:
-        text, fix = f"{plan.name} is missing", "run `reconciler migrate`"
-        if plan.others:
-            text += f" ({', '.join(plan.others)} is for other columns or running values)"
-    elif plan.index is IndexState.BROKEN:
-        text = f"{plan.name} is invalid"
-        fix = "run `reconciler migrate`, which rebuilds it"
-    else:
-        text, fix = "the planner uses no index", f"run ANALYZE on the table, or {statement}"
+    text, fix = _why_unused(plan, f"run ANALYZE on the table, or {statement}")
     return warning(INDEX, f"{text}: each pass reads the whole table ({plan.scans})", fix)
+
+
+def lookup(plan: ReadPlan) -> Sequence[Finding]:
+    """Whether the running rows of workflow ids can be found without reading the others."""
+    if plan.servable:
+        return []
+    text, fix = _why_unused(plan, "run ANALYZE on the table")
+    text += f": the closings feed's look-ups read all running rows ({plan.scans})"
+    return [warning(INDEX, text, fix)]
+
+
+def _why_unused(plan: ReadPlan, otherwise: str) -> tuple[str, str]:
+    """Why no index serves, and what to do."""
+    if plan.index is IndexState.BROKEN:
+        return f"{plan.name} is invalid", "run `reconciler migrate`, which rebuilds it"
+    if plan.index is IndexState.THERE:
+        return "the planner uses no index", otherwise
+    text = f"{plan.name} is missing"
+    if plan.others:
+        text += f" ({', '.join(plan.others)} is for other columns or running values)"
+    return text, "run `reconciler migrate`"
 
 
 def shared_ids(column: str, statement: str) -> Finding:

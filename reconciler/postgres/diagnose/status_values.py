@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from reconciler.core.status_review import StatusCount, StatusCounts
 from reconciler.postgres.connection.encoding import read_as_bytes, shown
 from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.explain import Explain
 from reconciler.postgres.connection.queries import read_transaction
-from reconciler.postgres.diagnose.explain import Explain
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import is_running
 from reconciler.postgres.table.types import as_text

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 
 from reconciler.postgres.migrate.index_parts import MARK
-from reconciler.postgres.migrate.running_index import IndexPlan, index_of_new_table, plan_index
+from reconciler.postgres.migrate.index_statements import IndexPlan, index_of_new_table, plan_index
+from reconciler.postgres.migrate.partial_index import wanted_indexes
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.checks.table import missing_columns
 from reconciler.postgres.table.names import TableMapping, default_columns
@@ -27,12 +28,13 @@ class Additions:
     table: bool
     #: The names of missing columns.
     columns: tuple[str, ...]
-    index: IndexPlan
+    #: That by which passes read first.
+    indexes: tuple[IndexPlan, ...]
     #: The schema of a new table; None: the connection's default.
     schema: str | None = None
 
     def __bool__(self) -> bool:
-        return self.table or bool(self.columns) or bool(self.index.statements)
+        return self.table or bool(self.columns) or any(index.statements for index in self.indexes)
 
 
 def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
@@ -51,13 +53,16 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
         # A role with the name of reconciler's schema would create its tables in there.
         in_own = connection.scalar(sa.select(sa.func.current_schema())) == OWN_SCHEMA
         schema = "public" if in_own and names.schema is None else names.schema
-        index = index_of_new_table(connection.dialect, mapping, schema)
-        return Additions(table=True, columns=(), index=index, schema=schema)
+        wanted = wanted_indexes(connection, mapping, None)
+        new = tuple(index_of_new_table(connection.dialect, each, schema) for each in wanted)
+        return Additions(table=True, columns=(), indexes=new, schema=schema)
     present = {column["name"] for column in inspector.get_columns(names.table, names.schema)}
     return Additions(
         table=False,
         columns=tuple(name for name in names.filled if name not in present),
-        index=plan_index(connection, mapping),
+        indexes=tuple(
+            plan_index(connection, each) for each in wanted_indexes(connection, mapping, relation)
+        ),
         schema=names.schema,
     )
 
@@ -65,7 +70,7 @@ def find_missing(connection: sa.Connection, mapping: TableMapping) -> Additions:
 def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> None:
     """Add what is missing and change nothing else.
 
-    The index is built concurrently, outside of a transaction: the application keeps reading and
+    An index is built concurrently, outside of a transaction: the application keeps reading and
     writing. A column without a default is added at once, after at most five seconds' wait for the
     lock.
     """
@@ -75,7 +80,7 @@ def add_missing(op: Operations, mapping: TableMapping, missing: Additions) -> No
     for name in missing.columns:
         column = sa.Column(name, columns[name].type, comment=MARK)
         op.add_column(names.table, column, schema=names.schema)
-    _run(op, missing.index.statements)
+    _run(op, [statement for index in missing.indexes for statement in index.statements])
 
 
 def _run(op: Operations, statements: Sequence[str]) -> None:

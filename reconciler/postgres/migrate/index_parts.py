@@ -1,4 +1,4 @@
-"""The partial index on the running rows, on a table and each of its partitions, as it is.
+"""A partial index on the running rows, on a table and each of its partitions, as it is.
 
 Loops with other running values need indexes of their own. The first has the plain name, the others
 one with eight digits.
@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from reconciler.postgres.table.names import TableMapping, index_name
+from reconciler.postgres.migrate.partial_index import PartialIndex
 from reconciler.postgres.table.relation import quoted_name
 
 #: The comment on what `migrate` adds to the application's table.
@@ -30,24 +30,29 @@ _PARTS = sa.text(
     " JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace"
     " ORDER BY depth, c.relname"
 )
-# Another loop's index on the table: marked by `migrate`, or with the plain name.
+# Another loop's index for the same purpose: marked by `migrate`, or with the plain name.
 _OTHERS = sa.text(
     "SELECT x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
     " WHERE i.indrelid = to_regclass(:table) AND x.relname <> :own AND (x.relname = :plain"
-    "  OR obj_description(i.indexrelid, 'pg_class') = :mark) ORDER BY 1"
+    "  OR obj_description(i.indexrelid, 'pg_class') = :mark)"
+    " AND coalesce(ltrim(pg_get_expr(i.indpred, i.indrelid), E'\\n ') LIKE 'CASE%', false)"
+    "  = :in_case ORDER BY 1"
 )
 # reconciler's index on one of them: the one attached to the parent's, which PostgreSQL named if the
 # partition is newer; else the one with reconciler's name. Whether its predicate is on the status.
 _INDEX = sa.text(
     "SELECT i.indexrelid AS oid, x.relname AS name, i.indisvalid AS valid,"
-    " coalesce(h.inhparent = :parent, false) AS attached, a.attname AS key,"
+    " coalesce(h.inhparent = :parent, false) AS attached,"
+    " ARRAY(SELECT coalesce(CAST(a.attname AS text), '')"
+    "  FROM unnest(CAST(i.indkey AS int2[])) WITH ORDINALITY k(attnum, place)"
+    "  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
+    "  WHERE place <= i.indnkeyatts ORDER BY place) AS columns,"
     " coalesce(obj_description(i.indexrelid, 'pg_class') = :mark, false) AS added,"
     " pg_get_expr(i.indpred, i.indrelid) AS predicate,"
     " EXISTS (SELECT FROM pg_depend d JOIN pg_attribute s ON s.attrelid = d.refobjid"
     "  AND s.attnum = d.refobjsubid WHERE d.objid = i.indexrelid AND d.refobjid = i.indrelid"
     "  AND s.attname = :status) AS on_status"
     " FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
-    " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
     " LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid"
     " WHERE i.indrelid = :oid AND (x.relname = :index OR h.inhparent = :parent)"
     " ORDER BY attached DESC LIMIT 1"
@@ -91,25 +96,26 @@ class Part:
         return self.exists and not self.valid and not self.partitioned
 
 
-def find_others(connection: sa.Connection, mapping: TableMapping, own: str) -> tuple[str, ...]:
+def find_others(connection: sa.Connection, wanted: PartialIndex, own: str) -> tuple[str, ...]:
     """The table's indexes like ours for other loops, or for earlier settings."""
-    names = mapping.names
-    given = {"table": quoted_name(connection.dialect, names), "mark": MARK}
-    return tuple(connection.scalars(_OTHERS, given | {"own": own, "plain": names.index}))
+    names = wanted.mapping.names
+    given: dict[str, Any] = {"table": quoted_name(connection.dialect, names), "mark": MARK}
+    given |= {"own": own, "plain": wanted.name(names.table), "in_case": wanted.is_in_case}
+    return tuple(connection.scalars(_OTHERS, given))
 
 
-def find_parts(connection: sa.Connection, mapping: TableMapping) -> list[Part]:
+def find_parts(connection: sa.Connection, wanted: PartialIndex) -> list[Part]:
     """The table and its partitions, parents first; empty for what cannot have an index."""
-    table = quoted_name(connection.dialect, mapping.names)
+    table = quoted_name(connection.dialect, wanted.mapping.names)
     by_oid: dict[int, Part] = {}
     variant = None
     for oid, parent, kind, schema, name in connection.execute(_PARTS, {"table": table}).all():
         if kind not in ("r", "p"):
             continue
         if variant is None:
-            variant = _variant(connection, mapping, oid, name)
-        above, named = by_oid.get(parent), index_name(name, variant)
-        index = _find(connection, mapping, oid, named, above)
+            variant = _variant(connection, wanted, oid, name)
+        above, named = by_oid.get(parent), wanted.name(name, variant)
+        index = _find(connection, wanted, oid, named, above)
         by_oid[oid] = Part(
             schema,
             name,
@@ -118,7 +124,7 @@ def find_parts(connection: sa.Connection, mapping: TableMapping) -> list[Part]:
             named=named,
             index=named if index is None else index.name,
             oid=None if index is None else index.oid,
-            fits=index is not None and _fits(index, mapping),
+            fits=index is not None and _fits(index, wanted),
             valid=index is not None and index.valid,
             attached=index is not None and index.attached,
             added=index is not None and index.added,
@@ -126,32 +132,35 @@ def find_parts(connection: sa.Connection, mapping: TableMapping) -> list[Part]:
     return list(by_oid.values())
 
 
-def _variant(connection: sa.Connection, mapping: TableMapping, oid: int, table: str) -> str:
+def _variant(connection: sa.Connection, wanted: PartialIndex, oid: int, table: str) -> str:
     """The part of the index's name that distinguishes it; empty if it has the plain name."""
-    plain = _find(connection, mapping, oid, index_name(table))
-    if plain is not None and _fits(plain, mapping):
+    plain = _find(connection, wanted, oid, wanted.name(table))
+    if plain is not None and _fits(plain, wanted):
         return ""
-    own = _find(connection, mapping, oid, index_name(table, mapping.index_variant))
-    return "" if plain is None and own is None else mapping.index_variant
+    own = _find(connection, wanted, oid, wanted.name(table, wanted.variant))
+    return "" if plain is None and own is None else wanted.variant
 
 
 def _find(
     connection: sa.Connection,
-    mapping: TableMapping,
+    wanted: PartialIndex,
     oid: int,
     name: str,
     above: Part | None = None,
 ) -> sa.Row[Any] | None:
     """The index of this name, or the one that is attached to the parent's."""
     given = {"oid": oid, "index": name, "parent": above and above.oid}
-    given |= {"status": mapping.names.status, "mark": MARK}
+    given |= {"status": wanted.mapping.names.status, "mark": MARK}
     return connection.execute(_INDEX, given).one_or_none()
 
 
-def _fits(index: sa.Row[Any], mapping: TableMapping) -> bool:
-    found = _CONSTANT.findall(index.predicate or "")
+def _fits(index: sa.Row[Any], wanted: PartialIndex) -> bool:
+    predicate = index.predicate or ""
+    if predicate.lstrip().startswith("CASE") != wanted.is_in_case:
+        return False
+    found = _CONSTANT.findall(predicate)
     constants = {
         None if null else quoted.replace("''", "'") or bare for quoted, bare, null in found
     } - {""}
-    same_columns = index.key == mapping.names.id and index.on_status
-    return same_columns and constants == set(mapping.statuses.running)
+    same_columns = tuple(index.columns) == wanted.columns and index.on_status
+    return same_columns and constants == set(wanted.mapping.statuses.running)

@@ -14,11 +14,12 @@ from reconciler.postgres.connection.engine import sqlstate, translated
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.schema_check import check_known
 from reconciler.postgres.migrate.index_parts import MARK
-from reconciler.postgres.migrate.running_index import index_to_drop
+from reconciler.postgres.migrate.index_statements import IndexPlan, index_to_drop
+from reconciler.postgres.migrate.partial_index import possible_indexes
 from reconciler.postgres.migrate.upgrade import migration_lock, opened, revision_of
 from reconciler.postgres.schema import METADATA, OWN_SCHEMA, changes, passes
 from reconciler.postgres.table.names import TableMapping
-from reconciler.postgres.table.relation import quoted_name
+from reconciler.postgres.table.relation import look_up, quoted_name
 
 _MARKED_COLUMNS = sa.text(
     "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0"
@@ -38,8 +39,8 @@ class Removal:
     """What can be removed, and the statements that remove it."""
 
     table: str
-    #: Statements that drop the index, outside of a transaction.
-    index: tuple[str, ...]
+    #: Statements that drop the indexes, outside of a transaction.
+    indexes: tuple[str, ...]
     #: The columns that `migrate` added to an existing table, and the statements that drop them, if
     #: asked for.
     columns: tuple[str, ...]
@@ -54,12 +55,12 @@ class Removal:
     holders: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.index or self.drop_columns or self.own)
+        return bool(self.indexes or self.drop_columns or self.own)
 
     @property
     def statements(self) -> list[str]:
         """All statements, in their order."""
-        return [*self.drop_columns, *self.of_schema, *self.index]
+        return [*self.drop_columns, *self.of_schema, *self.indexes]
 
     @property
     def of_schema(self) -> list[str]:
@@ -72,8 +73,8 @@ class Removal:
     def lines(self) -> Iterator[str]:
         """What is dropped and what is kept, for people."""
         columns = ", ".join(self.columns)
-        if self.index:
-            yield f"drops the index on the running rows of {self.table}"
+        if self.indexes:
+            yield f"drops the indexes on the running rows of {self.table}"
         if self.drop_columns:
             yield f"drops from {self.table}: {columns}, WITH ALL DATA IN THEM"
         if self.own:
@@ -110,7 +111,7 @@ async def remove(dsn: str, mapping: TableMapping, *, with_columns: bool) -> list
                 left = await _drop_own(connection, removal)
             async with engine.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                for statement in removal.index:
+                for statement in removal.indexes:
                     await connection.exec_driver_sql(statement)
             return left
 
@@ -138,7 +139,7 @@ async def _find(engine: AsyncEngine, mapping: TableMapping, *, with_columns: boo
         table = quoted_name(connection.dialect, names)
         marked = await connection.scalars(_MARKED_COLUMNS, {"table": table, "mark": MARK})
         columns = tuple(marked.all())
-        index = await connection.run_sync(index_to_drop, mapping)
+        plans = await connection.run_sync(_plans, mapping)
         counts = [
             await connection.scalar(sa.select(sa.func.count()).select_from(each)) or 0
             if each.name in own
@@ -149,15 +150,23 @@ async def _find(engine: AsyncEngine, mapping: TableMapping, *, with_columns: boo
     drops = [f"ALTER TABLE {table} DROP COLUMN {quote(name)}" for name in columns]
     return Removal(
         names.full_name,
-        index.statements,
+        tuple(statement for each in plans for statement in each.statements),
         columns,
         tuple(drops if with_columns else ()),
         own,
         passes=counts[0],
         changes=counts[1],
-        others=index.others,
+        others=tuple(other for each in plans for other in each.others),
         holders=tuple(dict.fromkeys(held.holder for held in holders)),
     )
+
+
+def _plans(connection: sa.Connection, mapping: TableMapping) -> list[IndexPlan]:
+    relation = look_up(connection, mapping.names)
+    if relation is None:
+        return []
+    possible = possible_indexes(connection, mapping, relation)
+    return [index_to_drop(connection, each) for each in possible]
 
 
 async def _own_tables(connection: AsyncConnection) -> tuple[str, ...]:

@@ -232,9 +232,11 @@ def _what_was_done(
         yield f"table {names.full_name}: created"
     for column in missing.columns:
         yield f"table {names.full_name}: added column {column}"
-    if missing.index.statements:
-        yield f"table {names.full_name}: built index {missing.index.name}"
-        for other in missing.index.others:
+    for index in missing.indexes:
+        if not index.statements:
+            continue
+        yield f"table {names.full_name}: built index {index.name}"
+        for other in index.others:
             yield (
                 f"table {names.full_name}: kept index {other}, for other columns or running "
                 "values: drop it if no reconciler has them"

@@ -95,7 +95,7 @@ class PostgresStore:
 
     @cached_property
     def _running_of(self) -> RunningOf:
-        return RunningOf(self._engine, self._table)
+        return RunningOf(self._engine, self._table, self)
 
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
@@ -139,7 +139,7 @@ class PostgresStore:
         ]
 
     async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        """The running rows of these workflow ids, in any window."""
+        """The running rows of these workflow ids."""
         return await self._running_of.read(workflow_ids)
 
     async def count_running(self, span: Span) -> AgeSpread:

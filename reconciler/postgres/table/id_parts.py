@@ -44,7 +44,7 @@ class Lookup:
         base: str = self.column.info.get(BASE, "")
         if is_time(self.column):
             value = as_time(self.column, value, zone)
-        elif base.endswith("citext") or is_padded(base):
+        elif base == "citext" or is_padded(base):
             # Compared with text, they become text, of which their index has none.
             value = sa.cast(value, _Named("bpchar" if is_padded(base) else base))
         return self.column == value

@@ -19,6 +19,9 @@ from reconciler.postgres.table.template import Template
 #: The longest name in PostgreSQL, in bytes.
 MAX_NAME = 63
 
+#: What partial indexes are for, as their names end: pages of running rows, rows of workflow ids.
+BY_KEY, BY_WORKFLOW_ID = "running", "workflow_id"
+
 #: The time zone of columns without one, unless the settings name another.
 UTC = "UTC"
 
@@ -117,31 +120,24 @@ class TableMapping:
         return self.time_zone or UTC
 
     @property
-    def index_variant(self) -> str:
-        """Eight digits that stand for the key, the status and its running values."""
-        running = sorted(map(repr, self.statuses.running))
-        of = repr((self.names.id, self.names.status, running))
-        return sha256(of.encode()).hexdigest()[:8]
-
-    @property
     def read(self) -> tuple[str, ...]:
         """The columns a pass reads."""
         filtered = () if self.where is None else self.where.columns
         return tuple(dict.fromkeys((*self.names.read, *filtered)))
 
 
-def index_name(table: str, variant: str = "") -> str:
-    """The name of the partial index on the running rows of a table, or of a partition.
+def index_name(table: str, variant: str = "", purpose: str = BY_KEY) -> str:
+    """The name of a partial index on the running rows of a table, or of a partition.
 
     `variant` distinguishes the indexes of several loops. At most `MAX_NAME` bytes: PostgreSQL would
     cut a longer name, which may no longer be unique.
     """
-    name = "_".join(filter(None, ("reconciler", table, variant, "running")))
+    name = "_".join(filter(None, ("reconciler", table, variant, purpose)))
     if len(name.encode()) <= MAX_NAME:
         return name
     digest = sha256(f"{table}{variant}".encode()).hexdigest()[:8]
-    room = MAX_NAME - len(f"reconciler__{digest}_running")
-    return f"reconciler_{table.encode()[:room].decode(errors='ignore')}_{digest}_running"
+    room = MAX_NAME - len(f"reconciler__{digest}_{purpose}")
+    return f"reconciler_{table.encode()[:room].decode(errors='ignore')}_{digest}_{purpose}"
 
 
 def default_columns(mapping: TableMapping) -> dict[str, sa.Column[Any]]:

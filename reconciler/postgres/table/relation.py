@@ -162,25 +162,28 @@ async def find_relation(
     if relation is None:
         raise await connection.run_sync(absent_table, names)
     columns = (*mapping.read, *names.written, names.workflow_type, *also)
+    return relation, await connection.run_sync(reflect, relation, names, columns)
 
-    def reflect(sync: sa.Connection) -> sa.Table:
-        # SQLAlchemy warns about columns of unknown types.
-        with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
-            return sa.Table(
-                names.table,
-                sa.MetaData(),
-                schema=names.schema,
-                autoload_with=sync,
-                include_columns=columns,
-                resolve_fks=False,
-            )
 
-    table = await connection.run_sync(reflect)
-    for name, declared, base, exact in await connection.execute(_TYPES, {"oid": relation.oid}):
+def reflect(
+    connection: sa.Connection, relation: Relation, names: TableNames, columns: Sequence[str]
+) -> sa.Table:
+    """Those of the columns that exist, with their types."""
+    # SQLAlchemy warns about columns of unknown types.
+    with warnings.catch_warnings(action="ignore", category=sa.exc.SAWarning):
+        table = sa.Table(
+            names.table,
+            sa.MetaData(),
+            schema=names.schema,
+            autoload_with=connection,
+            include_columns=columns,
+            resolve_fks=False,
+        )
+    for name, declared, base, exact in connection.execute(_TYPES, {"oid": relation.oid}):
         if (column := table.c.get(name)) is not None:
             column.info |= {DECLARED: declared, BASE: base, EXACT: exact}
             column.type = _based(column.type, base)
-    return relation, table
+    return table
 
 
 def _based(kind: sa.types.TypeEngine[Any], base: str) -> sa.types.TypeEngine[Any]:

@@ -129,7 +129,8 @@ class WorkflowIds:
     def is_one_of(self, given: sa.FromClause) -> sa.ColumnElement[bool]:
         """That a row's workflow id is that of a row of `given`, which has the columns `kinds`."""
         same = [each.has(given.c[each.name], self.zone) for each in self._keys]
-        if self.template.is_column and _is_plain(self.columns[0]):
+        first = self.columns[0]
+        if self.template.is_column and _is_plain(first) and not is_padded(first.info.get(BASE, "")):
             return sa.and_(*same)
         is_exact = all(column.info.get(EXACT, True) for column in self.columns)
         text = self.text if is_exact else sa.collate(self.text, "C")

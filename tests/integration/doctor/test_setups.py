@@ -55,7 +55,8 @@ async def test_without_run_ids_temporals_clock_is_not_measurable(patient: Patien
 async def test_the_type_of_an_enum_status_is_named(patient: Patient) -> None:
     await patient.database.execute(
         "CREATE TYPE state AS ENUM ('running', 'completed', 'failed');"
-        "DROP INDEX reconciler_workflow_executions_running;"
+        "DROP INDEX reconciler_workflow_executions_running,"
+        " reconciler_workflow_executions_workflow_id;"
         "ALTER TABLE workflow_executions ALTER status DROP DEFAULT,"
         " ALTER status TYPE state USING status::state"
     )

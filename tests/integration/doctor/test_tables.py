@@ -75,7 +75,8 @@ STATUS = "ALTER TABLE workflow_executions ALTER status DROP DEFAULT, ALTER statu
     [
         (
             f"""
-            DROP INDEX reconciler_workflow_executions_running;
+            DROP INDEX reconciler_workflow_executions_running,
+                reconciler_workflow_executions_workflow_id;
             CREATE TYPE state AS ENUM ('running', 'completed');
             {STATUS} state USING 'running'
             """,

@@ -184,7 +184,8 @@ class TestStatuses:
     async def test_a_value_missing_from_the_enum_is_rejected(self, database: Database) -> None:
         await database.execute(
             "CREATE TYPE state AS ENUM ('running', 'completed');"
-            "DROP INDEX reconciler_workflow_executions_running;"
+            "DROP INDEX reconciler_workflow_executions_running,"
+            " reconciler_workflow_executions_workflow_id;"
             "ALTER TABLE workflow_executions ALTER status DROP DEFAULT,"
             " ALTER status TYPE state USING status::state"
         )

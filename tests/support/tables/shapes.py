@@ -25,7 +25,10 @@ class Shape:
     no_message: str | None = None
     stored: str = "{}"
     #: What `reconciler migrate` reports that it has done.
-    added: tuple[str, ...] = ("built index reconciler_jobs_running",)
+    added: tuple[str, ...] = (
+        "built index reconciler_jobs_running",
+        "built index reconciler_jobs_workflow_id",
+    )
 
 
 _KEYED = TableNames("Jobs", "My App", "Job Id", "wf", "run", "state", "inserted", "ended", "why")
@@ -42,6 +45,7 @@ SHAPES = {
             "added column completed_at",
             "added column error_message",
             "built index reconciler_jobs_running",
+            "built index reconciler_jobs_workflow_id",
         ),
     ),
     "quoted names, uuid key, enum, times without zone": Shape(
@@ -57,7 +61,7 @@ SHAPES = {
             ('broken', 'it''s on'), ('open', 'it''s on'), ('over', 'bad')) given(wf, state);
         """,
         TableMapping(_KEYED, StatusValues(("it's on",), "ok", *["bad"] * 4)),
-        added=("built index reconciler_Jobs_running",),
+        added=("built index reconciler_Jobs_running", "built index reconciler_Jobs_workflow_id"),
     ),
     "text key, several running values, check, no message": Shape(
         """
@@ -93,6 +97,7 @@ SHAPES = {
         TableMapping(
             TableNames(table="jobs", id="workflow_id", run_id=None, status="state"),
         ),
+        added=("built index reconciler_jobs_running",),
     ),
     "a message that is never null": Shape(
         """

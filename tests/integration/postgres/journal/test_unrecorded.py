@@ -52,6 +52,7 @@ class TestMigrate:
             "table workflow_executions: added column completed_at",
             "table workflow_executions: added column error_message",
             "table workflow_executions: built index reconciler_workflow_executions_running",
+            "table workflow_executions: built index reconciler_workflow_executions_workflow_id",
         ]
         assert again == []
         assert await self.schemas(empty_database) == ["information_schema", "public"]

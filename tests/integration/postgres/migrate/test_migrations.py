@@ -22,6 +22,7 @@ from reconciler.postgres.schema import METADATA, OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames, index_name
 from reconciler.settings.where import read_where
 from tests.conftest import Database, with_user
+from tests.integration.postgres.migrate.test_running_index import variant
 from tests.support.polling import deadline, eventually
 from tests.support.tables.past import change
 from tests.support.tables.scripts import run_script
@@ -61,6 +62,7 @@ async def test_makes_the_default_table_where_there_is_none(empty_database: Datab
         "schema reconciler: from nothing to 0006",
         "table workflow_executions: created",
         "table workflow_executions: built index reconciler_workflow_executions_running",
+        "table workflow_executions: built index reconciler_workflow_executions_workflow_id",
     ]
 
     assert [tuple(column.values()) for column in await empty_database.fetch(COLUMNS)] == [
@@ -157,6 +159,7 @@ async def test_adds_to_an_existing_table_only_what_is_missing(empty_database: Da
     assert done[1:] == [
         "table workflow_executions: added column completed_at",
         "table workflow_executions: built index reconciler_workflow_executions_running",
+        "table workflow_executions: built index reconciler_workflow_executions_workflow_id",
     ]
     assert (await empty_database.fetch(COLUMNS))[:-1] == columns
     assert await empty_database.fetch("SELECT * FROM workflow_executions") == [
@@ -194,6 +197,7 @@ async def test_a_table_named_later_is_fitted_too(database: Database) -> None:
         "table jobs: added column completed_at",
         "table jobs: added column error_message",
         "table jobs: built index reconciler_jobs_running",
+        "table jobs: built index reconciler_jobs_workflow_id",
     ]
 
 
@@ -249,11 +253,12 @@ async def test_for_another_status_value_there_is_another_index(database: Databas
     (before,) = await database.fetch(INDEX)
     active = running("it's active")
 
-    built, kept = await migrate(database.url, active)
+    built, kept, _, of_ids = await migrate(database.url, active)
 
-    name = index_name("workflow_executions", active.index_variant)
+    name = index_name("workflow_executions", variant(active))
     assert built == f"table workflow_executions: built index {name}"
     assert "kept index reconciler_workflow_executions_running, for other" in kept
+    assert "kept index reconciler_workflow_executions_workflow_id, for other" in of_ids
     assert await database.fetch(INDEX) == [before]
     (index,) = await database.fetch(f"SELECT indexdef FROM pg_indexes WHERE indexname = '{name}'")
     assert "(status = 'it''s active'::text)" in str(index["indexdef"])
@@ -275,7 +280,8 @@ async def partitioned(database: Database) -> Database:
 
 INDEXES = """
     SELECT indexrelid::regclass::text AS name, indisvalid AS valid, indexrelid::int AS id
-    FROM pg_index WHERE indrelid::regclass::text LIKE 'jobs%' AND NOT indisprimary ORDER BY 1
+    FROM pg_index WHERE indrelid::regclass::text LIKE 'jobs%' AND NOT indisprimary
+        AND indexrelid::regclass::text LIKE '%running' ORDER BY 1
 """
 
 
@@ -327,9 +333,9 @@ async def test_partitions_that_come_later_get_theirs_by_themselves(partitioned: 
 async def test_for_other_values_partitions_have_another_index(partitioned: Database) -> None:
     both = replace(JOBS, statuses=StatusValues(running=("pending", "back\\slash")))
 
-    built, _ = await up(partitioned, both)
+    built, *_ = await up(partitioned, both)
 
-    assert built == f"table jobs: built index {index_name('jobs', both.index_variant)}"
+    assert built == f"table jobs: built index {index_name('jobs', variant(both))}"
     assert [index["valid"] for index in await partitioned.fetch(INDEXES)] == [True] * 6
     assert await up(partitioned, both) == []
     assert await up(partitioned, JOBS) == []
@@ -385,7 +391,8 @@ async def test_the_rights_of_who_migrates_need_not_be_those_of_a_pass(database: 
         f"CREATE ROLE migrating LOGIN; CREATE TABLE jobs ({NEEDED}); ALTER TABLE jobs ADD"
         " completed_at timestamptz, ADD error_message text; GRANT USAGE ON SCHEMA reconciler TO"
         " migrating; GRANT SELECT ON reconciler.alembic_version TO migrating;"
-        "CREATE INDEX reconciler_jobs_running ON jobs (id) WHERE status = 'running'"
+        "CREATE INDEX reconciler_jobs_running ON jobs (id) WHERE status = 'running';"
+        "CREATE UNIQUE INDEX ON jobs (workflow_id)"
     )
     try:
         assert await migrate(with_user(database.url, "migrating"), JOBS) == []

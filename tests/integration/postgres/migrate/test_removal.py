@@ -83,7 +83,7 @@ async def test_shows_what_would_be_lost_and_who_is_at_it(database: Database) -> 
     )
 
     assert await lines(database, MAPPING, with_columns=False) == [
-        "drops the index on the running rows of workflow_executions",
+        "drops the indexes on the running rows of workflow_executions",
         (
             "drops schema reconciler, with the history of 2 passes and the journal of 3 changes, "
             "of every table: none can be undone any more"

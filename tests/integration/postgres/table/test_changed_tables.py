@@ -44,7 +44,8 @@ CHANGES = {
     ),
     "an enum for the status": (
         (
-            "DROP INDEX reconciler_workflow_executions_running;"
+            "DROP INDEX reconciler_workflow_executions_running,"
+            " reconciler_workflow_executions_workflow_id;"
             "CREATE TYPE state AS ENUM ('running', 'completed', 'failed');"
             "ALTER TABLE workflow_executions ALTER status DROP DEFAULT,"
             " ALTER status TYPE state USING status::state, ALTER status SET DEFAULT 'running'"

@@ -10,6 +10,7 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
+from reconciler.postgres.diagnose.page_plan import plan_lookup
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.lookup import find_rows
 from reconciler.postgres.rows.main_path_write import main_path_write
@@ -195,14 +196,16 @@ async def test_a_column_that_is_not_there_is_named(database: Database) -> None:
 
 
 @pytest.mark.skipif(not INSTALLED, reason="the tests' own PostgreSQL has no ICU")
-async def test_a_collation_that_ignores_case_makes_no_two_ids_equal() -> None:
+@pytest.mark.parametrize("kind", ["text COLLATE any_case", "citext"])
+async def test_a_column_that_ignores_case_makes_no_two_ids_equal(kind: str) -> None:
     with debian_postgres(INSTALLED[-1]) as url:
         async with made_database(url) as database:
             await database.execute(
                 "CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2',"
-                " deterministic = false);"
-                "CREATE TABLE jobs (id int PRIMARY KEY, wf text COLLATE any_case, status text);"
-                "INSERT INTO jobs VALUES (1, 'w', 'running')"
+                " deterministic = false); CREATE EXTENSION citext;"
+                f"CREATE TABLE jobs (id int PRIMARY KEY, wf {kind},"
+                " status text); INSERT INTO jobs VALUES (1, 'w', 'running');"
+                "CREATE INDEX ON jobs (wf)"
             )
             for template, prefix in (("wf", ""), ("a-{wf}", "a-")):
                 names = TableNames(table="jobs", workflow_id=template, run_id=None, created_at=None)
@@ -210,3 +213,8 @@ async def test_a_collation_that_ignores_case_makes_no_two_ids_equal() -> None:
 
                 assert len(await find_rows(database.engine, table, f"{prefix}w")) == 1
                 assert await find_rows(database.engine, table, f"{prefix}W") == []
+                rows = await PostgresStore(database.engine, table).running_of(
+                    [f"{prefix}{each}" for each in "WwW"]
+                )
+                assert [row.workflow_id for row in rows] == [f"{prefix}w"]
+                assert (await plan_lookup(database.engine, table)).servable

@@ -10,7 +10,8 @@ from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Ope
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Level
 from reconciler.doctor.rules.table import index, oldest_row
-from reconciler.postgres.diagnose.page_plan import IndexState, PagePlan, find_scans
+from reconciler.postgres.connection.explain import find_scans
+from reconciler.postgres.diagnose.page_plan import IndexState, ReadPlan
 from tests.support.factories import NOW
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -105,7 +106,7 @@ def test_no_running_rows_is_ok() -> None:
 def test_an_index_is_a_warning_only_where_no_plan_uses_one(
     state: IndexState, served: bool, servable: bool, level: Level, fix: str
 ) -> None:
-    plan = PagePlan(state, "Seq Scan", served, servable, "ours")
+    plan = ReadPlan(state, "Seq Scan", served, servable, "ours")
 
     finding = index(plan, "CREATE INDEX …")
 

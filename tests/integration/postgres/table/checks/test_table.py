@@ -151,7 +151,8 @@ async def test_a_domain_of_an_enum_is_refused_in_whatever_is_compared(
     await database.execute(
         "CREATE TYPE state AS ENUM ('running', 'completed', 'failed'); CREATE DOMAIN dom AS state;"
         "ALTER TABLE workflow_executions ADD space text, ADD tenant text;"
-        "DROP INDEX reconciler_workflow_executions_running;"
+        "DROP INDEX reconciler_workflow_executions_running,"
+        " reconciler_workflow_executions_workflow_id;"
         f"ALTER TABLE workflow_executions ALTER {name} DROP DEFAULT,"
         f" ALTER {name} TYPE dom USING {name}::state"
     )

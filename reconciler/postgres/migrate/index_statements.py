@@ -1,4 +1,4 @@
-"""The statements that build, complete or drop the partial index on the running rows.
+"""The statements that build, complete or drop the partial indexes on the running rows.
 
 Built concurrently, so that the application can read and write. On a partitioned table that takes
 several steps: an index on the table alone, then one on each partition, concurrently, which is
@@ -16,33 +16,34 @@ from typing import TypeAlias
 import sqlalchemy as sa
 
 from reconciler.postgres.migrate.index_parts import MARK, Part, find_others, find_parts
-from reconciler.postgres.table.names import TableMapping, is_running
+from reconciler.postgres.migrate.partial_index import PartialIndex
 
 _Quote: TypeAlias = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """The index of this configuration, and what is to be done about it."""
+    """One of the indexes of this configuration, and what is to be done about it."""
 
     name: str
+    #: What it is for.
+    purpose: str
     statements: tuple[str, ...] = ()
     #: The indexes like it for other loops, or for earlier settings: they stay.
     others: tuple[str, ...] = ()
 
 
-def plan_index(connection: sa.Connection, mapping: TableMapping) -> IndexPlan:
+def plan_index(connection: sa.Connection, wanted: PartialIndex) -> IndexPlan:
     """The index on an existing table, with the statements that build or complete it."""
-    parts = find_parts(connection, mapping)
+    parts = find_parts(connection, wanted)
     if not parts:
-        return IndexPlan(mapping.names.index)
-    own, others = parts[0].index, find_others(connection, mapping, parts[0].index)
-    return IndexPlan(own, tuple(_statements_to_build(parts, mapping, connection.dialect)), others)
+        return IndexPlan(wanted.name(wanted.mapping.names.table), wanted.purpose)
+    own, others = parts[0].index, find_others(connection, wanted, parts[0].index)
+    statements = _statements_to_build(parts, wanted, connection.dialect)
+    return IndexPlan(own, wanted.purpose, tuple(statements), others)
 
 
-def _statements_to_build(
-    parts: list[Part], mapping: TableMapping, dialect: sa.Dialect
-) -> list[str]:
+def _statements_to_build(parts: list[Part], wanted: PartialIndex, dialect: sa.Dialect) -> list[str]:
     quote = _quote(dialect)
     if parts[0].fits and parts[0].valid:
         return []
@@ -58,7 +59,7 @@ def _statements_to_build(
             table, how = _qualified(quote, part.schema, part.name), "CONCURRENTLY "
             if part.partitioned:
                 table, how = f"ONLY {table}", ""
-            statements.append(_create(how, part.index, table, mapping, dialect))
+            statements.append(_create(how, part.index, table, wanted, dialect))
     names = {(part.schema, part.name): part.index for part in parts}
     for part in parts:
         if part.parent is not None and not part.attached:
@@ -71,30 +72,31 @@ def _statements_to_build(
     return [*statements, _mark(quote, parts[0].schema, parts[0].index)] if statements else []
 
 
-def index_of_new_table(dialect: sa.Dialect, mapping: TableMapping, schema: str | None) -> IndexPlan:
+def index_of_new_table(dialect: sa.Dialect, wanted: PartialIndex, schema: str | None) -> IndexPlan:
     """The index on the table that `migrate` creates."""
-    quote, names = _quote(dialect), mapping.names
-    table = _qualified(quote, schema, names.table)
-    build = _create("CONCURRENTLY ", names.index, table, mapping, dialect)
-    return IndexPlan(names.index, (build, _mark(quote, schema, names.index)))
+    quote, table = _quote(dialect), wanted.mapping.names.table
+    index = wanted.name(table)
+    build = _create("CONCURRENTLY ", index, _qualified(quote, schema, table), wanted, dialect)
+    return IndexPlan(index, wanted.purpose, (build, _mark(quote, schema, index)))
 
 
-def index_to_drop(connection: sa.Connection, mapping: TableMapping) -> IndexPlan:
+def index_to_drop(connection: sa.Connection, wanted: PartialIndex) -> IndexPlan:
     """The index, with the statements that drop it unless it is the application's."""
-    parts, quote = find_parts(connection, mapping), _quote(connection.dialect)
+    parts, quote = find_parts(connection, wanted), _quote(connection.dialect)
     if not parts:
-        return IndexPlan(mapping.names.index)
+        return IndexPlan(wanted.name(wanted.mapping.names.table), wanted.purpose)
     # An invalid one is reconciler's as well: the mark is set last.
     ours = parts[0].fits and (parts[0].added or not parts[0].valid)
     drops = [_drop(part, quote) for part in parts if part.exists] if ours else []
-    return IndexPlan(parts[0].index, tuple(drops), find_others(connection, mapping, parts[0].index))
+    index = parts[0].index
+    others = find_others(connection, wanted, index)
+    return IndexPlan(index, wanted.purpose, tuple(drops), others)
 
 
-def _create(how: str, index: str, table: str, mapping: TableMapping, dialect: sa.Dialect) -> str:
-    names, quote = mapping.names, _quote(dialect)
-    running = is_running(sa.column(names.status), mapping.statuses.running)
-    predicate = running.compile(dialect=dialect)
-    return f"CREATE INDEX {how}{quote(index)} ON {table} ({quote(names.id)}) WHERE {predicate}"
+def _create(how: str, index: str, table: str, wanted: PartialIndex, dialect: sa.Dialect) -> str:
+    quote, predicate = _quote(dialect), wanted.predicate(dialect)
+    columns = ", ".join(map(quote, wanted.columns))
+    return f"CREATE INDEX {how}{quote(index)} ON {table} ({columns}) WHERE {predicate}"
 
 
 def _mark(quote: _Quote, schema: str | None, index: str) -> str:
