@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from reconciler.core.text import visible
+from reconciler.web.metrics.gauges import gauge
 
 #: Not `namespace`: in Kubernetes, Prometheus has a label of that name for all targets.
 NAMESPACE = "temporal_namespace"
@@ -55,12 +56,11 @@ class FeedCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """One reading."""
         now = self._read()
-        interval = GaugeMetricFamily(
-            "reconciler_feed_interval_seconds", "Between two polls of the feed; 0: there is none."
+        yield gauge(
+            "reconciler_feed_interval_seconds",
+            "Between two polls of the feed; 0: there is none.",
+            now.interval,
         )
-        if now.interval is not None:
-            interval.add_metric([], now.interval.total_seconds())
-        yield interval
         yield _seconds(
             "reconciler_feed_lag_seconds",
             "Since the last complete poll of the feed began.",
@@ -99,8 +99,8 @@ class FeedCollector(Collector):
 def _seconds(
     name: str, help_text: str, values: Sequence[tuple[str, timedelta | None]]
 ) -> GaugeMetricFamily:
-    gauge = GaugeMetricFamily(name, help_text, labels=[NAMESPACE])
+    family = GaugeMetricFamily(name, help_text, labels=[NAMESPACE])
     for namespace, value in values:
         if value is not None:
-            gauge.add_metric([visible(namespace)], value.total_seconds())
-    return gauge
+            family.add_metric([visible(namespace)], value.total_seconds())
+    return family

@@ -42,22 +42,20 @@ class GaugesCollector(Collector):
         build = GaugeMetricFamily("reconciler_build_info", "The version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
-        yield _gauge("reconciler_lease_held", "1 on the replica that passes.", now.lease_held)
-        yield _gauge("reconciler_interval_seconds", "Between two passes.", now.interval)
-        yield _gauge(
+        yield gauge("reconciler_lease_held", "1 on the replica that passes.", now.lease_held)
+        yield gauge("reconciler_interval_seconds", "Between two passes.", now.interval)
+        yield gauge(
             "reconciler_last_good_pass_timestamp_seconds",
             "When a pass last came to its end, on whichever replica.",
             None if now.last_good_pass is None else now.last_good_pass.timestamp(),
         )
-        yield _gauge(
+        yield gauge(
             "reconciler_retention_seconds",
             "How long Temporal keeps a closed workflow of the namespace.",
             now.retention,
         )
-        yield _gauge(
-            "reconciler_rate_limit_rps", "Calls to Temporal per second in force.", now.rate
-        )
-        yield _gauge(
+        yield gauge("reconciler_rate_limit_rps", "Calls to Temporal per second in force.", now.rate)
+        yield gauge(
             "reconciler_clock_skew_seconds",
             "How far this host's clock is ahead of the database's; negative if it is behind.",
             now.clock_skew,
@@ -76,8 +74,9 @@ class GaugesCollector(Collector):
         yield undecoded
 
 
-def _gauge(name: str, help_text: str, value: float | timedelta | None) -> GaugeMetricFamily:
-    gauge = GaugeMetricFamily(name, help_text)
+def gauge(name: str, help_text: str, value: float | timedelta | None) -> GaugeMetricFamily:
+    """A gauge without labels; without a series if there is no value."""
+    family = GaugeMetricFamily(name, help_text)
     if value is not None:
-        gauge.add_metric([], value.total_seconds() if isinstance(value, timedelta) else value)
-    return gauge
+        family.add_metric([], value.total_seconds() if isinstance(value, timedelta) else value)
+    return family

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 from reconciler.core.text import visible
+from reconciler.web.metrics.gauges import gauge
 
 #: Workflow types with a series of their own, so that an application that generates types does not
 #: overload Prometheus.
@@ -134,6 +135,7 @@ class PassMetrics(Observer):
                 return
             tally = self._summed
         self._running.rows, self._running.oldest = tally.left.total(), tally.oldest_left
+        self._running.unresolved = tally.left[LeaveReason.UNKNOWN]
         for reason in MISSING_REASONS:
             self._missing.labels(reason.value).set(tally.left[reason])
 
@@ -147,7 +149,7 @@ class PassMetrics(Observer):
 
     def forget(self) -> None:
         """Clear the gauges: passes fail now, or another replica runs them."""
-        self._running.rows = self._running.oldest = self._running.round_seconds = None
+        self._running.forget()
         self._summed = Tally()
         self._missing.clear()
 
@@ -165,28 +167,34 @@ class _Running(Collector):
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
+        self.forget()
+
+    def forget(self) -> None:
+        """No values."""
         self.rows: int | None = None
+        self.unresolved: int | None = None
         self.oldest: datetime | None = None
         self.round_seconds: float | None = None
 
-    def collect(self) -> Sequence[GaugeMetricFamily]:
+    def collect(self) -> Iterator[GaugeMetricFamily]:
         """The gauges; the age is as of now."""
-        rows = GaugeMetricFamily(
+        yield gauge(
             "reconciler_running_rows",
             "Rows still marked running after the last complete pass or round.",
+            self.rows,
         )
-        age = GaugeMetricFamily(
+        yield gauge(
+            "reconciler_unresolved_rows",
+            "Those that could not be judged, or that the database refused to write.",
+            self.unresolved,
+        )
+        yield gauge(
             "reconciler_oldest_running_row_age_seconds",
             "Since the oldest row still marked running was created.",
+            None if self.oldest is None else self._clock() - self.oldest,
         )
-        length = GaugeMetricFamily(
+        yield gauge(
             "reconciler_sweep_round_seconds",
             "How long a round of the sweep takes at most, as the limits allow.",
+            self.round_seconds,
         )
-        if self.rows is not None:
-            rows.add_metric([], self.rows)
-        if self.oldest is not None:
-            age.add_metric([], (self._clock() - self.oldest).total_seconds())
-        if self.round_seconds is not None:
-            length.add_metric([], self.round_seconds)
-        return rows, age, length

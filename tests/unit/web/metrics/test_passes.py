@@ -54,6 +54,7 @@ async def test_a_pass_is_counted_with_its_rows(bench: Bench) -> None:
     assert bench.value("rows_left_total", reason="open") == 3
     assert bench.value("lost_races_total") == 1
     assert bench.value("running_rows") == 6
+    assert bench.value("unresolved_rows") == 1
     assert bench.value("missing_rows", reason="expired") == 2
     assert bench.value("missing_rows", reason="never_started") == 0
     age = (NOW - CLOSE_TIME).total_seconds()
@@ -205,7 +206,7 @@ class TestRound:
     def stretch(
         self, rows: int, described: int, *, began: bool = False, ended: bool = False, **fields: Any
     ) -> PassReport:
-        left = Counter({LeaveReason.OPEN: rows - 1, LeaveReason.EXPIRED: 1})
+        left = Counter({LeaveReason.OPEN: rows - 2, LeaveReason.EXPIRED: 1, LeaveReason.UNKNOWN: 1})
         round_ = Round(100, described, 600.5, began, ended, only=True)
         return report(scanned=rows, left=left, round=round_, **fields)
 
@@ -223,6 +224,7 @@ class TestRound:
 
         assert bench.value("running_rows") == 15
         assert bench.value("missing_rows", reason="expired") == 3
+        assert bench.value("unresolved_rows") == 3
         age = (NOW - CLOSE_TIME).total_seconds()
         assert bench.value("oldest_running_row_age_seconds") == pytest.approx(age)
 
@@ -264,8 +266,8 @@ class TestRound:
 
         bench.metrics.forget()
 
-        assert bench.value("running_rows") is None
-        assert bench.value("sweep_round_seconds") is None
+        for name in ("running_rows", "unresolved_rows", "sweep_round_seconds"):
+            assert bench.value(name) is None
 
 
 async def test_labels_are_safe_to_print_on_a_terminal(bench: Bench) -> None:
