@@ -144,7 +144,7 @@ class Feed(Observer):
         listing = [asyncio.ensure_future(each.poll(now, news)) for each in due]
         try:
             waiting = set(listing)
-            while waiting:
+            while waiting or news.is_set():
                 arriving = asyncio.ensure_future(news.wait())
                 await asyncio.wait({*waiting, arriving}, return_when=asyncio.FIRST_COMPLETED)
                 arriving.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from reconciler.core.errors import DatabaseUnusable, FeedOff, TemporalUnusable, Unusable
 from reconciler.core.feed.marks import SavedMarks
 from reconciler.core.model import CloseStatus, LeaveReason, RunRow
+from reconciler.core.observer import Observer
+from reconciler.core.report.pass_report import PassReport
 from tests.support.factories import NOW, row
 from tests.support.passes.feeding import FeedBench, left
 
@@ -199,6 +202,29 @@ async def test_rows_are_reconciled_before_the_last_list_is_there(bench: FeedBenc
     assert not polling.done()
     slow.set()
     await polling
+
+
+async def test_what_the_last_list_shows_during_a_pass_is_reconciled_by_the_same_poll(
+    bench: FeedBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.warm()
+    bench.outside.rows = [row(1), row(2)]
+    bench.close("wf-1", CloseStatus.TERMINATED)
+    bench.close("wf-2", CloseStatus.COMPLETED)
+    slow = bench.closings.hangs[CloseStatus.COMPLETED] = asyncio.Event()
+    reconcile = bench.outside.reconcile
+
+    async def long_pass(rows: Sequence[RunRow], observer: Observer) -> PassReport:
+        slow.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return await reconcile(rows, observer)
+
+    monkeypatch.setattr(bench.outside, "reconcile", long_pass)
+
+    await bench.poll()
+
+    assert bench.outside.rows == []
 
 
 async def test_a_namespace_that_refuses_is_off_for_an_hour(bench: FeedBench) -> None:
