@@ -63,10 +63,10 @@ test-soak: $(STAMP) ## Kill servers and daemons, set clocks, refuse writes at ra
 test-properties: $(STAMP) ## Run the property tests on many random examples (TIMES=100 those of make test)
 	HYPOTHESIS_PROFILE=long RECONCILER_TEST_TIMES=$(or $(TIMES),100) $(BIN)/pytest -m hypothesis --timeout=0 -n 4 --dist worksteal
 
-bench: $(STAMP) ## Measure speed, calls and memory; write docs/benchmarks.md (ten minutes)
+bench: $(STAMP) ## Measure speed, calls and memory; write docs/benchmarks.md (a quarter of an hour)
 	$(BIN)/python -m benchmarks --write
 
-bench-quick: $(STAMP) ## Measure less, and only print it (two minutes)
+bench-quick: $(STAMP) ## Measure less, and only print it (four minutes)
 	$(BIN)/python -m benchmarks --quick
 
 image: ## Build the container image

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks import after_close, closed, growth, hold, machine, main_path, steady, writes
+from benchmarks.feed import catching_up, latency, load, quiet
 from benchmarks.figures import Result
 from benchmarks.page import make_page, replace_sections
 from benchmarks.prepared import Prepared, prepare
@@ -35,6 +36,10 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "after-close": after_close.measure,
     "growth": growth.measure_real,
     "scripted": growth.measure_scripted,
+    "feed-quiet": quiet.measure,
+    "feed-latency": latency.measure,
+    "feed-load": load.measure,
+    "feed-catch-up": catching_up.measure,
 }
 
 

@@ -26,6 +26,15 @@ class Sizes:
     #: Rows of the tables for growth: on the real servers, and with a scripted Temporal.
     growth: tuple[int, ...]
     scripted: tuple[int, int]
+    #: The feed: rows of the tables in which nothing closes, and seconds of watching them.
+    quiet: tuple[int, ...]
+    quiet_seconds: int
+    #: Workflows for each kind of end.
+    endings: int
+    #: Seconds with 250 closings each.
+    load_seconds: int
+    #: Closings that no process has followed.
+    missed: int
 
 
 FULL = Sizes(
@@ -39,6 +48,11 @@ FULL = Sizes(
     held=300,
     growth=(1_000, 10_000, 100_000),
     scripted=(10_000, 1_000_000),
+    quiet=(1_000, 100_000, 1_000_000),
+    quiet_seconds=25,
+    endings=20,
+    load_seconds=10,
+    missed=10_000,
 )
 QUICK = Sizes(
     rounds=3,
@@ -51,4 +65,9 @@ QUICK = Sizes(
     held=50,
     growth=(1_000, 5_000),
     scripted=(10_000, 100_000),
+    quiet=(1_000, 100_000),
+    quiet_seconds=10,
+    endings=4,
+    load_seconds=5,
+    missed=2_000,
 )
