@@ -300,13 +300,13 @@ STEPS = st.lists(
         st.lists(st.integers(0, 300), max_size=20),
         st.lists(st.integers(0, 300), max_size=20),
     ),
-    min_size=120,
-    max_size=120,
+    min_size=60,
+    max_size=60,
 )
 
 
 @given(STEPS, st.sets(st.integers(0, 300), min_size=1, max_size=60))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_a_row_that_stays_is_described_once_per_round_whatever_else_happens(
     steps: list[tuple[str, int, list[int], list[int]]], stay: set[int]
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.core.report.sweep import Rest, Swept, Turn, next_turn
@@ -47,6 +47,7 @@ class Table:
 
 
 @given(st.floats(min_value=1, max_value=199), st.integers(1, 300), st.floats(0, 1))
+@example(every=1.11, rows=220, late=0)
 def test_no_row_waits_longer_than_the_interval(every: float, rows: int, late: float) -> None:
     """Even a row at the end of a pass that takes as long as the distance between passes."""
     table, now, distance = Table(rows), NOW, every * SECOND
@@ -75,6 +76,13 @@ def test_no_row_waits_longer_if_a_pass_is_late_now_and_then() -> None:
             table.pass_(now)
 
     assert table.longest_wait <= INTERVAL
+
+
+def test_a_fraction_of_a_row_is_owed_to_the_next_pass() -> None:
+    turn = next_turn(Swept(NOW - 60 * SECOND, NOW - 60 * SECOND, owed=0.5), NOW, INTERVAL)
+
+    assert turn.quota(10, math.inf) == (1, 0.75)
+    assert turn.quota(100, rps=0.1) == (6, 0), "more than that is left to the rate"
 
 
 def test_a_pass_after_one_that_failed_makes_up_for_it() -> None:
