@@ -125,6 +125,13 @@ def test_a_round_that_ended_long_after_its_schedule_leaves_no_more_to_catch_up_t
     assert turn.next_round(NOW) == NOW - 20 * SECOND
 
 
+def test_the_first_pass_of_a_round_describes_what_is_due_since_it_began() -> None:
+    """By the schedule, which may be before the pass that ended the round before."""
+    last = Swept(NOW - 20 * SECOND, NOW - 30 * SECOND)
+
+    assert next_turn(last, NOW, INTERVAL).share == pytest.approx(30 / 480)
+
+
 def test_a_round_that_ended_early_is_followed_by_the_next() -> None:
     turn = next_turn(Swept(NOW - 20 * SECOND, NOW - 20 * SECOND), NOW, INTERVAL)
 
