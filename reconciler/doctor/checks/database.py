@@ -169,8 +169,10 @@ class DatabaseChecks:
         marked = is_running(sa.column(names.status), self.table.mapping.statuses.running)
         table, key = quoted_name(dialect, names), dialect.identifier_preparer.quote(names.id)
         statement = f"CREATE INDEX ON {table} ({key}) WHERE {marked.compile(dialect=dialect)}"
-        lookup = await plan_lookup(self.engine, self.table)
-        return [rules.index(plan, statement), *rules.lookup(lookup)]
+        found = [rules.index(plan, statement)]
+        if self._settings.feed_interval:
+            found += rules.lookup(await plan_lookup(self.engine, self.table))
+        return found
 
     async def _shared_ids(self) -> Sequence[Finding]:
         """Whether a pass would search the table for other rows of a workflow id."""

@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -39,7 +38,7 @@ from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
 from reconciler.postgres.table.key_order import KeyOrder
 from reconciler.postgres.table.mapping import MappedTable
-from reconciler.postgres.table.run_row import in_window, row_maker, select_rows
+from reconciler.postgres.table.run_row import count_page, in_window, row_maker, select_rows
 
 #: Rows counted by one statement.
 COUNTED_AT_ONCE = 20_000
@@ -158,7 +157,7 @@ class PostgresStore:
             after = self._table.key.decode(last)
 
     async def _counted(self, after: RowId | None, until: RowId) -> list[Any]:
-        count = _count(self._page(first=after is None), self._table)
+        count = count_page(self._page(first=after is None), self._table)
         given = self._given(after, until, COUNTED_AT_ONCE)
         with translated(f"read {self._table.full_name}"):
             (counted,) = await fetch(self._engine, count, given)
@@ -245,17 +244,3 @@ class PostgresStore:
                 raise
             self._codec = ASCII
             return await self._attempt(pass_id, outcomes)
-
-
-def _count(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:
-    """Counts the page's rows, and those in the window with their age; and the page's last id."""
-    found = page.add_columns(table.id.label("order")).subquery().c
-    row_id, made, in_window, order = found.id, found.created_at, found.in_window, found.order
-    last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, order.desc()))[1]
-    return sa.select(
-        sa.func.count(),
-        sa.func.count().filter(in_window),
-        sa.func.min(made).filter(in_window),
-        sa.func.max(made).filter(in_window),
-        sa.type_coerce(last, table.key.read.type),
-    )

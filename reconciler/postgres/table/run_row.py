@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from reconciler.core.model import RunRow
 from reconciler.core.window import Window
@@ -44,6 +45,20 @@ def in_window(table: MappedTable, window: Window) -> sa.ColumnElement[bool]:
     if window.workflow_type is not None:
         conditions.append(table.workflow_type == window.workflow_type)
     return sa.and_(*conditions)
+
+
+def count_page(page: sa.Select[Any], table: MappedTable) -> sa.Select[Any]:
+    """Counts the page's rows, and those in the window with their age; and the page's last id."""
+    found = page.add_columns(table.id.label("order")).subquery().c
+    row_id, made, in_window, order = found.id, found.created_at, found.in_window, found.order
+    last = sa.func.array_agg(postgresql.aggregate_order_by(row_id, order.desc()))[1]
+    return sa.select(
+        sa.func.count(),
+        sa.func.count().filter(in_window),
+        sa.func.min(made).filter(in_window),
+        sa.func.max(made).filter(in_window),
+        sa.type_coerce(last, table.key.read.type),
+    )
 
 
 def finish(

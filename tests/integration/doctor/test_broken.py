@@ -165,6 +165,9 @@ async def test_a_schema_of_another_version(patient: Patient, change: str, text: 
     assert levels(found, ("lease", "passes")) == {Level.SKIPPED}
 
 
+LOOKUPS = (
+    "DROP INDEX ix_workflow_executions_workflow_id, reconciler_workflow_executions_workflow_id"
+)
 INVALID = (
     "UPDATE pg_index SET indisvalid = false"
     " WHERE indexrelid = 'reconciler_workflow_executions_running'::regclass"
@@ -176,8 +179,9 @@ INVALID = (
     [
         ("DROP INDEX reconciler_workflow_executions_running", "is missing"),
         (INVALID, "is invalid"),
+        (LOOKUPS, "reconciler_workflow_executions_workflow_id is missing: each look-up"),
     ],
-    ids=["missing", "invalid"],
+    ids=["missing", "invalid", "missing for look-ups"],
 )
 async def test_an_index_that_does_not_serve(patient: Patient, change: str, text: str) -> None:
     await patient.database.insert_many(3, "wf", None)

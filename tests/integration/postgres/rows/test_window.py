@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import RowId
 from reconciler.core.window import EVERY, AgeSpread, Window
-from reconciler.postgres.rows import store as module
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import map_table
 from reconciler.postgres.table.names import TableMapping
+from reconciler.postgres.table.run_row import count_page
 from tests.conftest import Database
 from tests.support.tables.windows import (
     DAY,
@@ -113,7 +113,7 @@ async def test_a_page_and_a_count_use_the_partial_index(database: Database, wind
     store = PostgresStore(database.engine, table, window)
     page = store.page(5, 20_000, 500)
 
-    for query in (page, module._count(page, table)):
+    for query in (page, count_page(page, table)):
         plan = await plan_of(database, query)
         assert "reconciler_workflow_executions_running" in plan
         assert "Seq Scan" not in plan

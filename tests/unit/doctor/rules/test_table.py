@@ -9,7 +9,7 @@ import pytest
 from reconciler.core.model import Closed, CloseStatus, Missing, Observation, Open, Unknown
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Level
-from reconciler.doctor.rules.table import index, oldest_row
+from reconciler.doctor.rules.table import index, lookup, oldest_row
 from reconciler.postgres.connection.explain import find_scans
 from reconciler.postgres.diagnose.page_plan import IndexState, ReadPlan
 from tests.support.factories import NOW
@@ -112,6 +112,28 @@ def test_an_index_is_a_warning_only_where_no_plan_uses_one(
 
     assert finding.level is level
     assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("state", "servable", "text", "fix"),
+    [
+        (IndexState.MISSING, True, None, ""),
+        (IndexState.MISSING, False, "ours is missing (theirs is for", "run `reconciler migrate`"),
+        (IndexState.BROKEN, False, "ours is invalid: each look-up", "which rebuilds it"),
+        (IndexState.THERE, False, "the planner uses no index: each look-up", "run ANALYZE"),
+    ],
+)
+def test_an_index_for_lookups_is_mentioned_only_if_no_plan_uses_one(
+    state: IndexState, servable: bool, text: str | None, fix: str
+) -> None:
+    plan = ReadPlan(state, "Seq Scan", servable, servable, "ours", ("theirs",))
+
+    found = lookup(plan)
+
+    assert [each.level for each in found] == [Level.WARNING] * (text is not None)
+    for each in found:
+        assert (text or "") in each.message
+        assert fix in each.fix
 
 
 def test_scans_are_found_wherever_they_are_in_a_plan() -> None:
