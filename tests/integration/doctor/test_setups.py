@@ -83,9 +83,9 @@ async def test_a_partitioned_table(patient: Patient) -> None:
     await patient.database.execute("DELETE FROM jobs WHERE created_at < now() - '1h'::interval")
     patient.settings["table"] = "jobs"
 
-    index = (await patient.findings(Level.WARNING))["index"]
+    index = (await patient.findings(Level.WARNING))["index"]  # the last of two
     assert index.level is Level.WARNING
-    assert index.message.startswith("reconciler_jobs_running is missing")
+    assert index.message.startswith("reconciler_jobs_workflow_id is missing")
     assert index.fix == "run `reconciler migrate`"
 
     await migrate(patient.database.url, TableMapping(TableNames(table="jobs")))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 
 from reconciler.core.model import RunRow
+from reconciler.postgres.connection.explain import Explain, scans_of
+from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.diagnose.page_plan import plan_lookup
 from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.rows.lookup import select_running_of
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping, TableNames
@@ -90,6 +95,23 @@ async def test_an_index_finds_them_whatever_the_statistics_say(
     assert plan.served
     assert plan.scans.endswith(INDEX)
     assert [row.workflow_id for row in rows] == [wanted]
+
+
+async def test_each_id_is_looked_up_by_itself_if_ids_have_many_finished_rows(
+    database: Database,
+) -> None:
+    """PostgreSQL expects that each has many running ones, and would rather read them all."""
+    table = await jobs(database, "workflow_id text")
+    await fill(database, "workflow_id", "'wf-' || i % 10", status="done")
+    await database.execute("ANALYZE jobs")
+    await fill(database, "workflow_id", "'wf-' || i")
+    ids = [f"wf-{number}" for number in range(1000)]
+
+    query = select_running_of(table).params(given_workflow_id=ids, given_given_part_0=ids)
+    ((plan,),) = await fetch(database.engine, Explain(query))
+
+    assert scans_of(plan) == [(ANY, "reconciler_jobs_workflow_id")]
+    assert plan[0]["Plan"]["Node Type"] == "Nested Loop", "not a scan of the whole index"
 
 
 async def test_without_an_index_they_are_found_too(database: Database) -> None:
