@@ -57,7 +57,7 @@ test-unit: $(STAMP) ## Run the tests that need no server (a minute or two)
 test-containers: $(STAMP) ## Run the integration tests on servers in containers
 	$(BIN)/pytest --servers=containers -n 2 --dist worksteal tests/contract tests/integration
 
-test-soak: $(STAMP) ## Kill servers and daemons, set clocks, refuse writes at random (SECONDS=180)
+test-soak: $(STAMP) ## Kill servers and daemons, set clocks, delay visibility, refuse writes (SECONDS=180)
 	RECONCILER_TEST_SOAK_SECONDS=$(or $(SECONDS),180) $(BIN)/pytest -m soak -s tests/soak tests/acceptance
 
 test-properties: $(STAMP) ## Run the property tests on many random examples (TIMES=100 those of make test)

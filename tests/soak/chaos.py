@@ -1,4 +1,7 @@
-"""Random faults for the soak: servers and replicas are killed and suspended, clocks are set."""
+"""Random faults for the soak: servers and replicas are killed and suspended, clocks are set.
+
+Visibility is late, refuses, or does not answer.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,21 @@ import psutil
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import Daemon, daemon
 from tests.support.commands.host_clock import HostClock
+from tests.support.network.frontend import HANG
+from tests.support.network.visibility import Visibility
 from tests.support.servers.restartable import RestartablePostgres, RestartableTemporal
 
+#: Rows that the feed misses are found by the sweep within a minute.
+SETTINGS = {
+    "RECONCILER_MAX_RPS": "0",
+    "RECONCILER_FEED_INTERVAL": "1s",
+    "RECONCILER_FULL_SWEEP_INTERVAL": "1m",
+}
 #: Seconds between two faults, and seconds that a server is down.
 PAUSE = (2.0, 6.0)
 DOWNTIME = (0.5, 8.0)
+#: Seconds by which visibility is late.
+LAGS = (0.0, 3.0, 30.0)
 #: Offsets of a host's clock from the true time: a minute, hours, years, and none.
 CLOCKS = [timedelta(seconds=s) for s in (-70, 70, -3600, 5 * 3600, -20 * 31536000, 20 * 31536000)]
 CLOCKS += [timedelta()] * 2
@@ -41,7 +54,7 @@ class Replica:
 
     async def run(self) -> None:
         while True:
-            async with daemon(self.command, RECONCILER_MAX_RPS="0") as self.current:
+            async with daemon(self.command, **SETTINGS) as self.current:
                 try:
                     while self.current.process.returncode is None:
                         with suppress(psutil.Error):
@@ -66,13 +79,14 @@ class Chaos:
 
     postgres: RestartablePostgres
     temporal: RestartableTemporal
+    visibility: Visibility
     replicas: list[Replica]
     random: random.Random
     faults: Counter[str] = field(default_factory=Counter)
     slowest_stop: float = 0.0
 
     async def run(self, seconds: float) -> None:
-        """Inject faults for this long; both servers are up at the end."""
+        """Inject faults for this long; both servers and visibility are well at the end."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             name, inject = self.random.choice(self._faults())
@@ -80,6 +94,7 @@ class Chaos:
             self._set_a_clock()
             await inject()
             await asyncio.sleep(self.random.uniform(*PAUSE))
+        self.visibility.lag = 0
 
     def _faults(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         return [
@@ -87,6 +102,10 @@ class Chaos:
             ("Temporal killed", lambda: self._killed(self.temporal)),
             ("PostgreSQL suspended", lambda: self._suspended(self.postgres)),
             ("Temporal suspended", lambda: self._suspended(self.temporal)),
+            ("visibility down", lambda: self._visibility_down("UNAVAILABLE")),
+            ("visibility throttled", lambda: self._visibility_down("RESOURCE_EXHAUSTED")),
+            ("visibility silent", lambda: self._visibility_down(HANG)),
+            ("visibility late", self._visibility_late),
             ("replica killed", self._replica_killed),
             ("replica stopped", self._replica_stopped),
             ("replica suspended", self._replica_suspended),
@@ -104,6 +123,15 @@ class Chaos:
         server.pause()
         await self._downtime()
         server.resume()
+
+    async def _visibility_down(self, refusal: str) -> None:
+        self.visibility.fail(refusal)
+        await self._downtime()
+        self.visibility.recover(backlog=self.random.uniform(0, 10))
+
+    async def _visibility_late(self) -> None:
+        """Until it is late by another time."""
+        self.visibility.lag = self.random.choice(LAGS)
 
     async def _replica_killed(self) -> None:
         self.random.choice(self.replicas).send(signal.SIGKILL)

@@ -1,6 +1,7 @@
 """Minutes of random kills of both servers and of the loop's replicas: `make test-soak`.
 
-The replicas' clocks change, too, and a trigger rejects some of their writes.
+The replicas' clocks change, too, visibility is late, down or silent, and a trigger rejects some of
+the writes.
 RECONCILER_TEST_SOAK_SECONDS sets the duration (180), RECONCILER_TEST_SOAK_SEED the faults (4).
 """
 
@@ -32,6 +33,7 @@ from tests.soak.chaos import Chaos, Replica
 from tests.soak.triggers import CAUSE, INSTALL, is_rejected
 from tests.support.commands.command import Command
 from tests.support.commands.host_clock import host_clock, needs_faketime
+from tests.support.network.visibility import visibility
 from tests.support.passes.truth import as_row, assert_finished, assert_untouched, by_row
 from tests.support.polling import eventually
 from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
@@ -52,15 +54,16 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
     async with (
         restartable_postgres() as postgres,
         restartable_temporal(dynamic_config=DYNAMIC_CONFIG) as temporal,
+        visibility(temporal.address) as seen,
     ):
         await migrate(postgres.url, TableMapping())
         await execute(postgres.url, INSTALL)
         client = await Client.connect(temporal.address, runtime=quiet_runtime())
-        environment = {"DATABASE_URL": postgres.url, "TEMPORAL_ADDRESS": temporal.address}
+        environment = {"DATABASE_URL": postgres.url, "TEMPORAL_ADDRESS": seen.address}
         command = Command(environment, tmp_path, fresh=True)
         clocks = [host_clock(tmp_path, name=f"clock {number}") for number in range(REPLICAS)]
         replicas = [Replica(clock.on(command), clock) for clock in clocks]
-        chaos = Chaos(postgres, temporal, replicas, random.Random(SEED))
+        chaos = Chaos(postgres, temporal, seen, replicas, random.Random(SEED))
         queue = f"soak-{uuid4()}"
         application = Application(postgres.url, client, queue, random.Random(SEED))
         worker = Worker(
@@ -140,6 +143,7 @@ async def verify(url: str, truth: TemporalProbe) -> Counter[str]:
         else:
             assert_untouched(row, journal)
             counts["open"] += 1
+    counts += Counter(f"found by {change['found_by']}" for change in changes)
     outcomes = await fetch(
         url,
         "SELECT coalesce(outcome, 'killed') AS outcome, count(*) FROM reconciler.passes GROUP BY 1",
@@ -167,4 +171,5 @@ def print_report(chaos: Chaos, counts: Counter[str]) -> None:
     assert chaos.slowest_stop < 10
     assert set(codes) <= {0, -9}, "it ended without being stopped or killed"
     assert counts["written as COMPLETED"], "there was no traffic"
+    assert counts["found by feed"], "the feed found nothing"
     assert counts["rejected"], "the trigger rejected nothing"
