@@ -102,41 +102,35 @@ class Feed(Observer):
             await self._follow(now)
             due = [each for each in self.namespaces if each.is_due(now)]
             await self._list_and_reconcile(due, now)
-            await self._forget_unusable(due, now)
         finally:
             self.is_set_up.set()
         if due and all(each.failure for each in due):
             raise Unusable(str(due[0].failure))
 
     async def _follow(self, now: datetime) -> None:
-        """Follow the namespaces that were met, and those that an earlier process followed."""
+        """Follow the namespaces that were met, and those that an earlier process followed.
+
+        One that was created again has another id, and closings of its own.
+        """
         if not self._remembers:
             self._meet(await self._marks.namespaces())
             self._remembers = True
-        for name, met_at in list(self._met.items()):
-            facts = await self._outside.describe(name)
-            del self._met[name]
-            if facts is None:
+        for name in {*self._followed, *self._met}:
+            facts, met_at = await self._outside.describe(name), self._met.pop(name, now)
+            if facts is None:  # such as one that was deleted
+                self._followed.pop(name, None)
                 self._unusable[name] = now
-                continue
-            self._followed[name] = NamespaceFeed(
-                name,
-                facts.id,
-                self._closings,
-                self._marks,
-                self._policy.grace,
-                min(OLDEST_MARKS, facts.retention / 2),
-                self._clock,
-                met_at,
-            )
-
-    async def _forget_unusable(self, listed: Sequence[NamespaceFeed], now: datetime) -> None:
-        """Follow no namespace that cannot even be described, such as one that was deleted."""
-        for each in listed:
-            is_off = each.why_off is not None and each.name != self._own
-            if is_off and await self._outside.describe(each.name) is None:
-                del self._followed[each.name]
-                self._unusable[each.name] = now
+            elif name not in self._followed or self._followed[name].id != facts.id:
+                self._followed[name] = NamespaceFeed(
+                    name,
+                    facts.id,
+                    self._closings,
+                    self._marks,
+                    self._policy.grace,
+                    min(OLDEST_MARKS, facts.retention / 2),
+                    self._clock,
+                    met_at,
+                )
 
     async def _list_and_reconcile(self, due: Sequence[NamespaceFeed], now: datetime) -> None:
         """Reconcile as soon as a list has news: with a low limit, all lists take a while."""

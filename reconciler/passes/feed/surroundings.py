@@ -24,7 +24,7 @@ class Surroundings(Protocol):
     """Namespaces, and rows of the application's table. Every method raises `Unusable`."""
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
-        """What Temporal says about the namespace; None if it cannot be used."""
+        """What Temporal says about it, at most a minute ago; None if it cannot be used."""
         ...
 
     async def newest_namespaces(self) -> Collection[str]:

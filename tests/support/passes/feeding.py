@@ -60,13 +60,14 @@ class FakeSurroundings:
     reconciled: list[list[RunRow]] = field(default_factory=list)
     described: list[str] = field(default_factory=list)
     unknown_namespaces: set[str] = field(default_factory=set)
+    ids: dict[str, str] = field(default_factory=dict)
     newest: set[str] = field(default_factory=set)
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         self.described.append(namespace)
         if namespace in self.unknown_namespaces:
             return None
-        return NamespaceFacts(f"id of {namespace}", timedelta(days=1))
+        return NamespaceFacts(self.ids.get(namespace, f"id of {namespace}"), timedelta(days=1))
 
     async def newest_namespaces(self) -> Collection[str]:
         return self.newest

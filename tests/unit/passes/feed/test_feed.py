@@ -330,13 +330,26 @@ async def test_a_namespace_that_is_deleted_is_no_longer_followed(bench: FeedBenc
     await bench.whole_pass()
     await bench.poll()
     await bench.whole_pass()
-    bench.closings.errors["other"] = FeedOff("not found")
     bench.outside.unknown_namespaces.add("other")
 
     await bench.poll()
 
     assert [each.name for each in bench.feed.namespaces] == ["default"]
     assert bench.feed.covers_every_row
+
+
+async def test_a_namespace_that_was_created_again_is_followed_from_its_beginning(
+    bench: FeedBench,
+) -> None:
+    bench.close("wf-0")
+    await bench.warm()
+    bench.outside.ids["default"] = "another id"
+
+    await bench.poll()
+
+    assert not bench.feed.covers_every_row
+    await bench.whole_pass()
+    assert "another id" in bench.marks.saved
 
 
 async def test_too_many_closings_need_a_pass_over_every_row(bench: FeedBench) -> None:
