@@ -147,6 +147,50 @@ class TestMarks:
         look_up(book, 10)
         assert book.marks()[COMPLETED] == NOW + at(10 + skew + 2)
 
+    def test_a_closing_that_is_shown_late_does_not_move_the_mark_back(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(-3))
+        visibility.poll(book, 1)
+        settle(book, 1, Ended.WRITTEN)
+
+        assert book.marks()[COMPLETED] == NOW
+
+
+class TestLateness:
+    def test_is_how_far_below_the_mark_a_closing_is_shown(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(-4))
+        visibility.poll(book, 1)
+        assert book.lateness == at(4)
+
+        assert book.listings(NOW + at(2))[COMPLETED].floor == NOW - at(8)
+
+    def test_is_not_that_of_closings_that_were_never_listed_before(self) -> None:
+        visibility = Visibility()
+        visibility.show(closing(-590, "deep"), closing(-9, "resumed"))
+        book = resumed()
+
+        assert visibility.poll(book, 0) == ["resumed"]
+        book.looked_up(book.due(NOW), (), NOW)
+        assert "deep" in visibility.poll(book, 300)
+        assert book.lateness == at(0)
+
+        visibility.show(closing(-580, "late"))
+        visibility.poll(book, 600)
+        assert book.lateness == at(580)
+
+    def test_is_known_of_a_status_that_had_no_closings(self) -> None:
+        visibility, book = Visibility(), Book({}, NOW, GRACE)
+        visibility.poll(book, 0)
+        visibility.show(closing(5))
+        visibility.poll(book, 6)
+        visibility.show(closing(1))
+        visibility.poll(book, 7)
+
+        assert book.lateness == at(4)
+
 
 class TestLists:
     def test_a_closing_is_due_once_however_often_it_is_listed(self) -> None:
@@ -367,6 +411,29 @@ class TestHits:
 
         assert visibility.poll(book, 4) == ["wf"]
 
+    def test_so_it_does_if_the_look_up_before_it_found_no_row(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(1))
+        visibility.poll(book, 2)
+        first = book.due(NOW + at(2))
+        visibility.show(closing(3))
+        visibility.poll(book, 4)
+
+        book.looked_up(first, (), NOW + at(4))
+
+        assert (book.waiting, book.late) == (1, 0)
+
+    def test_the_time_for_which_a_row_waits_may_be_over_by_this_clock(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(1))
+        visibility.poll(book, 2)
+        settle(book, 2, WaitUntil(NOW))
+
+        assert book.due(NOW + at(2)) == []
+        assert look_up(book, 3) == ["wf"]
+
 
 class TestLateRows:
     def test_are_looked_up_again_three_times(self) -> None:
@@ -379,6 +446,28 @@ class TestLateRows:
 
         assert looks == [2, 7, 32, 302]
         assert book.late == 0
+
+    def test_begin_again_with_a_new_closing(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(1))
+        visibility.poll(book, 2)
+        look_up(book, 2)
+        visibility.show(closing(3))
+        visibility.poll(book, 4)
+        assert (book.waiting, book.late) == (1, 0)
+
+        assert [second for second in range(4, 1000) if look_up(book, second)] == [4, 9, 34, 304]
+
+    def test_are_tried_as_often_as_others_once_they_are_found(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        visibility.show(closing(1))
+        visibility.poll(book, 2)
+        assert [second for second in range(2, 100) if look_up(book, second)] == [2, 7, 32]
+        settle(book, 302, Ended.TRY_AGAIN)
+
+        assert look_up(book, 307) == ["wf"]
 
     def test_do_not_hold_the_mark(self) -> None:
         visibility = Visibility()
@@ -430,12 +519,18 @@ class TestLateRows:
 
 
 class TestOpenChains:
-    def open_times(self, book: Book, visibility: Visibility, times: int) -> float:
+    def open_times(
+        self,
+        book: Book,
+        visibility: Visibility,
+        times: int,
+        status: CloseStatus = FAILED,
+    ) -> float:
         """Find a chain open this many times in a row; return when the last time was."""
         second = 0
         for _ in range(times):
             second += 1
-            visibility.show(closing(second), status=FAILED)
+            visibility.show(closing(second), status=status)
             visibility.poll(book, second)
             while not book.due(NOW + at(second)):
                 second += 1
@@ -457,6 +552,14 @@ class TestOpenChains:
 
         assert not wait or book.due(NOW + at(last + wait - 1)) == []
         assert look_up(book, last + max(wait, 1)) == ["wf"]
+
+    def test_ticks_of_a_cron_schedule_wait_too(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        last = self.open_times(book, visibility, 3, COMPLETED)
+        visibility.show(closing(last + 1), status=COMPLETED)
+
+        assert visibility.poll(book, last + 59) == []
 
     def test_the_closing_that_waits_holds_the_mark(self) -> None:
         visibility = Visibility()
@@ -498,9 +601,10 @@ class TestOpenChains:
         visibility.poll(book, last + 1)
         settle(book, last + 120, Ended.WRITTEN)
 
-        visibility.show(closing(last + 121), status=FAILED)
-
-        assert visibility.poll(book, last + 122) == ["wf"]
+        for seconds in (121, 123):
+            visibility.show(closing(last + seconds), status=FAILED)
+            assert visibility.poll(book, last + seconds) == ["wf"]
+            settle(book, last + seconds, Ended.OPEN)
 
     def test_are_forgotten_in_time(self) -> None:
         visibility = Visibility()
