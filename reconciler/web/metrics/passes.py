@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -26,6 +26,9 @@ OTHER_TYPES = "other"
 #: Ends that a workflow can report itself, so that the main path has missed the row. After a
 #: termination or a timeout, no workflow code runs.
 REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
+
+#: Within this time of the close, a worker with `report="after_close"` writes the row.
+MAIN_PATH_TIME = timedelta(seconds=1)
 
 #: How `run` finds rows, see `PassRequest.found_by`.
 FOUND_BY = ("feed", "sweep", "scan")
@@ -96,16 +99,17 @@ class PassMetrics(Observer):
 
     async def on_written(self, report: PassView, outcomes: Sequence[Outcome]) -> None:
         """Count finished rows, and how late they are."""
-        now = self._clock()
         for outcome in outcomes:
             workflow_type = self._bounded(outcome.workflow_type)
             self._written.labels(outcome.status, workflow_type).inc()
-            if outcome.temporal_status in REPORTABLE:
-                self._missed.labels(workflow_type, outcome.temporal_status).inc()
+            drift = None
             if outcome.completed_at is not None:
-                self._found.labels(report.request.found_by).inc()
                 # The clock of Temporal may be ahead.
-                self._drift.observe(max((now - outcome.completed_at).total_seconds(), 0))
+                drift = max(self._clock() - outcome.completed_at, timedelta())
+                self._drift.observe(drift.total_seconds())
+                self._found.labels(report.request.found_by).inc()
+            if outcome.temporal_status in REPORTABLE and not _came_first(report, drift):
+                self._missed.labels(workflow_type, outcome.temporal_status).inc()
 
     async def on_pass(self, report: PassView) -> None:
         """Count the pass. Only passes, or rounds of them, that saw every row set the gauges."""
@@ -160,6 +164,11 @@ class PassMetrics(Observer):
                 return OTHER_TYPES
             self._types.add(name)
         return name
+
+
+def _came_first(report: PassView, drift: timedelta | None) -> bool:
+    """Whether the feed was so quick that the main path may have been about to write the row."""
+    return report.request.found_by == Mode.FEED and drift is not None and drift < MAIN_PATH_TIME
 
 
 class _Running(Collector):

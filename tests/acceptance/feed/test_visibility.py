@@ -91,6 +91,8 @@ def refuse(code: str) -> Callable[[Visibility], None]:
 async def test_where_the_feed_cannot_be_followed_passes_take_over(
     scene: Scene, fail: Callable[[Visibility], None]
 ) -> None:
+    for number in range(2):  # a single one is always sorted
+        await (await scene.start(f"before {number}")).terminate()
     intervals = {**SWEEPING, "RECONCILER_FULL_SWEEP_INTERVAL": "365d"}
     async with scene.following(**intervals) as running:
         fail(scene.seen)
@@ -101,6 +103,11 @@ async def test_where_the_feed_cannot_be_followed_passes_take_over(
             await handle.terminate()
         await eventually(scene.finished())
         assert len(running.logged("feed_off")) == 1
+        here = scene.client.namespace
+        assert await running.metric("reconciler_feed_off", temporal_namespace=here) == 1
+        assert await running.metric("reconciler_found_total", by="scan") == COUNT
+        why = (await running.get("/readyz")).json()["feed"]
+        assert why.startswith(f"namespace {here}: ")
 
     assert await scene.found_by() == {"scan": COUNT}
     await scene.verify()

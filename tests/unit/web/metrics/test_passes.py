@@ -134,6 +134,24 @@ async def test_only_ends_that_a_workflow_can_report_count_as_missed(
     )
 
 
+@pytest.mark.parametrize(
+    ("found_by", "seconds", "missed"),
+    [("feed", 0.9, None), ("feed", 1.1, 1), ("scan", 0.9, 1)],
+)
+async def test_a_row_that_the_feed_finds_at_once_may_have_been_about_to_be_reported(
+    bench: Bench, found_by: str, seconds: float, missed: float | None
+) -> None:
+    found = PassReport("id", PassRequest("run", found_by=found_by), NOW)
+    closed = NOW - timedelta(seconds=seconds)
+    await bench.metrics.on_written(
+        found, [outcome(row(), completed_at=closed, workflow_type="Order")]
+    )
+
+    labels = {"workflow_type": "Order", "status": "COMPLETED"}
+    assert bench.value("missed_writes_total", **labels) == missed
+    assert bench.value("found_total", by=found_by) == 1
+
+
 async def test_drift_is_from_close_to_write(bench: Bench) -> None:
     late = outcome(row(), completed_at=NOW - timedelta(seconds=20))
     await bench.metrics.on_written(report(), [late])
