@@ -57,7 +57,6 @@ async def test_replicas_that_are_killed_at_random_moments(scene: Scene) -> None:
     """Another one takes over each time, and the one that was killed comes back."""
     moments = random.Random(17)  # noqa: S311
     scene.command = replace(scene.command, limits=SHORTER_LEASE)
-    await (await scene.start("before")).terminate()  # there is a mark from the start
     async with AsyncExitStack() as stack:
         holder = await stack.enter_async_context(scene.following())
         await stack.enter_async_context(scene.traffic())

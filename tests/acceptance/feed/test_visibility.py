@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -68,6 +69,29 @@ async def test_outages(scene: Scene) -> None:
     await scene.verify()
 
 
+async def test_more_closings_than_a_poll_can_list(scene: Scene) -> None:
+    """A pass over every row finds them, and the feed what closes from then on."""
+    scene.seen.largest_page = 1
+    scene.command = replace(scene.command, limits={**SOON, "reconciler.daemon.loop.SOON": 1})
+    async with scene.following() as running:
+        handles = [await scene.start_with_row(f"{number}") for number in range(4 * COUNT)]
+        scene.seen.fail("UNAVAILABLE")
+        await scene.lists(1)
+        for handle in handles:
+            await handle.terminate()
+        scene.seen.recover()
+        await running.said("feed_behind")
+        await eventually(scene.finished())
+        before = await scene.found_by()
+        later = await scene.start_with_row("later")
+        await later.terminate()
+        await eventually(scene.finished())
+
+    assert before["scan"] > 0
+    assert await scene.found_by() == before + Counter(feed=1)
+    await scene.verify()
+
+
 def be_unsorted(seen: Visibility) -> None:
     seen.is_unsorted = True
 
@@ -122,3 +146,20 @@ async def test_it_is_off_from_the_start(scene: Scene) -> None:
         await eventually(scene.finished())
         assert len(running.logged("feed_off")) == 1
     await scene.verify()
+
+
+async def test_a_visibility_that_is_sorted_again_is_followed_again(scene: Scene) -> None:
+    limits = {"reconciler.passes.feed.namespace.OFF_FOR": 1, "reconciler.daemon.loop.SOON": 1}
+    scene.command = replace(scene.command, limits=limits)
+    await (await scene.start("first")).terminate()
+    await (await scene.start("second")).terminate()
+    be_unsorted(scene.seen)
+    async with scene.following() as running:
+        await running.said("feed_off")
+        scene.seen.is_unsorted = False
+        await eventually(scene.has_marks)
+        handle = await scene.start_with_row("third")
+        await handle.terminate()
+        await eventually(scene.finished())
+
+    assert await scene.found_by() == {"feed": 1}

@@ -96,6 +96,10 @@ class Scene:
         """A loop that may be on standby."""
         return daemon(self.command, **{**FEED_ALONE, **variables})
 
+    async def has_marks(self) -> bool:
+        """Whether the feed alone is relied upon: only then are its marks saved."""
+        return bool(await self.database.fetch("SELECT FROM reconciler.closings"))
+
     async def lists(self, count: int) -> None:
         """Wait until this many more list calls have been made."""
         until = self.seen.calls[LIST] + count

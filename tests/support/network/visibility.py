@@ -46,6 +46,8 @@ class Visibility:
     hidden: set[str] = field(default_factory=set)
     #: The oldest closing comes first.
     is_unsorted: bool = False
+    #: No page is larger, whatever was asked for.
+    largest_page: int = 1000
     #: The name of a gRPC status code, with which every list is refused, or `HANG`.
     refusal: str | None = None
     #: While it was down last, in seconds since 1970, and how long it then took to catch up.
@@ -80,6 +82,7 @@ class Visibility:
             await asyncio.Event().wait()
         if self.refusal is not None:
             await call.refuse(self.refusal, "visibility is down")
+        request.page_size = min(request.page_size, self.largest_page)
         if self.lag or self.hidden or self._backlog:
             if _OF_A_STATUS.fullmatch(request.query):
                 found = await self._closed(call, request)
