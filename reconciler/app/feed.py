@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.app.wiring import App
+from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode, RunRow, Unknown
 from reconciler.core.observer import Observer
 from reconciler.core.policy import MissingPolicy
@@ -21,12 +22,14 @@ from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.rows.newest import newest_namespaces
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.table.mapping import map_table
+from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.temporal.observe.closings import VisibilityClosings
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 
 #: Seconds for which the table's definition is not read again.
 MAPPED_FOR = 60.0
+#: Seconds within which a cause is logged once, and for five rows, however many passes meet it.
+LOG_ROUND = 600.0
 
 
 def open_feed(app: App, observers: Sequence[Observer]) -> Feed:
@@ -58,8 +61,8 @@ class FeedRows:
         self._policy = replace(app.policy, missing=MissingPolicy.LEAVE)
         settings = app.settings
         self._options = PassOptions(settings.batch_size, settings.concurrency)
-        self._log = PassLog()
-        self._table, self._mapped_at = app.table, steady()
+        self._log = PassLog(round_seconds=LOG_ROUND)
+        self._last = _Mapped(app.table, app.books.store(app.table), steady())
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         """What Temporal says about the namespace."""
@@ -71,11 +74,16 @@ class FeedRows:
 
     async def newest_namespaces(self) -> Collection[str]:
         """The namespaces that the newest running rows name."""
-        return await newest_namespaces(self._app.engine, self._table)
+        return await newest_namespaces(self._app.engine, (await self._mapped()).table)
 
     async def look_up(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
         """The running rows of these workflow ids."""
-        return await (await self._store()).running_of(workflow_ids)
+        mapped = await self._mapped()
+        try:
+            return await mapped.finder.running_of(workflow_ids)
+        except DatabaseUnusable:
+            mapped.at = float("-inf")  # the table may have been altered
+            raise
 
     async def reconcile(self, rows: Sequence[RunRow], observer: Observer) -> PassReport:
         """Run a pass over rows, recorded if it writes."""
@@ -85,13 +93,28 @@ class FeedRows:
         now = await read_clock(report, history, observers, app.clock.read)
         if now is None:
             return report
-        store = FoundRows(await self._store(), rows, history)
+        mapped = await self._mapped()
+        store = FoundRows(app.books.store(mapped.table, found_by=Mode.FEED), rows, history)
         ports = store, self._probe, history, observers
-        return await run_pass(*ports, self._policy, self._options, now, report, self._log)
+        await run_pass(*ports, self._policy, self._options, now, report, self._log)
+        if report.error is not None:
+            mapped.at = float("-inf")  # the table may have been altered
+        return report
 
-    async def _store(self) -> PostgresStore:
-        """For one pass. The table is mapped again now and then: columns change over months."""
-        if steady() - self._mapped_at >= MAPPED_FOR:
-            self._table = await map_table(self._app.engine, self._table.mapping, writing=True)
-            self._mapped_at = steady()
-        return self._app.books.store(self._table, found_by=Mode.FEED)
+    async def _mapped(self) -> _Mapped:
+        """The table as it is, or was a minute ago: columns change over months."""
+        if steady() - self._last.at >= MAPPED_FOR:
+            app, mapping = self._app, self._last.table.mapping
+            table = await map_table(app.engine, mapping, writing=True)
+            self._last = _Mapped(table, app.books.store(table), steady())
+        return self._last
+
+
+@dataclass(slots=True)
+class _Mapped:
+    """The application's table when it was mapped."""
+
+    table: MappedTable
+    #: Kept between polls, as it finds out once how to look rows up.
+    finder: PostgresStore
+    at: float

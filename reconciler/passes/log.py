@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from reconciler.core.ports import Written
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.text import iso
 from reconciler.host.causes import Causes, in_words
+from reconciler.host.steady_clock import steady
 
 log = structlog.get_logger(__name__)
 
@@ -23,12 +25,20 @@ class PassLog:
     cause have a line each; one line at the end of the pass says how many more there are.
     """
 
-    def __init__(self, *, each_row: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        each_row: bool = True,
+        round_seconds: float = 0.0,
+        clock: Callable[[], float] = steady,
+    ) -> None:
         """`each_row`: log every row that is finished, and the counts of a pass at its end.
 
         Set it to false where the journal has the rows and the command prints the counts.
+        `round_seconds`: passes within this time count as one, where each sees only some rows.
         """
-        self._each_row = each_row
+        self._each_row, self._round_seconds, self._clock = each_row, round_seconds, clock
+        self._round_began = clock()
         self._causes = Causes()
         self._bugs = Causes()
         #: Whether the operator knows what is suspicious about the table.
@@ -132,6 +142,9 @@ class PassLog:
     def _sum_up(self, report: PassReport) -> None:
         if report.error is not None and not report.tally.scanned:
             return  # it has looked at no row, so what was wrong in the pass before still is
+        if self._clock() - self._round_began < self._round_seconds:
+            return
+        self._round_began = self._clock()
         self._bugs.end_round()  # without a summary: each has had its line
         if beyond := self._causes.end_round():
             log.warning(

@@ -77,6 +77,19 @@ async def test_a_refused_row_and_most_rows_missing_are_logged_once() -> None:
     assert warned == 2
 
 
+async def test_short_passes_log_a_cause_once_in_a_while() -> None:
+    """Each sees other rows: in the next pass the cause is gone, and later it is back."""
+    now = 0.0
+    pass_log = PassLog(round_seconds=600, clock=lambda: now)
+    with capture_logs() as lines:
+        for minute in range(20):
+            now = 60.0 * minute
+            answer = Unknown("no namespace") if minute % 2 else closed()
+            await reconcile(MemoryStore(rows(1)), scripted(answer), pass_log=pass_log)
+
+    assert warnings(lines) == {"row_left": 1, "more_rows_left": 1}
+
+
 def warnings(lines: Sequence[EventDict]) -> Counter[str]:
     return Counter(line["event"] for line in lines if line["log_level"] in ("warning", "error"))
 
