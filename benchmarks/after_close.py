@@ -103,7 +103,7 @@ async def _signals(client: Client, queue: str) -> int:
         handle = await client.start_workflow(
             Draining.run, id=workflow_id, task_queue=queue, start_signal="send"
         )
-        run_ids[str(handle.first_execution_run_id)] = None
+        run_ids[str(handle.result_run_id)] = None
     runs = [client.get_workflow_handle(workflow_id, run_id=run_id) for run_id in run_ids]
     return sum([await run.result() for run in runs])
 

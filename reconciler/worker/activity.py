@@ -18,9 +18,9 @@ from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
-from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
 
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.core.text import one_line
@@ -123,12 +123,12 @@ class StatusActivity:
             self._writers[loop] = self.source().open()
         return self._writers[loop]
 
-    def backlog(self, client: Client) -> Backlog:
-        """What writes the ends of this client's workflows after their close, in this event loop."""
+    def backlog(self, worker: Worker) -> Backlog:
+        """What writes the ends of this worker's workflows after their close, in its event loop."""
         from reconciler.worker.after_close.backlog import Backlog  # noqa: PLC0415 - as above
         from reconciler.worker.after_close.finisher import Finisher  # noqa: PLC0415
 
-        return Backlog(Finisher(client, self.source(), self.opened))
+        return Backlog(Finisher(lambda: worker.client, self.source(), self.opened))
 
     async def close(self) -> None:
         """Close what was opened on this event loop; the next run opens it again."""

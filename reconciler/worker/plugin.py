@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -92,9 +93,8 @@ class ReconcilerPlugin(SimplePlugin):
 
         Raises:
             TypeError: An argument has the wrong type.
-            ConfigurationError: A setting or `report` has an invalid value, or arguments contradict
-                each other. Whether DATABASE_URL is missing matters to workers only: replayers and
-                clients need none.
+            ConfigurationError: A setting or `report` is invalid, or arguments contradict each
+                other. Only workers need a DATABASE_URL: replayers and clients do not.
         """
         for name, value in (("children", children), ("handlers", handlers)):
             if not isinstance(value, bool):
@@ -118,7 +118,7 @@ class ReconcilerPlugin(SimplePlugin):
             status_of=status_of,
         )
         self._is_on_client = False
-        self._workers = 0
+        self._workers: Counter[asyncio.AbstractEventLoop] = Counter()  # that run in each
         self._problem = ""
         super().__init__("reconciler.ReconcilerPlugin")
 
@@ -183,10 +183,10 @@ class ReconcilerPlugin(SimplePlugin):
         if own is None or not (own.task_queue is None or own.after_close):
             await super().run_worker(worker, next)
             return
-        self._workers += 1
+        self._workers[asyncio.get_running_loop()] += 1
         check = asyncio.create_task(self._check_table(own))
         if own.after_close:
-            own.backlog = self._activity.backlog(worker.client)
+            own.backlog = self._activity.backlog(worker)
         try:
             await super().run_worker(worker, next)
         finally:
@@ -202,8 +202,10 @@ class ReconcilerPlugin(SimplePlugin):
         if own.backlog is not None:
             await own.backlog.close()
             own.backlog = None
-        self._workers -= 1
-        if not self._workers:
+        loop = asyncio.get_running_loop()
+        self._workers[loop] -= 1
+        if not self._workers[loop]:
+            del self._workers[loop]
             self._problem = ""
             await self._activity.close()
 

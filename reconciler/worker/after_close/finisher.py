@@ -48,12 +48,17 @@ _log = logging.getLogger("reconciler.worker")
 class Finisher:
     """Finishes rows of runs that have ended."""
 
-    def __init__(self, client: Client, source: Source, writer: Callable[[], RowWriter]) -> None:
-        """`writer`: that of the current event loop. Raises `ConfigurationError`."""
-        self._rpc = Rpc(client, RateLimiter(MAX_RPS))
+    def __init__(
+        self, client: Callable[[], Client], source: Source, writer: Callable[[], RowWriter]
+    ) -> None:
+        """`client`: the worker's, which may be replaced by one with other credentials.
+
+        `writer`: that of the current event loop. Raises `ConfigurationError`.
+        """
+        self._client, self._limiter = client, RateLimiter(MAX_RPS)
+        self._rpc = Rpc(client(), self._limiter)
         self._codec = source.codec()
         self._decoder = _decoder(self._codec, source.codec_timeout)
-        self._probe = TemporalProbe(self._rpc, decoder=self._decoder)
         self._writer, self._statuses = writer, source.statuses
 
     async def close(self) -> None:
@@ -72,7 +77,10 @@ class Finisher:
         None if the run is not its last, or if the notice is of an attempt that Temporal refused:
         then the end that counts has a notice of its own. Raises `TemporalUnusable`.
         """
-        observation = await observe_run(self._probe, notice.workflow_id, notice.run_id)
+        if (client := self._client()) is not self._rpc.client:
+            self._rpc = Rpc(client, self._limiter)
+        probe = TemporalProbe(self._rpc, decoder=self._decoder)
+        observation = await observe_run(probe, notice.workflow_id, notice.run_id)
         statuses = self._statuses
         if _is_completed(observation) and notice.is_graded:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,15 @@ from tests.conftest import Database
 from tests.support.polling import PATIENCE, eventually
 from tests.support.temporal.workflows import Scripted, Typed, charge
 from tests.support.temporal.world import World
+
+
+@asynccontextmanager
+async def running(worker: Worker) -> AsyncIterator[Worker]:
+    """Run a worker, and in the end wait for its plugins, which older SDKs do not."""
+    async with worker:
+        yield worker
+    if (task := worker._async_context_run_task) is not None:
+        await asyncio.wait([task])
 
 
 @dataclass
@@ -55,7 +65,7 @@ class Site:
             "activities": [charge],
             **options,
         }
-        async with Worker(self.client, **given) as worker:
+        async with running(Worker(self.client, **given)) as worker:
             yield worker
 
     async def start(

@@ -20,7 +20,7 @@ from reconciler.worker.after_close.finisher import Finisher
 from reconciler.worker.after_close.notice import EndNotice
 from reconciler.worker.source import Source
 from tests.integration.worker.conftest import Site
-from tests.support.histories.workflows import Order
+from tests.support.histories.workflows import Order, pack
 from tests.support.polling import PATIENCE, eventually
 from tests.support.worker.workflows import graded
 
@@ -29,6 +29,13 @@ SLOWLY = RetryPolicy(maximum_attempts=2, initial_interval=timedelta(seconds=PATI
 
 def plugin(site: Site, **options: Any) -> ReconcilerPlugin:
     return ReconcilerPlugin(site.database.engine, report="after_close", **options)
+
+
+def looking(site: Site) -> Finisher:
+    """Another worker's finisher."""
+    source = Source(site.database.engine)
+    writer = source.open()
+    return Finisher(lambda: site.client, source, lambda: writer)
 
 
 def by_items(items: list[Any]) -> str:
@@ -67,7 +74,7 @@ async def has_acted(handle: WorkflowHandle[Any, Any]) -> bool:
     return (await handle.describe()).history_length >= 4
 
 
-async def test_a_row_that_is_no_longer_running(site: Site, tries: list[EndNotice]) -> None:
+async def test_a_row_that_is_no_longer_running(site: Site, notices: list[EndNotice]) -> None:
     async with site.worker(plugin(site)):
         handle = await site.start("wait")
         await site.database.execute("UPDATE workflow_executions SET status = 'archived'")
@@ -75,7 +82,12 @@ async def test_a_row_that_is_no_longer_running(site: Site, tries: list[EndNotice
         await site.closed(handle)
 
     assert await site.outcome() == ("archived", None)
-    assert len(tries) == 1, "it is not looked for again"
+    finisher, (notice,) = looking(site), notices
+    finish = await finisher.look(notice)
+    assert isinstance(finish, Finish)
+    assert await finisher.write(notice, finish) is True, "it is not looked for again"
+    await site.database.execute("DELETE FROM workflow_executions")
+    assert await finisher.write(notice, finish) is False
 
 
 async def test_a_row_that_is_inserted_later(
@@ -150,7 +162,7 @@ class TestTheStatusForAResult:
         assert await site.outcome() == ("partly", None)
 
         # The first notice may be on another worker, which does not know of the second.
-        finisher = Finisher(site.client, Source(site.database.engine), lambda: None)  # type: ignore[arg-type, return-value]
+        finisher = looking(site)
         first, last = notices
         assert await finisher.look(first) is None
         assert isinstance(await finisher.look(last), Finish)
@@ -162,6 +174,16 @@ class TestTheStatusForAResult:
         ):
             handle = await site.start("wait", workflow="Order")
             assert await handle.execute_update("put_and_finish", "book") == ["book"]
+
+        assert await site.outcome() == ("partly", None)
+
+    async def test_of_a_workflow_with_a_local_activity(self, site: Site) -> None:
+        async with site.bare_worker(
+            workflows=[Order],
+            activities=[pack],
+            plugins=[plugin(site, status_of=lambda _: "partly")],
+        ):
+            await site.closed(await site.start("pack here", "book", workflow="Order"))
 
         assert await site.outcome() == ("partly", None)
 
@@ -178,7 +200,7 @@ async def test_a_run_that_was_reset(site: Site, notices: list[EndNotice]) -> Non
         await site.world.reset(first.first_execution_run_id)
         closed = await site.closed(first)
 
-    finisher = Finisher(site.client, Source(site.database.engine), lambda: None)  # type: ignore[arg-type, return-value]
+    finisher = looking(site)
     (notice,) = notices
     assert notice.run_id == closed.run_id
     assert await finisher.look(replace(notice, run_id=first.first_execution_run_id)) is None

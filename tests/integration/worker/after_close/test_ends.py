@@ -56,13 +56,13 @@ async def test_the_same_as_by_a_pass(
     assert await site.reports() == 0
 
 
-@pytest.mark.parametrize("script", ["complete", "fail"])
-async def test_without_the_sandbox(
-    site: Site, monkeypatch: pytest.MonkeyPatch, script: str
+@pytest.mark.parametrize(
+    "worker", [{"workflow_runner": UnsandboxedWorkflowRunner()}, {"debug_mode": True}]
+)
+async def test_without_the_sandbox_or_a_thread_for_the_workflow(
+    site: Site, monkeypatch: pytest.MonkeyPatch, worker: dict[str, Any]
 ) -> None:
-    runner = UnsandboxedWorkflowRunner()
-
-    await written_alike(site, monkeypatch, script, "no money", worker={"workflow_runner": runner})
+    await written_alike(site, monkeypatch, "fail", "no money", worker=worker)
 
 
 @pytest.mark.parametrize("decodes", [True, False])

@@ -18,15 +18,13 @@ SIGNALS, UPDATES = 40, 5
 async def test_no_signal_is_lost(site: Site) -> None:
     plugin = ReconcilerPlugin(site.database.engine, report="after_close")
     async with site.bare_worker(workflows=WORKFLOWS, activities=[], plugins=[plugin]):
-        handles = [await send(site, number) for number in range(SIGNALS)]
-        results = {
-            handle.first_execution_run_id: await site.client.get_workflow_handle(
-                site.workflow_id, run_id=handle.first_execution_run_id
-            ).result()
-            for handle in handles
-        }
+        runs = {(await send(site, number)).result_run_id for number in range(SIGNALS)}
+        handles = [
+            site.client.get_workflow_handle(site.workflow_id, run_id=run_id) for run_id in runs
+        ]
+        received = [await handle.result() for handle in handles]
 
-    assert sorted(chain.from_iterable(results.values())) == list(range(SIGNALS))
+    assert sorted(chain.from_iterable(received)) == list(range(SIGNALS))
 
 
 async def send(site: Site, number: int) -> Any:

@@ -16,7 +16,7 @@ from reconciler.postgres.connection.engine import open_engine
 from reconciler.worker import ReconcilerPlugin
 from reconciler.worker.after_close import backlog
 from reconciler.worker.after_close.notice import EndNotice
-from tests.integration.worker.conftest import Site, locked_rows, waiting
+from tests.integration.worker.conftest import Site, locked_rows, running, waiting
 from tests.support.polling import eventually
 from tests.support.temporal.stubs import error
 from tests.support.temporal.workflows import Scripted, Typed, charge
@@ -33,13 +33,53 @@ async def test_one_plugin_of_a_client_serves_several_workers(site: Site) -> None
     config["plugins"] = [plugin(site, report="activity", after_close=["Scripted"])]
     client = Client(**config)
     async with (
-        Worker(client, task_queue=site.task_queue, workflows=[Scripted], activities=[charge]),
-        Worker(client, task_queue="another", workflows=[Typed], activities=[charge]),
+        running(
+            Worker(client, task_queue=site.task_queue, workflows=[Scripted], activities=[charge])
+        ),
+        running(Worker(client, task_queue="another", workflows=[Typed], activities=[charge])),
     ):
         await site.closed(await site.start("complete"))
 
     assert await site.outcome() == ("completed", None)
     assert await site.reports() == 0
+
+
+async def test_each_event_loop_settles_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", site.database.url)
+    shared = ReconcilerPlugin(report="after_close")
+    target = site.client.service_client.config.target_host
+
+    async def elsewhere() -> None:
+        client = await Client.connect(target, namespace=site.client.namespace)
+        other = Worker(client, task_queue="another", workflows=[Scripted], plugins=[shared])
+        async with running(other):
+            handle = await client.start_workflow(
+                "Scripted", args=["complete", ""], id=f"{site.workflow_id}/2", task_queue="another"
+            )
+            await handle.result()
+
+    await site.database.insert(f"{site.workflow_id}/2")
+    async with site.worker(shared):
+        await site.closed(await site.start("complete"))
+        await asyncio.to_thread(asyncio.run, elsewhere())
+
+    assert await site.outcome() == ("completed", None)
+    assert (await site.row(f"{site.workflow_id}/2"))["status"] == "completed"
+
+
+async def test_a_worker_may_get_another_client(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = site.client.service_client.config
+    renewed = await Client.connect(
+        config.target_host, namespace=site.client.namespace, runtime=config.runtime
+    )
+    async with site.worker(plugin(site)) as worker:
+        service = site.client.workflow_service
+        monkeypatch.setattr(service, "describe_workflow_execution", None)
+        worker.client = renewed
+        assert await (await site.start("complete", "done")).result() == "done"
+    monkeypatch.undo()
+
+    assert await site.outcome() == ("completed", None)
 
 
 async def test_types_that_are_not_named_report_by_the_activity(site: Site) -> None:
@@ -103,16 +143,20 @@ async def test_an_evicted_workflow_has_not_ended(site: Site, notices: list[EndNo
 
 @pytest.mark.usefixtures("unhurried")
 async def test_a_stopping_worker_writes_what_it_has_noticed(site: Site) -> None:
+    may_stop = asyncio.Event()
+
     async def run() -> None:
         async with site.worker(plugin(site)):
-            await eventually(lambda: waiting(site))
+            await may_stop.wait()
 
     await site.start("complete")
     async with locked_rows(site.database) as rows:
-        running = asyncio.create_task(run())
+        stopping = asyncio.create_task(run())
         await eventually(lambda: waiting(site))
+        may_stop.set()
+        await asyncio.sleep(0)
         await rows.release()
-    await running
+    await stopping
 
     assert await site.outcome() == ("completed", None)
 
