@@ -66,6 +66,8 @@ async def test_a_run_that_does_not_end_its_chain(
         await eventually(lambda: has_acted(first))
 
     assert len({notice.run_id for notice in notices}) == runs
+    for notice in notices:
+        assert await looking(site).look(notice) is None, "it is not looked at again"
     assert tries == []
     assert await site.outcome() == ("running", None)
 

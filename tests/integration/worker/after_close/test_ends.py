@@ -49,6 +49,8 @@ ADDED_BY_A_REPORT = {
 async def test_the_same_as_by_a_pass(
     site: Site, monkeypatch: pytest.MonkeyPatch, script: str, text: str, options: dict[str, Any]
 ) -> None:
+    monkeypatch.setenv("RECONCILER_ERROR_MESSAGE_LIMIT", "4000")
+
     await written_alike(site, monkeypatch, script, text, **options)
 
     names = {event.WhichOneof("attributes") for event in await site.events()}
