@@ -64,6 +64,10 @@ class FeedRows:
         self._log = PassLog(round_seconds=LOG_ROUND)
         self._last = _Mapped(app.table, app.books.store(app.table), steady())
 
+    def now(self) -> datetime:
+        """The database's time."""
+        return self._app.clock.now()
+
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         """What Temporal says about the namespace."""
         await self._probe.retention()

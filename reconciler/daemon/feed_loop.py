@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -30,18 +30,18 @@ class FeedLoop:
         self,
         make: Callable[[], Feed],
         interval: timedelta,
-        list_rps: float,
+        limits: Iterable[float],
         on_gap: Callable[[], None],
         on_crash: Callable[[], None],
     ) -> None:
         """`interval`: between the starts of polls; zero: no feed.
 
-        `list_rps`: list calls per second that are allowed; 0: any. `on_gap` is called when a pass
+        `limits`: list calls per second that are allowed; 0: any. `on_gap` is called when a pass
         over every row is needed, `on_crash` when a bug has ended a poll.
         """
         self._make, self._interval = make, interval.total_seconds()
         self._on_gap, self._on_crash = on_gap, on_crash
-        self._list_rps, self._stretched = list_rps, False
+        self._list_rps, self._stretched = min(filter(None, limits), default=0.0), False
         self._task: asyncio.Task[None] | None = None
         self._failures = Causes(lines=1)
         #: None while it is not followed.
@@ -58,7 +58,7 @@ class FeedLoop:
     def stop(self) -> None:
         """Stop following; a pass under way writes what it has decided, see `wait`."""
         if self.feed is not None and self._task is not None:
-            self.feed = None
+            self.feed.is_stopping, self.feed = True, None
             self._task.cancel()  # once: a second time would give up the write
 
     async def set_up(self) -> Feed | None:
@@ -88,7 +88,7 @@ class FeedLoop:
     async def _run(self, feed: Feed, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None:
             await asyncio.wait({earlier})
-        while True:
+        while not feed.is_stopping:  # a pass may absorb the cancellation
             began = steady()
             await self._poll(feed)
             self._note_stretch(feed)
@@ -110,7 +110,8 @@ class FeedLoop:
                 log.exception("feed_crashed", hint="this is a bug, please report it")
         else:
             self._error = None
-            self._failures.end_round()
+            if not any(each.failure for each in feed.namespaces):  # one may wait after a failure
+                self._failures.end_round()
 
     def _note_stretch(self, feed: Feed) -> None:
         """Log once if polls cannot be as frequent as they should."""
@@ -119,7 +120,8 @@ class FeedLoop:
         if seconds > self._interval and not self._stretched:
             log.warning(
                 "feed_stretched",
-                hint="raise RECONCILER_VISIBILITY_RPS or RECONCILER_FEED_INTERVAL",
+                hint="raise RECONCILER_FEED_INTERVAL, or RECONCILER_VISIBILITY_RPS and, if that is "
+                "lower, RECONCILER_MAX_RPS",
                 lists=lists,
                 seconds=round(seconds, 1),
             )

@@ -22,7 +22,8 @@ class PassLog:
     """Logs one pass after the other.
 
     A cause is a warning when it is new, and not again in every pass. Only the first few rows of a
-    cause have a line each; one line at the end of the pass says how many more there are.
+    cause have a line each; one line at the end of the pass says how many more there are. The
+    stretches of a round of the sweep count as one pass.
     """
 
     def __init__(
@@ -142,6 +143,8 @@ class PassLog:
     def _sum_up(self, report: PassReport) -> None:
         if report.error is not None and not report.tally.scanned:
             return  # it has looked at no row, so what was wrong in the pass before still is
+        if report.request.found_by == "sweep" and not (report.round and report.round.ended):
+            return  # the next stretch has other rows with the same causes
         if self._clock() - self._round_began < self._round_seconds:
             return
         self._round_began = self._clock()

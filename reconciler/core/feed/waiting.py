@@ -148,7 +148,9 @@ class Waiting:
         entry.since = entry.since or now
         if isinstance(end, WaitUntil):
             entry.patience = _PATIENCE + self._grace
-            due_at = max(end.at, now + _SOON)
+            # A row may stay too young for longer than its age explains.
+            due_at = max(end.at, now + min(_SOON * (1 << min(entry.looks, 10)), _LAST_TRY))
+            entry.looks += 1
         elif end is Ended.TRY_AGAIN:
             due_at = now + min(_FIRST_TRY * (1 << min(entry.looks, 10)), _LAST_TRY)
             entry.looks += 1

@@ -23,6 +23,7 @@ import structlog
 
 from reconciler.core.errors import Unusable
 from reconciler.core.feed.closing import Closing
+from reconciler.core.feed.ended import Ended
 from reconciler.core.model import RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.policy import Policy
@@ -62,7 +63,7 @@ class Feed(Observer):
         clock: Callable[[], datetime],
         policy: Policy,
     ) -> None:
-        """`clock`: the time of rows, as long as that is not set back: this one never is."""
+        """`clock`: some time that is never set; that of rows may be."""
         self._closings, self._marks, self._outside = closings, marks, outside
         self._clock, self._own, self._policy = clock, policy.namespace, policy
         self._followed: dict[str, NamespaceFeed] = {}
@@ -72,6 +73,8 @@ class Feed(Observer):
         self._unusable: dict[str, datetime] = {}
         self._saved_at = clock()
         self._pass_began: datetime | None = None
+        #: Set when it is to end, as a pass under way may absorb the cancellation at its end.
+        self.is_stopping = False
         #: Set after the first poll: marks are taken, or it has failed.
         self.is_set_up = asyncio.Event()
 
@@ -95,17 +98,21 @@ class Feed(Observer):
     async def poll(self) -> None:
         """List what has closed, and reconcile the rows that are found.
 
-        Raises `Unusable` if the database cannot be used, or no namespace can be listed.
+        Raises `Unusable` if the database cannot be used, or, at the end, if a list could not be.
         """
         now = self._clock()
         try:
             await self._follow(now)
             due = [each for each in self.namespaces if each.is_due(now)]
             await self._list_and_reconcile(due, now)
+        except BaseException:
+            for each in self.namespaces:
+                each.interrupted(now)
+            raise
         finally:
             self.is_set_up.set()
-        if due and all(each.failure for each in due):
-            raise Unusable(str(due[0].failure))
+        if failures := [each.failure for each in due if each.failure]:
+            raise Unusable(failures[0])
 
     async def _follow(self, now: datetime) -> None:
         """Follow the namespaces that were met, and those that an earlier process followed.
@@ -138,6 +145,7 @@ class Feed(Observer):
         listing = [asyncio.ensure_future(each.poll(now, news)) for each in due]
         try:
             waiting = set(listing)
+            news.set()  # or closings whose time has come would wait for one that does not answer
             while waiting or news.is_set():
                 arriving = asyncio.ensure_future(news.wait())
                 await asyncio.wait({*waiting, arriving}, return_when=asyncio.FIRST_COMPLETED)
@@ -152,16 +160,26 @@ class Feed(Observer):
 
     async def _reconcile_due(self) -> None:
         """Look up the closings whose time has come, and run passes over the rows found."""
-        more = True
-        while more:
-            now, more = self._clock(), False
-            due: dict[str, Sequence[Closing]] = {}
-            for each in self.namespaces:
-                closings = each.book.due(now) if each.book else ()
-                due[each.name] = closings[:AT_ONCE]
-                more = more or len(closings) > AT_ONCE
-            if hits := await self._look_up(due, now):
-                await self._reconcile(hits)
+        now = self._clock()
+        due = {each.name: each.book.due(now) for each in self.namespaces if each.book}
+        for start in range(0, max(map(len, due.values()), default=0), AT_ONCE):
+            piece = {name: each[start : start + AT_ONCE] for name, each in due.items()}
+            try:
+                if hits := await self._look_up(piece, self._clock()):
+                    await self._reconcile(hits)
+            except Exception as error:
+                if not isinstance(error, Unusable):
+                    self._put_off(piece)
+                raise
+
+    def _put_off(self, due: Mapping[str, Sequence[Closing]]) -> None:
+        """After a bug: what one closing leads to must not end each poll, and hold the marks."""
+        now = self._clock()
+        for name, closings in due.items():
+            if book := self._followed[name].book:
+                book.looked_up(closings, closings, now)
+                for each in closings:
+                    book.settled(each, Ended.TRY_AGAIN, now)
 
     async def _look_up(self, due: Mapping[str, Sequence[Closing]], now: datetime) -> Sequence[Hit]:
         ids = {closing.workflow_id for closings in due.values() for closing in closings}
@@ -177,7 +195,8 @@ class Feed(Observer):
             }
             if book := self._followed[name].book:
                 hits += find_hits(book, closings, of, now)
-        return [hit for hit in hits if not hit.waits(self._policy, now)]
+        rows_now = self._outside.now()
+        return [hit for hit in hits if not hit.waits(self._policy, rows_now, now)]
 
     async def _reconcile(self, hits: Sequence[Hit]) -> None:
         # Closings of the same workflow id share their rows.
@@ -188,7 +207,7 @@ class Feed(Observer):
         for hit in hits:
             if (ended := endings.of(hit.rows, now)) is not None:
                 hit.book.settled(hit.closing, ended, now)
-        if report.stopped:
+        if report.stopped or self.is_stopping:
             raise asyncio.CancelledError
         if report.error is not None:
             raise Unusable(report.error)
@@ -201,9 +220,10 @@ class Feed(Observer):
         for each in self.namespaces:
             await each.save()
 
-    async def on_start(self, report: PassView) -> None:  # noqa: ARG002
-        """A pass of the loop begins."""
-        self._pass_began = self._clock()
+    async def on_start(self, report: PassView) -> None:
+        """A pass of the loop begins; only one over every row makes up for a gap."""
+        if report.request.found_by == WHOLE:
+            self._pass_began = self._clock()
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
         """Rows name the namespaces to follow."""

@@ -22,13 +22,16 @@ class Hit:
     closing: Closing
     rows: Sequence[RunRow]
 
-    def waits(self, policy: Policy, now: datetime) -> bool:
-        """Whether all rows are too young, however their workflow has closed: nobody is asked."""
+    def waits(self, policy: Policy, rows_now: datetime, now: datetime) -> bool:
+        """Whether all rows are too young, however their workflow has closed: nobody is asked.
+
+        `rows_now`: the time by which rows are judged; `now`: that of the book.
+        """
         times = [old_enough_at(row, policy) for row in self.rows]
-        later = [time for time in times if time is not None and time > now]
+        later = [time - rows_now for time in times if time is not None and time > rows_now]
         if len(later) < len(self.rows):
             return False
-        self.book.settled(self.closing, WaitUntil(min(later)), now)
+        self.book.settled(self.closing, WaitUntil(now + min(later)), now)
         return True
 
 

@@ -147,6 +147,11 @@ class NamespaceFeed:
         self._next_at = now + min(RETRY * 2 ** min(self._failures, 10), LAST_RETRY)
         self._failures += 1
 
+    def interrupted(self, now: datetime) -> None:
+        """The poll that began then has ended early: closings may have been missed meanwhile."""
+        if self.book is not None and self.listed_at != now:
+            self.book.failed(now)
+
     def warm_up(self, began: datetime) -> None:
         """A pass that began then has looked at every row."""
         if self.gap_at is None or self.why_off is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from reconciler.core.model import RunRow
@@ -21,7 +21,11 @@ class NamespaceFacts:
 
 
 class Surroundings(Protocol):
-    """Namespaces, and rows of the application's table. Every method raises `Unusable`."""
+    """Namespaces, and rows of the application's table. All but `now` raise `Unusable`."""
+
+    def now(self) -> datetime:
+        """The time by which rows are judged, as last read; it may be set."""
+        ...
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         """What Temporal says about it, at most a minute ago; None if it cannot be used."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.core.errors import ReconcilerError
 from reconciler.core.feed.closing import Closing, Listed, Listing
@@ -62,6 +62,11 @@ class FakeSurroundings:
     unknown_namespaces: set[str] = field(default_factory=set)
     ids: dict[str, str] = field(default_factory=dict)
     newest: set[str] = field(default_factory=set)
+    clock: Callable[[], datetime] = lambda: NOW
+    bug: Exception | None = None
+
+    def now(self) -> datetime:
+        return self.clock()
 
     async def describe(self, namespace: str) -> NamespaceFacts | None:
         self.described.append(namespace)
@@ -80,6 +85,8 @@ class FakeSurroundings:
 
     async def reconcile(self, rows: Sequence[RunRow], observer: Observer) -> PassReport:
         self.reconciled.append(list(rows))
+        if self.bug:
+            raise self.bug
         report = PassReport.begin(PassRequest("feed"), NOW)
         if self.stops:
             report.stop()
@@ -101,6 +108,7 @@ class FeedBench:
     def __init__(self) -> None:
         self.now = NOW
         self.closings, self.marks, self.outside = FakeClosings(), FakeMarks(), FakeSurroundings()
+        self.outside.clock = lambda: self.now
         self.feed = self.restarted()
 
     def restarted(self) -> Feed:

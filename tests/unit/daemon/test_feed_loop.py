@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from reconciler.core.errors import DatabaseUnusable
+from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.daemon import feed_loop as module
 from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.passes.feed.feed import Feed
@@ -34,6 +35,7 @@ class FakeFeed:
     script: Callable[[], Any] = lambda: None
     polls: int = 0
     awaits_pass: bool = False
+    is_stopping: bool = False
     namespaces: list[FakeNamespace] = field(default_factory=lambda: [FakeNamespace()])
     is_set_up: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -47,7 +49,7 @@ class FakeFeed:
 def loop(
     *feeds: FakeFeed,
     interval: timedelta = AT_ONCE,
-    rps: float = 0,
+    rps: tuple[float, ...] = (0,),
     gaps: list[int] | None = None,
     crashes: list[int] | None = None,
 ) -> FeedLoop:
@@ -96,6 +98,40 @@ async def test_a_failed_poll_is_logged_once_until_it_succeeds() -> None:
         await ended(running)
 
     assert [line["event"] for line in lines] == ["feed_failed", "feed_failed"]
+
+
+async def test_a_failure_is_not_logged_again_while_a_namespace_waits_after_it() -> None:
+    def fail_and_wait() -> None:
+        if feed.polls in (1, 5):
+            feed.namespaces[0].failure = "away"
+            raise TemporalUnusable("away")
+
+    feed = FakeFeed(fail_and_wait)
+    running = loop(feed)
+    with capture_logs() as lines:
+        running.start()
+        await polled(feed, 6)
+        await ended(running)
+
+    assert [line["event"] for line in lines] == ["feed_failed"]
+
+
+async def test_a_feed_whose_pass_absorbs_the_cancellation_is_polled_no_more() -> None:
+    async def absorb() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    first, second = FakeFeed(absorb), FakeFeed()
+    running = loop(first, second)
+    running.start()
+    await polled(first, 1)
+    running.stop()
+    running.start()
+
+    await polled(second, 1)
+
+    assert first.polls == 1
+    await ended(running)
 
 
 async def test_a_bug_does_not_end_the_polls_and_each_time_counts() -> None:
@@ -217,9 +253,12 @@ async def test_a_gap_is_reported() -> None:
     assert gaps
 
 
-async def test_a_limit_that_is_too_low_for_the_interval_is_logged_once() -> None:
+@pytest.mark.parametrize("rps", [(100, 0), (0, 100), (1000, 100)])
+async def test_a_limit_that_is_too_low_for_the_interval_is_logged_once(
+    rps: tuple[float, ...],
+) -> None:
     feed = FakeFeed(namespaces=[FakeNamespace("a"), FakeNamespace("b")])
-    running = loop(feed, interval=timedelta(milliseconds=10), rps=100)
+    running = loop(feed, interval=timedelta(milliseconds=10), rps=rps)
     with capture_logs() as lines:
         running.start()
         await polled(feed, 3)

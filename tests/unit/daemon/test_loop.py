@@ -36,7 +36,10 @@ from tests.support.polling import deadline, eventually
 
 HOURLY = Every(timedelta(hours=1))
 NO_FEED = SimpleNamespace(
-    table="workflow_executions", feed_interval=timedelta(), visibility_rps=5.0
+    table="workflow_executions",
+    feed_interval=timedelta(),
+    visibility_rps=5.0,
+    max_rps=100.0,
 )
 Script = Callable[[PassReport], Awaitable[None]]
 

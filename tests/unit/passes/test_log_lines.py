@@ -10,11 +10,22 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from reconciler.core.errors import TemporalUnusable
-from reconciler.core.model import CloseStatus, Missing, Observation, Open, RunRow, Unknown
-from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.model import (
+    CloseStatus,
+    Leave,
+    LeaveReason,
+    Missing,
+    Observation,
+    Open,
+    RunRow,
+    Unknown,
+)
+from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.report.request import PassRequest
+from reconciler.core.report.sweep import Round
 from reconciler.host.causes import MAX_LINES
 from reconciler.passes.log import PassLog
-from tests.support.factories import closed
+from tests.support.factories import NOW, closed
 from tests.support.fakes import MemoryStore, ScriptedProbe
 from tests.support.passes.bench import reconcile, rows, scripted
 from tests.support.passes.sweeping import screened_pass
@@ -113,6 +124,24 @@ async def test_however_many_rows_are_unknown_a_pass_logs_a_few_and_the_next_none
 
     summary = {MORE: 1} if count > MAX_LINES else {}
     assert logged == [{"row_left": MAX_LINES, **summary}, {}, {}]
+
+
+async def test_the_stretches_of_a_round_count_as_one_pass() -> None:
+    pass_log, logged = PassLog(), []
+    with capture_logs() as lines:
+        for _ in range(2):
+            for stretch, ended in enumerate([False, False, True]):
+                report = PassReport.begin(PassRequest("run", found_by="sweep"), NOW)
+                for number in range(10):
+                    row = RunRow(100 * stretch + number, f"wf-{number}", None, None)
+                    pass_log.left(Leave(row, LeaveReason.UNKNOWN, "no namespace"))
+                report.done.scanned = 10
+                report.round = Round(30, 10 * stretch + 10, 600, stretch == 0, ended, only=True)
+                pass_log.end(report)
+            logged.append(warnings(lines))
+            lines.clear()
+
+    assert logged == [{"row_left": MAX_LINES, MORE: 1}, {}]
 
 
 async def test_however_many_rows_are_refused_a_pass_logs_a_few_and_the_next_none() -> None:

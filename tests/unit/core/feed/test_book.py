@@ -338,6 +338,20 @@ class TestHits:
 
         assert book.waiting == 0
 
+    def test_a_row_that_is_too_young_for_no_known_time_is_looked_at_less_and_less(self) -> None:
+        visibility, looks = Visibility(), 0
+        book = Book({}, NOW, timedelta(hours=1))
+        visibility.poll(book, 0)
+        visibility.show(closing(1))
+        visibility.poll(book, 5)
+        for seconds in range(5, 3600, 5):
+            if book.due(NOW + at(seconds)):
+                settle(book, seconds, WaitUntil(NOW + at(seconds + 5)))
+                looks += 1
+
+        assert book.waiting == 1
+        assert looks < 80
+
     def test_a_row_that_is_too_young_for_hours_is_left_to_the_sweep_at_once(self) -> None:
         visibility = Visibility()
         book = regular(visibility)

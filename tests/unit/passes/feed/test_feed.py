@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 
 from reconciler.core.errors import DatabaseUnusable, FeedOff, TemporalUnusable, Unusable
+from reconciler.core.feed.closing import Closing
 from reconciler.core.feed.marks import SavedMarks
 from reconciler.core.model import CloseStatus, LeaveReason, RunRow
 from reconciler.core.observer import Observer
 from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import PassRequest
 from tests.support.factories import NOW, row
-from tests.support.passes.feeding import FeedBench, left
+from tests.support.passes.feeding import GRACE, FeedBench, left
 
 
 @pytest.fixture
@@ -270,7 +275,8 @@ async def test_a_namespace_that_does_not_answer_leaves_the_others_alone(bench: F
     bench.outside.rows = [other, row(1)]
     bench.close("wf-1", namespace="other")
 
-    await bench.poll()
+    with pytest.raises(Unusable, match="no answer"):
+        await bench.poll()
 
     assert bench.outside.rows == [row(1)]
 
@@ -367,3 +373,101 @@ async def test_too_many_closings_need_a_pass_over_every_row(bench: FeedBench) ->
     assert bench.feed.awaits_pass
     await bench.whole_pass()
     assert bench.feed.covers_every_row
+
+
+async def test_a_cancellation_that_a_pass_absorbs_at_its_end_still_ends_the_poll(
+    bench: FeedBench,
+) -> None:
+    await bench.warm()
+    bench.outside.rows = [row(1)]
+    bench.close("wf-1")
+    bench.feed.is_stopping = True
+
+    with pytest.raises(asyncio.CancelledError):
+        await bench.poll()
+
+    assert bench.outside.rows == []
+
+
+async def test_a_bug_that_a_row_leads_to_holds_up_neither_the_others_nor_the_marks(
+    bench: FeedBench,
+) -> None:
+    bench.close("wf-0")
+    await bench.warm()
+    bench.outside.rows, bench.outside.bug = [row(1)], ZeroDivisionError()
+    bench.close("wf-1")
+    with pytest.raises(ZeroDivisionError):
+        await bench.poll()
+    bench.outside.rows, bench.outside.bug = [row(1), row(2)], None
+    bench.close("wf-2")
+
+    await bench.poll(1)
+
+    assert bench.outside.rows == [row(1)]
+    for _ in range(15):
+        bench.outside.bug = ZeroDivisionError()
+        with contextlib.suppress(ZeroDivisionError):
+            await bench.poll(60)
+    assert bench.feed.namespaces[0].book is not None
+    assert bench.feed.namespaces[0].book.waiting == 0
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
+async def test_a_database_clock_that_is_set_changes_nothing(
+    bench: FeedBench, ahead: timedelta
+) -> None:
+    await bench.warm()
+    bench.outside.clock = lambda: bench.now + ahead
+    bench.outside.rows = [replace(row(1), created_at=NOW, updated_at=bench.now + ahead)]
+    bench.close("wf-1")
+    await bench.poll(10)
+    assert bench.outside.reconciled == []
+
+    await bench.poll(GRACE.total_seconds())
+
+    assert bench.outside.rows == []
+
+
+async def test_a_pass_over_a_stretch_does_not_make_up_for_a_gap(bench: FeedBench) -> None:
+    await bench.poll()
+    bench.now += timedelta(seconds=1)
+
+    await bench.feed.on_start(PassReport.begin(PassRequest("run", found_by="sweep"), bench.now))
+
+    assert bench.feed.awaits_pass
+
+
+@pytest.mark.parametrize("failing", ["describe", "look_up"])
+async def test_a_poll_that_ends_early_counts_as_an_outage(bench: FeedBench, failing: str) -> None:
+    """So that what visibility shows late after it is found."""
+    bench.close("wf-0")
+    await bench.warm()
+    bench.close("wf-1")
+    setattr(bench.outside, failing, AsyncMock(side_effect=DatabaseUnusable("away")))
+    with pytest.raises(Unusable, match="away"):
+        await bench.poll(1800)
+    delattr(bench.outside, failing)
+    bench.close("wf-3")
+    await bench.poll(1)
+    bench.outside.rows = [row(2)]
+    missed = Closing("wf-2", "run", bench.now - timedelta(minutes=25))
+    bench.closings.closed["default", CloseStatus.TERMINATED].append(missed)
+
+    await bench.poll(31)
+
+    assert bench.outside.rows == []
+
+
+async def test_rows_whose_time_has_come_do_not_wait_for_visibility(bench: FeedBench) -> None:
+    await bench.warm()
+    bench.outside.rows = [replace(row(1), updated_at=bench.now)]
+    bench.close("wf-1")
+    await bench.poll()
+    bench.closings.errors["default"] = TemporalUnusable("no answer")
+    for after in (1, GRACE.total_seconds() - 7):
+        with pytest.raises(Unusable, match="no answer"):
+            await bench.poll(after)
+
+    await bench.poll(3)
+
+    assert bench.outside.rows == []
