@@ -27,6 +27,7 @@ from reconciler.cli.base import (
 )
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Mode
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
@@ -96,11 +97,19 @@ def _last(settings: Settings, *, asks: bool) -> str:
     return "" if asks and not confirm("Undo this pass?") else str(found.id)
 
 
-@cli.command()
+@cli.command(
+    epilog="""\b
+Examples:
+  reconciler passes
+  reconciler passes --mode run --mode once   without those of the closings feed"""
+)
 def passes(
     pass_id: Annotated[
         str, typer.Argument(metavar="PASS", help="Only passes whose id begins with this.")
     ] = "",
+    mode: Annotated[
+        list[Mode] | None, typer.Option(help="Only passes of this mode; may be repeated.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = PASSES,
     as_json: JsonLines = False,
 ) -> int:
@@ -109,18 +118,23 @@ def passes(
     Newest first. A pass that changed nothing is kept for seven days.
     """
     prefix = _pass_prefix(pass_id) if pass_id else ""
-    signals.run(partial(_passes, load(), prefix, limit, as_json=as_json))
+    signals.run(partial(_passes, load(), prefix, mode or [], limit, as_json=as_json))
     return OK
 
 
-async def _passes(settings: Settings, prefix: str, limit: int, *, as_json: bool) -> None:
+async def _passes(
+    settings: Settings, prefix: str, modes: Sequence[Mode], limit: int, *, as_json: bool
+) -> None:
     from reconciler.app.undo import open_journal
     from reconciler.console.journal import PassTable
 
     table = PassTable(screen(), limit)
+    command = ["passes", *filter(None, [prefix])]
+    for each in modes:
+        command += ["--mode", each.value]
     async with open_journal(settings) as journal:
-        pages = journal.passes(limit if as_json else limit + 1, prefix)
-        await _show(pages, table, ["passes", *filter(None, [prefix])], as_json=as_json)
+        pages = journal.passes(limit if as_json else limit + 1, prefix, modes)
+        await _show(pages, table, command, as_json=as_json)
 
 
 @cli.command()

@@ -39,6 +39,9 @@ class Listing(Generic[_Entry]):
     is left out.
     """
 
+    #: Those that show other entries.
+    options = "--limit N"
+
     def __init__(
         self, console: Console, limit: int, heads: Sequence[str], right: Sequence[str] = ()
     ) -> None:
@@ -58,7 +61,7 @@ class Listing(Generic[_Entry]):
             print_line(self._console, f"no {command[0]}")
         elif self._more:
             again = shlex.join(["reconciler", *command])
-            text = f"there are more: {again} --limit N, or --json"
+            text = f"there are more: {again} {self.options}, or --json"
             print_line(self._console, text, style="dim")
 
     def _print(self, entries: Sequence[Sequence[str]]) -> None:
@@ -87,6 +90,9 @@ class Listing(Generic[_Entry]):
 
 class PassTable(Listing[StoredPass]):
     """The passes, one line each."""
+
+    # Most passes may be of the feed.
+    options = "--limit N, --mode MODE"
 
     def __init__(self, console: Console, limit: int) -> None:
         heads = ("pass", "started", "mode", "outcome", "seconds", "scanned", "written")

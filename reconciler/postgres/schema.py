@@ -12,6 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from reconciler.core.model import Mode
 from reconciler.postgres.connection.encoding import EscapedText
 
 OWN_SCHEMA = "reconciler"
@@ -25,6 +26,16 @@ _TIME = sa.DateTime(timezone=True)
 def is_good(outcome: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Whether a pass completed: with constants, so that the heartbeat's index is used."""
     return outcome.in_([sa.literal_column("'ok'"), sa.literal_column("'unresolved'")])
+
+
+def is_whole(mode: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Whether a pass looked at every row, and so counts as a sign of life; with constants too."""
+    return mode.in_([sa.literal_column(f"'{each.value}'") for each in Mode if each.is_whole])
+
+
+def is_not_of_feed(mode: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Whether a pass is none of the feed's, of which there may be one per second."""
+    return mode != sa.literal_column(f"'{Mode.FEED.value}'")
 
 
 #: One row per pass: the history, and the heartbeat of the reconciler.
@@ -55,8 +66,17 @@ sa.Index(
     passes.c.table_name,
     passes.c.namespace,
     passes.c.finished_at,
-    postgresql_where=is_good(passes.c.outcome),
+    postgresql_where=sa.and_(is_good(passes.c.outcome), is_whole(passes.c.mode)),
 )
+# So that all other passes are found however many the feed has made.
+sa.Index(
+    "passes_not_of_feed",
+    passes.c.started_at,
+    passes.c.mode,
+    postgresql_where=is_not_of_feed(passes.c.mode),
+)
+# In which namespaces workflows were found: a list in each report.
+sa.Index("passes_found_in", passes.c.report["found_in"], postgresql_using="gin")
 
 
 def recorded_at() -> sa.ColumnElement[Any]:

@@ -479,6 +479,18 @@ class TestPasses:
         assert none.out == "no passes\n"
         assert_refused(await journal("passes", "x"), 2, "'x' is not the id of a pass")
 
+    async def test_lists_those_of_some_modes(self, journal: Journal) -> None:
+        undo = await journal("undo", journal.pass_id, "--json")
+
+        one = await journal("passes", "--mode", "undo", "--limit", "1", "--json")
+        both = await journal("passes", "--mode", "undo", "--mode", "once")
+        none = await journal("passes", "--mode", "feed")
+
+        assert one.json["pass_id"] == undo.json["pass_id"]
+        assert len(both.out.splitlines()) == 1 + 2
+        assert none.out == "no passes\n"
+        assert_refused(await journal("passes", "--mode", "sweep"), 2, "'sweep' is not one of")
+
     async def test_json_is_an_object_per_line(self, journal: Journal) -> None:
         await journal("undo", journal.pass_id)
 

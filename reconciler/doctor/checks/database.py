@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
+from reconciler.core.model import Mode
 from reconciler.core.policy import MissingPolicy
 from reconciler.doctor.checks.table import PRIVILEGES, check_table
 from reconciler.doctor.checks.writes import check_constraints, check_triggers, check_write
@@ -37,8 +38,8 @@ from reconciler.settings.model import Settings
 
 DATABASE, POOLER, SCHEMA = "database", "pooler", "schema"
 _NO_TABLE, _NO_SCHEMA = "the table cannot be used", f"schema {OWN_SCHEMA} cannot be used"
-#: Passes that are read.
-PASSES = 100
+#: Passes that are read. Not the feed's: there may be one per second, and always others beside them.
+PASSES, _MODES = 100, set(Mode) - {Mode.FEED}
 #: Seconds that a second connection through a pooler may take.
 POOLER_PATIENCE = 3.0
 
@@ -236,7 +237,7 @@ class DatabaseChecks:
         if self._scope is None:
             return [not_checked(other_passes.PASSES, _NO_TABLE)]
         reader = JournalReader(self.engine)
-        stored = [each async for page in reader.passes(PASSES) for each in page]
+        stored = [each async for page in reader.passes(PASSES, modes=_MODES) for each in page]
         return [other_passes.passes(stored, *self._scope, self.now(), fails=self._fails)]
 
     def _schema_level(self) -> Level:

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from reconciler import __version__
-from reconciler.core.errors import DatabaseUnfit, Unusable
-from reconciler.core.model import Mode, RowId
+from reconciler.core.errors import Unusable
+from reconciler.core.model import RowId
 from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassOutcome, PassReport, Report
@@ -34,11 +34,10 @@ from reconciler.postgres.journal.checkpoint import (
     sweep_to_json,
     to_json,
 )
-from reconciler.postgres.journal.schema_check import check_readable, execute_write
-from reconciler.postgres.schema import is_good, passes, written_by
+from reconciler.postgres.journal.earlier import EarlierPasses
+from reconciler.postgres.journal.schema_check import execute_write
+from reconciler.postgres.schema import passes, written_by
 
-#: Passes in these modes count as the heartbeat.
-_WHOLE = [mode for mode in Mode if mode.is_whole]
 #: The columns needed to resume a pass.
 _BEGUN = [passes.c[name] for name in ("id", "mode", "started_at", "asked", "cursor", "report")]
 
@@ -55,6 +54,7 @@ class PassHistory:
     ) -> None:
         self._engine = engine
         self._of = {"table_name": table_name, "namespace": namespace}
+        self._earlier = EarlierPasses(engine, self._of)
         self._statuses = statuses
         # A process that resumes a pass replaces the mark: the one before can record nothing more.
         self._mark = str(uuid4())
@@ -111,22 +111,8 @@ class PassHistory:
         )
 
     async def found_in(self, namespaces: Collection[str]) -> Collection[str]:
-        """Of namespaces, by id, those in which an earlier pass over the table found workflows.
-
-        None if the history cannot be read, as in a dry run before `reconciler migrate`.
-        """
-        found = passes.c.report["found_in"]
-        each = sa.func.jsonb_array_elements_text(found).table_valued("id").render_derived()
-        query = sa.select(each.c.id).distinct().select_from(sa.join(passes, each, sa.true()))
-        query = query.where(
-            passes.c.table_name == self._of["table_name"], each.c.id.in_(list(namespaces))
-        )
-        try:
-            await check_readable(self._engine)
-        except DatabaseUnfit:
-            return set()
-        with translated("read reconciler.passes"):
-            return {id_ for (id_,) in await fetch(self._engine, query)}
+        """Of namespaces, by id, those in which an earlier pass over the table found workflows."""
+        return await self._earlier.found_in(namespaces)
 
     async def heartbeat(self) -> Heartbeat | None:
         """The last good pass over every row; None if there was none yet.
@@ -135,28 +121,18 @@ class PassHistory:
         """
         seconds = sa.cast(passes.c.report["duration_seconds"].astext, sa.Float)
         now, whose = sa.func.clock_timestamp(), passes.c.id
-        row = await self._last_good(passes.c.finished_at, seconds, now, whose)
+        row = await self._earlier.last_good(passes.c.finished_at, seconds, now, whose)
         return row and Heartbeat(row[0], timedelta(seconds=row[1]), row[2], str(row[3]))
 
     async def _last_sweep(self) -> Swept | None:
-        row = await self._last_good(passes.c.report["sweep"])
+        row = await self._earlier.last_good(passes.c.report["sweep"])
         return None if row is None else sweep_from_json(row[0])
-
-    async def _last_good(self, *columns: sa.ColumnElement[Any]) -> Any:
-        # If the database's clock was set back, a pass from before would hide all later ones.
-        past = passes.c.finished_at <= sa.func.clock_timestamp()
-        good = is_good(passes.c.outcome), passes.c.mode.in_(_WHOLE), past
-        last = sa.select(*columns).where(*self._same_table(), *good)
-        last = last.order_by(passes.c.finished_at.desc()).limit(1)
-        with translated("read reconciler.passes"):
-            rows = await fetch(self._engine, last)
-        return rows[0] if rows else None
 
     async def unfinished(
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
         """The last pass of this request that has not completed, as recorded."""
-        last = self._unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
+        last = self._earlier.unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
         columns = sa.select(*_BEGUN).where(passes.c.id == last.scalar_subquery())
         return await self._begun(columns, read_id)
 
@@ -164,7 +140,7 @@ class PassHistory:
         self, request: PassRequest, read_id: Callable[[Any], RowId]
     ) -> PassReport | None:
         """Resume that pass: the process that ran it before can no longer record anything."""
-        last = self._unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
+        last = self._earlier.unfinished(request).order_by(passes.c.started_at.desc()).limit(1)
         mark = passes.c.cursor.concat(self._signature())
         taken_over = (
             sa.update(passes)
@@ -198,7 +174,7 @@ class PassHistory:
 
     async def give_up(self, request: PassRequest) -> None:
         """Keep passes of this request from being resumed."""
-        await self.close(passes.c.id.in_(self._unfinished(request)))
+        await self.close(passes.c.id.in_(self._earlier.unfinished(request)))
 
     async def close(self, which: sa.ColumnElement[bool]) -> None:
         """Close unfinished passes: they cannot be resumed, and record nothing more."""
@@ -231,15 +207,6 @@ class PassHistory:
             sa.func.clock_timestamp(),
             type_=JSONB,
         )
-
-    def _unfinished(self, request: PassRequest) -> sa.Select[Any]:
-        same = passes.c.mode == request.mode, passes.c.asked.contains(request.asked)
-        return sa.select(passes.c.id).where(
-            *self._same_table(), *same, passes.c.cursor.is_not(None)
-        )
-
-    def _same_table(self) -> list[sa.ColumnElement[bool]]:
-        return [passes.c[name] == value for name, value in self._of.items()]
 
     def _is_current(self) -> sa.ColumnElement[bool]:
         """That this process still runs the pass: no other has resumed it, and it has not ended."""

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.observer import Observer, PassView
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.schema import changes, passes, recorded_at
+from reconciler.postgres.schema import changes, is_not_of_feed, passes, recorded_at
 
 #: How long passes that changed nothing are kept.
 KEEP = timedelta(days=7)
@@ -68,16 +68,15 @@ class Pruning(Observer):
         of_expired = changes.c.pass_id.in_(sa.select(passes.c.id).where(expired))
         old_changes = sa.select(changes.c.id).where(of_expired).limit(PRUNE_BATCH)
         unchanged = ~sa.exists().where(changes.c.pass_id == passes.c.id)
-        # A resumable pass may have changed nothing yet, and be running now.
-        idle = sa.and_(self._same_table, _older_than(KEEP), passes.c.cursor.is_(None))
-        old_passes = (
-            sa.select(passes.c.id)
-            .where(sa.or_(expired, idle), unchanged)
-            .order_by(passes.c.started_at)
-            .limit(PRUNE_BATCH)
-        )
+        # A resumable pass may have changed nothing yet, and be running now. The feed's may be
+        # millions, and were recorded because they wrote.
+        idle = self._same_table, _older_than(KEEP), passes.c.cursor.is_(None)
         removed = await self._remove(sa.delete(changes).where(changes.c.id.in_(old_changes)))
-        return removed + await self._remove(sa.delete(passes).where(passes.c.id.in_(old_passes)))
+        for old in ([expired], [*idle, is_not_of_feed(passes.c.mode)]):
+            old_passes = sa.select(passes.c.id).where(*old, unchanged)
+            old_passes = old_passes.order_by(passes.c.started_at).limit(PRUNE_BATCH)
+            removed += await self._remove(sa.delete(passes).where(passes.c.id.in_(old_passes)))
+        return removed
 
     async def _remove(self, removing: sa.Delete) -> int:
         removed = 0
@@ -97,4 +96,6 @@ class Pruning(Observer):
 def _older_than(age: timedelta) -> sa.ColumnElement[bool]:
     """Whether a pass last recorded something that long ago: it may have begun much earlier."""
     last_seen = sa.func.greatest(passes.c.started_at, passes.c.finished_at, recorded_at())
-    return last_seen < sa.func.now() - age
+    before = sa.func.now() - age
+    # The first condition is for the index.
+    return sa.and_(passes.c.started_at < before, last_seen < before)

@@ -6,7 +6,7 @@ needs neither memory nor a long transaction.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -14,12 +14,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.core.model import Mode
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
-from reconciler.postgres.schema import changes, passes
+from reconciler.postgres.schema import changes, is_not_of_feed, passes
 from reconciler.postgres.table.types import readable
 
 #: Rows read by one statement.
@@ -48,11 +49,18 @@ class JournalReader:
         return (found[0][0], found[0][1]) if found else None
 
     async def passes(
-        self, limit: int, prefix: str = ""
+        self, limit: int, prefix: str = "", modes: Collection[Mode] = ()
     ) -> AsyncGenerator[Sequence[StoredPass], None]:
-        """The passes whose id has this prefix, newest first, page by page."""
+        """The passes whose id has this prefix, newest first, page by page; of all modes, if none.
+
+        Passes of the feed do not make it slower to find others.
+        """
         place = sa.tuple_(passes.c.started_at, passes.c.id)
         query = _passes().where(_has_prefix(prefix))
+        if modes:
+            query = query.where(passes.c.mode.in_(list(modes)))
+        if modes and Mode.FEED not in modes:
+            query = query.where(is_not_of_feed(passes.c.mode))  # for the index
         query = query.order_by(passes.c.started_at.desc(), passes.c.id.desc())
         after: sa.ColumnElement[bool] = sa.true()
         while limit > 0:

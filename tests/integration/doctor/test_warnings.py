@@ -13,7 +13,7 @@ from reconciler.doctor.findings import Finding, Level
 from reconciler.postgres.journal.lease import PostgresLease
 from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.support.network.frontend import frontend
-from tests.support.tables.past import pass_over
+from tests.support.tables.past import pass_over, passes_of_the_feed
 from tests.support.temporal.world import World
 
 
@@ -127,6 +127,15 @@ async def test_a_loop_of_another_namespace_on_the_same_table(patient: Patient) -
 
 async def test_a_last_pass_that_was_aborted(patient: Patient) -> None:
     await pass_over(patient.database, error="Temporal is unreachable: check TEMPORAL_ADDRESS")
+
+    await assert_found(patient, "passes", Level.WARNING, "aborted: Temporal is", "see its log")
+
+
+async def test_a_last_pass_that_was_aborted_however_many_of_the_feed_have_written_since(
+    patient: Patient,
+) -> None:
+    await pass_over(patient.database, timedelta(hours=3), error="Temporal is unreachable")
+    await passes_of_the_feed(patient.database, 150)
 
     await assert_found(patient, "passes", Level.WARNING, "aborted: Temporal is", "see its log")
 

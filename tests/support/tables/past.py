@@ -52,6 +52,24 @@ async def change(database: Database, pass_id: str, changes: int = 1) -> None:
     )
 
 
+async def passes_of_the_feed(database: Database, count: int) -> None:
+    """Record one per minute up to now, each with a change."""
+    await database.execute(
+        "INSERT INTO reconciler.passes (id, mode, started_at, finished_at, outcome, report, host,"
+        " version, table_name, namespace) SELECT gen_random_uuid(), 'feed', at, at, 'ok',"
+        " '{\"duration_seconds\": 1, \"found_in\": [\"here\"]}', 'h', 'v', $2, $3"
+        " FROM (SELECT now() - n * interval '1 minute' AS at FROM generate_series(1, $1) n) s",
+        count,
+        *OURS,
+    )
+    await database.execute(
+        "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"
+        " new_status, temporal_status)"
+        " SELECT id, 't', '1', 'wf', 'running', 'failed', 'FAILED'"
+        " FROM reconciler.passes WHERE mode = 'feed'"
+    )
+
+
 async def kept(database: Database) -> set[str]:
     """The ids of the passes that still exist."""
     return {str(row["id"]) for row in await database.fetch("SELECT id FROM reconciler.passes")}

@@ -130,7 +130,7 @@ def test_beyond_the_limit_a_line_says_how_to_see_more() -> None:
     lines = passes([a_pass()] * 3, [a_pass()], limit=2)
 
     assert len(lines) == 1 + 2 + 1
-    assert lines[-1] == "there are more: reconciler passes --limit N, or --json"
+    assert lines[-1] == "there are more: reconciler passes --limit N, --mode MODE, or --json"
     assert len(passes([a_pass()] * 2, limit=2)) == 1 + 2
     assert passes() == ["no passes"]
 
