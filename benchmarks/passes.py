@@ -12,8 +12,9 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.stage import settings_for
+from reconciler.app.app import App
 from reconciler.app.backfill import Preview, Request, run_backfill
-from reconciler.app.wiring import App, open_app
+from reconciler.app.wiring import open_app
 from reconciler.console.progress import show_progress
 from reconciler.core.report.pass_report import PassReport
 from reconciler.host.logs import configure_logs

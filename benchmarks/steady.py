@@ -17,7 +17,7 @@ from benchmarks.prepared import Prepared
 from benchmarks.sizes import Sizes
 from benchmarks.stage import Stage, fill, set_running
 from benchmarks.workflows import end, make_open
-from reconciler.app.wiring import App
+from reconciler.app.app import App
 from reconciler.core.report.pass_report import RPC_KINDS, PassReport
 
 #: The default of RECONCILER_FULL_SWEEP_INTERVAL, and the value that describes every row.

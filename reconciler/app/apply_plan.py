@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.app.backfill import Operator, Preview, Request, resume_or_start
+from reconciler.app.backfill import Operator, Preview, Request
+from reconciler.app.hold_lease import resume_or_start
 from reconciler.app.lease import this_process
 from reconciler.core.model import Mode
 from reconciler.core.report.pass_report import PassReport

@@ -7,25 +7,24 @@ does the same for a plan.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from reconciler.app.hold_lease import hold_lease
-from reconciler.app.wiring import App, open_app
+from reconciler.app.app import App
+from reconciler.app.hold_lease import resume_or_start
+from reconciler.app.wiring import open_app
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.model import Mode, RowId
+from reconciler.core.model import Mode
 from reconciler.core.observer import Observer
-from reconciler.core.ports import History, Lease
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Progress, Span
 from reconciler.core.report.request import PassOptions, PassRequest
 from reconciler.core.text import iso
 from reconciler.core.window import EVERY, AgeSpread, Moment, Window
-from reconciler.host.cancellation import run_to_completion
 from reconciler.passes.lifecycle import reported
 from reconciler.passes.observers import Bystander
 from reconciler.plan.format import PlanHeader
@@ -176,27 +175,6 @@ async def _apply(app: App, request: Request, operator: Operator, report: PassRep
             window, options = _window(request, report), request.options(app.settings)
             await app.run_backfill(window, options, report, [Bystander(shown)])
     return True
-
-
-@asynccontextmanager
-async def resume_or_start(
-    history: History,
-    lease: Lease,
-    same: PassRequest,
-    read_id: Callable[[Any], RowId],
-    new: PassReport,
-    report: PassReport,
-    *,
-    restart: bool,
-) -> AsyncIterator[None]:
-    """Hold the lease, and make `report` that of the pass of the `same` request, or else `new`."""
-    async with hold_lease(lease, "a backfill or an undo", report):
-        if restart:
-            await history.give_up(same)
-        # To completion: once the pass counts as running, its end must be recorded.
-        begun = await run_to_completion(history.resume(same, read_id))
-        report.become(new if begun is None else begun)
-        yield
 
 
 def _plan_writer(app: App, request: Request, now: datetime) -> AbstractContextManager[Observer]:

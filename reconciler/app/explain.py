@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from reconciler.app.wiring import App
+from reconciler.app.app import App
 from reconciler.core.model import Closed, Observation, Verdict
 from reconciler.passes.judging import judge
 from reconciler.postgres.journal.entries import StoredChange

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from reconciler.app.wiring import App
+from reconciler.app.app import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode, RunRow, Unknown
 from reconciler.core.observer import Observer

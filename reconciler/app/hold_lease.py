@@ -1,4 +1,4 @@
-"""The lease of a backfill or an undo: only one of them runs on a table at a time."""
+"""The lease of a backfill or an undo: one of them runs on a table, and resumes what ended early."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import Any
 
 import structlog
 
 from reconciler.app.lease import CLAIM_AGAIN, LEASE_TIME, LeaseKeeper
 from reconciler.core.errors import Unusable
-from reconciler.core.ports import Lease
-from reconciler.core.report.pass_report import Report
-from reconciler.host.cancellation import acknowledge_cancel, wait_until_done
+from reconciler.core.model import RowId
+from reconciler.core.ports import History, Lease
+from reconciler.core.report.pass_report import PassReport, Report
+from reconciler.core.report.request import PassRequest
+from reconciler.host.cancellation import acknowledge_cancel, run_to_completion, wait_until_done
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.journal.lease import SPARE
 
@@ -77,6 +80,27 @@ class _Loss:
             return
         self.happened, self._report.why_stopped = True, LOST
         self._task.cancel()
+
+
+@asynccontextmanager
+async def resume_or_start(
+    history: History,
+    lease: Lease,
+    same: PassRequest,
+    read_id: Callable[[Any], RowId],
+    new: PassReport,
+    report: PassReport,
+    *,
+    restart: bool,
+) -> AsyncIterator[None]:
+    """Hold the lease, and make `report` that of the pass of the `same` request, or else `new`."""
+    async with hold_lease(lease, "a backfill or an undo", report):
+        if restart:
+            await history.give_up(same)
+        # To completion: once the pass counts as running, its end must be recorded.
+        begun = await run_to_completion(history.resume(same, read_id))
+        report.become(new if begun is None else begun)
+        yield
 
 
 async def _acquire(

@@ -12,10 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from reconciler.core.errors import Unusable
-from reconciler.core.feed.closing import Listed, Listing
-from reconciler.core.feed.marks import SavedMarks
 from reconciler.core.model import (
-    CloseStatus,
     Observation,
     Outcome,
     Rival,
@@ -169,18 +166,6 @@ class Probe(Observing, Protocol):
         ...
 
 
-class Closings(Protocol):
-    """Visibility as a feed: what closed last, by status."""
-
-    async def read(self, namespace: str, status: CloseStatus, asked: Listing) -> Listed:
-        """The newest closings of a status in a namespace, by name.
-
-        Raises `FeedOff` if the list is refused or not sorted by close time, and `Unusable` if
-        Temporal as a whole cannot be used.
-        """
-        ...
-
-
 class Recording(Protocol):
     """Where a pass records that it begins, how far it is, and how it ends.
 
@@ -235,30 +220,6 @@ class History(Recording, Protocol):
 
     async def give_up(self, request: PassRequest) -> None:
         """Close unfinished passes with this request, so that they cannot be resumed."""
-        ...
-
-
-class Marks(Protocol):
-    """The closings feed's marks over one table, for a restart and for other replicas.
-
-    Every method raises `Unusable`.
-    """
-
-    async def namespaces(self) -> Collection[str]:
-        """The names of the namespaces of which marks are kept."""
-        ...
-
-    async def load(self, namespace_id: str) -> SavedMarks | None:
-        """The marks that were saved last for a namespace, by Temporal's id; None if there are none.
-
-        Without a journal, those of this process.
-        """
-        ...
-
-    async def save(
-        self, namespace_id: str, name: str, marks: Mapping[CloseStatus, datetime]
-    ) -> None:
-        """Replace the marks of a namespace; `name`: what it is called now."""
         ...
 
 

@@ -16,8 +16,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from reconciler.app.app import App
 from reconciler.app.lease import LeaseKeeper
-from reconciler.app.wiring import App
 from reconciler.core.errors import Unusable
 from reconciler.core.ports import Heartbeat
 from reconciler.daemon.feed_loop import FeedLoop

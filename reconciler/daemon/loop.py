@@ -25,9 +25,9 @@ from datetime import timedelta
 
 import structlog
 
+from reconciler.app.app import App
 from reconciler.app.feed import open_feed
 from reconciler.app.lease import LeaseKeeper
-from reconciler.app.wiring import App
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Mode
 from reconciler.daemon.feed_loop import FeedLoop

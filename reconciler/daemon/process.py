@@ -12,7 +12,8 @@ from typing import Any
 
 import structlog
 
-from reconciler.app.wiring import App, open_app
+from reconciler.app.app import App
+from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
 from reconciler.core.model import Mode
 from reconciler.daemon.health import Health

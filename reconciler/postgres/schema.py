@@ -76,7 +76,9 @@ sa.Index(
     postgresql_where=is_not_of_feed(passes.c.mode),
 )
 # In which namespaces workflows were found: a list in each report.
-sa.Index("passes_found_in", passes.c.report["found_in"], postgresql_using="gin")
+sa.Index(
+    "passes_found_in", sa.text("(report -> 'found_in')"), postgresql_using="gin", _table=passes
+)
 
 
 def recorded_at() -> sa.ColumnElement[Any]:

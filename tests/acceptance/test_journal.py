@@ -509,7 +509,9 @@ class TestPasses:
         as_json = await offline("passes", "--limit", "2", "--json")
 
         assert len(result.out.splitlines()) == 1 + 2 + 1
-        assert result.out.endswith("there are more: reconciler passes --limit N, or --json\n")
+        assert result.out.endswith(
+            "there are more: reconciler passes --limit N, --mode MODE, or --json\n"
+        )
         assert len(lines(as_json)) == 2
 
     async def test_before_the_first_pass(self, offline: Command) -> None:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.core.errors import Unusable
+from reconciler.core.feed.ports import Marks
 from reconciler.core.model import CloseStatus
-from reconciler.core.ports import Marks
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.postgres.journal.closings import KEEP

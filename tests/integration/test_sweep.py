@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.app.wiring import App, open_app
+from reconciler.app.app import App
+from reconciler.app.wiring import open_app
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings

@@ -24,10 +24,10 @@ import structlog
 from reconciler.core.errors import Unusable
 from reconciler.core.feed.closing import Closing
 from reconciler.core.feed.ended import Ended
+from reconciler.core.feed.ports import Closings, Marks
 from reconciler.core.model import RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.policy import Policy
-from reconciler.core.ports import Closings, Marks
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.passes.feed.endings import Endings
 from reconciler.passes.feed.hits import Hit, find_hits

@@ -25,8 +25,8 @@ import structlog
 from reconciler.core.errors import FeedOff, Unusable
 from reconciler.core.feed.book import Book
 from reconciler.core.feed.closing import Listing
+from reconciler.core.feed.ports import Closings, Marks
 from reconciler.core.model import CloseStatus
-from reconciler.core.ports import Closings, Marks
 
 #: Marks of a namespace that is met during a pass over every row are taken within this time, and the
 #: first reading goes back further.

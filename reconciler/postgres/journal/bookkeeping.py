@@ -8,9 +8,10 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnfit
+from reconciler.core.feed.ports import Marks
 from reconciler.core.observer import Observer
 from reconciler.core.policy import StatusValues
-from reconciler.core.ports import History, Lease, Marks
+from reconciler.core.ports import History, Lease
 from reconciler.core.window import EVERY, Window
 from reconciler.postgres.journal.closings import PostgresMarks
 from reconciler.postgres.journal.entries import StoredChange

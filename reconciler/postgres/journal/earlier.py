@@ -1,4 +1,4 @@
-"""What earlier passes over the same table tell: the heartbeat, the sweep, where workflows were.
+"""What earlier passes over the same table show: the heartbeat, the sweep, where workflows were.
 
 Each query reads a few rows however many passes the feed has made: see the indexes in `schema.py`.
 """

@@ -17,7 +17,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from reconciler.app.wiring import App, open_app
+from reconciler.app.app import App
+from reconciler.app.wiring import open_app
 from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import LeaveReason
 from reconciler.core.report.pass_report import PassOutcome, PassReport

@@ -18,7 +18,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 
-from reconciler.app.wiring import App, open_app
+from reconciler.app.app import App
+from reconciler.app.wiring import open_app
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.settings.model import Settings
 from reconciler.temporal.client import connect as connect_module

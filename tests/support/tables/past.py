@@ -52,15 +52,19 @@ async def change(database: Database, pass_id: str, changes: int = 1) -> None:
     )
 
 
-async def passes_of_the_feed(database: Database, count: int) -> None:
-    """Record one per minute up to now, each with a change."""
+async def passes_of_the_feed(
+    database: Database, count: int, until: timedelta = timedelta()
+) -> None:
+    """Record one per minute up to this long ago, each with a change."""
     await database.execute(
         "INSERT INTO reconciler.passes (id, mode, started_at, finished_at, outcome, report, host,"
         " version, table_name, namespace) SELECT gen_random_uuid(), 'feed', at, at, 'ok',"
         " '{\"duration_seconds\": 1, \"found_in\": [\"here\"]}', 'h', 'v', $2, $3"
-        " FROM (SELECT now() - n * interval '1 minute' AS at FROM generate_series(1, $1) n) s",
+        " FROM (SELECT now() - $4::interval - n * interval '1 minute' AS at"
+        " FROM generate_series(1, $1) n) s",
         count,
         *OURS,
+        until,
     )
     await database.execute(
         "INSERT INTO reconciler.changes (pass_id, table_name, row_id, workflow_id, old_status,"

@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from reconciler.app.app import App
 from reconciler.app.lease import LeaseKeeper
-from reconciler.app.wiring import App
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassReport

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from reconciler.app import lease as lease_module
-from reconciler.app.wiring import App
+from reconciler.app.app import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode
 from reconciler.core.observer import Observer

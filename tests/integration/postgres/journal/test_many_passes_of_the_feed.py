@@ -41,7 +41,7 @@ async def listing(database: Database) -> None:
 
 
 async def pruned(database: Database) -> None:
-    assert await Pruning(database.engine, *OURS, journal=90 * DAY).prune() == 0
+    assert await Pruning(database.engine, *OURS, journal=90 * DAY).prune() == 1
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ async def pruned(database: Database) -> None:
 async def test_few_of_them_are_read_to_find_others(
     database: Database, ask: Callable[[Database], Awaitable[None]], index: str
 ) -> None:
-    await pass_over(database, timedelta(days=5), mode="run")
-    await passes_of_the_feed(database, COUNT)
+    await pass_over(database, 20 * DAY, mode="run")
+    await passes_of_the_feed(database, COUNT, until=10 * DAY)
     await database.execute("VACUUM ANALYZE reconciler.passes")
     await database.execute("ANALYZE reconciler.changes")
     before = await scans(database, index)
