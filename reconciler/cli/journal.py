@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: The default limits of the tables.
 PASSES, CHANGES = 20, 50
+#: The help of an option that may be repeated.
+MODES = f"Only passes of this mode: {', '.join(Mode)}. May be given several times."
 #: Hex digits of a UUID.
 DIGITS = 32
 
@@ -107,9 +109,7 @@ def passes(
     pass_id: Annotated[
         str, typer.Argument(metavar="PASS", help="Only passes whose id begins with this.")
     ] = "",
-    mode: Annotated[
-        list[Mode] | None, typer.Option(help="Only passes of this mode; may be repeated.")
-    ] = None,
+    mode: Annotated[list[Mode] | None, typer.Option(metavar="MODE", help=MODES)] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = PASSES,
     as_json: JsonLines = False,
 ) -> int:
