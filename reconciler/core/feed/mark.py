@@ -67,7 +67,9 @@ class Mark:
         elif self.top is None:
             self._asked = Listing(None, self._size, MAX_PAGES)
         elif self._stage is Stage.REGULAR:
-            self._asked = Listing(self.top - reach.overlap, self._size, reach.pages)
+            floor = self.top - reach.overlap
+            size = self._size if reach.pages == MAX_PAGES else self._size_since(floor)
+            self._asked = Listing(floor, size, reach.pages)
         else:
             self._asked = Listing(self.top - self._first_overlap, self._size, MAX_PAGES)
         return self._asked
@@ -86,8 +88,7 @@ class Mark:
                 self.top = newest if self.top is None else max(self.top, newest)
             self._covered = min(self._covered, self._end_of(listed))
             if self._stage is Stage.REGULAR and self._asked.pages == MAX_PAGES:
-                size = len(listed.closings) * 5 // 4  # usually one page, at the same rate
-                self._size = min(max(size, _SMALLEST_PAGE), _LARGEST_PAGE)
+                self._size = _page_for(len(listed.closings))
             self._stage = Stage.MARKED if self._stage is Stage.COLD else Stage.REGULAR
         self._forget()
         return news
@@ -117,6 +118,9 @@ class Mark:
             return self._asked.floor or _ALWAYS
         return listed.closings[-1].closed_at
 
+    def _size_since(self, floor: datetime) -> int:
+        return max(self._size, _page_for(sum(at >= floor for at in self._seen.values())))
+
     def _forget(self) -> None:
         """Forget closings that no coming list reaches; from time to time, as it costs a scan."""
         if self.top is None or len(self._seen) <= self._forget_beyond:
@@ -127,3 +131,8 @@ class Mark:
         self._seen = {run: at for run, at in self._seen.items() if at >= horizon}
         self._covered = max(self._covered, horizon)
         self._forget_beyond = max(2 * len(self._seen), _LARGEST_PAGE)
+
+
+def _page_for(closings: int) -> int:
+    """The size of the first page: usually the only one, if as many come as before."""
+    return min(max(closings * 5 // 4, _SMALLEST_PAGE), _LARGEST_PAGE)

@@ -227,6 +227,18 @@ class TestLists:
         assert book.listings(NOW + at(4))[COMPLETED].size == 300 * 5 // 4
         assert book.listings(NOW + at(4))[FAILED].size == 20
 
+    def test_the_first_page_of_a_deeper_poll_holds_what_was_seen_within_its_overlap(self) -> None:
+        visibility = Visibility()
+        book = regular(visibility)
+        for poll in range(1, 30):
+            visibility.show(*(closing(poll + n / 10, f"wf-{poll}-{n}") for n in range(10)))
+            visibility.poll(book, poll)
+        look_up(book, 29)
+
+        # 60 seconds of overlap
+        assert book.listings(NOW + at(30))[COMPLETED].size == 290 * 5 // 4
+        assert book.listings(NOW + at(30))[FAILED].size == 20
+
     def test_as_much_as_twenty_pages_hold_is_caught_up_with(self) -> None:
         visibility = Visibility()
         book = regular(visibility)
