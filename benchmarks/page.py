@@ -14,13 +14,13 @@ section says otherwise. Read the ratios: other machines have other figures, but 
 ratios. Where there is a ratio, the goal applies to it. `make bench-quick` measures less, in a few
 minutes, and writes nothing.
 """
-_SECTION = "\n## "
+_FACTS, _SECTION = "| | |", "\n## "
 _MET, _MISSED = "met", "**missed**"
 
 
 def make_page(results: Sequence[Result], machine: Mapping[str, str]) -> str:
     """The page in Markdown: where it was measured, the goals, and every scenario."""
-    lines = [_INTRODUCTION, "| | |", "|---|---|"]
+    lines = [_FACTS, "|---|---|"]
     lines += [f"| {name} | {text} |" for name, text in machine.items()]
     return _with_summary("\n".join(lines), [_section(result) for result in results])
 
@@ -33,7 +33,7 @@ def replace_sections(page: str, results: Sequence[Result], machine: Mapping[str,
     sections = {section.partition("\n")[0]: section for section in before}
     for result in results:
         sections[result.title] = _section(result, note)
-    facts = head[: head.rindex("|") + 1]
+    facts = head[head.index(_FACTS) : head.rindex("|") + 1]
     return _with_summary(facts, [each.rstrip("\n") + "\n" for each in sections.values()])
 
 
@@ -47,7 +47,8 @@ def summarise(sections: Iterable[str]) -> str:
 
 
 def _with_summary(facts: str, sections: Sequence[str]) -> str:
-    return _SECTION.join([f"{facts}\n\n{summarise(sections)}.\n", *sections])
+    head = f"{_INTRODUCTION}\n{facts}\n\n{summarise(sections)}.\n"
+    return _SECTION.join([head, *sections])
 
 
 def _section(result: Result, note: str = "") -> str:

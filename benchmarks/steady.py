@@ -29,10 +29,11 @@ SHARES = (0, 5, 50)
 
 _METHOD = (
     "{rows:,} rows of open workflows. The share named has ended since the last pass, a quarter of "
-    "these as failed. *Screened* is a pass with `RECONCILER_FULL_SWEEP_INTERVAL` at its default "
-    "(10 min), *every row* one with 0, which describes each row; both without rate limits, in "
-    "turn. *Allowed* calls: a List per 500 rows, three per ended row, and the share of the full "
-    "sweep that is due by the time since the last pass. With the default limits (`MAX_RPS=100`, "
+    "these as failed. Passes of `once`, and of `run` without a feed: *screened* is one with "
+    "`RECONCILER_FULL_SWEEP_INTERVAL` at its default (10 min), *every row* one with 0, which "
+    "describes each row; both without rate limits, in turn. *Allowed* calls: a List per 500 rows, "
+    "three per ended row, and the share of the full sweep that is due by the time since the last "
+    "pass. With the default limits (`MAX_RPS=100`, "
     "`VISIBILITY_RPS=5`) there are {limited:,} rows, since the limit alone makes each describe "
     "take a hundredth of a second. *Bare lists* are the list calls and nothing else: a screened "
     "pass without limits cannot take less. The server is the bottleneck: here it took 0.13 to "

@@ -21,7 +21,8 @@ _METHOD = (
     "The saved marks of the feed are {minutes} minutes old. Since then {closed:,} workflows have "
     "completed, one in {own} of them with a row; the table has {closed:,} running rows. Measured "
     "from the start of the process until the last of these rows is finished, with default "
-    "settings, so at 100 calls a second. Temporal is scripted."
+    "settings, so at 100 calls a second. A poll can list 18,220 closings of a status; after more, "
+    "a pass over every row would find them. Temporal is scripted."
 )
 
 
