@@ -62,7 +62,8 @@ class FeedRows:
         settings = app.settings
         self._options = PassOptions(settings.batch_size, settings.concurrency)
         self._log = PassLog(round_seconds=LOG_ROUND)
-        self._last = _Mapped(app.table, app.books.store(app.table), steady())
+        # Mapped again before it is used: this feed may begin months after the process.
+        self._last = _Mapped(app.table, app.books.store(app.table), float("-inf"))
 
     def now(self) -> datetime:
         """The database's time."""
@@ -101,8 +102,8 @@ class FeedRows:
         store = FoundRows(app.books.store(mapped.table, found_by=Mode.FEED), rows, history)
         ports = store, self._probe, history, observers
         await run_pass(*ports, self._policy, self._options, now, report, self._log)
-        if report.error is not None:
-            mapped.at = float("-inf")  # the table may have been altered
+        if report.error is not None or report.unknown:
+            mapped.at = float("-inf")  # the table may have been altered, and refuse rows now
         return report
 
     async def _mapped(self) -> _Mapped:

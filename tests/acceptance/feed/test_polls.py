@@ -94,3 +94,22 @@ async def test_what_has_to_wait(scene: Scene) -> None:
     assert {row["workflow_id"] for row in await scene.rows("status = 'running'")} == {
         chain.id for chain in open_chains
     }
+
+
+async def test_a_row_that_the_table_refuses_since_it_was_altered_is_written_soon(
+    scene: Scene,
+) -> None:
+    scene.command = replace(scene.command, limits={"reconciler.app.feed.MAPPED_FOR": 3600})
+    before, after = [await scene.start_with_row(name) for name in ("before", "after")]
+    async with scene.following() as running:
+        await before.terminate()
+        await eventually(scene.finished(before))
+        await scene.database.execute(
+            "ALTER TABLE workflow_executions ALTER error_message TYPE varchar(20) USING ''"
+        )
+        await after.terminate("a reason that no longer fits into the column")
+        await running.said("row_refused")
+
+        await eventually(scene.finished(after))
+
+    assert await scene.found_by() == {"feed": 2}
