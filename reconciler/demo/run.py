@@ -204,6 +204,7 @@ async def _keep(console: Console, settings: Settings, address: str) -> None:
         f"reconciler explain tenant-{STAYS_OPEN}",
         "reconciler changes",
         "reconciler undo --last",
+        f"reconciler run      # and then: temporal workflow terminate -w tenant-{STAYS_OPEN}",
     ):
         console.print(shown(f"  {line}"), soft_wrap=True)
     await asyncio.Event().wait()

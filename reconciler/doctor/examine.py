@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from temporalio.runtime import Runtime
@@ -12,10 +13,12 @@ from temporalio.runtime import Runtime
 from reconciler.doctor.checks.both_sides import BothSides
 from reconciler.doctor.checks.codec import check_codec
 from reconciler.doctor.checks.database import DatabaseChecks
+from reconciler.doctor.checks.feed import check_feed
 from reconciler.doctor.checks.temporal import TemporalChecks
 from reconciler.doctor.findings import Examination, Finding, not_checked
 from reconciler.doctor.rules.clocks import TEMPORAL_CLOCK
 from reconciler.doctor.rules.connection import NAMESPACE
+from reconciler.doctor.rules.feed import FEED
 from reconciler.doctor.rules.namespaces import NAMESPACES
 from reconciler.doctor.rules.table import OLDEST
 from reconciler.doctor.runner import STATEMENT_TIMEOUT, Checks
@@ -69,11 +72,12 @@ async def _check_both_sides(
     if table is None or rpc is None or namespace is None:
         why = " and ".join(_missing(database, temporal))
         names = [NAMESPACES] if settings.columns.namespace else []
-        return [not_checked(name, why) for name in (*names, OLDEST, TEMPORAL_CLOCK)]
+        return [not_checked(name, why) for name in (*names, FEED, OLDEST, TEMPORAL_CLOCK)]
     both = BothSides(database.engine, table, rpc, namespace, settings.grace, database.now, clock)
     checks = Checks("one of the servers", "run it again")
     if both.has_namespaces:
         await checks.check(NAMESPACES, both.check_namespaces)
+    await checks.check(FEED, partial(check_feed, settings, rpc, both.namespaces))
     await checks.check(OLDEST, both.check_oldest)
     if checks.unreachable is None:
         await checks.check(NAMESPACE, both.check_missing)

@@ -21,8 +21,8 @@ async def test_a_set_up_that_works(reconciler: Command) -> None:
 
     assert (result.code, result.err) == (0, ""), result.out
     lines = result.out.splitlines()
-    assert lines[-1] == "ok: 14 ok, 0 warnings, 0 failures, 1 not checked"
-    assert sum(line.startswith("ok  ") for line in lines) == 14
+    assert lines[-1] == "ok: 15 ok, 0 warnings, 0 failures, 1 not checked"
+    assert sum(line.startswith("ok  ") for line in lines) == 15
 
 
 async def test_one_where_neither_server_is_there(reconciler: Command) -> None:
@@ -40,7 +40,7 @@ async def test_one_where_neither_server_is_there(reconciler: Command) -> None:
     assert (result.code, result.err) == (4, "")
     assert SECRET not in result.out
     assert result.json["outcome"] == "failure"
-    assert result.json["counts"] == {"ok": 0, "warning": 1, "failure": 2, "skipped": 12}
+    assert result.json["counts"] == {"ok": 0, "warning": 1, "failure": 2, "skipped": 13}
     shown = {each["name"]: each["value"] for each in result.json["settings"]}
     assert shown["DATABASE_URL"] == "app@127.0.0.1:1/app?sslpassword=(hidden)"
 

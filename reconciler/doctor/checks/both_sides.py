@@ -69,6 +69,12 @@ class BothSides:
         """Whether each row names its namespace."""
         return self.table.namespace is not None
 
+    @property
+    def namespaces(self) -> Sequence[str]:
+        """Those that `run` follows: the connection's, and the usable ones that rows name."""
+        named = [each.rows.name for each in self._found or () if each.retention is not None]
+        return list(dict.fromkeys([self.namespace.name, *named]))
+
     async def check_namespaces(self) -> Sequence[Finding]:
         """Whether a pass can use the namespaces that rows name."""
         own, probe = self.namespace, self._probe

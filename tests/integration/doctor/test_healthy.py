@@ -21,7 +21,7 @@ from tests.support.temporal.world import World
 CHECKS = [
     *("database", "pooler", "clock", "table", "privileges", "statuses", "index", "schema"),
     *("lease", "passes"),
-    *("temporal", "namespace", "codec", "oldest row", "temporal clock"),
+    *("temporal", "namespace", "codec", "feed", "oldest row", "temporal clock"),
 ]
 
 

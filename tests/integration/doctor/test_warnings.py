@@ -9,8 +9,10 @@ import pytest
 from temporalio.api.workflowservice.v1 import GetSystemInfoResponse
 from temporalio.client import Client
 
+from reconciler.core.errors import FeedOff
 from reconciler.doctor.findings import Finding, Level
 from reconciler.postgres.journal.lease import PostgresLease
+from reconciler.temporal.observe.closings import VisibilityClosings
 from tests.integration.doctor.conftest import Patient, assert_found, levels
 from tests.support.network.frontend import frontend
 from tests.support.tables.past import pass_over, passes_of_the_feed
@@ -123,6 +125,23 @@ async def test_a_loop_of_another_namespace_on_the_same_table(patient: Patient) -
     await assert_found(
         patient, "lease", Level.WARNING, "'staging' (web-1/7/ab)", "check TEMPORAL_NAMESPACE"
     )
+
+
+async def test_closings_that_are_not_listed(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> object:
+        raise FeedOff("Temporal does not list closings (UNIMPLEMENTED)")
+
+    monkeypatch.setattr(VisibilityClosings, "read", refuse)
+
+    await assert_found(patient, "feed", Level.WARNING, "UNIMPLEMENTED", "passes over every row")
+
+
+async def test_a_feed_that_is_polled_too_often_for_the_limit(patient: Patient) -> None:
+    patient.settings |= {"feed_interval": "1s", "visibility_rps": 2}
+
+    await assert_found(patient, "feed", Level.WARNING, "5 list calls", "to 5, or")
 
 
 async def test_a_last_pass_that_was_aborted(patient: Patient) -> None:
