@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 from temporalio.client import Client
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from tests.support.temporal.world import World
@@ -28,7 +29,10 @@ OWN_MARK = "written by the application"
 #: Seconds between workflow starts.
 PACE = 0.1
 
-_UNREACHABLE = (RPCError, RuntimeError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_RETRIED = (
+    *(RPCError, WorkflowAlreadyStartedError, RuntimeError, OSError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError),
+)
 _T = TypeVar("_T")
 
 
@@ -82,7 +86,7 @@ async def retry(action: Callable[[], Awaitable[_T]]) -> _T | None:
         try:
             async with asyncio.timeout(10):
                 return await action()
-        except (*_UNREACHABLE, TimeoutError) as error:
+        except (*_RETRIED, TimeoutError) as error:
             if "already" in str(error).lower():
                 return None
             await asyncio.sleep(0.5)

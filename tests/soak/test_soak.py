@@ -78,6 +78,7 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
             traffic = asyncio.create_task(application.run())
             try:
                 await chaos.run(SECONDS)
+                assert not traffic.done(), traffic
             finally:
                 traffic.cancel()
                 await asyncio.wait([traffic])
