@@ -81,6 +81,11 @@ sa.Index(
 )
 
 
+def found_in() -> sa.ColumnElement[Any]:
+    """The list in a pass's report of namespaces, by id, as in its index: `[]` would not be."""
+    return passes.c.report.op("->")(sa.literal_column("'found_in'"))
+
+
 def recorded_at() -> sa.ColumnElement[Any]:
     """When the progress of a pass was last recorded, by the database's clock."""
     return sa.cast(passes.c.cursor["noted_at"].astext, _TIME)
