@@ -176,19 +176,22 @@ async def _once(settings: Settings, *, dry_run: bool, wait: timedelta) -> PassRe
     "run",
     epilog="""\b
 Settings:
-  RECONCILER_INTERVAL=30s           from the start of one pass to the next
+  RECONCILER_FEED_INTERVAL=5s       how often Temporal is asked what has closed; 0: never
+  RECONCILER_INTERVAL=30s           from the start of one pass to the next; each
+                                    describes some of the rows, or all without the feed
   RECONCILER_HTTP_HOST=127.0.0.1    where /livez, /readyz and /metrics are served;
   RECONCILER_HTTP_PORT=8080         0.0.0.0 for other hosts to reach them
   RECONCILER_LOG_FORMAT=console     or json
 
-More: docs/deployment.md, docs/metrics.md""",
+More: docs/feed.md, docs/deployment.md, docs/metrics.md""",
 )
 def run_loop(
     cron: Annotated[
         str | None,
         typer.Option(
             metavar="'M H D M W'",
-            help="Start passes at these times (UTC) instead of every RECONCILER_INTERVAL.",
+            help="Start passes at these times (UTC) instead of every RECONCILER_INTERVAL. The feed "
+            "keeps its own interval.",
         ),
     ] = None,
 ) -> None:

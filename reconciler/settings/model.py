@@ -121,12 +121,14 @@ class Settings(DatabaseSettings):
     # Not 0, which would be a busy loop.
     interval: Annotated[Duration, between("1s", "365d")] = Field(
         timedelta(seconds=30),
-        description="For run: from the start of one pass to the start of the next, at least 1s.",
+        description="For run: from the start of one pass to the start of the next, at least 1s. "
+        "A pass describes its share of the rows in the sweep; without the feed it reads all rows.",
     )
     feed_interval: Annotated[Duration, between("1s", "1h", or_zero=True)] = Field(
         timedelta(seconds=5),
-        description="For run: how often visibility is asked which workflows have closed, at least "
-        "1s; 0: never. Each poll makes five list calls.",
+        description="For run: how often visibility is asked which workflows have closed, from 1s "
+        "to 1h; 0: never, so that each pass reads all rows. Each poll makes five list calls per "
+        "namespace.",
     )
     journal: Switch = Field(
         default=True,
