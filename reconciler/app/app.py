@@ -17,7 +17,7 @@ from reconciler.core.policy import Policy
 from reconciler.core.ports import History, Lease, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Span
-from reconciler.core.report.request import PassOptions, PassRequest
+from reconciler.core.report.request import SCAN, SWEEP, PassOptions, PassRequest
 from reconciler.core.window import EVERY, Window
 from reconciler.passes.lifecycle import absorb_first_cancel, read_clock
 from reconciler.passes.log import PassLog
@@ -25,7 +25,7 @@ from reconciler.passes.reconcile import run_pass
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
-from reconciler.postgres.rows.lookup import old_values
+from reconciler.postgres.rows.lookup.stored import old_values
 from reconciler.postgres.rows.remapped import RemappedStore
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
@@ -82,7 +82,7 @@ class App:
         `stretch_only`: read only the rows that are due in the sweep.
         """
         stretch_only = stretch_only and bool(self.settings.full_sweep_interval)
-        found_by = ("sweep" if stretch_only else "scan") if mode == Mode.RUN else mode
+        found_by = (SWEEP if stretch_only else SCAN) if mode == Mode.RUN else mode
         request = PassRequest(mode, dry_run, found_by=found_by)
         report = report or PassReport.begin(request, self.clock.now())
         make = partial(self.books.store, found_by=report.request.found_by)

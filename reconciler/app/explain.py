@@ -8,7 +8,7 @@ from reconciler.app.app import App
 from reconciler.core.model import Closed, Observation, Verdict
 from reconciler.passes.judging import judge
 from reconciler.postgres.journal.entries import StoredChange
-from reconciler.postgres.rows.lookup import StoredRow, find_rows
+from reconciler.postgres.rows.lookup.stored import StoredRow, find_rows
 
 
 @dataclass(frozen=True, slots=True)

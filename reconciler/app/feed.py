@@ -20,8 +20,8 @@ from reconciler.passes.feed.surroundings import NamespaceFacts
 from reconciler.passes.lifecycle import read_clock
 from reconciler.passes.log import PassLog
 from reconciler.passes.reconcile import run_pass
-from reconciler.postgres.rows.newest import newest_namespaces
-from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.rows.lookup.newest import newest_namespaces
+from reconciler.postgres.rows.lookup.running import RunningOf
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.temporal.observe.closings import VisibilityClosings
 from reconciler.temporal.observe.namespaces import NamespacesProbe
@@ -63,7 +63,7 @@ class FeedRows:
         self._options = PassOptions(settings.batch_size, settings.concurrency)
         self._log = PassLog(round_seconds=LOG_ROUND)
         # Mapped again before it is used: this feed may begin months after the process.
-        self._last = _Mapped(app.table, app.books.store(app.table), float("-inf"))
+        self._last = _Mapped(app.table, RunningOf(app.engine, app.table), float("-inf"))
 
     def now(self) -> datetime:
         """The database's time."""
@@ -85,7 +85,7 @@ class FeedRows:
         """The running rows of these workflow ids."""
         mapped = await self._mapped()
         try:
-            return await mapped.finder.running_of(workflow_ids)
+            return await mapped.running_of.read(workflow_ids)
         except DatabaseUnusable:
             mapped.at = float("-inf")  # the table may have been altered
             raise
@@ -111,7 +111,7 @@ class FeedRows:
         if steady() - self._last.at >= MAPPED_FOR:
             app, mapping = self._app, self._last.table.mapping
             table = await map_table(app.engine, mapping, writing=True)
-            self._last = _Mapped(table, app.books.store(table), steady())
+            self._last = _Mapped(table, RunningOf(app.engine, table), steady())
         return self._last
 
 
@@ -121,5 +121,5 @@ class _Mapped:
 
     table: MappedTable
     #: Kept between polls, as it finds out once how to look rows up.
-    finder: PostgresStore
+    running_of: RunningOf
     at: float

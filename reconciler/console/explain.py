@@ -16,16 +16,18 @@ from reconciler.core.model import (
     Leave,
     LeaveReason,
     Missing,
+    Mode,
     Observation,
     Open,
     Unasked,
     Unknown,
 )
 from reconciler.core.own_use import ZONE_UNKNOWN
+from reconciler.core.report.request import SCAN, SWEEP
 from reconciler.core.text import iso, or_null
 from reconciler.core.verdict import TOUCHED
 
-_FOUND_BY = {"feed": "the closings feed", "sweep": "the sweep", "scan": "a pass over all rows"}
+_FOUND_BY = {Mode.FEED: "the closings feed", SWEEP: "the sweep", SCAN: "a pass over all rows"}
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:

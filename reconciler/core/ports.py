@@ -80,13 +80,6 @@ class Store(Protocol):
         """The first running rows with `after` < id <= `until`, by id, at most `limit`."""
         ...
 
-    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        """The running rows of these workflow ids, in no particular order.
-
-        Any number of ids, read in pieces. A row that cannot be read is among them as such.
-        """
-        ...
-
     async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
         """How far the first `rows` running rows with `after` < id <= `until` reach, by id."""
         ...

@@ -11,6 +11,7 @@ import structlog
 from reconciler.core.model import Finish, Leave, LeaveReason, Mode, RunRow
 from reconciler.core.ports import Written
 from reconciler.core.report.pass_report import PassReport
+from reconciler.core.report.request import SWEEP
 from reconciler.core.text import iso
 from reconciler.host.causes import Causes, in_words
 from reconciler.host.steady_clock import steady
@@ -143,7 +144,7 @@ class PassLog:
     def _sum_up(self, report: PassReport) -> None:
         if report.error is not None and not report.tally.scanned:
             return  # it has looked at no row, so what was wrong in the pass before still is
-        if report.request.found_by == "sweep" and not (report.round and report.round.ended):
+        if report.request.found_by == SWEEP and not (report.round and report.round.ended):
             return  # the next stretch has other rows with the same causes
         if self._clock() - self._round_began < self._round_seconds:
             return

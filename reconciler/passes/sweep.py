@@ -74,7 +74,7 @@ async def set_course(
     """The course of a pass, given the state of the sweep as recorded. Raises `Unusable`."""
     interval = options.full_sweep_interval
     sweeps = Mode(report.request.mode).is_whole
-    only = options.stretch_only and sweeps and bool(interval)
+    only = options.stretch_only
     # With MISSING=fail the breaker has to see every row: visibility has a store of its own, and
     # keeps showing as open what Temporal has lost.
     fails = policy.missing is MissingPolicy.FAIL
@@ -175,6 +175,5 @@ def record_sweep(
     so_far = (0, rows) if ended else (described, rows, stretch.owed)
     report.swept = Swept(now, began, stretch.rest, *so_far)
     seconds = max(interval, rows / options.sweep_rps)
-    report.round = Round(
-        rows, described, seconds, stretch.is_first, ended, only=options.stretch_only
-    )
+    only = options.stretch_only
+    report.round = Round(rows, described, seconds, stretch.is_first, ended, stretch_only=only)

@@ -164,18 +164,6 @@ async def test_nothing_is_left_after_the_last_row(bench: Bench) -> None:
     assert list(await bench.store.scan_running(row.id, row.id, 100)) == []
 
 
-async def test_looks_up_the_running_rows_of_workflow_ids(bench: Bench) -> None:
-    first, again, finished, other = [await bench.insert() for _ in range(4)]
-    await bench.finish_elsewhere(finished.id)
-    await bench.use_for(other.id, "another")
-
-    for ids in (["wf"], ["wf", "unknown", "wf"], ["wf", *map(str, range(2500))]):
-        found = await bench.store.running_of(ids)
-        assert sorted(found, key=lambda row: row.id) == [first, again]
-    assert await bench.store.running_of([]) == []
-    assert [row.id for row in await bench.store.running_of(["another", "WF"])] == [other.id]
-
-
 async def test_reaches_the_last_of_so_many_running_rows(bench: Bench) -> None:
     rows = [await bench.insert() for _ in range(5)]
     await bench.finish_elsewhere(rows[1].id)

@@ -119,10 +119,6 @@ class GatedStore:
         await self._gate.step()
         return await self._store.scan_running(after, until, limit)
 
-    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        await self._gate.step()
-        return await self._store.running_of(workflow_ids)
-
     async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
         await self._gate.step()
         return await self._store.reach(after, until, rows)

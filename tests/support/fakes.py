@@ -59,11 +59,6 @@ class MemoryStore:
     async def read_rest(self, recorded: Rest) -> Rest | None:
         return recorded
 
-    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        await asyncio.sleep(0)
-        wanted = set(workflow_ids)
-        return [row for row in self.running.values() if row.workflow_id in wanted]
-
     async def rivals(self, endings: Sequence[Ending]) -> Sequence[Sequence[Rival]] | Unknown:
         await asyncio.sleep(0)
         self.looked_for_rivals.append([ending.row.id for ending in endings])

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+#: How `run` finds rows in its own passes: in a stretch of the sweep, or because all are read.
+SWEEP, SCAN = "sweep", "scan"
+
 
 @dataclass(frozen=True, slots=True)
 class PassRequest:
@@ -17,7 +20,7 @@ class PassRequest:
     dry_run: bool = False
     #: Recorded for a pass that can be resumed, by the same request. None for a pass over every row.
     asked: Mapping[str, Any] | None = None
-    #: How its rows were found, as the journal and metrics have it; by default its mode.
+    #: How its rows were found, as the journal and metrics have it: `SWEEP`, `SCAN`, or its mode.
     found_by: str = ""
 
     def __post_init__(self) -> None:

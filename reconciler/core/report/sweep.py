@@ -58,7 +58,7 @@ class Round:
     began: bool
     ended: bool
     #: Whether the pass has looked at its stretch only, and at no other row.
-    only: bool = False
+    stretch_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

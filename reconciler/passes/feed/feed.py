@@ -29,6 +29,7 @@ from reconciler.core.model import RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.policy import Policy
 from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.request import SCAN
 from reconciler.passes.feed.endings import Endings
 from reconciler.passes.feed.hits import Hit, find_hits
 from reconciler.passes.feed.namespace import NamespaceFeed
@@ -40,8 +41,6 @@ SAVE_EVERY = timedelta(seconds=10)
 OLDEST_MARKS = timedelta(hours=1)
 #: Closings that are looked up at the same time, in each namespace.
 AT_ONCE = 2_000
-#: How a pass of the loop over every row says that its rows were found.
-WHOLE = "scan"
 #: How long a namespace that cannot be described is left alone.
 UNUSABLE_FOR = timedelta(minutes=10)
 
@@ -222,7 +221,7 @@ class Feed(Observer):
 
     async def on_start(self, report: PassView) -> None:
         """A pass of the loop begins; only one over every row makes up for a gap."""
-        if report.request.found_by == WHOLE:
+        if report.request.found_by == SCAN:
             self._pass_began = self._clock()
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:  # noqa: ARG002
@@ -232,7 +231,7 @@ class Feed(Observer):
     async def on_pass(self, report: PassView) -> None:
         """A pass over every row makes cold feeds warm; after any, save how far they have come."""
         is_good = report.outcome is not PassOutcome.ABORTED
-        if is_good and report.request.found_by == WHOLE and self._pass_began is not None:
+        if is_good and report.request.found_by == SCAN and self._pass_began is not None:
             for each in self.namespaces:
                 each.warm_up(self._pass_began)
         try:

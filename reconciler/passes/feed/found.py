@@ -31,10 +31,6 @@ class FoundRows:
         self._read += len(page)
         return page
 
-    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        """As in any pass."""
-        return await self._store.running_of(workflow_ids)
-
     async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
         """Of the table: such a pass has no part in the sweep."""
         return await self._store.reach(after, until, rows)

@@ -14,7 +14,7 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.explain import Explain, Scans, scans_of
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.migrate.index_statements import IndexPlan
-from reconciler.postgres.rows.lookup import explain_running_of
+from reconciler.postgres.rows.lookup.running import explain_running_of
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.names import BY_KEY, BY_WORKFLOW_ID

@@ -37,10 +37,6 @@ class RemappedStore:
         """As above."""
         return await (await self._store()).scan_running(after, until, limit)
 
-    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        """As above."""
-        return await (await self._store()).running_of(workflow_ids)
-
     async def reach(self, after: RowId | None, until: RowId, rows: int) -> Reach:
         """As above."""
         return await (await self._store()).reach(after, until, rows)

@@ -30,13 +30,12 @@ from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.arrays import as_arrays
 from reconciler.postgres.rows.guarded import Attempt, GuardedWrite
 from reconciler.postgres.rows.halving import Halving
-from reconciler.postgres.rows.lookup import RunningOf
+from reconciler.postgres.rows.key_order import KeyOrder
 from reconciler.postgres.rows.reading import Read, Reading, Unread
 from reconciler.postgres.rows.rejection import may_concern_rows
 from reconciler.postgres.rows.rivals import TOO_SLOW, find_rivals, select_rivals
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.write import guarded_write
-from reconciler.postgres.table.key_order import KeyOrder
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.run_row import count_page, in_window, row_maker, select_rows
 
@@ -92,10 +91,6 @@ class PostgresStore:
     def _next_page(self) -> Reading:
         return Reading(self._engine, self._table, self._page(first=False))
 
-    @cached_property
-    def _running_of(self) -> RunningOf:
-        return RunningOf(self._engine, self._table, self)
-
     async def last_running(self) -> RowId | None:
         """The highest id among the running rows; None if there are none."""
         with translated(f"read {self._table.full_name}"):
@@ -136,10 +131,6 @@ class PostgresStore:
             for row in reading.each(read)
             if isinstance(row, Unread) or row[-1]
         ]
-
-    async def running_of(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:
-        """The running rows of these workflow ids."""
-        return await self._running_of.read(workflow_ids)
 
     async def count_running(self, span: Span) -> AgeSpread:
         """How many rows a scan of the span would find; counted in pieces, as it is read."""

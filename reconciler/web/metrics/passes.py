@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Mode, Outcome
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome
+from reconciler.core.report.request import SCAN, SWEEP
 from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 from reconciler.core.text import visible
@@ -31,7 +32,7 @@ REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, Close
 MAIN_PATH_TIME = timedelta(seconds=1)
 
 #: How `run` finds rows, see `PassRequest.found_by`.
-FOUND_BY = ("feed", "sweep", "scan")
+FOUND_BY = (Mode.FEED, SWEEP, SCAN)
 
 _DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)
@@ -130,7 +131,7 @@ class PassMetrics(Observer):
 
     def _set_gauges(self, round_: Round | None, tally: Tally) -> None:
         self._running.round_seconds = round_.seconds if round_ else None
-        if round_ and round_.only:
+        if round_ and round_.stretch_only:
             if round_.began:
                 self._summed = Tally()
             self._summed.add(tally)

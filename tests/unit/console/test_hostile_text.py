@@ -27,7 +27,7 @@ from reconciler.core.undo import UndoReport
 from reconciler.core.window import AgeSpread, Window
 from reconciler.doctor.findings import Examination, Finding, Level
 from reconciler.postgres.journal.entries import Values
-from reconciler.postgres.rows.lookup import StoredRow
+from reconciler.postgres.rows.lookup.stored import StoredRow
 from reconciler.settings.display import ResolvedSetting
 from tests.support.factories import CLOSE_TIME, NOW, finish, row
 from tests.support.hostile import HOSTILE, unseen

@@ -136,7 +136,9 @@ async def test_the_stretches_of_a_round_count_as_one_pass() -> None:
                     row = RunRow(100 * stretch + number, f"wf-{number}", None, None)
                     pass_log.left(Leave(row, LeaveReason.UNKNOWN, "no namespace"))
                 report.done.scanned = 10
-                report.round = Round(30, 10 * stretch + 10, 600, stretch == 0, ended, only=True)
+                report.round = Round(
+                    30, 10 * stretch + 10, 600, stretch == 0, ended, stretch_only=True
+                )
                 pass_log.end(report)
             logged.append(warnings(lines))
             lines.clear()

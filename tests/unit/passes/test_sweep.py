@@ -68,7 +68,7 @@ async def test_a_stretch_is_read_and_nothing_else() -> None:
     assert report.tally.scanned == 40
     assert (report.more_left, report.outcome) == (False, PassOutcome.OK)
     assert report.swept == Swept(loop.now, NOW, Rest(40, 640), 40, 640)
-    assert report.round == Round(640, 40, 600, began=True, ended=False, only=True)
+    assert report.round == Round(640, 40, 600, began=True, ended=False, stretch_only=True)
 
 
 async def test_the_last_stretch_ends_the_round() -> None:
@@ -79,7 +79,7 @@ async def test_the_last_stretch_ends_the_round() -> None:
     assert table.read == list(range(91, 101))
     assert report.swept is not None
     assert report.swept.rest is None
-    assert report.round == Round(100, 100, 600, began=False, ended=True, only=True)
+    assert report.round == Round(100, 100, 600, began=False, ended=True, stretch_only=True)
 
 
 async def test_the_rate_limits_what_is_due_and_what_is_counted() -> None:
@@ -106,7 +106,7 @@ async def test_a_whole_pass_describes_the_stretch_and_screens_the_others() -> No
     assert report.swept.rest == Rest(85, 160)
     assert (report.swept.described, report.swept.rows) == (85, 160)
     assert report.round is not None
-    assert not report.round.only
+    assert not report.round.stretch_only
 
 
 async def test_once_and_stretches_share_the_sweep() -> None:
@@ -159,7 +159,7 @@ async def test_if_the_end_of_the_round_is_deleted_it_ends_before() -> None:
     report = await loop.stretch()
 
     assert table.read == [1, 2, 3, 4]
-    assert report.round == Round(4, 4, 600, began=False, ended=True, only=True)
+    assert report.round == Round(4, 4, 600, began=False, ended=True, stretch_only=True)
 
 
 async def test_if_all_rows_after_the_stretch_are_deleted_a_whole_pass_reads_the_others() -> None:
@@ -211,12 +211,12 @@ async def test_keys_that_the_table_no_longer_has_begin_a_new_round() -> None:
     report = await loop.stretch()
 
     assert table.read == list(range(1, 41)), "as much as in any other pass"
-    assert report.round == Round(640, 40, 600, began=True, ended=False, only=True)
+    assert report.round == Round(640, 40, 600, began=True, ended=False, stretch_only=True)
 
 
 async def test_without_an_interval_every_row_is_read_and_described() -> None:
     loop, table = loop_over(64)
-    report = await loop.stretch(full_sweep_interval=timedelta())
+    report = await loop.pass_(full_sweep_interval=timedelta())
 
     assert table.read == list(range(1, 65))
     assert report.round == Round(64, 64, 0, began=True, ended=True)
@@ -229,7 +229,7 @@ async def test_rare_passes_describe_every_row() -> None:
     report = await loop.stretch(timedelta(days=1))
 
     assert table.read == 2 * list(range(1, 65))
-    assert report.round == Round(64, 64, 600, began=True, ended=True, only=True)
+    assert report.round == Round(64, 64, 600, began=True, ended=True, stretch_only=True)
 
 
 async def test_a_clock_set_back_delays_the_stretch_by_one_pass() -> None:

@@ -29,7 +29,7 @@ from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.rows.lookup import find_rows, old_values
+from reconciler.postgres.rows.lookup.stored import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import OldValues, RowId
-from reconciler.postgres.rows.lookup import old_values
+from reconciler.postgres.rows.lookup.stored import old_values
 from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database
 from tests.support.factories import CLOSE_TIME

@@ -16,7 +16,7 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Span
 from reconciler.core.report.request import PassRequest
 from reconciler.core.window import AgeSpread
-from reconciler.postgres.rows.lookup import find_rows
+from reconciler.postgres.rows.lookup.stored import find_rows
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable

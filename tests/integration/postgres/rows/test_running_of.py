@@ -11,8 +11,7 @@ from reconciler.postgres.connection.explain import Explain, scans_of
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.diagnose.page_plan import plan_lookup
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.rows.lookup import select_running_of
-from reconciler.postgres.rows.store import PostgresStore
+from reconciler.postgres.rows.lookup.running import RunningOf, select_running_of
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.where import read_where
@@ -45,7 +44,7 @@ async def fill(database: Database, columns: str, values: str, status: str = "run
 
 
 async def found(database: Database, table: MappedTable, *ids: str) -> list[RunRow]:
-    return list(await PostgresStore(database.engine, table).running_of(ids))
+    return list(await RunningOf(database.engine, table).read(ids))
 
 
 @pytest.mark.parametrize("analysed", ["never", "while none was running", "now"])

@@ -16,7 +16,7 @@ from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.diagnose.sample import last_rows, oldest_rows
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.halving import PATIENCE
-from reconciler.postgres.rows.lookup import find_rows, old_values
+from reconciler.postgres.rows.lookup.stored import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_rejections import begun, rows_of

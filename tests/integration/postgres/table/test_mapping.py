@@ -16,7 +16,7 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.journal.schema_check import check_schema
-from reconciler.postgres.rows.lookup import find_rows
+from reconciler.postgres.rows.lookup.stored import find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames
 from tests.conftest import Database, with_user

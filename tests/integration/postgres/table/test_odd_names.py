@@ -18,7 +18,7 @@ from reconciler.passes.undo import run_undo
 from reconciler.postgres.diagnose.page_plan import plan_page
 from reconciler.postgres.diagnose.sample import last_rows, oldest_rows, rows_by_namespace
 from reconciler.postgres.journal.undo import PostgresUndo
-from reconciler.postgres.rows.lookup import find_rows, old_values
+from reconciler.postgres.rows.lookup.stored import find_rows, old_values
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.rivals import arrays, select_rivals
 from reconciler.postgres.rows.store import PostgresStore

@@ -20,7 +20,7 @@ from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.migrate.removal import remove
 from reconciler.postgres.migrate.upgrade import migrate, migration_sql
-from reconciler.postgres.rows.lookup import StoredRow, find_rows
+from reconciler.postgres.rows.lookup.stored import StoredRow, find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from tests.conftest import Database, made_database

@@ -17,7 +17,7 @@ from reconciler.core.window import Window
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.migrate.upgrade import migrate
-from reconciler.postgres.rows.lookup import find_rows
+from reconciler.postgres.rows.lookup.stored import find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping, TableNames

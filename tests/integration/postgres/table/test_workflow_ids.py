@@ -12,7 +12,8 @@ from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.diagnose.page_plan import plan_lookup
 from reconciler.postgres.journal.undo import PostgresUndo
-from reconciler.postgres.rows.lookup import find_rows
+from reconciler.postgres.rows.lookup.running import RunningOf
+from reconciler.postgres.rows.lookup.stored import find_rows
 from reconciler.postgres.rows.main_path_write import main_path_write
 from reconciler.postgres.rows.rivals import arrays, is_indexed, select_rivals
 from reconciler.postgres.rows.store import PostgresStore
@@ -59,11 +60,12 @@ async def found(database: Database, table: MappedTable, workflow_id: str) -> int
     values = given(workflow_id, given_run_id="last", given_started=None)
     values |= table.workflow_ids.parameters([workflow_id])
     async with database.engine.connect() as connection:
-        (reported, _) = (await connection.execute(main_path_write(table), values)).one()
+        (reported, *_) = (await connection.execute(main_path_write(table), values)).one()
         await connection.rollback()
     store = PostgresStore(database.engine, table)
     scanned = await store.scan_running(None, 1000, 1000)
-    looked_up = await store.running_of([workflow_id, "another", workflow_id])
+    finder = RunningOf(database.engine, table)
+    looked_up = await finder.read([workflow_id, "another", workflow_id])
 
     assert sorted(each.row.id for each in others) == explained
     assert [row.id for row in scanned if row.workflow_id == workflow_id] == explained
@@ -213,7 +215,7 @@ async def test_a_column_that_ignores_case_makes_no_two_ids_equal(kind: str) -> N
 
                 assert len(await find_rows(database.engine, table, f"{prefix}w")) == 1
                 assert await find_rows(database.engine, table, f"{prefix}W") == []
-                rows = await PostgresStore(database.engine, table).running_of(
+                rows = await RunningOf(database.engine, table).read(
                     [f"{prefix}{each}" for each in "WwW"]
                 )
                 assert [row.workflow_id for row in rows] == [f"{prefix}w"]

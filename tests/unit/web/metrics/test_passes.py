@@ -225,7 +225,7 @@ class TestRound:
         self, rows: int, described: int, *, began: bool = False, ended: bool = False, **fields: Any
     ) -> PassReport:
         left = Counter({LeaveReason.OPEN: rows - 2, LeaveReason.EXPIRED: 1, LeaveReason.UNKNOWN: 1})
-        round_ = Round(100, described, 600.5, began, ended, only=True)
+        round_ = Round(100, described, 600.5, began, ended, stretch_only=True)
         return report(scanned=rows, left=left, round=round_, **fields)
 
     async def test_the_gauges_are_those_of_a_complete_round(self, bench: Bench) -> None:

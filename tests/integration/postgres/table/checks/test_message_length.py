@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.postgres.rows.lookup import find_rows
+from reconciler.postgres.rows.lookup.stored import find_rows
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.checks.table import TableUnfit
 from tests.conftest import Database

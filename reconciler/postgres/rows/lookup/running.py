@@ -1,11 +1,8 @@
-"""Rows by workflow id, for the closings feed and `explain`; by id, for a plan. Reads only."""
+"""The running rows of workflow ids, for the closings feed. Reads only."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
@@ -13,34 +10,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.core.model import OldValues, RowId, RunRow
-from reconciler.core.ports import Store
-from reconciler.postgres.connection.encoding import ASCII, is_storable, shown
+from reconciler.core.model import RunRow
+from reconciler.postgres.connection.encoding import ASCII, is_storable
 from reconciler.postgres.connection.engine import UNTRANSLATABLE, sqlstate, translated
 from reconciler.postgres.connection.explain import Explain, scans_of
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.rows.arrays import given_values
 from reconciler.postgres.rows.reading import Reading, Unread
 from reconciler.postgres.rows.rejection import may_concern_rows
+from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.run_row import row_maker, select_rows
-from reconciler.postgres.table.types import readable
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """A row with the values that a pass writes."""
-
-    row: RunRow
-    #: Whether passes read it.
-    running: bool
-    #: None: null.
-    status: str | None
-    completed_at: datetime | None
-    error_message: str | None
-    #: Whether passes would read it if it were marked as running.
-    included: bool = True
-
 
 #: Workflow ids per statement, so that none takes long: of a template, ways to compose them.
 AT_ONCE = 1_000
@@ -57,8 +37,8 @@ class RunningOf:
     statement.
     """
 
-    def __init__(self, engine: AsyncEngine, table: MappedTable, store: Store) -> None:
-        self._engine, self._table, self._store = engine, table, store
+    def __init__(self, engine: AsyncEngine, table: MappedTable) -> None:
+        self._engine, self._table = engine, table
         self._codec = table.codec
         self._chosen: Reading | None = None
 
@@ -112,9 +92,10 @@ class RunningOf:
         return Reading(self._engine, self._table, query, keys, every)
 
     async def _every_row(self) -> AsyncIterator[RunRow]:
-        after, until = None, await self._store.last_running()
+        store = PostgresStore(self._engine, self._table)
+        after, until = None, await store.last_running()
         while until is not None and after != until:
-            page = await self._store.scan_running(after, until, AT_ONCE)
+            page = await store.scan_running(after, until, AT_ONCE)
             for row in page:
                 yield row
             after = page[-1].id if page else until
@@ -141,53 +122,3 @@ def _given(table: MappedTable, ways: Sequence[_Way]) -> Mapping[str, Any]:
     names = table.workflow_ids.kinds
     values = list(zip(*ways, strict=True)) if ways else [()] * len(names)
     return {f"given_{name}": list(each) for name, each in zip(names, values, strict=True)}
-
-
-async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -> list[StoredRow]:
-    """The rows of a workflow id, by key. Columns that a pass writes may not exist yet."""
-    query = (
-        select_rows(table)
-        .add_columns(table.is_running, table.is_included, *_written(table))
-        .where(table.workflow_ids.equal(sa.literal(workflow_id, sa.Text)))
-        .order_by(table.id)
-    )
-    reading, text = Reading(engine, table, query), partial(shown, codec=table.codec)
-    found, make = [], row_maker(table)
-    given = table.workflow_ids.parameters([workflow_id])
-    for row in reading.each(await reading.read(given)):
-        if isinstance(row, Unread):
-            # A pass reads it as unreadable, if it is running.
-            found.append(StoredRow(row.as_row(workflow_id), True, "?", None, None))  # noqa: FBT003
-            continue
-        *fields, running, included, status, ended, error = row
-        values = status and text(status), ended, error and text(error), bool(included)
-        found.append(StoredRow(make(*fields), running, *values))
-    return found
-
-
-async def old_values(
-    engine: AsyncEngine, table: MappedTable, ids: Sequence[RowId]
-) -> Mapping[RowId, OldValues]:
-    """The current values of the rows with these ids, except rows that no longer exist.
-
-    All values of an unreadable row are None. Raises `DatabaseUnusable`.
-    """
-    key, text = table.key, partial(shown, codec=table.codec)
-    # An array, because a statement has at most 32,767 parameters.
-    query = sa.select(key.read, *_written(table)).where(key.is_among("ids"))
-    reading = Reading(engine, table, query)
-    found = {}
-    for row in reading.each(await reading.read({"ids": [key.encode(row_id) for row_id in ids]})):
-        if isinstance(row, Unread):
-            found[row.key] = OldValues(None, None, None)
-            continue
-        read, status, ended, error = row
-        found[key.decode(read)] = OldValues(status and text(status), ended, error and text(error))
-    return found
-
-
-def _written(table: MappedTable) -> list[sa.ColumnElement[Any]]:
-    """The columns that a pass writes; null until `reconciler migrate` adds them."""
-    written = table.written()
-    status, error = table.read_text(written["status"]), table.read_text(written["error_message"])
-    return [status, readable(written["completed_at"]), error]

@@ -14,8 +14,8 @@ from reconciler.core.policy import StatusValues
 from reconciler.core.ports import Reach
 from reconciler.core.report.sweep import Rest
 from reconciler.core.window import Window
+from reconciler.postgres.rows import key_order
 from reconciler.postgres.rows.store import PostgresStore
-from reconciler.postgres.table import key_order
 from reconciler.postgres.table.keys import key_to_json
 from reconciler.postgres.table.names import TableNames
 from reconciler.postgres.table.row_filter import Condition, RowFilter
