@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 #: For the call that reads the namespace's limits when a worker starts.
 DESCRIBE_TIMEOUT = timedelta(seconds=5)
-
 #: Seconds between checks of a table that did not fit when the worker started.
 CHECK_INTERVAL = 30
 _log = logging.getLogger("reconciler.worker")
@@ -150,7 +149,8 @@ class ReconcilerPlugin(SimplePlugin):
                 own.after_close.check(config.get("workflows") or ())
             self._activity.source().check_url()
             self._activity.source().codec()
-        if own.task_queue is not None or (own.after_close.every and not config.get("activities")):
+        has_none = config.get("no_remote_activities") or not config.get("activities")
+        if own.task_queue is not None or (own.after_close.every and has_none):
             return config  # it would take all activity tasks of its queue
         if config.get("no_remote_activities"):
             raise ValueError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from temporalio import workflow
 
@@ -72,12 +73,12 @@ class Choice:
         )
 
 
-def names(option: str, types: Collection[str]) -> frozenset[str]:
+def names(option: str, types: object) -> frozenset[str]:
     """The workflow types that an argument names. Raises `TypeError`."""
-    found = frozenset(types)
+    found: list[Any] = [*types] if isinstance(types, Iterable) else [types]
     if isinstance(types, str) or not all(isinstance(each, str) for each in found):
         raise TypeError(f"{option}= takes a collection of workflow types by name")
-    return found
+    return frozenset(found)
 
 
 def _listed(types: Iterable[str]) -> str:

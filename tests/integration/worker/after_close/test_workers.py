@@ -120,6 +120,8 @@ async def test_a_worker_without_activities_takes_no_activity_tasks(site: Site) -
 
     assert await site.outcome() == ("completed", None)
     assert not worker.config()["activities"]
+    async with site.worker(plugin(site), no_remote_activities=True) as worker:
+        assert worker.config()["activities"] == [charge], "local ones"
 
 
 async def test_the_decorator_does_nothing_beside_it(site: Site) -> None:

@@ -45,7 +45,7 @@ def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("value", ["Scripted", [Scripted]])
+@pytest.mark.parametrize("value", ["Scripted", [Scripted], Scripted, None, [["Scripted"]]])
 def test_only_names_are_accepted(value: Any) -> None:
     with pytest.raises(TypeError, match="after_close= takes a collection of workflow types"):
         ReconcilerPlugin(after_close=value)
