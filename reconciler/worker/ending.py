@@ -8,7 +8,9 @@ same decision in the same order.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from temporalio import workflow
@@ -51,6 +53,17 @@ def end_with_result(result: ResultSnapshot, payload_limit: int) -> EndReport | N
     if not result.is_stable:
         return None  # another result may be returned once the row is written
     return end_report(CloseStatus.COMPLETED)
+
+
+def chosen_status(status_of: Callable[[Any], object], result: object) -> str | None:
+    """What `status_of` makes of a result; None: leave the row. Raises what it raises, `TypeError`.
+
+    It does not get an iterator, which could be returned only once.
+    """
+    if isinstance(result, Iterator):
+        raise TypeError("status_of cannot look at an iterator without using it up: return a list")
+    value = status_of(result)
+    return None if value is None else status_text(value)
 
 
 def status_text(value: object) -> str:

@@ -21,10 +21,10 @@ from temporalio.exceptions import FailureError
 from reconciler.core.model import CloseStatus
 from reconciler.worker.ending import (
     PAYLOAD_LIMIT,
+    chosen_status,
     end_report,
     end_with_error,
     end_with_result,
-    status_text,
 )
 from reconciler.worker.late_messages import has_handlers, replace_handlers
 from reconciler.worker.report import ACTIVITY, EndReport
@@ -142,8 +142,8 @@ class Reporter:
         report = end_with_result(snapshot, self.payload_limit)
         if report is None or self.status_of is None:
             return report
-        value = self.status_of(result)
-        return None if value is None else replace(report, value=status_text(value))
+        value = chosen_status(self.status_of, result)
+        return None if value is None else replace(report, value=value)
 
     async def _report_error(self, error: BaseException) -> None:
         """Report an error; raises what it was at that moment if it has changed since."""

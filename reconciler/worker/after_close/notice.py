@@ -16,7 +16,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from reconciler.worker.ending import fails_the_task, status_text
+from reconciler.worker.ending import chosen_status, fails_the_task
 from reconciler.worker.reporter import RAISED, StatusOf, log_unwritten
 
 #: The name of the process's function among those that workflows can call.
@@ -79,8 +79,7 @@ class Notifier:
             return notice
         status = None
         try:
-            value = self.status_of(result)
-            status = None if value is None else status_text(value)
+            status = chosen_status(self.status_of, result)
         except RAISED as error:  # by other people's code
             log_unwritten(error)
         return replace(notice, is_graded=True, status=status)

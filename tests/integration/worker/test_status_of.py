@@ -15,7 +15,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from reconciler.worker import ReconcilerPlugin, report_outcome, status_activity
-from reconciler.worker.ending import status_text
+from reconciler.worker.ending import chosen_status, status_text
 from tests.integration.worker.conftest import Site
 from tests.support.temporal.workflows import Scripted
 from tests.support.worker.workflows import Graded, graded
@@ -121,6 +121,15 @@ async def test_a_history_is_replayed_with_another_function(site: Site) -> None:
 )
 def test_values_of_any_column(value: object, text: str) -> None:
     assert status_text(value) == text
+
+
+def test_an_iterator_is_not_used_up() -> None:
+    result = iter([1])
+
+    with pytest.raises(TypeError, match="status_of cannot look at an iterator"):
+        chosen_status(list, result)
+
+    assert next(result) == 1
 
 
 async def asynchronous(_: object) -> str:
