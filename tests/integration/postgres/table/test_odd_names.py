@@ -90,7 +90,7 @@ async def works_in_everything(database: Database, names: TableNames) -> None:
 
     async with engine.begin() as connection:
         written = await connection.execute(main_path_write(table), given("wf", "r"))
-    assert tuple(written.one()) == (1, 0)
+    assert tuple(written.one()) == (1, 0, 1)
     (stored,) = await find_rows(engine, table, "wf")
     assert (stored.running, stored.status) == (False, "failed")
 
