@@ -103,10 +103,17 @@ class RowWriter:
         return written is not None and written.finished > 0
 
     async def write(
-        self, report: EndReport, namespace: str | None, close_time: datetime, log: Log
+        self,
+        report: EndReport,
+        namespace: str | None,
+        close_time: datetime,
+        log: Log,
+        *,
+        has_closed: bool = False,
     ) -> Written | None:
         """Finish the workflow's rows that are still running; None if such ends are left.
 
+        `has_closed`: whether the workflow has, so that its id may be in use again.
         Raises `ConfigurationError` and `DatabaseUnfit` if a retry cannot succeed, otherwise
         `DatabaseUnusable`.
         """
@@ -119,6 +126,7 @@ class RowWriter:
             "given_namespace": namespace,
             "given_status": status,
             "given_close_time": _as_utc(close_time),
+            "given_closed": _as_utc(close_time) if has_closed else None,
             "given_started": report.start_time and _as_utc(report.start_time),
         }
         # The same choice as that of a pass with these settings.

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from reconciler.postgres.rows.rivals import (
+    SKEW,
     Candidate,
     ChainColumns,
     at_the_earliest,
@@ -33,7 +34,8 @@ def main_path_write(table: MappedTable, lock_timeout: int | None = None) -> sa.S
     before the workflow started the youngest, else the oldest created since. It is never another
     row, even if that one is finished: otherwise a second attempt would finish a second row.
     `given_started`: when the first run of the chain started; None if it is unknown: then there is
-    no such row. If rows have a namespace, it has the workflow's.
+    no such row. If rows have a namespace, it has the workflow's. `given_closed`: when the workflow
+    closed, if its id may be in use again by now: see `_is_of_this_use`.
 
     Waits for a row that another transaction has locked: an application may be storing the run id.
     The guard is then evaluated on the row's newest version. `lock_timeout` (milliseconds) limits
@@ -63,6 +65,7 @@ def _finished(table: MappedTable, lock_timeout: int | None) -> tuple[sa.CTE, sa.
             is_chosen,
             table.is_running,
             _may_be_own(table),
+            _is_of_this_use(table),
             *_limited(lock_timeout),
             *_is_unaltered(table),
         )
@@ -177,6 +180,24 @@ def _may_be_own(table: MappedTable) -> sa.ColumnElement[bool]:
         fits = *in_time, _names_namespace(table), table.is_whole, table.is_included
         ways.append(sa.and_(table.has_no_run_id, *fits))
     return sa.and_(same_workflow, sa.or_(*ways))
+
+
+def _is_of_this_use(table: MappedTable) -> sa.ColumnElement[bool]:
+    """That a row cannot be about the next use of the workflow id, if there may be one.
+
+    A row without a run id that was created since the close may be that of the next use. One that
+    was changed since then may be about to start again, as passes assume too (`core.verdict`).
+    """
+    closed, names = sa.bindparam("given_closed", None, type_=_TIME), table.mapping.names
+    is_later: sa.ColumnElement[bool] = sa.false()
+    conditions = []
+    if names.created_at is not None:
+        is_later = sa.func.coalesce(table.created_at > closed, sa.false())
+        conditions.append(sa.not_(sa.and_(table.has_no_run_id, is_later)))
+    if names.updated_at is not None:
+        changed = table.updated_at
+        conditions.append(sa.or_(changed.is_(sa.null()), changed <= closed + SKEW, is_later))
+    return sa.or_(closed.is_(sa.null()), sa.and_(sa.true(), *conditions))
 
 
 def _names_namespace(table: MappedTable, *, or_none: bool = False) -> sa.ColumnElement[bool]:

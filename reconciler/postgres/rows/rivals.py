@@ -44,7 +44,7 @@ def _interval(time: timedelta) -> sa.ColumnElement[Any]:
     return sa.literal_column(f"interval '{time.total_seconds():.0f} seconds'", sa.Interval)
 
 
-_SKEW = _interval(CLOCK_SKEW)
+SKEW = _interval(CLOCK_SKEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class ChainColumns:
 
     def covers(self, created_at: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         """That a row that was created then may be its own."""
-        return created_at <= self.closed_at + _SKEW
+        return created_at <= self.closed_at + SKEW
 
 
 def stores_run_id(other: Candidate, chain: ChainColumns) -> sa.ColumnElement[bool]:
@@ -100,10 +100,10 @@ def claims_without_run_id(
         ended = other.ended_at + _interval(FURTHEST_ZONE)
         return sa.and_(
             other.run_id == "",
-            sa.or_(ended.is_(sa.null()), ended >= chain.started_at - _SKEW),
+            sa.or_(ended.is_(sa.null()), ended >= chain.started_at - SKEW),
             sa.or_(made.is_(sa.null()), chain.covers(made)),
         )
-    earliest, latest = chain.started_at - _SKEW, chain.started_at + _SKEW
+    earliest, latest = chain.started_at - SKEW, chain.started_at + SKEW
     made, ended = other.created_at, other.ended_at
     late = sa.and_(created_at > latest, made <= created_at)
     early = sa.and_(created_at <= latest, made.between(sa.func.least(created_at, earliest), latest))

@@ -31,6 +31,8 @@ MAX_CONCURRENT = 16
 LOOKS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0)
 #: Seconds before each further try to find or write the row.
 WRITES = (0.0, 1.0, 5.0, 30.0)
+#: Seconds after which a run is looked at again before its row is written: it may have been reset.
+MAX_AGE = 2.0
 #: Seconds that a worker's shutdown waits for what is not settled.
 DRAIN_TIMEOUT = 5.0
 
@@ -122,11 +124,17 @@ class Backlog:
 
     async def _write(self, notice: EndNotice, finish: Finish) -> None:
         """Write the row; try again if there is none yet, or if the database cannot be used."""
+        looked = self._loop.time()
         for pause in WRITES:
             with contextlib.suppress(TimeoutError):  # a last try when the worker stops
                 await asyncio.wait_for(self._draining.wait(), pause)
             try:
                 async with self._slots:
+                    if self._loop.time() - looked > MAX_AGE:
+                        verdict = await self._finisher.look(notice)
+                        if not isinstance(verdict, Finish):
+                            return
+                        finish, looked = verdict, self._loop.time()
                     is_found = await self._finisher.write(notice, finish)
             except DatabaseUnfit:
                 raise

@@ -25,6 +25,7 @@ from reconciler.core.model import (
     Verdict,
 )
 from reconciler.core.policy import Policy
+from reconciler.core.text import one_line
 from reconciler.core.verdict import decide
 from reconciler.temporal.client.error_codes import RowError
 from reconciler.temporal.client.execution_info import to_datetime
@@ -120,14 +121,14 @@ class Finisher:
             error_message=outcome.error_message,
             value=outcome.status,
         )
-        where_and_when = self._rpc.namespace, outcome.completed_at
         log = _Named(_log, {"workflow_id": notice.workflow_id})
-        written = await self._writer().write(report, *where_and_when, log)
+        given = self._rpc.namespace, outcome.completed_at, log
+        written = await self._writer().write(report, *given, has_closed=True)
         if written is not None and not written.known and report.start_time is None:
             started = await self._started(notice)
             if started is not None:
                 report = replace(report, start_time=started)
-                written = await self._writer().write(report, *where_and_when, log)
+                written = await self._writer().write(report, *given, has_closed=True)
         return written is None or written.known > 0
 
     async def _started(self, notice: EndNotice) -> datetime | None:
@@ -143,7 +144,8 @@ class _Named(logging.LoggerAdapter[logging.Logger]):
     """Says which workflow a line is about, outside of an activity, which would say it."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, Any]:
-        return f"{msg} (workflow {(self.extra or {})['workflow_id']})", kwargs
+        named = one_line(str((self.extra or {})["workflow_id"]), 200).replace("%", "%%")
+        return f"{msg} (workflow {named})", kwargs
 
 
 def _decoder(codec: Codec | None, timeout: float) -> FailureDecoder | None:

@@ -176,6 +176,31 @@ async def test_of_several_rows_without_a_run_id_one_is_the_workflows_own(
     assert await finish(database, **STARTED) == [], "another attempt finishes no other row"
 
 
+@pytest.mark.parametrize(
+    ("run_id", "made", "changed", "own"),
+    [
+        (None, -1, None, True),
+        (None, 1, None, False),
+        ("ours", 60, None, True),
+        ("ours", -60, 1, True),
+        ("ours", -60, 3, False),
+        ("ours", 60, 60, True),
+    ],
+)
+async def test_once_the_workflow_id_may_be_in_use_again(
+    database: Database, run_id: str | None, made: int, changed: int | None, own: bool
+) -> None:
+    await database.execute("ALTER TABLE workflow_executions ADD changed_at timestamptz")
+    table = await database.table(TableNames(updated_at="changed_at"))
+    closed = STARTED["given_close_time"]
+    row = await database.insert("w", run_id, created_at=closed + timedelta(seconds=made))
+    since = None if changed is None else closed + timedelta(seconds=changed)
+    await database.execute("UPDATE workflow_executions SET changed_at = $1", since)
+
+    assert await finish(database, table, **STARTED, given_closed=closed) == [row] * own
+    assert await finish(database, table, **STARTED) == [row] * (not own)
+
+
 class TestInDoubt:
     """Without a run id nothing is written where two rows fit the workflow equally well."""
 

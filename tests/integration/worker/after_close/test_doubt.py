@@ -105,6 +105,36 @@ async def test_a_row_that_is_inserted_later(
     assert len(tries) == 3
 
 
+async def test_the_row_of_the_next_use_of_the_id(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tries: list[EndNotice]
+) -> None:
+    monkeypatch.setattr(backlog, "WRITES", (0.0, 0.05, PATIENCE))
+    async with site.worker(plugin(site)):
+        await (await site.world.start("complete")).result()
+        await eventually(lambda: has_tried(tries, 1))
+        await site.database.insert(site.workflow_id)
+        await site.world.start("wait")
+        await eventually(lambda: has_tried(tries, 2))
+
+    assert await site.outcome() == ("running", None)
+
+
+async def test_rows_that_fit_equally_well(
+    site: Site, caplog: pytest.LogCaptureFixture, tries: list[EndNotice]
+) -> None:
+    odd = replace(site, workflow_id=f"{site.workflow_id}: 50%d")
+    for _ in range(2):
+        await site.database.insert(odd.workflow_id)
+    async with site.worker(plugin(site)):
+        await odd.client.start_workflow(
+            "Scripted", args=["complete", ""], id=odd.workflow_id, task_queue=odd.task_queue
+        )
+        await eventually(lambda: has_tried(tries, 1))
+
+    (line,) = [each for each in caplog.messages if "in doubt" in each]
+    assert line.endswith(f"(workflow {odd.workflow_id})")
+
+
 async def has_tried(tries: list[EndNotice], times: int) -> bool:
     return len(tries) >= times
 

@@ -148,6 +148,21 @@ async def test_only_the_last_notice_of_a_run_is_looked_at(monkeypatch: pytest.Mo
     assert (finisher.looked, finisher.wrote) == (1, 1)
 
 
+@pytest.mark.parametrize(("answer", "writes"), [(FINISH, 2), (None, 1), (OPEN, 1)])
+async def test_a_run_is_looked_at_again_before_a_late_write(
+    monkeypatch: pytest.MonkeyPatch, answer: Verdict | None, writes: int
+) -> None:
+    monkeypatch.setattr(backlog, "WRITES", (0.0, 0.05))
+    monkeypatch.setattr(backlog, "MAX_AGE", 0.04)
+    finisher = Scripted([FINISH, answer], writes=[DatabaseUnusable("down"), True])
+    async with opened(finisher) as made:
+        made.take(NOTICE)
+        while made._tasks or not finisher.looked:
+            await asyncio.sleep(0)
+
+    assert (finisher.looked, finisher.wrote) == (2, writes)
+
+
 async def test_the_shutdown_waits_for_the_database_only_so_long(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
