@@ -85,6 +85,8 @@ async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
             truth = TemporalProbe(Rpc(client, RateLimiter(0)))
             try:
                 await eventually(lambda: settled(postgres.url, truth), SETTLE_TIME)
+            except TimeoutError:
+                pytest.fail(f"still running: {await unfinished(postgres.url, truth)}")
             finally:
                 for task in running:
                     task.cancel()
@@ -114,14 +116,19 @@ async def execute(url: str, sql: str) -> None:
 
 async def settled(url: str, truth: TemporalProbe) -> bool:
     """Whether every running row has an open workflow, or is one that the trigger protects."""
-    rows = await fetch(url, "SELECT * FROM workflow_executions WHERE status = 'running'")
+    left = await unfinished(url, truth)
     await asyncio.sleep(0.5)
-    return all(
-        [
-            is_rejected(row["id"]) or isinstance(await truth.observe(as_row(row)), Open)
-            for row in rows
-        ]
-    )
+    return not left
+
+
+async def unfinished(url: str, truth: TemporalProbe) -> list[asyncpg.Record]:
+    """The running rows that should have been written, so far."""
+    rows = await fetch(url, "SELECT * FROM workflow_executions WHERE status = 'running'")
+    return [
+        row
+        for row in rows
+        if not is_rejected(row["id"]) and not isinstance(await truth.observe(as_row(row)), Open)
+    ]
 
 
 async def verify(url: str, truth: TemporalProbe) -> Counter[str]:
