@@ -38,6 +38,6 @@ def _gauges(each: NamespaceFeed) -> FollowedNamespace:
         book.lateness,
         # Closed in the future by Temporal's clock, where tests let time pass.
         None if mark is None else max(now + book.skew - mark, timedelta()),
-        book.waiting,
+        book.pending,
         book.late,
     )

@@ -13,7 +13,7 @@ from reconciler.core.feed.ports import Marks
 from reconciler.core.model import CloseStatus
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
-from reconciler.postgres.journal.closings import KEEP
+from reconciler.postgres.journal.marks import KEEP
 from tests.conftest import Database
 from tests.support.factories import NOW
 from tests.support.fakes import FakeMarks

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.core.feed.marks import SavedMarks
+from reconciler.core.feed.saved_marks import SavedMarks
 from reconciler.core.model import (
     CloseStatus,
     Missing,

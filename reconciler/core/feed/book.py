@@ -77,7 +77,7 @@ class Book:
         return self._skew.value
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """Workflow ids that need a look."""
         return self._waiting.pinned
 
@@ -94,8 +94,8 @@ class Book:
 
     def listings(self, now: datetime) -> Mapping[CloseStatus, Listing]:
         """What a poll lists now."""
-        reach = self._overlap.reach(now, self.lateness)
-        return {status: mark.listing(reach) for status, mark in self._marks.items()}
+        depth = self._overlap.depth(now, self.lateness)
+        return {status: mark.listing(depth) for status, mark in self._marks.items()}
 
     def take(self, status: CloseStatus, listed: Listed, now: datetime) -> None:
         """Take what one of these lists shows: what has not been seen before becomes due."""

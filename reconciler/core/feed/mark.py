@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
 from reconciler.core.feed.closing import Closing, Listed, Listing
-from reconciler.core.feed.overlap import MAX_PAGES, Reach
+from reconciler.core.feed.overlap import MAX_PAGES, Depth
 
 _SMALLEST_PAGE, _LARGEST_PAGE = 20, 1000
 #: No list reaches further.
@@ -59,17 +59,17 @@ class Mark:
         #: Closings since then have been listed; if one is new, it was shown late.
         self._covered = _NEVER
 
-    def listing(self, reach: Reach) -> Listing:
+    def listing(self, depth: Depth) -> Listing:
         """What to list now."""
-        self._deepest = reach.deepest
+        self._deepest = depth.deepest
         if self._stage is Stage.COLD:
             self._asked = Listing(None, 1, 1)
         elif self.top is None:
             self._asked = Listing(None, self._size, MAX_PAGES)
         elif self._stage is Stage.REGULAR:
-            floor = self.top - reach.overlap
-            size = self._size if reach.pages == MAX_PAGES else self._size_since(floor)
-            self._asked = Listing(floor, size, reach.pages)
+            floor = self.top - depth.overlap
+            size = self._size if depth.pages == MAX_PAGES else self._size_since(floor)
+            self._asked = Listing(floor, size, depth.pages)
         else:
             self._asked = Listing(self.top - self._first_overlap, self._size, MAX_PAGES)
         return self._asked

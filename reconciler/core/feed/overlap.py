@@ -23,7 +23,7 @@ MAX_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Depth:
     """How far a poll lists."""
 
     overlap: timedelta
@@ -33,7 +33,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class _Depth:
+class _Line:
     """A line of the table above."""
 
     every: timedelta
@@ -45,9 +45,9 @@ class _Depth:
         return min(max(2 * lateness, self.least), self.most)
 
 
-_SHORT = _Depth(timedelta(0), timedelta(seconds=5), timedelta(seconds=60), MAX_PAGES)
-_MEDIUM = _Depth(timedelta(seconds=30), timedelta(seconds=60), timedelta(minutes=10), 10)
-_DEEP = _Depth(timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=10), 10)
+_SHORT = _Line(timedelta(0), timedelta(seconds=5), timedelta(seconds=60), MAX_PAGES)
+_MEDIUM = _Line(timedelta(seconds=30), timedelta(seconds=60), timedelta(minutes=10), 10)
+_DEEP = _Line(timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=10), 10)
 _LAST_RETRIES = timedelta(minutes=5)
 
 
@@ -69,7 +69,7 @@ class Overlap:
     def __init__(self, now: datetime, polled_at: datetime) -> None:
         self._polled_at = polled_at
         self._medium_at = self._deep_at = now
-        self._depth = _SHORT
+        self._line = _SHORT
         self._failing = False
         self._outage: _Outage | None = None
 
@@ -78,26 +78,26 @@ class Overlap:
         """Whether the last poll succeeded."""
         return not self._failing
 
-    def reach(self, now: datetime, lateness: timedelta) -> Reach:
+    def depth(self, now: datetime, lateness: timedelta) -> Depth:
         """How far the poll that begins now lists."""
-        self._depth = self._depth_at(now)
-        overlap, deepest = self._depth.overlap(lateness), _DEEP.most
+        self._line = self._line_at(now)
+        overlap, deepest = self._line.overlap(lateness), _DEEP.most
         outage = self._outage_by(now) if self._failing else self._outage
         if outage is not None:
             deepest = max(deepest, outage.overlap(outage.felt_until + 2 * _MEDIUM.every))
-            if self._depth is not _SHORT:
+            if self._line is not _SHORT:
                 overlap = max(overlap, outage.overlap(now))
-        return Reach(overlap, self._depth.pages, deepest)
+        return Depth(overlap, self._line.pages, deepest)
 
     def polled(self, now: datetime) -> None:
         """The lists of the poll are complete."""
         if self._failing:
             self._outage = self._outage_by(now)
-        if self._depth is not _SHORT:
+        if self._line is not _SHORT:
             self._medium_at = now
             if self._outage is not None and now >= self._outage.felt_until:
                 self._outage = None
-        if self._depth is _DEEP:
+        if self._line is _DEEP:
             self._deep_at = now
         self._failing = False
         self._polled_at = now
@@ -106,7 +106,7 @@ class Overlap:
         """The lists of the poll could not be made."""
         self._failing = True
 
-    def _depth_at(self, now: datetime) -> _Depth:
+    def _line_at(self, now: datetime) -> _Line:
         if self._failing:  # it has to catch up, and no more
             return _SHORT
         if now - self._deep_at >= _DEEP.every:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.core.feed.closing import Listed, Listing
-from reconciler.core.feed.marks import SavedMarks
+from reconciler.core.feed.saved_marks import SavedMarks
 from reconciler.core.model import CloseStatus
 
 

@@ -22,8 +22,8 @@ from reconciler.doctor.rules.writes import LAST_CHANGE, TRIGGERS, WRITE, last_ch
 from reconciler.doctor.runner import Ask, Checks
 from reconciler.postgres.connection.engine import CONNECT_TIMEOUT, STATEMENT_TIMEDOUT, sqlstate
 from reconciler.postgres.diagnose.last_change import find_unset
-from reconciler.postgres.diagnose.page_plan import plan_lookup, plan_page
 from reconciler.postgres.diagnose.pooler import Pooling, find_route
+from reconciler.postgres.diagnose.read_plan import plan_lookup, plan_page
 from reconciler.postgres.diagnose.review import review_values
 from reconciler.postgres.diagnose.server import Server, look_at_server
 from reconciler.postgres.journal.lease import held_leases

@@ -11,7 +11,7 @@ from reconciler.core.table_warnings import TableWarning
 from reconciler.core.text import duration, plural
 from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Finding, ok, warning
-from reconciler.postgres.diagnose.page_plan import IndexState, ReadPlan
+from reconciler.postgres.diagnose.read_plan import IndexState, ReadPlan
 
 TABLE, STATUSES, INDEX, OLDEST = "table", "statuses", "index", "oldest row"
 #: The share of the retention at which Temporal is asked whether outcomes are about to be lost.

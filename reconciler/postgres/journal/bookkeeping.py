@@ -13,10 +13,10 @@ from reconciler.core.observer import Observer
 from reconciler.core.policy import StatusValues
 from reconciler.core.ports import History, Lease
 from reconciler.core.window import EVERY, Window
-from reconciler.postgres.journal.closings import PostgresMarks
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import PostgresLease, lease_name
+from reconciler.postgres.journal.marks import PostgresMarks
 from reconciler.postgres.journal.prune import Pruning
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_readable, check_schema

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.feed.marks import SavedMarks
+from reconciler.core.feed.saved_marks import SavedMarks
 from reconciler.core.model import CloseStatus, Mode, RowId
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassOutcome, PassReport, Report

@@ -10,7 +10,7 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.doctor.checks.database import DatabaseChecks
 from reconciler.doctor.findings import Level
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.diagnose.page_plan import IndexState, plan_page
+from reconciler.postgres.diagnose.read_plan import IndexState, plan_page
 from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.settings.model import Settings
 from tests.conftest import Database

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.core.policy import StatusValues
-from reconciler.postgres.diagnose.page_plan import IndexState, plan_lookup
+from reconciler.postgres.diagnose.read_plan import IndexState, plan_lookup
 from reconciler.postgres.migrate.removal import remove
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.policy import StatusValues
 from reconciler.models import WorkflowExecutionMixin
-from reconciler.postgres.diagnose.page_plan import plan_page
+from reconciler.postgres.diagnose.read_plan import plan_page
 from reconciler.postgres.migrate.application_table import find_missing
 from reconciler.postgres.migrate.partial_index import PartialIndex
 from reconciler.postgres.migrate.removal import find_removal, remove

@@ -9,7 +9,7 @@ import pytest
 from reconciler.core.model import RunRow
 from reconciler.postgres.connection.explain import Explain, scans_of
 from reconciler.postgres.connection.queries import fetch
-from reconciler.postgres.diagnose.page_plan import plan_lookup
+from reconciler.postgres.diagnose.read_plan import plan_lookup
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.lookup.running import RunningOf, select_running_of
 from reconciler.postgres.table.mapping import MappedTable, map_table

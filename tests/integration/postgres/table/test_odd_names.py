@@ -15,7 +15,7 @@ from reconciler.core.report.progress import Span
 from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
-from reconciler.postgres.diagnose.page_plan import plan_page
+from reconciler.postgres.diagnose.read_plan import plan_page
 from reconciler.postgres.diagnose.sample import last_rows, oldest_rows, rows_by_namespace
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.lookup.stored import find_rows, old_values

@@ -10,7 +10,7 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
 from reconciler.passes.undo import run_undo
-from reconciler.postgres.diagnose.page_plan import plan_lookup
+from reconciler.postgres.diagnose.read_plan import plan_lookup
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.lookup.running import RunningOf
 from reconciler.postgres.rows.lookup.stored import find_rows

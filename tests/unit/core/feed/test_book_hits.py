@@ -23,7 +23,7 @@ class TestHits:
 
         settle(book, 2, end)
 
-        assert book.waiting == book.late == 0
+        assert book.pending == book.late == 0
         assert book.due(NOW + at(3600)) == []
 
     def test_what_is_not_settled_stays_due(self) -> None:
@@ -34,7 +34,7 @@ class TestHits:
         assert visibility.poll(book, 2) == ["wf"]
         assert look_up(book, 2, "wf") == ["wf"]
         assert look_up(book, 3, "wf") == ["wf"]
-        assert book.waiting == 1
+        assert book.pending == 1
 
     def test_a_row_that_is_too_young_waits(self) -> None:
         visibility = Visibility()
@@ -53,11 +53,11 @@ class TestHits:
         visibility.poll(book, 0)
         for seconds in range(0, 660, 60):
             settle(book, seconds, WaitUntil(NOW + at(seconds + 60)))
-        assert book.waiting == 1
+        assert book.pending == 1
 
         settle(book, 660, WaitUntil(NOW + at(661)))
 
-        assert book.waiting == 0
+        assert book.pending == 0
 
     def test_a_row_that_is_too_young_for_no_known_time_is_looked_at_less_and_less(self) -> None:
         visibility, looks = Visibility(), 0
@@ -70,7 +70,7 @@ class TestHits:
                 settle(book, seconds, WaitUntil(NOW + at(seconds + 5)))
                 looks += 1
 
-        assert book.waiting == 1
+        assert book.pending == 1
         assert looks < 80
 
     def test_a_row_that_is_too_young_for_hours_is_left_to_the_sweep_at_once(self) -> None:
@@ -81,7 +81,7 @@ class TestHits:
 
         settle(book, 0, WaitUntil(NOW + at(7200)))
 
-        assert book.waiting == 0
+        assert book.pending == 0
 
     def test_a_row_without_a_usable_answer_is_tried_less_and_less_for_ten_minutes(self) -> None:
         visibility = Visibility()
@@ -95,7 +95,7 @@ class TestHits:
                 settle(book, second, Ended.TRY_AGAIN)
 
         assert tries == [2, 7, 17, 37, *range(77, 602, 60)]
-        assert book.waiting == 0
+        assert book.pending == 0
         assert book.marks()[COMPLETED] == NOW + at(1)
 
     def test_an_outage_of_the_database_uses_up_no_patience(self) -> None:
@@ -118,7 +118,7 @@ class TestHits:
         assert visibility.poll(book, 5) == ["wf"]
         settle(book, 5, Ended.WRITTEN)
 
-        assert book.waiting == 0
+        assert book.pending == 0
 
     def test_a_closing_that_is_listed_during_a_look_gets_its_own(self) -> None:
         visibility = Visibility()
@@ -157,7 +157,7 @@ class TestHits:
 
         book.looked_up(first, (), NOW + at(4))
 
-        assert (book.waiting, book.late) == (1, 0)
+        assert (book.pending, book.late) == (1, 0)
 
     def test_the_time_for_which_a_row_waits_may_be_over_by_this_clock(self) -> None:
         visibility = Visibility()

@@ -28,7 +28,7 @@ class TestLateRows:
         look_up(book, 2)
         visibility.show(closing(3))
         visibility.poll(book, 4)
-        assert (book.waiting, book.late) == (1, 0)
+        assert (book.pending, book.late) == (1, 0)
 
         assert [second for second in range(4, 1000) if look_up(book, second)] == [4, 9, 34, 304]
 
@@ -49,7 +49,7 @@ class TestLateRows:
         visibility.poll(book, 2)
         look_up(book, 2)
 
-        assert (book.waiting, book.late) == (0, 2)
+        assert (book.pending, book.late) == (0, 2)
         assert book.marks()[COMPLETED] == NOW + at(2)
 
     def test_hold_it_only_where_five_minutes_below_it_are_not_enough(self) -> None:
@@ -73,10 +73,10 @@ class TestLateRows:
 
         look_up(book, 8, "wf")
 
-        assert (book.waiting, book.late) == (1, 1)
+        assert (book.pending, book.late) == (1, 1)
         assert book.marks()[COMPLETED] == NOW + at(1)
         settle(book, 9, Ended.WRITTEN)
-        assert book.waiting == 0
+        assert book.pending == 0
 
     def test_a_row_finished_meanwhile_is_as_good_as_late(self) -> None:
         visibility = Visibility()
@@ -87,5 +87,5 @@ class TestLateRows:
 
         look_up(book, 7)
 
-        assert (book.waiting, book.late) == (0, 1)
+        assert (book.pending, book.late) == (0, 1)
         assert [second for second in range(8, 1000) if look_up(book, second)] == [12, 37, 307]

@@ -72,7 +72,7 @@ def test_more_hits_than_can_be_remembered_are_behind(
         book.polled(now)
         assert book.is_behind == (poll >= 2)
 
-    assert book.waiting == 2 * PER_POLL
+    assert book.pending == 2 * PER_POLL
     assert book.marks() == {COMPLETED: NOW + POLL - timedelta(milliseconds=99)}
 
 

@@ -16,7 +16,7 @@ def polls(overlap: Overlap, seconds: range, lateness: float = 0) -> dict[int, tu
     """Poll at these seconds after NOW; overlap in seconds and pages of those that list deeper."""
     deeper = {}
     for second in seconds:
-        reach = overlap.reach(NOW + at(second), at(lateness))
+        reach = overlap.depth(NOW + at(second), at(lateness))
         overlap.polled(NOW + at(second))
         if reach.pages < 20:
             deeper[second] = (reach.overlap.total_seconds(), reach.pages)
@@ -37,7 +37,7 @@ def test_some_polls_list_deeper_with_fewer_pages() -> None:
     ("lateness", "overlap"), [(0, 5), (2, 5), (4, 8), (29, 58), (31, 60), (9999, 60)]
 )
 def test_the_overlap_is_twice_the_lateness(lateness: float, overlap: float) -> None:
-    assert Overlap(NOW, NOW).reach(NOW, at(lateness)).overlap == at(overlap)
+    assert Overlap(NOW, NOW).depth(NOW, at(lateness)).overlap == at(overlap)
 
 
 @pytest.mark.parametrize(("lateness", "overlap"), [(0, 60), (40, 80), (9999, 600)])
@@ -47,7 +47,7 @@ def test_of_deeper_lists_too(lateness: float, overlap: float) -> None:
 
 def test_a_poll_that_fails_is_no_deep_one() -> None:
     overlap = Overlap(NOW, NOW)
-    overlap.reach(NOW + at(300), at(0))
+    overlap.depth(NOW + at(300), at(0))
     overlap.failed()
 
     assert list(polls(overlap, range(301, 303))) == [302]
@@ -77,13 +77,13 @@ def test_an_outage_is_forgotten_when_its_closings_have_been_shown() -> None:
 def test_what_a_coming_poll_may_list_is_known_when_an_outage_ends() -> None:
     overlap = Overlap(NOW, NOW)
     overlap.failed()
-    deepest = overlap.reach(NOW + at(1000), at(0)).deepest
+    deepest = overlap.depth(NOW + at(1000), at(0)).deepest
     overlap.polled(NOW + at(1000))
 
     deeper = polls(overlap, range(1001, 2000, 5))
 
     assert max(reach for reach, _ in deeper.values()) <= deepest.total_seconds()
-    assert overlap.reach(NOW + at(2000), at(0)).deepest == at(600)
+    assert overlap.depth(NOW + at(2000), at(0)).deepest == at(600)
 
 
 def test_an_outage_may_have_begun_before_the_process_did() -> None:

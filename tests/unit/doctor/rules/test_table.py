@@ -11,7 +11,7 @@ from reconciler.core.window import AgeSpread
 from reconciler.doctor.findings import Level
 from reconciler.doctor.rules.table import index, lookup, oldest_row
 from reconciler.postgres.connection.explain import find_scans
-from reconciler.postgres.diagnose.page_plan import IndexState, ReadPlan
+from reconciler.postgres.diagnose.read_plan import IndexState, ReadPlan
 from tests.support.factories import NOW
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

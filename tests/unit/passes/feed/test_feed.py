@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.core.errors import DatabaseUnusable, FeedOff, TemporalUnusable, Unusable
 from reconciler.core.feed.closing import Closing
-from reconciler.core.feed.marks import SavedMarks
+from reconciler.core.feed.saved_marks import SavedMarks
 from reconciler.core.model import CloseStatus, LeaveReason, RunRow
 from reconciler.core.observer import Observer
 from reconciler.core.report.pass_report import PassReport
@@ -409,7 +409,7 @@ async def test_a_bug_that_a_row_leads_to_holds_up_neither_the_others_nor_the_mar
         with contextlib.suppress(ZeroDivisionError):
             await bench.poll(60)
     assert bench.feed.namespaces[0].book is not None
-    assert bench.feed.namespaces[0].book.waiting == 0
+    assert bench.feed.namespaces[0].book.pending == 0
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])

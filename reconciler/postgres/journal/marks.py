@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.core.feed.marks import SavedMarks
+from reconciler.core.feed.saved_marks import SavedMarks
 from reconciler.core.model import CloseStatus
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
