@@ -1,4 +1,4 @@
-"""How the closings feed has come along; and how each changed row was found.
+"""How far the closings feed has come, and how each changed row was found.
 
 The feed records up to one pass per second, so the indexes of the others leave its passes out.
 Replicas of the previous version keep running passes while new ones start.

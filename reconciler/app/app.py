@@ -75,7 +75,7 @@ class App:
         each_row: bool = True,
         stretch_only: bool = False,
     ) -> PassReport:
-        """Run a pass over every running row; fill in `report`, or a new one.
+        """Run a pass over the running rows; fill in `report`, or a new one.
 
         `each_row`: log every finished row, even if it is journalled.
         `remap`: read the table's definition again, which may have changed since the app was opened.

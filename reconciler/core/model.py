@@ -27,7 +27,7 @@ class Mode(StrEnum):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it looks at every running row, and so counts as a sign of life."""
+        """Whether it looks at every running row, alone or in rounds: a sign of life."""
         return self in (Mode.ONCE, Mode.RUN)
 
 

@@ -60,7 +60,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last pass over every row that completed, in any process."""
+    """The last pass of `once` or `run` that completed, in any process."""
 
     finished_at: datetime
     duration: timedelta
@@ -193,7 +193,7 @@ class History(Recording, Protocol):
     """The recorded passes over one table and namespace, for other processes to see and resume."""
 
     async def heartbeat(self) -> Heartbeat | None:
-        """The last good pass over every row; None if there is none yet."""
+        """The last good pass of `once` or `run`; None if there is none yet."""
         ...
 
     async def unfinished(

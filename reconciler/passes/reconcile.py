@@ -55,7 +55,7 @@ async def run_pass(
     report: PassReport,
     pass_log: PassLog | None = None,
 ) -> PassReport:
-    """Judge every row that is running at the start; finish those whose workflow has ended.
+    """Judge the rows on the pass's course; finish those whose workflow has ended.
 
     `now` is the only clock reading of the pass; `report` is new, or that of a pass to resume;
     `pass_log` is that of the pass before, if there was one. Always returns the report: if Temporal
