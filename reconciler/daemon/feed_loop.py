@@ -92,7 +92,7 @@ class FeedLoop:
             began = steady()
             await self._poll(feed)
             self._note_stretch(feed)
-            if feed.awaits_pass:
+            if feed.awaits_pass and not feed.is_stopping:
                 self._on_gap()
             await asyncio.sleep(max(self._interval - (steady() - began), 0))
 
@@ -103,7 +103,10 @@ class FeedLoop:
             self._error = str(error)
             if self._failures.is_news(self._error):
                 log.warning("feed_failed", error=str(error), hint="nothing is lost: polled again")
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Where nobody asked it to end, a cancellation is a bug of what was called.
+            if isinstance(error, asyncio.CancelledError) and (feed.is_stopping or _is_cancelled()):
+                raise
             self._error = f"internal error: {error!r}"
             self._on_crash()
             if self._failures.is_news(repr(error)):
@@ -126,3 +129,8 @@ class FeedLoop:
                 seconds=round(seconds, 1),
             )
         self._stretched = seconds > self._interval
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

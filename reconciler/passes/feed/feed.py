@@ -41,8 +41,8 @@ SAVE_EVERY = timedelta(seconds=10)
 OLDEST_MARKS = timedelta(hours=1)
 #: Closings that are looked up at the same time, in each namespace.
 AT_ONCE = 2_000
-#: How long a namespace that cannot be described is left alone.
-UNUSABLE_FOR = timedelta(minutes=10)
+#: How long a namespace that cannot be described is tried, and how long it is then left alone.
+TRIED_FOR, UNUSABLE_FOR = timedelta(minutes=2), timedelta(minutes=10)
 
 log = structlog.get_logger(__name__)
 
@@ -62,14 +62,14 @@ class Feed(Observer):
         clock: Callable[[], datetime],
         policy: Policy,
     ) -> None:
-        """`clock`: some time that is never set; that of rows may be."""
+        """`clock`: never set, unlike that of rows."""
         self._closings, self._marks, self._outside = closings, marks, outside
         self._clock, self._own, self._policy = clock, policy.namespace, policy
         self._followed: dict[str, NamespaceFeed] = {}
         #: When namespaces were met that are not followed yet.
         self._met: dict[str, datetime] = {policy.namespace: clock()}
         self._remembers = False
-        self._unusable: dict[str, datetime] = {}
+        self._left_alone_until: dict[str, datetime] = {}
         self._saved_at = clock()
         self._pass_began: datetime | None = None
         #: Set when it is to end, as a pass under way may absorb the cancellation at its end.
@@ -114,18 +114,18 @@ class Feed(Observer):
             raise Unusable(failures[0])
 
     async def _follow(self, now: datetime) -> None:
-        """Follow the namespaces that were met, and those that an earlier process followed.
-
-        One that was created again has another id, and closings of its own.
-        """
+        """Follow the namespaces that were met. One that was created again has another id."""
         if not self._remembers:
             self._meet(await self._marks.namespaces())
             self._remembers = True
         for name in {*self._followed, *self._met}:
             facts, met_at = await self._outside.describe(name), self._met.pop(name, now)
-            if facts is None:  # such as one that was deleted
+            if facts is None:  # such as one that was deleted, or does not answer for a moment
                 self._followed.pop(name, None)
-                self._unusable[name] = now
+                if now - met_at < TRIED_FOR:
+                    self._met[name] = met_at
+                else:
+                    self._left_alone_until[name] = now + UNUSABLE_FOR
             elif name not in self._followed or self._followed[name].id != facts.id:
                 self._followed[name] = NamespaceFeed(
                     name,
@@ -243,7 +243,5 @@ class Feed(Observer):
     def _meet(self, names: Iterable[str | None]) -> None:
         now = self._clock()
         for name in names:
-            left_alone_since = self._unusable.get(name or "")
-            is_unusable = left_alone_since and now - left_alone_since < UNUSABLE_FOR
-            if name and name not in self._followed and not is_unusable:
+            if name and name not in self._followed and now >= self._left_alone_until.get(name, now):
                 self._met.setdefault(name, now)

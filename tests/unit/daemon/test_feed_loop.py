@@ -134,9 +134,10 @@ async def test_a_feed_whose_pass_absorbs_the_cancellation_is_polled_no_more() ->
     await ended(running)
 
 
-async def test_a_bug_does_not_end_the_polls_and_each_time_counts() -> None:
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), asyncio.CancelledError()])
+async def test_a_bug_does_not_end_the_polls_and_each_time_counts(bug: BaseException) -> None:
     def fail() -> None:
-        raise ZeroDivisionError
+        raise bug
 
     feed, crashes = FakeFeed(fail), list[int]()
     running = loop(feed, crashes=crashes)
@@ -148,7 +149,7 @@ async def test_a_bug_does_not_end_the_polls_and_each_time_counts() -> None:
 
     assert [line["event"] for line in lines] == ["feed_crashed"]
     assert len(crashes) >= 2
-    assert why == "internal error: ZeroDivisionError()"
+    assert why == f"internal error: {bug!r}"
 
 
 @pytest.mark.parametrize(

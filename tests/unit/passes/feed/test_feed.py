@@ -294,11 +294,33 @@ async def test_rows_are_of_the_namespace_that_they_name(bench: FeedBench) -> Non
 async def test_a_namespace_that_cannot_be_used_is_left_alone_for_a_while(bench: FeedBench) -> None:
     await bench.warm()
     bench.outside.unknown_namespaces.add("typo")
-    for _ in range(3):
+    for _ in range(10):
         await bench.whole_pass(left(row(1, namespace="typo"), LeaveReason.UNKNOWN))
-        await bench.poll()
+        await bench.poll(60)
 
-    assert bench.outside.described.count("typo") == 1
+    assert bench.outside.described.count("typo") == 2, "for two minutes"
+    assert bench.feed.covers_every_row
+
+
+async def test_a_namespace_that_cannot_be_used_for_a_moment_is_followed_from_its_marks(
+    bench: FeedBench,
+) -> None:
+    bench.outside.newest = {"other"}
+    await bench.warm()
+    bench.close("wf-0", namespace="other")
+    await bench.poll()
+    bench.now += timedelta(seconds=1)
+    await bench.whole_pass()
+    bench.outside.unknown_namespaces, bench.outside.newest = {"other"}, set()
+    bench.outside.rows = [row(1, namespace="other")]
+    bench.close("wf-1", namespace="other")
+    await bench.poll()
+    await bench.poll(55)
+    bench.outside.unknown_namespaces = set()
+
+    await bench.poll()
+
+    assert bench.outside.rows == []
     assert bench.feed.covers_every_row
 
 
