@@ -24,7 +24,7 @@ from reconciler.worker.after_close.notice import EndNotice
 
 #: Notices that wait; others are dropped.
 MAX_WAITING = 10_000
-#: Notices that are asked about or written at the same time.
+#: Notices that are asked about at the same time, and as many that are written.
 MAX_CONCURRENT = 16
 #: Seconds before each look at a run that is about to close: the worker has not even sent its
 #: completion when the function ends.
@@ -47,7 +47,9 @@ class Backlog:
         self._finisher = finisher
         self._loop = asyncio.get_running_loop()
         self._context = copy_context()  # not that of a workflow
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        # Apart, or after a burst each write would wait for the looks at all other runs.
+        self._looks = asyncio.Semaphore(MAX_CONCURRENT)
+        self._writes = asyncio.Semaphore(MAX_CONCURRENT)
         self._draining = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         # The last notice of each run: the function of a run may end several times.
@@ -109,7 +111,7 @@ class Backlog:
             if not self._is_latest(notice):
                 return None
             try:
-                async with self._slots:
+                async with self._looks:
                     verdict = await self._finisher.look(notice)
             except TemporalUnfit:
                 raise
@@ -129,7 +131,7 @@ class Backlog:
             with contextlib.suppress(TimeoutError):  # a last try when the worker stops
                 await asyncio.wait_for(self._draining.wait(), pause)
             try:
-                async with self._slots:
+                async with self._writes:
                     if self._loop.time() - looked > MAX_AGE:
                         verdict = await self._finisher.look(notice)
                         if not isinstance(verdict, Finish):
