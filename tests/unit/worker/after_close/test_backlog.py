@@ -138,6 +138,30 @@ async def test_more_than_the_limit_are_dropped_and_logged_once(
     ]
 
 
+async def test_a_write_does_not_wait_for_the_looks_at_other_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backlog, "MAX_CONCURRENT", 1)
+    finisher = Scripted()
+    looked: list[int] = []
+    write = finisher.write
+
+    async def record(notice: EndNotice, finish: Finish) -> bool:
+        looked.append(finisher.looked)
+        return await write(notice, finish)
+
+    monkeypatch.setattr(finisher, "write", record)
+    async with opened(finisher, hold=True) as made:
+        for number in range(9):
+            made.take(replace(NOTICE, run_id=str(number)))
+        for _ in range(9):
+            await asyncio.sleep(0)
+        finisher.may_look.set()
+
+    assert len(looked) == 9
+    assert looked[0] < 9
+
+
 async def test_only_the_last_notice_of_a_run_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "LOOKS", (0.01,))
     finisher = Scripted()
