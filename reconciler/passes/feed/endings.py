@@ -9,9 +9,6 @@ from reconciler.core.feed.ended import Ended, LookEnd, WaitUntil, all_in_one
 from reconciler.core.model import Finish, LeaveReason, Outcome, RowId, RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
 
-#: Between two looks at a row that stays too young for longer than its age explains.
-AT_LEAST = timedelta(seconds=5)
-
 
 class Endings(Observer):
     """Observes one pass, and says how the look at each row ended."""
@@ -58,7 +55,8 @@ class Endings(Observer):
                 return Ended.DROP
 
     def _until_old_enough(self, row: RunRow) -> timedelta:
+        """As far as its age explains it; the memory of the feed paces what stays too young."""
         times = [time for time in (row.created_at, row.updated_at) if time is not None]
         if not times or self._pass_time is None:
-            return AT_LEAST
-        return max(max(times) + self._grace - self._pass_time, AT_LEAST)
+            return timedelta()
+        return max(max(times) + self._grace - self._pass_time, timedelta())

@@ -195,7 +195,7 @@ class Feed(Observer):
             if book := self._followed[name].book:
                 hits += find_hits(book, closings, of, now)
         rows_now = self._outside.now()
-        return [hit for hit in hits if not hit.waits(self._policy, rows_now, now)]
+        return [hit for hit in hits if not hit.put_off(self._policy, rows_now, now)]
 
     async def _reconcile(self, hits: Sequence[Hit]) -> None:
         # Closings of the same workflow id share their rows.

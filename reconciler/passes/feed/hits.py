@@ -22,8 +22,8 @@ class Hit:
     closing: Closing
     rows: Sequence[RunRow]
 
-    def waits(self, policy: Policy, rows_now: datetime, now: datetime) -> bool:
-        """Whether all rows are too young, however their workflow has closed: nobody is asked.
+    def put_off(self, policy: Policy, rows_now: datetime, now: datetime) -> bool:
+        """Put the look off, unasked, if all rows are too young however their workflow has closed.
 
         `rows_now`: the time by which rows are judged; `now`: that of the book.
         """

@@ -30,7 +30,7 @@ from reconciler.core.model import CloseStatus
 
 #: Marks of a namespace that is met during a pass over every row are taken within this time, and the
 #: first reading goes back further.
-OVERLAP = timedelta(minutes=1)
+TAKEN_WITHIN = timedelta(minutes=1)
 #: How long a namespace is left alone that refuses.
 OFF_FOR = timedelta(hours=1)
 #: Seconds before a namespace is listed again that did not answer; doubled each time.
@@ -156,7 +156,7 @@ class NamespaceFeed:
         """A pass that began then has looked at every row."""
         if self.gap_at is None or self.why_off is not None:
             return
-        met_in_it = self.met_at > began and self.gap_at - self.met_at < OVERLAP
+        met_in_it = self.met_at > began and self.gap_at - self.met_at < TAKEN_WITHIN
         if self.gap_at <= began or met_in_it:
             self.is_warm, self.gap_at = True, None
 
