@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
 import structlog
 
 from reconciler.core.errors import Unusable
-from reconciler.core.model import CloseStatus
+from reconciler.core.feed.slow_poll import find_slow_poll
 from reconciler.daemon.feed_gauges import feed_gauges, why_not_followed
 from reconciler.host.causes import Causes
 from reconciler.host.steady_clock import steady
@@ -30,18 +30,18 @@ class FeedLoop:
         self,
         make: Callable[[], Feed],
         interval: timedelta,
-        limits: Iterable[float],
+        limits: Mapping[str, float],
         on_gap: Callable[[], None],
         on_crash: Callable[[], None],
     ) -> None:
         """`interval`: between the starts of polls; zero: no feed.
 
-        `limits`: list calls per second that are allowed; 0: any. `on_gap` is called when a pass
-        over every row is needed, `on_crash` when a bug has ended a poll.
+        `limits`: see `find_slow_poll`. `on_gap` is called when a pass over every row is needed,
+        `on_crash` when a bug has ended a poll.
         """
         self._make, self._interval = make, interval.total_seconds()
         self._on_gap, self._on_crash = on_gap, on_crash
-        self._list_rps, self._stretched = min(filter(None, limits), default=0.0), False
+        self._limits, self._stretched = limits, False
         self._task: asyncio.Task[None] | None = None
         self._failures = Causes(lines=1)
         #: None while it is not followed.
@@ -118,17 +118,12 @@ class FeedLoop:
 
     def _note_stretch(self, feed: Feed) -> None:
         """Log once if polls cannot be as frequent as they should."""
-        lists = len(CloseStatus) * len(feed.namespaces)
-        seconds = lists / self._list_rps if self._list_rps else 0
-        if seconds > self._interval and not self._stretched:
-            log.warning(
-                "feed_stretched",
-                hint="raise RECONCILER_FEED_INTERVAL, or RECONCILER_VISIBILITY_RPS and, if that is "
-                "lower, RECONCILER_MAX_RPS",
-                lists=lists,
-                seconds=round(seconds, 1),
-            )
-        self._stretched = seconds > self._interval
+        interval = timedelta(seconds=self._interval)
+        slow = find_slow_poll(len(feed.namespaces), interval, self._limits)
+        if slow and not self._stretched:
+            seconds = round(slow.takes.total_seconds(), 1)
+            log.warning("feed_stretched", hint=slow.fix, lists=slow.lists, seconds=seconds)
+        self._stretched = slow is not None
 
 
 def _is_cancelled() -> bool:

@@ -67,7 +67,7 @@ class Loop:
         self._feed = FeedLoop(
             lambda: open_feed(app, [Bystander(metrics)]),
             settings.feed_interval,
-            [settings.visibility_rps, settings.max_rps],
+            settings.list_limits(),
             on_gap=self._run_soon,
             on_crash=lambda: metrics.crash(Mode.FEED),
         )

@@ -6,7 +6,7 @@ Temporal's own code, in `temporal.config`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -186,6 +186,13 @@ class Settings(DatabaseSettings):
         """The ends that a pass may write, given the length of the message's column."""
         limit, fails = self.message_limit(column_length), self.missing is MissingPolicy.FAIL
         return possible_ends(self.status_values(), limit, fails_missing=fails)
+
+    def list_limits(self) -> Mapping[str, float]:
+        """What limits list calls per second, by setting; 0: no limit."""
+        return {
+            "RECONCILER_VISIBILITY_RPS": self.visibility_rps,
+            "RECONCILER_MAX_RPS": self.max_rps,
+        }
 
     def pass_options(self) -> PassOptions:
         """The options of a pass over every row."""

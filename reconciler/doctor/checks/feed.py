@@ -32,9 +32,5 @@ async def check_feed(
             return error
         return None
 
-    limits = {
-        "RECONCILER_VISIBILITY_RPS": settings.visibility_rps,
-        "RECONCILER_MAX_RPS": settings.max_rps,
-    }
     found = {name: await wrong(name) for name in namespaces}
-    return feed(found, settings.feed_interval, limits)
+    return feed(found, settings.feed_interval, settings.list_limits())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from math import ceil
 
 from reconciler.core.errors import ReconcilerError
-from reconciler.core.model import CloseStatus
+from reconciler.core.feed.slow_poll import find_slow_poll
 from reconciler.core.text import duration, plural
 from reconciler.doctor.findings import Finding, ok, warning
 
@@ -27,18 +26,10 @@ def feed(
     `listed`: what was wrong, by namespace. `limits`: list calls per second by setting; 0: any.
     """
     bad = [_not_listed(name, error) for name, error in listed.items() if error is not None]
-    lists = len(CloseStatus) * len(listed)
-    setting, rps = min(
-        ((setting, rps) for setting, rps in limits.items() if rps),
-        key=lambda limit: limit[1],
-        default=("", 0.0),
-    )
-    if rps and (takes := timedelta(seconds=lists / rps)) > interval:
-        text = f"a poll of {lists} list calls takes {duration(takes)} with {setting}={rps:g}"
-        enough = f"{ceil(lists / interval.total_seconds())}"
-        longer = f"{ceil(takes.total_seconds())}s"
-        fix = f"raise {setting} to {enough}, or RECONCILER_FEED_INTERVAL to {longer}"
-        bad.append(warning(FEED, text, fix))
+    if slow := find_slow_poll(len(listed), interval, limits):
+        takes, limit = duration(slow.takes), f"{slow.setting}={slow.rps:g}"
+        text = f"a poll of {slow.lists} list calls takes {takes} with {limit}"
+        bad.append(warning(FEED, text, slow.fix))
     if bad:
         return bad
     return [ok(FEED, f"closings of {plural(len(listed), 'namespace')} can be listed")]

@@ -57,7 +57,7 @@ def loop(
     return FeedLoop(
         lambda: cast("Feed", next(made)),
         interval,
-        rps,
+        {f"LIMIT_{place}": each for place, each in enumerate(rps)},
         on_gap=lambda: (gaps if gaps is not None else []).append(1),
         on_crash=lambda: (crashes if crashes is not None else []).append(1),
     )

@@ -38,8 +38,7 @@ HOURLY = Every(timedelta(hours=1))
 NO_FEED = SimpleNamespace(
     table="workflow_executions",
     feed_interval=timedelta(),
-    visibility_rps=5.0,
-    max_rps=100.0,
+    list_limits=lambda: {"RECONCILER_VISIBILITY_RPS": 5.0},
 )
 Script = Callable[[PassReport], Awaitable[None]]
 
