@@ -90,14 +90,15 @@ def _add_indexes(mapper: Mapper[Any], model: type[WorkflowExecutionColumns]) -> 
     if mapper.inherits is not None or not isinstance(table, Table):
         return
     key = "id" if "id" in mapper.columns else "workflow_id"
-    columns = {BY_KEY: (key, is_running)}
+    columns = {BY_KEY: (key, is_running, "btree")}
     if key != "workflow_id" and _may_repeat(mapper, "workflow_id"):
-        columns[BY_WORKFLOW_ID] = ("workflow_id", is_looked_up)
-    for purpose, (column, holds) in columns.items():
+        columns[BY_WORKFLOW_ID] = ("workflow_id", is_looked_up, "hash")
+    for purpose, (column, holds, method) in columns.items():
         name = index_name(table.name, purpose=purpose)
         if name not in {index.name for index in table.indexes}:
             predicate = holds(mapper.columns["status"], _running(model))
-            Index(name, mapper.columns[column], postgresql_where=predicate)
+            indexed = mapper.columns[column]
+            Index(name, indexed, postgresql_where=predicate, postgresql_using=method)
 
 
 def _may_repeat(mapper: Mapper[Any], name: str) -> bool:

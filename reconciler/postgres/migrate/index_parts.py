@@ -42,6 +42,7 @@ _OTHERS = sa.text(
 # partition is newer; else the one with reconciler's name. Whether its predicate is on the status.
 _INDEX = sa.text(
     "SELECT i.indexrelid AS oid, x.relname AS name, i.indisvalid AS valid,"
+    " CAST(m.amname AS text) AS method,"
     " coalesce(h.inhparent = :parent, false) AS attached,"
     " ARRAY(SELECT coalesce(CAST(a.attname AS text), '')"
     "  FROM unnest(CAST(i.indkey AS int2[])) WITH ORDINALITY k(attnum, place)"
@@ -52,7 +53,7 @@ _INDEX = sa.text(
     " EXISTS (SELECT FROM pg_depend d JOIN pg_attribute s ON s.attrelid = d.refobjid"
     "  AND s.attnum = d.refobjsubid WHERE d.objid = i.indexrelid AND d.refobjid = i.indrelid"
     "  AND s.attname = :status) AS on_status"
-    " FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid"
+    " FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam"
     " LEFT JOIN pg_inherits h ON h.inhrelid = i.indexrelid"
     " WHERE i.indrelid = :oid AND (x.relname = :index OR h.inhparent = :parent)"
     " ORDER BY attached DESC LIMIT 1"
@@ -156,7 +157,7 @@ def _find(
 
 def _fits(index: sa.Row[Any], wanted: PartialIndex) -> bool:
     predicate = index.predicate or ""
-    if predicate.lstrip().startswith("CASE") != wanted.is_in_case:
+    if predicate.lstrip().startswith("CASE") != wanted.is_in_case or index.method != wanted.method:
         return False
     found = _CONSTANT.findall(predicate)
     constants = {

@@ -96,7 +96,8 @@ def index_to_drop(connection: sa.Connection, wanted: PartialIndex) -> IndexPlan:
 def _create(how: str, index: str, table: str, wanted: PartialIndex, dialect: sa.Dialect) -> str:
     quote, predicate = _quote(dialect), wanted.predicate(dialect)
     columns = ", ".join(map(quote, wanted.columns))
-    return f"CREATE INDEX {how}{quote(index)} ON {table} ({columns}) WHERE {predicate}"
+    using = "" if wanted.method == "btree" else f"USING {wanted.method} "
+    return f"CREATE INDEX {how}{quote(index)} ON {table} {using}({columns}) WHERE {predicate}"
 
 
 def _mark(quote: _Quote, schema: str | None, index: str) -> str:

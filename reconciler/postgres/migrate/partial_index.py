@@ -53,6 +53,16 @@ class PartialIndex:
         return self.holds is is_looked_up
 
     @property
+    def method(self) -> str:
+        """PostgreSQL's kind of index. A B-tree rejects rows whose text exceeds 2,700 bytes.
+
+        A workflow id is no longer than 1,000, but nothing may keep an application from storing
+        what it likes. A hash has no limit, and is enough to look ids up; it takes one column.
+        """
+        by_one_id = self.purpose == BY_WORKFLOW_ID and len(self.columns) == 1
+        return "hash" if by_one_id else "btree"
+
+    @property
     def variant(self) -> str:
         """Eight digits that stand for the columns, the status and its running values."""
         columns = self.columns[0] if self.purpose == BY_KEY else self.columns

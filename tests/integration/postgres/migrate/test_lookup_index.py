@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ async def built(database: Database, mapping: TableMapping) -> list[str]:
     await migrate(database.url, mapping)
     assert await migrate(database.url, mapping) == []
     definitions = [str(row["definition"]) for row in await database.fetch(INDEXES)]
-    return [each.partition(" USING btree ")[2].partition(" WHERE ")[0] for each in definitions]
+    return [re.sub(r"^.* USING \w+ | WHERE .*$", "", each, flags=re.DOTALL) for each in definitions]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +97,10 @@ async def test_on_partitions_it_is_completed_recognised_and_removed(
     )
     if broken:
         case = "CASE WHEN status = 'running' THEN true ELSE false END"
+        index = f"USING hash (workflow_id) WHERE {case}"
         await database.execute(
-            f"CREATE INDEX reconciler_jobs_workflow_id ON ONLY jobs (workflow_id) WHERE {case};"
-            f"CREATE INDEX reconciler_jobs_0_workflow_id ON jobs_0 (workflow_id) WHERE {case};"
+            f"CREATE INDEX reconciler_jobs_workflow_id ON ONLY jobs {index};"
+            f"CREATE INDEX reconciler_jobs_0_workflow_id ON jobs_0 {index};"
             "UPDATE pg_index SET indisvalid = false"
             " WHERE indexrelid = 'reconciler_jobs_0_workflow_id'::regclass"
         )
@@ -154,3 +156,17 @@ async def test_another_index_of_that_name_is_not_touched(database: Database) -> 
     )
     plan = await plan_lookup(database.engine, await database.table(jobs().names))
     assert plan.index is IndexState.THERE
+
+
+async def test_it_takes_texts_of_any_length(database: Database) -> None:
+    """An application must not be kept from storing what Temporal would reject."""
+    await database.execute(f"CREATE TABLE jobs ({COLUMNS}, {TEXT})")
+    await migrate(database.url, jobs())
+
+    await database.execute(
+        "INSERT INTO jobs (id, workflow_id) SELECT 1, string_agg(random()::text, '')"
+        " FROM generate_series(1, 2000)"
+    )
+
+    rows = await database.fetch("SELECT length(workflow_id) AS length FROM jobs")
+    assert [row["length"] > 20_000 for row in rows] == [True]
