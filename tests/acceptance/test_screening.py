@@ -119,10 +119,11 @@ async def test_without_an_interval_every_row_is_described(
 async def test_a_loop_says_what_is_saved_and_where_visibility_was_wrong(
     reconciler: Command, stage: Stage, journal: str
 ) -> None:
-    """Without our schema too, where a process knows of its own passes only."""
+    """Without the feed; without our schema too, where a process knows of its own passes only."""
     if journal == "off":
         await stage.database.execute("DROP SCHEMA reconciler CASCADE")
-    async with daemon(reconciler, RECONCILER_JOURNAL=journal) as running:
+    settings = {"RECONCILER_JOURNAL": journal, "RECONCILER_FEED_INTERVAL": "0"}
+    async with daemon(reconciler, **settings) as running:
 
         async def screened() -> bool:
             return (await running.metric("reconciler_rows_screened_total") or 0) >= OPEN
