@@ -86,9 +86,16 @@ def own_status_of(run: Callable[..., Any]) -> StatusOf | None:
     return found
 
 
-def leave_to_plugin(instance: object) -> None:
-    """Turn the decorator off for this run of the workflow: the plugin reports it."""
-    setattr(instance, _LEFT_TO_PLUGIN, True)
+def leave_to_plugin(instance: object) -> bool:
+    """Turn the decorator off for this run of the workflow: the plugin reports it.
+
+    Returns whether that was possible; it is not if the class has only `__slots__`.
+    """
+    try:
+        setattr(instance, _LEFT_TO_PLUGIN, True)
+    except AttributeError:
+        return False
+    return True
 
 
 def _is_run_of(instance: object, reported: Callable[..., Any]) -> bool:

@@ -143,9 +143,9 @@ class _ReportingInbound(WorkflowInboundInterceptor):
             status_of=status_of,
         )
         if is_decorated(input.run_fn):
-            if not (reporter.enabled or notifier.enabled):
+            is_ours = reporter.enabled or notifier.enabled
+            if not is_ours or not leave_to_plugin(workflow.instance()):
                 return await self.next.execute_workflow(input)
-            leave_to_plugin(workflow.instance())
         # A history with a report is replayed with it, whatever applies to new ends.
         return await reporter.run(notifier.run(self.next.execute_workflow(input)))
 

@@ -49,6 +49,7 @@ from tests.support.worker.workflows import (
     DerivedAndDecorated,
     Elsewhere,
     Signing,
+    Slotted,
 )
 
 
@@ -426,6 +427,15 @@ class TestByHand:
 
         assert closed.failure == f"OrderFailed: end, in {site.workflow_id}"
         assert await site.outcome() == ("failed", closed.failure)
+
+    async def test_on_a_class_that_has_only_slots(self, site: Site) -> None:
+        async with site.bare_worker(
+            workflows=[Slotted], activities=[], plugins=[ReconcilerPlugin(site.database.engine)]
+        ):
+            await site.closed(await site.start("done", ARGUMENT, workflow="Slotted"))
+
+        assert await site.outcome() == ("completed", None)
+        assert await site.reports() == 1
 
     async def test_the_decorator_reports_if_the_plugin_does_not(self, site: Site) -> None:
         plugin = ReconcilerPlugin(site.database.engine, skip=["Decorated"])

@@ -56,6 +56,16 @@ class Decorated:
         return type(argument).__name__
 
 
+@workflow.defn
+class Slotted:
+    __slots__ = ()
+
+    @workflow.run
+    @report_outcome
+    async def run(self, script: str, argument: Argument) -> str:
+        return script
+
+
 def graded(result: str) -> str | None:
     """The status for a result, or None to leave the row."""
     return {"well": "completed", "partly": "partly"}.get(result)
