@@ -43,13 +43,14 @@ from tests.support.temporal.workflows import Scripted, charge
 SECONDS = float(os.environ.get("RECONCILER_TEST_SOAK_SECONDS", "180"))
 SEED = int(os.environ.get("RECONCILER_TEST_SOAK_SEED", "4"))
 REPLICAS = 2
-#: Seconds after the last fault within which every row must be right.
-SETTLE_TIME = 120.0
+#: Seconds after the last fault within which every row must be right. The trigger rejects one write
+#: in twenty at random, and the feed tries such a row again after a minute at the most.
+SETTLE_TIME = 300.0
 
 
 @pytest.mark.soak
 @needs_faketime
-@pytest.mark.timeout(SECONDS + 420)
+@pytest.mark.timeout(SECONDS + 600)
 async def test_every_row_is_right_in_the_end(tmp_path: Path) -> None:
     async with (
         restartable_postgres() as postgres,
