@@ -10,6 +10,7 @@ from uuid import uuid4
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
+from reconciler.web.metrics.passes import MAIN_PATH_TIME
 from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import daemon
@@ -23,6 +24,12 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 async def test_a_real_scrape(reconciler: Command, database: Database, world: World) -> None:
     failed = await world.ended(await world.start("fail"))
     await database.insert(failed.workflow_id, failed.run_id)
+    closed_at = await world.close_time()
+
+    async def main_path_had_its_time() -> bool:
+        return datetime.now(UTC) - closed_at > MAIN_PATH_TIME
+
+    await eventually(main_path_had_its_time)
     yesterday = datetime.now(UTC) - timedelta(hours=12)
     await database.insert("never started", str(uuid4()), created_at=yesterday)
     async with daemon(reconciler) as running:
