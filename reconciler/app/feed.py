@@ -79,6 +79,8 @@ class FeedRows:
 
     async def newest_namespaces(self) -> Collection[str]:
         """The namespaces that the newest running rows name."""
+        if self._app.table.mapping.names.namespace is None:
+            return set()  # a quiet loop need not map the table for it
         return await newest_namespaces(self._app.engine, (await self._mapped()).table)
 
     async def look_up(self, workflow_ids: Sequence[str]) -> Sequence[RunRow]:

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from reconciler.core.errors import FeedOff, Unusable
+from reconciler.core.errors import FeedOff, ReconcilerError, Unusable
 from reconciler.core.feed.book import Book
 from reconciler.core.feed.closing import Listing
 from reconciler.core.feed.ports import Closings, Marks
@@ -167,10 +167,11 @@ class NamespaceFeed:
 
 
 async def _each(reading: Iterable[Coroutine[None, None, None]]) -> None:
-    """Do all of it at the same time; at the first error, stop and raise it."""
-    tasks = [asyncio.ensure_future(each) for each in reading]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    """Do all of it at the same time, then raise an error: a bug, or else an expected one.
+
+    What one list fails with does not keep the others from being taken.
+    """
+    done = await asyncio.gather(*reading, return_exceptions=True)
+    errors = [each for each in done if isinstance(each, BaseException)]
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, ReconcilerError))

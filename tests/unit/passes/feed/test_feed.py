@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from reconciler.core.errors import DatabaseUnusable, FeedOff, TemporalUnusable, Unusable
-from reconciler.core.feed.closing import Closing
+from reconciler.core.feed.closing import Closing, Listed, Listing
 from reconciler.core.feed.saved_marks import SavedMarks
 from reconciler.core.model import CloseStatus, LeaveReason, RunRow
 from reconciler.core.observer import Observer
@@ -491,5 +491,30 @@ async def test_rows_whose_time_has_come_do_not_wait_for_visibility(bench: FeedBe
             await bench.poll(after)
 
     await bench.poll(3)
+
+    assert bench.outside.rows == []
+
+
+async def test_a_list_that_fails_does_not_keep_the_others_from_being_taken(
+    bench: FeedBench,
+) -> None:
+    await bench.warm()
+    bench.outside.rows = [row(1)]
+    bench.close("wf-1", CloseStatus.TERMINATED)
+    slow = bench.closings.hangs[CloseStatus.TERMINATED] = asyncio.Event()
+    read = bench.closings.read
+
+    async def fail_first(namespace: str, status: CloseStatus, asked: Listing) -> Listed:
+        if status is CloseStatus.FAILED:
+            raise TemporalUnusable("no answer")
+        return await read(namespace, status, asked)
+
+    bench.closings.read = fail_first  # type: ignore[method-assign]
+    polling = asyncio.create_task(bench.poll())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    slow.set()
+    with pytest.raises(Unusable, match="no answer"):
+        await polling
 
     assert bench.outside.rows == []
