@@ -34,7 +34,8 @@ async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnviro
             environment = await WorkflowEnvironment.start_local(
                 dev_server_existing_path=beside_python or shutil.which("temporal"),
                 dev_server_extra_args=["--output", "none", *extra_arguments],
-                dev_server_log_level="error",
+                # It logs an error for each call that reaches it before it is ready.
+                dev_server_log_level="never",
                 runtime=quiet_runtime(),
             )
         try:

@@ -92,6 +92,7 @@ async def test_an_error_that_waiting_cannot_change_is_reported_at_once(
 ) -> None:
     network.to_postgres.heal()
     network.to_temporal.heal()
+    await network.command("migrate")  # so that there is a table, whichever test runs first
 
     result = await network.command(
         "once", "--wait", "1h", **WRONG[wrong](network.command.environment["DATABASE_URL"])

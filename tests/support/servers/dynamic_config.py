@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: By default, low-priority calls such as reconciler's fail if a workflow is busy for half a second.
 NEVER_BUSY = 'history.cacheNonUserContextLockTimeout="1m"'
+#: By default, the server closes each connection after five minutes: now and then a call is lost.
+NEVER_CLOSED = 'frontend.keepAliveMaxConnectionAge="24h"'
 #: With these, tests can bring about every case within seconds.
 DYNAMIC_CONFIG = (
     'system.namespaceMinRetentionLocal="1s"',
@@ -14,4 +16,5 @@ DYNAMIC_CONFIG = (
     'history.transferProcessorUpdateAckInterval="1s"',
     'history.visibilityProcessorUpdateAckInterval="1s"',
     NEVER_BUSY,
+    NEVER_CLOSED,
 )
