@@ -6,7 +6,7 @@ all times are aware datetimes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
@@ -82,6 +82,8 @@ class Open:
     status: str = "RUNNING"
     #: Visibility shows it as open; it was not described.
     screened: bool = False
+    #: What shows why it is open, for `Diagnosing`; only the adapter knows its type.
+    evidence: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,8 @@ class Leave:
     detail: str | None = None
     #: Only visibility was asked.
     screened: bool = False
+    #: See `Open`.
+    evidence: object = field(default=None, compare=False, repr=False)
 
 
 Verdict: TypeAlias = Finish | Leave

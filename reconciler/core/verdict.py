@@ -92,8 +92,8 @@ def decide(
     no doubt.
     """
     match observation:
-        case Open(status, screened):
-            return Leave(row, LeaveReason.OPEN, status, screened=screened)
+        case Open(status, screened, evidence):
+            return Leave(row, LeaveReason.OPEN, status, screened=screened, evidence=evidence)
         case Unknown(cause):
             return Leave(row, LeaveReason.UNKNOWN, cause)
         case Unasked():
