@@ -82,8 +82,9 @@ def explain(
 
 async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> int:
     from reconciler.app.explain import explain, observe_id
+    from reconciler.app.overview.words import describe_observation
     from reconciler.app.wiring import open_app
-    from reconciler.console.explain import as_object, describe_observation, print_explanations
+    from reconciler.console.explain import as_object, print_explanations
     from reconciler.core.model import Unknown
 
     async with open_app(settings, writing=False, ask_archive=True) as app:

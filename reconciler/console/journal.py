@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
 
+from reconciler.app.overview.words import TEXT, describe_counts, describe_request
 from reconciler.console.report import print_counts, print_outcome
-from reconciler.console.screen import print_line, utc
+from reconciler.console.screen import print_line
 from reconciler.core.policy import StatusValues
-from reconciler.core.text import one_line, or_null, plural, visible
+from reconciler.core.text import one_line, or_null, plural, utc, visible
 from reconciler.core.undo import SkipReason, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
 _Entry = TypeVar("_Entry", StoredPass, StoredChange)
 
-#: Characters at which long texts are cut; --json prints them whole.
-TEXT = 200
 #: Each reason in words.
 WHY_KEPT = {
     SkipReason.AS_BEFORE: "had the old values already",
@@ -116,10 +115,10 @@ class PassTable(Listing[StoredPass]):
             stored.outcome or "unfinished",
             "" if duration is None else f"{duration:.1f}",
             str(report.get("scanned", "")),
-            _counts(report.get("written", {})),
+            describe_counts(report.get("written", {})),
             (stored.table or "") if several else "",
             (stored.namespace or "") if several else "",
-            _asked(stored.asked or {}),
+            describe_request(stored.asked or {}),
             one_line(stored.error or "", TEXT),
         )
 
@@ -188,17 +187,3 @@ def _next(report: UndoReport, statuses: StatusValues) -> Iterator[str]:
         yield "a pass of `once` or `run` would finish these rows again"
     if report.written and not report.request.dry_run:
         yield f"to take it back: reconciler undo {report.pass_id}"
-
-
-def _asked(asked: Mapping[str, Any]) -> str:
-    """What a pass was asked to do."""
-    labels = {"workflow_type": "type", "undo": "undo of"}
-    names = ("since", "until", "workflow_type", "plan", "undo")
-    parts = [f"{labels.get(name, name)} {asked[name]}" for name in names if asked.get(name)]
-    if asked.get("missing") == "fail":
-        parts.append("missing fail")
-    return one_line(", ".join(parts), TEXT)
-
-
-def _counts(written: Mapping[str, int]) -> str:
-    return ", ".join(f"{status} {count}" for status, count in sorted(written.items()) if count)

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from reconciler.app.backfill import Preview
-from reconciler.console.screen import print_line, utc
+from reconciler.console.screen import print_line
 from reconciler.core.report.pass_report import PassReport
-from reconciler.core.text import duration, plural
+from reconciler.core.text import duration, plural, utc
 
 
 def print_preview(preview: Preview, console: Console) -> None:

@@ -6,27 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 
-from reconciler.console.screen import print_aligned, print_line, utc
+from reconciler.console.screen import print_aligned, print_line
 from reconciler.core.model import LeaveReason
 from reconciler.core.report.pass_report import RPC_KINDS, PassOutcome, PassReport, Report
 from reconciler.core.report.tally import Tally
-from reconciler.core.text import plural
+from reconciler.core.report.why_left import WHY_LEFT
+from reconciler.core.text import plural, utc
 from reconciler.core.window import AgeSpread
 from reconciler.passes.breaker import MIN_ROWS
 
-#: Each reason in words.
-WHY_LEFT = {
-    LeaveReason.OPEN: "still open in Temporal",
-    LeaveReason.NO_WORKFLOW_ID: "without a workflow id: not started yet, or not Temporal's",
-    LeaveReason.COMPLETED: "completed in Temporal; RECONCILER_STATUSES__COMPLETED has no value",
-    LeaveReason.TOO_YOUNG: (
-        "younger than RECONCILER_GRACE, or just changed: about to start, or to get its run id"
-    ),
-    LeaveReason.NEVER_STARTED: "not in Temporal, though within its retention",
-    LeaveReason.DELETED: "was in Temporal once, and is gone within its retention",
-    LeaveReason.EXPIRED: "not in Temporal, and older than its retention",
-    LeaveReason.UNKNOWN: "could not be judged, see the log",
-}
 #: The colours of outcomes.
 _COLOURS = {
     PassOutcome.OK: "green",

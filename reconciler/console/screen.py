@@ -6,7 +6,6 @@ An entry is one line, however long: it can be copied and searched, on a terminal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -32,11 +31,6 @@ def shown(*parts: str | tuple[str, str], style: str = "") -> Text:
 def print_line(console: Console, *parts: str | tuple[str, str], style: str = "") -> None:
     """Print one line, which does not wrap; `parts` and `style` are those of `shown`."""
     console.print(shown(*parts, style=style), soft_wrap=True)
-
-
-def utc(time: datetime) -> str:
-    """A point in time, to the second: `2026-11-25T17:44:45Z`."""
-    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def print_aligned(

@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 # Everything that could break a terminal, a log line or PostgreSQL (which refuses NUL): runs of
 # white space, C0 and C1 controls, the Unicode line and paragraph separators, and halves of
@@ -76,6 +76,11 @@ def _number(value: float) -> str:
 def iso(time: datetime | None) -> str | None:
     """A point in time for JSON, in ISO 8601."""
     return None if time is None else time.isoformat()
+
+
+def utc(time: datetime) -> str:
+    """A point in time, to the second: `2026-11-25T17:44:45Z`."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def visible(text: str) -> str:

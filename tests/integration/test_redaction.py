@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 from temporalio.testing import ActivityEnvironment
 
 from reconciler.app.explain import explain, observe_id
+from reconciler.app.overview.words import describe_observation
 from reconciler.app.wiring import open_app
-from reconciler.console.explain import describe_observation, print_explanations
+from reconciler.console.explain import print_explanations
 from reconciler.core.model import OldValues
 from reconciler.settings.model import Settings
 from reconciler.worker import status_activity

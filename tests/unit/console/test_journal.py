@@ -11,7 +11,8 @@ from uuid import UUID
 
 from rich.console import Console
 
-from reconciler.console.journal import TEXT, ChangeTable, PassTable, print_undo
+from reconciler.app.overview.words import TEXT
+from reconciler.console.journal import ChangeTable, PassTable, print_undo
 from reconciler.core.policy import StatusValues
 from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import SkipReason, UndoReport

@@ -1,0 +1,32 @@
+"""Where the page gets its data."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+from reconciler.app.overview.model import Overview, PassesPage, PassPage, RowPage
+
+
+class PageSource(Protocol):
+    """What the page shows.
+
+    No method raises while a server is unreachable, or waits longer than three seconds: then the
+    answer holds what was known last, and what went wrong.
+    """
+
+    async def overview(self) -> Overview:
+        """The answers to the five questions."""
+        ...
+
+    async def row(self, workflow_id: str) -> RowPage:
+        """What is known about the rows of a workflow id, whether or not there are any."""
+        ...
+
+    async def passes(self, older_than: str | None) -> PassesPage:
+        """A page of passes; `older_than` is the cursor of the page before, or any text."""
+        ...
+
+    async def one_pass(self, pass_id: UUID) -> PassPage | str | None:
+        """A pass; None if there is none with this id, or why that is not known, in one line."""
+        ...
