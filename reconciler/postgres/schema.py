@@ -1,4 +1,4 @@
-"""reconciler's own tables: the history of passes, the lease, the feed's marks, the journal.
+"""reconciler's own tables: passes, the lease, the feed's marks, the journal, what is stuck.
 
 They have their own schema, so they never collide with the application's. Alembic
 compares `METADATA` with the database; the application's table is reflected, not declared.
@@ -17,7 +17,7 @@ from reconciler.postgres.connection.encoding import EscapedText
 
 OWN_SCHEMA = "reconciler"
 #: The migration this version of the code goes with; revisions sort as text.
-REVISION = "0006"
+REVISION = "0007"
 METADATA = sa.MetaData(schema=OWN_SCHEMA)
 
 _TIME = sa.DateTime(timezone=True)
@@ -142,8 +142,49 @@ changes = sa.Table(
     sa.Column("close_time", _TIME),
     # How the pass found the row, such as `feed`; null in changes from before revision 0006.
     sa.Column("found_by", sa.Text),
+    # Evidence too; null if Temporal did not say, and in changes from before revision 0007.
+    sa.Column("workflow_type", sa.Text),
     sa.Index("changes_of_pass", "pass_id", "id"),
     sa.Index("changes_workflow_id", "workflow_id"),
+    # For what was repaired in the last 24 hours.
+    sa.Index("changes_changed_at", "changed_at"),
+)
+
+
+def _of_running_rows(name: str, *others: sa.Column[Any]) -> sa.Table:
+    """One row for each running row that something is wrong with; removed when nothing is."""
+    texts = [sa.Column(each, EscapedText, nullable=False) for each in ("workflow_id", "text")]
+    return sa.Table(
+        name,
+        METADATA,
+        # What a pass covers: see `passes`.
+        sa.Column("table_name", EscapedText, primary_key=True),
+        sa.Column("namespace", EscapedText, primary_key=True),
+        # The primary key as text.
+        sa.Column("row_id", sa.Text, primary_key=True),
+        *texts,
+        sa.Column("reason", sa.Text, nullable=False),
+        # The earliest time that Temporal named, or that a pass saw it; when a pass last saw it.
+        sa.Column("since", _TIME, nullable=False),
+        sa.Column("seen", _TIME, nullable=False),
+        *others,
+    )
+
+
+#: Rows whose workflows are open and not healthy.
+stuck = _of_running_rows(
+    "stuck",
+    # The open run.
+    sa.Column("run_id", EscapedText, nullable=False),
+    sa.Column("workflow_type", EscapedText, nullable=False),
+    # What groups them.
+    sa.Column("cause", EscapedText, nullable=False),
+)
+#: Rows that Temporal does not know, or gives no usable answer about.
+at_risk = _of_running_rows(
+    "at_risk",
+    # When Temporal forgets the outcome, at the earliest; null if the row's age is not known.
+    sa.Column("lost_at", _TIME),
 )
 
 

@@ -421,8 +421,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("revision", "message"),
         [
-            ("0002", "is at revision 0002, this version needs 0006: run `reconciler migrate`"),
-            ("9999", "is at revision 9999, this version knows none after 0006"),
+            ("0002", "is at revision 0002, this version needs 0007: run `reconciler migrate`"),
+            ("9999", "is at revision 9999, this version knows none after 0007"),
         ],
         ids=["behind", "ahead"],
     )
@@ -444,7 +444,8 @@ class TestRefused:
             f"GRANT USAGE ON SCHEMA reconciler TO {role};"
             f"GRANT SELECT ON ALL TABLES IN SCHEMA reconciler TO {role};"
             f"GRANT INSERT, DELETE ON reconciler.changes TO {role};"
-            f"GRANT INSERT, UPDATE, DELETE ON reconciler.passes TO {role}"
+            f"GRANT INSERT, UPDATE, DELETE ON reconciler.passes TO {role};"
+            f"GRANT INSERT, UPDATE, DELETE ON reconciler.stuck, reconciler.at_risk TO {role}"
         )
         url = with_user(database.url, role)
         try:

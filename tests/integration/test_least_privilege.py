@@ -170,7 +170,7 @@ async def test_none_of_the_documented_rights_can_be_left_out(
     await database.execute(role.adapt(documented("What the database role may do")))
     rights = [row["right"] for row in await database.fetch(RIGHTS, role.name)]
 
-    assert len(rights) == 20
+    assert len(rights) == 28
     async with using_engine(role.url) as engine:
 
         async def check() -> None:

@@ -65,12 +65,15 @@ class StoredChange:
     close_time: datetime | None
     #: How the pass found the row: the feed, the sweep, or its mode. None before revision 0006.
     found_by: str | None
+    #: None if Temporal did not say, and before revision 0007.
+    workflow_type: str | None
 
     def as_json(self) -> Mapping[str, Any]:
         """The change as `--json` prints it."""
         values = _plain(self)
         evidence = {
-            name: values.pop(name) for name in ("temporal_status", "final_run_id", "close_time")
+            name: values.pop(name)
+            for name in ("temporal_status", "final_run_id", "close_time", "workflow_type")
         }
         return {
             **values,

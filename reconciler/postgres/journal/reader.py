@@ -169,4 +169,5 @@ def _change(read: Any, codec: str) -> StoredChange:
         final_run_id=row.final_run_id,
         close_time=row.close_time,
         found_by=row.found_by,
+        workflow_type=row.workflow_type,
     )

@@ -19,6 +19,7 @@ from reconciler.postgres.schema import OWN_SCHEMA, REVISION
 _Write: TypeAlias = sa.Insert | sa.Update | sa.Delete
 _VERSION = sa.table("alembic_version", sa.column("version_num"), schema=OWN_SCHEMA)
 
+_ALL = ("SELECT", "INSERT", "UPDATE", "DELETE")
 #: What a pass that writes needs: it also prunes the journal and the history.
 _PASS = (
     ("alembic_version", "SELECT"),
@@ -29,18 +30,17 @@ _PASS = (
     ("passes", "DELETE"),
     ("changes", "SELECT"),
     ("changes", "DELETE"),
+    *((table, right) for table in ("stuck", "at_risk") for right in _ALL),
 )
 #: What is needed to read the journal and the history.
 _READ = (("alembic_version", "SELECT"), ("passes", "SELECT"), ("changes", "SELECT"))
+_READ_STUCK = (*_READ[:2], ("stuck", "SELECT"), ("at_risk", "SELECT"))
 #: What the loop needs in addition.
 _LOOP = (
     ("lease", "SELECT"),
     ("lease", "INSERT"),
     ("lease", "UPDATE"),
-    ("closings", "SELECT"),
-    ("closings", "INSERT"),
-    ("closings", "UPDATE"),
-    ("closings", "DELETE"),
+    *(("closings", right) for right in _ALL),
 )
 # From the catalogue, which every role may read.
 _REFUSED = sa.text(
@@ -66,9 +66,12 @@ async def check_schema(engine: AsyncEngine, *, looping: bool) -> None:
     await _check(engine, _PASS + _LOOP if looping else _PASS)
 
 
-async def check_readable(engine: AsyncEngine) -> None:
-    """Check the same for reading the journal and the history. Raises `DatabaseUnfit`."""
-    await _check(engine, _READ)
+async def check_readable(engine: AsyncEngine, *, stuck: bool = False) -> None:
+    """Check the same for reading the journal and the history; or passes and what is stuck.
+
+    Raises `DatabaseUnfit`.
+    """
+    await _check(engine, _READ_STUCK if stuck else _READ)
 
 
 async def _check(engine: AsyncEngine, needed: tuple[tuple[str, str], ...]) -> None:

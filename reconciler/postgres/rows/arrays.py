@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 
 from reconciler.core.model import Outcome
 from reconciler.core.text import one_line
-from reconciler.postgres.connection.encoding import is_plain, storable
+from reconciler.postgres.connection.encoding import escaped, is_plain, storable
 from reconciler.postgres.table.mapping import MappedTable
 
 
@@ -58,6 +58,7 @@ def as_arrays(
         "given_evidence": [o.temporal_status for o in outcomes],
         "given_final_run_id": [o.final_run_id for o in outcomes],
         "given_close_time": [o.completed_at for o in outcomes],
+        "given_workflow_type": [escaped(o.workflow_type, codec) or None for o in outcomes],
     }
 
 

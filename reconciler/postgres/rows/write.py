@@ -90,7 +90,8 @@ def labelled(
 
 def _given(table: MappedTable) -> sa.TableValuedAlias:
     """The outcomes of a batch, as a relation."""
-    names = ["workflow_id", "run_id", "status", "message", "evidence", "final_run_id"]
+    names = ["workflow_id", "run_id", "status", "message"]
+    names += ["evidence", "final_run_id", "workflow_type"]
     if table.namespace is not None:
         names.append("namespace")
     times = ["close_time", *_compared_times(table)]
@@ -157,7 +158,7 @@ def _journal(table: MappedTable, finished: sa.CTE, found_by: str | None) -> sa.C
     same = (
         *("workflow_id", "run_id", "old_status", "new_status", "old_completed_at"),
         *("new_completed_at", "old_error_message", "new_error_message"),
-        *("final_run_id", "close_time"),
+        *("final_run_id", "close_time", "workflow_type"),
     )
     values |= {name: finished.c[name] for name in same}
     if "error_message" not in kept_values(table):

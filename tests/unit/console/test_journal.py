@@ -61,6 +61,7 @@ def a_change(**fields: Any) -> StoredChange:
         final_run_id="run",
         close_time=CLOSE_TIME,
         found_by="feed",
+        workflow_type="Order",
     )
     return replace(given, **fields)
 

@@ -180,6 +180,7 @@ async def test_a_change_is_read_completely(database: Database) -> None:
             "temporal_status": "COMPLETED",
             "final_run_id": "run-last",
             "close_time": CLOSE_TIME.isoformat(),
+            "workflow_type": None,
         },
     }
 

@@ -76,4 +76,4 @@ async def test_every_right_that_is_missing_is_named_at_once(database: Database) 
         await engine.dispose()
         await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
-    assert grants.count("GRANT") == 16
+    assert grants.count("GRANT") == 24

@@ -129,6 +129,7 @@ async def test_it_is_journalled_as_a_pass_of_its_own(database: Database) -> None
         "final_run_id": None,
         "close_time": None,
         "found_by": "undo",
+        "workflow_type": None,
     }
 
 

@@ -59,7 +59,7 @@ async def alembic(act: Callable[..., Any], database: Database, revision: str) ->
 
 async def test_makes_the_default_table_where_there_is_none(empty_database: Database) -> None:
     assert await up(empty_database) == [
-        "schema reconciler: from nothing to 0006",
+        "schema reconciler: from nothing to 0007",
         "table workflow_executions: created",
         "table workflow_executions: built index reconciler_workflow_executions_running",
         "table workflow_executions: built index reconciler_workflow_executions_workflow_id",
@@ -125,11 +125,14 @@ async def test_a_journal_of_before_the_feed_is_kept(empty_database: Database) ->
     )
     await change(empty_database, str(pass_id), 2)
 
-    assert await up(empty_database) == ["schema reconciler: from 0005 to 0006"]
+    assert await up(empty_database) == ["schema reconciler: from 0005 to 0007"]
 
-    rows = await empty_database.fetch("SELECT pass_id, found_by FROM reconciler.changes")
-    assert [tuple(row.values()) for row in rows] == [(pass_id, None)] * 2
-    assert await empty_database.fetch("SELECT 1 FROM reconciler.closings") == []
+    rows = await empty_database.fetch(
+        "SELECT pass_id, found_by, workflow_type AS type FROM reconciler.changes"
+    )
+    assert [tuple(row.values()) for row in rows] == [(pass_id, None, None)] * 2
+    for table in ("closings", "stuck", "at_risk"):
+        assert await empty_database.fetch(f"SELECT 1 FROM reconciler.{table}") == []
 
 
 async def test_is_safe_to_repeat(database: Database) -> None:
@@ -171,7 +174,7 @@ async def test_a_database_that_a_later_version_has_migrated_is_left_alone(
     database: Database,
 ) -> None:
     await database.execute("UPDATE reconciler.alembic_version SET version_num = '0999'")
-    known = "knows none after 0006: run the version that migrated it, or a newer one"
+    known = "knows none after 0007: run the version that migrated it, or a newer one"
 
     with pytest.raises(DatabaseUnfit, match=known):
         await migrate(database.url, TableMapping())

@@ -125,14 +125,14 @@ async def test_a_schema_of_that_name_may_be_the_applications(empty_database: Dat
 async def test_a_later_version_is_left_alone(database: Database) -> None:
     await database.execute("UPDATE reconciler.alembic_version SET version_num = '0999'")
 
-    with pytest.raises(DatabaseUnfit, match="knows none after 0006"):
+    with pytest.raises(DatabaseUnfit, match="knows none after 0007"):
         await find_removal(database.url, MAPPING, with_columns=False)
 
 
 async def test_it_can_be_made_again(database: Database) -> None:
     await remove(database.url, MAPPING, with_columns=False)
 
-    assert (await migrate(database.url, MAPPING))[0] == "schema reconciler: from nothing to 0006"
+    assert (await migrate(database.url, MAPPING))[0] == "schema reconciler: from nothing to 0007"
 
 
 async def test_where_nothing_was_made_there_is_nothing_to_remove(empty_database: Database) -> None:

@@ -38,8 +38,9 @@ async def insert(database: Database, workflow_id: str = "wf", run_id: str = "run
     return RunRow(await database.insert(workflow_id, run_id), workflow_id, run_id, CREATED)
 
 
-def failed(row: RunRow) -> Outcome:
-    return outcome(row, status="failed", error_message="boom", temporal_status="TIMED_OUT")
+def failed(row: RunRow, **fields: str) -> Outcome:
+    given = {"status": "failed", "error_message": "boom", "temporal_status": "TIMED_OUT", **fields}
+    return outcome(row, **given)
 
 
 async def test_stores_temporals_close_time_to_the_microsecond(database: Database) -> None:
@@ -76,7 +77,7 @@ async def test_journals_old_values_new_values_and_evidence(database: Database) -
     pass_id = await begin_pass(database)
 
     store = PostgresStore(database.engine, await database.table(), found_by="feed")
-    await store.finish_if_running(pass_id, [failed(row)])
+    await store.finish_if_running(pass_id, [failed(row, workflow_type="Order")])
 
     (change,) = await database.fetch("SELECT * FROM reconciler.changes")
     del change["id"], change["changed_at"]
@@ -96,6 +97,7 @@ async def test_journals_old_values_new_values_and_evidence(database: Database) -
         "final_run_id": "run-last",
         "close_time": CLOSE_TIME,
         "found_by": "feed",
+        "workflow_type": "Order",
     }
 
 
