@@ -18,6 +18,7 @@ from reconciler.core.ports import History, Lease, Store
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.progress import Span
 from reconciler.core.report.request import SCAN, SWEEP, PassOptions, PassRequest
+from reconciler.core.stuck.ports import Diagnosing
 from reconciler.core.window import EVERY, Window
 from reconciler.passes.lifecycle import absorb_first_cancel, read_clock
 from reconciler.passes.log import PassLog
@@ -60,6 +61,8 @@ class App:
     pruning: Sequence[Observer]
     engine: AsyncEngine
     probe: NamespacesProbe
+    #: Why the workflows of rows that `probe` described are open.
+    diagnosis: Diagnosing
     redactor: Redactor
     decoder: FailureDecoder | None
     pass_log: PassLog = field(default_factory=PassLog)

@@ -29,6 +29,7 @@ from reconciler.temporal.failures.failure_decoder import (
 )
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.namespaces import NamespacesProbe
+from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
 
 
 @asynccontextmanager
@@ -101,6 +102,7 @@ def _app(
             redactor=redactor,
             described=namespace,
         ),
+        diagnosis=TemporalDiagnosis(rpc, redactor, decoder),
         redactor=redactor,
         decoder=decoder,
     )

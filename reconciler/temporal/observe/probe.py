@@ -30,6 +30,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse as Description
 
 from reconciler.core.model import (
     ChainStart,
@@ -37,7 +38,6 @@ from reconciler.core.model import (
     CloseStatus,
     Missing,
     Observation,
-    Open,
     RunRow,
     Unknown,
 )
@@ -47,7 +47,6 @@ from reconciler.temporal.client.execution_info import (
     close_status,
     is_continued,
     is_open,
-    status_name,
     to_datetime,
 )
 from reconciler.temporal.client.namespace import Namespace
@@ -56,6 +55,7 @@ from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe.archive import archived_end
 from reconciler.temporal.observe.history import next_run, why_closed
 from reconciler.temporal.observe.visibility import Visibility
+from reconciler.temporal.stuck.evidence import still_open
 
 #: Runs of a chain to walk when its workflow id does not lead to the last, at two calls each (more
 #: for an archived one).
@@ -110,8 +110,7 @@ class TemporalProbe:
         return await as_observation(self._observe_current(workflow_id))
 
     async def _observe_current(self, workflow_id: str) -> Observation:
-        current = await self.rpc.describe(workflow_id)
-        return await self.observe_last(current.workflow_execution_info)
+        return await self.observe_last(await self.rpc.describe(workflow_id))
 
     async def _observe_row(self, row: RunRow) -> Observation:
         try:
@@ -123,15 +122,15 @@ class TemporalProbe:
             return await self._walk_chain(row.workflow_id, row.run_id, current=None)
         info = current.workflow_execution_info
         if not row.run_id:  # an empty one would be answered with the current run
-            return await self._observe_use(row, info)
+            return await self._observe_use(row, current)
         # Servers before 1.32 return the current run's id if a start meets an open chain.
         own = info.first_run_id, info.execution.run_id
         if row.run_id in own or row.run_id.lower() in own:
             if is_open(info):
                 self._visibility.remember_open(row, info)
-            return await self.observe_last(info)
+            return await self.observe_last(current)
         try:
-            walking = self._walk_chain(row.workflow_id, row.run_id, current=info)
+            walking = self._walk_chain(row.workflow_id, row.run_id, current)
             return _beside_current(await walking, info)
         except NotFound:
             # Servers before 1.32 may have returned a run from the middle of a chain. Once that run
@@ -142,27 +141,28 @@ class TemporalProbe:
             after = await self._chain_start(info) - row.created_at > CLOCK_SKEW
             return Missing() if after else _ID_IN_USE
 
-    async def observe_last(self, info: WorkflowExecutionInfo) -> Observation:
-        """The observation of a chain whose last run is `info`. Raises `RowError`."""
+    async def observe_last(self, run: Description) -> Observation:
+        """The observation of a chain whose last run this is. Raises `RowError`."""
+        info = run.workflow_execution_info
         if is_continued(info):
             return Unknown("between two runs of a chain")
         status = close_status(info)
         if status is None:
-            return Open(status_name(info))
+            return still_open(self.rpc.namespace, run)
         close_time = to_datetime(info.close_time, "close time")
-        failure = None
+        run_id, failure = info.execution.run_id, None
         if status is not CloseStatus.COMPLETED:
             failure = await why_closed(self.rpc, info, status, self._decoder)
-        run_id = info.execution.run_id
         return Closed(status, close_time, run_id, failure, workflow_type=info.type.name)
 
-    async def _observe_use(self, row: RunRow, info: WorkflowExecutionInfo) -> Observation:
+    async def _observe_use(self, row: RunRow, current: Description) -> Observation:
         """The current use of the workflow id, for a row without a run id: it may be its own."""
         if row.created_at is None:
             return Unknown("the row has neither a run id nor a creation time")
-        observation = await self.observe_last(info)
+        observation = await self.observe_last(current)
         if not isinstance(observation, Closed):
             return observation
+        info = current.workflow_execution_info
         if not info.first_run_id:
             return Unknown("the row has no run id, and the server does not say where chains begin")
         try:
@@ -181,7 +181,7 @@ class TemporalProbe:
         return to_datetime(info.start_time, "start time")
 
     async def _walk_chain(
-        self, workflow_id: str, run_id: str, current: WorkflowExecutionInfo | None
+        self, workflow_id: str, run_id: str, current: Description | None
     ) -> Observation:
         """Walk the row's own chain, to which the workflow id does not lead, to its last run.
 
@@ -203,16 +203,17 @@ class TemporalProbe:
         return Unknown(f"the chain is longer than {MAX_HOPS} runs")
 
     async def _step(
-        self, workflow_id: str, run_id: str, current: WorkflowExecutionInfo | None
+        self, workflow_id: str, run_id: str, current: Description | None
     ) -> Observation | str:
         """The observation of the chain if this run is its last, else the id of the next run."""
         run = await self.rpc.describe(workflow_id, run_id)
         info = run.workflow_execution_info
-        if current and info.first_run_id and info.first_run_id == current.first_run_id:
+        of_current = current and current.workflow_execution_info.first_run_id
+        if current and info.first_run_id and info.first_run_id == of_current:
             return await self.observe_last(current)  # the row has a run from the chain's middle
         if is_open(info):
-            return Open(status_name(info))
-        return await next_run(self.rpc, run) or await self.observe_last(info)
+            return still_open(self.rpc.namespace, run)
+        return await next_run(self.rpc, run) or await self.observe_last(run)
 
     async def _may_ask_archive(self) -> bool:
         if not self._ask_archive:
@@ -239,10 +240,11 @@ def _beside_current(observation: Observation, current: WorkflowExecutionInfo) ->
     return observation
 
 
-def _may_continue(run_id: str, current: WorkflowExecutionInfo) -> bool:
+def _may_continue(run_id: str, current: Description) -> bool:
     """Whether the chain of a closed run may continue as the id's current run.
 
     If a run was reset after its end, its description shows it since server 1.28, and the first run
     id of the new run since 1.25; before, nothing does.
     """
-    return not current.first_run_id and current.execution.run_id.lower() != run_id.lower()
+    info = current.workflow_execution_info
+    return not info.first_run_id and info.execution.run_id.lower() != run_id.lower()

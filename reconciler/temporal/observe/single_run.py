@@ -24,6 +24,6 @@ async def _observe(probe: TemporalProbe, workflow_id: str, run_id: str) -> Obser
     if run.workflow_extended_info.reset_run_id or is_continued(info):
         return None
     try:
-        return await probe.observe_last(info)
+        return await probe.observe_last(run)
     except BetweenRuns:
         return None

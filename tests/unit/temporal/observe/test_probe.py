@@ -26,6 +26,8 @@ CLOSED_AT = Timestamp(seconds=1_795_000_000, nanos=123_456_789)
 class StubRpc:
     """One run, and the event that closed it."""
 
+    namespace = "ns"
+
     def __init__(self, info: WorkflowExecutionInfo, next_run: str = "") -> None:
         self.info, self.next_run = info, next_run
         self.counts: Counter[str] = Counter()
