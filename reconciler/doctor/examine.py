@@ -21,6 +21,7 @@ from reconciler.doctor.rules.connection import NAMESPACE
 from reconciler.doctor.rules.feed import FEED
 from reconciler.doctor.rules.namespaces import NAMESPACES
 from reconciler.doctor.rules.table import OLDEST
+from reconciler.doctor.rules.workers import WORKERS
 from reconciler.doctor.runner import STATEMENT_TIMEOUT, Checks
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.settings.display import resolved_settings, resolved_temporal
@@ -82,6 +83,8 @@ async def _check_both_sides(
     if checks.unreachable is None:
         await checks.check(NAMESPACE, both.check_missing)
     await checks.check(TEMPORAL_CLOCK, both.check_clock)
+    if checks.unreachable is None:
+        await checks.check(WORKERS, both.check_workers)
     return checks.findings
 
 

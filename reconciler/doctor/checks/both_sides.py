@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from reconciler.core.model import Closed, Missing, Observation, Open, RunRow
 from reconciler.core.report.progress import Span
@@ -21,6 +23,7 @@ from reconciler.doctor.rules.namespaces import (
     namespaces,
 )
 from reconciler.doctor.rules.table import OLDEST, is_near, oldest_row
+from reconciler.doctor.rules.workers import workers
 from reconciler.postgres.diagnose.sample import (
     NamespaceRows,
     first_rows,
@@ -32,8 +35,9 @@ from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
-from reconciler.temporal.client.server import start_times
+from reconciler.temporal.client.server import describe_rows, start_times
 from reconciler.temporal.observe.namespaces import NamespacesProbe
+from reconciler.temporal.observe.workers import WorkflowWorker, workflow_workers
 
 #: Rows that Temporal is asked about.
 SAMPLE = 10
@@ -58,6 +62,9 @@ class BothSides:
     database_clock: Callable[[], datetime]
     host_clock: Callable[[], datetime]
     _found: Sequence[RowsOfNamespace] | None = field(default=None, init=False)
+    _last: Mapping[RunRow, DescribeWorkflowExecutionResponse] | None = field(
+        default=None, init=False
+    )
     # One for all checks: it describes each namespace once.
     _probe: NamespacesProbe = field(init=False)
 
@@ -128,13 +135,34 @@ class BothSides:
         if names.created_at is None or names.run_id is None:
             why = _NO_AGE if names.created_at is None else _NO_RUN
             return [not_measurable(TEMPORAL_CLOCK, why)]
-        rows = await last_rows(self.engine, self.table, SAMPLE)
-        starts = await start_times(self.rpc, [row for row in rows if row.run_id and row.created_at])
+        starts = start_times(await self._described())
         after = [start - row.created_at for row, start in starts.items() if row.created_at]
         future = max((start - self.host_clock() for start in starts.values()), default=timedelta(0))
         is_zoneless = names.created_at in {column.name for column in self.table.zoneless}
         zone = self.table.mapping.zone if is_zoneless else None
         return [temporal_clock(after, future, self.grace, zone)]
+
+    async def check_workers(self) -> Sequence[Finding]:
+        """Whether the workers that poll the queues of the last rows have the plugin.
+
+        No finding where Temporal does not say, or knows of no worker there.
+        """
+        queues: defaultdict[str, set[str]] = defaultdict(set)
+        for row, answer in (await self._described()).items():
+            name = row.namespace or self.namespace.name
+            queues[name].add(answer.execution_config.task_queue.name)
+        found: list[WorkflowWorker] = []
+        for name, its_queues in queues.items():
+            found += await workflow_workers(self.rpc.in_namespace(name), its_queues)
+        return workers(found)
+
+    async def _described(self) -> Mapping[RunRow, DescribeWorkflowExecutionResponse]:
+        """The runs of the last rows, as far as Temporal knows them; asked about once."""
+        if self._last is None:
+            rows = await last_rows(self.engine, self.table, SAMPLE)
+            named = [row for row in rows if row.run_id and row.created_at]
+            self._last = await describe_rows(self.rpc, named)
+        return self._last
 
     async def _observe_oldest(
         self, running: AgeSpread, now: datetime

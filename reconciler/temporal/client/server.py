@@ -1,14 +1,18 @@
-"""Temporal's server: its version, its round-trip time, and its clock as start times show it."""
+"""Temporal's server: its version, its round-trip time, its clock as start times show it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionResponse,
+    GetSystemInfoRequest,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -48,19 +52,18 @@ def is_too_old(version: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < LOWEST
 
 
-async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime]:
-    """When the chains of these rows began by Temporal's clock, for rows where one call shows it.
+async def describe_rows(
+    rpc: Rpc, rows: Iterable[RunRow]
+) -> dict[RunRow, DescribeWorkflowExecutionResponse]:
+    """The runs that these rows name, for rows where one call shows it.
 
-    No read-only call returns the server's time (server 1.32, all responses examined); start times
-    are what reveals its clock. Raises `TemporalUnusable`, but not for a namespace that only a row
-    names.
+    Raises `TemporalUnusable`, but not for a namespace that only a row names.
     """
 
-    async def started(row: RunRow) -> datetime | None:
+    async def described(row: RunRow) -> DescribeWorkflowExecutionResponse | None:
         its_rpc = rpc.in_namespace(row.namespace) if row.namespace else rpc
         try:
-            described = await its_rpc.describe(row.workflow_id, row.run_id or "")
-            return to_datetime(described.workflow_execution_info.start_time)
+            return await its_rpc.describe(row.workflow_id, row.run_id or "")
         except NamespaceUnusable:
             if its_rpc is rpc:
                 raise
@@ -69,5 +72,20 @@ async def start_times(rpc: Rpc, rows: Iterable[RunRow]) -> dict[RunRow, datetime
             return None
 
     given = list(rows)
-    times = await asyncio.gather(*(started(row) for row in given))
-    return {row: time for row, time in zip(given, times, strict=True) if time is not None}
+    found = await asyncio.gather(*(described(row) for row in given))
+    return {row: each for row, each in zip(given, found, strict=True) if each is not None}
+
+
+def start_times(
+    described: Mapping[RunRow, DescribeWorkflowExecutionResponse],
+) -> dict[RunRow, datetime]:
+    """When these runs began by Temporal's clock, where that is a possible time.
+
+    No read-only call returns the server's time (server 1.32, all responses examined); start times
+    are what reveals its clock.
+    """
+    times: dict[RunRow, datetime] = {}
+    for row, answer in described.items():
+        with suppress(RowError):
+            times[row] = to_datetime(answer.workflow_execution_info.start_time)
+    return times
