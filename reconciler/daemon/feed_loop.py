@@ -33,14 +33,16 @@ class FeedLoop:
         limits: Mapping[str, float],
         on_gap: Callable[[], None],
         on_crash: Callable[[], None],
+        on_failed: Callable[[str], None],
     ) -> None:
         """`interval`: between the starts of polls; zero: no feed.
 
         `limits`: see `find_slow_poll`. `on_gap` is called when a pass over every row is needed,
-        `on_crash` when a bug has ended a poll.
+        `on_crash` when a bug has ended a poll, `on_failed` after each poll that shows why the feed
+        cannot be followed.
         """
         self._make, self._interval = make, interval.total_seconds()
-        self._on_gap, self._on_crash = on_gap, on_crash
+        self._on_gap, self._on_crash, self._on_failed = on_gap, on_crash, on_failed
         self._limits, self._stretched = limits, False
         self._task: asyncio.Task[None] | None = None
         self._failures = Causes(lines=1)
@@ -91,6 +93,8 @@ class FeedLoop:
         while not feed.is_stopping:  # a pass may absorb the cancellation
             began = steady()
             await self._poll(feed)
+            if why := self.why_failing:
+                self._on_failed(why)
             self._note_stretch(feed)
             if feed.awaits_pass and not feed.is_stopping:
                 self._on_gap()

@@ -18,9 +18,10 @@ from prometheus_client import (
 
 from reconciler.app.app import App
 from reconciler.app.lease import LeaseKeeper
-from reconciler.core.errors import Unusable
+from reconciler.core.errors import TemporalUnusable, Unusable
 from reconciler.core.ports import Heartbeat
 from reconciler.daemon.feed_loop import FeedLoop
+from reconciler.daemon.record import LoopRecord
 from reconciler.daemon.schedule import Schedule
 from reconciler.postgres.connection.clock import host_time
 from reconciler.web.metrics.feed import FeedCollector, FeedGauges
@@ -35,6 +36,9 @@ READY_PASSES = 3
 NOT_STARTED = "a pass was due, and none was started"
 #: Seconds for Temporal and the database to answer a probe.
 CHECK_TIMEOUT = 3.0
+
+#: The servers by name.
+DATABASE, TEMPORAL = "PostgreSQL", "Temporal"
 
 _T = TypeVar("_T")
 
@@ -61,6 +65,7 @@ class Health:
     passes: PassMetrics | None = None
     feed: FeedLoop | None = None
     last_good: Heartbeat | None = None
+    record: LoopRecord = field(default_factory=LoopRecord)
 
     def __post_init__(self) -> None:
         self.registry.register(GaugesCollector(self.gauges))
@@ -69,7 +74,12 @@ class Health:
     def connected(self, app: App, keeper: LeaseKeeper, passes: PassMetrics, feed: FeedLoop) -> None:
         """Both servers are connected, and the loop starts."""
         self.app, self.keeper, self.passes, self.feed = app, keeper, passes, feed
-        self.waiting_for = None
+        self.waiting_for, self.record.clock = None, app.clock.now
+
+    def not_connected(self, error: Unusable) -> None:
+        """A server could not be used at the start; it is tried again."""
+        self.waiting_for = str(error)
+        self.record.failed(server_of(error), str(error))
 
     def why_stalled(self) -> str | None:
         """Why the loop counts as dead; None while it runs, even if it waits for a server."""
@@ -90,26 +100,37 @@ class Health:
         depend on the feed: what that does not find is found by passes, only later.
         """
         if self.app is None or self.keeper is None:
-            return False, {"role": "starting", "why": self.waiting_for}
-        database, (_, temporal) = await asyncio.gather(
-            self._read_heartbeat(self.app), _answer(self.app.check_temporal())
-        )
+            return False, {"role": self.role, "why": self.waiting_for}
+        database, temporal = await self.look(self.app)
         stalled = None if self.keeper.gave_up_at is None else NOT_STARTED
         why = database or temporal or self.keeper.last_error or stalled
         if why is None and not self.keeper.is_standby:
-            why = self._why_late()
+            why = self.why_late()
         return why is None, {
-            "role": self._role(self.keeper),
+            "role": self.role,
             "why": why,
             "last_good_pass": self.last_good and self.last_good.finished_at.isoformat(),
             "feed": self.feed and self.feed.why_failing,
         }
 
-    @staticmethod
-    def _role(keeper: LeaseKeeper) -> str:
-        if keeper.holds:
+    async def look(self, app: App) -> tuple[str | None, str | None]:
+        """Why the database, and why Temporal, does not answer; None if it does."""
+        database, (_, temporal) = await asyncio.gather(
+            self._read_heartbeat(app), _answer(app.check_temporal())
+        )
+        for what, why in ((DATABASE, database), (TEMPORAL, temporal)):
+            if why is not None:
+                self.record.failed(what, why)
+        return database, temporal
+
+    @property
+    def role(self) -> str:
+        """What this replica does."""
+        if self.keeper is None:
+            return "starting"
+        if self.keeper.holds:
             return "holder"
-        return "standby" if keeper.is_standby else "waiting"
+        return "standby" if self.keeper.is_standby else "waiting"
 
     async def scrape(self) -> bytes:
         """All metrics. The time of the last good pass is that of any replica."""
@@ -149,7 +170,7 @@ class Health:
             self.last_good = heartbeat
         return why
 
-    def _why_late(self) -> str | None:
+    def why_late(self) -> str | None:
         """Why the last good pass is too old; the longer it took, the older it may be."""
         if self.last_good is None:
             return "no pass has come to its end yet"
@@ -157,6 +178,11 @@ class Health:
         if self.last_good.read_at <= due + READY_PASSES * self.last_good.duration:
             return None
         return f"{READY_PASSES} passes are overdue"
+
+
+def server_of(error: Unusable) -> str:
+    """The server that cannot be used."""
+    return TEMPORAL if isinstance(error, TemporalUnusable) else DATABASE
 
 
 async def _answer(question: Awaitable[_T]) -> tuple[_T | None, str | None]:

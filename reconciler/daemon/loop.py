@@ -55,12 +55,12 @@ class Loop:
         self, app: App, schedule: Schedule, metrics: PassMetrics, sdk: SdkMetrics, health: Health
     ) -> None:
         self._app, self._schedule = app, schedule
-        self._metrics, self._sdk = metrics, sdk
+        self._metrics, self._sdk, self._record = metrics, sdk, health.record
         self._keeper = LeaseKeeper(
             app.lease(),
             on_acquired=self._lease_acquired,
             on_lost=self._lease_lost,
-            on_failed=app.forget_connections,
+            on_failed=self._claim_failed,
             is_overdue=self._is_overdue,
         )
         settings = app.settings
@@ -70,6 +70,7 @@ class Loop:
             settings.list_limits(),
             on_gap=self._run_soon,
             on_crash=lambda: metrics.crash(Mode.FEED),
+            on_failed=lambda why: self._record.failed("feed", why),
         )
         self._scheduler = Scheduler()
         self._passing: asyncio.Task[None] | None = None
@@ -127,6 +128,10 @@ class Loop:
     def _is_passing(self) -> bool:
         return self._passing is not None and not self._passing.done()
 
+    async def _claim_failed(self) -> None:
+        self._record.failed("lease", self._keeper.last_error or "")
+        await self._app.forget_connections()
+
     def _lease_lost(self) -> None:
         self._metrics.forget()
         self._feed.stop()
@@ -151,6 +156,7 @@ class Loop:
 
     async def _pass(self) -> None:
         self._began_at = steady()
+        self._record.pass_began_at = self._app.clock.now()
         next_due = self._began_at + self._schedule.wait(self._app.clock.now(), None).total_seconds()
         try:
             feed = await self._feed.set_up()
@@ -165,14 +171,14 @@ class Loop:
         except Exception:
             log.exception("pass_crashed", hint="this is a bug, please report it")
             self._metrics.crash()
-            await self._back_off("a bug")
+            await self._back_off("a bug, see the log")
             return
         if report.stopped:
             return
         if report.error is not None:
             await self._back_off(report.error)
             return
-        self._failures = 0
+        self._failures, self._record.retry_at = 0, None
         if steady() > next_due:
             self._metrics.overrun()
             log.warning(
@@ -186,6 +192,8 @@ class Loop:
         self._failures += 1
         self._metrics.forget()
         delay = retry_delay(self._failures)
+        self._record.failed("pass", why)
+        self._record.retry_at = self._app.clock.now() + timedelta(seconds=delay)
         self._feed.stop()
         log.warning("pass_failed", error=why, failures=self._failures, retry_in=round(delay, 1))
         await self._keeper.release_for(delay)

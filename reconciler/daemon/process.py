@@ -95,5 +95,5 @@ async def _connect(
             failures += 1
             delay = retry_delay(failures)
             log.warning("server_unusable", error=str(error), retry_in=round(delay, 1))
-            health.waiting_for = str(error)
+            health.not_connected(error)
             await asyncio.sleep(delay)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.web.metrics.passes import MAIN_PATH_TIME
+from reconciler.core.missed_writes import MAIN_PATH_TIME
 from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import daemon

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from reconciler.core.model import MISSING_REASONS, CloseStatus, LeaveReason, Mode, Outcome
+from reconciler.core.missed_writes import is_missed
+from reconciler.core.model import MISSING_REASONS, LeaveReason, Mode, Outcome
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome
 from reconciler.core.report.request import SCAN, SWEEP
@@ -23,13 +24,6 @@ from reconciler.web.metrics.gauges import gauge
 #: overload Prometheus.
 MAX_WORKFLOW_TYPES = 100
 OTHER_TYPES = "other"
-
-#: Ends that a workflow can report itself, so that the main path has missed the row. After a
-#: termination or a timeout, no workflow code runs.
-REPORTABLE = {s.value for s in (CloseStatus.COMPLETED, CloseStatus.FAILED, CloseStatus.CANCELED)}
-
-#: Within this time of the close, a worker with `report="after_close"` writes the row.
-MAIN_PATH_TIME = timedelta(seconds=1)
 
 #: How `run` finds rows, see `PassRequest.found_by`.
 FOUND_BY = (Mode.FEED, SWEEP, SCAN)
@@ -109,7 +103,7 @@ class PassMetrics(Observer):
                 drift = max(self._clock() - outcome.completed_at, timedelta())
                 self._drift.observe(drift.total_seconds())
                 self._found.labels(report.request.found_by).inc()
-            if outcome.temporal_status in REPORTABLE and not _came_first(report, drift):
+            if is_missed(outcome.temporal_status, report.request.found_by, drift):
                 self._missed.labels(workflow_type, outcome.temporal_status).inc()
 
     async def on_pass(self, report: PassView) -> None:
@@ -165,11 +159,6 @@ class PassMetrics(Observer):
                 return OTHER_TYPES
             self._types.add(name)
         return name
-
-
-def _came_first(report: PassView, drift: timedelta | None) -> bool:
-    """Whether the feed was so quick that the main path may have been about to write the row."""
-    return report.request.found_by == Mode.FEED and drift is not None and drift < MAIN_PATH_TIME
 
 
 class _Running(Collector):

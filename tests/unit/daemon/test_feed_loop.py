@@ -52,6 +52,7 @@ def loop(
     rps: tuple[float, ...] = (0,),
     gaps: list[int] | None = None,
     crashes: list[int] | None = None,
+    failures: list[str] | None = None,
 ) -> FeedLoop:
     made = iter(feeds)
     return FeedLoop(
@@ -60,6 +61,7 @@ def loop(
         {f"LIMIT_{place}": each for place, each in enumerate(rps)},
         on_gap=lambda: (gaps if gaps is not None else []).append(1),
         on_crash=lambda: (crashes if crashes is not None else []).append(1),
+        on_failed=(failures if failures is not None else []).append,
     )
 
 
@@ -161,8 +163,8 @@ async def test_a_bug_does_not_end_the_polls_and_each_time_counts(bug: BaseExcept
     ],
 )
 async def test_what_keeps_it_from_being_followed(other: FakeNamespace, why: str | None) -> None:
-    feed = FakeFeed(namespaces=[FakeNamespace("a"), other])
-    running = loop(feed)
+    feed, failures = FakeFeed(namespaces=[FakeNamespace("a"), other]), list[str]()
+    running = loop(feed, failures=failures)
     assert running.why_failing is None
     running.start()
     await polled(feed, 2)
@@ -170,6 +172,7 @@ async def test_what_keeps_it_from_being_followed(other: FakeNamespace, why: str 
     await ended(running)
 
     assert (shown, running.why_failing) == (why, None)
+    assert set(failures) == ({why} if why else set()), "noted after each poll"
 
 
 async def test_the_error_of_a_poll_is_shown_until_one_succeeds() -> None:

@@ -141,10 +141,14 @@ async def test_a_holder_is_ready_if_good_passes_come_in_time_and_a_standby_alway
 async def test_a_replica_that_cannot_reach_both_servers_is_not_ready(
     app: FakeApp, holds: bool
 ) -> None:
-    ready, answer = await make(app, FakeKeeper(holds)).readiness()
+    health = make(app, FakeKeeper(holds))
+    ready, answer = await health.readiness()
 
     assert not ready
     assert "unreachable" in answer["why"]
+    (error,) = health.record.errors
+    assert error.what in ("PostgreSQL", "Temporal")
+    assert error.text == answer["why"]
 
 
 @pytest.mark.parametrize("is_standby", [True, False])
@@ -198,7 +202,7 @@ async def test_a_feed_that_fails_is_reported_by_a_replica_that_is_ready(why: str
 
 async def test_before_both_servers_are_connected_the_answer_names_the_one_awaited() -> None:
     health = make()
-    health.waiting_for = "the database is unreachable"
+    health.not_connected(DatabaseUnusable("the database is unreachable"))
 
     assert await health.readiness() == (
         False,

@@ -186,6 +186,11 @@ async def test_a_failed_pass_is_retried_on_new_connections(bench: Bench, kind: s
     assert [line["failures"] for line in failed] == [1, 2]
     assert app.did[:4] == ["release", "forget connections"] * 2
     assert bench.value("passes_total", mode="run", outcome="aborted") == 2
+    record = bench.health.record
+    why = "a bug, see the log" if kind == "bug" else "Temporal is unreachable"
+    assert [(each.what, each.text) for each in record.errors] == [("pass", why)]
+    assert record.pass_began_at is not None
+    assert record.errors[0].at <= record.pass_began_at, "the last pass began after it"
 
 
 async def test_a_failure_clears_the_gauges_of_the_last_pass(bench: Bench) -> None:
