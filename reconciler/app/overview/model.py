@@ -11,6 +11,7 @@ from reconciler.app.explain import Explanation
 from reconciler.core.model import Observation
 from reconciler.core.stuck.condition import Group, RowAtRisk
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
+from reconciler.postgres.journal.recent import LosingType
 
 
 class State(StrEnum):
@@ -96,22 +97,6 @@ class Repaired:
     total: int
     #: At most 20, newest first, whenever they were made.
     newest: tuple[StoredChange, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LosingType:
-    """A workflow type whose rows had to be repaired in the last 24 hours."""
-
-    #: Empty if it is not known.
-    workflow_type: str
-    #: Rows that the main path should have written, as in `reconciler_missed_writes`.
-    missed: int
-    #: Rows that no workflow code could write: the workflow was terminated, or timed out.
-    terminated: int
-    #: From the close of the workflow to the write of the row, of the missed ones.
-    drift_p50: timedelta | None
-    drift_max: timedelta | None
-    newest_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,10 @@ from reconciler.core.window import AgeSpread
 RPC_KINDS = ("describe", "history", "list")
 
 
+#: The error of a pass that was asked to stop, unless there is more to say.
+STOPPED = "stopped before its end"
+
+
 class PassOutcome(StrEnum):
     """How a pass ended."""
 
@@ -47,7 +51,7 @@ class Report:
     #: Whether it was asked to stop before its end.
     stopped: bool = False
     #: The error of a pass that was asked to stop.
-    why_stopped: str = "stopped before its end"
+    why_stopped: str = STOPPED
     #: Its end is being recorded, or has been: a request to stop changes nothing any more.
     ended: bool = False
     #: Another process began it.

@@ -7,6 +7,7 @@ needs neither memory nor a long transaction.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
@@ -25,13 +26,16 @@ from reconciler.postgres.table.types import readable
 
 #: Rows read by one statement.
 PAGE = 500
+#: Changes among which a table's newest are found, so that those of others do not make it slower.
+AMONG = 10_000
 
 
 class JournalReader:
     """Reads `reconciler.passes` and `reconciler.changes`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: AsyncEngine, milliseconds: int | None = None) -> None:
+        """`milliseconds`: a limit for each statement, in place of the engine's."""
+        self.engine, self._milliseconds = engine, milliseconds
 
     async def find(self, prefix: str, limit: int) -> Sequence[StoredPass]:
         """The passes whose id has this prefix. Raises `DatabaseUnusable`, like all methods."""
@@ -49,11 +53,16 @@ class JournalReader:
         return (found[0][0], found[0][1]) if found else None
 
     async def passes(
-        self, limit: int, prefix: str = "", modes: Collection[Mode] = ()
+        self,
+        limit: int,
+        prefix: str = "",
+        modes: Collection[Mode] = (),
+        older_than: tuple[datetime, UUID] | None = None,
     ) -> AsyncGenerator[Sequence[StoredPass], None]:
         """The passes whose id has this prefix, newest first, page by page; of all modes, if none.
 
-        Passes of the feed do not make it slower to find others.
+        `older_than`: the start and the id of the pass before the first. Passes of the feed do not
+        make it slower to find others.
         """
         place = sa.tuple_(passes.c.started_at, passes.c.id)
         query = _passes().where(_has_prefix(prefix))
@@ -62,7 +71,7 @@ class JournalReader:
         if modes and Mode.FEED not in modes:
             query = query.where(is_not_of_feed(passes.c.mode))  # for the index
         query = query.order_by(passes.c.started_at.desc(), passes.c.id.desc())
-        after: sa.ColumnElement[bool] = sa.true()
+        after = sa.true() if older_than is None else place < sa.tuple_(*older_than)
         while limit > 0:
             read = await self._read(query.where(after).limit(min(PAGE, limit)))
             page = [StoredPass(*row) for row in read]
@@ -85,14 +94,20 @@ class JournalReader:
         before: sa.ColumnElement[bool] = sa.true()
         while limit is None or limit > 0:
             read = await self._read(query.where(before).limit(min(PAGE, limit or PAGE)))
-            codec = cast("PoolerSafeDialect", self.engine.dialect).codec
-            page = [_change(row, codec) for row in read]
+            page = self._changes(read)
             if page:
                 yield page
             if len(page) < PAGE:
                 return
             limit = None if limit is None else limit - PAGE
             before = changes.c.id < page[-1].id
+
+    async def newest(self, table: str, limit: int) -> Sequence[StoredChange]:
+        """The newest changes of rows of this table, if they are among the newest `AMONG` of all."""
+        newest = sa.select(changes).order_by(changes.c.id.desc()).limit(AMONG).subquery("changes")
+        query = sa.select(*map(_read_change, newest.c)).where(newest.c.table_name == table)
+        read = await self._read(query.order_by(newest.c.id.desc()).limit(limit))
+        return self._changes(read)
 
     async def last_changes(self, table: str, workflow_id: str) -> Mapping[str, StoredChange]:
         """The last change of each row of a workflow id, by the row's key as text."""
@@ -103,9 +118,13 @@ class JournalReader:
                     last.setdefault(change.row_id, change)
         return last
 
+    def _changes(self, read: Sequence[Any]) -> Sequence[StoredChange]:
+        codec = cast("PoolerSafeDialect", self.engine.dialect).codec
+        return [_change(row, codec) for row in read]
+
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated("read the journal"):
-            return await fetch(self.engine, query)
+            return await fetch(self.engine, query, milliseconds=self._milliseconds)
 
 
 def _passes() -> sa.Select[Any]:
@@ -139,7 +158,7 @@ def _has_prefix(prefix: str) -> sa.ColumnElement[bool]:
     return passes.c.id.between(lowest, highest)
 
 
-def _read_change(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+def _read_change(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     if column.name.endswith("_completed_at"):
         return readable(column).label(column.name)
     if isinstance(column.type, sa.Text):

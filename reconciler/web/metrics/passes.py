@@ -10,11 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from reconciler.core.missed_writes import is_missed
+from reconciler.core.missed_writes import FOUND_BY, is_missed
 from reconciler.core.model import MISSING_REASONS, LeaveReason, Mode, Outcome
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassOutcome
-from reconciler.core.report.request import SCAN, SWEEP
 from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 from reconciler.core.text import visible
@@ -24,9 +23,6 @@ from reconciler.web.metrics.gauges import gauge
 #: overload Prometheus.
 MAX_WORKFLOW_TYPES = 100
 OTHER_TYPES = "other"
-
-#: How `run` finds rows, see `PassRequest.found_by`.
-FOUND_BY = (Mode.FEED, SWEEP, SCAN)
 
 _DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 _AGES = (1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400, 604800)

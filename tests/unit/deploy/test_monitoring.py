@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Metric, PlatformCollector, Proc
 from prometheus_client.samples import Sample
 from temporalio.service import RPCStatusCode
 
+from reconciler.core.missed_writes import FOUND_BY
 from reconciler.core.model import LeaveReason, Mode
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.core.report.request import PassRequest
@@ -23,7 +24,7 @@ from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
 from reconciler.web.metrics.feed import FeedCollector, FeedGauges, FollowedNamespace
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
-from reconciler.web.metrics.passes import FOUND_BY, PassMetrics
+from reconciler.web.metrics.passes import PassMetrics
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
