@@ -214,7 +214,8 @@ def run_loop(
 @cli.command()
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the servers running and print how to connect.")
+        bool,
+        typer.Option("--keep", help="Then run the loop beside steady traffic and stuck workflows."),
     ] = False,
 ) -> int:
     """Show everything on an embedded Temporal and PostgreSQL."""

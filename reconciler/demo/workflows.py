@@ -1,4 +1,4 @@
-"""The sample application: workflows that provision tenants, or fail to.
+"""The workflows of the sample application: they provision tenants, or fail to.
 
 Temporal's workflow sandbox loads this module, so it imports nothing of the reconciler.
 """
@@ -12,7 +12,16 @@ from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 
-TASK_QUEUE = "tenants"
+#: Tenants whose zones exceed the limit, besides those whose names begin with `big-`.
+TOO_BIG = frozenset(
+    {"initech", "umbrella", "cyberdyne", "weyland", "soylent", "oscorp", "aperture"}
+)
+#: For steps that are given up soon.
+TWICE = RetryPolicy(maximum_attempts=2, initial_interval=timedelta(milliseconds=100))
+#: For steps that are repeated until somebody raises the limit.
+FOR_EVER = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=30)
+)
 
 
 @activity.defn(name="create_database")
@@ -24,7 +33,7 @@ async def create_database(tenant: str) -> str:
 @activity.defn(name="create_zone")
 async def create_zone(tenant: str) -> None:
     """Fails for some tenants: their zones exceed the limit."""
-    if tenant in ("initech", "umbrella"):
+    if tenant in TOO_BIG or tenant.startswith("big-"):
         raise ApplicationError("zone limit is 50", type="QuotaExceeded")
 
 
@@ -33,15 +42,13 @@ class ProvisionDns:
     """A step that is a workflow of its own."""
 
     @workflow.run
-    async def run(self, tenant: str) -> None:
-        """Create the tenant's zone; try twice."""
+    async def run(self, tenant: str, gives_up: bool) -> None:  # noqa: FBT001
+        """Create the tenant's zone; try twice, or until it succeeds."""
         await workflow.execute_activity(
             create_zone,
             tenant,
             start_to_close_timeout=timedelta(seconds=5),
-            retry_policy=RetryPolicy(
-                maximum_attempts=2, initial_interval=timedelta(milliseconds=100)
-            ),
+            retry_policy=TWICE if gives_up else FOR_EVER,
         )
 
 
@@ -60,10 +67,36 @@ class ProvisionTenant:
                 workflow.continue_as_new(args=[tenant, kind, round_ + 1])
             case "waits for approval":
                 await asyncio.Future()
-            case "by a child":
+            case "by a child" | "by a persistent child":
                 await workflow.execute_child_workflow(
-                    ProvisionDns.run, tenant, id=f"{workflow.info().workflow_id}/dns"
+                    ProvisionDns.run,
+                    args=[tenant, kind == "by a child"],
+                    id=f"{workflow.info().workflow_id}/dns",
                 )
+            case "slowly":
+                await workflow.sleep(timedelta(seconds=4))
+                await ProvisionDns().run(tenant, gives_up=True)
             case _:
-                await ProvisionDns().run(tenant)
+                await ProvisionDns().run(tenant, gives_up=kind != "persistently")
         return database
+
+
+@workflow.defn
+class SendInvoice:
+    """Ends after two seconds."""
+
+    @workflow.run
+    async def run(self, number: str) -> str:
+        """Send an invoice."""
+        await workflow.sleep(timedelta(seconds=2))
+        return number
+
+
+@workflow.defn
+class MoveRegion:
+    """Has a bug: such a workflow does not fail, Temporal tries its task again and again."""
+
+    @workflow.run
+    async def run(self, region: str) -> str:
+        """Look up where to move to."""
+        return {"region-1": "region-2"}[region]

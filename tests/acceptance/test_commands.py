@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -431,7 +432,7 @@ class TestDemo:
         assert leftovers(temporary_folder) == set()
         assert list(tmp_path.iterdir()) == []
 
-    async def test_keeps_the_servers_until_it_is_stopped(
+    async def test_runs_the_loop_beside_traffic_until_it_is_stopped(
         self, tmp_path: Path, temporary_folder: Path
     ) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -442,22 +443,22 @@ class TestDemo:
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONUNBUFFERED": "1",
+                "RECONCILER_TABLE": "theirs",
                 "TMPDIR": str(temporary_folder),
                 **mark(),
             },
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         try:
-            exports = await _exports(process)
-            connection = await asyncpg.connect(exports["DATABASE_URL"])
-            assert await connection.fetchval("SELECT count(*) FROM workflow_executions") == 8
-            await connection.close()
-            once = await Command(exports, tmp_path)("once", "--json")
-            assert (once.code, once.json["left"]["open"]) == (0, 1)
-            assert leftovers(temporary_folder)
+            page, ui, exports = await _addresses(process)
+            assert (await _status(page, "readyz"), await _status(ui, "")) == (200, 200)
+            # Its worker has no plugin.
+            await _wait_for_repair("invoice-0001", exports["DATABASE_URL"])
             process.send_signal(signal.SIGTERM)
             async with deadline():
-                assert await process.wait() == 130
+                out, err = await process.communicate()
+            assert (process.returncode, err) == (130, b"reconciler: interrupted\n"), out
         finally:
             if process.returncode is None:
                 process.kill()
@@ -466,19 +467,42 @@ class TestDemo:
             return leftovers(temporary_folder) == set()
 
         await eventually(nothing_left)
+        assert list(tmp_path.iterdir()) == []
 
 
-async def _exports(process: asyncio.subprocess.Process) -> dict[str, str]:
-    """The variables that the demo says to set."""
+async def _addresses(process: asyncio.subprocess.Process) -> tuple[str, str, dict[str, str]]:
+    """Where the demo says that the page and Temporal's UI are, and the variables to set."""
     assert process.stdout is not None
+    urls: list[str] = []
     exports: dict[str, str] = {}
     async with deadline():
         while len(exports) < 2:
             line = (await process.stdout.readline()).decode().strip()
+            urls += re.findall(r"http://\S+", line)
             if line.startswith("export "):
                 name, _, value = line.removeprefix("export ").partition("=")
                 exports[name] = value.strip("'")
-    return exports
+    page, ui = urls
+    return page, ui, exports
+
+
+async def _status(url: str, path: str) -> int:
+    answer = await asyncio.to_thread(urllib.request.urlopen, url + path, timeout=60)
+    with answer:
+        return int(answer.status)
+
+
+async def _wait_for_repair(workflow_id: str, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    query = "SELECT count(*) FROM reconciler.changes WHERE workflow_id = $1"
+
+    async def repaired() -> bool:
+        return bool(await connection.fetchval(query, workflow_id) == 1)
+
+    try:
+        await eventually(repaired)
+    finally:
+        await connection.close()
 
 
 class TestWheel:
