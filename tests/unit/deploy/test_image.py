@@ -1,4 +1,4 @@
-"""The image and the compose file, as far as they can be checked without Docker."""
+"""The image, as far as it can be checked without Docker."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ import re
 import signal
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from reconciler import __version__
 from reconciler.cli.main import cli
 from reconciler.host.signals import NUMBERS
-from reconciler.settings.model import Settings, environment_name
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-TEMPORAL_VARIABLES = {"TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"}
 
 
 def locked(path: str) -> dict[str, str]:
@@ -113,42 +107,3 @@ def test_the_build_context_contains_what_the_dockerfile_copies() -> None:
         for source in sources.split():
             assert (ROOT / source).exists(), source
             assert any(source == each or source.startswith(f"{each}/") for each in allowed), source
-
-
-def test_every_setting_in_the_compose_file_exists() -> None:
-    known = {environment_name((name,)) for name in Settings.model_fields} | TEMPORAL_VARIABLES
-    for name, service in COMPOSE["services"].items():
-        if str(service.get("image", "")).startswith("reconciler:"):
-            assert service["environment"].keys() <= known, name
-
-
-def test_every_image_of_the_compose_file_is_pinned() -> None:
-    images = {name: service["image"] for name, service in COMPOSE["services"].items()}
-
-    assert {image for image in images.values() if image.startswith("reconciler")} == {
-        f"reconciler:{__version__}"
-    }
-    for image in images.values():
-        assert re.fullmatch(r"[a-z/]+:\d[\w.]*", image), image
-
-
-def test_compose_publishes_on_loopback_only() -> None:
-    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
-
-    assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
-
-
-def test_the_loop_waits_for_the_migration_and_for_temporal() -> None:
-    assert COMPOSE["services"]["reconciler"]["depends_on"] == {
-        "migrate": {"condition": "service_completed_successfully"},
-        "temporal": {"condition": "service_healthy"},
-    }
-    assert COMPOSE["services"]["migrate"]["depends_on"] == {
-        "postgres": {"condition": "service_healthy"}
-    }
-
-
-def test_sample_traffic_is_opt_in() -> None:
-    for name in ("worker", "traffic"):
-        assert COMPOSE["services"][name]["profiles"] == ["example"]
