@@ -16,4 +16,18 @@ def as_stuck_row(
     It is stuck since the time that Temporal names, otherwise since `now`, or as recorded if that is
     earlier and of the same run and reason. Never later than `now`: clocks differ.
     """
-    raise NotImplementedError
+    condition = diagnosis.condition
+    since = min(condition.since or now, now)
+    if known and (known.run_id, known.reason) == (diagnosis.run_id, condition.reason):
+        since = min(since, known.since)
+    return StuckRow(
+        row_id=row.id,
+        workflow_id=row.workflow_id,
+        run_id=diagnosis.run_id,
+        workflow_type=diagnosis.workflow_type,
+        reason=condition.reason,
+        text=condition.text,
+        cause=condition.cause,
+        since=since,
+        seen=now,
+    )

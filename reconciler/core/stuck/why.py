@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import TypeAlias
 
+from reconciler.core.stuck.activities import activity_paused, activity_retrying, activity_silent
+from reconciler.core.stuck.children import Judged, in_order, waiting_for_child
 from reconciler.core.stuck.condition import Condition
-from reconciler.core.stuck.workflow import OpenWorkflow, PendingChild, Queue, QueueType
-
-#: The name of a task queue and what it holds.
-QueueKey: TypeAlias = tuple[str, QueueType]
+from reconciler.core.stuck.no_worker import no_worker, queues_in_doubt
+from reconciler.core.stuck.runs import (
+    delayed,
+    nexus_blocked,
+    overdue,
+    paused,
+    waiting,
+    workflow_task_failing,
+)
+from reconciler.core.stuck.workflow import OpenWorkflow, PendingChild, Queue, QueueKey
 
 
 def why_open(
@@ -20,7 +28,16 @@ def why_open(
 
     `queues` are those that were described; `now` is Temporal's time, as near as it is known.
     """
-    raise NotImplementedError
+    if found := _before_its_children(workflow, queues, now):
+        return found
+    if _lacks_an_answer(workflow, queues, now):
+        return None
+    judged = _judged(workflow, queues, now)
+    if found := waiting_for_child(judged, workflow):
+        return found
+    if any(each is None for _, each in judged):
+        return None
+    return delayed(workflow, now) or overdue(workflow, now) or waiting(workflow)
 
 
 def queues_needed(workflow: OpenWorkflow, now: datetime) -> frozenset[QueueKey]:
@@ -28,15 +45,63 @@ def queues_needed(workflow: OpenWorkflow, now: datetime) -> frozenset[QueueKey]:
 
     Empty for most workflows: only a task that waits for its first worker needs its queue.
     """
-    raise NotImplementedError
+    if _before_any_question(workflow, now):
+        return frozenset()
+    asked = [_alone(child.workflow) for child in workflow.children if child.workflow]
+    return queues_in_doubt(workflow, now).union(*(queues_needed(each, now) for each in asked))
 
 
 def children_needed(
     workflow: OpenWorkflow, queues: Mapping[QueueKey, Queue], now: datetime
 ) -> tuple[PendingChild, ...]:
-    """The children to ask about before `why_open` can judge it; empty if an earlier reason applies.
+    """The children to ask about before `why_open` can judge it, in a fixed order.
 
-    Put the answers into `PendingChild.workflow`, leave out children that have ended, and ask again
-    for the queues that they need. The order is the same in each pass.
+    Empty if an earlier reason applies, or a child that was asked about is stuck already. Put the
+    answers into `PendingChild.workflow`, leave out children that have ended, and ask again for the
+    queues that they need.
     """
-    raise NotImplementedError
+    if _before_its_children(workflow, queues, now) or _lacks_an_answer(workflow, queues, now):
+        return ()
+    if waiting_for_child(_judged(workflow, queues, now), workflow):
+        return ()
+    return tuple(child for child in in_order(workflow.children) if child.workflow is None)
+
+
+def _before_any_question(workflow: OpenWorkflow, now: datetime) -> Condition | None:
+    """The reasons that need no answer but the description."""
+    return paused(workflow, now) or workflow_task_failing(workflow, now)
+
+
+def _before_its_children(
+    workflow: OpenWorkflow, queues: Mapping[QueueKey, Queue], now: datetime
+) -> Condition | None:
+    if found := _before_any_question(workflow, now) or no_worker(workflow, queues, now):
+        return found
+    if _lacks_an_answer(workflow, queues, now):
+        return None
+    return (
+        activity_paused(workflow, now)
+        or activity_retrying(workflow, now)
+        or activity_silent(workflow, now)
+        or nexus_blocked(workflow, now)
+    )
+
+
+def _lacks_an_answer(
+    workflow: OpenWorkflow, queues: Mapping[QueueKey, Queue], now: datetime
+) -> bool:
+    return not queues_in_doubt(workflow, now) <= queues.keys()
+
+
+def _judged(
+    workflow: OpenWorkflow, queues: Mapping[QueueKey, Queue], now: datetime
+) -> Sequence[Judged]:
+    """Its children, and why each is open, whatever the children of those do."""
+    return [
+        (child, why_open(_alone(child.workflow), queues, now) if child.workflow else None)
+        for child in in_order(workflow.children)
+    ]
+
+
+def _alone(child: OpenWorkflow) -> OpenWorkflow:
+    return replace(child, children=())

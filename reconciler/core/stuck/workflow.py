@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,10 @@ class QueueType(StrEnum):
 
     WORKFLOW = "WORKFLOW"
     ACTIVITY = "ACTIVITY"
+
+
+#: The name of a task queue and what it holds.
+QueueKey: TypeAlias = tuple[str, QueueType]
 
 
 @dataclass(frozen=True, slots=True)
