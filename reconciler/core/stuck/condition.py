@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -83,6 +84,16 @@ class Group:
     oldest_since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The largest groups, and how many there are."""
+
+    largest: Sequence[Group]
+    #: Of all groups.
+    groups: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowAtRisk:
     """A running row that Temporal does not know, or gives no usable answer about."""
@@ -96,3 +107,11 @@ class RowAtRisk:
     seen: datetime
     #: Temporal forgets the outcome then, at the earliest; None if the row's age is not known.
     lost_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is recorded of some rows."""
+
+    stuck: Mapping[RowId, StuckRow] = field(default_factory=dict)
+    at_risk: Mapping[RowId, RowAtRisk] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.core.model import RowId, RunRow
-from reconciler.core.stuck.condition import Diagnosis, Reason, RowAtRisk, StuckRow
+from reconciler.core.stuck.condition import Diagnosis, Reason, Recorded, RowAtRisk, StuckRow
 
 
 class Diagnosing(Protocol):
@@ -35,7 +35,11 @@ class Diagnosing(Protocol):
 class StuckRows(Protocol):
     """The record of stuck rows and rows at risk. Raises `Unusable`."""
 
-    async def known(self, ids: Sequence[RowId]) -> Mapping[RowId, StuckRow]:
+    async def is_empty(self) -> bool:
+        """Whether nothing is recorded."""
+        ...
+
+    async def known(self, ids: Sequence[RowId]) -> Recorded:
         """What is recorded of these rows."""
         ...
 

@@ -1,0 +1,160 @@
+"""Which rows are stuck, or about to be lost, for people and scripts. Reads only.
+
+An entry is shown only if its row is running now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.core.stuck.condition import Group, Groups, Reason, RowAtRisk, StuckRow
+from reconciler.postgres.connection.encoding import shown
+from reconciler.postgres.connection.engine import translated
+from reconciler.postgres.connection.queries import fetch
+from reconciler.postgres.journal.stuck.entries import (
+    REASONS,
+    by_key_or_text,
+    has_running_row,
+    of_scope,
+)
+from reconciler.postgres.schema import at_risk, stuck
+from reconciler.postgres.table.mapping import MappedTable
+
+#: Rows read by one statement.
+PAGE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Some of the stuck rows; by default all."""
+
+    reason: Reason | None = None
+    workflow_type: str | None = None
+    #: Stuck for longer than this.
+    older_than: timedelta | None = None
+
+
+ALL = Which()
+
+
+class StuckReader:
+    """The entries of one configuration and namespace whose rows are running.
+
+    Every method raises `DatabaseUnusable`.
+    """
+
+    def __init__(self, engine: AsyncEngine, table: MappedTable, namespace: str) -> None:
+        """`namespace`: see `MappedTable.scope_namespace`."""
+        self._engine, self._table, self._namespace = engine, table, namespace
+
+    async def counts(self, which: Which = ALL) -> Mapping[Reason, int]:
+        """How many rows are stuck, by reason."""
+        query = sa.select(stuck.c.reason, sa.func.count()).group_by(stuck.c.reason)
+        found = await self._read(query.where(*_conditions(which)), stuck)
+        return {Reason(reason): rows for reason, rows in found}
+
+    async def groups(self, which: Which = ALL, limit: int | None = None) -> Groups:
+        """Rows of one reason, type and cause together, the largest first."""
+        names = "reason", "workflow_type", "cause"
+        by = [stuck.c[name] for name in names]
+        rows, since = sa.func.count().label("rows"), sa.func.min(stuck.c.since).label("since")
+        # Before the limit applies.
+        totals = sa.func.count().over(), sa.cast(sa.func.sum(rows).over(), sa.BigInteger)
+        columns = *self._texts(stuck, names), rows, since
+        query = sa.select(*columns, *totals).group_by(*by).order_by(rows.desc(), since, *by)
+        found = await self._read(query.where(*_conditions(which)).limit(limit), stuck)
+        groups = [
+            Group(
+                reason=row["reason"],
+                workflow_type=row["workflow_type"],
+                text=row["cause"],
+                rows=row["rows"],
+                oldest_since=row["since"],
+            )
+            for row in self._fields(found)
+        ]
+        return Groups(groups, *(found[0][-2:] if found else (0, 0)))
+
+    async def rows(
+        self, which: Which = ALL, limit: int | None = None
+    ) -> AsyncGenerator[Sequence[StuckRow], None]:
+        """The stuck rows, page by page, those first that have been so for longest.
+
+        Their ids are text.
+        """
+        as_bytes = sa.func.convert_to(stuck.c.row_id, sa.func.getdatabaseencoding())
+        row_id = sa.type_coerce(as_bytes, sa.LargeBinary)
+        place = sa.tuple_(stuck.c.since, row_id)
+        names = ("workflow_id", "run_id", "workflow_type", "reason", "text", "cause")
+        query = sa.select(
+            stuck.c.since, row_id.label("row_id"), stuck.c.seen, *self._texts(stuck, names)
+        )
+        query = query.where(*_conditions(which)).order_by(stuck.c.since, row_id)
+        after: sa.ColumnElement[bool] = sa.true()
+        while limit is None or limit > 0:
+            size = PAGE if limit is None else min(PAGE, limit)
+            page = await self._read(query.where(after).limit(size), stuck)
+            rows = [StuckRow(**values) for values in self._fields(page)]
+            if rows:
+                yield rows
+            if len(page) < size:
+                return
+            limit = None if limit is None else limit - size
+            after = place > sa.tuple_(*page[-1][:2])
+
+    async def at_risk(self, limit: int | None = None) -> Sequence[RowAtRisk]:
+        """The rows at risk, those first whose outcome is lost first. Their ids are text."""
+        row_id = at_risk.c.row_id
+        query = sa.select(
+            at_risk.c.since,
+            at_risk.c.seen,
+            at_risk.c.lost_at,
+            *self._texts(at_risk, ("row_id", "workflow_id", "reason", "text")),
+        )
+        soonest = at_risk.c.lost_at.asc().nulls_last(), at_risk.c.since, row_id
+        found = await self._read(query.order_by(*soonest).limit(limit), at_risk)
+        return [RowAtRisk(**values) for values in self._fields(found)]
+
+    async def counts_at_risk(self) -> Mapping[str, int]:
+        """How many rows are at risk, by reason."""
+        query = sa.select(at_risk.c.reason, sa.func.count()).group_by(at_risk.c.reason)
+        return dict(await self._read(query, at_risk))
+
+    async def _read(self, query: sa.Select[Any], entries: sa.Table) -> Sequence[Any]:
+        """The rows of a query about the entries whose rows are running."""
+        query = query.where(of_scope(entries, self._table, self._namespace))
+
+        async def read(as_text: bool) -> Sequence[Any]:  # noqa: FBT001
+            running = has_running_row(self._table, entries, as_text=as_text)
+            with translated("read reconciler.stuck"):
+                return await fetch(self._engine, query.where(running))
+
+        return await by_key_or_text(read)
+
+    def _texts(self, entries: sa.Table, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
+        """Columns to select: a text that cannot be read must not hide the other rows."""
+        return [self._table.read_text(entries.c[name]).label(name) for name in names]
+
+    def _fields(self, found: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        for row in found:
+            values = row._asdict()
+            for name, value in values.items():
+                if isinstance(value, bytes):
+                    values[name] = shown(value, self._table.codec)
+            if "cause" in values:
+                values["reason"] = Reason(values["reason"])
+            yield values
+
+
+def _conditions(which: Which) -> Iterator[sa.ColumnElement[bool]]:
+    yield stuck.c.reason.in_(REASONS if which.reason is None else [which.reason])
+    if which.workflow_type is not None:
+        yield stuck.c.workflow_type == which.workflow_type
+    if which.older_than is not None:
+        yield stuck.c.since < sa.func.clock_timestamp() - which.older_than
