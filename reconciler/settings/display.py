@@ -116,6 +116,17 @@ def display_database_url(url: str) -> str:
     return f"{user}{at}{hosts}{parts.path}" + (f"?{'&'.join(shown)}" if shown else "")
 
 
+def database_place(url: str) -> str:
+    """Where the database of a parsed URL is: hosts and name, nothing else of it."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    hosts = parts.netloc.rpartition("@")[2] or ":".join(
+        query[name] for name in ("host", "port") if name in query
+    )
+    name = parts.path.lstrip("/") or query.get("dbname") or query.get("database")
+    return f"{hosts or 'localhost'}/{name or ''}".rstrip("/")
+
+
 #: Settings that contain a secret, perhaps by mistake.
 _PARTLY_HIDDEN: Mapping[str, Callable[[Any], str]] = {
     "database_url": lambda url: display_database_url(url.get_secret_value()),

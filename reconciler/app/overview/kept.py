@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from reconciler.app.overview import patience
 from reconciler.core.errors import Unusable
 from reconciler.host.steady_clock import steady
 
@@ -15,11 +16,10 @@ from reconciler.host.steady_clock import steady
 #: many times as long as it took: views cost a server 2 % of its time.
 CURRENT, LONGEST = 2.0, 60.0
 PER_SECOND = 50.0
-#: Seconds that a view waits for an answer: the first, or if the last known has been out of date for
-#: longer than `OLD`; and if it has not.
-PATIENCE = 3.0
-HURRY = 0.02
+#: Seconds that an answer may be out of date before a view waits for a newer one with all patience;
+#: and how long a view waits otherwise.
 OLD = 15.0
+HURRY = 0.02
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
@@ -56,9 +56,9 @@ class Kept(Generic[_T]):
             self._task = asyncio.create_task(self._renew())
         if (task := self._task) is not None:
             is_old = self._clock() - self._due_at > OLD
-            await asyncio.wait({task}, timeout=PATIENCE if is_old else HURRY)
+            await asyncio.wait({task}, timeout=patience.PATIENCE if is_old else HURRY)
             if not task.done() and is_old:
-                self._failed(f"no answer within {PATIENCE:.0f} s")
+                self._failed(patience.no_answer())
         return self.value
 
     async def _renew(self) -> None:

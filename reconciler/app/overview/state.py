@@ -27,7 +27,7 @@ class Situation:
     waiting_for: str | None = None
     #: What fails now, in any order.
     failing: Sequence[DatedError] = ()
-    #: Why passes are not started, or do not come in time; None if they do.
+    #: Why passes are not started, or no longer come in time; None if they do.
     late: str | None = None
     #: Whether a pass over every row has come to its end, in any process.
     has_passed: bool = True
@@ -43,10 +43,10 @@ def judge(now: Situation) -> tuple[State, str]:
         return State.STARTING, f"Starting: {now.waiting_for}"
     if now.failing:
         return State.FAILING, _what_fails(now)
-    if now.role != "standby" and not now.has_passed:
-        return State.STARTING, "Starting: the first pass has not come to its end yet"
     if now.late is not None:
         return State.NOT_RUNNING, f"Not running: {now.late}{_by(now)}"
+    if not now.has_passed:
+        return State.STARTING, f"Starting: the first pass has not come to its end yet{_by(now)}"
     if now.role == "standby":
         return State.STANDBY, f"On standby: {now.holder or 'another replica'} makes the passes"
     shared = "" if now.journals else "; so does every other replica, as RECONCILER_JOURNAL is off"

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reconciler.app.overview import kept as module
+from reconciler.app.overview import patience
 from reconciler.app.overview.kept import CURRENT, LONGEST, OLD, PER_SECOND, Kept
 from reconciler.core.errors import DatabaseUnusable
 
@@ -41,7 +42,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE", 0.01)
     monkeypatch.setattr(module, "HURRY", 0.01)
 
 

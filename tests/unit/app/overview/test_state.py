@@ -26,7 +26,7 @@ OVERDUE = "3 passes are overdue"
             id="no server yet",
         ),
         pytest.param(
-            Situation(role="holder", has_passed=False, late="no pass has come to its end yet"),
+            Situation(role="holder", has_passed=False),
             State.STARTING,
             "Starting: the first pass has not come to its end yet",
             id="no pass yet",
@@ -72,7 +72,16 @@ OVERDUE = "3 passes are overdue"
             id="the first pass fails",
         ),
         pytest.param(
-            Situation(role="waiting", late="a pass was due, and none was started"),
+            Situation(role="standby", has_passed=False, holder="host/1/ab"),
+            State.STARTING,
+            "Starting: the first pass has not come to its end yet (the passes are made by "
+            "host/1/ab)",
+            id="standby, no pass yet",
+        ),
+        pytest.param(
+            Situation(
+                role="waiting", has_passed=False, late="a pass was due, and none was started"
+            ),
             State.NOT_RUNNING,
             "Not running: a pass was due, and none was started",
             id="not running",

@@ -1,0 +1,127 @@
+"""The parts of the page that are read from the database: one bounded statement each, kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from reconciler.app.app import App
+from reconciler.app.overview.hours import Hours
+from reconciler.app.overview.kept import Kept
+from reconciler.app.overview.model import DatedError, Repaired
+from reconciler.core.policy import StatusValues
+from reconciler.postgres.connection.queries import QUICK
+from reconciler.postgres.journal.reader import JournalReader
+from reconciler.postgres.journal.recent import FailedPass, LosingType, Recent
+
+#: Rows or groups of each list.
+LIMIT = 20
+#: Statements of the page at the same time: the passes need connections too.
+AT_ONCE = 2
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassesOfAll:
+    """What the history knows of the passes over every row, in any process."""
+
+    #: The process that holds the lease; None if nobody does.
+    holder: str | None
+    last_began: datetime | None
+    last_failed: FailedPass | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The parts as they are known now; None: never read."""
+
+    passes: PassesOfAll | None
+    repaired: Repaired | None
+    losing: tuple[LosingType, ...] | None
+    #: What could not be read now.
+    errors: tuple[DatedError, ...]
+    #: When the oldest of these was read before that; None if all could be read.
+    as_of: datetime | None
+
+
+class Parts:
+    """Each part, or its last known state, for one app with a journal."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._few = asyncio.Semaphore(AT_ONCE)
+        table = app.table
+        self._recent = Recent(app.engine, table.identity, table.scope, app.scope_namespace)
+        self._journal = JournalReader(app.engine, QUICK)
+        self._hours = Hours(self._recent.repaired)
+        self.passes = self._kept(self._read_passes)
+        self.repaired = self._kept(self._read_repaired)
+        self.losing = self._kept(self._read_losing)
+
+    async def read(self) -> Found:
+        """All of them; waits for none longer than a view may."""
+        passes, repaired, losing = await asyncio.gather(
+            self.passes.get(), self.repaired.get(), self.losing.get()
+        )
+        return Found(
+            passes=passes,
+            repaired=repaired,
+            losing=losing,
+            errors=tuple(self._errors()),
+            as_of=self._as_of(),
+        )
+
+    @property
+    def _by_name(self) -> Mapping[str, Kept[Any]]:
+        return {
+            "passes": self.passes,
+            "what was repaired": self.repaired,
+            "who loses the last write": self.losing,
+        }
+
+    def _errors(self) -> Iterator[DatedError]:
+        now = self._app.clock.now()
+        for what, kept in self._by_name.items():
+            if kept.error is not None:
+                yield DatedError(now, what, kept.error)
+
+    def _as_of(self) -> datetime | None:
+        old = [each.age for each in self._by_name.values() if each.error and each.value is not None]
+        return self._app.clock.now() - timedelta(seconds=max(old)) if old else None
+
+    def _kept(self, read: Callable[[], Awaitable[_T]]) -> Kept[_T]:
+        async def ask() -> _T:
+            async with self._few:
+                return await read()
+
+        return Kept(ask)
+
+    async def _read_passes(self) -> PassesOfAll:
+        return PassesOfAll(
+            holder=await self._recent.holder(),
+            last_began=await self._recent.last_began(),
+            last_failed=await self._recent.last_failed(),
+        )
+
+    async def _read_repaired(self) -> Repaired:
+        hours = await self._hours.up_to(self._app.clock.now())
+        seen = {status for hour in hours for status in hour.rows}
+        return Repaired(
+            hours=hours,
+            statuses=in_order(seen, self._app.policy.statuses),
+            total=sum(sum(hour.rows.values()) for hour in hours),
+            newest=tuple(await self._journal.newest(self._app.table.identity, LIMIT)),
+        )
+
+    async def _read_losing(self) -> tuple[LosingType, ...]:
+        return tuple(await self._recent.losing(self._app.clock.now(), LIMIT))
+
+
+def in_order(statuses: set[str], values: StatusValues) -> tuple[str, ...]:
+    """Those of the settings first, in their order; the journal may have others."""
+    known = [each for each in values.ends if each in statuses]
+    return (*known, *sorted(statuses.difference(known)))
