@@ -65,6 +65,8 @@ class LoopPage:
             working=read_working(self._health, self._places, unreachable, found.passes),
             repaired=found.repaired,
             losing=found.losing,
+            stuck=found.stuck,
+            at_risk=found.at_risk,
             # One banner for the cause, not one for each part that it has hidden.
             unavailable=away if unreachable.database else (*away, *found.errors),
             as_of=found.as_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from reconciler.app.app import App
 from reconciler.app.overview.hours import Hours
 from reconciler.app.overview.kept import Kept
-from reconciler.app.overview.model import DatedError, Repaired
+from reconciler.app.overview.model import AtRisk, DatedError, Repaired, Stuck
 from reconciler.core.policy import StatusValues
 from reconciler.postgres.connection.queries import QUICK
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.recent import FailedPass, LosingType, Recent
+from reconciler.postgres.journal.stuck.reader import StuckReader
 
 #: Rows or groups of each list.
 LIMIT = 20
@@ -42,6 +43,8 @@ class Found:
     passes: PassesOfAll | None
     repaired: Repaired | None
     losing: tuple[LosingType, ...] | None
+    stuck: Stuck | None
+    at_risk: AtRisk | None
     #: What could not be read now.
     errors: tuple[DatedError, ...]
     #: When the oldest of these was read before that; None if all could be read.
@@ -58,47 +61,46 @@ class Parts:
         self._recent = Recent(app.engine, table.identity, table.scope, app.scope_namespace)
         self._journal = JournalReader(app.engine, QUICK)
         self._hours = Hours(self._recent.repaired)
-        self.passes = self._kept(self._read_passes)
-        self.repaired = self._kept(self._read_repaired)
-        self.losing = self._kept(self._read_losing)
+        self._stuck = StuckReader(app.engine, table, app.scope_namespace, QUICK)
+        self._kept: dict[str, Kept[Any]] = {
+            "the passes": Kept(self._a_few(self._read_passes)),
+            "what was repaired": Kept(self._a_few(self._read_repaired)),
+            "which types lose their last write": Kept(self._a_few(self._read_losing)),
+            "what is stuck": Kept(self._a_few(self._read_stuck)),
+            "what is about to be lost": Kept(self._a_few(self._read_at_risk)),
+        }
 
     async def read(self) -> Found:
         """All of them; waits for none longer than a view may."""
-        passes, repaired, losing = await asyncio.gather(
-            self.passes.get(), self.repaired.get(), self.losing.get()
+        passes, repaired, losing, stuck, at_risk = await asyncio.gather(
+            *(kept.get() for kept in self._kept.values())
         )
         return Found(
             passes=passes,
             repaired=repaired,
             losing=losing,
+            stuck=stuck,
+            at_risk=at_risk,
             errors=tuple(self._errors()),
             as_of=self._as_of(),
         )
 
-    @property
-    def _by_name(self) -> Mapping[str, Kept[Any]]:
-        return {
-            "passes": self.passes,
-            "what was repaired": self.repaired,
-            "who loses the last write": self.losing,
-        }
-
     def _errors(self) -> Iterator[DatedError]:
         now = self._app.clock.now()
-        for what, kept in self._by_name.items():
+        for what, kept in self._kept.items():
             if kept.error is not None:
                 yield DatedError(now, what, kept.error)
 
     def _as_of(self) -> datetime | None:
-        old = [each.age for each in self._by_name.values() if each.error and each.value is not None]
+        old = [each.age for each in self._kept.values() if each.error and each.value is not None]
         return self._app.clock.now() - timedelta(seconds=max(old)) if old else None
 
-    def _kept(self, read: Callable[[], Awaitable[_T]]) -> Kept[_T]:
+    def _a_few(self, read: Callable[[], Awaitable[_T]]) -> Callable[[], Awaitable[_T]]:
         async def ask() -> _T:
             async with self._few:
                 return await read()
 
-        return Kept(ask)
+        return ask
 
     async def _read_passes(self) -> PassesOfAll:
         return PassesOfAll(
@@ -119,6 +121,23 @@ class Parts:
 
     async def _read_losing(self) -> tuple[LosingType, ...]:
         return tuple(await self._recent.losing(self._app.clock.now(), LIMIT))
+
+    async def _read_stuck(self) -> Stuck:
+        groups = await self._stuck.groups(limit=LIMIT)
+        beat = await self._app.history.heartbeat()
+        return Stuck(
+            groups=tuple(groups.largest),
+            rows=groups.rows,
+            groups_left_out=groups.groups - len(groups.largest),
+            checked_at=None if beat is None else beat.finished_at,
+        )
+
+    async def _read_at_risk(self) -> AtRisk:
+        return AtRisk(
+            rows=tuple(await self._stuck.at_risk(LIMIT)),
+            counts=await self._stuck.counts_at_risk(),
+            retention=self._app.retention,
+        )
 
 
 def in_order(statuses: set[str], values: StatusValues) -> tuple[str, ...]:

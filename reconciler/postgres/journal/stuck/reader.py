@@ -49,9 +49,19 @@ class StuckReader:
     Every method raises `DatabaseUnusable`.
     """
 
-    def __init__(self, engine: AsyncEngine, table: MappedTable, namespace: str) -> None:
-        """`namespace`: see `MappedTable.scope_namespace`."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        table: MappedTable,
+        namespace: str,
+        milliseconds: int | None = None,
+    ) -> None:
+        """`namespace`: see `MappedTable.scope_namespace`.
+
+        `milliseconds`: a limit for each statement, in place of the engine's.
+        """
         self._engine, self._table, self._namespace = engine, table, namespace
+        self._milliseconds = milliseconds
 
     async def counts(self, which: Which = ALL) -> Mapping[Reason, int]:
         """How many rows are stuck, by reason."""
@@ -133,7 +143,9 @@ class StuckReader:
         async def read(as_text: bool) -> Sequence[Any]:  # noqa: FBT001
             running = has_running_row(self._table, entries, as_text=as_text)
             with translated("read reconciler.stuck"):
-                return await fetch(self._engine, query.where(running))
+                return await fetch(
+                    self._engine, query.where(running), milliseconds=self._milliseconds
+                )
 
         return await by_key_or_text(read)
 
