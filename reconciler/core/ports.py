@@ -155,7 +155,7 @@ class Probe(Observing, Protocol):
         ...
 
     def rpcs(self) -> Mapping[str, int]:
-        """The calls made so far, by kind: describe, history, list."""
+        """The calls made so far, by kind: describe, history, list, queue."""
         ...
 
 

@@ -32,6 +32,10 @@ HUNG_SECONDS = BRIEF_TIMEOUT.total_seconds() / 2
 #: Seconds between the attempts of a throttled call (about 16 in all). After the last, it fails.
 THROTTLED_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 
+#: Kinds that have the quota of list calls too. Temporal Cloud limits descriptions of task queues
+#: like visibility; server 1.32 itself does not.
+LIST_LIMITED = ("list", "queue")
+
 _Response = TypeVar("_Response")
 
 
@@ -90,7 +94,7 @@ class Calls:
         timeout = min(BRIEF_TIMEOUT, RPC_TIMEOUT) if brief else RPC_TIMEOUT
         began = answers.clock()
         while True:
-            if kind == "list":
+            if kind in LIST_LIMITED:
                 await self.list_limiter.acquire()
             await self.limiter.acquire(wait=self._waits)
             key = None if self.key_file is None else self.key_file.current()
@@ -129,7 +133,7 @@ class _Retries:
         error = failed.error
         if limited := is_rate_limit(error):
             # Each of the server's quotas has its own limiter here, and only that one slows down.
-            lists = self._kind == "list"
+            lists = self._kind in LIST_LIMITED
             (self._calls.list_limiter if lists else self._calls.limiter).throttled()
         if limited and not is_overload(error) and (pause := next(self._pauses, None)):
             await asyncio.sleep(pause)

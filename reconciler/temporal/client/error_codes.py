@@ -5,6 +5,7 @@
 | NOT_FOUND of the namespace | the pass ends |
 | NOT_FOUND otherwise | the archive is asked, if allowed; then `Missing` |
 | PERMISSION_DENIED, UNAUTHENTICATED | the pass ends; `Unknown` if other rows are answered |
+| … of a task queue's description | no pass depends on it |
 | RESOURCE_EXHAUSTED | half the rate, retried for about 16 s; then as above |
 | RESOURCE_EXHAUSTED of scope SYSTEM | half the rate, and the pass ends at once |
 | RESOURCE_EXHAUSTED: BUSY_WORKFLOW, oversized message | `Unknown`, the rate stays |
@@ -52,6 +53,10 @@ class NotFound(RowError):
 
 class NotNow(RowError):
     """Temporal gives no usable answer now, but may later: nothing follows for the row."""
+
+
+class Denied(RowError):
+    """A call that not every role may make, and that no pass depends on."""
 
 
 class NamespaceUnusable(TemporalUnusable):

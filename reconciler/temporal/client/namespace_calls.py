@@ -11,10 +11,11 @@ from temporalio.client import Client
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.temporal.client.answers import MAX_UNANSWERED
-from reconciler.temporal.client.calls import CallFailed, Calls
+from reconciler.temporal.client.calls import LIST_LIMITED, CallFailed, Calls
 from reconciler.temporal.client.connect_errors import Endpoint
 from reconciler.temporal.client.error_codes import (
     NO_ACCESS,
+    Denied,
     NamespaceUnusable,
     NotNow,
     RowError,
@@ -87,6 +88,8 @@ class NamespaceCalls:
         try:
             return await self._calls.call(kind, self.namespace, method, patient=patient)
         except CallFailed as failed:
+            if kind == "queue" and failed.error.status in NO_ACCESS:
+                raise Denied(str(failed)) from failed.error
             error = self._classify(failed)
             if isinstance(error, RowError):
                 self._calls.answers.answered(kind, self.namespace)
@@ -96,7 +99,7 @@ class NamespaceCalls:
 
     def _classify(self, failed: CallFailed) -> Exception:
         named_by = "the right one in the row" if self._configured else "TEMPORAL_NAMESPACE"
-        limited_by = "VISIBILITY_RPS" if failed.kind == "list" else "MAX_RPS"
+        limited_by = "VISIBILITY_RPS" if failed.kind in LIST_LIMITED else "MAX_RPS"
         limit = f"RECONCILER_{limited_by}"
         return classify(failed.error, self._endpoint, self.namespace, named_by, limit)
 

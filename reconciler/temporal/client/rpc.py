@@ -20,7 +20,6 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     GetWorkflowExecutionHistoryRequest,
-    GetWorkflowExecutionHistoryReverseRequest,
     ListWorkflowExecutionsRequest,
     ListWorkflowExecutionsResponse,
 )
@@ -28,9 +27,9 @@ from temporalio.client import Client
 
 from reconciler.temporal.client.calls import Calls
 from reconciler.temporal.client.error_codes import NotFound, NotNow, RowError
-from reconciler.temporal.client.namespace_calls import NamespaceCalls
 from reconciler.temporal.client.once import Once
 from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.client.task_calls import TaskCalls
 from reconciler.temporal.config.api_key import KeyFile
 
 #: Events read backwards from the end to find the request that cancelled a workflow.
@@ -50,7 +49,7 @@ _FOLLOWS_RUNS = {"supported-features": "follows-next-run-id"}
 _Answer = TypeVar("_Answer")
 
 
-class Rpc(NamespaceCalls):
+class Rpc(TaskCalls):
     """The calls that the probe needs, over one client and one rate limit."""
 
     def __init__(
@@ -201,14 +200,7 @@ class Rpc(NamespaceCalls):
         return await self._asked("cancel", workflow_id, run_id, ask)
 
     async def _cancel_cause(self, workflow_id: str, run_id: str) -> str:
-        request = GetWorkflowExecutionHistoryReverseRequest(
-            namespace=self.namespace,
-            execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-            maximum_page_size=CANCEL_SEARCH_EVENTS,
-        )
-        method = partial(self._service.get_workflow_execution_history_reverse, request)
-        response = await self._call("history", method)
-        for event in response.history.events:
+        for event in await self.latest_events(workflow_id, run_id, CANCEL_SEARCH_EVENTS):
             if event.HasField("workflow_execution_cancel_requested_event_attributes"):
                 return event.workflow_execution_cancel_requested_event_attributes.cause
         return ""

@@ -72,7 +72,8 @@ class FailureDecoder(Observer):
 
     async def decode(self, failure: Failure, namespace: str, workflow_id: str) -> Failure:
         """The failure with the messages that can be decoded. Never raises."""
-        payloads = encoded_attributes(failure)
+        if not (payloads := encoded_attributes(failure)):
+            return failure
         try:
             answers = await self._call_codec(payloads, namespace, workflow_id)
             messages = [None if isinstance(each, Undecodable) else each for each in answers]

@@ -106,7 +106,7 @@ def test_json_has_exactly_the_keys_of_the_contract() -> None:
             },
         },
         "more_left": False,
-        "rpcs": {"describe": 3, "history": 1, "list": 0},
+        "rpcs": {"describe": 3, "history": 1, "list": 0, "queue": 0},
         "warnings": [],
         "outcome": "unresolved",
     }
