@@ -82,20 +82,23 @@ def explain(
 
 async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> int:
     from reconciler.app.explain import explain, observe_id
-    from reconciler.app.overview.words import describe_observation
+    from reconciler.app.overview.words import describe_condition, describe_observation
     from reconciler.app.wiring import open_app
     from reconciler.console.explain import as_object, print_explanations
     from reconciler.core.model import Unknown
 
     async with open_app(settings, writing=False, ask_archive=True) as app:
         explanations = await explain(app, workflow_id)
-        current = None if explanations else await observe_id(app, workflow_id)
+        current, condition = None, None
+        if not explanations:
+            current, condition = await observe_id(app, workflow_id)
     if as_json:
-        print(json.dumps(as_object(workflow_id, explanations, current)))
+        print(json.dumps(as_object(workflow_id, explanations, current, condition)))
     else:
         print_explanations(explanations, screen())
     if current is not None:
         answer = describe_observation(current)
+        answer += f", {describe_condition(condition)}" if condition else ""
         print_error(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
         return UNRESOLVED
     unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)

@@ -19,6 +19,7 @@ from reconciler.core.model import (
     Open,
 )
 from reconciler.core.report.request import SCAN, SWEEP
+from reconciler.core.stuck.condition import Condition
 from reconciler.core.text import iso
 
 _FOUND_BY = {Mode.FEED: "the closings feed", SWEEP: "the sweep", SCAN: "a pass over all rows"}
@@ -32,13 +33,17 @@ def print_explanations(explanations: Sequence[Explanation], console: Console) ->
 
 
 def as_object(
-    workflow_id: str, explanations: Sequence[Explanation], current: Observation | None
+    workflow_id: str,
+    explanations: Sequence[Explanation],
+    current: Observation | None = None,
+    condition: Condition | None = None,
 ) -> Mapping[str, Any]:
-    """What `--json` prints; `current` is Temporal's answer about an id without a row."""
+    """What `--json` prints; `current` and `condition` are about an id without a row."""
     return {
         "workflow_id": workflow_id,
         "rows": [_row_as_object(explanation) for explanation in explanations],
         "temporal": None if current is None else _observation_as_object(current),
+        "condition": condition and _condition_as_object(condition),
     }
 
 
@@ -54,6 +59,7 @@ def _row_as_object(explanation: Explanation) -> Mapping[str, Any]:
         "running": bool(stored.running),
         "included": stored.included,
         "temporal": _observation_as_object(explanation.observation),
+        "condition": explanation.condition and _condition_as_object(explanation.condition),
         "verdict": _verdict_as_object(explanation),
         "changed_by": change
         and {
@@ -75,6 +81,14 @@ def _observation_as_object(observation: Observation) -> Mapping[str, Any]:
         "run_id": closed and closed.run_id,
         "failure": closed and closed.failure,
         "detail": None if closed else describe_observation(observation),
+    }
+
+
+def _condition_as_object(condition: Condition) -> Mapping[str, Any]:
+    return {
+        "reason": condition.reason.value,
+        "text": condition.text,
+        "since": iso(condition.since),
     }
 
 

@@ -13,11 +13,12 @@ from reconciler.app.overview.words import TEXT, describe_counts, describe_reques
 from reconciler.console.report import print_counts, print_outcome
 from reconciler.console.screen import print_line
 from reconciler.core.policy import StatusValues
+from reconciler.core.stuck.condition import StuckRow
 from reconciler.core.text import one_line, or_null, plural, utc, visible
 from reconciler.core.undo import SkipReason, UndoReport
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 
-_Entry = TypeVar("_Entry", StoredPass, StoredChange)
+_Entry = TypeVar("_Entry", StoredPass, StoredChange, StuckRow)
 
 #: Each reason in words.
 WHY_KEPT = {

@@ -37,7 +37,8 @@ async def test_a_pass_redacts(database: Database, world: World) -> None:
     with capture_logs() as lines:
         async with open_app(settings, writing=True, temporal=temporal) as app:
             print_explanations(await explain(app, world.workflow_id), Console(file=screen))
-            screen.write(describe_observation(await observe_id(app, world.workflow_id)))
+            observation, _ = await observe_id(app, world.workflow_id)
+            screen.write(describe_observation(observation))
             shown = await app.old_values([id_])
             await app.run_pass("once", dry_run=False)
 

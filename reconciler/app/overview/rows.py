@@ -60,7 +60,10 @@ class RowPages:
     async def _explain(self, workflow_id: str) -> tuple[list[Explanation], Observation | None]:
         async with self._few:
             rows = await explain(self._app, workflow_id)
-            return rows, None if rows else await observe_id(self._app, workflow_id)
+            if rows:
+                return rows, None
+            current, _ = await observe_id(self._app, workflow_id)
+            return rows, current
 
     async def _changes(self, workflow_id: str) -> list[StoredChange]:
         if not self._app.journals:

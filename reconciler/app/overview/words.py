@@ -21,6 +21,7 @@ from reconciler.core.model import (
 from reconciler.core.own_use import ZONE_UNKNOWN
 from reconciler.core.report.request import SCAN, SWEEP
 from reconciler.core.report.why_left import WHY_LEFT
+from reconciler.core.stuck.condition import Condition
 from reconciler.core.text import one_line, or_null, utc
 from reconciler.core.verdict import TOUCHED
 
@@ -44,7 +45,15 @@ def explain_row(explanation: Explanation) -> Iterator[tuple[str, str]]:
     if explanation.change or not stored.running:
         yield "changed by", _describe_change(explanation)
     yield "Temporal", describe_observation(explanation.observation)
+    if explanation.condition is not None:
+        yield "why open", describe_condition(explanation.condition)
     yield "verdict", describe_verdict(explanation)
+
+
+def describe_condition(condition: Condition) -> str:
+    """Why a workflow is open, in one line."""
+    since = "" if condition.since is None else f" since {utc(condition.since)}"
+    return f"{condition.reason.value}{since}: {condition.text}"
 
 
 def describe_observation(observation: Observation) -> str:

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 TWICE = RetryPolicy(maximum_attempts=2, initial_interval=timedelta(milliseconds=10))
 ONCE = RetryPolicy(maximum_attempts=1)
+QUICKLY = RetryPolicy(initial_interval=timedelta(milliseconds=10), backoff_coefficient=1)
 
 
 @activity.defn(name="charge")
@@ -96,6 +97,13 @@ class Scripted:
             case "wait for a child":
                 await workflow.execute_child_workflow(
                     "Scripted", args=["wait", text], id=f"{workflow.info().workflow_id}/child"
+                )
+            case "retry an activity":
+                await workflow.execute_activity(
+                    charge,
+                    text,
+                    start_to_close_timeout=timedelta(seconds=10),
+                    retry_policy=QUICKLY,
                 )
             case "wait in an activity":
                 await workflow.execute_activity(

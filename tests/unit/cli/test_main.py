@@ -20,7 +20,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 COMMANDS = [
-    *("init", "doctor", "once", "run", "explain", "backfill"),
+    *("init", "doctor", "once", "run", "explain", "stuck", "backfill"),
     *("passes", "changes", "undo", "migrate", "demo"),
 ]
 

@@ -6,14 +6,13 @@ An entry is shown only if its row is running now.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.stuck.condition import Group, Groups, Reason, RowAtRisk, StuckRow
+from reconciler.core.stuck.summary import ALL, Selection
 from reconciler.postgres.connection.encoding import shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
@@ -28,19 +27,6 @@ from reconciler.postgres.table.mapping import MappedTable
 
 #: Rows read by one statement.
 PAGE = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Which:
-    """Some of the stuck rows; by default all."""
-
-    reason: Reason | None = None
-    workflow_type: str | None = None
-    #: Stuck for longer than this.
-    older_than: timedelta | None = None
-
-
-ALL = Which()
 
 
 class StuckReader:
@@ -63,13 +49,13 @@ class StuckReader:
         self._engine, self._table, self._namespace = engine, table, namespace
         self._milliseconds = milliseconds
 
-    async def counts(self, which: Which = ALL) -> Mapping[Reason, int]:
+    async def counts(self, which: Selection = ALL) -> Mapping[Reason, int]:
         """How many rows are stuck, by reason."""
         query = sa.select(stuck.c.reason, sa.func.count()).group_by(stuck.c.reason)
         found = await self._read(query.where(*_conditions(which)), stuck)
         return {Reason(reason): rows for reason, rows in found}
 
-    async def groups(self, which: Which = ALL, limit: int | None = None) -> Groups:
+    async def groups(self, which: Selection = ALL, limit: int | None = None) -> Groups:
         """Rows of one reason, type and cause together, the largest first."""
         names = "reason", "workflow_type", "cause"
         by = [stuck.c[name] for name in names]
@@ -92,7 +78,7 @@ class StuckReader:
         return Groups(groups, *(found[0][-2:] if found else (0, 0)))
 
     async def rows(
-        self, which: Which = ALL, limit: int | None = None
+        self, which: Selection = ALL, limit: int | None = None
     ) -> AsyncGenerator[Sequence[StuckRow], None]:
         """The stuck rows, page by page, those first that have been so for longest.
 
@@ -164,9 +150,9 @@ class StuckReader:
             yield values
 
 
-def _conditions(which: Which) -> Iterator[sa.ColumnElement[bool]]:
-    yield stuck.c.reason.in_(REASONS if which.reason is None else [which.reason])
+def _conditions(which: Selection) -> Iterator[sa.ColumnElement[bool]]:
+    yield stuck.c.reason.in_(which.reasons or REASONS)
     if which.workflow_type is not None:
         yield stuck.c.workflow_type == which.workflow_type
-    if which.older_than is not None:
-        yield stuck.c.since < sa.func.clock_timestamp() - which.older_than
+    if which.older_than:
+        yield stuck.c.since <= sa.func.clock_timestamp() - which.older_than

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from reconciler.core.stuck.condition import Group, Groups, Reason
+from reconciler.core.stuck.summary import ALL, Selection
 from reconciler.postgres.journal.stuck import reader
-from reconciler.postgres.journal.stuck.reader import ALL, Which
 from tests.conftest import Database
 from tests.integration.postgres.journal.stuck.test_record import filled
 from tests.support.factories import NOW
@@ -17,7 +17,7 @@ from tests.support.stuck import SINCE, Entries, row_at_risk, stuck_row
 DAY = timedelta(days=1)
 
 
-async def ids(entries: Entries, which: Which = ALL, limit: int | None = None) -> list[str]:
+async def ids(entries: Entries, which: Selection = ALL, limit: int | None = None) -> list[str]:
     pages = [page async for page in entries.shown.rows(which, limit)]
     return [row.workflow_id for page in pages for row in page]
 
@@ -47,7 +47,7 @@ async def test_groups_are_rows_of_one_problem_the_largest_first(database: Databa
     )
     some = await entries.shown.groups(limit=1)
     assert (len(some.largest), some.groups, some.rows) == (1, 3, 6)
-    assert await entries.shown.groups(Which(Reason.OVERDUE)) == Groups([], 0, 0)
+    assert await entries.shown.groups(Selection(frozenset([Reason.OVERDUE]))) == Groups([], 0, 0)
 
 
 async def test_only_some_of_them(database: Database) -> None:
@@ -66,11 +66,11 @@ async def test_only_some_of_them(database: Database) -> None:
     )
 
     for which, expected in {
-        Which(): ["wf-1", "wf-2", "wf-3", "wf-4"],
-        Which(reason=Reason.PAUSED): ["wf-3"],
-        Which(workflow_type="Refund"): ["wf-4"],
-        Which(older_than=timedelta(hours=1)): ["wf-1"],
-        Which(Reason.PAUSED, "Refund"): [],
+        Selection(): ["wf-1", "wf-2", "wf-3", "wf-4"],
+        Selection(frozenset([Reason.PAUSED])): ["wf-3"],
+        Selection(workflow_type="Refund"): ["wf-4"],
+        Selection(older_than=timedelta(hours=1)): ["wf-1"],
+        Selection(frozenset([Reason.PAUSED]), "Refund"): [],
     }.items():
         assert await ids(entries, which) == expected
         assert sum((await entries.shown.counts(which)).values()) == len(expected)

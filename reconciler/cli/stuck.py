@@ -1,0 +1,207 @@
+"""`stuck`: which running rows have workflows that are not healthy, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, closing, nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.base import (
+    ABORTED,
+    OK,
+    UNRESOLVED,
+    AsJson,
+    as_utf8,
+    cli,
+    load,
+    print_error,
+)
+from reconciler.console.screen import screen
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Mode
+from reconciler.core.stuck.condition import Reason, StuckRow
+from reconciler.core.stuck.summary import STUCK, Selection, row_as_json, summary_as_json
+from reconciler.host.signals import INTERRUPTED, signals
+
+if TYPE_CHECKING:
+    from reconciler.app.stuck.report import StuckReport
+    from reconciler.settings.model import Settings
+
+#: The default limit of the table.
+ROWS = 50
+#: An age that is no time of the calendar cannot be subtracted from now.
+_LONGEST = timedelta(days=365 * 1000)
+_REASONS = ", ".join(reason.value for reason in STUCK)
+
+
+@cli.command(
+    epilog=f"""\b
+Examples:
+  reconciler stuck
+  reconciler stuck --reason ActivityRetrying --older-than 1h
+  reconciler stuck --check --json
+
+\b
+Reasons:
+  {", ".join(STUCK[:5])},
+  {", ".join(STUCK[5:])}
+
+Exit code 3: some rows could not be judged. More: docs/stuck.md"""
+)
+def stuck(
+    reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON", help="Only rows of this reason. May be given several times."
+        ),
+    ] = None,
+    workflow_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Only this workflow type.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="1h", help="Only rows stuck for at least as long.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Ask Temporal about every running row now, instead of the record."
+        ),
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help=f"List at most N rows; default {ROWS}, with --json all."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """List running rows whose workflows are stuck, and why.
+
+    Groups of the same cause first. Reads what passes recorded. Writes nothing.
+    """
+    selection = Selection(
+        frozenset(map(_reason, reason or [])), _type(workflow_type), _age(older_than)
+    )
+    settings = load()
+    run = _check if check else _stored
+    return signals.run(partial(run, settings, selection, limit, as_json=as_json))
+
+
+async def _stored(
+    settings: Settings, selection: Selection, limit: int | None, *, as_json: bool
+) -> int:
+    from reconciler.app.stuck.recorded import open_record
+
+    async with open_record(settings) as record:
+        report = await record.report(selection)
+        rows = limit if as_json else (limit or ROWS) + 1
+        pages = record.rows(selection, rows)
+        return await _show(report, pages, selection, limit, as_json=as_json)
+
+
+async def _check(
+    settings: Settings, selection: Selection, limit: int | None, *, as_json: bool
+) -> int:
+    from reconciler.app.stuck.check import Longest, Spool, check, describing_all
+    from reconciler.app.wiring import open_app
+    from reconciler.console.progress import show_progress
+    from reconciler.core.report.pass_report import PassReport
+    from reconciler.core.report.request import PassRequest
+    from reconciler.passes.lifecycle import reported
+    from reconciler.passes.observers import Bystander
+
+    report = PassReport.begin(PassRequest(Mode.ONCE, dry_run=True), datetime.now(UTC))
+    terminal = screen(stderr=True)
+    all_rows = as_json and limit is None
+    with closing(Spool()) if all_rows else nullcontext(Longest((limit or ROWS) + 1)) as kept:
+        with reported(report):
+            async with open_app(describing_all(settings), writing=False) as app:
+                if not terminal.is_terminal:
+                    found = await check(app, selection, kept, report)
+                else:
+                    rows = await app.count_running()
+                    with show_progress(terminal, rows, dry_run=True) as bar:
+                        found = await check(app, selection, kept, report, [Bystander(bar)])
+        if signals.asked:
+            return INTERRUPTED
+        if report.error is not None:
+            print_error(report.error)
+            return ABORTED
+        return await _show(found, kept.pages(), selection, limit, as_json=as_json)
+
+
+async def _show(
+    report: StuckReport,
+    pages: AsyncGenerator[Sequence[StuckRow], None],
+    selection: Selection,
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Print groups and rows; pages have one row more than the table shows, if there are more."""
+    async with aclosing(pages):
+        if as_json:
+            await _print_json(report, pages)
+        else:
+            await _print_table(report, pages, selection, limit or ROWS)
+    return OK if report.is_certain else UNRESOLVED
+
+
+async def _print_table(
+    report: StuckReport,
+    pages: AsyncGenerator[Sequence[StuckRow], None],
+    selection: Selection,
+    limit: int,
+) -> None:
+    from reconciler.console.stuck import StuckTable, print_end, print_groups
+
+    console = screen()
+    table = StuckTable(console, limit)
+    print_groups(report, console)
+    async for page in pages:
+        table.add(page)
+    if report.groups:
+        table.end(["stuck"])
+    print_end(report, console, filtered=selection != Selection())
+
+
+async def _print_json(report: StuckReport, pages: AsyncGenerator[Sequence[StuckRow], None]) -> None:
+    """Print one object, row by row: there may be a million."""
+    summary = json.dumps(summary_as_json(report.checked_at, report.rows, report.groups))
+    print(f'{summary[:-1]}, "stuck": [', end="")
+    separator = ""
+    async for page in pages:
+        for row in page:
+            print(f"{separator}{json.dumps(row_as_json(row))}", end="")
+            separator = ", "
+    print("]}")
+
+
+def _reason(text: str) -> Reason:
+    known = {reason.value.lower(): reason for reason in STUCK}
+    if found := known.get(text.strip().lower()):
+        return found
+    raise ConfigurationError(f"--reason {text!r} is not known", f"it is one of {_REASONS}")
+
+
+def _type(text: str | None) -> str | None:
+    if text == "":
+        raise ConfigurationError("--type is empty", "name a workflow type")
+    return as_utf8("--type", text)
+
+
+def _age(text: str | None) -> timedelta:
+    from reconciler.settings.types import parse_duration
+
+    try:
+        age = timedelta() if text is None else parse_duration(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--older-than {error} (it is {text!r})") from None
+    if age > _LONGEST:
+        raise ConfigurationError(f"--older-than is too long (it is {text!r})")
+    return age

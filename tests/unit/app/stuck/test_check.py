@@ -1,0 +1,131 @@
+"""`stuck --check`: what is judged, what is kept, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+import pytest
+
+from reconciler.app.stuck import check
+from reconciler.app.stuck.check import Check, Kept, Longest, Spool
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Leave, LeaveReason, RowId, RunRow, Verdict
+from reconciler.core.stuck.condition import Condition, Diagnosis, Reason, StuckRow
+from reconciler.core.stuck.summary import Selection
+from tests.support.factories import NOW, finish, row
+from tests.support.stuck_for import HOUR, stuck_for
+
+
+@dataclass
+class Says:
+    """A Temporal that finds what the evidence says."""
+
+    passes: int = 0
+    asked: list[RowId] = field(default_factory=list)
+
+    def start_pass(self) -> None:
+        self.passes += 1
+
+    async def diagnose(
+        self,
+        described: Sequence[tuple[RunRow, object]],
+        now: datetime,
+        known: Mapping[RowId, StuckRow],
+    ) -> Sequence[Diagnosis | None]:
+        self.asked += [each.id for each, _ in described]
+        return [
+            None
+            if evidence == "no idea"
+            else Diagnosis(Condition(Reason(str(evidence)), "text", None), "run", "Order")
+            for _, evidence in described
+        ]
+
+
+def still_open(id_: int, evidence: object, **fields: Any) -> Leave:
+    return Leave(row(id_), LeaveReason.OPEN, evidence=evidence, **fields)
+
+
+async def judged(verdicts: Sequence[Verdict], kept: Kept, selection: Selection) -> Check:
+    async def known(ids: Sequence[RowId]) -> Mapping[RowId, StuckRow]:
+        paused = stuck_for(3, run_id="run", reason=Reason.PAUSED, since=NOW - 2 * HOUR)
+        return {id_: paused for id_ in ids if id_ == 3}
+
+    checking = Check(Says(), selection, kept, lambda: NOW, known)
+    await checking.on_start(cast("Any", None))
+    await checking.on_page(cast("Any", None), verdicts)
+    return checking
+
+
+VERDICTS: list[Verdict] = [
+    still_open(1, "Waiting"),
+    still_open(2, "NoWorker"),
+    still_open(3, "Paused"),
+    still_open(4, "no idea"),
+    still_open(5, None),
+    finish(row(6)),
+    Leave(row(7), LeaveReason.UNKNOWN),
+]
+
+
+async def rows_of(kept: Kept) -> list[StuckRow]:
+    return [each async for page in kept.pages() for each in page]
+
+
+async def test_open_rows_are_judged_and_unhealthy_ones_kept() -> None:
+    kept = Longest(9)
+
+    checking = await judged(VERDICTS, kept, Selection())
+
+    assert checking.summary.rows == {Reason.NO_WORKER: 1, Reason.PAUSED: 1}
+    assert checking.undecided == 2
+    assert [(each.row_id, each.since) for each in await rows_of(kept)] == [
+        (3, NOW - 2 * HOUR),  # as recorded
+        (2, NOW),
+    ]
+
+
+async def test_only_rows_that_are_asked_for_are_counted() -> None:
+    kept = Longest(9)
+
+    checking = await judged(VERDICTS, kept, Selection(older_than=HOUR))
+
+    assert checking.summary.rows == {Reason.PAUSED: 1}
+    assert [each.row_id for each in await rows_of(kept)] == [3]
+
+
+async def test_of_many_rows_the_longest_stuck_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "PAGE", 2)
+    kept = Longest(3)
+    for number in (5, 1, 9, 3, 8, 2, 7, 9, 4, 6, 1, 2):
+        kept.add(stuck_for(number))
+
+    assert [each.row_id for each in await rows_of(kept)] == [9, 9, 8]
+    assert len(kept._rows) <= 8
+
+
+async def test_all_rows_come_back_from_the_spool_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "PAGE", 4)
+    monkeypatch.setattr(check, "IN_MEMORY", 100)
+    kept = Spool()
+    given = [stuck_for(number, workflow_id="\udcff\n") for number in range(10)]
+    for each in given:
+        kept.add(each)
+
+    assert await rows_of(kept) == given
+    kept.close()
+
+
+async def test_no_room_for_all_rows_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Spool()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pickle.dump", full)
+
+    with pytest.raises(ConfigurationError, match="No space left on device: set TMPDIR"):
+        kept.add(stuck_for())
+    kept.close()
