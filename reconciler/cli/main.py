@@ -179,8 +179,9 @@ Settings:
   RECONCILER_FEED_INTERVAL=5s       how often Temporal is asked what has closed; 0: never
   RECONCILER_INTERVAL=30s           from the start of one pass to the next; each
                                     describes some of the rows, or all without the feed
-  RECONCILER_HTTP_HOST=127.0.0.1    where /livez, /readyz and /metrics are served;
-  RECONCILER_HTTP_PORT=8080         0.0.0.0 for other hosts to reach them
+  RECONCILER_HTTP_HOST=127.0.0.1    where the page, /livez, /readyz and /metrics are
+  RECONCILER_HTTP_PORT=8080         served; 0.0.0.0 for other hosts to reach them
+  RECONCILER_PAGE_PASSWORD          opens the page to other hosts; see docs/page.md
   RECONCILER_LOG_FORMAT=console     or json
 
 More: docs/feed.md, docs/deployment.md, docs/metrics.md""",

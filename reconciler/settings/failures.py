@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from reconciler.core.redaction import SECONDS, Redaction
-from reconciler.settings.types import MAX_PORT, Duration, between
+from reconciler.settings.types import Duration, between, check_http_url
 
 _IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e][\x20-\x7e\t]*)")
@@ -76,19 +76,10 @@ def check_import(value: str) -> str:
 
 def check_endpoint(value: str) -> str:
     """The base URL of a codec server. Errors never repeat it: it may contain secrets."""
-    try:
-        parts = urlsplit(value.replace("{namespace}", "x"))
-        port = parts.port or 0
-    except ValueError:
-        raise ValueError("must look like https://host:port/path") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not 0 <= port <= MAX_PORT:
-        raise ValueError("must look like https://host:port/path")
-    if parts.username is not None or parts.password is not None:
+    url = value.replace("{namespace}", "x")
+    check_http_url(url, "https://host:port/path")
+    if urlsplit(url).username is not None:
         raise ValueError("contains a user or a password: set RECONCILER_CODEC_HEADERS instead")
-    if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise ValueError(
-            "must be a URL without a query, a fragment or characters that need encoding"
-        )
     return value
 
 

@@ -151,9 +151,9 @@ def _problems(
     found: Mapping[FieldPath, RawSetting],
     overrides: Collection[str],
 ) -> Iterator[str]:
-    # An endpoint may contain a password by mistake.
+    # A URL may contain a password by mistake.
     secret = {path for path, field in fields(kind) if is_secret(field.annotation)}
-    secret.add(("codec_endpoint",))
+    secret |= {("codec_endpoint",), ("temporal_ui",)}
     for problem in error.errors(include_url=False):
         # Without positions in lists, which have no name.
         path = tuple(str(part) for part in problem["loc"] if not isinstance(part, int))

@@ -20,6 +20,7 @@ from reconciler.host.files import read_secret
 from reconciler.postgres.connection.socket_options import read_link
 from reconciler.postgres.diagnose.ends import End, possible_ends
 from reconciler.settings.database_url import DatabaseUrl, parse_database_url
+from reconciler.settings.page import PageSettings
 from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
 from reconciler.settings.types import (
@@ -78,7 +79,7 @@ class DatabaseSettings(TableSettings):
         return self.database_url.get_secret_value
 
 
-class Settings(DatabaseSettings):
+class Settings(DatabaseSettings, PageSettings):
     """Everything an operator can set, apart from Temporal's own variables."""
 
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
@@ -142,11 +143,13 @@ class Settings(DatabaseSettings):
     )
     http_host: Annotated[str, Field(min_length=1)] = Field(
         "127.0.0.1",
-        description="For run: the address on which health and metrics are served; 0.0.0.0 for all.",
+        description="For run: the address on which the page, health and metrics are served; "
+        "0.0.0.0 for all.",
     )
     http_port: Port = Field(
         8080,
-        description="For run: the port of health and metrics; 0 for a free one, which is logged.",
+        description="For run: the port of the page, health and metrics; 0 for a free one, which is "
+        "logged.",
     )
     temporal_proxy: ProxyUrl | None = Field(
         None, description="The HTTP proxy for Temporal: http://[user:password@]host:port."

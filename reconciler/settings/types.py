@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -107,6 +108,29 @@ def parse_proxy_url(value: object) -> str:
 
 def _text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def check_not_blank(value: SecretStr) -> SecretStr:
+    """A secret that is not empty."""
+    if not value.get_secret_value().strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def check_http_url(value: str, example: str) -> str:
+    """The base of http(s) URLs. Errors never repeat it: it may contain secrets."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port or 0
+    except ValueError:
+        raise ValueError(f"must look like {example}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not 0 <= port <= MAX_PORT:
+        raise ValueError(f"must look like {example}")
+    if parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError(
+            "must be a URL without a query, a fragment or characters that need encoding"
+        )
+    return value
 
 
 def check_rate(value: float) -> float:

@@ -1,4 +1,4 @@
-"""The routes `/livez`, `/readyz` and `/metrics`, which change nothing."""
+"""The routes `/livez`, `/readyz` and `/metrics`, beside the page; nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from reconciler.core.text import visible_json
 
@@ -39,8 +40,8 @@ class HealthSource(Protocol):
         ...
 
 
-def create_web(source: HealthSource) -> Starlette:
-    """The application for uvicorn."""
+def create_web(source: HealthSource, page: ASGIApp | None = None) -> Starlette:
+    """The application for uvicorn; `page` answers all other paths."""
     scrape = Cached(source.scrape, METRICS_AGE)
 
     async def make_readiness() -> tuple[bool, dict[str, Any]]:
@@ -67,6 +68,7 @@ def create_web(source: HealthSource) -> Starlette:
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            *([] if page is None else [Mount("", page)]),
         ]
     )
 

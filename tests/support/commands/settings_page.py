@@ -17,6 +17,7 @@ from reconciler.settings.model import (
     fields,
     toml_key,
 )
+from reconciler.settings.page import PageSettings
 from reconciler.settings.table import TableSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -92,6 +93,14 @@ table](tables.md).
 The rates: [beside your workers](temporal.md#beside-your-workers),
 [screening](temporal.md#screening). Without a journal: [what is
 lost](security.md#without-our-schema).
+""",
+    ),
+    (
+        PageSettings,
+        """\
+## The page
+
+What it shows, and who may see it: [the page](page.md).
 """,
     ),
     (

@@ -1,0 +1,81 @@
+"""The bars of 24 hours: where each lies, and the same in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from reconciler.app.overview.model import Hour, Repaired
+from reconciler.core.text import plural
+
+#: The size of the drawing, in its own units; a bar and the gap behind it.
+WIDTH, HEIGHT = 480, 96
+STEP, BAR = 20, 15
+#: As many statuses have a look of their own; the rest share the last one.
+LOOKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The bars of one status, in all hours."""
+
+    status: str
+    rows: int
+    #: Its look, from 0.
+    look: int
+    #: The data of an SVG path.
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Stacked bars, and what they show."""
+
+    layers: Sequence[Layer]
+    hours: Sequence[Hour]
+    #: The most rows of an hour: the height of the drawing.
+    top: int
+    #: What the bars show, for those who do not see them.
+    summary: str
+
+
+def chart(repaired: Repaired) -> Chart:
+    """The bars of these hours; the statuses are stacked in their order, from the bottom."""
+    totals = [sum(hour.rows.values()) for hour in repaired.hours]
+    top = max(totals, default=0)
+    below = [0] * len(repaired.hours)
+    layers = []
+    for look, status in enumerate(repaired.statuses):
+        counts = [hour.rows.get(status, 0) for hour in repaired.hours]
+        path = "".join(_bars(below, counts, top))
+        layers.append(Layer(status, sum(counts), min(look, LOOKS - 1), path))
+        below = [low + count for low, count in zip(below, counts, strict=True)]
+    return Chart(layers, repaired.hours, top, _summary(layers, repaired.hours, totals))
+
+
+def _bars(below: Sequence[int], counts: Sequence[int], top: int) -> Sequence[str]:
+    return [
+        f"M{number * STEP} {_y(low, top):g}h{BAR}V{_y(low + count, top):g}h-{BAR}z"
+        for number, (low, count) in enumerate(zip(below, counts, strict=True))
+        if count
+    ]
+
+
+def _y(rows: int, top: int) -> float:
+    return round(HEIGHT - HEIGHT * rows / top, 1)
+
+
+def _summary(layers: Sequence[Layer], hours: Sequence[Hour], totals: Sequence[int]) -> str:
+    rows = plural(sum(totals), "row")
+    counts = ", ".join(f"{layer.rows:,} {layer.status}" for layer in layers if layer.rows)
+    if not counts:
+        return f"{rows} repaired in 24 hours."
+    most = max(range(len(totals)), key=totals.__getitem__)
+    begins: datetime = hours[most].begins_at
+    return f"{rows} repaired in 24 hours: {counts}. Most from {begins:%H:%M}: {totals[most]:,}."
+
+
+def counted(rows: Mapping[str, int]) -> str:
+    """The rows of an hour by status, in words."""
+    return ", ".join(f"{count:,} {status}" for status, count in rows.items() if count)

@@ -1,0 +1,135 @@
+"""Templates become HTML: everything is escaped, and invisible characters are shown as escapes."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reconciler.app.overview.model import State
+from reconciler.app.overview.words import (
+    describe_counts,
+    describe_observation,
+    describe_request,
+    explain_row,
+)
+from reconciler.core.text import one_line, or_null, plural, visible
+from reconciler.web.page.chart import chart, counted
+
+_HERE = Path(__file__).parent
+#: By name: the content type of each file that is served.
+STATIC = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "htmx.min.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+#: Of a text in a list, and of an id.
+TEXT, ID = 160, 80
+
+_YEAR = timedelta(days=300)
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+#: Each state in words.
+STATES = {
+    State.WORKING: "Working",
+    State.FAILING: "Failing",
+    State.NOT_RUNNING: "Not running",
+    State.STARTING: "Starting",
+    State.STANDBY: "On standby",
+}
+
+
+@cache
+def static_file(name: str) -> tuple[bytes, str]:
+    """A file and its version, which changes with its content."""
+    content = (_HERE / "static" / name).read_bytes()
+    return content, hashlib.sha256(content).hexdigest()[:12]
+
+
+def rough(length: timedelta) -> str:
+    """A length of time as people say it, such as `3 min`; without a sign."""
+    seconds = abs(length.total_seconds())
+    unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), _UNITS[-1])
+    return f"{seconds / size:.0f} {unit}"
+
+
+def ago(time: datetime, now: datetime) -> str:
+    """How far a time is from now: `3 min ago`, `in 20 s`."""
+    length = now - time
+    if abs(length) < timedelta(seconds=1):
+        return "now"
+    return f"{rough(length)} ago" if length > timedelta() else f"in {rough(length)}"
+
+
+def clock(time: datetime, now: datetime) -> str:
+    """A time in UTC, with its day if that is not today."""
+    time = time.astimezone(UTC)
+    if time.date() == now.astimezone(UTC).date():
+        return f"{time:%H:%M:%S}Z"
+    return f"{time:%d %b %H:%M}Z" if abs(now - time) < _YEAR else f"{time:%Y-%m-%d %H:%M}Z"
+
+
+def stamp(time: datetime, now: datetime) -> Markup:
+    """A time for people and for programs, in UTC and relative to now."""
+    exact = f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return Markup('<time datetime="{}" title="{}">{} <i>{}</i></time>').format(
+        exact, exact, clock(time, now), ago(time, now)
+    )
+
+
+def command(*words: str) -> Markup:
+    """A command to copy: a click selects all of it."""
+    return Markup("<code class=command>{}</code>").format(visible(shlex.join(words)))
+
+
+def _static(name: str) -> str:
+    return f"static/{name}?v={static_file(name)[1]}"
+
+
+def _shown(value: object) -> object:
+    """Ids and texts are chosen by others: nothing in them is invisible or reorders what follows."""
+    return visible(value) if type(value) is str else value
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals.update(
+        static=_static, stamp=stamp, clock=clock, rough=rough, ago=ago, command=command,
+        chart=chart, counted=counted, plural=plural, or_null=or_null, explain_row=explain_row,
+        describe_counts=describe_counts, describe_request=describe_request,
+        describe_observation=describe_observation,
+    )  # fmt: skip
+    environment.filters.update(
+        short=lambda text, limit=TEXT: one_line(text, limit),
+        id=lambda text: one_line(text, ID),
+    )
+    return environment
+
+
+def prepare() -> None:
+    """Read all files, so that no request waits for that."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+    for name in STATIC:
+        static_file(name)
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The HTML of a template."""
+    return _environment().get_template(f"{template}.html").render(values)
