@@ -83,7 +83,10 @@ class TemporalDiagnosis:
         return why_open(case.workflow, self._questions.queues(case.namespace), now)
 
     async def _ask_queues(self, case: _Case, now: datetime) -> None:
-        for key in sorted(queues_needed(case.workflow, now)):
+        workflow = case.workflow
+        if not (workflow.task or workflow.activities or workflow.children):
+            return  # most rows; it only saves time
+        for key in sorted(queues_needed(workflow, now)):
             await self._questions.ask_queue(case.namespace, key)
 
     async def _ask_history(self, case: _Case, now: datetime, known: StuckRow | None) -> None:

@@ -32,9 +32,11 @@ async def open_workflow(description: Description, texts: Texts) -> OpenWorkflow:
         pause=await _pause(description, texts) if info.status == PAUSED else None,
         task=_task(description),
         problem=_problem(info),
-        version=_version(info.versioning_info),
-        activities=await activities(description, texts),
-        operations=await operations(description, texts),
+        version=_version(info.versioning_info) if info.HasField("versioning_info") else None,
+        activities=await activities(description, texts) if description.pending_activities else (),
+        operations=(
+            await operations(description, texts) if description.pending_nexus_operations else ()
+        ),
         children=tuple(
             PendingChild(child.workflow_id, child.workflow_type_name)
             for child in description.pending_children[:MAX_ALIKE]
@@ -71,12 +73,14 @@ def _task(description: Description) -> PendingTask | None:
 def _problem(info: WorkflowExecutionInfo) -> str | None:
     """Such as `NonDeterministicError`, or `WorkflowTaskTimedOut: StartToClose`."""
     said = keywords(info.search_attributes, REPORTED_PROBLEMS)
+    if not said:
+        return None
     named = dict(each.split("=", 1) for each in said if "=" in each)
     category, cause = named.get("category", ""), named.get("cause", "")
     cause = cause.removeprefix(f"{category}Cause")
     if category == "WorkflowTaskFailed" and cause:
         return cause
-    return ": ".join(filter(None, (category, cause))) or ", ".join(said) or None
+    return ": ".join(filter(None, (category, cause))) or ", ".join(said)
 
 
 def _version(info: WorkflowExecutionVersioningInfo) -> str | None:
