@@ -6,6 +6,7 @@ serves many rows and a child only one: queues, histories of failing workflow tas
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -41,7 +42,7 @@ class TemporalDiagnosis:
 
     def __init__(self, rpc: Rpc, redactor: Redactor, decoder: FailureDecoder | None = None) -> None:
         """`redactor`: applied to every text of Temporal or the application."""
-        self._redactor = redactor
+        self._redactor, self._decodes = redactor, decoder is not None
         self._questions = Questions(rpc, redactor, decoder)
         self._passes = 0
 
@@ -58,7 +59,7 @@ class TemporalDiagnosis:
     ) -> Sequence[Diagnosis | None]:
         """See `Diagnosing`."""
         self._questions.described(len(described))
-        cases = [await self._case(*each) for each in described]
+        cases = await self._cases(described)
         read = [case for case in cases if case is not None]
         first = self._passes * TURN % len(read) if read else 0
         in_turn = read[first:] + read[:first]
@@ -70,6 +71,11 @@ class TemporalDiagnosis:
         for case in in_turn:
             await self._ask_children(case, now)
         return [None if case is None else await self._diagnosis(case, now) for case in cases]
+
+    async def _cases(self, described: Sequence[tuple[RunRow, object]]) -> Sequence[_Case | None]:
+        if self._decodes:  # a codec may be slow, and takes several failures at the same time
+            return await asyncio.gather(*(self._case(*each) for each in described))
+        return [await self._case(*each) for each in described]
 
     async def _case(self, row: RunRow, evidence: object) -> _Case | None:
         if not isinstance(evidence, Evidence):
