@@ -14,6 +14,7 @@ from reconciler.core.text import duration
 #: 80 % of it at the latest, and after all of it the server ends the attempt.
 SILENT_AFTER = 0.9
 
+_UNKNOWN = datetime.max.replace(tzinfo=UTC)
 _PAUSED = (ActivityState.PAUSED, ActivityState.PAUSE_REQUESTED)
 _WITH_A_WORKER = (ActivityState.STARTED, ActivityState.CANCEL_REQUESTED)
 
@@ -126,6 +127,7 @@ def _others(alike: Sequence[PendingActivity]) -> str | None:
     return f"{len(alike) - 1} more such" if len(alike) > 1 else None
 
 
-def _age(activity: PendingActivity) -> tuple[datetime, str]:
-    began = activity.first_scheduled_at or activity.scheduled_at or activity.started_at
-    return began or datetime.max.replace(tzinfo=UTC), activity.activity_id
+def _age(activity: PendingActivity) -> tuple[datetime, int, str]:
+    """By its first attempt, if that is known; else by its id: SDKs number activities."""
+    began = activity.first_scheduled_at or _UNKNOWN
+    return began, len(activity.activity_id), activity.activity_id

@@ -7,8 +7,8 @@ CHILDREN = 20
 HISTORIES = 20
 #: Saved up at most, and at first: what a small table needs at once.
 SAVED = 25
-#: Earned by each pass, and by each described row. At 10,000 rows, whose rounds take about a hundred
-#: passes of the sweep, that is less than 5 % more calls than the descriptions.
+#: Earned by each pass, and by each described row. That is less than 5 % more calls than there are
+#: descriptions at 10,000 rows, even if a round of the sweep takes a hundred passes.
 PER_PASS = 1
 PER_ROW = 0.04
 

@@ -70,7 +70,7 @@ def nexus_blocked(workflow: OpenWorkflow, now: datetime) -> Condition | None:
         f"nexus operation {name(operation.service)}/{name(operation.operation)}",
         f"endpoint {name(operation.endpoint)} is blocked",
         (
-            name(operation.blocked or ""),
+            name(operation.blocked or "").rstrip(".") or None,
             f"attempt {operation.attempt}",
             at("due since", operation.scheduled_at, now),
         ),

@@ -26,7 +26,7 @@ class PendingTask:
     """The workflow task that is due or under way."""
 
     attempt: int
-    #: When its first attempt was scheduled.
+    #: When its first attempt was scheduled, if that is known.
     scheduled_at: datetime | None
     #: Whether a worker has it.
     is_started: bool = False
