@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from temporalio.api.enums.v1 import PendingActivityState, PendingNexusOperationState
 from temporalio.api.workflow.v1 import PendingActivityInfo, PendingNexusOperationInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse as Description
@@ -42,17 +44,16 @@ async def operations(description: Description, texts: Texts) -> tuple[PendingOpe
 async def _activity(
     given: PendingActivityInfo, workflow_queue: str, texts: Texts
 ) -> PendingActivity:
-    options, attempt = given.activity_options, max(given.attempt, 1)
-    scheduled_at = moment(given, "scheduled_time")
+    options = given.activity_options
     return PendingActivity(
         activity_id=given.activity_id,
         activity_type=given.activity_type.name,
         task_queue=options.task_queue.name or workflow_queue,
         state=_state(given),
-        attempt=attempt,
+        attempt=max(given.attempt, 1),
         maximum_attempts=given.maximum_attempts or None,
-        first_scheduled_at=scheduled_at if attempt == 1 else None,
-        scheduled_at=scheduled_at,
+        first_scheduled_at=_first_scheduled(given),
+        scheduled_at=moment(given, "scheduled_time"),
         started_at=moment(given, "last_started_time"),
         heartbeat_at=moment(given, "last_heartbeat_time"),
         heartbeat_timeout=span(options, "heartbeat_timeout"),
@@ -62,6 +63,15 @@ async def _activity(
         worker=given.last_worker_identity,
         pause=await _pause(given, texts),
     )
+
+
+def _first_scheduled(given: PendingActivityInfo) -> datetime | None:
+    """None of later attempts without a limit for all of them: what is said then is their own."""
+    if given.attempt <= 1:
+        return moment(given, "scheduled_time")
+    expires_at = moment(given, "expiration_time")
+    limit = span(given.activity_options, "schedule_to_close_timeout")
+    return expires_at - limit if expires_at and limit else None
 
 
 def _state(given: PendingActivityInfo) -> ActivityState | None:

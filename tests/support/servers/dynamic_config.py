@@ -12,6 +12,8 @@ DYNAMIC_CONFIG = (
     'history.retentionTimerJitterDuration="1s"',
     'history.workflowIdReuseMinimalInterval="0s"',
     "frontend.WorkflowPauseEnabled=true",
+    # Without it, Nexus operations are not attempted. Nobody listens there.
+    'component.nexusoperations.callback.endpoint.template="http://127.0.0.1:9/"',
     # A deletion waits until the queues have recorded their progress.
     'history.transferProcessorUpdateAckInterval="1s"',
     'history.visibilityProcessorUpdateAckInterval="1s"',
