@@ -34,34 +34,17 @@ def has_running_row(
 ) -> sa.ColumnElement[bool]:
     """That the row of an entry is running, and of the same workflow where an entry depends on it.
 
-    `as_text` compares keys as text, which needs no index, but reads all running rows.
+    Each row is found by its key. As a join, PostgreSQL may read the whole table, or all running
+    rows of one that was analysed when there were none. `as_text` compares keys as text: then it is
+    a join, and needs no index.
     """
-    return sa.exists(
-        sa.select(sa.literal_column("1"))
-        .select_from(table.table)
-        .where(_same_key(table, entries, as_text=as_text), _is_running(table, as_text=as_text))
-        .where(_same_workflow(table, entries))
-        .correlate(entries)
-    )
-
-
-def _same_key(
-    table: MappedTable, entries: sa.FromClause, *, as_text: bool
-) -> sa.ColumnElement[bool]:
+    row = sa.select(sa.true()).select_from(table.table).correlate(entries)
+    row = row.where(table.is_running, _same_workflow(table, entries))
     if as_text:
-        return sa.cast(table.id, sa.Text) == entries.c.row_id
+        return sa.exists(row.where(sa.cast(table.id, sa.Text) == entries.c.row_id))
     # The text is cast, not the key, so that the key's index can be used.
-    return table.id == sa.cast(entries.c.row_id, table.id.type)
-
-
-def _is_running(table: MappedTable, *, as_text: bool) -> sa.ColumnElement[bool]:
-    """In a CASE, PostgreSQL does not estimate how few rows are running, and finds each by its key.
-
-    Of a table that was analysed when no row was running it would read all running rows.
-    """
-    if as_text or not table.relation.finds_keys:
-        return table.is_running
-    return sa.case((table.is_running, sa.true()), else_=sa.false())
+    same_key = table.id == sa.cast(entries.c.row_id, table.id.type)
+    return row.where(same_key).limit(1).scalar_subquery().is_not(sa.null())
 
 
 def _same_workflow(table: MappedTable, entries: sa.FromClause) -> sa.ColumnElement[bool]:

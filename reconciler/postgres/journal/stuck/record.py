@@ -123,7 +123,7 @@ class _Statements:
             (entries.c[name] if name in entries.c else sa.cast(sa.null(), kind)).label(name)
             for name, kind in _KINDS.items()
         ]
-        same = sa.and_(self._is_of_scope(entries), entries.c.row_id == self._row_id(given))
+        same = sa.and_(self._is_among(entries, ids), entries.c.row_id == self._row_id(given))
         return sa.select(
             given.c.place, sa.literal(entries is stuck).label("is_stuck"), *columns
         ).select_from(sa.join(given, entries, same))
@@ -152,18 +152,17 @@ class _Statements:
 
     def delete(self, entries: sa.Table, ids: Sequence[RowId]) -> sa.Delete:
         """The entries of these rows."""
-        given = self._given(ids)
-        return self._delete(entries, entries.c.row_id.in_(sa.select(self._row_id(given))))
+        return self._delete(entries, self._is_among(entries, ids))
 
     def delete_ended(self, entries: sa.Table, *, as_text: bool) -> sa.Delete:
         """The entries whose rows are not running."""
         running = has_running_row(self._table, entries, as_text=as_text)
-        return self._delete(entries, sa.not_(running))
+        return self._delete(entries, sa.and_(self._is_of_scope(entries), sa.not_(running)))
 
     def _delete(self, entries: sa.Table, which: sa.ColumnElement[bool]) -> sa.Delete:
         """Leave out what another pass has locked: that one takes care of it."""
         key = sa.tuple_(*entries.primary_key)
-        free = sa.select(*entries.primary_key).where(self._is_of_scope(entries), which)
+        free = sa.select(*entries.primary_key).where(which)
         free = free.with_for_update(skip_locked=True, of=entries)
         return sa.delete(entries).where(key.in_(free))
 
@@ -173,6 +172,12 @@ class _Statements:
 
     def _is_of_scope(self, entries: sa.Table) -> sa.ColumnElement[bool]:
         return of_scope(entries, self._table, self._namespace)
+
+    def _is_among(self, entries: sa.Table, ids: Sequence[RowId]) -> sa.ColumnElement[bool]:
+        """As an array: with a join, PostgreSQL may read all entries, as it expects few."""
+        keys = sa.select(self._row_id(self._given(ids))).scalar_subquery()
+        wanted = sa.func.array(keys, type_=postgresql.ARRAY(sa.Text))
+        return sa.and_(self._is_of_scope(entries), entries.c.row_id == sa.any_(wanted))
 
     def _given(
         self, ids: Sequence[RowId], values: Mapping[str, Sequence[Any]] | None = None
