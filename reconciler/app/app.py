@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -22,7 +22,9 @@ from reconciler.core.stuck.ports import Diagnosing
 from reconciler.core.window import EVERY, Window
 from reconciler.passes.lifecycle import absorb_first_cancel, read_clock
 from reconciler.passes.log import PassLog
+from reconciler.passes.observers import Bystander
 from reconciler.passes.reconcile import run_pass
+from reconciler.passes.stuck import StuckCounts, Watch
 from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import forget_connections
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
@@ -66,6 +68,7 @@ class App:
     redactor: Redactor
     decoder: FailureDecoder | None
     pass_log: PassLog = field(default_factory=PassLog)
+    stuck_counts: StuckCounts = field(default_factory=StuckCounts)
 
     async def run_pass(
         self,
@@ -94,6 +97,7 @@ class App:
         if stretch_only:
             rps = self.rpc.rate * SWEEP_SHARE
             options = replace(options, stretch_only=True, sweep_rps=rps)
+        observers = [*observers, *self._watch(report, remapped.table if remap else self._mapped)]
         return await self._run(store, options, observers, report, each_row=each_row)
 
     async def count_running(self) -> int:
@@ -111,6 +115,7 @@ class App:
     ) -> PassReport:
         """Run a pass over a window of the running rows; resumes `report` if it has begun."""
         store = self.books.store(self.table, window, report.request.found_by)
+        observers = [*observers, *self._watch(report, self._mapped)]
         return await self._run(store, options, observers, report, each_row=False)
 
     async def _run(
@@ -133,6 +138,19 @@ class App:
         observers = [*others, *self.pruning, *filter(None, [self.decoder]), self.redactor]
         ports = store, self.probe, self.history, observers
         return await run_pass(*ports, self.policy, options, now, report, pass_log)
+
+    async def _mapped(self) -> MappedTable:
+        return self.table
+
+    def _watch(
+        self, report: PassReport, table: Callable[[], Awaitable[MappedTable]]
+    ) -> Sequence[Observer]:
+        """What records stuck rows, in passes that are recorded."""
+        rows = self.books.stuck_rows(table, self.scope_namespace)
+        if rows is None or report.request.dry_run:
+            return []
+        parts = self.diagnosis, self.stuck_counts, self.clock.now, self.probe.retention_of
+        return [Bystander(Watch(rows, *parts))]
 
     def store(self, window: Window = EVERY) -> PostgresStore:
         """The running rows of the table, or those in a window."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,6 +20,7 @@ from reconciler.postgres.journal.marks import PostgresMarks
 from reconciler.postgres.journal.prune import Pruning
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_readable, check_schema
+from reconciler.postgres.journal.stuck.record import PostgresStuckRows
 from reconciler.postgres.journal.unrecorded import NoHistory, NoLease, NoMarks
 from reconciler.postgres.rows.ruled_out import RuledOut
 from reconciler.postgres.rows.store import PostgresStore
@@ -61,6 +62,12 @@ class Bookkeeping:
     def pruning(self, table_name: str, namespace: str, kept: timedelta) -> Sequence[Observer]:
         """What removes records from the history and the journal that are older than that."""
         return [Pruning(self._engine, table_name, namespace, kept)] if self.journals else []
+
+    def stuck_rows(
+        self, table: Callable[[], Awaitable[MappedTable]], namespace: str
+    ) -> PostgresStuckRows | None:
+        """The record of stuck rows of a table; None without a journal."""
+        return PostgresStuckRows(self._engine, table, namespace) if self.journals else None
 
     async def last_changes(
         self, table: MappedTable, workflow_id: str

@@ -27,6 +27,7 @@ class RemappedStore:
         make: Callable[[MappedTable], PostgresStore],
     ) -> None:
         self._engine, self._mapping, self._make = engine, mapping, make
+        self._table: MappedTable | None = None
         self._made: PostgresStore | None = None
 
     async def last_running(self) -> RowId | None:
@@ -53,8 +54,13 @@ class RemappedStore:
         """As above."""
         return await (await self._store()).finish_if_running(pass_id, outcomes)
 
+    async def table(self) -> MappedTable:
+        """The table as it is mapped for this pass."""
+        if self._table is None:
+            self._table = await map_table(self._engine, self._mapping, writing=True)
+        return self._table
+
     async def _store(self) -> PostgresStore:
         if self._made is None:
-            table = await map_table(self._engine, self._mapping, writing=True)
-            self._made = self._make(table)
+            self._made = self._make(await self.table())
         return self._made

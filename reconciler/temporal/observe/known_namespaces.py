@@ -95,6 +95,10 @@ class KnownNamespaces:
 
     def id_of(self, name: str) -> str:
         """Temporal's id of a known namespace; its name if it has none, or is not known."""
-        probe = self.configured if name == self._rpc.namespace else self._others.get(name)
-        namespace = probe.namespace if isinstance(probe, TemporalProbe) else None
+        namespace = self.described(name)
         return (namespace and namespace.id) or name
+
+    def described(self, name: str) -> Namespace | None:
+        """A namespace as it was described; None if it was not."""
+        probe = self.configured if name == self._rpc.namespace else self._others.get(name)
+        return probe.namespace if isinstance(probe, TemporalProbe) else None

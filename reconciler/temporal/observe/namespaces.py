@@ -96,6 +96,11 @@ class NamespacesProbe:
         """Temporal's id of the namespace in which the row was observed; its name if it has none."""
         return self._known.id_of(row.namespace or self._rpc.namespace)
 
+    def retention_of(self, row: RunRow) -> timedelta | None:
+        """That of the row's namespace, as far as it is known."""
+        namespace = self._known.described(row.namespace or self._rpc.namespace)
+        return None if namespace is None else namespace.retention
+
     def rpcs(self) -> Mapping[str, int]:
         """The calls made so far, by kind, to all namespaces."""
         return self._rpc.counts
