@@ -119,7 +119,9 @@ class Health:
             self._read_heartbeat(app), _answer(app.check_temporal())
         )
         for what, why in ((DATABASE, database), (TEMPORAL, temporal)):
-            if why is not None:
+            if why is None:
+                self.record.works(what)
+            else:
                 self.record.failed(what, why)
         return database, temporal
 

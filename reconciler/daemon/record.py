@@ -21,10 +21,21 @@ class LoopRecord:
     #: When the next pass is tried after a failed one; None if the last one did not fail.
     retry_at: datetime | None = None
     _errors: dict[str, DatedError] = field(default_factory=dict)
+    _since: dict[str, datetime] = field(default_factory=dict)
 
     def failed(self, what: str, why: str) -> None:
         """Note an error of this kind, which replaces the one before."""
-        self._errors[what] = DatedError(self.clock(), what, why)
+        now = self.clock()
+        self._errors[what] = DatedError(now, what, why)
+        self._since.setdefault(what, now)
+
+    def works(self, what: str) -> None:
+        """Note that what failed works now; its last error is kept."""
+        self._since.pop(what, None)
+
+    def failing_since(self, what: str) -> datetime | None:
+        """Since when nothing of this kind has worked; None if it works, or was never tried."""
+        return self._since.get(what)
 
     def last_error(self, what: str) -> DatedError | None:
         """The last error of this kind, past or present."""
