@@ -18,6 +18,8 @@ from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
 from reconciler.core.model import Mode
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
+from reconciler.daemon.page import open_page
+from reconciler.daemon.page_source import LoopPage
 from reconciler.daemon.schedule import Schedule, retry_delay
 from reconciler.host.signals import on_signals
 from reconciler.settings.model import Settings
@@ -72,7 +74,8 @@ async def _run(settings: Settings, schedule: Schedule, temporal: Mapping[str, An
     opening = partial(
         open_app, settings, writing=True, looping=True, temporal=temporal, runtime=runtime
     )
-    web = serving(create_web(health), settings.http_host, settings.http_port)
+    page = open_page(settings, LoopPage(health, settings, temporal))
+    web = serving(create_web(health, page), settings.http_host, settings.http_port)
     async with web, AsyncExitStack() as stack:
         app = await _connect(opening, stack, health)
         metrics = PassMetrics(health.registry, Mode.RUN, app.clock.now)
