@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.app.app import App
-from reconciler.core.model import Closed, Observation, Open, RunRow, Verdict
-from reconciler.core.stuck.condition import Condition
+from reconciler.app.stuck.known import recorded
+from reconciler.core.model import Closed, Observation, Open, RowId, RunRow, Verdict
+from reconciler.core.stuck.condition import Condition, StuckRow
+from reconciler.core.stuck.since import as_stuck_row
 from reconciler.passes.judging import judge
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.rows.lookup.stored import StoredRow, find_rows
@@ -37,7 +39,8 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     asking = app.probe.together([each.row for each in rows])
     observed = [(each.row, await asking.observe(each.row)) for each in rows]
     verdicts = await judge(app.store(), app.probe, observed, app.policy, now)
-    conditions = await why_open(app, observed)
+    known = await (await recorded(app))([each.row.id for each in rows])
+    conditions = await why_open(app, observed, known)
     return [
         Explanation(
             stored=replace(stored, error_message=await app.redacted(stored.error_message)),
@@ -56,28 +59,37 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
 async def observe_id(app: App, workflow_id: str) -> tuple[Observation, Condition | None]:
     """What Temporal says about the current run of a workflow id, without a row; why it is open."""
     observation = await app.probe.observe_current(workflow_id)
-    without_row = RunRow(0, workflow_id, None, None)
-    (condition,) = await why_open(app, [(without_row, observation)])
+    without_row = RunRow("", workflow_id, None, None)
+    (condition,) = await why_open(app, [(without_row, observation)], {})
     return _as_written(app, observation), condition
 
 
 async def why_open(
-    app: App, observed: Sequence[tuple[RunRow, Observation]]
+    app: App, observed: Sequence[tuple[RunRow, Observation]], known: Mapping[RowId, StuckRow]
 ) -> Sequence[Condition | None]:
-    """Why the workflows of these rows are open; None for those that are not. Raises `Unusable`."""
+    """Why the workflows of these rows are open; None for those that are not.
+
+    `known`: what passes have recorded of the rows, such as since when. Raises `Unusable`.
+    """
     described = [
         (place, row, observation.evidence)
         for place, (row, observation) in enumerate(observed)
         if isinstance(observation, Open) and observation.evidence is not None
     ]
-    evidence = [(row, each) for _, row, each in described]
+    conditions: list[Condition | None] = [None] * len(observed)
+    if not described:
+        return conditions
     # Not the one of passes, which may be under way: what they may ask is limited.
     diagnosis = TemporalDiagnosis(app.rpc.apart(), app.redactor, app.decoder)
     diagnosis.start_pass()
-    found = await diagnosis.diagnose(evidence, app.clock.now(), {}) if evidence else []
-    conditions: list[Condition | None] = [None] * len(observed)
-    for (place, _, _), each in zip(described, found, strict=True):
-        conditions[place] = each.condition if each else None
+    now = app.clock.now()
+    found = await diagnosis.diagnose([(row, each) for _, row, each in described], now, known)
+    for (place, row, _), each in zip(described, found, strict=True):
+        if each is not None:
+            stuck = as_stuck_row(row, each, known.get(row.id), now)
+            is_news = stuck.since == now
+            since = each.condition.since if is_news else stuck.since
+            conditions[place] = replace(each.condition, since=since)
     return conditions
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rich.console import Console
 
@@ -44,7 +44,7 @@ def print_groups(report: StuckReport, console: Console) -> None:
     shown = report.groups[:GROUPS]
     for group in shown:
         cause = f" {one_line(group.text, TEXT)}" if group.text else ""
-        age = duration(max(report.now - group.oldest_since, timedelta()))
+        age = _age(report, group.oldest_since)
         print_line(
             console,
             (f"{plural(group.rows, 'row')}: ", "bold"),
@@ -78,8 +78,12 @@ def _as_of(report: StuckReport) -> str:
         return f"Temporal was asked about {plural(report.scanned, 'running row')}"
     if report.checked_at is None:
         return "no pass has ended yet"
-    age = duration(max(report.now - report.checked_at, timedelta()))
-    return f"as of the pass that ended {age} ago"
+    return f"as of the pass that ended {_age(report, report.checked_at)} ago"
+
+
+def _age(report: StuckReport, since: datetime) -> str:
+    seconds = int((report.now - since).total_seconds())
+    return duration(timedelta(seconds=max(seconds, 0)))
 
 
 def _unknown(report: StuckReport) -> Iterator[str]:

@@ -7,16 +7,17 @@ There may be millions: only sums and the rows to be shown are kept.
 from __future__ import annotations
 
 import pickle
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import Protocol
 
 from reconciler.app.app import App
+from reconciler.app.stuck.known import Known, recorded
 from reconciler.app.stuck.report import StuckReport
-from reconciler.core.errors import ConfigurationError, DatabaseUnfit
-from reconciler.core.model import Leave, LeaveReason, Mode, RowId, Verdict
+from reconciler.core.errors import ConfigurationError
+from reconciler.core.model import Leave, LeaveReason, Mode, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.stuck.condition import StuckRow
@@ -24,9 +25,6 @@ from reconciler.core.stuck.ports import Diagnosing
 from reconciler.core.stuck.since import as_stuck_row
 from reconciler.core.stuck.summary import Selection, Summary
 from reconciler.passes.log import PassLog
-from reconciler.postgres.journal.schema_check import check_readable
-from reconciler.postgres.journal.stuck.record import PostgresStuckRows
-from reconciler.postgres.table.mapping import MappedTable
 from reconciler.settings.model import Settings
 
 #: Bytes of rows that are kept in memory; more go to a temporary file.
@@ -107,7 +105,7 @@ class Check(Observer):
     kept: Kept
     clock: Callable[[], datetime]
     #: What passes have recorded of rows, by which `since` survives; may be empty.
-    known: Callable[[Sequence[RowId]], Awaitable[Mapping[RowId, StuckRow]]]
+    known: Known
     summary: Summary = field(default_factory=Summary)
     #: Open workflows of which nothing could be said.
     undecided: int = 0
@@ -154,7 +152,7 @@ async def check(
 
     `app` was opened with the settings of `describing_all`.
     """
-    checking = Check(app.diagnosis, selection, kept, app.clock.now, await _recorded(app))
+    checking = Check(app.diagnosis, selection, kept, app.clock.now, await recorded(app))
     quiet = replace(app, pass_log=PassLog(each_row=False))
     await quiet.run_pass(Mode.ONCE, dry_run=True, observers=[checking, *others], report=report)
     now = app.clock.now()
@@ -170,22 +168,3 @@ async def check(
         scanned=report.tally.scanned,
         warnings=report.warnings,
     )
-
-
-async def _recorded(app: App) -> Callable[[Sequence[RowId]], Awaitable[Mapping[RowId, StuckRow]]]:
-    """Looks up what passes have recorded of rows: nothing, if they do not or it is out of reach."""
-
-    async def mapped() -> MappedTable:
-        return app.table
-
-    record = PostgresStuckRows(app.engine, mapped, app.scope_namespace)
-    has_record = app.journals
-    try:
-        await check_readable(app.engine, stuck=True)
-    except DatabaseUnfit:
-        has_record = False
-
-    async def known(ids: Sequence[RowId]) -> Mapping[RowId, StuckRow]:
-        return (await record.known(ids)).stuck if has_record else {}
-
-    return known
