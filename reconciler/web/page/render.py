@@ -79,8 +79,8 @@ def clock(time: datetime, now: datetime) -> str:
 def stamp(time: datetime, now: datetime) -> Markup:
     """A time for people and for programs, in UTC and relative to now."""
     exact = f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return Markup('<time datetime="{}" title="{}">{} <i>{}</i></time>').format(
-        exact, exact, clock(time, now), ago(time, now)
+    return Markup('<time datetime="{}">{} <i>{}</i></time>').format(
+        exact, clock(time, now), ago(time, now)
     )
 
 

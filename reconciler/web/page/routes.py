@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from starlette.datastructures import Headers
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -52,12 +53,14 @@ class Page:
             redirect_slashes=False,
             default=self._no_such_page,
         )
+        # From afar, the page is read again every few seconds.
+        self._served = GZipMiddleware(self._router, compresslevel=6)
         prepare()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         refusal = self._access.refusal(Headers(scope=scope))
-        await (refusal or self._router)(scope, receive, send)
+        await (refusal or self._served)(scope, receive, send)
 
     async def _overview(self, request: Request) -> Response:
         view = await self._source.overview()

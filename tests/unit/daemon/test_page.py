@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.daemon.page import open_page
 from reconciler.settings.model import Settings
+from tests.support.page.asking import asking
 from tests.support.page.source import FakeSource
 
 
@@ -18,7 +18,7 @@ async def status(**settings: object) -> int | None:
     page = open_page(given, FakeSource())
     if page is None:
         return None
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(page)) as client:
+    async with asking(page) as client:
         return (await client.get("http://localhost/", auth=("x", "s3cret"))).status_code
 
 

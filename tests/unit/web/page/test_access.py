@@ -20,6 +20,7 @@ from reconciler.web.page.access import (
     is_loopback,
 )
 from reconciler.web.page.routes import Page
+from tests.support.page.asking import asking
 from tests.support.page.source import FakeSource
 
 LOOPBACK = Access(on_loopback=True)
@@ -33,7 +34,7 @@ async def get(
     access: Access, host: str = "localhost:8080", path: str = "/", **headers: str
 ) -> httpx.Response:
     page: ASGIApp = Page(FakeSource(), access)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(page)) as client:
+    async with asking(page) as client:
         return await client.get(f"http://x{path}", headers={"Host": host, **headers})
 
 

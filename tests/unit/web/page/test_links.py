@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urljoin, urlsplit
 
-import httpx
 import pytest
 
 from reconciler.web.page.access import Access
 from reconciler.web.page.links import Links, depth_of
 from reconciler.web.page.routes import Page
+from tests.support.page.asking import asking
 from tests.support.page.source import FakeSource
 
 IDS = [
@@ -43,7 +43,7 @@ IDS = [
 async def test_a_link_to_a_row_leads_to_that_row(workflow_id: str) -> None:
     source = FakeSource()
     page = Page(source, Access(is_open=True))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(page)) as client:
+    async with asking(page) as client:
         for here in ("/", "/passes", "/passes/x", "/rows/a", "/rows/a/b/c", "/rows/"):
             link = Links(depth_of(here)).row(workflow_id)
             url = urljoin(f"http://localhost{here}", link)

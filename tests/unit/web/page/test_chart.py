@@ -1,0 +1,41 @@
+"""The bars: where each lies, and the same in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.web.page.chart import HEIGHT, LOOKS, chart
+from tests.support.page import views
+
+
+def test_bars_are_stacked_and_the_tallest_fills_the_height() -> None:
+    hours = tuple(
+        replace(hour, rows={"completed": 1, "failed": 3} if number == 2 else {})
+        for number, hour in enumerate(views.repaired().hours)
+    )
+    drawn = chart(replace(views.repaired(), hours=hours))
+
+    assert drawn.top == 4
+    assert [layer.path for layer in drawn.layers] == [
+        f"M40 {HEIGHT}h15V{HEIGHT * 3 // 4}h-15z",
+        f"M40 {HEIGHT * 3 // 4}h15V0h-15z",
+    ]
+    assert (
+        drawn.summary == "4 rows repaired in 24 hours: 1 completed, 3 failed. Most from 17:00: 4."
+    )
+
+
+def test_no_rows_at_all() -> None:
+    empty = views.empty().repaired
+    assert empty is not None
+    drawn = chart(empty)
+
+    assert (drawn.layers, drawn.top, drawn.summary) == ([], 0, "0 rows repaired in 24 hours.")
+
+
+def test_more_statuses_than_looks() -> None:
+    names = tuple(f"s{number}" for number in range(LOOKS + 3))
+    hours = tuple(replace(hour, rows=dict.fromkeys(names, 1)) for hour in views.repaired().hours)
+    drawn = chart(replace(views.repaired(), hours=hours, statuses=names))
+
+    assert [layer.look for layer in drawn.layers] == [0, 1, 2, 3, 4, 5, 5, 5, 5]
