@@ -57,7 +57,8 @@ async def _run(console: Console, application: Application, url: str, ui: str) ->
     await start_stuck(application)
     port = str(free_port(PAGE_PORT))
     servers = {"DATABASE_URL": url, "TEMPORAL_ADDRESS": application.temporal["target_host"]}
-    async with running_loop({**_LOOP, **servers, "RECONCILER_HTTP_PORT": port}) as loop:
+    web = {"RECONCILER_HTTP_PORT": port, "RECONCILER_TEMPORAL_UI": ui}
+    async with running_loop({**_LOOP, **servers, **web}) as loop:
         _say_where(console, f"http://127.0.0.1:{port}/", ui, exports(**servers))
         async for _ in steady_traffic(application):
             check(loop)

@@ -40,6 +40,15 @@ def test_compose_publishes_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_the_page_is_open_where_its_port_is_published_on_loopback() -> None:
+    loop = COMPOSE["services"]["reconciler"]
+
+    assert loop["environment"]["RECONCILER_PAGE"] == "open"
+    assert loop["ports"] == ["127.0.0.1:8080:8080"]
+    port = COMPOSE["services"]["temporal"]["ports"][0].split(":")[1]
+    assert loop["environment"]["RECONCILER_TEMPORAL_UI"] == f"http://localhost:{port}"
+
+
 def test_the_loop_waits_for_the_migration_and_for_temporal() -> None:
     assert COMPOSE["services"]["reconciler"]["depends_on"] == {
         "migrate": {"condition": "service_completed_successfully"},

@@ -6,6 +6,7 @@ The tag and the ConfigMap, which kustomize adds, are read from its files, so no 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -241,3 +242,18 @@ def test_a_migration_is_retried_and_has_no_deadline() -> None:
     assert spec["backoffLimit"] > 0
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert "activeDeadlineSeconds" not in spec
+
+
+def test_the_password_of_the_page_only_has_to_be_uncommented() -> None:
+    text = (ROOT / "run" / "deployment.yaml").read_text(encoding="ascii")
+    with_password = re.sub(
+        r"^( +)# ((?:- name: RECONCILER_PAGE|  ).*)$", r"\1\2", text, flags=re.MULTILINE
+    )
+    [only] = yaml.safe_load(with_password)["spec"]["template"]["spec"]["containers"]
+
+    assert container("run")["env"] == only["env"][:-1]
+    assert only["env"][-1] == {
+        "name": "RECONCILER_PAGE_PASSWORD",
+        "valueFrom": {"secretKeyRef": {"name": "reconciler-page", "key": "password"}},
+    }
+    assert "kubectl create secret generic reconciler-page --from-literal=password=" in text
