@@ -18,7 +18,7 @@ SUITE := $(BIN)/pytest -n 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stress test-lowest test-pythons test-unit test-containers test-soak test-properties bench bench-quick image docs lint format lock clean
+.PHONY: help demo test test-stress test-lowest test-pythons test-unit test-containers test-soak test-properties bench bench-quick image docs browser lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,18 @@ help: ## List the targets
 demo: $(STAMP) ## Run a sample application on an embedded Temporal and PostgreSQL
 	@$(BIN)/reconciler demo
 
-test: $(STAMP) ## Run all tests, on real servers
+test: $(STAMP) browser ## Run all tests, on real servers
 	$(SUITE)
 
+# Without a browser the tests of the page fail.
+browser: ## Install Chromium for the tests of the page, where apt exists and no such browser does
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		echo "Installing Chromium: a minute or two, the first time."; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 || \
+		echo "Chromium could not be installed: tests/browser will fail."
+
 # No test may depend on the speed of the machine.
-test-stress: $(STAMP) ## Run all tests next to a busy loop on each core
+test-stress: $(STAMP) browser ## Run all tests next to a busy loop on each core
 	$(BIN)/python tests/support/commands/busy.py $(SUITE)
 
 # The oldest versions that pyproject.toml allows, in an environment of their own. They warn about newer

@@ -13,7 +13,7 @@ from functools import partial
 import h11
 import structlog
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.web.connections import (
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def serving(web: Starlette, host: str, port: int) -> AsyncIterator[None]:
+async def serving(web: ASGIApp, host: str, port: int) -> AsyncIterator[None]:
     """Serve while the context lasts. Raises `ConfigurationError` if binding fails."""
     listening = _bind(host, port)
     config = uvicorn.Config(
