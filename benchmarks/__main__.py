@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import after_close, closed, growth, hold, machine, main_path, steady, writes
+from benchmarks import after_close, closed, growth, hold, machine, main_path, steady, stuck, writes
 from benchmarks.feed import catching_up, latency, load, quiet
 from benchmarks.figures import Result
 from benchmarks.page import make_page, replace_sections
@@ -29,6 +29,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "once": closed.measure_once,
     "steady": steady.measure,
+    "stuck": stuck.measure,
     "backfill": closed.measure_backfill,
     "writes": writes.measure,
     "main-path": main_path.measure,

@@ -29,7 +29,8 @@ from temporalio.client import Client
 
 #: Concurrent calls.
 CONCURRENCY = 32
-_POLL_TIMEOUT = timedelta(seconds=30)
+#: Of a poll for a task.
+POLL_TIMEOUT = timedelta(seconds=30)
 
 _T = TypeVar("_T")
 
@@ -71,10 +72,10 @@ async def each(work: Callable[[int], Awaitable[_T]], count: int) -> list[_T]:
 async def make_open(client: Client, count: int, task_queue: str) -> Sequence[Run]:
     """Start workflows that stay open; `end` can end those of a task queue later."""
 
-    async def start(_: int) -> Run:
-        return (await _start(client, task_queue, eagerly=False))[0]
+    async def started(_: int) -> Run:
+        return (await start(client, task_queue, eagerly=False))[0]
 
-    return await each(start, count)
+    return await each(started, count)
 
 
 async def make_closed(client: Client, count: int, *, fails: bool = False) -> Sequence[Run]:
@@ -84,8 +85,8 @@ async def make_closed(client: Client, count: int, *, fails: bool = False) -> Seq
     """
 
     async def start_and_end(_: int) -> Run:
-        run, token = await _start(client, "eager", eagerly=True)
-        await _respond(client, token, _FAIL if fails else _COMPLETE)
+        run, token = await start(client, "eager", eagerly=True)
+        await respond(client, token, _FAIL if fails else _COMPLETE)
         return run
 
     return await each(start_and_end, count)
@@ -100,9 +101,9 @@ async def end(client: Client, task_queue: str, count: int) -> None:
         )
         service, token = client.workflow_service, b""
         while not token:  # a poll that times out returns an empty answer
-            answer = await service.poll_workflow_task_queue(request, timeout=_POLL_TIMEOUT)
+            answer = await service.poll_workflow_task_queue(request, timeout=POLL_TIMEOUT)
             token = answer.task_token
-        await _respond(client, token, _COMPLETE if number % 4 else _FAIL)
+        await respond(client, token, _COMPLETE if number % 4 else _FAIL)
 
     await each(poll_and_end, count)
     query = f"TaskQueue = '{task_queue}' AND ExecutionStatus = 'Running'"
@@ -112,7 +113,8 @@ async def end(client: Client, task_queue: str, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _start(client: Client, task_queue: str, *, eagerly: bool) -> tuple[Run, bytes]:
+async def start(client: Client, task_queue: str, *, eagerly: bool) -> tuple[Run, bytes]:
+    """Start a workflow; returns the token of its first task if it was started eagerly."""
     workflow_id = f"order-{uuid4()}"
     answer = await client.workflow_service.start_workflow_execution(
         StartWorkflowExecutionRequest(
@@ -128,9 +130,10 @@ async def _start(client: Client, task_queue: str, *, eagerly: bool) -> tuple[Run
     return Run(workflow_id, answer.run_id), answer.eager_workflow_task.task_token
 
 
-async def _respond(client: Client, token: bytes, command: Command) -> None:
+async def respond(client: Client, token: bytes, *commands: Command) -> None:
+    """Complete a workflow task."""
     await client.workflow_service.respond_workflow_task_completed(
         RespondWorkflowTaskCompletedRequest(
-            namespace=client.namespace, task_token=token, commands=[command]
+            namespace=client.namespace, task_token=token, commands=commands
         )
     )

@@ -32,8 +32,8 @@ HUNG_SECONDS = BRIEF_TIMEOUT.total_seconds() / 2
 #: Seconds between the attempts of a throttled call (about 16 in all). After the last, it fails.
 THROTTLED_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)
 
-#: Kinds that have the quota of list calls too. Temporal Cloud limits descriptions of task queues
-#: like visibility; server 1.32 itself does not.
+#: Kinds that may have the quota of lists. Descriptions of queues have it on Temporal Cloud, and
+#: the other one on a server of your own (server 1.32, frontend/configs/quotas.go).
 LIST_LIMITED = ("list", "queue")
 
 _Response = TypeVar("_Response")
@@ -133,8 +133,10 @@ class _Retries:
         error = failed.error
         if limited := is_rate_limit(error):
             # Each of the server's quotas has its own limiter here, and only that one slows down.
-            lists = self._kind in LIST_LIMITED
-            (self._calls.list_limiter if lists else self._calls.limiter).throttled()
+            if self._kind in LIST_LIMITED:
+                self._calls.list_limiter.throttled()
+            if self._kind != "list":
+                self._calls.limiter.throttled()
         if limited and not is_overload(error) and (pause := next(self._pauses, None)):
             await asyncio.sleep(pause)
             return True

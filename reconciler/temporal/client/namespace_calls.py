@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from reconciler.core.errors import TemporalUnusable
 from reconciler.temporal.client.answers import MAX_UNANSWERED
-from reconciler.temporal.client.calls import LIST_LIMITED, CallFailed, Calls
+from reconciler.temporal.client.calls import CallFailed, Calls
 from reconciler.temporal.client.connect_errors import Endpoint
 from reconciler.temporal.client.error_codes import (
     NO_ACCESS,
@@ -25,6 +25,12 @@ from reconciler.temporal.client.error_codes import (
     is_unreachable,
 )
 from reconciler.temporal.client.namespace import Namespace
+
+# What to lower if calls of a kind are throttled.
+_LIMITS = {
+    "list": "RECONCILER_VISIBILITY_RPS",
+    "queue": "RECONCILER_VISIBILITY_RPS or RECONCILER_MAX_RPS",
+}
 
 _Response = TypeVar("_Response")
 
@@ -99,8 +105,7 @@ class NamespaceCalls:
 
     def _classify(self, failed: CallFailed) -> Exception:
         named_by = "the right one in the row" if self._configured else "TEMPORAL_NAMESPACE"
-        limited_by = "VISIBILITY_RPS" if failed.kind in LIST_LIMITED else "MAX_RPS"
-        limit = f"RECONCILER_{limited_by}"
+        limit = _LIMITS.get(failed.kind, "RECONCILER_MAX_RPS")
         return classify(failed.error, self._endpoint, self.namespace, named_by, limit)
 
     async def _others_are_answered(self, failed: CallFailed) -> bool:

@@ -1,4 +1,7 @@
-"""Why real workflows are open, and what finding that out asks a real server."""
+"""What is asked besides the descriptions of real workflows, and how their failures are decoded.
+
+Why they are open: `test_stuck.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,7 @@ from uuid import uuid4
 import pytest
 import regex
 from temporalio.client import Client, WorkflowHandle
-from temporalio.common import (
-    PinnedVersioningOverride,
-    VersioningBehavior,
-    WorkerDeploymentVersion,
-)
-from temporalio.service import RPCError
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker
 
 from reconciler.core.model import Open, RunRow
 from reconciler.core.redaction import Redaction
@@ -36,7 +33,6 @@ from tests.support.temporal.world import World
 
 #: Long enough for a task that no worker takes.
 LATER = timedelta(minutes=3)
-BRIEF = timedelta(seconds=1)
 
 
 class Diagnosing:
@@ -80,31 +76,6 @@ def diagnosing(temporal: Client) -> Diagnosing:
     return Diagnosing(temporal)
 
 
-async def test_a_retried_activity_of_a_child(world: World, diagnosing: Diagnosing) -> None:
-    parent = await world.start("do it in a child", "retry an activity")
-
-    found = await diagnosing.once_it_is(Reason.WAITING_FOR_CHILD, parent)
-
-    child = f"child workflow Scripted [{world.workflow_id}/child]"
-    failed = "charge: PaymentDeclined: retry an activity (attempt "
-    assert found.text.startswith(f"{child}: ActivityRetrying {failed}")
-
-
-async def test_a_workflow_task_that_fails(world: World, diagnosing: Diagnosing) -> None:
-    handle = await world.start("fail the task", "asked\nada@example", task_timeout=BRIEF)
-
-    found = await diagnosing.once_it_is(Reason.WORKFLOW_TASK_FAILING, handle)
-    histories = diagnosing.rpc.counts["history"]
-    await diagnosing.why(handle)
-
-    assert found.text.startswith("Scripted: ValueError: asked [redacted] (attempt ")
-    started = await world.describe()
-    started_at = started.workflow_execution_info.start_time.ToDatetime(tzinfo=UTC)
-    assert found.since is not None
-    assert abs(found.since - started_at) < BRIEF, "when the first attempt was scheduled"
-    assert histories == diagnosing.rpc.counts["history"] == 1
-
-
 async def test_tasks_that_no_worker_takes(
     temporal: Client, workflow_id: str, diagnosing: Diagnosing
 ) -> None:
@@ -126,59 +97,6 @@ async def test_tasks_that_no_worker_takes(
     assert late[0].text.startswith(f"task queue {nobody}: no worker polls for workflow tasks")
     assert "3 tasks in the queue" in late[0].text
     assert diagnosing.rpc.counts["queue"] == 1
-
-
-async def test_a_version_that_no_worker_has(
-    temporal: Client, workflow_id: str, diagnosing: Diagnosing
-) -> None:
-    """Pinned to a version whose workers are gone, while those of a later one poll."""
-    queue, deployment = f"versioned-{uuid4().hex}", f"deployment-{uuid4().hex}"
-
-    def worker(build: str) -> Worker:
-        return Worker(
-            temporal,
-            task_queue=queue,
-            workflows=[Scripted],
-            activities=[charge],
-            deployment_config=WorkerDeploymentConfig(
-                version=WorkerDeploymentVersion(deployment, build),
-                use_worker_versioning=True,
-                default_versioning_behavior=VersioningBehavior.PINNED,
-            ),
-        )
-
-    pinned = PinnedVersioningOverride(WorkerDeploymentVersion(deployment, "1"))
-    handles: list[WorkflowHandle[Any, Any]] = []
-
-    async def started() -> bool:
-        try:
-            handle = await temporal.start_workflow(
-                "Scripted",
-                args=["wait", ""],
-                id=workflow_id,
-                task_queue=queue,
-                versioning_override=pinned,
-            )
-        except RPCError:  # a new version takes a moment to become known
-            return False
-        handles.append(handle)
-        return True
-
-    async with worker("1"):
-        await eventually(started)
-        (handle,) = handles
-        await World(temporal, queue, workflow_id).first_task_done()
-    await handle.signal("no such signal")
-    async with worker("2"):
-        (healthy,) = await diagnosing.why(handle)
-        (found,) = await diagnosing.why(handle, after=LATER)
-    await handle.terminate()
-
-    assert healthy is not None
-    assert healthy.reason is Reason.WAITING
-    assert found is not None
-    assert found.reason is Reason.NO_WORKER
-    assert f"no worker of version {deployment}:1 polls" in found.text
 
 
 async def test_an_encrypted_failure_is_decoded(temporal: Client, workflow_id: str) -> None:

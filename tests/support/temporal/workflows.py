@@ -98,10 +98,6 @@ class Scripted:
                 await workflow.execute_child_workflow(
                     "Scripted", args=["wait", text], id=f"{workflow.info().workflow_id}/child"
                 )
-            case "do it in a child":
-                await workflow.execute_child_workflow(
-                    "Scripted", args=[text, text], id=f"{workflow.info().workflow_id}/child"
-                )
             case "retry an activity":
                 await workflow.execute_activity(
                     charge,

@@ -301,8 +301,10 @@ async def test_throttling_ends_the_pass_as_elsewhere() -> None:
     asking = Asking()
     asking.service.queues["q"] = THROTTLED
 
-    with pytest.raises(TemporalUnusable, match="RECONCILER_VISIBILITY_RPS"):
+    with pytest.raises(TemporalUnusable, match="RECONCILER_VISIBILITY_RPS or RECONCILER_MAX_RPS"):
         await asking.one(**WAITS_FOR_WORKER)
+    calls = asking.rpc._calls
+    assert (calls.limiter.rate, calls.list_limiter.rate) == (50, 50), "either may be exhausted"
 
 
 async def test_a_dead_server_ends_the_pass_as_elsewhere() -> None:
