@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,7 @@ from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode
 from reconciler.core.stuck.condition import Reason, StuckRow
-from reconciler.core.stuck.summary import STUCK, Selection, row_as_json, summary_as_json
+from reconciler.core.stuck.summary import ALL, STUCK, Selection, row_as_json, summary_as_json
 from reconciler.host.signals import INTERRUPTED, signals
 
 if TYPE_CHECKING:
@@ -87,26 +88,41 @@ def stuck(
     selection = Selection(
         frozenset(map(_reason, reason or [])), _type(workflow_type), _age(older_than)
     )
-    settings = load()
-    run = _check if check else _stored
-    return signals.run(partial(run, settings, selection, limit, as_json=as_json))
+    given = [*(("--reason", each) for each in reason or []), ("--type", workflow_type)]
+    given.append(("--older-than", older_than))
+    options = [part for name, value in given if value is not None for part in (name, value)]
+    asked = _Asked(selection, limit, as_json, [*options, *(["--check"] if check else [])])
+    return signals.run(partial(_check if check else _stored, load(), asked))
 
 
-async def _stored(
-    settings: Settings, selection: Selection, limit: int | None, *, as_json: bool
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What to list, and how."""
+
+    selection: Selection
+    limit: int | None
+    as_json: bool
+    #: The options that choose rows, as given.
+    options: Sequence[str]
+
+    @property
+    def rows(self) -> int | None:
+        """The rows to read: the table gets one more than it shows, to know whether there are more.
+
+        None for all.
+        """
+        return self.limit if self.as_json else (self.limit or ROWS) + 1
+
+
+async def _stored(settings: Settings, asked: _Asked) -> int:
     from reconciler.app.stuck.recorded import open_record
 
     async with open_record(settings) as record:
-        report = await record.report(selection)
-        rows = limit if as_json else (limit or ROWS) + 1
-        pages = record.rows(selection, rows)
-        return await _show(report, pages, selection, limit, as_json=as_json)
+        report = await record.report(asked.selection)
+        return await _show(report, record.rows(asked.selection, asked.rows), asked)
 
 
-async def _check(
-    settings: Settings, selection: Selection, limit: int | None, *, as_json: bool
-) -> int:
+async def _check(settings: Settings, asked: _Asked) -> int:
     from reconciler.app.stuck.check import Longest, Spool, check, describing_all
     from reconciler.app.wiring import open_app
     from reconciler.console.progress import show_progress
@@ -117,57 +133,49 @@ async def _check(
 
     report = PassReport.begin(PassRequest(Mode.ONCE, dry_run=True), datetime.now(UTC))
     terminal = screen(stderr=True)
-    all_rows = as_json and limit is None
-    with closing(Spool()) if all_rows else nullcontext(Longest((limit or ROWS) + 1)) as kept:
+    with closing(Spool()) if asked.rows is None else nullcontext(Longest(asked.rows)) as kept:
         with reported(report):
             async with open_app(describing_all(settings), writing=False) as app:
+                checking = partial(check, app, asked.selection, kept, report)
                 if not terminal.is_terminal:
-                    found = await check(app, selection, kept, report)
+                    found = await checking()
                 else:
                     rows = await app.count_running()
                     with show_progress(terminal, rows, dry_run=True) as bar:
-                        found = await check(app, selection, kept, report, [Bystander(bar)])
+                        found = await checking([Bystander(bar)])
         if signals.asked:
             return INTERRUPTED
         if report.error is not None:
             print_error(report.error)
             return ABORTED
-        return await _show(found, kept.pages(), selection, limit, as_json=as_json)
+        return await _show(found, kept.pages(), asked)
 
 
 async def _show(
-    report: StuckReport,
-    pages: AsyncGenerator[Sequence[StuckRow], None],
-    selection: Selection,
-    limit: int | None,
-    *,
-    as_json: bool,
+    report: StuckReport, pages: AsyncGenerator[Sequence[StuckRow], None], asked: _Asked
 ) -> int:
-    """Print groups and rows; pages have one row more than the table shows, if there are more."""
+    """Print the groups, then the rows; returns the exit code."""
     async with aclosing(pages):
-        if as_json:
+        if asked.as_json:
             await _print_json(report, pages)
         else:
-            await _print_table(report, pages, selection, limit or ROWS)
+            await _print_table(report, pages, asked)
     return OK if report.is_certain else UNRESOLVED
 
 
 async def _print_table(
-    report: StuckReport,
-    pages: AsyncGenerator[Sequence[StuckRow], None],
-    selection: Selection,
-    limit: int,
+    report: StuckReport, pages: AsyncGenerator[Sequence[StuckRow], None], asked: _Asked
 ) -> None:
     from reconciler.console.stuck import StuckTable, print_end, print_groups
 
     console = screen()
-    table = StuckTable(console, limit)
+    table = StuckTable(console, asked.limit or ROWS)
     print_groups(report, console)
     async for page in pages:
         table.add(page)
     if report.groups:
-        table.end(["stuck"])
-    print_end(report, console, filtered=selection != Selection())
+        table.end(["stuck", *asked.options])
+    print_end(report, console, filtered=asked.selection != ALL)
 
 
 async def _print_json(report: StuckReport, pages: AsyncGenerator[Sequence[StuckRow], None]) -> None:
