@@ -15,7 +15,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import after_close, closed, growth, hold, machine, main_path, steady, stuck, writes
+from benchmarks import (
+    after_close,
+    closed,
+    growth,
+    hold,
+    machine,
+    main_path,
+    overview,
+    steady,
+    stuck,
+    writes,
+)
 from benchmarks.feed import catching_up, latency, load, quiet
 from benchmarks.figures import Result
 from benchmarks.page import make_page, replace_sections
@@ -41,6 +52,7 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "feed-latency": latency.measure,
     "feed-load": load.measure,
     "feed-catch-up": catching_up.measure,
+    "page": overview.measure,
 }
 
 

@@ -35,6 +35,8 @@ class Sizes:
     load_seconds: int
     #: Closings that no process has followed.
     missed: int
+    #: Rows, and changes in the journal, behind the page.
+    overview: int
 
 
 FULL = Sizes(
@@ -53,6 +55,7 @@ FULL = Sizes(
     endings=20,
     load_seconds=10,
     missed=10_000,
+    overview=1_000_000,
 )
 QUICK = Sizes(
     rounds=3,
@@ -70,4 +73,5 @@ QUICK = Sizes(
     endings=4,
     load_seconds=5,
     missed=2_000,
+    overview=100_000,
 )
