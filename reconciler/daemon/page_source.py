@@ -79,7 +79,7 @@ class LoopPage:
         now, why = self._health.record.clock(), self._why_not_connected
         return RowPage(workflow_id=workflow_id, now=now, namespace=self._namespace, error=why)
 
-    async def passes(self, older_than: str | None, *, with_feed: bool = True) -> PassesPage:
+    async def passes(self, older_than: str | None, *, with_feed: bool) -> PassesPage:
         """A page of passes."""
         if (connected := self._connected) is not None:
             return await connected.passes.passes(older_than, with_feed=with_feed)

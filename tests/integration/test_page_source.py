@@ -160,7 +160,7 @@ async def test_without_a_journal_the_page_says_why_there_is_nothing(
     await closed_row(database, world)
     async with page_of(settings(journal=False)) as (page, app, _):
         pass_id = await repair(app)
-        overview, passes = await page.overview(), await page.passes(None)
+        overview, passes = await page.overview(), await page.passes(None, with_feed=True)
         one, row = await page.one_pass(UUID(pass_id)), await page.row(world.workflow_id)
 
     assert overview.working.state is State.WORKING
@@ -268,9 +268,12 @@ async def test_passes_page_by_page_without_those_of_the_feed(
             seen += [str(each.id) for each in view.passes]
             if (cursor := view.older) is None:
                 break
-        newest = await page.passes(None)
+        newest = await page.passes(None, with_feed=True)
         far = "0001-01-01T00:00:00+23:59_00000000-0000-0000-0000-000000000000"
-        odd = [await page.passes(text) for text in ("", "x", "2026-01-01_x", "_", "\0", far)]
+        odd = [
+            await page.passes(text, with_feed=True)
+            for text in ("", "x", "2026-01-01_x", "_", "\0", far)
+        ]
         missing = await page.one_pass(uuid4())
 
     assert seen == ids
@@ -320,10 +323,18 @@ async def test_no_field_holds_a_secret(
     database: Database, settings: Callable[..., Settings]
 ) -> None:
     async with page_of(settings(database_url=with_password(database.url))) as (page, _, _):
-        views: list[object] = [await page.overview(), await page.row("x"), await page.passes(None)]
+        views: list[object] = [
+            await page.overview(),
+            await page.row("x"),
+            await page.passes(None, with_feed=True),
+        ]
         await database.execute("ALTER TABLE reconciler.passes RENAME TO gone")
         await database.execute("ALTER TABLE workflow_executions RENAME TO gone")
-        views += [await page.overview(), await page.row("y"), await page.passes(None)]
+        views += [
+            await page.overview(),
+            await page.row("y"),
+            await page.passes(None, with_feed=True),
+        ]
 
     assert "secret" not in repr(views)
 

@@ -28,9 +28,11 @@ class Links:
         """The overview."""
         return "../" * self.depth or "./"
 
-    def passes(self, older_than: str | None = None) -> str:
-        """The passes, or those after this cursor."""
-        return f"{self.root}passes" + (f"?older={_quoted(older_than)}" if older_than else "")
+    def passes(self, older_than: str | None = None, *, with_feed: bool = True) -> str:
+        """The passes, or those after this cursor; with or without those of the feed."""
+        given = {"feed": None if with_feed else "off", "older": older_than}
+        query = "&".join(f"{name}={_quoted(value)}" for name, value in given.items() if value)
+        return f"{self.root}passes" + (f"?{query}" if query else "")
 
     def one_pass(self, pass_id: object) -> str:
         """A pass."""

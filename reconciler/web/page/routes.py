@@ -81,9 +81,11 @@ class Page:
 
     async def _passes(self, request: Request) -> Response:
         older = request.query_params.get("older")
-        view = await self._source.passes(older)
-        here = self._links(request).passes(older)
+        with_feed = request.query_params.get("feed") != "off"
+        view = await self._source.passes(older, with_feed=with_feed)
+        here = self._links(request).passes(older, with_feed=with_feed)
         values = {"view": view, "title": "Passes", "here": "passes", "here_url": here}
+        values["with_feed"] = with_feed
         return self._rendered("passes", request, values)
 
     async def _pass(self, request: Request) -> Response:

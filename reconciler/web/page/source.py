@@ -23,8 +23,11 @@ class PageSource(Protocol):
         """What is known about the rows of a workflow id, whether or not there are any."""
         ...
 
-    async def passes(self, older_than: str | None) -> PassesPage:
-        """A page of passes; `older_than` is the cursor of the page before, or any text."""
+    async def passes(self, older_than: str | None, *, with_feed: bool) -> PassesPage:
+        """A page of passes; `older_than` is the cursor of the page before, or any text.
+
+        `with_feed`: including those of the closings feed, of which there may be one a second.
+        """
         ...
 
     async def one_pass(self, pass_id: UUID) -> PassPage | str | None:

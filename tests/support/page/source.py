@@ -28,8 +28,8 @@ class FakeSource:
         self.asked.append(workflow_id)
         return self.rows.get(workflow_id) or views.row_page(workflow_id)
 
-    async def passes(self, older_than: str | None) -> PassesPage:
-        self.asked.append(str(older_than))
+    async def passes(self, older_than: str | None, *, with_feed: bool) -> PassesPage:
+        self.asked.append(f"{older_than}{'' if with_feed else ' without the feed'}")
         return views.passes_page()
 
     async def one_pass(self, pass_id: UUID) -> PassPage | str | None:

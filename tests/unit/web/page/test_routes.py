@@ -109,6 +109,17 @@ async def test_older_passes() -> None:
     assert source.asked == ["None", "2026 a/b"]
 
 
+async def test_passes_without_those_of_the_feed() -> None:
+    source = FakeSource()
+    await client(source).get("/passes?feed=off&older=x")
+    shown = (await client(source).get("/passes?feed=off")).text
+    await client(source).get("/passes?feed=other")
+
+    assert source.asked == ["x without the feed", "None without the feed", "None"]
+    assert 'href="./passes"' in shown, "the way back"
+    assert 'href="./passes?feed=off&amp;older=' in shown, "older ones are without them too"
+
+
 async def test_files_are_cached_by_their_content() -> None:
     page = (await client().get("/")).text
     urls = re.findall(r'"\./(static/[^"]+)"', page)
