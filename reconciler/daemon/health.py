@@ -27,6 +27,7 @@ from reconciler.postgres.connection.clock import host_time
 from reconciler.web.metrics.feed import FeedCollector, FeedGauges
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
+from reconciler.web.metrics.stuck import StuckCollector, StuckGauges
 
 #: Seconds without a renewal of the lease after which the loop counts as dead. One comes every five
 #: seconds, or somewhat later while the database does not answer.
@@ -70,6 +71,7 @@ class Health:
     def __post_init__(self) -> None:
         self.registry.register(GaugesCollector(self.gauges))
         self.registry.register(FeedCollector(self.feed_gauges))
+        self.registry.register(StuckCollector(self.stuck_gauges))
 
     def connected(self, app: App, keeper: LeaseKeeper, passes: PassMetrics, feed: FeedLoop) -> None:
         """Both servers are connected, and the loop starts."""
@@ -161,6 +163,12 @@ class Health:
     def feed_gauges(self) -> FeedGauges:
         """The present state of the feed."""
         return FeedGauges() if self.feed is None else self.feed.gauges()
+
+    def stuck_gauges(self) -> StuckGauges:
+        """The stuck rows, on the replica that passes."""
+        if self.app is None or self.keeper is None or not self.keeper.holds:
+            return StuckGauges(host_time())
+        return StuckGauges(self.app.clock.now(), self.app.stuck_counts.by_reason)
 
     async def _read_heartbeat(self, app: App) -> str | None:
         """Read the heartbeat; return why that failed, or None.

@@ -133,7 +133,7 @@ class Loop:
         await self._app.forget_connections()
 
     def _lease_lost(self) -> None:
-        self._metrics.forget()
+        self._forget()
         self._feed.stop()
         self._stop_pass()
 
@@ -190,7 +190,7 @@ class Loop:
 
     async def _back_off(self, why: str) -> None:
         self._failures += 1
-        self._metrics.forget()
+        self._forget()
         delay = retry_delay(self._failures)
         self._record.failed("pass", why)
         self._record.retry_at = self._app.clock.now() + timedelta(seconds=delay)
@@ -198,6 +198,11 @@ class Loop:
         log.warning("pass_failed", error=why, failures=self._failures, retry_in=round(delay, 1))
         await self._keeper.release_for(delay)
         await self._app.forget_connections()
+
+    def _forget(self) -> None:
+        """What this replica has counted is not shown any more: another may count meanwhile."""
+        self._metrics.forget()
+        self._app.stuck_counts.by_reason = None
 
     async def _drain_sdk(self) -> None:
         self._sdk.drain()

@@ -18,10 +18,12 @@ from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
+from reconciler.core.stuck.condition import Reason
 from reconciler.daemon import health as module
 from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.health import Health
 from reconciler.daemon.schedule import Every
+from reconciler.passes.stuck import StuckCounts
 from reconciler.web.metrics.feed import FeedGauges, FollowedNamespace
 from reconciler.web.metrics.passes import PassMetrics
 from tests.support.factories import NOW
@@ -73,6 +75,7 @@ class FakeApp:
     )
     undecoded: int | None = None
     clock: FakeClock = field(default_factory=FakeClock)
+    stuck_counts: StuckCounts = field(default_factory=StuckCounts)
 
     @property
     def history(self) -> FakeApp:
@@ -273,6 +276,17 @@ async def test_a_scrape_has_the_last_good_pass_of_any_replica() -> None:
     assert sample("reconciler_clock_skew_seconds") == -90, "on a standby too"
     assert 'reconciler_rpcs_total{code="OK",method="describe"} 3.0' in text
     assert 'reconciler_rpcs_total{code="OK",method="list"} 5.0' in text
+
+
+@pytest.mark.parametrize(("holds", "rows"), [(True, 3), (False, None)])
+async def test_only_the_replica_that_passes_shows_stuck_rows(holds: bool, rows: int | None) -> None:
+    app = FakeApp(stuck_counts=StuckCounts({Reason.NO_WORKER: (3, NOW - INTERVAL)}))
+    health = make(app, FakeKeeper(holds=holds))
+    await health.scrape()
+
+    value, of = health.registry.get_sample_value, {"reason": "NoWorker"}
+    assert value("reconciler_open_rows", of) == rows
+    assert value("reconciler_stuck_oldest_seconds", of) == (30 if holds else None)
 
 
 async def test_metrics_can_be_read_while_the_database_is_unreachable() -> None:

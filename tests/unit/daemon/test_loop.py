@@ -29,6 +29,7 @@ from reconciler.daemon import schedule as schedule_module
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Cron, Every, retry_delay
+from reconciler.passes.stuck import StuckCounts
 from reconciler.postgres.connection.engine import close
 from reconciler.web.metrics.passes import PassMetrics
 from reconciler.web.metrics.sdk import SdkMetrics
@@ -68,6 +69,7 @@ class FakeApp:
     namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
     settings: Any = field(default_factory=lambda: NO_FEED)
     clock: FakeClock = field(default_factory=FakeClock)
+    stuck_counts: StuckCounts = field(default_factory=lambda: StuckCounts({}))
 
     async def run_pass(
         self,
@@ -314,6 +316,8 @@ async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
     app.epoch = None
     async with deadline():
         await stopped.wait()
+
+    assert app.stuck_counts.by_reason is None, "another replica counts now"
 
 
 async def test_a_pass_stopped_by_a_lost_lease_is_not_cancelled_again(

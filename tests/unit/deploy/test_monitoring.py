@@ -22,9 +22,11 @@ from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Round
 from reconciler.core.report.tally import Tally
+from reconciler.core.stuck.condition import Reason
 from reconciler.web.metrics.feed import FeedCollector, FeedGauges, FollowedNamespace
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
+from reconciler.web.metrics.stuck import StuckCollector, StuckGauges
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
@@ -48,7 +50,7 @@ VALUES = {
     "by": {*FOUND_BY},
     "state": {"pending", "late"},
     "outcome": {outcome.value for outcome in PassOutcome},
-    "reason": {reason.value for reason in LeaveReason},
+    "reason": {*LeaveReason, *Reason},
     "code": {code.name for code in RPCStatusCode} | {"OK"},
     "alertstate": {"firing"},
 }
@@ -184,6 +186,9 @@ async def test_the_document_describes_each_metric() -> None:
 
     followed = FollowedNamespace("default", False, 0, moment, moment, moment)
     registry.register(FeedCollector(lambda: FeedGauges(moment, [followed])))
+
+    counted = {Reason.PAUSED: (1, NOW)}
+    registry.register(StuckCollector(lambda: StuckGauges(NOW, counted)))
 
     shown = {as_shown(family) for family in registry.collect()}
     known = set(documented().values())
