@@ -78,7 +78,7 @@ async def test_the_record_says_what_temporal_says(reconciler: Command, stage: St
     some = await reconciler("stuck", "--reason", "activityretrying", "--limit", "1")
     young = await reconciler("stuck", "--json", "--older-than", "1h", "--type", "Scripted")
 
-    assert (none.code, none.out) == (0, "no row is stuck; no pass has ended yet\n")
+    assert (none.code, none.out) == (0, "no row is stuck; no pass over all rows has ended yet\n")
     assert unlooked.code == 3
     assert "start `reconciler run`, or ask Temporal with --check" in unlooked.out
     assert (passed.code, text.code, now.code, now.err) == (0, 0, 0, "")

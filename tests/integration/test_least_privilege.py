@@ -20,11 +20,13 @@ from reconciler.app import undo as journal
 from reconciler.app.apply_plan import run_plan
 from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
+from reconciler.app.stuck.recorded import open_record
 from reconciler.app.wiring import open_app
 from reconciler.cli.main import run
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.core.model import Mode
 from reconciler.core.report.pass_report import PassOutcome, PassReport
+from reconciler.core.stuck.summary import ALL
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Every
@@ -41,6 +43,8 @@ from tests.conftest import Database, with_user
 from tests.support.commands.stage import Stage
 from tests.support.passes.operator import Operator
 from tests.support.polling import eventually
+from tests.support.stuck import Entries, row_at_risk, stuck_row
+from tests.support.tables.past import pass_over
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
 #: The role's name in the docs.
@@ -149,6 +153,38 @@ async def test_the_documented_rights_are_enough_for_everything(
         modes = {stored.mode async for page in reader.passes(9) for stored in page}
     # The feed may find the row before the first pass of the loop does.
     assert modes - {"feed"} == {"run", "backfill", "undo", "once"}
+
+
+async def test_stuck_rows_are_listed_with_rights_to_read(
+    database: Database,
+    role: Role,
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Temporal is neither asked nor configured."""
+    monkeypatch.delenv("TEMPORAL_ADDRESS")
+    tables = ("alembic_version", "passes", "stuck", "at_risk")
+    given = ["workflow_executions", *(f"reconciler.{name}" for name in tables)]
+    await database.execute(
+        f"CREATE ROLE {role.name} LOGIN; GRANT USAGE ON SCHEMA reconciler TO {role.name};"
+        f" GRANT SELECT ON {', '.join(given)} TO {role.name}"
+    )
+    stuck, unknown = [await database.insert(name) for name in ("wf-1", "wf-2")]
+
+    async with open_record(settings()) as record:
+        never = await record.report(ALL)
+        await pass_over(database)
+        nothing = await record.report(ALL)
+        entries = await Entries.of(database)
+        await entries.record([stuck_row(stuck)], [row_at_risk(unknown, reason="unknown")], [])
+        some = await record.report(ALL)
+        (row,) = [row async for page in record.rows(ALL, None) for row in page]
+
+    assert (never.never_checked, never.checked_at, never.is_certain) == (True, None, False)
+    assert (nothing.never_checked, nothing.is_certain) == (False, True)
+    assert nothing.checked_at is not None
+    assert (sum(some.rows.values()), some.unknown, some.is_certain) == (1, 1, False)
+    assert row.workflow_id == "wf-1"
 
 
 #: Every right of a role that can be revoked.

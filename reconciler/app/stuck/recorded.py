@@ -22,7 +22,7 @@ from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
-from reconciler.temporal.config.load import load_config
+from reconciler.temporal.config.load import load_namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,6 @@ class Record:
         last = await self.history.heartbeat()
         groups = await self.reader.groups(selection, MAX_GROUPS)
         at_risk = await self.reader.counts_at_risk()
-        never = last is None and not at_risk and not groups.rows
         running = PostgresStore(self.engine, self.table)
         return StuckReport(
             now=last.read_at if last else await DatabaseClock(self.engine).read(),
@@ -48,7 +47,7 @@ class Record:
             groups=groups.largest,
             all_groups=groups.groups,
             unknown=at_risk.get(LeaveReason.UNKNOWN.value, 0),
-            never_checked=never and await running.last_running() is not None,
+            never_checked=last is None and await running.last_running() is not None,
         )
 
     def rows(
@@ -66,11 +65,11 @@ async def open_record(settings: Settings) -> AsyncIterator[Record]:
             "RECONCILER_JOURNAL is off, so passes do not record which rows are stuck",
             "ask Temporal with --check",
         )
-    temporal = load_config(temporal_environment(), settings.proxy_url)
+    of_connection = load_namespace(temporal_environment())
     async with using_engine(settings.dsn()) as engine:
         table = await map_table(engine, settings.table_mapping(), writing=False)
         await check_readable(engine, stuck=True)
-        namespace = table.scope_namespace(temporal.get("namespace", "default"))
+        namespace = table.scope_namespace(of_connection)
         reader = StuckReader(engine, table, namespace)
         history = PassHistory(engine, table.scope, namespace, settings.status_values())
         yield Record(engine, table, reader, history)

@@ -62,6 +62,12 @@ def load_config(environment: Mapping[str, str], proxy: str | None = None) -> dic
     return config if key_file is None else {**config, "key_file": key_file}
 
 
+def load_namespace(environment: Mapping[str, str]) -> str:
+    """The namespace alone, for commands that do not connect. Raises `ConfigurationError`."""
+    _check_values(environment)
+    return _load_profile(environment).namespace or "default"
+
+
 def _check_values(environment: Mapping[str, str]) -> None:
     """Raise `ConfigurationError`, which never repeats a value."""
     for name in _NOT_EMPTY:
