@@ -113,6 +113,8 @@ async def test_the_codec_is_not_called_for_what_is_not_encoded() -> None:
     plain = closing(refused())
     plain.workflow_execution_failed_event_attributes.failure.ClearField("encoded_attributes")
     assert await text(FailureDecoder(codec, 5), plain) == ENCODED
+    alone = plain.workflow_execution_failed_event_attributes.failure
+    assert await FailureDecoder(codec, 5).decode(alone, "ns", "wf") is alone
     other = HistoryEvent()
     assert await FailureDecoder(codec, 5).decode_event(other, "ns", "wf") is other
     assert codec.asked == 0

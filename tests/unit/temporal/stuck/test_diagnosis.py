@@ -63,6 +63,7 @@ RETRIES: dict[str, Any] = {
         }
     ]
 }
+DEPLOYED = {"deployment_name": "d", "build_id": "1"}
 FAILED_TASK = {
     "history": {
         "events": [
@@ -227,6 +228,30 @@ async def test_a_queue_is_described_once_in_a_pass_for_all_rows() -> None:
     assert asking.rpc.counts == {"queue": 3}
 
 
+@pytest.mark.parametrize(
+    ("poller", "expected"),
+    [
+        ({"deployment_name": "d", "build_id": "1", "worker_versioning_mode": 2}, Reason.WAITING),
+        ({"deployment_name": "d", "build_id": "2", "worker_versioning_mode": 2}, Reason.NO_WORKER),
+        ({"deployment_name": "d", "build_id": "1", "worker_versioning_mode": 1}, Reason.NO_WORKER),
+        ({}, Reason.NO_WORKER),
+    ],
+)
+async def test_only_workers_of_its_version_serve_a_pinned_workflow(
+    poller: dict[str, Any], expected: Reason
+) -> None:
+    asking = Asking()
+    polls = {"last_access_time": at(NOW), "deployment_options": poller}
+    asking.service.queues["q"] = {"pollers": [polls]}
+    pinned = description("wf-1", **WAITS_FOR_WORKER)
+    info = pinned.workflow_execution_info.versioning_info
+    ParseDict({"behavior": 1, "deployment_version": DEPLOYED}, info)
+
+    (found,) = await asking.page(pinned)
+
+    assert reason(found) is expected
+
+
 async def test_more_queues_than_may_be_asked_about_are_left_for_a_later_pass() -> None:
     asking = Asking()
     page = [description(f"wf-{each}", f"q-{each}", **WAITS_FOR_WORKER) for each in range(2 * SAVED)]
@@ -335,7 +360,7 @@ async def test_rows_of_a_namespace_that_cannot_be_used_any_more_are_left() -> No
             description("child", **WAITS_FOR_WORKER), Reason.WAITING_FOR_CHILD, id="no worker"
         ),
         pytest.param(description("child", **waits_for("x")), Reason.WAITING, id="one hop"),
-        pytest.param(description("child", status=2), Reason.WAITING, id="ended meanwhile"),
+        pytest.param(description("child", status=2, **RETRIES), Reason.WAITING, id="ended"),
         pytest.param(NOT_FOUND, Reason.WAITING, id="not started yet"),
         pytest.param(BROKEN, None, id="no answer"),
     ],
