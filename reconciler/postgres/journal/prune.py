@@ -1,7 +1,8 @@
 """Removes old records from the history and the journal.
 
 Passes that changed nothing are removed after a week, so that a loop does not fill the table. The
-others are kept, with their changes, as long as the operator wants to explain and undo them.
+others are kept, with their changes, as long as the operator wants to explain and undo them. Entries
+of stuck rows are removed by passes; here go those that no pass looks at any more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.observer import Observer, PassView
 from reconciler.postgres.connection.engine import translated
-from reconciler.postgres.schema import changes, is_not_of_feed, passes, recorded_at
+from reconciler.postgres.schema import (
+    at_risk,
+    changes,
+    is_not_of_feed,
+    passes,
+    recorded_at,
+    stuck,
+)
 
 #: How long passes that changed nothing are kept.
 KEEP = timedelta(days=7)
@@ -76,6 +84,8 @@ class Pruning(Observer):
             old_passes = sa.select(passes.c.id).where(*old, unchanged)
             old_passes = old_passes.order_by(passes.c.started_at).limit(PRUNE_BATCH)
             removed += await self._remove(sa.delete(passes).where(passes.c.id.in_(old_passes)))
+        for entries in (stuck, at_risk):
+            removed += await self._execute(_abandoned(entries, max(self._journal, KEEP)))
         return removed
 
     async def _remove(self, removing: sa.Delete) -> int:
@@ -91,6 +101,14 @@ class Pruning(Observer):
         with translated("prune reconciler.passes"):
             async with self._engine.begin() as connection:
                 return (await connection.execute(statement)).rowcount
+
+
+def _abandoned(entries: sa.Table, age: timedelta) -> sa.Delete:
+    """Entries of any table that no pass looks at: those of settings that are used no more."""
+    scope = entries.c.table_name, entries.c.namespace
+    unseen = sa.func.max(entries.c.seen) < sa.func.now() - age
+    abandoned = sa.select(*scope).group_by(*scope).having(unseen)
+    return sa.delete(entries).where(sa.tuple_(*scope).in_(abandoned))
 
 
 def _older_than(age: timedelta) -> sa.ColumnElement[bool]:

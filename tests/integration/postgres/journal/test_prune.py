@@ -14,6 +14,7 @@ from reconciler.core.report.request import PassRequest
 from reconciler.postgres.journal import prune as module
 from reconciler.postgres.journal.prune import KEEP, Pruning
 from tests.conftest import Database
+from tests.support.stuck import Entries, row_at_risk, stuck_row
 from tests.support.tables.past import DAY, OURS, change, kept, pass_over
 
 JOURNAL = timedelta(days=90)
@@ -238,3 +239,23 @@ async def test_a_pass_that_nobody_has_been_at_for_long_goes(database: Database) 
     )
 
     assert await pruning(database).prune() == 2
+
+
+async def test_entries_of_settings_that_are_used_no_more_go_after_the_retention(
+    database: Database,
+) -> None:
+    """One that was not looked at lately stays, if passes still look at others."""
+    table = await database.table()
+    ours, abandoned = Entries(database, table), Entries(database, table, "abandoned")
+    long_ago = now() - JOURNAL - DAY
+    for each, seen in ((ours, now()), (abandoned, long_ago + 2 * DAY)):
+        await each.record(
+            [stuck_row(1, seen=long_ago), stuck_row(2, seen=seen)], [row_at_risk(3, seen=seen)], []
+        )
+
+    assert await pruning(database).prune() == 0
+    await abandoned.record([stuck_row(2, seen=long_ago)], [row_at_risk(3, seen=long_ago)], [])
+    assert await pruning(database).prune() == 3
+
+    assert await abandoned.is_empty()
+    assert len((await ours.known([1, 2, 3])).stuck) == 2
