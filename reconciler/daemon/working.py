@@ -128,7 +128,7 @@ def _late(health: Health) -> str | None:
 def _next_pass(health: Health, passes: PassesOfAll | None) -> datetime | None:
     """When the next pass is due: by the schedule, or because the last one failed."""
     record = health.record
-    if record.retry_at is not None:
+    if record.retry_at is not None and record.retry_at > record.clock():
         return record.retry_at
     began = [record.pass_began_at, None if passes is None else passes.last_began]
     last = max((each for each in began if each is not None), default=None)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -56,20 +57,35 @@ async def closed_row(database: Database, world: World) -> None:
     await database.insert(world.workflow_id, row.run_id)
 
 
+#: The feed might be so quick that a row does not count as missed; and each row is described.
+PASSES_ONLY = {"RECONCILER_FEED_INTERVAL": "0", "RECONCILER_FULL_SWEEP_INTERVAL": "0"}
+
+
 async def test_a_real_run_answers_the_questions(
     reconciler: Command, database: Database, world: World
 ) -> None:
     await closed_row(database, world)
-    # The feed might be so quick that the row does not count as missed.
-    async with daemon(reconciler, RECONCILER_FEED_INTERVAL="0") as running:
-        page = await shows(running, "Working", "1 row in the last 24 hours", "Scripted")
+    retries = await world.start("retry an activity", "quota of 50", id=f"{world.workflow_id}/2")
+    await database.insert(retries.id, retries.first_execution_run_id)
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    await database.insert("never-started", created_at=an_hour_ago)
+    async with daemon(reconciler, **PASSES_ONLY) as running:
+        page = await shows(
+            running,
+            *("Working", "1 row in the last 24 hours", "Scripted"),
+            *("ActivityRetrying", "never-started"),
+        )
         row = text_of(await running.get(f"/rows/{quote(world.workflow_id)}"))
         passes = text_of(await running.get("/passes"))
         (written,) = await database.fetch("SELECT pass_id FROM reconciler.changes")
         one = text_of(await running.get(f"/passes/{written['pass_id']}"))
         hostile = await running.get(f"/rows/{quote('<script>alert(1)</script>')}")
 
+    await retries.terminate()
+
     assert "RECONCILER_FEED_INTERVAL is 0" in page
+    assert "charge: PaymentDeclined: quota of N" in page
+    assert "1 never started" in page
     assert HERE in page
     assert "OrderFailed: no money" in page
     assert "FAILED at" in row

@@ -19,7 +19,7 @@ PER_SECOND = 50.0
 #: Seconds that an answer may be out of date before a view waits for a newer one with all patience;
 #: and how long a view waits otherwise.
 OLD = 15.0
-HURRY = 0.02
+HURRY = 0.01
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)

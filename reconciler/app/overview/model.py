@@ -111,7 +111,7 @@ class Stuck:
     #: In all groups.
     rows: int
     groups_left_out: int
-    #: When every running row had last been looked at; None if that was never.
+    #: When the last pass over the rows ended; None if none has.
     checked_at: datetime | None
 
 

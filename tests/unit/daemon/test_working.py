@@ -105,6 +105,9 @@ def test_a_failed_pass_is_a_present_trouble_until_one_is_good() -> None:
     failing = working(health)
     assert (failing.state, failing.next_pass_at) == (State.FAILING, NOW + 5 * SECOND)
 
+    health.record.retry_at, health.record.pass_began_at = NOW - SECOND, NOW
+    assert working(health).next_pass_at == NOW + INTERVAL, "another replica may have taken over"
+
     health.last_good = beat(-SECOND)
     good = working(health, passes=history(last_failed=FailedPass(NOW - SECOND, "older")))
     assert good.state is State.WORKING
