@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from reconciler.core.model import Open
 from reconciler.core.redaction import Redaction
+from reconciler.core.stuck import runs
 from reconciler.core.stuck.condition import Condition, Reason
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
@@ -91,13 +93,13 @@ class Provisioning(World):
         )
         return None if found is None else found.condition
 
-    async def found(self, reason: Reason, later: timedelta = NOW) -> Condition:
-        """Wait until this is the reason."""
+    async def found(self, reason: Reason, later: timedelta = NOW, says: str = "") -> Condition:
+        """Wait until this is the reason, and its text contains what matches `says`."""
         seen: list[Condition | None] = []
 
         async def is_found() -> bool:
-            seen.append(await self.why(later))
-            return seen[-1] is not None and seen[-1].reason is reason
+            seen.append(why := await self.why(later))
+            return why is not None and why.reason is reason and bool(re.search(says, why.text))
 
         try:
             await eventually(is_found)
@@ -119,7 +121,8 @@ class Provisioning(World):
 async def world(temporal: Client, task_queue: str, workflow_id: str) -> AsyncIterator[Provisioning]:
     world = Provisioning(temporal, task_queue, workflow_id)
     yield world
-    await temporal.get_workflow_handle(workflow_id).terminate("end of test")
+    with contextlib.suppress(RPCError):
+        await temporal.get_workflow_handle(workflow_id).terminate("end of test")
 
 
 def assert_at(since: datetime | None, time: datetime) -> None:
@@ -151,8 +154,11 @@ async def test_a_paused_workflow(world: Provisioning) -> None:
     assert_at(found.since, await world.time_of("workflow_execution_paused"))
 
 
-async def test_a_workflow_task_that_fails(world: Provisioning) -> None:
-    await world.begin("fail the task", "zone 7 of order-77", task_timeout=timedelta(seconds=1))
+async def test_a_workflow_task_that_fails(
+    world: Provisioning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "FAILING_FROM", 2)  # the next attempts take ten seconds each
+    await world.begin("fail the task", "zone 7 of order-77")
     found = await world.found(Reason.WORKFLOW_TASK_FAILING)
     said = (
         r"Provision: ValueError: zone 7 of order-77 \(attempt \d+ of the workflow task, since T\)"
@@ -164,11 +170,11 @@ async def test_a_workflow_task_that_fails(world: Provisioning) -> None:
 
 async def test_a_workflow_that_no_worker_takes(world: Provisioning) -> None:
     await world.begin("wait", task_queue=f"{world.task_queue}-nobody")
-    assert (await world.found(Reason.WAITING)).text == "Provision: waits for its workflow task"
-    found = await world.found(Reason.NO_WORKER, LATER)
+    await world.found(Reason.WAITING, says="^Provision: waits for its workflow task$")
+    found = await world.found(Reason.NO_WORKER, LATER, "1 task in the queue")
     assert re.fullmatch(
         rf"task queue {world.task_queue}-nobody: no worker polls for workflow tasks"
-        r" \(the workflow task due since T, 1 task in the queue, the oldest for [\d.]+ m?s\)",
+        r" \(the workflow task due since T, 1 task in the queue.*\)",
         text(found),
     )
     assert_at(found.since, await world.time_of("workflow_task_scheduled"))
@@ -196,7 +202,7 @@ async def test_an_activity_that_no_worker_of_its_own_queue_takes(world: Provisio
         " (create_zone due since T"
     )
     assert_at(found.since, await world.time_of("activity_task_scheduled"))
-    assert (await world.found(Reason.WAITING)).text == "Provision: waits for activity create_zone"
+    await world.found(Reason.WAITING, says="^Provision: waits for activity create_zone$")
 
 
 async def test_a_workflow_pinned_to_a_version_without_workers(world: Provisioning) -> None:
@@ -247,7 +253,7 @@ async def test_an_activity_that_is_attempted_again(world: Provisioning) -> None:
 
 async def test_an_activity_without_heartbeats(world: Provisioning) -> None:
     await world.begin("attempt without end", "hang")
-    assert (await world.found(Reason.WAITING)).text
+    await world.found(Reason.WAITING, says="^Provision: waits for activity create_zone$")
     found = await world.found(Reason.ACTIVITY_SILENT, timedelta(seconds=58))
     assert re.fullmatch(
         r"create_zone: no heartbeat \(attempt 1 of 10, last sign of life at T, timeout 60 s,"
@@ -296,13 +302,7 @@ async def test_a_parent_of_a_child_that_is_stuck(world: Provisioning) -> None:
 
 async def test_a_parent_of_a_healthy_child_is_healthy(world: Provisioning) -> None:
     await world.begin("have a child", "wait")
-
-    async def has_child() -> bool:
-        return bool((await world.describe()).pending_children)
-
-    await eventually(has_child)
-    found = await world.found(Reason.WAITING)
-    assert found.text == "Provision: waits for child workflow Provision"
+    await world.found(Reason.WAITING, says="^Provision: waits for child workflow Provision$")
 
 
 async def test_a_workflow_with_a_start_delay(world: Provisioning) -> None:
@@ -317,7 +317,7 @@ async def test_a_workflow_past_its_timeout(world: Provisioning) -> None:
     await world.first_task_done()
     found = await world.found(Reason.OVERDUE, timedelta(hours=1, minutes=10))
     assert re.fullmatch(
-        r"Provision: open past its run timeout \(expired at T, (10|9\.\d+) min ago\)", text(found)
+        r"Provision: open past its run timeout \(expired at T, [\d.]+ min ago\)", text(found)
     )
     started = await world.time_of("workflow_execution_started")
     assert_at(found.since, started + timedelta(hours=1))

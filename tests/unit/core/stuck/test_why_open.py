@@ -170,7 +170,7 @@ def test_a_delay_comes_before_an_expiry() -> None:
             id="delayed",
         ),
         pytest.param(
-            {"execution_expires_at": NOW - AGES, "run_expires_at": NOW - MINUTE},
+            {"execution_expires_at": NOW - AGES, "run_expires_at": NOW - 2 * MINUTE},
             "Overdue OrderWorkflow: open past its execution timeout"
             " (expired at 11:50:00Z, 10 min ago)",
             NOW - AGES,
