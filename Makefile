@@ -18,7 +18,7 @@ SUITE := $(BIN)/pytest -n 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-stress test-lowest test-pythons test-unit test-containers test-soak test-properties bench bench-quick image docs browser lint format lock clean
+.PHONY: help demo test test-stress test-lowest test-pythons test-unit test-containers test-soak test-properties bench bench-quick image docs screenshots browser lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(STAMP) ## Run a sample application on an embedded Temporal and PostgreSQ
 
 test: $(STAMP) browser ## Run all tests, on real servers
 	$(SUITE)
+
+screenshots: $(STAMP) browser ## Write docs/images: the page of the demo (three minutes)
+	$(BIN)/python -m tests.support.page.screenshots
 
 # Without a browser the tests of the page fail.
 browser: ## Install Chromium for the tests of the page, where apt exists and no such browser does
