@@ -157,7 +157,7 @@ async def test_without_javascript_the_page_is_complete(browser: Browser, site: S
         assert tab.complaints == []
 
 
-@pytest.mark.parametrize("workflow_id", ["order/2026/3", "a//..//b?c#d%2F", MARKUP, "日本 ü"])
+@pytest.mark.parametrize("workflow_id", ["order/日本 ü", "a//..//b?c#d%2F", MARKUP])
 async def test_behind_a_proxy_with_a_prefix(browser: Browser, site: Site, workflow_id: str) -> None:
     site.source.view = views.overview(
         repaired=views.repaired(views.change(1, workflow_id=workflow_id))

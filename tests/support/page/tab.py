@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 _NOTE_VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
   window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
 """
+#: Only matter when a test fails; a busy machine is slow.
+TIMEOUT = 60_000
+expect.set_options(timeout=TIMEOUT)
+
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -52,7 +56,7 @@ async def opened_tab(browser: Browser, url: str = "", **options: Any) -> AsyncIt
     context = await browser.new_context(**options)
     try:
         page = await context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(TIMEOUT)
         tab = Tab(page)
         page.on("console", lambda message: _note(tab, message.type, message.text))
         page.on("pageerror", lambda error: tab.complaints.append(f"exception: {error}"))
