@@ -17,18 +17,20 @@ CAUSE_LIMIT = 200
 #: What stands for a part that differs.
 _ANY = "N"
 
-# Longest first: the first that matches at a place wins.
+# Longest first: the first that matches at a place wins. What begins with a run of any characters
+# may only match at its beginning, so that the time is linear in the length of the text.
 _VARIABLE = re.compile(
     r"""
       (?P<quote>["'`]) (?=[^\s"'`]*[\d@]) [^\s"'`]+ (?P=quote)      # a quoted id
-    | [\w.+-]+ @ [\w-]+ (?:\.[\w-]+)*                               # an e-mail address, pid@host
+    | (?<![\w.+-]) [\w.+-]+ @ [\w-]+ (?:\.[\w-]+)*                  # an e-mail address, pid@host
     | \d{4}-\d\d-\d\d (?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?      # a date, perhaps with a time
       (?:Z|[+-]\d\d:?\d\d)?
     | [0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}                   # a UUID
     | \b 0x[0-9a-f]+                                                # an address in memory
     | \b (?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+ \b                 # a duration, as Go prints it
     | (?<!\w) -?\d+ (?:[.,:]\d+)* (?:e[+-]?\d+)? (?!\w)             # a number, a time, ip:port
-    | (?P<word> [^\W_]* \d [^\W_]*)                                  # a word with digits
+    | (?<![^\W_]) (?P<word> [^\W_]*? \d [^\W_]*)                    # a word with digits
+    | \d+                                                           # what is left of another
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -60,8 +62,9 @@ _ID = re.compile(
 
 
 def _without(own: tuple[str, ...], text: str, instead: str) -> str:
-    for each in filter(None, own):
-        text = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", instead, text)
+    for each in own:
+        if each and each in text:
+            text = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", instead, text)
     return text
 
 
