@@ -29,6 +29,7 @@ from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.core.stuck.summary import ALL
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
+from reconciler.daemon.page_source import LoopPage
 from reconciler.daemon.schedule import Every
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.schema_check import check_schema
@@ -122,6 +123,8 @@ async def loop_over(settings: Settings) -> Gauges:
 
         try:
             await eventually(is_done)
+            page = LoopPage(health, settings, {"target_host": "localhost:7233"})
+            assert (await page.overview()).unavailable == ()
             return health.gauges()
         finally:
             running.cancel()

@@ -20,6 +20,8 @@ PER_SECOND = 50.0
 #: and how long a view waits otherwise.
 OLD = 15.0
 HURRY = 0.01
+#: Seconds after which a question is given up, and may be asked again.
+GIVE_UP = 10.0
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
@@ -64,7 +66,10 @@ class Kept(Generic[_T]):
     async def _renew(self) -> None:
         began = self._clock()
         try:
-            self.value, self.error = await self._ask(), None
+            async with asyncio.timeout(GIVE_UP):
+                self.value, self.error = await self._ask(), None
+        except TimeoutError:
+            self._failed(f"no answer within {GIVE_UP:.0f} s")
         except Unusable as error:
             self._failed(str(error))
         except Exception as error:

@@ -107,6 +107,21 @@ async def test_a_failure_keeps_the_last_answer_and_its_age() -> None:
     assert (await kept.get(), kept.error) == (3, None)
 
 
+async def test_a_question_without_an_answer_is_given_up_and_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GIVE_UP", 0.001)
+    monkeypatch.setattr(patience, "PATIENCE", 30)
+    server = Server()
+    kept = server.kept()
+    server.open.clear()
+
+    assert (await kept.get(), kept.error) == (None, "no answer within 0 s")
+    server.open.set()
+    server.time += CURRENT
+    assert (await kept.get(), kept.error) == (2, None)
+
+
 async def test_a_bug_is_logged_and_is_a_failure_of_one_answer() -> None:
     server = Server(error=KeyError("secret"))
     kept = server.kept()
