@@ -22,6 +22,7 @@ from temporalio.client import Client
 
 from reconciler.app.backfill import Request, run_backfill
 from reconciler.app.explain import explain
+from reconciler.app.overview.parts import Parts
 from reconciler.app.undo import open_journal, undo
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import DatabaseUnusable
@@ -159,12 +160,15 @@ async def test_a_backfill_in_pieces_its_undo_and_the_journal(
     assert (piece.pass_id, rest.changed) == (rest.pass_id, ROWS), "not resumed"
     async with open_app(settings, writing=False) as app:
         (explained, *_) = await explain(app, stage.handles[0].id)
+        views = await asyncio.gather(*(Parts(app).read() for _ in range(3)))
     undone = UUID((await undo(settings, rest.pass_id, dry_run=False)).pass_id)
     async with open_journal(settings) as journal:
         passes = [each async for page in journal.passes(10) for each in page]
         changes = [each async for page in journal.changes(100, undone) for each in page]
 
     assert explained.stored.status == "failed"
+    assert [view.repaired and view.repaired.total for view in views] == [ROWS] * 3
+    assert [view.errors for view in views] == [()] * 3
     assert await stage.statuses() == {"running": ROWS}
     assert [each.mode for each in passes] == ["undo", "backfill"]
     assert len(changes) == ROWS

@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ from reconciler.postgres.journal.checkpoint import restore, to_json
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.journal.reader import JournalReader
+from reconciler.postgres.journal.recent import Recent
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.rows.lookup.stored import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
@@ -263,9 +264,18 @@ async def test_changes_with_an_old_message_that_is_no_text_are_shown(
     await store.finish_if_running(
         pass_id, [_failed(row, "d\u00e9j\u00e0") for row in (first, last)]
     )
+    await ascii_database.execute(
+        "UPDATE reconciler.changes SET found_by = 'sweep',"
+        " workflow_type = convert_from('\\xe9', 'SQL_ASCII')"
+    )
+    reader = JournalReader(ascii_database.engine)
+    pages = [page async for page in reader.changes(10)]
+    newest = await reader.newest("workflow_executions", 10)
+    recent = Recent(ascii_database.engine, "workflow_executions", "", "")
+    losing = await recent.losing(datetime.now(UTC), 10)
 
-    pages = [page async for page in JournalReader(ascii_database.engine).changes(10)]
-
+    assert newest == [change for page in pages for change in page]
+    assert [each.workflow_type for each in losing] == ["\\xe9"]
     changes = {change.row_id: change for (page) in pages for change in page}
     assert changes["1"].old.error_message == "caf\\xe9"
     assert changes["1"].workflow_id == "caf\u00e9"
