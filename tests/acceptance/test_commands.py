@@ -510,7 +510,7 @@ class TestWheel:
     async def test_an_installed_wheel_migrates(
         self, empty_database: Database, tmp_path: Path
     ) -> None:
-        """Everything the command needs is in the wheel: the folder `alembic` above all."""
+        """Everything the command needs is in the wheel: `alembic`, and the files of the page."""
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
         subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
         (wheel,) = tmp_path.glob("*.whl")
@@ -547,3 +547,7 @@ class TestWheel:
 
         assert result.code == 0, result.err
         assert "table workflow_executions: created" in result.out
+        page = Path("reconciler/web/page")
+        for folder in ("templates", "static"):
+            files = {each.name for each in (ROOT / page / folder).iterdir()}
+            assert {each.name for each in (installed / page / folder).iterdir()} == files

@@ -25,7 +25,7 @@
   live.addEventListener("htmx:before:request", (event) => {
     if (paused() || document.hidden) event.preventDefault();
   });
-  // What is no page of ours, such as a proxy's error, must not replace this one.
+  // What is not the overview, such as a proxy's error, must not replace this one.
   live.addEventListener("htmx:after:request", (event) => {
     const { response, text } = event.detail.ctx;
     if (response.status === 200 && text.includes('<main id="live"')) return;
