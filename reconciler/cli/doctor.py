@@ -82,7 +82,7 @@ def explain(
 
 async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> int:
     from reconciler.app.explain import explain, observe_id
-    from reconciler.app.overview.words import describe_condition, describe_observation
+    from reconciler.app.overview.words import describe_observation
     from reconciler.app.wiring import open_app
     from reconciler.console.explain import as_object, print_explanations
     from reconciler.core.model import Unknown
@@ -97,8 +97,7 @@ async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> in
     else:
         print_explanations(explanations, screen())
     if current is not None:
-        answer = describe_observation(current)
-        answer += f", {describe_condition(condition)}" if condition else ""
+        answer = describe_observation(current, condition)
         print_error(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
         return UNRESOLVED
     unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)

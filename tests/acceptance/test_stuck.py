@@ -144,3 +144,9 @@ async def test_a_check_shows_its_progress_at_a_terminal(reconciler: Command, sta
     async with at_terminal(reconciler, "stuck", "--check") as terminal:
         await terminal.prints(delayed.id)
         assert await terminal.code() == 0
+
+    # Also without a row, as for a child.
+    await stage.database.execute("DELETE FROM workflow_executions")
+    explained = await reconciler("explain", delayed.id, "--json")
+    assert "open (RUNNING), Delayed" in explained.err
+    assert explained.json["condition"]["reason"] == "Delayed"

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from reconciler.app.explain import Explanation
 from reconciler.core.model import Observation
-from reconciler.core.stuck.condition import Group, RowAtRisk
+from reconciler.core.stuck.condition import Condition, Group, RowAtRisk
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
 from reconciler.postgres.journal.recent import LosingType
 
@@ -165,6 +165,8 @@ class RowPage:
     changes: tuple[StoredChange, ...] = ()
     #: What Temporal says about the id, if there is no row.
     current: Observation | None = None
+    #: Why that is open.
+    condition: Condition | None = None
     #: Why any of this is not known, in one line.
     error: str | None = None
 

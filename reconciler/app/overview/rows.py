@@ -10,6 +10,7 @@ from reconciler.app.explain import Explanation, explain, observe_id
 from reconciler.app.overview.model import RowPage
 from reconciler.app.overview.patience import in_time
 from reconciler.core.model import Observation
+from reconciler.core.stuck.condition import Condition
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.queries import QUICK
 from reconciler.postgres.journal.entries import StoredChange
@@ -46,7 +47,7 @@ class RowPages:
             in_time(partial(self._explain, workflow_id)),
             in_time(partial(self._changes, workflow_id)),
         )
-        rows, current = explained or ([], None)
+        rows, current, condition = explained or ([], None, None)
         return RowPage(
             workflow_id=workflow_id,
             now=self._app.clock.now(),
@@ -54,16 +55,18 @@ class RowPages:
             explanations=tuple(rows[:ROWS]),
             changes=tuple(changes or ()),
             current=current,
+            condition=condition,
             error=why or no_changes,
         )
 
-    async def _explain(self, workflow_id: str) -> tuple[list[Explanation], Observation | None]:
+    async def _explain(
+        self, workflow_id: str
+    ) -> tuple[list[Explanation], Observation | None, Condition | None]:
         async with self._few:
             rows = await explain(self._app, workflow_id)
             if rows:
-                return rows, None
-            current, _ = await observe_id(self._app, workflow_id)
-            return rows, current
+                return rows, None, None
+            return rows, *await observe_id(self._app, workflow_id)
 
     async def _changes(self, workflow_id: str) -> list[StoredChange]:
         if not self._app.journals:

@@ -56,11 +56,12 @@ def describe_condition(condition: Condition) -> str:
     return f"{condition.reason.value}{since}: {condition.text}"
 
 
-def describe_observation(observation: Observation) -> str:
-    """What Temporal says, in one line."""
+def describe_observation(observation: Observation, condition: Condition | None = None) -> str:
+    """What Temporal says, in one line; `condition`: why it is open, unless that is said apart."""
     match observation:
         case Open(status):
-            return f"open ({status})"
+            why = "" if condition is None else f", {describe_condition(condition)}"
+            return f"open ({status}){why}"
         case Closed():
             end = f"{observation.status} at {utc(observation.close_time)}"
             text = f": {observation.failure}" if observation.failure else ""

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from reconciler.app.overview.model import AtRisk, Overview, Repaired, State, Stuck
-from reconciler.core.model import Missing
+from reconciler.core.model import Missing, Open
+from reconciler.core.stuck.condition import Condition, Reason
 from reconciler.web.page.access import Access
 from reconciler.web.page.render import STATIC, ago, clock, rough
 from reconciler.web.page.routes import Page
@@ -203,6 +204,10 @@ async def test_a_row_without_a_journal_and_an_id_without_a_row() -> None:
 
     assert answer.status_code == 404
     assert "No row of the table has this workflow id. Temporal: not found" in text_of(answer.text)
+    paused = Condition(Reason.PAUSED, "paused by ops", None)
+    child = views.row_page("x", explanations=(), current=Open(), condition=paused)
+    text = text_of((await get(FakeSource(rows={"x": child}), "/rows/x")).text)
+    assert "Temporal: open (RUNNING), Paused: paused by ops." in text
     known = views.row_page("x", explanations=(), changes=(), error="PostgreSQL: refused")
     answer = await get(FakeSource(rows={"x": known}), "/rows/x")
     assert (answer.status_code, "PostgreSQL: refused" in answer.text) == (200, True)
