@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -51,14 +52,15 @@ class LoopPage:
         if (connected := self._connected) is None:
             working = read_working(self._health, self._places)
             return Overview(**self._where(), working=working, why_no_parts=working.headline)
-        unreachable = await connected.servers.get() or Unreachable()
         if connected.parts is None:
+            unreachable = await connected.servers.get() or Unreachable()
             working = read_working(self._health, self._places, unreachable)
             away = unreachable_servers(self._health, unreachable)
             return Overview(
                 **self._where(), working=working, why_no_parts=NO_JOURNAL, unavailable=away
             )
-        found = await connected.parts.read()
+        servers, found = await asyncio.gather(connected.servers.get(), connected.parts.read())
+        unreachable = servers or Unreachable()
         away = unreachable_servers(self._health, unreachable)
         return Overview(
             **self._where(),

@@ -29,6 +29,7 @@ from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.web.metrics.passes import PassMetrics
 from tests.conftest import Database
+from tests.support.network.proxy import proxy
 from tests.support.stuck import Entries, row_at_risk, stuck_row
 from tests.support.tables.past import pass_over
 from tests.support.temporal.world import World
@@ -253,6 +254,33 @@ async def test_a_row_is_not_waited_for(
         view = await page.row("one")
 
     assert view.error == "no answer within 0 s"
+
+
+async def test_a_silent_temporal_keeps_no_view_from_its_answers(
+    database: Database,
+    world: World,
+    temporal_address: str,
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await closed_row(database, world)
+    host, _, port = temporal_address.partition(":")
+    async with proxy(host, int(port)) as network:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", f"{host}:{network.port}")
+        async with page_of(settings()) as (page, app, _):
+            await repair(app)
+            network.blackhole()
+            monkeypatch.setattr("reconciler.daemon.health.CHECK_TIMEOUT", 0.2)
+            overview, row = await page.overview(), await page.row(world.workflow_id)
+
+    assert overview.working.state is State.FAILING
+    assert [(each.what, each.text) for each in overview.unavailable] == [
+        ("Temporal", "no answer within 0 s")
+    ]
+    assert overview.repaired is not None
+    assert overview.repaired.total == 1
+    assert row.error == "no answer within 3 s"
+    assert [each.workflow_id for each in row.changes] == [world.workflow_id]
 
 
 async def test_passes_page_by_page_without_those_of_the_feed(

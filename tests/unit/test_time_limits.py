@@ -12,9 +12,12 @@ from reconciler.app.lease import (
     MARGIN,
     RELEASE_TIMEOUT,
 )
+from reconciler.app.overview import kept, patience
+from reconciler.app.overview import rows as row_pages
+from reconciler.daemon.health import CHECK_TIMEOUT
 from reconciler.daemon.loop import DRAIN_TIMEOUT
 from reconciler.daemon.process import STOP_TIMEOUT
-from reconciler.postgres.connection import engine
+from reconciler.postgres.connection import engine, queries
 from reconciler.temporal.client import calls, connect
 from reconciler.worker import reporter, writer
 
@@ -42,6 +45,14 @@ def test_calls_to_servers_have_the_documented_timeouts() -> None:
     assert engine.CONNECT_TIMEOUT == 10
     assert engine.STATEMENT_TIMEOUT == 30_000
     assert engine.COMMAND_TIMEOUT == 60
+
+
+def test_views_of_the_page_have_the_documented_limits() -> None:
+    assert (kept.CURRENT, kept.LONGEST) == (2, 60)
+    assert kept.PER_SECOND == 1 / 0.02
+    assert queries.QUICK == 2_000
+    assert (row_pages.CURRENT, row_pages.AT_ONCE) == (5, 4)
+    assert patience.PATIENCE == CHECK_TIMEOUT == 3
 
 
 def test_an_attempt_reports_its_error_before_it_times_out() -> None:
