@@ -138,12 +138,23 @@ async def test_without_a_journal_only_temporal_knows(reconciler: Command, stage:
     assert before == [{"status": "running"}]
 
 
-async def test_a_check_shows_its_progress_at_a_terminal(reconciler: Command, stage: Stage) -> None:
+async def test_at_a_terminal_of_other_rows_and_without_a_row(
+    reconciler: Command, stage: Stage
+) -> None:
     delayed = await stage.start("wait", start_delay=DELAY)
 
     async with at_terminal(reconciler, "stuck", "--check") as terminal:
         await terminal.prints(delayed.id)
         assert await terminal.code() == 0
+
+    # Of passes over the same rows: as here, if rows name their namespaces, and some are left out.
+    await stage.database.execute("ALTER TABLE workflow_executions ADD space text DEFAULT 'default'")
+    scope = {"RECONCILER_COLUMNS__NAMESPACE": "space", "RECONCILER_WHERE": "space=default"}
+    passed = await reconciler("once", **scope)
+    of_these, of_others = await reconciler("stuck", **scope), await reconciler("stuck")
+    assert (passed.code, of_these.code, of_others.code) == (0, 0, 3)
+    assert "1 row is stuck; as of the pass that ended " in of_these.out
+    assert "no row is stuck; no pass over all rows has ended yet" in of_others.out
 
     # Also without a row, as for a child.
     await stage.database.execute("DELETE FROM workflow_executions")
