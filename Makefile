@@ -39,15 +39,22 @@ browser: ## Install Chromium for the tests of the page, where apt exists and no 
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 || \
 		echo "Chromium could not be installed: tests/browser will fail."
 
-# No test may depend on the speed of the machine.
-test-stress: $(STAMP) browser ## Run all tests next to a busy loop on each core
-	$(BIN)/python tests/support/commands/busy.py $(SUITE)
+# No test may depend on the speed of the machine. Only those can that start processes or follow workflows,
+# and of the others those whose file waits for something, or has two things going on at once. The rest, half
+# of all tests, only computes, or sends one statement after the other.
+ONE_BY_ONE := tests/unit tests/integration/doctor tests/integration/postgres
+WAITS := asyncio\.|eventually|deadline\(|sleep|time_?out|[Tt]hread|subprocess|steady|monotonic|perf_counter
+test-stress: $(STAMP) browser ## Run the tests that time can matter to, next to a busy loop on each core
+	$(BIN)/python tests/support/commands/busy.py $(SUITE) examples \
+		$$(find tests -name 'test_*.py' $(ONE_BY_ONE:%=-not -path '%/*')) \
+		$$(grep -rliE '$(WAITS)' $(ONE_BY_ONE) --include='test_*.py')
 
 # The oldest versions that pyproject.toml allows, in an environment of their own. They warn about newer
-# Pythons and about each other.
+# Pythons and about each other. The core, passes and plan files use no package whose version could matter.
 test-lowest: $(LOWEST)/.installed ## Run unit, contract, worker and connection tests on the oldest supported versions
 	$(LOWEST)/bin/pytest -n 4 --dist worksteal -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
 		-m "not soak and not recent_sdk" \
+		--ignore=tests/unit/core --ignore=tests/unit/passes --ignore=tests/unit/plan \
 		tests/unit tests/contract tests/integration/worker tests/integration/postgres/connection
 
 test-pythons: ## Run the tests that need no server on each Python that is installed, 3.11 to 3.14
