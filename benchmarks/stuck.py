@@ -18,9 +18,11 @@ from benchmarks.figures import Figure, Result, at_least, at_most
 from benchmarks.prepared import Prepared
 from benchmarks.stage import Stage, fill
 from benchmarks.workflows import Run
+from reconciler.app.app import App
 from reconciler.core.model import Open, RunRow
 from reconciler.core.report.pass_report import RPC_KINDS
 from reconciler.core.stuck import no_worker
+from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.observe import probe as probe_module
@@ -35,7 +37,9 @@ _METHOD = (
     "queues), the workflow task fails (5 %), an activity is retried (5 %), or a child waits for a "
     "worker (5 %). *More calls* are those for queues, histories and children. *Described* are "
     "{few:,} of the rows at concurrency {concurrency}, without rate limits, with the evidence for "
-    "why they are open and without; medians of {rounds} pairs, measured in turn."
+    "why they are open and without; medians of {rounds} pairs, measured in turn. *Passes* over as "
+    "many of the stuck table's rows, likewise, with all that it takes to find out and to record "
+    "what is stuck, and without."
 )
 
 
@@ -63,6 +67,7 @@ async def measure(prepared: Prepared) -> Result:
         concurrency=concurrency,
         rounds=sizes.rounds,
     )
+    watched, unwatched = await _passed(stage, mixed[: len(few)], sizes.rounds)
     limit = at_most(5, "%")
     return Result(
         "Rows that are open: why they are stuck",
@@ -78,6 +83,15 @@ async def measure(prepared: Prepared) -> Result:
                 paired(kept, unkept),
                 "of without",
                 at_least(0.97, "×"),
+            ),
+            Figure("passes, nothing recorded", median(unwatched), "rows/s"),
+            Figure(
+                "passes, stuck rows recorded",
+                median(watched),
+                "rows/s",
+                paired(watched, unwatched),
+                "of without",
+                at_least(0.9, "×"),
             ),
         ],
     )
@@ -115,6 +129,28 @@ async def _described(
         with patch.object(probe_module, "still_open", _without_evidence):
             unkept.append(await _observe_all(probe, rows, concurrency))
     return kept, unkept
+
+
+async def _passed(
+    stage: Stage, runs: Sequence[Run], rounds: int
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Rows per second of passes that record what is stuck, and of passes that do not."""
+    url = await stage.database("recorded")
+    await fill(url, runs)
+    recorded, unrecorded = list[float](), list[float]()
+    async with passes.opened(url, max_rps=0, visibility_rps=0, **_EVERY) as app:
+        await passes.once(app)  # warm up
+        for _ in range(rounds):
+            recorded.append(await _speed(app))
+            with patch.object(Bookkeeping, "stuck_rows", return_value=None):
+                unrecorded.append(await _speed(app))
+    return recorded, unrecorded
+
+
+async def _speed(app: App) -> float:
+    with patch.object(no_worker, "WAITED", timedelta(0)):
+        report = await passes.once(app)
+    return report.tally.scanned / report.duration_seconds
 
 
 def _without_evidence(namespace: str, description: DescribeWorkflowExecutionResponse) -> Open:  # noqa: ARG001
