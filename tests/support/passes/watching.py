@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ class FakeDiagnosing:
     asked: list[list[RowId]] = field(default_factory=list)
     passes: int = 0
     error: Unusable | None = None
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
     def start_pass(self) -> None:
         self.passes += 1
@@ -41,6 +46,7 @@ class FakeDiagnosing:
         known: Mapping[RowId, StuckRow],
     ) -> Sequence[Diagnosis | None]:
         self.asked.append([row.id for row, _ in described])
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
         return [

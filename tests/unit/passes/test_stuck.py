@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.support.factories import NOW, RETENTION, closed, row
 from tests.support.fakes import Answer, MemoryStore, ScriptedProbe
 from tests.support.passes.bench import FAIL, reconcile
 from tests.support.passes.watching import FakeDiagnosing, FakeStuckRows, condition
+from tests.support.polling import eventually
 
 HOUR = timedelta(hours=1)
 SINCE = NOW - 3 * HOUR
@@ -212,3 +214,25 @@ async def test_a_pass_that_ends_early_changes_no_more_entries(bench: Bench) -> N
     assert set(bench.stuck) <= {1, 2}
     assert 2 in bench.stuck, "shown to nobody, and forgotten by the next pass"
     assert bench.counts.by_reason == {Reason.PAUSED: (2, SINCE)}
+
+
+async def test_a_pass_that_is_cancelled_while_it_asks_ends_as_usual(bench: Bench) -> None:
+    await bench.run(PAUSED, PAUSED, PAUSED)
+    bench.diagnosing.asked.clear()
+    bench.diagnosing.gate.clear()
+    passing = asyncio.create_task(bench.run(HEALTHY, HEALTHY, HEALTHY, batch_size=1))
+
+    async def asks() -> bool:
+        return bool(bench.diagnosing.asked)
+
+    await eventually(asks)
+    passing.cancel()
+    await asyncio.sleep(0)
+    bench.diagnosing.gate.set()
+    report = await passing
+
+    assert (report.stopped, report.error) == (True, "stopped before its end")
+    assert bench.diagnosing.asked == [[1]], "nothing more is asked"
+    assert list(bench.stuck) == [2, 3]
+    await bench.run(HEALTHY, HEALTHY, HEALTHY)
+    assert bench.stuck == {}
