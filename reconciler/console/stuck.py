@@ -77,7 +77,7 @@ def _as_of(report: StuckReport) -> str:
     if report.scanned is not None:
         return f"Temporal was asked about {plural(report.scanned, 'running row')}"
     if report.checked_at is None:
-        return "no pass over all rows has ended yet"
+        return "no pass of `run` or `once` has ended yet"
     return f"as of the pass that ended {_age(report, report.checked_at)} ago"
 
 

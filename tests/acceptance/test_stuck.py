@@ -78,7 +78,10 @@ async def test_the_record_says_what_temporal_says(reconciler: Command, stage: St
     some = await reconciler("stuck", "--reason", "activityretrying", "--limit", "1")
     young = await reconciler("stuck", "--json", "--older-than", "1h", "--type", "Scripted")
 
-    assert (none.code, none.out) == (0, "no row is stuck; no pass over all rows has ended yet\n")
+    assert (none.code, none.out) == (
+        0,
+        "no row is stuck; no pass of `run` or `once` has ended yet\n",
+    )
     assert unlooked.code == 3
     assert "start `reconciler run`, or ask Temporal with --check" in unlooked.out
     assert (passed.code, text.code, now.code, now.err) == (0, 0, 0, "")
@@ -154,7 +157,7 @@ async def test_at_a_terminal_of_other_rows_and_without_a_row(
     of_these, of_others = await reconciler("stuck", **scope), await reconciler("stuck")
     assert (passed.code, of_these.code, of_others.code) == (0, 0, 3)
     assert "1 row is stuck; as of the pass that ended " in of_these.out
-    assert "no row is stuck; no pass over all rows has ended yet" in of_others.out
+    assert "no row is stuck; no pass of `run` or `once` has ended yet" in of_others.out
 
     # Also without a row, as for a child.
     await stage.database.execute("DELETE FROM workflow_executions")

@@ -27,7 +27,7 @@ class StuckReport:
     unknown: int = 0
     #: Rows whose workflows are open, and would take more calls to judge than a pass may make.
     undecided: int = 0
-    #: There are running rows, and no pass over all of them has ended.
+    #: There are running rows, and no pass of `run` or `once` has ended.
     never_checked: bool = False
     #: Running rows that Temporal was asked about now; None if the record was read.
     scanned: int | None = None

@@ -62,7 +62,7 @@ def test_groups_come_first_then_rows() -> None:
     [
         ({}, "no row is stuck; as of the pass that ended 2 min ago"),
         ({"scanned": 1200}, "no row is stuck; Temporal was asked about 1,200 running rows"),
-        ({"checked_at": None}, "no row is stuck; no pass over all rows has ended yet"),
+        ({"checked_at": None}, "no row is stuck; no pass of `run` or `once` has ended yet"),
     ],
 )
 def test_nothing_is_stuck(fields: dict[str, Any], end: str) -> None:
