@@ -19,6 +19,7 @@ OVERVIEWS: dict[str, Callable[[], Overview]] = {
     "failing": views.failing,
     "not running": views.not_running,
     "starting": views.starting,
+    "standby": views.standby,
     "empty": views.empty,
 }
 OTHERS = ["rows/order/2026/1", "passes", f"passes/{views.PASS}"]
@@ -72,6 +73,7 @@ async def test_at_320_pixels_nothing_is_cut_off(browser: Browser, site: Site) ->
             site.source.view = view
             await tab.page.goto(site.url)
             assert await tab.overflow() == 0
+        assert await tab.barriers() == []
         for path in (*OTHERS, "rows/long", "nothing"):
             await tab.page.goto(site.url + path)
             assert (path, await tab.overflow()) == (path, 0)

@@ -223,6 +223,18 @@ def not_running() -> Overview:
     return overview(working=state)
 
 
+def standby() -> Overview:
+    state = working(
+        State.STANDBY,
+        headline="On standby: reconciler-5d8f7c9b4-x2x7k/7 makes the passes",
+        role="standby",
+        next_pass_at=None,
+        feed="Followed by the holder of the lease",
+        feed_lag=None,
+    )
+    return overview(working=state)
+
+
 def starting() -> Overview:
     text = "connection refused (db.internal:5432)"
     error = DatedError(before(seconds=4), "PostgreSQL", text)

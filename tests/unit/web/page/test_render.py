@@ -138,6 +138,7 @@ async def test_the_overview_answers_five_questions() -> None:
         (views.failing(), "failing", "Failing"),
         (views.not_running(), "not_running", "Not running"),
         (views.starting(), "starting", "Starting"),
+        (views.standby(), "standby", "On standby"),
     ],
 )
 async def test_each_state_has_a_look_and_a_title_of_its_own(
