@@ -50,11 +50,11 @@ test-stress: $(STAMP) browser ## Run the tests that time can matter to, next to 
 		$$(grep -rliE '$(WAITS)' $(ONE_BY_ONE) --include='test_*.py')
 
 # The oldest versions that pyproject.toml allows, in an environment of their own. They warn about newer
-# Pythons and about each other. The core, passes and plan files use no package whose version could matter.
+# Pythons and about each other. The core and the pass use no package whose version could matter.
 test-lowest: $(LOWEST)/.installed ## Run unit, contract, worker and connection tests on the oldest supported versions
 	$(LOWEST)/bin/pytest -n 4 --dist worksteal -W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning \
 		-m "not soak and not recent_sdk" \
-		--ignore=tests/unit/core --ignore=tests/unit/passes --ignore=tests/unit/plan \
+		--ignore=tests/unit/core --ignore=tests/unit/passes \
 		tests/unit tests/contract tests/integration/worker tests/integration/postgres/connection
 
 test-pythons: ## Run the tests that need no server on each Python that is installed, 3.11 to 3.14
