@@ -452,9 +452,17 @@ class TestDemo:
         )
         try:
             page, ui, exports = await _addresses(process)
-            assert (await _status(page, "readyz"), await _status(ui, "")) == (200, 200)
+            assert (await _status(page, ""), await _status(ui, "")) == (200, 200)
             # Its worker has no plugin.
-            await _wait_for_repair("invoice-0001", exports["DATABASE_URL"])
+            repaired = "SELECT count(*) FROM reconciler.changes WHERE workflow_id = 'invoice-0001'"
+            await _wait_for(exports["DATABASE_URL"], repaired, 1)
+            # Without NoWorker, which takes two minutes.
+            stuck = (
+                "SELECT string_agg(DISTINCT reason, ' ' ORDER BY reason) FROM reconciler.stuck"
+                " WHERE reason <> 'NoWorker'"
+            )
+            reasons = "ActivityRetrying Paused WaitingForChild WorkflowTaskFailing"
+            await _wait_for(exports["DATABASE_URL"], stuck, reasons)
             process.send_signal(signal.SIGTERM)
             async with deadline():
                 out, err = await process.communicate()
@@ -492,15 +500,15 @@ async def _status(url: str, path: str) -> int:
         return int(answer.status)
 
 
-async def _wait_for_repair(workflow_id: str, database_url: str) -> None:
+async def _wait_for(database_url: str, query: str, value: object) -> None:
+    """Wait until a query returns this value."""
     connection = await asyncpg.connect(database_url)
-    query = "SELECT count(*) FROM reconciler.changes WHERE workflow_id = $1"
 
-    async def repaired() -> bool:
-        return bool(await connection.fetchval(query, workflow_id) == 1)
+    async def holds() -> bool:
+        return bool(await connection.fetchval(query) == value)
 
     try:
-        await eventually(repaired)
+        await eventually(holds)
     finally:
         await connection.close()
 
