@@ -97,7 +97,9 @@ class App:
         if stretch_only:
             rps = self.rpc.rate * SWEEP_SHARE
             options = replace(options, stretch_only=True, sweep_rps=rps)
-        observers = [*observers, *self._watch(report, remapped.table if remap else self._mapped)]
+        watch = self._watch(report, remapped.table if remap else self._mapped)
+        # First, so that a replica has counted the stuck rows once its metrics are complete.
+        observers = [*watch, *observers]
         return await self._run(store, options, observers, report, each_row=each_row)
 
     async def count_running(self) -> int:
@@ -115,7 +117,7 @@ class App:
     ) -> PassReport:
         """Run a pass over a window of the running rows; resumes `report` if it has begun."""
         store = self.books.store(self.table, window, report.request.found_by)
-        observers = [*observers, *self._watch(report, self._mapped)]
+        observers = [*self._watch(report, self._mapped), *observers]
         return await self._run(store, options, observers, report, each_row=False)
 
     async def _run(

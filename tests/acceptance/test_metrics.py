@@ -11,6 +11,7 @@ import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.core.missed_writes import MAIN_PATH_TIME
+from tests.acceptance.test_stuck import DELAY
 from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import daemon
@@ -32,12 +33,15 @@ async def test_a_real_scrape(reconciler: Command, database: Database, world: Wor
     await eventually(main_path_had_its_time)
     yesterday = datetime.now(UTC) - timedelta(hours=12)
     await database.insert("never started", str(uuid4()), created_at=yesterday)
+    delayed = await world.start("wait", id=f"{failed.workflow_id}-delayed", start_delay=DELAY)
+    await database.insert(delayed.id, delayed.first_execution_run_id)
     async with daemon(reconciler) as running:
         await running.said("row_finished")
         await eventually(running.ready)
         scrape = (await running.get("/metrics")).text
         assert await running.metric("reconciler_feed_off") == 0
         assert (await running.get("/readyz")).json()["feed"] is None
+    await delayed.terminate()
 
     families = {family.name for family in text_string_to_metric_families(scrape)}
     # Counters are named with _total, wherever there are people.
