@@ -126,6 +126,7 @@ async def test_a_database_that_is_unreachable_leaves_what_was_known(
 
     assert "1 row in the last 24 hours" in page
     assert "OrderFailed: no money" in page
+    assert page.count("could not be read") == 1, "the cause, not each of its effects"
     assert row.status_code == 200
     assert "not currently accepting connections" in text_of(row)
 
