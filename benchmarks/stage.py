@@ -30,6 +30,8 @@ _UNLIMITED = (
 _CONFIG = [
     *(f"{name}=1000000" for name in _UNLIMITED),
     'history.workflowIdReuseMinimalInterval="0s"',
+    # By default, the server closes each connection after five minutes: now and then a call is lost.
+    'frontend.keepAliveMaxConnectionAge="24h"',
 ]
 _FLAGS = [part for value in _CONFIG for part in ("--dynamic-config-value", value)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,6 +18,10 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 _CLOSE_STATUSES = {Status.Value(f"WORKFLOW_EXECUTION_STATUS_{each}"): each for each in CloseStatus}
 #: A status of server 1.30, which the oldest supported SDK does not know yet.
 PAUSED = 8
+_NAMES: Mapping[int, str] = {
+    **{status: name.removeprefix("WORKFLOW_EXECUTION_STATUS_") for name, status in Status.items()},
+    PAUSED: "PAUSED",
+}
 
 
 def close_status(info: WorkflowExecutionInfo) -> CloseStatus | None:
@@ -36,11 +41,7 @@ def is_open(info: WorkflowExecutionInfo) -> bool:
 
 def status_name(info: WorkflowExecutionInfo) -> str:
     """The status's name, or its number if only a newer server has a name for it."""
-    if info.status == PAUSED:
-        return "PAUSED"
-    if info.status not in Status.values():
-        return str(info.status)
-    return Status.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_")
+    return _NAMES.get(info.status) or str(info.status)
 
 
 def to_datetime(timestamp: Timestamp, what: str = "time") -> datetime:
