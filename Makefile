@@ -41,11 +41,12 @@ browser: ## Install Chromium for the tests of the page, where apt exists and no 
 
 # No test may depend on the speed of the machine. Only those can that start processes or follow workflows,
 # and of the others those whose file waits for something, or has two things going on at once. The rest, half
-# of all tests, only computes, or sends one statement after the other.
+# of all tests, only computes, or sends one statement after the other. The variants of a test wait for the
+# same things, so one of them is enough, except in tests/acceptance.
 ONE_BY_ONE := tests/unit tests/integration/doctor tests/integration/postgres
 WAITS := asyncio\.|eventually|deadline\(|sleep|time_?out|[Tt]hread|subprocess|steady|monotonic|perf_counter
 test-stress: $(STAMP) browser ## Run the tests that time can matter to, next to a busy loop on each core
-	$(BIN)/python tests/support/commands/busy.py $(SUITE) examples \
+	$(BIN)/python tests/support/commands/busy.py $(SUITE) --one-variant examples \
 		$$(find tests -name 'test_*.py' $(ONE_BY_ONE:%=-not -path '%/*')) \
 		$$(grep -rliE '$(WAITS)' $(ONE_BY_ONE) --include='test_*.py')
 

@@ -55,6 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where PostgreSQL and Temporal come from; containers need a Docker engine",
     )
 
+    parser.addoption(
+        "--one-variant",
+        action="store_true",
+        help="of each test with parameters, except in tests/acceptance, run the first only",
+    )
+
 
 load_profile()  # before the tests are imported: their @settings use it
 
@@ -76,12 +82,16 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let each worker start with its share of the long tests, so that none runs last.
 
     `--dist worksteal` splits the list into one piece per worker. The tests of a module stay
     together, since they share servers.
     """
+    if config.getoption("one_variant"):
+        first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
+        kept = {*first.values(), *(item for item in items if "acceptance" in item.path.parts)}
+        items[:] = [item for item in items if item in kept]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long: dict[Path, list[pytest.Item]] = {}
     others: list[pytest.Item] = []
