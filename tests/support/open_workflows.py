@@ -33,7 +33,7 @@ def workflow(**fields: Any) -> OpenWorkflow:
 
 
 def task(attempt: int = 1, *, age: timedelta = SECOND, is_started: bool = False) -> PendingTask:
-    return PendingTask(attempt, NOW - age, is_started)
+    return PendingTask(attempt, NOW - age, NOW - age, is_started)
 
 
 def activity(activity_type: str = "create_zone", **fields: Any) -> PendingActivity:

@@ -20,7 +20,7 @@ from reconciler.core.stuck.workflow import (
 )
 from reconciler.core.text import duration, plural
 
-#: How long a task may wait for its first worker before anybody asks why: a deployment takes about
+#: How long a task may wait for a worker before anybody asks why: a deployment takes about
 #: as long.
 WAITED = timedelta(minutes=2)
 #: A worker that polls has been seen within this time: a poll lasts for a minute at most
@@ -32,7 +32,7 @@ _KINDS = {QueueType.WORKFLOW: "workflow tasks", QueueType.ACTIVITY: "activities"
 
 @dataclass(frozen=True, slots=True)
 class _Untaken:
-    """A task that has waited for its first worker for too long."""
+    """A task that has waited for a worker for too long."""
 
     what: str
     queue: QueueKey
@@ -62,9 +62,12 @@ def no_worker(
 
 
 def _untaken(workflow: OpenWorkflow, now: datetime) -> Iterator[_Untaken]:
-    """Tasks that wait in their first attempt: with later ones, what failed says more."""
+    """Tasks that wait, unless what failed before says more.
+
+    That is so of activities; of a workflow task not before the third attempt, which comes first.
+    """
     task = workflow.task
-    if task and task.attempt <= 1 and not task.is_started and _too_long(task.scheduled_at, now):
+    if task and not task.is_started and _too_long(task.scheduled_at, now):
         queue = workflow.task_queue, QueueType.WORKFLOW
         yield _Untaken("the workflow task", queue, task.scheduled_at, workflow.version)
     for activity in oldest_first(workflow.activities):

@@ -41,7 +41,7 @@ def workflow_task_failing(workflow: OpenWorkflow, now: datetime) -> Condition | 
     attempt = task.attempt if task else 1
     if workflow.problem is None and attempt < FAILING_FROM:
         return None
-    since = task.scheduled_at if task else None
+    since = task.first_scheduled_at if task else None
     return condition(
         Reason.WORKFLOW_TASK_FAILING,
         name(workflow.workflow_type),

@@ -43,7 +43,7 @@ def why_open(
 def queues_needed(workflow: OpenWorkflow, now: datetime) -> frozenset[QueueKey]:
     """The queues to describe before `why_open` can judge it and those of its children asked so far.
 
-    Empty for most workflows: only a task that waits for its first worker needs its queue.
+    Empty for most workflows: only a task that waits for a worker needs its queue.
     """
     if _before_any_question(workflow, now):
         return frozenset()

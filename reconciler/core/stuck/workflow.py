@@ -26,8 +26,10 @@ class PendingTask:
     """The workflow task that is due or under way."""
 
     attempt: int
-    #: When its first attempt was scheduled, if that is known.
+    #: When this attempt was scheduled.
     scheduled_at: datetime | None
+    #: When its first attempt was, if that is known.
+    first_scheduled_at: datetime | None = None
     #: Whether a worker has it.
     is_started: bool = False
 

@@ -110,7 +110,7 @@ class TemporalDiagnosis:
         )
         if failure:
             task = case.workflow.task
-            task = task and replace(task, scheduled_at=failure.since)
+            task = task and replace(task, first_scheduled_at=failure.since)
             case.workflow = replace(case.workflow, task=task, task_failure=failure.text)
             case.condition = self._why_open(case, now)
 

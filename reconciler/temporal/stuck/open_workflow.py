@@ -59,15 +59,14 @@ async def _pause(description: Description, texts: Texts) -> Pause:
 
 
 def _task(description: Description) -> PendingTask | None:
-    """The pending workflow task; `original_scheduled_time` is that of a later attempt itself."""
+    """The pending workflow task; `original_scheduled_time` is that of the attempt, too."""
     if not description.HasField("pending_workflow_task"):
         return None
     task = description.pending_workflow_task
-    is_first = task.attempt <= 1
+    attempt = max(task.attempt, 1)
     scheduled_at = moment(task, "original_scheduled_time") or moment(task, "scheduled_time")
-    return PendingTask(
-        max(task.attempt, 1), scheduled_at if is_first else None, is_started=task.state == _STARTED
-    )
+    first = scheduled_at if attempt == 1 else None
+    return PendingTask(attempt, scheduled_at, first, is_started=task.state == _STARTED)
 
 
 def _problem(info: WorkflowExecutionInfo) -> str | None:

@@ -250,7 +250,7 @@ def test_the_limits_between_healthy_and_not(fields: dict[str, Any], is_healthy: 
     [
         pytest.param({"task": task(age=2 * MINUTE)}, set(), id="not for two minutes"),
         pytest.param({"task": task(age=2 * MINUTE + SECOND)}, {ORDERS}, id="for longer"),
-        pytest.param({"task": task(2, age=AGES)}, set(), id="another attempt"),
+        pytest.param({"task": task(2, age=AGES)}, {ORDERS}, id="another attempt"),
         pytest.param({"task": task(age=AGES, is_started=True)}, set(), id="a worker has it"),
         pytest.param({"activities": (untaken(),)}, {ZONES}, id="activity: its own queue"),
         pytest.param({"activities": (activity(),)}, set(), id="activity that a worker has"),

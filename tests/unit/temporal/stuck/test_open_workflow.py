@@ -179,17 +179,17 @@ async def test_the_problem_that_temporal_reports(values: str, problem: str | Non
     [
         (
             {"original_scheduled_time": AT_NOON, "attempt": 1, "state": 1},
-            PendingTask(1, NOON),
+            PendingTask(1, NOON, NOON),
         ),
-        ({"scheduled_time": AT_NOON, "state": 1}, PendingTask(1, NOON)),
+        ({"scheduled_time": AT_NOON, "state": 1}, PendingTask(1, NOON, NOON)),
         (
             {"original_scheduled_time": AT_NOON, "attempt": 7, "state": 2},
-            PendingTask(7, None, is_started=True),
+            PendingTask(7, NOON, None, is_started=True),
         ),
         ({"state": 99}, PendingTask(1, None)),
     ],
 )
-async def test_a_workflow_task_only_shows_when_its_first_attempt_was_scheduled(
+async def test_of_a_later_attempt_a_workflow_task_does_not_show_when_the_first_was_scheduled(
     task: dict[str, Any], expected: PendingTask
 ) -> None:
     assert (await read(pending_workflow_task=task)).task == expected
