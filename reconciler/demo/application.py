@@ -8,9 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import RequestCancelWorkflowExecutionRequest
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.workflowservice.v1 import (
+    RequestCancelWorkflowExecutionRequest,
+    UpdateNamespaceRequest,
+)
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
@@ -80,6 +85,13 @@ class Application:
                 workflow_execution=WorkflowExecution(workflow_id=workflow_id),
                 reason=reason,
             )
+        )
+
+    async def shorten_retention(self) -> None:
+        """Let Temporal forget a workflow an hour after its end, the least that it allows."""
+        config = NamespaceConfig(workflow_execution_retention_ttl=Duration(seconds=3600))
+        await self.client.workflow_service.update_namespace(
+            UpdateNamespaceRequest(namespace=self.client.namespace, config=config)
         )
 
     async def pause(self, workflow_id: str, reason: str) -> None:

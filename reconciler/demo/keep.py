@@ -54,6 +54,7 @@ async def keep_running(console: Console, application: Application, url: str, ui:
 
 
 async def _run(console: Console, application: Application, url: str, ui: str) -> None:
+    await application.shorten_retention()  # its server keeps everything in memory
     await start_stuck(application)
     port = str(free_port(PAGE_PORT))
     servers = {"DATABASE_URL": url, "TEMPORAL_ADDRESS": application.temporal["target_host"]}

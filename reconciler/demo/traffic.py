@@ -98,7 +98,7 @@ async def start_stuck(application: Application) -> None:
     await application.execute(
         sa.text(
             "INSERT INTO workflow_executions (workflow_id, workflow_type, created_at)"
-            " VALUES (:id, 'ProvisionTenant', now() - interval '2 hours')"
+            " VALUES (:id, 'ProvisionTenant', now() - interval '10 minutes')"
         ),
         id=NEVER_STARTED,
     )
