@@ -10,19 +10,9 @@ from rich.console import Console
 from reconciler.app.explain import Explanation
 from reconciler.app.overview.words import describe_observation, describe_verdict, explain_row
 from reconciler.console.screen import print_aligned
-from reconciler.core.model import (
-    Closed,
-    Finish,
-    Leave,
-    Mode,
-    Observation,
-    Open,
-)
-from reconciler.core.report.request import SCAN, SWEEP
+from reconciler.core.model import Closed, Finish, Leave, Observation, Open
 from reconciler.core.stuck.condition import Condition
 from reconciler.core.text import iso
-
-_FOUND_BY = {Mode.FEED: "the closings feed", SWEEP: "the sweep", SCAN: "a pass over all rows"}
 
 
 def print_explanations(explanations: Sequence[Explanation], console: Console) -> None:

@@ -145,7 +145,6 @@ def _servers(health: Health, places: Places, unreachable: Unreachable | None) ->
             name=name,
             where=where,
             reachable=awaited if unreachable is None else why is None,
-            error=health.record.last_error(name),
             since=health.record.failing_since(name),
         )
 

@@ -49,8 +49,6 @@ class Server:
     where: str
     #: None while it was not asked.
     reachable: bool | None
-    #: The last one, past or present.
-    error: DatedError | None = None
     #: Since when it has not answered; None if it does, or was not asked.
     since: datetime | None = None
 

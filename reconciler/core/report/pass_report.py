@@ -23,7 +23,6 @@ from reconciler.core.window import AgeSpread
 #: The calls to Temporal that are reported: those about rows.
 RPC_KINDS = ("describe", "history", "list", "queue")
 
-
 #: The error of a pass that was asked to stop, unless there is more to say.
 STOPPED = "stopped before its end"
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from reconciler.app.overview.model import Hour, Repaired
 from reconciler.core.text import plural
 
-#: The size of the drawing, in its own units; a bar and the gap behind it.
-WIDTH, HEIGHT = 480, 96
+#: In units of the drawing: its height, from one bar to the next, and a bar.
+HEIGHT = 96
 STEP, BAR = 20, 15
 #: As many statuses have a look of their own; the rest share the last one.
 LOOKS = 6

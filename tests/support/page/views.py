@@ -202,7 +202,7 @@ def failing() -> Overview:
     state = working(
         State.FAILING,
         headline="Running, but failing: PostgreSQL cannot be used: connection refused (and 1 more)",
-        servers=(server(reachable=False, error=ERRORS[1], since=ERRORS[1].at), server("Temporal")),
+        servers=(server(reachable=False, since=ERRORS[1].at), server("Temporal")),
         last_good_at=before(minutes=3),
         errors=ERRORS,
     )
@@ -247,7 +247,7 @@ def starting() -> Overview:
         last_good_pass=None,
         next_pass_at=None,
         servers=(
-            server(reachable=False, error=error, since=error.at),
+            server(reachable=False, since=error.at),
             server("Temporal", reachable=None),
         ),
         feed="Not started.",
