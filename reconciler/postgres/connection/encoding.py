@@ -36,6 +36,11 @@ def read_as_bytes(encoding: str) -> bool:
     return encoding != UTF8 and python_codec(encoding) != ASCII
 
 
+def as_bytes(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Text to select as bytes of the database's encoding: one value could fail the statement."""
+    return sa.func.convert_to(text, sa.func.getdatabaseencoding(), type_=sa.LargeBinary)
+
+
 def is_plain(text: str) -> bool:
     """Whether a database of any encoding can store the text unchanged."""
     return text.isascii() and "\0" not in text

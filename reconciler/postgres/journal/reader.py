@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.model import Mode
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
-from reconciler.postgres.connection.encoding import shown
+from reconciler.postgres.connection.encoding import as_bytes, shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
@@ -162,9 +162,7 @@ def _read_change(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     if column.name.endswith("_completed_at"):
         return readable(column).label(column.name)
     if isinstance(column.type, sa.Text):
-        # As bytes: one unreadable value would fail the query for all rows.
-        encoding = sa.func.getdatabaseencoding()
-        return sa.func.convert_to(column, encoding, type_=sa.LargeBinary).label(column.name)
+        return as_bytes(column).label(column.name)
     return column
 
 

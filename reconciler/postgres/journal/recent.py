@@ -20,7 +20,7 @@ from reconciler.core.model import Mode
 from reconciler.core.report.pass_report import STOPPED, PassOutcome
 from reconciler.core.text import or_null
 from reconciler.postgres.connection.dialect import PoolerSafeDialect
-from reconciler.postgres.connection.encoding import shown
+from reconciler.postgres.connection.encoding import as_bytes, shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import QUICK, fetch
 from reconciler.postgres.journal.lease import held_leases
@@ -71,7 +71,7 @@ class Recent:
             sa.func.timezone(sa.literal_column("'UTC'"), changes.c.changed_at),
         ).label("hour")
         query = (
-            sa.select(hour, _as_bytes(changes.c.new_status), sa.func.count())
+            sa.select(hour, as_bytes(changes.c.new_status), sa.func.count())
             .where(*self._of_passes(since))
             .group_by(hour, changes.c.new_status)
         )
@@ -94,7 +94,7 @@ class Recent:
         half = sa.func.percentile_disc(0.5).within_group(drift).filter(is_missed)
         query = (
             sa.select(
-                _as_bytes(changes.c.workflow_type).label("workflow_type"),
+                as_bytes(changes.c.workflow_type).label("workflow_type"),
                 missed,
                 sa.func.count().filter(terminated).label("terminated"),
                 half.label("drift_p50"),
@@ -163,8 +163,3 @@ class Recent:
     async def _read(self, query: sa.Select[Any]) -> Sequence[Any]:
         with translated("read the journal"):
             return await fetch(self._engine, query, milliseconds=QUICK)
-
-
-def _as_bytes(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """Text as bytes: one unreadable value would fail the statement."""
-    return sa.func.convert_to(column, sa.func.getdatabaseencoding(), type_=sa.LargeBinary)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.stuck.condition import Group, Groups, Reason, RowAtRisk, StuckRow
 from reconciler.core.stuck.summary import ALL, Selection
-from reconciler.postgres.connection.encoding import shown
+from reconciler.postgres.connection.encoding import as_bytes, shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.stuck.entries import (
@@ -84,8 +84,7 @@ class StuckReader:
 
         Their ids are text.
         """
-        as_bytes = sa.func.convert_to(stuck.c.row_id, sa.func.getdatabaseencoding())
-        row_id = sa.type_coerce(as_bytes, sa.LargeBinary)
+        row_id = as_bytes(stuck.c.row_id)
         place = sa.tuple_(stuck.c.since, row_id)
         names = ("workflow_id", "run_id", "workflow_type", "reason", "text", "cause")
         query = sa.select(
