@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +17,7 @@ from prometheus_client import (
 
 from reconciler.app.app import App
 from reconciler.app.lease import LeaseKeeper
+from reconciler.app.overview.patience import in_time
 from reconciler.core.errors import TemporalUnusable, Unusable
 from reconciler.core.ports import Heartbeat
 from reconciler.daemon.feed_loop import FeedLoop
@@ -35,13 +35,11 @@ STALLED_AFTER = 60.0
 #: Scheduled passes without a good one after which the replica is not ready.
 READY_PASSES = 3
 NOT_STARTED = "a pass was due, and none was started"
-#: Seconds for Temporal and the database to answer a probe.
-CHECK_TIMEOUT = 3.0
-
+#: Seconds for Temporal and the database to answer a probe: less than a view of the page waits, so
+#: that the first view of a server that is silent says so.
+CHECK_TIMEOUT = 2.5
 #: The servers by name.
 DATABASE, TEMPORAL = "PostgreSQL", "Temporal"
-
-_T = TypeVar("_T")
 
 
 def _new_registry() -> CollectorRegistry:
@@ -118,7 +116,7 @@ class Health:
     async def look(self, app: App) -> tuple[str | None, str | None]:
         """Why the database, and why Temporal, does not answer; None if it does."""
         database, (_, temporal) = await asyncio.gather(
-            self._read_heartbeat(app), _answer(app.check_temporal())
+            self._read_heartbeat(app), in_time(app.check_temporal, CHECK_TIMEOUT)
         )
         for what, why in ((DATABASE, database), (TEMPORAL, temporal)):
             if why is None:
@@ -139,7 +137,9 @@ class Health:
     async def scrape(self) -> bytes:
         """All metrics. The time of the last good pass is that of any replica."""
         if self.app is not None:
-            await asyncio.gather(self._read_heartbeat(self.app), _answer(self.app.clock.read()))
+            await asyncio.gather(
+                self._read_heartbeat(self.app), in_time(self.app.clock.read, CHECK_TIMEOUT)
+            )
         return generate_latest(self.registry)
 
     def gauges(self) -> Gauges:
@@ -175,7 +175,7 @@ class Health:
 
         A pass of this process counts only once its metrics do, shortly after it is in the database.
         """
-        heartbeat, why = await _answer(app.history.heartbeat())
+        heartbeat, why = await in_time(app.history.heartbeat, CHECK_TIMEOUT)
         if heartbeat and not (self.passes and self.passes.unfinished == heartbeat.pass_id):
             self.last_good = heartbeat
         return why
@@ -193,14 +193,3 @@ class Health:
 def server_of(error: Unusable) -> str:
     """The server that cannot be used."""
     return TEMPORAL if isinstance(error, TemporalUnusable) else DATABASE
-
-
-async def _answer(question: Awaitable[_T]) -> tuple[_T | None, str | None]:
-    """The answer, or why there is none."""
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            return await question, None
-    except TimeoutError:
-        return None, f"no answer within {CHECK_TIMEOUT:.0f} s"
-    except Unusable as error:
-        return None, str(error)

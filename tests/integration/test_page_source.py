@@ -253,7 +253,7 @@ async def test_a_row_is_not_waited_for(
         await other.execute("LOCK TABLE workflow_executions")
         view = await page.row("one")
 
-    assert view.error == "no answer within 0 s"
+    assert view.error == "no answer within 0.2 s"
 
 
 async def test_a_silent_temporal_keeps_no_view_from_its_answers(
@@ -275,7 +275,7 @@ async def test_a_silent_temporal_keeps_no_view_from_its_answers(
 
     assert overview.working.state is State.FAILING
     assert [(each.what, each.text) for each in overview.unavailable] == [
-        ("Temporal", "no answer within 0 s")
+        ("Temporal", "no answer within 0.2 s")
     ]
     assert overview.repaired is not None
     assert overview.repaired.total == 1

@@ -12,12 +12,12 @@ from reconciler.app.overview import patience
 from reconciler.core.errors import Unusable
 from reconciler.host.steady_clock import steady
 
-#: Seconds for which an answer is current, at least and at most. In between, it is current for so
-#: many times as long as it took: views cost a server 2 % of its time.
+#: Seconds for which an answer is current, at least and at most. In between, it is current for
+#: this many seconds for each second that it took: views cost a server 2 % of its time.
 CURRENT, LONGEST = 2.0, 60.0
 PER_SECOND = 50.0
-#: Seconds that an answer may be out of date before a view waits for a newer one with all patience;
-#: and how long a view waits otherwise.
+#: Seconds that an answer may be out of date before a view waits for a newer one as long as it may,
+#: and the seconds for which a view waits otherwise.
 OLD = 15.0
 HURRY = 0.01
 #: Seconds after which a question is given up, and may be asked again.
@@ -34,13 +34,10 @@ class Kept(Generic[_T]):
     """
 
     def __init__(
-        self,
-        ask: Callable[[], Awaitable[_T]],
-        on_error: Callable[[str], None] = lambda _: None,
-        clock: Callable[[], float] = steady,
+        self, ask: Callable[[], Awaitable[_T]], clock: Callable[[], float] = steady
     ) -> None:
-        """`ask` may raise `Unusable`; `on_error` gets why there was no answer."""
-        self._ask, self._on_error, self._clock = ask, on_error, clock
+        """`ask` may raise `Unusable`."""
+        self._ask, self._clock = ask, clock
         self._task: asyncio.Task[None] | None = None
         self._answered_at = self._due_at = float("-inf")
         self.value: _T | None = None
@@ -60,7 +57,7 @@ class Kept(Generic[_T]):
             is_old = self._clock() - self._due_at > OLD
             await asyncio.wait({task}, timeout=patience.PATIENCE if is_old else HURRY)
             if not task.done() and is_old:
-                self._failed(patience.no_answer())
+                self._failed(patience.no_answer(patience.PATIENCE))
         return self.value
 
     async def _renew(self) -> None:
@@ -69,7 +66,7 @@ class Kept(Generic[_T]):
             async with asyncio.timeout(GIVE_UP):
                 self.value, self.error = await self._ask(), None
         except TimeoutError:
-            self._failed(f"no answer within {GIVE_UP:.0f} s")
+            self._failed(patience.no_answer(GIVE_UP))
         except Unusable as error:
             self._failed(str(error))
         except Exception as error:
@@ -84,4 +81,3 @@ class Kept(Generic[_T]):
 
     def _failed(self, why: str) -> None:
         self.error, self._due_at = why, self._clock() + CURRENT
-        self._on_error(why)
