@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from reconciler.core.errors import ConfigurationError
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _CHALLENGE = {**_HEADERS, "WWW-Authenticate": 'Basic realm="reconciler", charset="UTF-8"'}
+
+#: A Host header (RFC 9110): a name, or an IPv6 address in brackets, and perhaps a port.
+_HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?")
 
 HOW_TO_OPEN = (
     "set RECONCILER_PAGE_PASSWORD, or RECONCILER_PAGE=open for everyone who can reach this port"
@@ -99,9 +103,11 @@ def _digest(secret: bytes) -> bytes:
 
 def _is_loopback_name(host: str) -> bool:
     """Whether a Host header names this host itself, on whatever port."""
-    if host.startswith("["):
-        return _is_loopback_address(host[1:].partition("]")[0])
-    name = host.partition(":")[0].lower().removesuffix(".")
+    if not (found := _HOST.fullmatch(host)):
+        return False
+    if (ipv6 := found["ipv6"]) is not None:
+        return _is_loopback_address(ipv6)
+    name = found["name"].lower().removesuffix(".")
     return name == "localhost" or name.endswith(".localhost") or _is_loopback_address(name)
 
 

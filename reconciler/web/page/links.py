@@ -42,10 +42,11 @@ class Links:
         """The rows of a workflow id.
 
         Slashes stay as they are: many proxies decode `%2F`, and the page would then be at another
-        depth for us than for the browser. An id that would not survive as a path is a parameter.
+        depth for us than for the browser. An id that would not survive as a path is a parameter;
+        nor would a line break, at which a route ends.
         """
         parts = workflow_id.split("/")
-        if _REMOVED.isdisjoint(parts):
+        if _REMOVED.isdisjoint(parts) and "\n" not in workflow_id:
             return f"{self.root}rows/{'/'.join(map(_quoted, parts))}"
         return f"{self.root}rows/?id={_quoted(workflow_id)}"
 

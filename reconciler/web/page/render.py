@@ -86,7 +86,26 @@ def stamp(time: datetime, now: datetime) -> Markup:
 
 def command(*words: str) -> Markup:
     """A command to copy: a click selects all of it."""
-    return Markup("<code class=command>{}</code>").format(visible(shlex.join(words)))
+    return Markup("<code class=command>{}</code>").format(" ".join(map(_typed, words)))
+
+
+def about(*words: str) -> Markup:
+    """A command about the last of these words, which is never read as an option."""
+    *others, last = words
+    return command(*others, *(["--"] if last.startswith("-") else []), last)
+
+
+def _typed(word: str) -> str:
+    """A word as it is typed into a shell: what cannot be seen as escapes (bash, zsh)."""
+    if visible(word) == word:
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escaped, word))}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    return character if visible(character) == character else f"\\U{ord(character):08x}"
 
 
 def _static(name: str) -> str:
@@ -110,8 +129,9 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.globals.update(
-        static=_static, stamp=stamp, clock=clock, rough=rough, ago=ago, command=command,
-        chart=chart, counted=counted, plural=plural, or_null=or_null, explain_row=explain_row,
+        static=_static, stamp=stamp, clock=clock, rough=rough, ago=ago,
+        command=command, about=about, chart=chart, counted=counted, plural=plural,
+        or_null=or_null, explain_row=explain_row,
         describe_counts=describe_counts, describe_request=describe_request,
         describe_observation=describe_observation,
     )  # fmt: skip

@@ -65,6 +65,10 @@ async def test_on_loopback_it_is_open_by_loopback_names(host: str) -> None:
         "[::2]",
         "[",
         "::1",
+        "[::1]evil.example",
+        "localhost:80@evil.example",
+        "localhost:evil.example",
+        "me@localhost",
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/passes", "/static/page.css", "/nothing"])

@@ -36,6 +36,8 @@ IDS = [
     "//evil.example/x",
     "javascript:alert(1)",
     "a;b=c:d@e",
+    "new\nline",
+    "line\n",
 ]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import fields, is_dataclass, replace
 from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import httpx
@@ -16,6 +18,7 @@ import pytest
 from reconciler.app.overview.model import AtRisk, Overview, Repaired, State, Stuck
 from reconciler.core.model import Missing, Open
 from reconciler.core.stuck.condition import Condition, Reason
+from reconciler.core.text import visible
 from reconciler.web.page.access import Access
 from reconciler.web.page.render import STATIC, ago, clock, rough
 from reconciler.web.page.routes import Page
@@ -223,10 +226,25 @@ async def test_a_row_shows_what_explain_says_and_its_journal() -> None:
     assert "reconciler explain order/1" in text
 
 
-async def test_commands_quote_what_a_shell_would_interpret() -> None:
-    answer = await get(FakeSource(), "/rows/a%20b;%20rm%20-rf%20'$HOME'")
+@pytest.mark.parametrize(
+    "workflow_id",
+    [
+        "a b; rm -rf '$HOME' `id` \"\\",
+        "-rf",
+        "--help",
+        "reversed \u202e and\n\tbroken \\u202e ' \x85 \xad \U000e0041",
+    ],
+)
+async def test_a_command_that_is_copied_means_the_workflow_id(workflow_id: str) -> None:
+    answer = await get(FakeSource(), f"/rows/?id={quote(workflow_id)}")
+    (typed,) = re.findall("<code class=command>(.*)</code>", answer.text)
+    shell = ["bash", "-c", f"printf '%s|' {unescape(typed)}"]
+    words = subprocess.run(shell, capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"})
 
-    assert "reconciler explain &#39;a b; rm -rf &#39;&#34;&#39;&#34;&#39;$HOME" in answer.text
+    options = ["--"] if workflow_id.startswith("-") else []
+    expected = ["reconciler", "explain", *options, workflow_id, ""]
+    assert words.stdout.decode().split("|") == expected
+    assert visible(typed) == typed
 
 
 async def test_links_to_temporals_ui() -> None:
