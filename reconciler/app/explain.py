@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from reconciler.app.app import App
 from reconciler.app.stuck.known import recorded
 from reconciler.core.model import Closed, Observation, Open, RowId, RunRow, Verdict
-from reconciler.core.stuck.condition import Condition, StuckRow
+from reconciler.core.stuck.condition import Condition, Diagnosis, StuckRow
 from reconciler.core.stuck.since import as_stuck_row
 from reconciler.passes.judging import judge
 from reconciler.postgres.journal.entries import StoredChange
@@ -85,7 +85,7 @@ async def why_open(
     now = app.clock.now()
     found = await diagnosis.diagnose([(row, each) for _, row, each in described], now, known)
     for (place, row, _), each in zip(described, found, strict=True):
-        if each is not None:
+        if isinstance(each, Diagnosis):
             stuck = as_stuck_row(row, each, known.get(row.id), now)
             is_news = stuck.since == now
             since = each.condition.since if is_news else stuck.since

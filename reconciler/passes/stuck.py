@@ -16,7 +16,7 @@ from reconciler.core.errors import Unusable
 from reconciler.core.model import Leave, LeaveReason, RowId, RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.stuck.at_risk import as_row_at_risk, is_at_risk
-from reconciler.core.stuck.condition import Diagnosis, Reason, Recorded, StuckRow
+from reconciler.core.stuck.condition import Diagnosis, Outdated, Reason, Recorded, StuckRow
 from reconciler.core.stuck.ports import Diagnosing, StuckRows
 from reconciler.core.stuck.since import as_stuck_row
 
@@ -88,10 +88,10 @@ class Watch(Observer):
         diagnoses = await self._diagnose(page.open, now, known)
         stuck, fine = list[StuckRow](), list(page.fine)
         for (row, _), found in zip(page.open, diagnoses, strict=True):
-            if found is not None and found.condition.reason.is_healthy:
-                fine.append(row.id)
-            elif found is not None:
+            if isinstance(found, Diagnosis) and not found.condition.reason.is_healthy:
                 stuck.append(as_stuck_row(row, found, known.stuck.get(row.id), now))
+            elif found is not None or row.id in known.at_risk:  # Temporal knows it now
+                fine.append(row.id)
         at_risk = [
             as_row_at_risk(each, known.at_risk.get(each.row.id), self._retention(each.row), now)
             for each in page.at_risk
@@ -103,7 +103,7 @@ class Watch(Observer):
 
     async def _diagnose(
         self, rows: Sequence[tuple[RunRow, object]], now: datetime, known: Recorded
-    ) -> Sequence[Diagnosis | None]:
+    ) -> Sequence[Diagnosis | Outdated | None]:
         if rows and self._diagnoses:
             try:
                 return await self._diagnosing.diagnose(rows, now, known.stuck)

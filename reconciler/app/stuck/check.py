@@ -20,7 +20,7 @@ from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Leave, LeaveReason, Mode, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassReport
-from reconciler.core.stuck.condition import StuckRow
+from reconciler.core.stuck.condition import Diagnosis, StuckRow
 from reconciler.core.stuck.ports import Diagnosing
 from reconciler.core.stuck.since import as_stuck_row
 from reconciler.core.stuck.summary import Selection, Summary
@@ -129,7 +129,7 @@ class Check(Observer):
         known = await self.known([row.id for row, _ in described])
         found = await self.diagnosis.diagnose(described, now, known)
         for (row, _), diagnosis in zip(described, found, strict=True):
-            if diagnosis is None:
+            if not isinstance(diagnosis, Diagnosis):
                 self.undecided += 1
             elif not diagnosis.condition.reason.is_healthy:
                 self._add(as_stuck_row(row, diagnosis, known.get(row.id), now), now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -19,6 +20,16 @@ Judged: TypeAlias = tuple[PendingChild, Condition | None]
 def in_order(children: Iterable[PendingChild]) -> Sequence[PendingChild]:
     """The children in an order that is the same in each pass; Temporal's is not."""
     return sorted(children, key=lambda child: child.workflow_id)
+
+
+# Not an id with brackets, or one that was cut.
+_NAMED = re.compile(r"child workflow [^\[\]]* \[([^\[\]]*[^\[\]…])\]: ")
+
+
+def named_child(text: str) -> str | None:
+    """The id of the child that the text of a condition names; None if that is not clear."""
+    found = _NAMED.match(text)
+    return found and found[1]
 
 
 def waiting_for_child(children: Sequence[Judged], workflow: OpenWorkflow) -> Condition | None:

@@ -54,6 +54,11 @@ class Diagnosis:
     workflow_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Why it is open cannot be said in this pass, but what is recorded of the row is wrong now."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StuckRow:
     """A running row whose workflow is not healthy."""

@@ -56,9 +56,26 @@ def no_worker(
     """
     for task in _untaken(workflow, now):
         queue = queues.get(task.queue)
-        if queue and not any(_could_take(task, poller, now) for poller in queue.pollers):
+        if queue and _has_worker(task, queue, now) is False:
             return _nobody_takes(task, queue, workflow, now)
     return None
+
+
+def lacks_a_queue(workflow: OpenWorkflow, queues: Mapping[QueueKey, Queue], now: datetime) -> bool:
+    """Whether it is not known of a task if a worker could take it."""
+    found = ((task, queues.get(task.queue)) for task in _untaken(workflow, now))
+    return any(queue is None or _has_worker(task, queue, now) is None for task, queue in found)
+
+
+def _has_worker(task: _Untaken, queue: Queue, now: datetime) -> bool | None:
+    """None if the queue was described before the task had waited for too long.
+
+    A pass asks once about a queue, and may take hours.
+    """
+    described_at = queue.described_at or now
+    if any(_could_take(task, poller, described_at) for poller in queue.pollers):
+        return True
+    return False if _too_long(task.since, described_at) else None
 
 
 def _untaken(workflow: OpenWorkflow, now: datetime) -> Iterator[_Untaken]:

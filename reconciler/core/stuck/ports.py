@@ -7,7 +7,14 @@ from datetime import datetime
 from typing import Protocol
 
 from reconciler.core.model import RowId, RunRow
-from reconciler.core.stuck.condition import Diagnosis, Reason, Recorded, RowAtRisk, StuckRow
+from reconciler.core.stuck.condition import (
+    Diagnosis,
+    Outdated,
+    Reason,
+    Recorded,
+    RowAtRisk,
+    StuckRow,
+)
 
 
 class Diagnosing(Protocol):
@@ -22,12 +29,12 @@ class Diagnosing(Protocol):
         described: Sequence[tuple[RunRow, object]],
         now: datetime,
         known: Mapping[RowId, StuckRow],
-    ) -> Sequence[Diagnosis | None]:
+    ) -> Sequence[Diagnosis | Outdated | None]:
         """Why the workflows of these rows are open, in their order; texts decoded and redacted.
 
         `described`: rows and the `Open.evidence` about each; `known`: what is recorded of them, so
         that what was read from a history before is not read again. None where it cannot be said in
-        this pass: then what is recorded stays. Raises `Unusable`.
+        this pass: then what is recorded may still hold, and stays. Raises `Unusable`.
         """
         ...
 

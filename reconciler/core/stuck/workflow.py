@@ -104,6 +104,8 @@ class OpenWorkflow:
     run_id: str
     workflow_type: str
     task_queue: str
+    #: The workflow id of its parent; empty if it has none.
+    parent_id: str = ""
     started_at: datetime | None = None
     #: When its first workflow task is due: later than the start after a delay or between retries.
     execution_at: datetime | None = None
@@ -120,6 +122,10 @@ class OpenWorkflow:
     activities: tuple[PendingActivity, ...] = ()
     operations: tuple[PendingOperation, ...] = ()
     children: tuple[PendingChild, ...] = ()
+    #: Whether it has children that are not in `children`.
+    has_more_children: bool = False
+    #: When Temporal said so; None: now.
+    described_at: datetime | None = None
 
 
 class QueueType(StrEnum):
@@ -152,3 +158,5 @@ class Queue:
     backlog: int | None = None
     #: How long the oldest of them has waited.
     backlog_age: timedelta | None = None
+    #: When Temporal said so; None: now.
+    described_at: datetime | None = None

@@ -9,12 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from random import randrange
 
 from reconciler.core.model import RowId, RunRow
-from reconciler.core.stuck.condition import Condition, Diagnosis, Reason, StuckRow
-from reconciler.core.stuck.why import children_needed, queues_needed, why_open
-from reconciler.core.stuck.workflow import OpenWorkflow, Poller, Queue
+from reconciler.core.stuck.children import named_child
+from reconciler.core.stuck.condition import Condition, Diagnosis, Outdated, Reason, StuckRow
+from reconciler.core.stuck.why import (
+    apart_from_workers,
+    children_needed,
+    may_hold,
+    queues_needed,
+    why_open,
+)
+from reconciler.core.stuck.workflow import OpenWorkflow, PendingChild
+from reconciler.host.steady_clock import steady
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
@@ -44,11 +53,12 @@ class TemporalDiagnosis:
         """`redactor`: applied to every text of Temporal or the application."""
         self._redactor, self._decodes = redactor, decoder is not None
         self._questions = Questions(rpc, redactor, decoder)
-        self._passes = 0
+        #: Whose turn it is. At random, because `once` has one pass, and others follow it.
+        self._turn = randrange(1_000_000)  # noqa: S311
 
     def start_pass(self) -> None:
         """See `Diagnosing`."""
-        self._passes += 1
+        self._turn += 1
         self._questions.start_pass()
 
     async def diagnose(
@@ -56,12 +66,12 @@ class TemporalDiagnosis:
         described: Sequence[tuple[RunRow, object]],
         now: datetime,
         known: Mapping[RowId, StuckRow],
-    ) -> Sequence[Diagnosis | None]:
+    ) -> Sequence[Diagnosis | Outdated | None]:
         """See `Diagnosing`."""
         self._questions.described(len(described))
-        cases = await self._cases(described)
+        cases = await self._cases(described, now)
         read = [case for case in cases if case is not None]
-        first = self._passes * TURN % len(read) if read else 0
+        first = self._turn * TURN % len(read) if read else 0
         in_turn = read[first:] + read[:first]
         for case in in_turn:
             await self._ask_queues(case, now)
@@ -69,20 +79,28 @@ class TemporalDiagnosis:
         for case in in_turn:
             await self._ask_history(case, now, known.get(case.row.id))
         for case in in_turn:
-            await self._ask_children(case, now)
-        return [None if case is None else await self._diagnosis(case, now) for case in cases]
+            await self._ask_children(case, now, known.get(case.row.id))
+        return [
+            None if case is None else await self._diagnosis(case, now, known.get(case.row.id))
+            for case in cases
+        ]
 
-    async def _cases(self, described: Sequence[tuple[RunRow, object]]) -> Sequence[_Case | None]:
+    async def _cases(
+        self, described: Sequence[tuple[RunRow, object]], now: datetime
+    ) -> Sequence[_Case | None]:
         if self._decodes:  # a codec may be slow, and takes several failures at the same time
-            return await asyncio.gather(*(self._case(*each) for each in described))
-        return [await self._case(*each) for each in described]
+            return await asyncio.gather(*(self._case(*each, now) for each in described))
+        return [await self._case(*each, now) for each in described]
 
-    async def _case(self, row: RunRow, evidence: object) -> _Case | None:
+    async def _case(self, row: RunRow, evidence: object, now: datetime) -> _Case | None:
         if not isinstance(evidence, Evidence):
             return None
         workflow_id = evidence.description.workflow_execution_info.execution.workflow_id
         texts = self._questions.texts(evidence.namespace, workflow_id)
         workflow = await open_workflow(evidence.description, texts)
+        # The first rows of a page may wait for minutes until the last one is described.
+        described_at = now - timedelta(seconds=steady() - evidence.received_at)
+        workflow = replace(workflow, described_at=min(described_at, now))
         return _Case(row, evidence.namespace, workflow)
 
     def _why_open(self, case: _Case, now: datetime) -> Condition | None:
@@ -93,7 +111,7 @@ class TemporalDiagnosis:
         if not (workflow.task or workflow.activities or workflow.children):
             return  # most rows; it only saves time
         for key in sorted(queues_needed(workflow, now)):
-            await self._questions.ask_queue(case.namespace, key)
+            await self._questions.ask_queue(case.namespace, key, now)
 
     async def _ask_history(self, case: _Case, now: datetime, known: StuckRow | None) -> None:
         """Read why the workflow tasks of a run fail, unless that is recorded of the row."""
@@ -114,29 +132,44 @@ class TemporalDiagnosis:
             case.workflow = replace(case.workflow, task=task, task_failure=failure.text)
             case.condition = self._why_open(case, now)
 
-    async def _ask_children(self, case: _Case, now: datetime) -> None:
+    async def _ask_children(self, case: _Case, now: datetime, known: StuckRow | None) -> None:
+        named = _child_named_before(case.workflow, known)
+        if named and case.workflow.has_more_children:
+            kept = [each for each in case.workflow.children if each.workflow_id != named]
+            case.workflow = replace(case.workflow, children=(PendingChild(named, ""), *kept))
         while case.condition is None:
             queues = self._questions.queues(case.namespace)
             needed = children_needed(case.workflow, queues, now)
             if not needed:
                 return
-            child, children = needed[0], case.workflow.children
+            # Few calls may be left: each pass begins with another child.
+            in_turn = needed[self._turn % len(needed)]
+            child = next((each for each in needed if each.workflow_id == named), in_turn)
+            children = case.workflow.children
             try:
-                found = await self._questions.ask_child(case.namespace, child.workflow_id)
+                found = await self._questions.ask_child(case.namespace, child.workflow_id, now)
             except Unanswered:
                 return
-            asked = [] if found is None else [replace(child, workflow=found)]
+            if not child.workflow_type and found and found.parent_id != case.workflow.workflow_id:
+                found = None  # another workflow has the id now
+            asked = [] if found is None else [_answered(child, found)]
             others = [each for each in children if each is not child]
             case.workflow = replace(case.workflow, children=(*others, *asked))
             await self._ask_queues(case, now)
             case.condition = self._why_open(case, now)
 
-    async def _diagnosis(self, case: _Case, now: datetime) -> Diagnosis | None:
+    async def _diagnosis(
+        self, case: _Case, now: datetime, known: StuckRow | None
+    ) -> Diagnosis | Outdated | None:
         condition = case.condition
         if condition is None and not self._questions.may_see_queues(case.namespace):
-            condition = _apart_from_workers(case.workflow, now)
+            apart = apart_from_workers(case.workflow, now)
+            # It may not be healthy: perhaps nobody polls its queues.
+            condition = None if apart and apart.reason.is_healthy else apart
         if condition is None:
-            return None
+            queues = self._questions.queues(case.namespace)
+            holds = known is None or may_hold(known, case.workflow, queues, now)
+            return None if holds else Outdated()
         if not condition.reason.is_healthy:  # now also the names and identities beside a failure
             text = await self._redactor.line(condition.text)
             cause = await self._redactor.line(condition.cause)
@@ -151,9 +184,12 @@ def _says_more(known: StuckRow | None, condition: Condition, run_id: str) -> boo
     return known.cause != condition.cause
 
 
-def _apart_from_workers(workflow: OpenWorkflow, now: datetime) -> Condition | None:
-    """Why it is open if workers poll its queues; None if it is healthy then: they may not."""
-    polled = Queue((Poller("", None, workflow.version),))
-    queues = dict.fromkeys(queues_needed(workflow, now), polled)
-    condition = why_open(workflow, queues, now)
-    return None if condition and condition.reason.is_healthy else condition
+def _child_named_before(workflow: OpenWorkflow, known: StuckRow | None) -> str | None:
+    """The child that was stuck before: of thousands, only that one is asked about in each pass."""
+    if known is None or known.run_id != workflow.run_id:
+        return None
+    return named_child(known.text) if known.reason is Reason.WAITING_FOR_CHILD else None
+
+
+def _answered(child: PendingChild, found: OpenWorkflow) -> PendingChild:
+    return replace(child, workflow=found, workflow_type=found.workflow_type)

@@ -8,7 +8,7 @@ heartbeats, thousands of activities), which may be megabytes each.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import PendingActivityState as ActivityState
@@ -17,6 +17,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo, PendingNexusOperatio
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse as Description
 
 from reconciler.core.model import Open
+from reconciler.host.steady_clock import steady
 from reconciler.temporal.client.execution_info import status_name
 
 #: A larger description is not kept as it is. Most have 1 to 2 KB.
@@ -34,6 +35,8 @@ class Evidence:
 
     namespace: str
     description: Description
+    #: When it arrived, by the steady clock.
+    received_at: float = field(default_factory=steady, compare=False)
 
     @classmethod
     def of(cls, namespace: str, description: Description) -> Evidence:
@@ -88,7 +91,7 @@ def _essence(description: Description) -> Description:
     for activity in kept.pending_activities:
         activity.ClearField("heartbeat_details")
     kept.pending_nexus_operations.extend(relevant_operations(description))
-    kept.pending_children.extend(description.pending_children[:MAX_ALIKE])
+    kept.pending_children.extend(description.pending_children[: MAX_ALIKE + 1])
     return kept
 
 

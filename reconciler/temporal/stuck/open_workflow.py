@@ -24,6 +24,7 @@ async def open_workflow(description: Description, texts: Texts) -> OpenWorkflow:
         workflow_id=info.execution.workflow_id,
         run_id=info.execution.run_id,
         workflow_type=info.type.name,
+        parent_id=info.parent_execution.workflow_id,
         task_queue=info.task_queue,
         started_at=moment(info, "start_time"),
         execution_at=moment(info, "execution_time"),
@@ -41,6 +42,7 @@ async def open_workflow(description: Description, texts: Texts) -> OpenWorkflow:
             PendingChild(child.workflow_id, child.workflow_type_name)
             for child in description.pending_children[:MAX_ALIKE]
         ),
+        has_more_children=len(description.pending_children) > MAX_ALIKE,
     )
 
 

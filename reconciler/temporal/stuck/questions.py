@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -76,7 +78,7 @@ class Questions:
         """Whether no description of a queue was denied."""
         return namespace not in self._denied
 
-    async def ask_queue(self, namespace: str, key: QueueKey) -> None:
+    async def ask_queue(self, namespace: str, key: QueueKey, now: datetime) -> None:
         """Describe a queue, unless that was tried."""
         about = namespace, *key
         if not self._may_ask(about) or not self.may_see_queues(namespace):
@@ -86,15 +88,18 @@ class Questions:
             describing = self._rpc_of(namespace).describe_queue(name, TYPES[type_])
             described = await self._answer(namespace, about, describing)
             if described is not None:
-                self._queues[namespace][key] = as_queue(described)
+                self._queues[namespace][key] = replace(as_queue(described), described_at=now)
 
-    async def ask_child(self, namespace: str, workflow_id: str) -> OpenWorkflow | None:
+    async def ask_child(
+        self, namespace: str, workflow_id: str, now: datetime
+    ) -> OpenWorkflow | None:
         """What Temporal says about a child; None if it has ended. Raises `Unanswered`."""
         about = namespace, workflow_id
         if about not in self._children:
             if not self._may_ask(about) or not self._allowance.take_child():
                 raise Unanswered
-            self._children[about] = await self._child(namespace, workflow_id)
+            found = await self._child(namespace, workflow_id)
+            self._children[about] = found and replace(found, described_at=now)
         return self._children[about]
 
     async def _child(self, namespace: str, workflow_id: str) -> OpenWorkflow | None:

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from reconciler.core.model import Open, RunRow
 from reconciler.core.redaction import Redaction
-from reconciler.core.stuck.condition import Condition, Reason
+from reconciler.core.stuck.condition import Condition, Diagnosis, Reason
 from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.failures.data_converter import DataConverterCodec
@@ -51,7 +51,7 @@ class Diagnosing:
         rows = [World.row(handle, **fields) for handle in handles]
         seen = [(row, await self._evidence(row)) for row in rows]
         found = await self.diagnosis.diagnose(seen, datetime.now(UTC) + after, {})
-        return [None if each is None else each.condition for each in found]
+        return [each.condition if isinstance(each, Diagnosis) else None for each in found]
 
     async def once_it_is(self, reason: Reason, handle: WorkflowHandle[Any, Any]) -> Condition:
         """The condition, once it has this reason."""
@@ -95,7 +95,6 @@ async def test_tasks_that_no_worker_takes(
     assert {each and each.reason for each in late} == {Reason.NO_WORKER}
     assert late[0] is not None
     assert late[0].text.startswith(f"task queue {nobody}: no worker polls for workflow tasks")
-    assert "3 tasks in the queue" in late[0].text
     assert diagnosing.rpc.counts["queue"] == 1
 
 
@@ -126,4 +125,3 @@ async def test_each_row_is_judged_in_the_namespace_that_it_names(
 
     assert found is not None
     assert found.reason is Reason.NO_WORKER
-    assert "1 task in the queue" in found.text

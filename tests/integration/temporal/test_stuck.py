@@ -29,7 +29,7 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from reconciler.core.model import Open
 from reconciler.core.redaction import Redaction
 from reconciler.core.stuck import runs
-from reconciler.core.stuck.condition import Condition, Reason
+from reconciler.core.stuck.condition import Condition, Diagnosis, Reason
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
 from tests.support.polling import eventually
@@ -91,7 +91,7 @@ class Provisioning(World):
         (found,) = await diagnosis.diagnose(
             [(row, observed.evidence)], datetime.now(UTC) + later, {}
         )
-        return None if found is None else found.condition
+        return found.condition if isinstance(found, Diagnosis) else None
 
     async def found(self, reason: Reason, later: timedelta = NOW, says: str = "") -> Condition:
         """Wait until this is the reason, and its text contains what matches `says`."""

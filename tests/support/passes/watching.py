@@ -13,6 +13,7 @@ from reconciler.core.model import RowId, RunRow
 from reconciler.core.stuck.condition import (
     Condition,
     Diagnosis,
+    Outdated,
     Reason,
     Recorded,
     RowAtRisk,
@@ -26,7 +27,7 @@ def condition(reason: Reason = Reason.PAUSED, since: datetime | None = None) -> 
 
 @dataclass
 class FakeDiagnosing:
-    """Says of each workflow the condition that is its evidence; None: it cannot be said."""
+    """Says of each workflow the condition that is its evidence, or that what was is outdated."""
 
     asked: list[list[RowId]] = field(default_factory=list)
     passes: int = 0
@@ -44,13 +45,17 @@ class FakeDiagnosing:
         described: Sequence[tuple[RunRow, object]],
         now: datetime,
         known: Mapping[RowId, StuckRow],
-    ) -> Sequence[Diagnosis | None]:
+    ) -> Sequence[Diagnosis | Outdated | None]:
         self.asked.append([row.id for row, _ in described])
         await self.gate.wait()
         if self.error is not None:
             raise self.error
         return [
-            Diagnosis(found, "run-last", "Order") if isinstance(found, Condition) else None
+            Diagnosis(found, "run-last", "Order")
+            if isinstance(found, Condition)
+            else found
+            if isinstance(found, Outdated)
+            else None
             for _, found in described
         ]
 

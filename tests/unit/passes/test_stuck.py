@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
 from reconciler.core.model import Missing, Open, RunRow, Unknown
 from reconciler.core.report.pass_report import PassReport
-from reconciler.core.stuck.condition import Reason, RowAtRisk, StuckRow
+from reconciler.core.stuck.condition import Outdated, Reason, RowAtRisk, StuckRow
 from reconciler.passes.observers import Bystander
 from reconciler.passes.stuck import StuckCounts, Watch
 from tests.support.factories import NOW, RETENTION, closed, row
@@ -25,6 +25,7 @@ HOUR = timedelta(hours=1)
 SINCE = NOW - 3 * HOUR
 HEALTHY = Open(evidence=condition(Reason.WAITING))
 PAUSED = Open(evidence=condition(Reason.PAUSED, SINCE))
+OUTDATED = Open(evidence=Outdated())
 UNDECIDED = Open(evidence="nothing that could be said in this pass")
 
 
@@ -89,7 +90,9 @@ async def test_since_survives_later_passes_of_any_process(bench: Bench) -> None:
     assert (bench.stuck[1].since, bench.stuck[1].seen) == (NOW, NOW + HOUR)
 
 
-@pytest.mark.parametrize("now", [HEALTHY, closed()], ids=["healthy", "closed"])
+@pytest.mark.parametrize(
+    "now", [HEALTHY, closed(), OUTDATED], ids=["healthy", "closed", "recorded wrongly"]
+)
 async def test_what_is_fine_now_is_forgotten(bench: Bench, now: Answer) -> None:
     await bench.run(PAUSED, Missing())
 
@@ -111,6 +114,14 @@ async def test_where_nothing_is_known_what_was_recorded_stays(bench: Bench, answ
     await bench.run(answer)
 
     assert bench.stuck == before
+
+
+async def test_a_row_that_temporal_knows_is_not_at_risk_whyever_it_is_open(bench: Bench) -> None:
+    await bench.run(Unknown("DEADLINE_EXCEEDED"))
+
+    await bench.run(UNDECIDED)
+
+    assert bench.rows.entries == {}
 
 
 async def test_a_young_row_keeps_its_entry_too(bench: Bench) -> None:

@@ -69,12 +69,16 @@ OPERATIONS = several(build(PendingOperation))
 
 def workflows(children: st.SearchStrategy[Any]) -> st.SearchStrategy[OpenWorkflow]:
     return build(
-        OpenWorkflow, activities=ACTIVITIES, operations=OPERATIONS, children=several(children)
+        OpenWorkflow,
+        activities=ACTIVITIES,
+        operations=OPERATIONS,
+        children=several(children),
+        has_more_children=st.just(False),
     )
 
 
 CHILDREN = build(PendingChild, workflow=st.none() | workflows(st.just(PendingChild("a", "B"))))
-QUEUES = build(Queue, pollers=several(build(Poller)))
+QUEUES = build(Queue, pollers=several(build(Poller)), described_at=st.none())
 
 
 @given(workflows(CHILDREN), st.data(), DAY)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from reconciler.core.stuck.condition import Condition, Reason
-from reconciler.core.stuck.why import children_needed, queues_needed, why_open
+from reconciler.core.stuck.why import children_needed, may_hold, queues_needed, why_open
 from reconciler.core.stuck.workflow import (
     ActivityState,
     OpenWorkflow,
@@ -29,6 +31,7 @@ from tests.support.open_workflows import (
     untaken,
     workflow,
 )
+from tests.support.stuck_for import stuck_for
 
 ORDERS = "orders", QueueType.WORKFLOW
 ZONES = "zones", QueueType.ACTIVITY
@@ -37,6 +40,12 @@ FUTURE = NOW + timedelta(hours=1)
 NO_QUEUES: dict[tuple[str, QueueType], Queue] = {}
 PAUSE = Pause(NOW - 5 * MINUTE, "ops@example.com", "maintenance")
 
+#: What may be recorded.
+NO_WORKER: dict[str, Any] = {"reason": Reason.NO_WORKER}
+FOR_CHILD: dict[str, Any] = {
+    "reason": Reason.WAITING_FOR_CHILD,
+    "text": "child workflow Pay [pay-1]: Delayed Pay: delayed",
+}
 SICK_CHILD = child("pay-1", workflow(activities=(retrying("charge"),)))
 #: The reasons in their order, each with what makes it apply.
 REASONS: list[tuple[Reason, dict[str, Any]]] = [
@@ -370,6 +379,77 @@ def test_a_parent_is_judged_once_a_stuck_child_is_known_or_all_are_healthy() -> 
     sick = workflow(children=(healthy, SICK_CHILD, child("pay-2")))
     assert judge(sick).reason is Reason.WAITING_FOR_CHILD
     assert judge(workflow(children=(healthy,))).reason is Reason.WAITING
+
+
+def test_a_parent_of_more_children_than_are_shown_is_never_healthy() -> None:
+    many = workflow(children=(child("pay-0", workflow()),), has_more_children=True)
+    assert why_open(many, {}, NOW) is None
+    assert judge(replace(many, children=(SICK_CHILD,))).reason is Reason.WAITING_FOR_CHILD
+
+
+@pytest.mark.parametrize(
+    ("recorded", "fields", "holds"),
+    [
+        pytest.param(
+            {"run_id": "run-0", **FOR_CHILD}, {"children": (child(),)}, False, id="another run"
+        ),
+        pytest.param({}, {"children": (child(),)}, False, id="not retrying any more"),
+        pytest.param(NO_WORKER, {"task": task(age=AGES)}, True, id="a queue is not known"),
+        pytest.param(NO_WORKER, {"children": (child(),)}, False, id="no task waits"),
+        pytest.param(
+            {"reason": Reason.OVERDUE},
+            {"run_expires_at": NOW - AGES, "children": (child(),)},
+            True,
+            id="another child may matter more",
+        ),
+        pytest.param(FOR_CHILD, {"task": task(age=AGES)}, False, id="no children"),
+        pytest.param(FOR_CHILD, {"children": (child("pay-1"),)}, True, id="child not asked"),
+        pytest.param(FOR_CHILD, {"children": (child("pay-2"),)}, False, id="child has ended"),
+        pytest.param(
+            FOR_CHILD,
+            {"children": (child("pay-1", workflow()), child("pay-2"))},
+            False,
+            id="child is healthy",
+        ),
+        pytest.param(
+            {**FOR_CHILD, "text": "child workflow Pay [[redacted]]: Delayed"},
+            {"children": (child("pay-1", workflow()),), "has_more_children": True},
+            True,
+            id="it is not clear which child",
+        ),
+    ],
+)
+def test_doubt_leaves_what_may_still_hold(
+    recorded: dict[str, Any], fields: dict[str, Any], holds: bool
+) -> None:
+    known = stuck_for(**{"run_id": "run-1", **recorded})
+    undecided = workflow(**fields)
+    assert why_open(undecided, {}, NOW) is None
+    assert may_hold(known, undecided, {}, NOW) == holds
+
+
+def test_an_answer_is_judged_as_of_the_time_it_was_given() -> None:
+    silence = workflow(activities=(silent(91 * SECOND),))
+    assert judge(silence).reason is Reason.ACTIVITY_SILENT
+    early = replace(silence, described_at=NOW - 2 * SECOND)
+    assert judge(early).reason is Reason.WAITING
+    assert judge(workflow(children=(child(of=early),))).reason is Reason.WAITING
+
+
+@pytest.mark.parametrize(
+    ("polled", "asked", "expected"),
+    [
+        pytest.param((AGES,), 9 * MINUTE + 50 * SECOND, Reason.WAITING, id="it was polled then"),
+        pytest.param((), 7 * MINUTE, Reason.NO_WORKER, id="it was not, and the task waited"),
+        pytest.param((), 9 * MINUTE, None, id="the task had not waited for long"),
+    ],
+)
+def test_a_queue_is_judged_as_of_the_time_it_was_described(
+    polled: Sequence[timedelta], asked: timedelta, expected: Reason | None
+) -> None:
+    described = queue(*polled, described_at=NOW - asked)
+    found = why_open(workflow(task=task(age=AGES)), {ORDERS: described}, NOW)
+    assert (found and found.reason) is expected
 
 
 def test_a_childs_own_children_are_not_followed() -> None:

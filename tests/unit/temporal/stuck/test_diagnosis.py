@@ -26,10 +26,12 @@ from reconciler.core.errors import TemporalUnusable
 from reconciler.core.model import RowId
 from reconciler.core.redaction import Redaction
 from reconciler.core.stuck.allowance import CHILDREN, HISTORIES, SAVED
-from reconciler.core.stuck.condition import Diagnosis, Reason, StuckRow
+from reconciler.core.stuck.condition import Diagnosis, Outdated, Reason, StuckRow
 from reconciler.core.stuck.since import as_stuck_row
+from reconciler.host.steady_clock import steady
 from reconciler.temporal.client import calls as calls_module
 from reconciler.temporal.failures.redactor import Redactor
+from reconciler.temporal.stuck import diagnosis as diagnosis_module
 from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
 from reconciler.temporal.stuck.evidence import Evidence
 from tests.support.factories import NOW, row
@@ -158,6 +160,7 @@ class Asking:
         self.rpc = rpc(self.service)
         redactor = Redactor(Redaction((regex.compile(redacted),)), limit=500)
         self.diagnosis = TemporalDiagnosis(self.rpc, redactor)
+        self.diagnosis._turn = -1
         self.diagnosis.start_pass()
 
     async def page(
@@ -165,7 +168,7 @@ class Asking:
         *described: DescribeWorkflowExecutionResponse,
         known: Mapping[RowId, StuckRow] | None = None,
         namespace: str = "ns",
-    ) -> Sequence[Diagnosis | None]:
+    ) -> Sequence[Diagnosis | Outdated | None]:
         """Diagnose rows with these descriptions."""
         rows = [row(number) for number, _ in enumerate(described)]
         evidence = [Evidence(namespace, each) for each in described]
@@ -175,15 +178,15 @@ class Asking:
 
     async def one(
         self, workflow_id: str = "wf-1", known: StuckRow | None = None, **given: Any
-    ) -> Diagnosis | None:
+    ) -> Diagnosis | Outdated | None:
         (found,) = await self.page(
             description(workflow_id, **given), known={} if known is None else {0: known}
         )
         return found
 
 
-def reason(of: Diagnosis | None) -> Reason | None:
-    return None if of is None else of.condition.reason
+def reason(of: Diagnosis | Outdated | None) -> Reason | None:
+    return of.condition.reason if isinstance(of, Diagnosis) else None
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +208,7 @@ async def test_most_rows_need_no_call() -> None:
         Reason.ACTIVITY_RETRYING,
         Reason.PAUSED,
     ]
-    assert found[1] is not None
+    assert isinstance(found[1], Diagnosis)
     assert (found[1].run_id, found[1].workflow_type) == ("run of wf-2", "Order")
     assert found[1].condition.text.startswith("charge: no money (attempt 4")
     assert not asking.service.asked
@@ -375,7 +378,7 @@ async def test_a_child_is_followed(
 
     assert reason(found) is expected
     if expected is Reason.WAITING_FOR_CHILD:
-        assert found is not None
+        assert isinstance(found, Diagnosis)
         assert "[child]" in found.condition.text
 
 
@@ -405,12 +408,42 @@ async def test_no_more_children_are_followed_in_a_pass_than_allowed_and_each_has
     assert len(asking.service.asked) == len(parents)
 
 
+async def test_of_many_children_the_stuck_one_is_found_and_then_followed() -> None:
+    asking = Asking()
+    child = description("sick", **RETRIES)
+    child.workflow_execution_info.parent_execution.workflow_id = "wf-1"
+    asking.service.children["sick"] = child
+    shown = [f"child-{each}" for each in range(24)]
+
+    in_first_pass = sick = await asking.one(**waits_for(*shown, "sick"))
+    for _ in range(20):  # one call in each pass
+        asking.diagnosis.start_pass()
+        # Temporal lists children in another order each time.
+        sick = await asking.one(**waits_for("sick", *shown))
+        if sick is not None:
+            break
+    assert isinstance(sick, Diagnosis)
+    recorded = as_stuck_row(row(0), sick, None, NOW)
+    asking.diagnosis.start_pass()
+    asking.service.asked.clear()
+    again = await asking.one(known=recorded, **waits_for(*shown, "sick"))
+    asked_again = dict(asking.service.asked)
+    asking.diagnosis.start_pass()
+    del asking.service.children["sick"]
+    recovered = await asking.one(known=recorded, **waits_for(*shown, "sick"))
+
+    assert in_first_pass is None
+    assert again == sick
+    assert asked_again == {("child", "sick"): 1}
+    assert recovered == Outdated()
+
+
 async def test_the_failure_of_a_workflow_task_is_read_from_the_history() -> None:
     asking = Asking()
 
     found = await asking.one(**FAILS)
 
-    assert found is not None
+    assert isinstance(found, Diagnosis)
     assert found.condition.text.startswith("Order: KeyError: bug (attempt 9")
     assert found.condition.since == NOW - timedelta(hours=1)
     assert asking.service.asked == {("history", "wf-1"): 1}
@@ -431,12 +464,12 @@ async def test_a_history_is_read_once() -> None:
 async def test_a_history_is_not_read_if_another_process_has_recorded_what_it_says() -> None:
     earlier, later = Asking(), Asking()
     read = await earlier.one(**FAILS)
-    assert read is not None
+    assert isinstance(read, Diagnosis)
     recorded = as_stuck_row(row(0), read, None, NOW)
 
     found = await later.one(**FAILS, known=recorded)
 
-    assert found is not None
+    assert isinstance(found, Diagnosis)
     assert (found.condition.text, found.condition.cause) == (recorded.text, recorded.cause)
     assert not later.service.asked
 
@@ -446,12 +479,12 @@ async def test_a_history_is_read_if_what_is_recorded_names_no_cause() -> None:
     earlier.service.histories["wf-1"] = BROKEN
     unread = await earlier.one(**FAILS)
     assert reason(unread) is Reason.WORKFLOW_TASK_FAILING
-    assert unread is not None
+    assert isinstance(unread, Diagnosis)
     recorded = as_stuck_row(row(0), unread, None, NOW)
 
     found = await later.one(**FAILS, known=recorded)
 
-    assert found is not None
+    assert isinstance(found, Diagnosis)
     assert "KeyError: bug" in found.condition.text
 
 
@@ -479,7 +512,7 @@ async def test_without_a_failure_in_the_history_the_condition_names_no_cause(
 
     found = await asking.one(**FAILS)
 
-    assert found is not None
+    assert isinstance(found, Diagnosis)
     assert found.condition.text.startswith("Order: its workflow task fails (attempt 9")
 
 
@@ -497,7 +530,7 @@ async def test_a_failure_without_a_message_has_words(event: dict[str, Any], text
 
     found = await asking.one(**FAILS)
 
-    assert found is not None
+    assert isinstance(found, Diagnosis)
     assert text in found.condition.text
 
 
@@ -527,9 +560,28 @@ async def test_names_and_identities_in_a_text_are_redacted_too() -> None:
 
     found = await asking.one(**RETRIES)
 
-    assert found is not None
+    assert isinstance(found, Diagnosis)
     assert found.condition.text.startswith("[redacted]: no money")
     assert "charge" not in found.condition.cause
+
+
+async def test_a_row_is_judged_as_of_when_it_was_described(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asking = Asking()
+    silent = {
+        "activity_type": {"name": "dig"},
+        "state": 2,
+        "last_started_time": at(NOW - timedelta(seconds=12)),
+        "activity_options": {"heartbeat_timeout": "10s"},
+    }
+    page = [description("wf-1", pending_activities=[silent])]
+
+    late = await asking.page(*page)
+    monkeypatch.setattr(diagnosis_module, "steady", lambda: steady() + 5)
+    early = await asking.page(*page)
+
+    assert [reason(each) for each in (*late, *early)] == [Reason.ACTIVITY_SILENT, Reason.WAITING]
 
 
 async def test_a_row_without_evidence_is_not_judged() -> None:

@@ -97,7 +97,7 @@ def test_of_thousands_of_activities_some_of_each_kind_are_kept_and_those_that_wa
 
     ids = {each.activity_id for each in kept.pending_activities}
     assert ids == {"retrying", "paused", *map(str, range(1980, 2000))}
-    assert len(kept.pending_children) == MAX_ALIKE
+    assert len(kept.pending_children) == MAX_ALIKE + 1
     assert kept.pending_nexus_operations[0].operation == "1999", "the blocked one"
 
 
