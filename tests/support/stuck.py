@@ -13,7 +13,8 @@ from reconciler.postgres.table.mapping import MappedTable
 from tests.conftest import Database
 from tests.support.factories import NOW
 
-SINCE = NOW - timedelta(hours=3)
+HOUR = timedelta(hours=1)
+SINCE = NOW - 3 * HOUR
 
 
 def stuck_row(row_id: RowId = 1, **fields: Any) -> StuckRow:
@@ -28,6 +29,11 @@ def stuck_row(row_id: RowId = 1, **fields: Any) -> StuckRow:
         "seen": NOW,
     }
     return StuckRow(row_id=row_id, **{**given, **fields})
+
+
+def stuck_for(hours: int = 1, **fields: Any) -> StuckRow:
+    """Its id is the number of hours."""
+    return stuck_row(hours, **{"since": NOW - hours * HOUR, **fields})
 
 
 def row_at_risk(row_id: RowId = 1, **fields: Any) -> RowAtRisk:

@@ -15,7 +15,7 @@ from reconciler.core.stuck.condition import StuckRow
 from reconciler.core.stuck.summary import Summary
 from reconciler.core.table_warnings import TableWarning, WarningCode
 from tests.support.factories import NOW
-from tests.support.stuck_for import stuck_for
+from tests.support.stuck import stuck_for
 
 ENDED = NOW - timedelta(minutes=2)
 
@@ -43,14 +43,13 @@ def printed(found: StuckReport, *rows: StuckRow, filtered: bool = False, limit: 
 def test_groups_come_first_then_rows() -> None:
     rows = [stuck_for(3), stuck_for(1)]
 
-    cause = "create_zone: QuotaExceeded: zone limit is N"
     assert printed(report(*rows), *rows).splitlines() == [
-        f"2 rows: ActivityRetrying {cause}, oldest 3 h (ProvisionZone)",
+        "2 rows: ActivityRetrying charge: card N declined, oldest 3 h (Order)",
         "",
-        "since                 reason            type           workflow  why",
+        "since                 reason            type   workflow  why",
         *(
-            f"2026-11-23T{hour}:00:00Z  ActivityRetrying  ProvisionZone  zone-{number}    "
-            f"create_zone: QuotaExceeded: zone limit is 50 (attempt {number})"
+            f"2026-11-23T{hour}:00:00Z  ActivityRetrying  Order  wf-{number}      "
+            f"charge: card {number} declined (attempt 7)"
             for number, hour in ((3, "09"), (1, "11"))
         ),
         "2 rows are stuck; as of the pass that ended 2 min ago",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, cast
 
 import pytest
@@ -12,36 +10,12 @@ import pytest
 from reconciler.app.stuck import check
 from reconciler.app.stuck.check import Check, Kept, Longest, Spool
 from reconciler.core.errors import ConfigurationError
-from reconciler.core.model import Leave, LeaveReason, RowId, RunRow, Verdict
-from reconciler.core.stuck.condition import Condition, Diagnosis, Reason, StuckRow
+from reconciler.core.model import Leave, LeaveReason, RowId, Verdict
+from reconciler.core.stuck.condition import Reason, StuckRow
 from reconciler.core.stuck.summary import Selection
 from tests.support.factories import NOW, finish, row
-from tests.support.stuck_for import HOUR, stuck_for
-
-
-@dataclass
-class Says:
-    """A Temporal that finds what the evidence says."""
-
-    passes: int = 0
-    asked: list[RowId] = field(default_factory=list)
-
-    def start_pass(self) -> None:
-        self.passes += 1
-
-    async def diagnose(
-        self,
-        described: Sequence[tuple[RunRow, object]],
-        now: datetime,
-        known: Mapping[RowId, StuckRow],
-    ) -> Sequence[Diagnosis | None]:
-        self.asked += [each.id for each, _ in described]
-        return [
-            None
-            if evidence == "no idea"
-            else Diagnosis(Condition(Reason(str(evidence)), "text", None), "run", "Order")
-            for _, evidence in described
-        ]
+from tests.support.passes.watching import FakeDiagnosing, condition
+from tests.support.stuck import HOUR, stuck_for
 
 
 def still_open(id_: int, evidence: object, **fields: Any) -> Leave:
@@ -50,20 +24,20 @@ def still_open(id_: int, evidence: object, **fields: Any) -> Leave:
 
 async def judged(verdicts: Sequence[Verdict], kept: Kept, selection: Selection) -> Check:
     async def known(ids: Sequence[RowId]) -> Mapping[RowId, StuckRow]:
-        paused = stuck_for(3, run_id="run", reason=Reason.PAUSED, since=NOW - 2 * HOUR)
+        paused = stuck_for(2, reason=Reason.PAUSED)
         return {id_: paused for id_ in ids if id_ == 3}
 
-    checking = Check(Says(), selection, kept, lambda: NOW, known)
+    checking = Check(FakeDiagnosing(), selection, kept, lambda: NOW, known)
     await checking.on_start(cast("Any", None))
     await checking.on_page(cast("Any", None), verdicts)
     return checking
 
 
 VERDICTS: list[Verdict] = [
-    still_open(1, "Waiting"),
-    still_open(2, "NoWorker"),
-    still_open(3, "Paused"),
-    still_open(4, "no idea"),
+    still_open(1, condition(Reason.WAITING)),
+    still_open(2, condition(Reason.NO_WORKER)),
+    still_open(3, condition(Reason.PAUSED)),
+    still_open(4, "nothing that could be said"),
     still_open(5, None),
     finish(row(6)),
     Leave(row(7), LeaveReason.UNKNOWN),

@@ -9,18 +9,9 @@ from reconciler.core.stuck.condition import Condition, Diagnosis, Reason, StuckR
 from reconciler.core.stuck.since import as_stuck_row
 from tests.support.factories import NOW, row
 from tests.support.open_workflows import MINUTE, SECOND
+from tests.support.stuck import stuck_row
 
-KNOWN = StuckRow(
-    row_id=1,
-    workflow_id="wf-1",
-    run_id="run-1",
-    workflow_type="Order",
-    reason=Reason.PAUSED,
-    text="before",
-    cause="before",
-    since=NOW - 5 * MINUTE,
-    seen=NOW - MINUTE,
-)
+KNOWN = stuck_row(run_id="run-1", reason=Reason.PAUSED, since=NOW - 5 * MINUTE)
 
 
 def diagnosis(since: datetime | None = None, reason: Reason = Reason.PAUSED) -> Diagnosis:

@@ -11,7 +11,7 @@ from reconciler.core.stuck import summary
 from reconciler.core.stuck.condition import Reason
 from reconciler.core.stuck.summary import STUCK, Selection, Summary, summary_as_json
 from tests.support.factories import NOW
-from tests.support.stuck_for import HOUR, stuck_for
+from tests.support.stuck import HOUR, stuck_for
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ from tests.support.stuck_for import HOUR, stuck_for
             True,
             id="one of two reasons",
         ),
-        pytest.param({"workflow_type": "ProvisionZone"}, True, id="its type"),
-        pytest.param({"workflow_type": "Provision"}, False, id="another type"),
+        pytest.param({"workflow_type": "Order"}, True, id="its type"),
+        pytest.param({"workflow_type": "Ord"}, False, id="another type"),
         pytest.param({"older_than": 2 * HOUR}, True, id="just old enough"),
         pytest.param({"older_than": 2 * HOUR + timedelta(seconds=1)}, False, id="too young"),
     ],
@@ -41,15 +41,15 @@ def test_groups_share_reason_type_and_cause() -> None:
         stuck_for(2),
         stuck_for(5, cause="other"),
         stuck_for(4),
-        stuck_for(6, workflow_type="DeleteZone"),
+        stuck_for(6, workflow_type="Refund"),
     ):
         summed.add(row)
 
     assert [(each.workflow_type, each.text, each.rows) for each in summed.groups] == [
-        ("ProvisionZone", "create_zone: QuotaExceeded: zone limit is N", 2),
-        ("DeleteZone", "create_zone: QuotaExceeded: zone limit is N", 1),
-        ("ProvisionZone", "other", 1),
-        ("ProvisionZone", "", 1),
+        ("Order", "charge: card N declined", 2),
+        ("Refund", "charge: card N declined", 1),
+        ("Order", "other", 1),
+        ("Order", "", 1),
     ]
     assert summed.groups[0].oldest_since == NOW - 4 * HOUR
     assert summed.rows == {Reason.ACTIVITY_RETRYING: 4, Reason.PAUSED: 1}

@@ -31,7 +31,7 @@ from tests.support.open_workflows import (
     untaken,
     workflow,
 )
-from tests.support.stuck_for import stuck_for
+from tests.support.stuck import stuck_for
 
 ORDERS = "orders", QueueType.WORKFLOW
 ZONES = "zones", QueueType.ACTIVITY
