@@ -11,10 +11,10 @@ import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from reconciler.core.missed_writes import MAIN_PATH_TIME
-from tests.acceptance.test_stuck import DELAY
 from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import daemon
+from tests.support.commands.open_stage import DELAY
 from tests.support.monitoring import missing_from
 from tests.support.polling import eventually
 from tests.support.temporal.world import World

@@ -3,67 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 
 from tests.acceptance.test_refusals import assert_refused
 from tests.conftest import Database
 from tests.support.commands.command import Command
+from tests.support.commands.open_stage import DELAY, OpenStage
 from tests.support.commands.terminal import at_terminal
-from tests.support.polling import eventually
-
-DELAY = timedelta(hours=1)
-
-
-@dataclass
-class Stage:
-    """Workflows with their rows."""
-
-    database: Database
-    client: Client
-    queue: str
-    name: str
-    handles: list[WorkflowHandle[Any, Any]] = field(default_factory=list)
-
-    async def start(self, script: str, text: str = "", **options: Any) -> WorkflowHandle[Any, Any]:
-        handle = await self.client.start_workflow(
-            "Scripted",
-            args=[script, text],
-            id=f"{self.name}-{len(self.handles)}",
-            task_queue=self.queue,
-            **options,
-        )
-        self.handles.append(handle)
-        await self.database.insert(handle.id, handle.first_execution_run_id)
-        return handle
-
-    async def retrying(self, text: str) -> WorkflowHandle[Any, Any]:
-        """A workflow whose activity has failed twice."""
-        handle = await self.start("retry an activity", text)
-
-        async def retries() -> bool:
-            described = await handle.describe()
-            return any(each.attempt > 2 for each in described.raw_description.pending_activities)
-
-        await eventually(retries)
-        return handle
 
 
 @pytest.fixture
 async def stage(
     database: Database, temporal: Client, task_queue: str, workflow_id: str
-) -> AsyncIterator[Stage]:
-    stage = Stage(database, temporal, task_queue, workflow_id)
+) -> AsyncIterator[OpenStage]:
+    stage = OpenStage(database, temporal, task_queue, workflow_id)
     yield stage
-    for handle in stage.handles:
-        await handle.terminate("end of test")
+    await stage.end()
 
 
-async def test_the_record_says_what_temporal_says(reconciler: Command, stage: Stage) -> None:
+async def test_the_record_says_what_temporal_says(reconciler: Command, stage: OpenStage) -> None:
     none = await reconciler("stuck")
     began = datetime.now(UTC)
     await stage.start("wait")
@@ -122,7 +83,7 @@ async def test_the_record_says_what_temporal_says(reconciler: Command, stage: St
     assert (await reconciler("stuck", "--json")).json["rows"]["Delayed"] == 0
 
 
-async def test_without_a_journal_only_temporal_knows(reconciler: Command, stage: Stage) -> None:
+async def test_without_a_journal_only_temporal_knows(reconciler: Command, stage: OpenStage) -> None:
     delayed = await stage.start("wait", start_delay=DELAY)
     await stage.database.insert("odd", "no run id")
     await stage.database.execute("DROP SCHEMA reconciler CASCADE")
@@ -142,7 +103,7 @@ async def test_without_a_journal_only_temporal_knows(reconciler: Command, stage:
 
 
 async def test_at_a_terminal_of_other_rows_and_without_a_row(
-    reconciler: Command, stage: Stage
+    reconciler: Command, stage: OpenStage
 ) -> None:
     delayed = await stage.start("wait", start_delay=DELAY)
 

@@ -11,11 +11,10 @@ import pytest
 from temporalio.client import Client
 
 from reconciler.core.stuck.condition import Reason
-from tests.acceptance.test_stuck import DELAY
-from tests.acceptance.test_stuck import Stage as Stuck
 from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import SHORT_LEASE, daemon
+from tests.support.commands.open_stage import DELAY, OpenStage
 from tests.support.polling import eventually
 from tests.support.stuck import Entries, stuck_row
 
@@ -28,12 +27,10 @@ ROWS = "SELECT xmin::text, t::text FROM workflow_executions t WHERE status = 'ru
 @pytest.fixture
 async def stage(
     database: Database, temporal: Client, task_queue: str, workflow_id: str
-) -> AsyncIterator[Stuck]:
-    stage = Stuck(database, temporal, task_queue, workflow_id)
+) -> AsyncIterator[OpenStage]:
+    stage = OpenStage(database, temporal, task_queue, workflow_id)
     yield stage
-    for handle in stage.handles:
-        if (await handle.describe()).close_time is None:
-            await handle.terminate()
+    await stage.end()
 
 
 async def entries(database: Database, table: str = "stuck") -> dict[str, Entry]:
@@ -43,7 +40,7 @@ async def entries(database: Database, table: str = "stuck") -> dict[str, Entry]:
 
 
 async def test_an_entry_stays_until_the_row_is_healthy_or_ended(
-    reconciler: Command, stage: Stuck
+    reconciler: Command, stage: OpenStage
 ) -> None:
     """It goes however the row ends, and no running row is ever written."""
     database = stage.database
@@ -89,7 +86,7 @@ async def test_an_entry_stays_until_the_row_is_healthy_or_ended(
 
 
 async def test_since_survives_a_killed_process_and_metrics_show_it(
-    reconciler: Command, stage: Stuck
+    reconciler: Command, stage: OpenStage
 ) -> None:
     handle = await stage.start("wait", start_delay=DELAY)
     lost = await stage.start("wait", start_delay=DELAY)
@@ -124,7 +121,7 @@ async def test_since_survives_a_killed_process_and_metrics_show_it(
 
 
 async def test_two_loops_over_one_table_do_not_touch_each_others_entries(
-    reconciler: Command, stage: Stuck
+    reconciler: Command, stage: OpenStage
 ) -> None:
     await stage.database.execute("ALTER TABLE workflow_executions ADD tenant int DEFAULT 1")
     ours = await stage.start("wait", start_delay=DELAY)

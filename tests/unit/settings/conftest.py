@@ -25,6 +25,20 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    """The settings with these variables, without their prefix."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", value)
+    return load_settings(Settings)
+
+
+def refusal_of(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    """The one line that the settings are rejected with if these variables are set."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RECONCILER_{name}", value)
+    return refusal()
+
+
 def refusal() -> str:
     """The one line that the settings are rejected with."""
     with pytest.raises(ConfigurationError) as refused:

@@ -10,22 +10,8 @@ import pytest
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.settings.load import load_settings
-from reconciler.settings.model import Settings
 from reconciler.settings.table import TableSettings
-from tests.unit.settings import conftest
-from tests.unit.settings.conftest import SECRET
-
-
-def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"RECONCILER_{name}", value)
-    return load_settings(Settings)
-
-
-def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"RECONCILER_{name}", value)
-    return conftest.refusal()
+from tests.unit.settings.conftest import SECRET, load, refusal_of
 
 
 def test_by_default_nothing_is_decoded_or_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +67,7 @@ def test_expressions_from_a_file(toml: str, expressions: list[str]) -> None:
     ],
 )
 def test_invalid_expressions(monkeypatch: pytest.MonkeyPatch, value: str, expected: str) -> None:
-    assert refusal(monkeypatch, REDACT=value).startswith(f"RECONCILER_REDACT: {expected}")
+    assert refusal_of(monkeypatch, REDACT=value).startswith(f"RECONCILER_REDACT: {expected}")
 
 
 def test_a_list_of_numbers_is_rejected() -> None:
@@ -95,7 +81,7 @@ def test_a_list_of_numbers_is_rejected() -> None:
 
 @pytest.mark.parametrize("value", ["codec", "codec:", ":x", "my codec:x", "a/b.py:x", "a:b:c"])
 def test_invalid_names_of_a_data_converter(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    expected = refusal(monkeypatch, DATA_CONVERTER=value)
+    expected = refusal_of(monkeypatch, DATA_CONVERTER=value)
 
     assert expected.startswith("RECONCILER_DATA_CONVERTER: must look like module:attribute")
 
@@ -114,7 +100,7 @@ def test_invalid_names_of_a_data_converter(monkeypatch: pytest.MonkeyPatch, valu
     ],
 )
 def test_invalid_endpoints(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    assert refusal(monkeypatch, CODEC_ENDPOINT=value).startswith("RECONCILER_CODEC_ENDPOINT: ")
+    assert refusal_of(monkeypatch, CODEC_ENDPOINT=value).startswith("RECONCILER_CODEC_ENDPOINT: ")
 
 
 def test_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,13 +132,13 @@ def test_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_invalid_headers_are_rejected_without_their_value(
     monkeypatch: pytest.MonkeyPatch, value: str, expected: str
 ) -> None:
-    line = refusal(monkeypatch, CODEC_ENDPOINT="https://codec", CODEC_HEADERS=value)
+    line = refusal_of(monkeypatch, CODEC_ENDPOINT="https://codec", CODEC_HEADERS=value)
 
     assert line.lower().startswith(f"RECONCILER_CODEC_HEADERS: {expected}".lower())
 
 
 def test_headers_without_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = refusal(monkeypatch, CODEC_HEADERS=f"A: {SECRET}")
+    expected = refusal_of(monkeypatch, CODEC_HEADERS=f"A: {SECRET}")
 
     assert "set RECONCILER_CODEC_ENDPOINT too" in expected
 
@@ -160,11 +146,11 @@ def test_headers_without_a_codec_server(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_data_converter_and_a_codec_server_exclude_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = refusal(monkeypatch, DATA_CONVERTER="a:b", CODEC_ENDPOINT="https://codec")
+    expected = refusal_of(monkeypatch, DATA_CONVERTER="a:b", CODEC_ENDPOINT="https://codec")
 
     assert expected == "RECONCILER_CODEC_ENDPOINT: set this or RECONCILER_DATA_CONVERTER, not both"
 
 
 @pytest.mark.parametrize("value", ["0", "61s", "soon"])
 def test_the_timeout_is_limited(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    assert "RECONCILER_CODEC_TIMEOUT: " in refusal(monkeypatch, CODEC_TIMEOUT=value)
+    assert "RECONCILER_CODEC_TIMEOUT: " in refusal_of(monkeypatch, CODEC_TIMEOUT=value)

@@ -8,23 +8,8 @@ import pytest
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.settings.display import resolved_settings
-from reconciler.settings.load import load_settings
-from reconciler.settings.model import Settings
 from reconciler.settings.page import PageAccess
-from tests.unit.settings import conftest
-from tests.unit.settings.conftest import SECRET
-
-
-def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"RECONCILER_{name}", value)
-    return load_settings(Settings)
-
-
-def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"RECONCILER_{name}", value)
-    return conftest.refusal()
+from tests.unit.settings.conftest import SECRET, load, refusal_of
 
 
 def test_by_default_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +25,7 @@ def test_open_and_off(monkeypatch: pytest.MonkeyPatch, value: PageAccess) -> Non
 
 @pytest.mark.parametrize("value", ["on", "OPEN", "", "closed"])
 def test_another_access(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    line = refusal(monkeypatch, PAGE=value)
+    line = refusal_of(monkeypatch, PAGE=value)
 
     assert line == f"RECONCILER_PAGE: must be 'open' or 'off' (it is {value!r})"
 
@@ -57,13 +42,13 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", "\n"])
 def test_an_empty_password(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    line = refusal(monkeypatch, PAGE_PASSWORD=value)
+    line = refusal_of(monkeypatch, PAGE_PASSWORD=value)
 
     assert line == "RECONCILER_PAGE_PASSWORD: must not be empty"
 
 
 def test_an_empty_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = refusal(monkeypatch, PAGE_PASSWORD_FILE="")
+    line = refusal_of(monkeypatch, PAGE_PASSWORD_FILE="")
 
     assert line == "RECONCILER_PAGE_PASSWORD_FILE: must not be empty (it is '')"
 
@@ -83,13 +68,13 @@ def test_a_password_file_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["PAGE_PASSWORD", "PAGE_PASSWORD_FILE"])
 def test_an_open_page_with_a_password(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    line = refusal(monkeypatch, PAGE="open", **{name: "a-password"})
+    line = refusal_of(monkeypatch, PAGE="open", **{name: "a-password"})
 
     assert line.startswith(f"RECONCILER_{name}: is not asked for with RECONCILER_PAGE=open")
 
 
 def test_a_password_and_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = refusal(monkeypatch, PAGE_PASSWORD=SECRET, PAGE_PASSWORD_FILE="password")
+    line = refusal_of(monkeypatch, PAGE_PASSWORD=SECRET, PAGE_PASSWORD_FILE="password")
 
     assert line.startswith("RECONCILER_PAGE_PASSWORD_FILE: excludes RECONCILER_PAGE_PASSWORD")
 
@@ -122,4 +107,4 @@ def test_temporals_ui(monkeypatch: pytest.MonkeyPatch, value: str, url: str) -> 
     ],
 )
 def test_another_address_of_temporals_ui(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    assert refusal(monkeypatch, TEMPORAL_UI=value).startswith("RECONCILER_TEMPORAL_UI: ")
+    assert refusal_of(monkeypatch, TEMPORAL_UI=value).startswith("RECONCILER_TEMPORAL_UI: ")
