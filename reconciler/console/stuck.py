@@ -12,7 +12,7 @@ from reconciler.app.stuck.report import StuckReport
 from reconciler.console.journal import Listing
 from reconciler.console.screen import print_line
 from reconciler.core.stuck.condition import StuckRow
-from reconciler.core.text import duration, one_line, plural, utc
+from reconciler.core.text import one_line, plural, rough, utc
 
 #: Groups that are printed; --json prints all.
 GROUPS = 20
@@ -82,8 +82,7 @@ def _as_of(report: StuckReport) -> str:
 
 
 def _age(report: StuckReport, since: datetime) -> str:
-    seconds = int((report.now - since).total_seconds())
-    return duration(timedelta(seconds=max(seconds, 0)))
+    return rough(max(report.now - since, timedelta()))
 
 
 def _unknown(report: StuckReport) -> Iterator[str]:

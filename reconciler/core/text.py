@@ -69,6 +69,13 @@ def duration(length: timedelta) -> str:
     return f"{_number(seconds * 1000)} ms"
 
 
+def rough(length: timedelta) -> str:
+    """A length of time in whole units, as people say how long ago something was; without a sign."""
+    seconds = abs(length.total_seconds())
+    unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), ("s", 1.0))
+    return f"{seconds / size:.0f} {unit}"
+
+
 def _number(value: float) -> str:
     return f"{value:.0f}" if value >= _WHOLE else f"{value:.3g}"
 

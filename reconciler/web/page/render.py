@@ -20,7 +20,7 @@ from reconciler.app.overview.words import (
     describe_request,
     explain_row,
 )
-from reconciler.core.text import one_line, or_null, plural, visible
+from reconciler.core.text import one_line, or_null, plural, rough, utc, visible
 from reconciler.web.page.chart import chart, counted
 
 _HERE = Path(__file__).parent
@@ -35,7 +35,6 @@ STATIC = {
 TEXT, ID = 160, 80
 
 _YEAR = timedelta(days=300)
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 #: Each state in words.
 STATES = {
     State.WORKING: "Working",
@@ -51,13 +50,6 @@ def static_file(name: str) -> tuple[bytes, str]:
     """A file and its version, which changes with its content."""
     content = (_HERE / "static" / name).read_bytes()
     return content, hashlib.sha256(content).hexdigest()[:12]
-
-
-def rough(length: timedelta) -> str:
-    """A length of time as people say it, such as `3 min`; without a sign."""
-    seconds = abs(length.total_seconds())
-    unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), _UNITS[-1])
-    return f"{seconds / size:.0f} {unit}"
 
 
 def ago(time: datetime, now: datetime) -> str:
@@ -78,9 +70,8 @@ def clock(time: datetime, now: datetime) -> str:
 
 def stamp(time: datetime, now: datetime) -> Markup:
     """A time for people and for programs, in UTC and relative to now."""
-    exact = f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return Markup('<time datetime="{}">{} <i>{}</i></time>').format(
-        exact, clock(time, now), ago(time, now)
+        utc(time), clock(time, now), ago(time, now)
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.text import duration, one_line, plural, visible, visible_json
+from reconciler.core.text import duration, one_line, plural, rough, visible, visible_json
 from tests.support.hostile import HOSTILE, unseen
 
 
@@ -103,6 +103,14 @@ def test_visible_json_is_the_same_json(text: str) -> None:
 )
 def test_durations_are_shown_in_a_suitable_unit(seconds: float, shown: str) -> None:
     assert duration(timedelta(seconds=seconds)) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0 s"), (119, "119 s"), (162, "3 min"), (9_100, "3 h"), (-864_000, "10 d")],
+)
+def test_rough_lengths_of_time_are_whole(seconds: float, shown: str) -> None:
+    assert rough(timedelta(seconds=seconds)) == shown
 
 
 def test_counts_are_shown_with_the_plural() -> None:
