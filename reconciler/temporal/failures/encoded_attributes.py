@@ -14,6 +14,9 @@ from temporalio.api.failure.v1 import Failure
 
 from reconciler.temporal.failures.text import chain
 
+#: The message of a failure whose own was not decoded.
+PLACEHOLDER = "Encoded failure"
+
 
 def encoded_attributes(failure: Failure) -> list[Payload]:
     """The encoded attributes of a failure and its causes, outermost first."""

@@ -25,6 +25,7 @@ from reconciler.core.stuck.why import (
 from reconciler.core.stuck.workflow import OpenWorkflow, PendingChild
 from reconciler.host.steady_clock import steady
 from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.failures.encoded_attributes import PLACEHOLDER
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck.evidence import Evidence
@@ -119,7 +120,7 @@ class TemporalDiagnosis:
         if condition is None or condition.reason is not Reason.WORKFLOW_TASK_FAILING:
             self._questions.forget_task_failure(run_id)
             return
-        if not self._questions.is_failure_known(run_id) and _says_more(known, condition, run_id):
+        if not self._questions.is_failure_known(run_id) and self._says_more(known, case):
             assert known is not None  # noqa: S101
             case.condition = replace(condition, text=known.text, cause=known.cause)
             return
@@ -131,6 +132,15 @@ class TemporalDiagnosis:
             task = task and replace(task, first_scheduled_at=failure.since)
             case.workflow = replace(case.workflow, task=task, task_failure=failure.text)
             case.condition = self._why_open(case, now)
+
+    def _says_more(self, known: StuckRow | None, case: _Case) -> bool:
+        """Whether what is recorded of the same problem of the run names its cause."""
+        condition, run_id = case.condition, case.workflow.run_id
+        if known is None or not condition:
+            return False
+        is_same = (known.reason, known.run_id) == (condition.reason, run_id)
+        is_readable = not (self._decodes and PLACEHOLDER in known.text)
+        return is_same and is_readable and known.cause != condition.cause
 
     async def _ask_children(self, case: _Case, now: datetime, known: StuckRow | None) -> None:
         named = _child_named_before(case.workflow, known)
@@ -175,13 +185,6 @@ class TemporalDiagnosis:
             cause = await self._redactor.line(condition.cause)
             condition = replace(condition, text=text, cause=cause)
         return Diagnosis(condition, case.workflow.run_id, case.workflow.workflow_type)
-
-
-def _says_more(known: StuckRow | None, condition: Condition, run_id: str) -> bool:
-    """Whether what is recorded of the same problem of the run names a cause from its history."""
-    if known is None or (known.reason, known.run_id) != (condition.reason, run_id):
-        return False
-    return known.cause != condition.cause
 
 
 def _child_named_before(workflow: OpenWorkflow, known: StuckRow | None) -> str | None:

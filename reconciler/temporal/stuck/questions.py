@@ -16,6 +16,7 @@ from reconciler.host.causes import Causes
 from reconciler.temporal.client.error_codes import Denied, NamespaceUnusable, NotFound, RowError
 from reconciler.temporal.client.execution_info import is_open
 from reconciler.temporal.client.rpc import Rpc
+from reconciler.temporal.failures.encoded_attributes import PLACEHOLDER
 from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck.open_workflow import open_workflow
@@ -124,7 +125,7 @@ class Questions:
     ) -> TaskFailure | None:
         """Why the workflow tasks of a run fail; None if its history does not say, or was not read.
 
-        It is read once for each run that keeps failing.
+        It is read once for each run that keeps failing, if it can be decoded.
         """
         about = namespace, workflow_id, run_id
         if run_id not in self._task_failures:
@@ -140,6 +141,8 @@ class Questions:
             if len(self._task_failures) >= MAX_FAILURES:
                 self._task_failures.clear()
             failure = await task_failure(events, self.texts(namespace, workflow_id))
+            if failure and self._decoder and PLACEHOLDER in failure.text:
+                return failure  # the codec may answer next time
             self._task_failures[run_id] = failure
         return self._task_failures[run_id]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import regex
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from structlog.testing import capture_logs
 from temporalio.api.errordetails.v1 import ResourceExhaustedFailure
 from temporalio.api.workflowservice.v1 import (
@@ -30,11 +30,14 @@ from reconciler.core.stuck.condition import Diagnosis, Outdated, Reason, StuckRo
 from reconciler.core.stuck.since import as_stuck_row
 from reconciler.host.steady_clock import steady
 from reconciler.temporal.client import calls as calls_module
+from reconciler.temporal.failures.codec import Undecodable
+from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck import diagnosis as diagnosis_module
 from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
 from reconciler.temporal.stuck.evidence import Evidence
 from tests.support.factories import NOW, row
+from tests.support.temporal.failures import refused
 from tests.support.temporal.stubs import Namespaces, error, rpc
 
 NOT_FOUND = error(RPCStatusCode.NOT_FOUND, "workflow not found")
@@ -155,11 +158,11 @@ class Service(Namespaces):
 class Asking:
     """A diagnosis over a stub of the service."""
 
-    def __init__(self, redacted: str = "no match") -> None:
+    def __init__(self, redacted: str = "no match", decoder: FailureDecoder | None = None) -> None:
         self.service = Service()
         self.rpc = rpc(self.service)
         redactor = Redactor(Redaction((regex.compile(redacted),)), limit=500)
-        self.diagnosis = TemporalDiagnosis(self.rpc, redactor)
+        self.diagnosis = TemporalDiagnosis(self.rpc, redactor, decoder)
         self.diagnosis._turn = -1
         self.diagnosis.start_pass()
 
@@ -486,6 +489,32 @@ async def test_a_history_is_read_if_what_is_recorded_names_no_cause() -> None:
 
     assert isinstance(found, Diagnosis)
     assert "KeyError: bug" in found.condition.text
+
+
+async def test_a_history_is_read_again_if_its_failure_could_not_be_decoded() -> None:
+    answers: list[str | Undecodable] = [Undecodable("no key"), "bug"]
+
+    class Codec:
+        async def decode(self, *_: object) -> Sequence[str | Undecodable]:
+            return [answers.pop(0)]
+
+    event = {"workflow_task_failed_event_attributes": {"failure": MessageToDict(refused())}}
+    first, later = (Asking(decoder=FailureDecoder(cast("Any", Codec()), 5)) for _ in range(2))
+    for each in (first, later):
+        each.service.histories["wf-1"] = {"history": {"events": [event]}}
+    unreadable = await first.one(**FAILS)
+    assert isinstance(unreadable, Diagnosis)
+    recorded = as_stuck_row(row(0), unreadable, None, NOW)
+    first.diagnosis.start_pass()
+
+    readable = await first.one(**FAILS, known=recorded)
+    answers.append("bug")
+    by_another_process = await later.one(**FAILS, known=recorded)
+
+    assert "Refused: Encoded failure" in unreadable.condition.text
+    assert isinstance(readable, Diagnosis)
+    assert "Refused: bug" in readable.condition.text
+    assert by_another_process == readable
 
 
 @pytest.mark.parametrize(
