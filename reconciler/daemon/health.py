@@ -125,6 +125,13 @@ class Health:
                 self.record.failed(what, why)
         return database, temporal
 
+    async def passed(self) -> None:
+        """Note a good pass of this process, for which both servers have answered."""
+        if self.app is not None:
+            await self._read_heartbeat(self.app)
+        for what in (DATABASE, TEMPORAL):
+            self.record.works(what)
+
     @property
     def role(self) -> str:
         """What this replica does."""

@@ -55,7 +55,8 @@ class Loop:
         self, app: App, schedule: Schedule, metrics: PassMetrics, sdk: SdkMetrics, health: Health
     ) -> None:
         self._app, self._schedule = app, schedule
-        self._metrics, self._sdk, self._record = metrics, sdk, health.record
+        self._metrics, self._sdk, self._health = metrics, sdk, health
+        self._record = health.record
         self._keeper = LeaseKeeper(
             app.lease(),
             on_acquired=self._lease_acquired,
@@ -179,6 +180,7 @@ class Loop:
             await self._back_off(report.error)
             return
         self._failures, self._record.retry_at = 0, None
+        await self._health.passed()
         if steady() > next_due:
             self._metrics.overrun()
             log.warning(

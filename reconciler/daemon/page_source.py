@@ -11,7 +11,7 @@ from uuid import UUID
 from reconciler import __version__
 from reconciler.app.app import App
 from reconciler.app.overview.history import PassPages
-from reconciler.app.overview.kept import Kept
+from reconciler.app.overview.kept import CURRENT, Kept
 from reconciler.app.overview.model import Overview, PassesPage, PassPage, RowPage
 from reconciler.app.overview.parts import Parts
 from reconciler.app.overview.rows import RowPages
@@ -61,6 +61,7 @@ class LoopPage:
             )
         servers, found = await asyncio.gather(connected.servers.get(), connected.parts.read())
         unreachable = servers or Unreachable()
+        connected.note(unreachable)
         away = unreachable_servers(self._health, unreachable)
         return Overview(
             **self._where(),
@@ -111,9 +112,17 @@ class _Connected:
     """What can be asked once both servers are connected."""
 
     def __init__(self, health: Health, app: App) -> None:
-        self.servers = Kept(partial(_look, health, app))
+        self.servers = Kept(partial(_look, health, app), longest=CURRENT)
         self.parts = Parts(app) if app.journals else None
         self.rows, self.passes = RowPages(app), PassPages(app)
+        self._was_away = False
+
+    def note(self, unreachable: Unreachable) -> None:
+        """Once the database answers again, so must the parts that could not be read."""
+        is_away = unreachable.database is not None
+        if self._was_away and not is_away and self.parts is not None:
+            self.parts.retry()
+        self._was_away = is_away
 
 
 async def _look(health: Health, app: App) -> Unreachable:

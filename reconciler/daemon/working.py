@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.app.overview.model import DatedError, Server, Working
@@ -68,7 +68,7 @@ def read_working(
         servers=tuple(_servers(health, places, unreachable)),
         feed=feed,
         feed_lag=lag,
-        errors=tuple(_errors(health, failed))[:ERRORS],
+        errors=tuple(_errors(health, failed, {each.what for each in failing}))[:ERRORS],
     )
 
 
@@ -172,8 +172,11 @@ def _feed(health: Health) -> tuple[str, timedelta | None]:
     return ("Followed" if count == 1 else f"Followed in {count} namespaces"), lag
 
 
-def _errors(health: Health, failed: DatedError | None) -> Iterator[DatedError]:
+def _errors(
+    health: Health, failed: DatedError | None, failing: Collection[str]
+) -> Iterator[DatedError]:
     """The last error of each kind, newest first."""
     others = [each for each in health.record.errors if each.what != "pass"]
-    both = [*others, *filter(None, [failed])]
-    yield from sorted(both, key=lambda each: each.at, reverse=True)
+    both = sorted([*others, *filter(None, [failed])], key=lambda each: each.at, reverse=True)
+    present = {_awaited(health)} if health.waiting_for is not None else failing
+    yield from (replace(each, over=each.what not in present) for each in both)

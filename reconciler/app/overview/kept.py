@@ -34,12 +34,19 @@ class Kept(Generic[_T]):
     """
 
     def __init__(
-        self, ask: Callable[[], Awaitable[_T]], clock: Callable[[], float] = steady
+        self,
+        ask: Callable[[], Awaitable[_T]],
+        clock: Callable[[], float] = steady,
+        longest: float = LONGEST,
     ) -> None:
-        """`ask` may raise `Unusable`."""
-        self._ask, self._clock = ask, clock
+        """`ask` may raise `Unusable`; `longest`: seconds for which an answer is current, at most.
+
+        They are few where the answer itself says what goes wrong: a silent server takes long to
+        give it, and it must not be shown once that is over.
+        """
+        self._ask, self._clock, self._longest = ask, clock, longest
         self._task: asyncio.Task[None] | None = None
-        self._answered_at = self._due_at = float("-inf")
+        self._answered_at = self._failed_at = self._due_at = float("-inf")
         self.value: _T | None = None
         #: Why there is no newer answer; None if the last question was answered.
         self.error: str | None = None
@@ -49,6 +56,16 @@ class Kept(Generic[_T]):
         """Seconds since the answer was asked for; infinite if there is none."""
         return self._clock() - self._answered_at
 
+    @property
+    def error_age(self) -> float:
+        """Seconds since there was no answer for the last time."""
+        return self._clock() - self._failed_at
+
+    def retry(self) -> None:
+        """Ask again at the next view, if the last question was not answered."""
+        if self.error is not None:
+            self._due_at = float("-inf")
+
     async def get(self) -> _T | None:
         """The answer, or the last known one; None if there is none yet."""
         if self._task is None and self._clock() >= self._due_at:
@@ -57,27 +74,30 @@ class Kept(Generic[_T]):
             is_old = self._clock() - self._due_at > OLD
             await asyncio.wait({task}, timeout=patience.PATIENCE if is_old else HURRY)
             if not task.done() and is_old:
-                self._failed(patience.no_answer(patience.PATIENCE))
+                self._failed(patience.no_answer(patience.PATIENCE), self._clock() + CURRENT)
         return self.value
 
     async def _renew(self) -> None:
         began = self._clock()
+        why: str | None = None
         try:
             async with asyncio.timeout(GIVE_UP):
-                self.value, self.error = await self._ask(), None
+                self.value = await self._ask()
         except TimeoutError:
-            self._failed(patience.no_answer(GIVE_UP))
+            why = patience.no_answer(GIVE_UP)
         except Unusable as error:
-            self._failed(str(error))
+            why = str(error)
         except Exception as error:
             log.exception("page_failed", hint="this is a bug, please report it")
-            self._failed(f"internal error: {type(error).__name__}")
-        else:
-            took = self._clock() - began
-            self._answered_at = began
-            self._due_at = began + took + min(max(CURRENT, PER_SECOND * took), LONGEST)
+            why = f"internal error: {type(error).__name__}"
         finally:
             self._task = None
+        took = self._clock() - began
+        due_at = began + took + min(max(CURRENT, PER_SECOND * took), self._longest)
+        if why is not None:
+            self._failed(why, due_at)  # a statement that runs out of time is costly, too
+        else:
+            self.error, self._answered_at, self._due_at = None, began, due_at
 
-    def _failed(self, why: str) -> None:
-        self.error, self._due_at = why, self._clock() + CURRENT
+    def _failed(self, why: str, due_at: float) -> None:
+        self.error, self._failed_at, self._due_at = why, self._clock(), due_at

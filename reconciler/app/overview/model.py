@@ -37,6 +37,8 @@ class DatedError:
     what: str
     #: One line.
     text: str
+    #: Whether what failed works again.
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

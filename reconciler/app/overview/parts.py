@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from reconciler.app.app import App
 from reconciler.app.overview.hours import Hours
-from reconciler.app.overview.kept import Kept
+from reconciler.app.overview.kept import CURRENT, Kept
 from reconciler.app.overview.model import AtRisk, DatedError, Repaired, Stuck
 from reconciler.core.policy import StatusValues
 from reconciler.postgres.connection.queries import QUICK
@@ -63,7 +63,7 @@ class Parts:
         self._hours = Hours(self._recent.repaired)
         self._stuck = StuckReader(app.engine, table, app.scope_namespace, QUICK)
         self._kept: dict[str, Kept[Any]] = {
-            "the passes": Kept(self._a_few(self._read_passes)),
+            "the passes": Kept(self._a_few(self._read_passes), longest=CURRENT),
             "what was repaired": Kept(self._a_few(self._read_repaired)),
             "which types lose their last write": Kept(self._a_few(self._read_losing)),
             "what is stuck": Kept(self._a_few(self._read_stuck)),
@@ -85,11 +85,16 @@ class Parts:
             as_of=self._as_of(),
         )
 
+    def retry(self) -> None:
+        """Read at the next view what could not be read: the database answers again."""
+        for kept in self._kept.values():
+            kept.retry()
+
     def _errors(self) -> Iterator[DatedError]:
         now = self._app.clock.now()
         for what, kept in self._kept.items():
             if kept.error is not None:
-                yield DatedError(now, what, kept.error)
+                yield DatedError(now - timedelta(seconds=kept.error_age), what, kept.error)
 
     def _as_of(self) -> datetime | None:
         old = [each.age for each in self._kept.values() if each.error and each.value is not None]

@@ -21,12 +21,13 @@ from reconciler.app.app import App
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode
 from reconciler.core.observer import Observer
+from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.daemon import loop as module
 from reconciler.daemon import process
 from reconciler.daemon import schedule as schedule_module
-from reconciler.daemon.health import Health
+from reconciler.daemon.health import DATABASE, Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Cron, Every, retry_delay
 from reconciler.passes.stuck import StuckCounts
@@ -90,6 +91,16 @@ class FakeApp:
         for observer in observers:
             await observer.on_pass(report)
         return report
+
+    @property
+    def history(self) -> FakeApp:
+        return self
+
+    async def heartbeat(self) -> Heartbeat | None:
+        if not self.passes:
+            return None
+        now = self.clock.now()
+        return Heartbeat(now, timedelta(), now, self.passes[-1].pass_id)
 
     def lease(self) -> FakeApp:
         return self
@@ -224,6 +235,17 @@ async def test_a_good_pass_resets_the_count_of_failures(bench: Bench) -> None:
 
     failed = [line for line in lines if line["event"] == "pass_failed"]
     assert [line["failures"] for line in failed] == [1, 1]
+
+
+async def test_a_good_pass_is_known_without_a_probe_and_ends_what_failed(bench: Bench) -> None:
+    bench.start(FakeApp(well), HOURLY)
+    bench.health.record.failed(DATABASE, "away")
+
+    async def is_known() -> bool:
+        return bench.health.last_good is not None
+
+    await eventually(is_known)
+    assert bench.health.record.failing_since(DATABASE) is None
 
 
 async def test_a_loop_that_ends_stops_its_pass_once_and_waits_for_it(bench: Bench) -> None:

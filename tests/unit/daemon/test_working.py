@@ -69,7 +69,7 @@ def test_the_server_that_a_start_waits_for_is_named_with_its_place(database: boo
         "PostgreSQL": False if database else None,
         "Temporal": None if database else False,
     }
-    assert [each.text for each in found.errors] == ["refused"]
+    assert [(each.text, each.over) for each in found.errors] == [("refused", False)]
 
 
 def test_a_holder_whose_passes_come_in_time_works() -> None:
@@ -111,7 +111,8 @@ def test_a_failed_pass_is_a_present_trouble_until_one_is_good() -> None:
     health.last_good = beat(-SECOND)
     good = working(health, passes=history(last_failed=FailedPass(NOW - SECOND, "older")))
     assert good.state is State.WORKING
-    assert good.errors == (DatedError(NOW, "pass", "a bug, see the log"),), "with its time"
+    over = DatedError(NOW, "pass", "a bug, see the log", over=True)
+    assert good.errors == (over,), "with its time"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,15 @@ def test_the_feed_in_a_sentence(
     assert found.feed.startswith(sentence)
     assert found.feed_lag == lag
     assert found.state is (State.FAILING if why else State.STANDBY if standby else State.WORKING)
+
+
+def test_errors_of_what_works_again_are_over() -> None:
+    health = connected()
+    for what in ("lease", "PostgreSQL", "Temporal"):
+        health.record.failed(what, what)
+
+    found = working(health, unreachable=Unreachable(temporal="away"))
+    assert {each.what for each in found.errors if not each.over} == {"Temporal"}
 
 
 def test_the_five_newest_errors_are_shown() -> None:

@@ -73,6 +73,28 @@ async def test_an_answer_is_current_for_longer_the_longer_it_took(
     assert await kept.get() == 2
 
 
+async def test_what_runs_out_of_time_costs_no_more_than_an_answer() -> None:
+    server = Server(takes=2.0, error=DatabaseUnusable("cancelled: it took longer than 2 s", ""))
+    kept = server.kept()
+    await kept.get()
+
+    server.time += LONGEST - 0.01
+    await kept.get()
+    assert (server.asked, kept.error_age) == (1, LONGEST - 0.01), "with the time of the failure"
+    kept.retry()
+    await kept.get()
+    assert server.asked == 2, "unless there is reason to hope"
+
+
+async def test_an_answer_about_trouble_is_current_for_moments_however_long_it_took() -> None:
+    server = Server(takes=3.0)
+    kept = Kept(server.answer, lambda: server.time, longest=CURRENT)
+    await kept.get()
+
+    server.time += CURRENT
+    assert await kept.get() == 2
+
+
 async def test_a_view_that_cannot_wait_shows_the_last_answer_and_the_question_goes_on() -> None:
     server = Server()
     kept = server.kept()

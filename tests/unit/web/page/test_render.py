@@ -166,8 +166,8 @@ async def test_every_error_has_its_time() -> None:
 async def test_what_is_empty_says_so() -> None:
     text = text_of(await html(views.empty()))
 
-    assert "Nothing: no row was left behind by its workflow." in text
-    assert "None: every workflow that ended wrote its own row." in text
+    assert "Nothing: no pass has changed a row." in text
+    assert "None: no pass had to write a row for its workflow." in text
     assert "Nothing: every open workflow is making progress" in text
     assert "Nothing: Temporal knows the workflow of every running row" in text
 
