@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from reconciler.core.stuck.condition import Condition, Reason
+from reconciler.core.stuck.condition import Condition, Reason, StuckRow
 from reconciler.core.stuck.wording import TEXT_LIMIT, at, condition, labelled, name
 from reconciler.core.stuck.workflow import OpenWorkflow
 from reconciler.core.text import duration, one_line
@@ -17,6 +17,8 @@ FAILING_FROM = 3
 #: How long after its expiry a run may still be open: Temporal ends it within seconds, and its
 #: clock may differ from the one that is compared.
 OVERDUE_AFTER = timedelta(minutes=1)
+#: Where the failure is not known.
+_FAILS = "its workflow task fails"
 
 
 def paused(workflow: OpenWorkflow, now: datetime) -> Condition | None:
@@ -45,7 +47,7 @@ def workflow_task_failing(workflow: OpenWorkflow, now: datetime) -> Condition | 
     return condition(
         Reason.WORKFLOW_TASK_FAILING,
         name(workflow.workflow_type),
-        "" if workflow.task_failure else "its workflow task fails",
+        "" if workflow.task_failure else _FAILS,
         (
             f"attempt {attempt} of the workflow task" if task else None,
             at("since", since, now),
@@ -54,6 +56,15 @@ def workflow_task_failing(workflow: OpenWorkflow, now: datetime) -> Condition | 
         since=since,
         own=(workflow.workflow_id,),
     )
+
+
+def recorded_failure(known: StuckRow, workflow: OpenWorkflow) -> str:
+    """Why its workflow tasks failed when that was recorded; empty if that is not said."""
+    if known.reason is not Reason.WORKFLOW_TASK_FAILING:
+        return ""
+    subject, _, said = known.text.partition(f"{name(workflow.workflow_type)}: ")
+    is_known = not subject and not said.startswith(_FAILS)
+    return said.rpartition(" (attempt ")[0] if is_known else ""
 
 
 def nexus_blocked(workflow: OpenWorkflow, now: datetime) -> Condition | None:

@@ -15,6 +15,7 @@ from random import randrange
 from reconciler.core.model import RowId, RunRow
 from reconciler.core.stuck.children import named_child
 from reconciler.core.stuck.condition import Condition, Diagnosis, Outdated, Reason, StuckRow
+from reconciler.core.stuck.runs import recorded_failure
 from reconciler.core.stuck.why import (
     apart_from_workers,
     children_needed,
@@ -31,6 +32,7 @@ from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck.evidence import Evidence
 from reconciler.temporal.stuck.open_workflow import open_workflow
 from reconciler.temporal.stuck.questions import Questions, Unanswered
+from reconciler.temporal.stuck.task_failure import TaskFailure
 
 #: By how many rows each pass begins later with the questions that are limited per pass, so that the
 #: same rows are not always the ones that are left.
@@ -120,27 +122,22 @@ class TemporalDiagnosis:
         if condition is None or condition.reason is not Reason.WORKFLOW_TASK_FAILING:
             self._questions.forget_task_failure(run_id)
             return
-        if not self._questions.is_failure_known(run_id) and self._says_more(known, case):
-            assert known is not None  # noqa: S101
-            case.condition = replace(condition, text=known.text, cause=known.cause)
-            return
+        if not self._questions.is_failure_known(run_id) and known and known.run_id == run_id:
+            said = recorded_failure(known, case.workflow)
+            if said and not (self._decodes and PLACEHOLDER in said):
+                self._task_failed(case, TaskFailure(said, known.since), now)
+                return
         failure = await self._questions.ask_task_failure(
             case.namespace, case.workflow.workflow_id, run_id
         )
         if failure:
-            task = case.workflow.task
-            task = task and replace(task, first_scheduled_at=failure.since)
-            case.workflow = replace(case.workflow, task=task, task_failure=failure.text)
-            case.condition = self._why_open(case, now)
+            self._task_failed(case, failure, now)
 
-    def _says_more(self, known: StuckRow | None, case: _Case) -> bool:
-        """Whether what is recorded of the same problem of the run names its cause."""
-        condition, run_id = case.condition, case.workflow.run_id
-        if known is None or not condition:
-            return False
-        is_same = (known.reason, known.run_id) == (condition.reason, run_id)
-        is_readable = not (self._decodes and PLACEHOLDER in known.text)
-        return is_same and is_readable and known.cause != condition.cause
+    def _task_failed(self, case: _Case, failure: TaskFailure, now: datetime) -> None:
+        task = case.workflow.task
+        task = task and replace(task, first_scheduled_at=failure.since)
+        case.workflow = replace(case.workflow, task=task, task_failure=failure.text)
+        case.condition = self._why_open(case, now)
 
     async def _ask_children(self, case: _Case, now: datetime, known: StuckRow | None) -> None:
         named = _child_named_before(case.workflow, known)

@@ -35,7 +35,7 @@ from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.stuck import diagnosis as diagnosis_module
 from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
-from reconciler.temporal.stuck.evidence import Evidence
+from reconciler.temporal.stuck.evidence import REPORTED_PROBLEMS, Evidence
 from tests.support.factories import NOW, row
 from tests.support.temporal.failures import refused
 from tests.support.temporal.stubs import Namespaces, error, rpc
@@ -469,11 +469,15 @@ async def test_a_history_is_not_read_if_another_process_has_recorded_what_it_say
     read = await earlier.one(**FAILS)
     assert isinstance(read, Diagnosis)
     recorded = as_stuck_row(row(0), read, None, NOW)
+    again: dict[str, Any] = {
+        "pending_workflow_task": {**FAILS["pending_workflow_task"], "attempt": 10}
+    }
 
-    found = await later.one(**FAILS, known=recorded)
+    found = await later.one(**again, known=recorded)
 
     assert isinstance(found, Diagnosis)
-    assert (found.condition.text, found.condition.cause) == (recorded.text, recorded.cause)
+    assert found.condition.text == recorded.text.replace("attempt 9", "attempt 10")
+    assert found.condition.cause == recorded.cause
     assert not later.service.asked
 
 
@@ -485,7 +489,10 @@ async def test_a_history_is_read_if_what_is_recorded_names_no_cause() -> None:
     assert isinstance(unread, Diagnosis)
     recorded = as_stuck_row(row(0), unread, None, NOW)
 
-    found = await later.one(**FAILS, known=recorded)
+    reported = description("wf-1", **FAILS)
+    attributes = reported.workflow_execution_info.search_attributes.indexed_fields
+    attributes[REPORTED_PROBLEMS].data = b'["category=WorkflowTaskFailed"]'
+    (found,) = await later.page(reported, known={0: recorded})
 
     assert isinstance(found, Diagnosis)
     assert "KeyError: bug" in found.condition.text
