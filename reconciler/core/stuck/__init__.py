@@ -1,4 +1,5 @@
 """Why an open workflow is still open: what Temporal says about it, and the rules.
 
-Pure. Who asks Temporal: `temporal/observe/`; who keeps the answers: `postgres/journal/`.
+Pure. `temporal/stuck` asks Temporal, `passes/stuck.py` decides what is recorded, and
+`postgres/journal/stuck` stores it.
 """

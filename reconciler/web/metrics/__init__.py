@@ -1,4 +1,4 @@
-"""Prometheus metrics of passes, of the loop, and of the Temporal SDK.
+"""Prometheus metrics of passes, of stuck rows, of the loop, and of the Temporal SDK.
 
 `web` serves them; `docs/metrics.md` describes them.
 """
