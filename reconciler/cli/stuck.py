@@ -133,10 +133,10 @@ async def _check(settings: Settings, asked: _Asked) -> int:
 
     report = PassReport.begin(PassRequest(Mode.ONCE, dry_run=True), datetime.now(UTC))
     terminal = screen(stderr=True)
-    with closing(Spool()) if asked.rows is None else nullcontext(Longest(asked.rows)) as kept:
+    with closing(Spool()) if asked.rows is None else nullcontext(Longest(asked.rows)) as listed:
         with reported(report):
             async with open_app(describing_all(settings), writing=False) as app:
-                checking = partial(check, app, asked.selection, kept, report)
+                checking = partial(check, app, asked.selection, listed, report)
                 if not terminal.is_terminal:
                     found = await checking()
                 else:
@@ -148,7 +148,7 @@ async def _check(settings: Settings, asked: _Asked) -> int:
         if report.error is not None:
             print_error(report.error)
             return ABORTED
-        return await _show(found, kept.pages(), asked)
+        return await _show(found, listed.pages(), asked)
 
 
 async def _show(

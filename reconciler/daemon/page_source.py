@@ -10,10 +10,10 @@ from uuid import UUID
 
 from reconciler import __version__
 from reconciler.app.app import App
-from reconciler.app.overview.history import PassPages
 from reconciler.app.overview.kept import CURRENT, Kept
 from reconciler.app.overview.model import Overview, PassesPage, PassPage, RowPage
 from reconciler.app.overview.parts import Parts
+from reconciler.app.overview.passes import PassPages
 from reconciler.app.overview.rows import RowPages
 from reconciler.daemon.health import Health
 from reconciler.daemon.working import Places, Unreachable, read_working, unreachable_servers

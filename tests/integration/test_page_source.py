@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry
 
 from reconciler.app.app import App
 from reconciler.app.lease import LeaseKeeper
-from reconciler.app.overview import history, kept, rows
+from reconciler.app.overview import kept, rows
+from reconciler.app.overview import passes as pass_pages
 from reconciler.app.overview.model import PassPage, State
 from reconciler.app.wiring import open_app
 from reconciler.core.model import Missing, Mode, Open
@@ -168,7 +169,7 @@ async def test_without_a_journal_the_page_says_why_there_is_nothing(
     assert "RECONCILER_JOURNAL is off" in overview.working.headline
     assert (overview.repaired, overview.losing, overview.stuck, overview.at_risk) == (None,) * 4
     assert (overview.why_no_parts or "").startswith("RECONCILER_JOURNAL is off")
-    assert (passes.error, one) == (history.NO_JOURNAL, history.NO_JOURNAL)
+    assert (passes.error, one) == (pass_pages.NO_JOURNAL, pass_pages.NO_JOURNAL)
     (explained,) = row.explanations
     assert (explained.stored.status, row.changes, row.error) == ("failed", (), None)
 
@@ -286,7 +287,7 @@ async def test_a_silent_temporal_keeps_no_view_from_its_answers(
 async def test_passes_page_by_page_without_those_of_the_feed(
     database: Database, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "PASSES", 2)
+    monkeypatch.setattr(pass_pages, "PASSES", 2)
     ids = [await pass_over(database, MINUTE * age) for age in range(1, 6)]
     await pass_over(database, mode="feed")
     async with page_of(settings()) as (page, _, _):

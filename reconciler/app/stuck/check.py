@@ -1,7 +1,7 @@
 """`reconciler stuck --check`: asks Temporal about every running row, and writes nothing.
 
 A dry-run pass that describes each row, with an observer that finds out why workflows are open.
-There may be millions: only sums and the rows to be shown are kept.
+There may be millions: only sums and the rows to be listed are kept.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ IN_MEMORY = 8 * 1024 * 1024
 PAGE = 500
 
 
-class Kept(Protocol):
-    """The rows that will be shown."""
+class Listed(Protocol):
+    """The rows that will be listed."""
 
     def add(self, row: StuckRow) -> None:
         """Take a stuck row."""
@@ -102,7 +102,7 @@ class Check(Observer):
 
     diagnosis: Diagnosing
     selection: Selection
-    kept: Kept
+    listed: Listed
     clock: Callable[[], datetime]
     #: What passes have recorded of rows, by which `since` survives; may be empty.
     known: Known
@@ -137,7 +137,7 @@ class Check(Observer):
     def _add(self, row: StuckRow, now: datetime) -> None:
         if self.selection.takes(row, now):
             self.summary.add(row)
-            self.kept.add(row)
+            self.listed.add(row)
 
 
 def describing_all(settings: Settings) -> Settings:
@@ -146,13 +146,17 @@ def describing_all(settings: Settings) -> Settings:
 
 
 async def check(
-    app: App, selection: Selection, kept: Kept, report: PassReport, others: Sequence[Observer] = ()
+    app: App,
+    selection: Selection,
+    listed: Listed,
+    report: PassReport,
+    others: Sequence[Observer] = (),
 ) -> StuckReport:
     """Ask Temporal about every running row; why that was aborted, if so, is in the report.
 
     `app` was opened with the settings of `describing_all`.
     """
-    checking = Check(app.diagnosis, selection, kept, app.clock.now, await recorded(app))
+    checking = Check(app.diagnosis, selection, listed, app.clock.now, await recorded(app))
     quiet = replace(app, pass_log=PassLog(each_row=False))
     await quiet.run_pass(Mode.ONCE, dry_run=True, observers=[checking, *others], report=report)
     now = app.clock.now()

@@ -41,7 +41,7 @@ class LosingType:
     #: Rows that the main path should have written, as in `reconciler_missed_writes`.
     missed: int
     #: Rows that no workflow code could write: the workflow was terminated, or timed out.
-    terminated: int
+    cut_off: int
     #: From the close of the workflow to the write of the row, of the missed ones.
     drift_p50: timedelta | None
     drift_max: timedelta | None
@@ -90,18 +90,18 @@ class Recent:
             sa.func.coalesce(sa.not_(quick), sa.true()),
         )
         missed = sa.func.count().filter(is_missed).label("missed")
-        terminated = changes.c.temporal_status.in_(sorted(UNREPORTABLE))
+        cut_off = changes.c.temporal_status.in_(sorted(UNREPORTABLE))
         half = sa.func.percentile_disc(0.5).within_group(drift).filter(is_missed)
         query = (
             sa.select(
                 as_bytes(changes.c.workflow_type).label("workflow_type"),
                 missed,
-                sa.func.count().filter(terminated).label("terminated"),
+                sa.func.count().filter(cut_off).label("cut_off"),
                 half.label("drift_p50"),
                 sa.func.max(drift).filter(is_missed).label("drift_max"),
                 sa.func.max(changes.c.changed_at).label("newest_at"),
             )
-            .where(*self._of_passes(now - DAY), of_run, sa.or_(is_missed, terminated))
+            .where(*self._of_passes(now - DAY), of_run, sa.or_(is_missed, cut_off))
             .group_by(changes.c.workflow_type)
             .order_by(missed.desc(), sa.func.count().desc(), changes.c.workflow_type)
             .limit(limit)

@@ -114,7 +114,7 @@ def losing(name: str = "ProvisionTenant", **fields: Any) -> LosingType:
     given: dict[str, Any] = {
         "workflow_type": name,
         "missed": 103,
-        "terminated": 2,
+        "cut_off": 2,
         "drift_p50": timedelta(seconds=4),
         "drift_max": timedelta(minutes=11),
         "newest_at": before(minutes=7),
@@ -189,8 +189,8 @@ def overview(**fields: Any) -> Overview:
         "repaired": repaired(),
         "losing": (
             losing(),
-            losing("ShipOrder", missed=7, terminated=0, drift_max=timedelta(seconds=31)),
-            losing("", missed=0, terminated=3, drift_p50=None, drift_max=None),
+            losing("ShipOrder", missed=7, cut_off=0, drift_max=timedelta(seconds=31)),
+            losing("", missed=0, cut_off=3, drift_p50=None, drift_max=None),
         ),
         "stuck": Stuck(groups=GROUPS, rows=285, groups_left_out=0, checked_at=before(minutes=4)),
         "at_risk": at_risk(),

@@ -101,7 +101,7 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
         LosingType(
             workflow_type="Order",
             missed=5,
-            terminated=1,
+            cut_off=1,
             drift_p50=SECOND,
             drift_max=HOUR,
             newest_at=NOW,
@@ -109,7 +109,7 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
         LosingType(
             workflow_type="",
             missed=1,
-            terminated=0,
+            cut_off=0,
             drift_p50=MINUTE,
             drift_max=MINUTE,
             newest_at=NOW,
@@ -117,7 +117,7 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
         LosingType(
             workflow_type="Nightly",
             missed=0,
-            terminated=1,
+            cut_off=1,
             drift_p50=None,
             drift_max=None,
             newest_at=NOW,
