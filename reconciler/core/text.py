@@ -70,10 +70,15 @@ def duration(length: timedelta) -> str:
 
 
 def rough(length: timedelta) -> str:
-    """A length of time in whole units, as people say how long ago something was; without a sign."""
+    """A length of time in whole units, as people say how long ago something was; without a sign.
+
+    Rounded down, as clocks are: what is said of two times then agrees with them.
+    """
     seconds = abs(length.total_seconds())
+    if 0 < seconds < 1:
+        return "under 1 s"
     unit, size = next((each for each in _UNITS if seconds >= 2 * each[1]), ("s", 1.0))
-    return f"{seconds / size:.0f} {unit}"
+    return f"{seconds // size:.0f} {unit}"
 
 
 def _number(value: float) -> str:

@@ -158,18 +158,18 @@ def _feed(health: Health) -> tuple[str, timedelta | None]:
     """The state of the feed in a sentence, and since when the last complete poll began."""
     now = health.feed_gauges()
     if health.feed is None:
-        return "It starts with the loop", None
+        return "starts with the loop", None
     if not now.interval:
-        return "Off (RECONCILER_FEED_INTERVAL is 0): each pass reads every row", None
+        return "off (RECONCILER_FEED_INTERVAL is 0): each pass reads every row", None
     lag = max((each.lag for each in now.followed if each.lag is not None), default=None)
     if why := health.feed.why_failing:
-        return f"Not followed: {why}", lag
+        return f"not followed: {why}", lag
     if health.role == "standby":
-        return "Followed by the replica that makes the passes", None
+        return "followed by the replica that makes the passes", None
     if not now.followed:
-        return "Not followed yet", None
+        return "not followed yet", None
     count = len(now.followed)
-    return ("Followed" if count == 1 else f"Followed in {count} namespaces"), lag
+    return ("followed" if count == 1 else f"followed in {count} namespaces"), lag
 
 
 def _errors(

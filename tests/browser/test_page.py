@@ -115,7 +115,7 @@ async def test_the_keyboard_reaches_everything_and_pauses(browser: Browser, site
         page = tab.page
         await page.clock.install()
         await page.goto(site.url)
-        pause = page.get_by_role("button", name="Pause")
+        pause = page.get_by_role("button", name="Pause refresh")
         await expect(pause).to_be_visible()
         reached = []
         for _ in range(6):
@@ -123,7 +123,13 @@ async def test_the_keyboard_reaches_everything_and_pauses(browser: Browser, site
             reached.append(await page.evaluate("document.activeElement.textContent.trim()"))
             outline = "getComputedStyle(document.activeElement).outlineStyle"
             assert await page.evaluate(outline) != "none"
-        assert reached[:5] == ["Skip to the content", "reconciler", "Passes", "Pause", "Refresh"]
+        assert reached[:5] == [
+            "Skip to the content",
+            "reconciler",
+            "Passes",
+            "Pause refresh",
+            "Refresh",
+        ]
 
         await pause.focus()
         await page.keyboard.press("Space")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from reconciler.app.overview.model import Hour, Repaired
 from reconciler.core.text import plural
@@ -29,6 +29,22 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the grid between the bottom and the top."""
+
+    y: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A text below the bars."""
+
+    x: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Stacked bars, and what they show."""
 
@@ -38,6 +54,24 @@ class Chart:
     top: int
     #: What the bars show, for those who do not see them.
     summary: str
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """The middle of the grid, at a whole number of rows; none if there is no room for it."""
+        half = self.top // 2
+        return [Line(_y(half, self.top), half)] if half else []
+
+    def marks(self, now: datetime) -> Sequence[Mark]:
+        """Every sixth hour and the last; the first says that it is of yesterday, and in UTC."""
+        marks = [
+            Mark(number * STEP + BAR // 2, f"{hour.begins_at:%H:%M}")
+            for number, hour in enumerate(self.hours)
+            if number % 6 == 0
+        ]
+        first = self.hours[0].begins_at
+        day = "" if first.date() == now.astimezone(UTC).date() else "yesterday "
+        marks[0] = Mark(0, f"{day}{first:%H:%M}Z")
+        return [*marks, Mark((len(self.hours) - 1) * STEP + BAR // 2, "now")]
 
 
 def chart(repaired: Repaired) -> Chart:

@@ -20,6 +20,7 @@ from reconciler.app.overview.words import (
     describe_request,
     explain_row,
 )
+from reconciler.core.stuck.advice import RISK_ADVICE, STUCK_ADVICE
 from reconciler.core.text import one_line, or_null, plural, rough, utc, visible
 from reconciler.web.page.chart import chart, counted
 
@@ -125,6 +126,7 @@ def _environment() -> Environment:
         or_null=or_null, explain_row=explain_row,
         describe_counts=describe_counts, describe_request=describe_request,
         describe_observation=describe_observation,
+        stuck_advice=STUCK_ADVICE, risk_advice=RISK_ADVICE,
     )  # fmt: skip
     environment.filters.update(
         short=lambda text, limit=TEXT: one_line(text, limit),

@@ -52,7 +52,7 @@ def working(state: State = State.WORKING, **fields: Any) -> Working:
         "last_good_pass": str(PASS),
         "next_pass_at": NOW + timedelta(seconds=18),
         "servers": (server(), server("Temporal")),
-        "feed": "Follows 1 namespace.",
+        "feed": "followed",
         "feed_lag": timedelta(seconds=4),
         "errors": (),
     }
@@ -229,7 +229,7 @@ def standby() -> Overview:
         headline="On standby: reconciler-5d8f7c9b4-x2x7k/7 makes the passes",
         role="standby",
         next_pass_at=None,
-        feed="Followed by the holder of the lease",
+        feed="followed by the replica that makes the passes",
         feed_lag=None,
     )
     return overview(working=state)
@@ -250,7 +250,7 @@ def starting() -> Overview:
             server(reachable=False, since=error.at),
             server("Temporal", reachable=None),
         ),
-        feed="Not started.",
+        feed="starts with the loop",
         feed_lag=None,
         errors=(error,),
     )

@@ -107,7 +107,7 @@ def test_durations_are_shown_in_a_suitable_unit(seconds: float, shown: str) -> N
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.4, "0 s"), (119, "119 s"), (162, "3 min"), (9_100, "3 h"), (-864_000, "10 d")],
+    [(0.4, "under 1 s"), (119, "119 s"), (162, "2 min"), (9_100, "2 h"), (-864_000, "10 d")],
 )
 def test_rough_lengths_of_time_are_whole(seconds: float, shown: str) -> None:
     assert rough(timedelta(seconds=seconds)) == shown

@@ -156,12 +156,12 @@ FOLLOWED = FollowedNamespace("a", lag=SECOND), FollowedNamespace("b", lag=4 * SE
 @pytest.mark.parametrize(
     ("gauges", "why", "standby", "sentence", "lag"),
     [
-        (FeedGauges(timedelta()), None, False, "Off (RECONCILER_FEED_INTERVAL is 0)", None),
-        (FeedGauges(SECOND, FOLLOWED[:1]), None, False, "Followed", SECOND),
-        (FeedGauges(SECOND, FOLLOWED), None, False, "Followed in 2 namespaces", 4 * SECOND),
-        (FeedGauges(SECOND, FOLLOWED), "away", False, "Not followed: away", 4 * SECOND),
-        (FeedGauges(SECOND), None, True, "Followed by the replica", None),
-        (FeedGauges(SECOND), None, False, "Not followed yet", None),
+        (FeedGauges(timedelta()), None, False, "off (RECONCILER_FEED_INTERVAL is 0)", None),
+        (FeedGauges(SECOND, FOLLOWED[:1]), None, False, "followed", SECOND),
+        (FeedGauges(SECOND, FOLLOWED), None, False, "followed in 2 namespaces", 4 * SECOND),
+        (FeedGauges(SECOND, FOLLOWED), "away", False, "not followed: away", 4 * SECOND),
+        (FeedGauges(SECOND), None, True, "followed by the replica", None),
+        (FeedGauges(SECOND), None, False, "not followed yet", None),
     ],
 )
 def test_the_feed_in_a_sentence(

@@ -18,7 +18,7 @@
   pause.addEventListener("click", () => {
     const now = !paused();
     pause.setAttribute("aria-pressed", String(now));
-    how.textContent = now ? `paused at ${utc(seen)}` : "every 5 s";
+    how.textContent = now ? `refresh paused at ${utc(seen)}` : "page refreshes every 5 s";
     if (!now) refresh();
   });
   document.addEventListener("visibilitychange", () => document.hidden || refresh());

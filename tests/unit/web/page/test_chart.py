@@ -39,3 +39,15 @@ def test_more_statuses_than_looks() -> None:
     drawn = chart(replace(views.repaired(), hours=hours, statuses=names))
 
     assert [layer.look for layer in drawn.layers] == [0, 1, 2, 3, 4, 5, 5, 5, 5]
+
+
+def test_the_axes_say_how_many_rows_and_which_day() -> None:
+    drawn = chart(views.repaired())
+
+    assert [(line.rows, line.y) for line in drawn.lines] == [(20, 49.2)]
+    assert [(mark.x, mark.text) for mark in drawn.marks(views.NOW)] == [
+        (0, "yesterday 15:00Z"), (127, "21:00"), (247, "03:00"), (367, "09:00"), (467, "now"),
+    ]  # fmt: skip
+    one = chart(replace(views.repaired(), hours=(replace(views.repaired().hours[-1]),)))
+    assert [mark.text for mark in one.marks(views.NOW)] == ["14:00Z", "now"]
+    assert chart(views.empty().repaired or views.repaired()).lines == []
