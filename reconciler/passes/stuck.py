@@ -1,7 +1,7 @@
 """Watches which rows stay running: why their workflows are open, and which may lose their outcome.
 
-An observer of passes that write. It asks only about rows that the pass has described, and whatever
-it meets, the pass goes on: what it could not record, the next pass does.
+An observer of passes that write. It asks only about rows that the pass has described. No failure of
+it ends the pass: what one pass could not record, the next one does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class StuckCounts:
-    """How many rows are stuck by reason, and since when the oldest is, as the last pass left it."""
+    """How many rows are stuck for each reason, and since when, as the last pass left them."""
 
     #: None before the first pass, and on a replica that does not pass.
     by_reason: Mapping[Reason, tuple[int, datetime]] | None = None
@@ -47,11 +47,11 @@ class Watch(Observer):
         self._clock, self._retention = clock, retention
         #: Whether nothing is recorded; None: not known yet.
         self._empty: bool | None = None
-        #: After a failure the pass records, or diagnoses, no more: each may take half a minute.
+        #: Not after a failure, for the rest of the pass: each may take half a minute.
         self._records = self._diagnoses = True
 
     async def on_start(self, report: PassView) -> None:  # noqa: ARG002
-        """What may be asked is per pass."""
+        """Begin a new allowance: what may be asked is per pass."""
         self._diagnosing.start_pass()
 
     async def on_page(self, report: PassView, verdicts: Sequence[Verdict]) -> None:

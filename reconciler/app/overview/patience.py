@@ -1,4 +1,4 @@
-"""How long a view of the page waits for a server."""
+"""How long views of the page and probes wait for a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from reconciler.core.errors import Unusable
 
-#: Seconds.
+#: Seconds that a view of the page waits.
 PATIENCE = 3.0
 
 _T = TypeVar("_T")

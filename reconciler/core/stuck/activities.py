@@ -1,4 +1,4 @@
-"""Activities that do not get on."""
+"""Activities that make no progress."""
 
 from __future__ import annotations
 

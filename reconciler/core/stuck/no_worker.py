@@ -51,8 +51,8 @@ def no_worker(
 ) -> Condition | None:
     """A task has waited for two minutes, and no worker that could take it polls its queue.
 
-    A worker whose slots are all in use does not poll either. Whether a task is taken late although
-    workers poll is no matter of a workflow.
+    A worker whose slots are all in use does not poll either. A task that waits although workers
+    poll is a matter of their number, not of its workflow.
     """
     for task in _untaken(workflow, now):
         queue = queues.get(task.queue)
@@ -62,7 +62,7 @@ def no_worker(
 
 
 def lacks_a_queue(workflow: OpenWorkflow, queues: Mapping[QueueKey, Queue], now: datetime) -> bool:
-    """Whether it is not known of a task if a worker could take it."""
+    """Whether it is unknown, for one of its tasks, if a worker could take that."""
     found = ((task, queues.get(task.queue)) for task in _untaken(workflow, now))
     return any(queue is None or _has_worker(task, queue, now) is None for task, queue in found)
 
@@ -81,7 +81,8 @@ def _has_worker(task: _Untaken, queue: Queue, now: datetime) -> bool | None:
 def _untaken(workflow: OpenWorkflow, now: datetime) -> Iterator[_Untaken]:
     """Tasks that wait, unless what failed before says more.
 
-    That is so of activities; of a workflow task not before the third attempt, which comes first.
+    For an activity it does from the second attempt on, for a workflow task from the third, which
+    `workflow_task_failing` is about.
     """
     task = workflow.task
     if task and not task.is_started and _too_long(task.scheduled_at, now):

@@ -1,4 +1,4 @@
-"""Reasons that concern the run as a whole, and that there is none."""
+"""Reasons that concern the run as a whole, and `Waiting`: nothing is wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from reconciler.core.stuck.wording import TEXT_LIMIT, at, condition, labelled, n
 from reconciler.core.stuck.workflow import OpenWorkflow
 from reconciler.core.text import duration, one_line
 
-#: Failed attempts of a workflow task are not worth a word before this one: a worker that is
-#: replaced may fail one. Temporal reports a problem itself after the fifth
+#: A workflow task counts as failing from this attempt on: a worker that is replaced may fail one.
+#: Temporal reports a problem itself after the fifth
 #: (`system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute`).
 FAILING_FROM = 3
 #: How long after its expiry a run may still be open: Temporal ends it within seconds, and its

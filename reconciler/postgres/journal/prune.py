@@ -104,7 +104,7 @@ class Pruning(Observer):
 
 
 def _abandoned(entries: sa.Table, age: timedelta) -> sa.Delete:
-    """Entries of any table that no pass looks at: those of settings that are used no more."""
+    """Entries of any table that no pass looks at: those of settings that are no longer used."""
     scope = entries.c.table_name, entries.c.namespace
     unseen = sa.func.max(entries.c.seen) < sa.func.now() - age
     abandoned = sa.select(*scope).group_by(*scope).having(unseen)

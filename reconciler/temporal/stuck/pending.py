@@ -37,7 +37,7 @@ async def activities(description: Description, texts: Texts) -> tuple[PendingAct
 
 
 async def operations(description: Description, texts: Texts) -> tuple[PendingOperation, ...]:
-    """The Nexus operations that may."""
+    """The Nexus operations that may show it."""
     return tuple([await _operation(each, texts) for each in relevant_operations(description)])
 
 

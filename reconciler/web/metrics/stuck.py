@@ -33,12 +33,12 @@ class StuckCollector(Collector):
         gauges = self._read()
         rows = GaugeMetricFamily(
             "reconciler_open_rows",
-            "Running rows whose workflows are open and not healthy, by why.",
+            "Running rows whose workflows are open and not healthy, by reason.",
             labels=["reason"],
         )
         oldest = GaugeMetricFamily(
             "reconciler_stuck_oldest_seconds",
-            "For how long the oldest of them has been so.",
+            "For how long the oldest of them has been stuck.",
             labels=["reason"],
         )
         if gauges.by_reason is not None:
