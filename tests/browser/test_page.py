@@ -64,7 +64,7 @@ async def test_at_320_pixels_nothing_is_cut_off(browser: Browser, site: Site) ->
         table=LONG,
         working=views.working(headline=f"Working: {LONG}", holder=LONG, errors=views.ERRORS),
         repaired=views.repaired(change),
-        losing=(views.losing(LONG),),
+        losing=views.losing_types(views.losing(LONG)),
         stuck=stuck(LONG),
     )
     site.source.rows["long"] = views.row_page(LONG, changes=(change,))
@@ -196,7 +196,7 @@ async def test_text_from_rows_is_only_shown(browser: Browser, site: Site) -> Non
     site.source.view = views.overview(
         table=MARKUP,
         repaired=views.repaired(change),
-        losing=(views.losing(MARKUP),),
+        losing=views.losing_types(views.losing(MARKUP)),
         stuck=stuck(MARKUP),
         at_risk=replace(
             views.at_risk(), rows=(views.row_at_risk(workflow_id=MARKUP, text=MARKUP),)

@@ -110,7 +110,8 @@ async def test_the_five_questions(
     (change,) = after.repaired.newest
     assert (change.workflow_id, str(change.pass_id)) == (world.workflow_id, pass_id)
     assert after.losing is not None
-    assert [(each.workflow_type, each.missed) for each in after.losing] == [("Scripted", 1)]
+    assert [(each.workflow_type, each.missed) for each in after.losing.types] == [("Scripted", 1)]
+    assert after.losing.others == 0
     assert after.stuck is not None
     assert (after.stuck.rows, after.stuck.groups_left_out) == (1, 0)
     assert [each.text for each in after.stuck.groups] == ["charge: card N declined"]

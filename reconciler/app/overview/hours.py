@@ -29,7 +29,7 @@ class Hours:
     async def up_to(self, now: datetime) -> tuple[Hour, ...]:
         """Those that end with the hour of `now`; raises what `read` does."""
         last = _hour_of(now)
-        first = last - (HOURS - 1) * _HOUR
+        first = first_hour(now)
         # The database's clock may have been set back.
         since = first if self._over is None or self._over > last else max(first, self._over)
         found: dict[datetime, dict[str, int]] = defaultdict(dict)
@@ -41,6 +41,11 @@ class Hours:
         return tuple(
             Hour(at, self._known.get(at, {})) for at in (first + n * _HOUR for n in range(HOURS))
         )
+
+
+def first_hour(now: datetime) -> datetime:
+    """The beginning of the 24 hours that end with that of `now`."""
+    return _hour_of(now) - (HOURS - 1) * _HOUR
 
 
 def _hour_of(time: datetime) -> datetime:

@@ -11,7 +11,7 @@ from reconciler.app.explain import Explanation
 from reconciler.core.model import Observation
 from reconciler.core.stuck.condition import Condition, Group, RowAtRisk
 from reconciler.postgres.journal.entries import StoredChange, StoredPass
-from reconciler.postgres.journal.recent import LosingType
+from reconciler.postgres.journal.recent import Losing
 
 
 class State(StrEnum):
@@ -140,8 +140,7 @@ class Overview:
     version: str
     working: Working
     repaired: Repaired | None = None
-    #: Those that lose most first.
-    losing: tuple[LosingType, ...] | None = None
+    losing: Losing | None = None
     stuck: Stuck | None = None
     at_risk: AtRisk | None = None
     #: Why there are no parts at all, if so: they are not kept, or no server was reached yet.

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from reconciler.app.app import App
-from reconciler.app.overview.hours import Hours
+from reconciler.app.overview.hours import Hours, first_hour
 from reconciler.app.overview.kept import CURRENT, Kept
 from reconciler.app.overview.model import AtRisk, DatedError, Repaired, Stuck
 from reconciler.core.policy import StatusValues
 from reconciler.postgres.connection.queries import QUICK
 from reconciler.postgres.journal.reader import JournalReader
-from reconciler.postgres.journal.recent import FailedPass, LosingType, Recent
+from reconciler.postgres.journal.recent import FailedPass, Losing, Recent
 from reconciler.postgres.journal.stuck.reader import StuckReader
 
 #: Rows or groups of each list.
@@ -42,7 +42,7 @@ class Found:
 
     passes: PassesOfAll | None
     repaired: Repaired | None
-    losing: tuple[LosingType, ...] | None
+    losing: Losing | None
     stuck: Stuck | None
     at_risk: AtRisk | None
     #: What could not be read now.
@@ -124,8 +124,9 @@ class Parts:
             newest=tuple(await self._journal.newest(self._app.table.identity, LIMIT)),
         )
 
-    async def _read_losing(self) -> tuple[LosingType, ...]:
-        return tuple(await self._recent.losing(self._app.clock.now(), LIMIT))
+    async def _read_losing(self) -> Losing:
+        # The hours of the chart: the two must add up.
+        return await self._recent.losing(first_hour(self._app.clock.now()), LIMIT)
 
     async def _read_stuck(self) -> Stuck:
         groups = await self._stuck.groups(limit=LIMIT)

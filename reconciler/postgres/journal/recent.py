@@ -29,12 +29,11 @@ from reconciler.postgres.schema import changes, is_not_of_feed, is_whole, passes
 
 #: Passes among which the last ones over the table are found.
 AMONG = 1_000
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LosingType:
-    """A workflow type whose rows `run` had to finish in the last 24 hours."""
+    """A workflow type whose rows `run` had to finish."""
 
     #: Empty if it is not known.
     workflow_type: str
@@ -46,6 +45,19 @@ class LosingType:
     drift_p50: timedelta | None
     drift_max: timedelta | None
     newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Losing:
+    """The types that lose their last write, and what else was repaired in the same time."""
+
+    #: Those that lose most.
+    types: tuple[LosingType, ...]
+    #: How many types there are.
+    all_types: int
+    #: Rows that no type is counted for: repaired by `once` or `backfill`, before the main path
+    #: had its time, or unknown to Temporal.
+    others: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +92,20 @@ class Recent:
             for at, status, count in await self._read(query)
         ]
 
-    async def losing(self, now: datetime, limit: int) -> Sequence[LosingType]:
-        """The workflow types that most often missed their last write in 24 hours."""
+    async def losing(self, since: datetime, limit: int) -> Losing:
+        """The workflow types that most often missed their last write since then."""
         of_run = changes.c.found_by.in_(list(map(str, FOUND_BY)))
         drift = changes.c.changed_at - changes.c.close_time
         quick = sa.and_(changes.c.found_by == Mode.FEED.value, drift < MAIN_PATH_TIME)
         is_missed = sa.and_(
+            of_run,
             changes.c.temporal_status.in_(sorted(REPORTABLE)),
             sa.func.coalesce(sa.not_(quick), sa.true()),
         )
+        cut_off = sa.and_(of_run, changes.c.temporal_status.in_(sorted(UNREPORTABLE)))
+        is_lost = sa.or_(is_missed, cut_off)
+        rows, lost = sa.func.count(), sa.func.count().filter(is_lost)
         missed = sa.func.count().filter(is_missed).label("missed")
-        cut_off = changes.c.temporal_status.in_(sorted(UNREPORTABLE))
         half = sa.func.percentile_disc(0.5).within_group(drift).filter(is_missed)
         query = (
             sa.select(
@@ -99,17 +114,24 @@ class Recent:
                 sa.func.count().filter(cut_off).label("cut_off"),
                 half.label("drift_p50"),
                 sa.func.max(drift).filter(is_missed).label("drift_max"),
-                sa.func.max(changes.c.changed_at).label("newest_at"),
+                sa.func.max(changes.c.changed_at).filter(is_lost).label("newest_at"),
+                # Of all types, before the limit applies.
+                sa.cast(sa.func.sum(sa.cast(lost > 0, sa.Integer)).over(), sa.Integer),
+                sa.cast(sa.func.sum(rows - lost).over(), sa.BigInteger),
             )
-            .where(*self._of_passes(now - DAY), of_run, sa.or_(is_missed, cut_off))
+            .where(*self._of_passes(since))
             .group_by(changes.c.workflow_type)
-            .order_by(missed.desc(), sa.func.count().desc(), changes.c.workflow_type)
+            .order_by(missed.desc(), lost.desc(), changes.c.workflow_type)
             .limit(limit)
         )
-        return [
-            LosingType(**each._asdict() | {"workflow_type": self._shown(each.workflow_type)})
-            for each in await self._read(query)
-        ]
+        found = await self._read(query)
+        types = tuple(self._losing_type(*each[:-2]) for each in found if each.newest_at)
+        return Losing(types, *(found[0][-2:] if found else (0, 0)))
+
+    def _losing_type(self, workflow_type: bytes | None, *rest: Any) -> LosingType:
+        names = "missed", "cut_off", "drift_p50", "drift_max", "newest_at"
+        values = dict(zip(names, rest, strict=True))
+        return LosingType(workflow_type=self._shown(workflow_type), **values)
 
     async def last_began(self) -> datetime | None:
         """When the last pass over every row began, if that is among the newest passes."""

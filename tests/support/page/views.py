@@ -25,7 +25,7 @@ from reconciler.app.overview.model import (
 from reconciler.core.model import Leave, LeaveReason, Open, RunRow
 from reconciler.core.stuck.condition import Group, Reason, RowAtRisk
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
-from reconciler.postgres.journal.recent import LosingType
+from reconciler.postgres.journal.recent import Losing, LosingType
 from reconciler.postgres.rows.lookup.stored import StoredRow
 
 NOW = datetime(2026, 11, 30, 14, 3, 7, tzinfo=UTC)
@@ -122,6 +122,11 @@ def losing(name: str = "ProvisionTenant", **fields: Any) -> LosingType:
     return LosingType(**{**given, **fields})
 
 
+def losing_types(*types: LosingType) -> Losing:
+    """With 21 rows that are counted for none."""
+    return Losing(types, len(types), 21)
+
+
 def group(reason: Reason = Reason.ACTIVITY_RETRYING, **fields: Any) -> Group:
     given: dict[str, Any] = {
         "reason": reason,
@@ -187,7 +192,7 @@ def overview(**fields: Any) -> Overview:
         "version": "0.1.0",
         "working": working(),
         "repaired": repaired(),
-        "losing": (
+        "losing": losing_types(
             losing(),
             losing("ShipOrder", missed=7, cut_off=0, drift_max=timedelta(seconds=31)),
             losing("", missed=0, cut_off=3, drift_p50=None, drift_max=None),
@@ -269,7 +274,7 @@ def empty() -> Overview:
     hours = tuple(Hour(start + timedelta(hours=number), {}) for number in range(24))
     return overview(
         repaired=Repaired(hours=hours, statuses=(), total=0, newest=()),
-        losing=(),
+        losing=Losing((), 0, 0),
         stuck=Stuck(groups=(), rows=0, groups_left_out=0, checked_at=before(minutes=4)),
         at_risk=AtRisk(rows=(), counts={}, retention=timedelta(days=3)),
     )

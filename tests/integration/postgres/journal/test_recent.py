@@ -11,12 +11,13 @@ from reconciler.core.errors import DatabaseUnusable
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.lease import PostgresLease
 from reconciler.postgres.journal.reader import JournalReader
-from reconciler.postgres.journal.recent import DAY, FailedPass, LosingType, Recent
+from reconciler.postgres.journal.recent import FailedPass, Losing, LosingType, Recent
 from tests.conftest import Database
 from tests.support.tables.past import OURS, pass_over
 
 NOW = datetime(2026, 5, 4, 12, 20, tzinfo=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+DAY = 24 * HOUR
 SCOPE, NAMESPACE = OURS
 
 
@@ -83,10 +84,12 @@ async def test_repaired_rows_are_counted_by_hour_of_utc_and_status(
 async def test_types_that_lose_their_last_write_are_those_of_the_metric(
     database: Database, journal: Journal
 ) -> None:
+    assert await recent(database).losing(NOW - DAY, 20) == Losing((), 0, 0)
+    await journal.add(drift=timedelta(seconds=0.99))  # the feed was quick
+    assert await recent(database).losing(NOW - DAY, 20) == Losing((), 0, 1)
     for drift in (SECOND, MINUTE, HOUR):
         await journal.add(drift=drift)
     await journal.add(HOUR, drift=None)
-    await journal.add(drift=timedelta(seconds=0.99))  # the feed was quick
     await journal.add(drift=timedelta(seconds=0.99), by="sweep")
     await journal.add(temporal="TERMINATED")
     await journal.add(temporal="TIMED_OUT", of="Nightly")
@@ -97,7 +100,9 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
     await journal.add(DAY + SECOND)
     await journal.add(table="another")
 
-    assert await recent(database).losing(NOW, 20) == [
+    found = await recent(database).losing(NOW - DAY, 20)
+
+    assert found.types == (
         LosingType(
             workflow_type="Order",
             missed=5,
@@ -122,8 +127,10 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
             drift_max=None,
             newest_at=NOW,
         ),
-    ]
-    assert len(await recent(database).losing(NOW, 1)) == 1
+    )
+    assert (found.all_types, found.others) == (3, 6)
+    some = await recent(database).losing(NOW - DAY, 1)
+    assert (len(some.types), some.all_types, some.others) == (1, 3, 6)
 
 
 async def test_only_the_newest_changes_of_the_table_are_read(

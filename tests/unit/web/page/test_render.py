@@ -126,6 +126,7 @@ async def test_the_overview_answers_five_questions() -> None:
         "136 rows repaired in 24 hours: 30 completed, 106 failed. Most from 00:00: 41.",
         "running → failed · FAILED, ended 13:56:04Z create_zone: QuotaExceeded: zone limit is 50",
         "Which workflow types lose their last write?",
+        "21 other rows were repaired: by once or backfill",
         "ProvisionTenant 103 2 4 s , max. 11 min",
         "What is stuck, and why? 285 rows",
         "214 ActivityRetrying ProvisionTenant create_zone: QuotaExceeded: zone limit is N",
@@ -170,7 +171,7 @@ async def test_what_is_empty_says_so() -> None:
     text = text_of(await html(views.empty()))
 
     assert "Nothing: no pass has changed a row." in text
-    assert "None: no pass had to write a row for its workflow." in text
+    assert "None: run found no row that its workflow had left behind." in text
     assert "Nothing: every open workflow is making progress" in text
     assert "Nothing: Temporal knows the workflow of every running row" in text
 
@@ -187,7 +188,7 @@ async def test_the_page_is_small_also_with_long_lists_and_texts() -> None:
     change = views.change(1, workflow_id=long, new=replace(views.change().new, error_message=long))
     full = views.overview(
         repaired=views.repaired(*[change] * 20),
-        losing=(views.losing(long[:255]),) * 50,
+        losing=views.losing_types(*(views.losing(long[:255]),) * 50),
         stuck=Stuck(
             groups=(views.group(text=long[:200]),) * 20, rows=1, groups_left_out=9, checked_at=NOW
         ),
