@@ -87,6 +87,8 @@ class Group:
     text: str
     rows: int
     oldest_since: datetime
+    #: The workflow id of one of them.
+    example: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class Summary:
             text=cause,
             rows=1 + (group.rows if group else 0),
             oldest_since=min(row.since, group.oldest_since) if group else row.since,
+            example=group.example if group else row.workflow_id,
         )
 
     @property

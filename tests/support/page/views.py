@@ -134,6 +134,7 @@ def group(reason: Reason = Reason.ACTIVITY_RETRYING, **fields: Any) -> Group:
         "text": "create_zone: QuotaExceeded: zone limit is N",
         "rows": 214,
         "oldest_since": before(hours=3),
+        "example": "tenant-42",
     }
     return Group(**{**given, **fields})
 

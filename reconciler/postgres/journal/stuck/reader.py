@@ -62,7 +62,13 @@ class StuckReader:
         rows, since = sa.func.count().label("rows"), sa.func.min(stuck.c.since).label("since")
         # Before the limit applies.
         totals = sa.func.count().over(), sa.cast(sa.func.sum(rows).over(), sa.BigInteger)
-        columns = *self._texts(stuck, names), rows, since
+        example = sa.func.min(sa.collate(stuck.c.workflow_id, "C"), type_=sa.Text)
+        columns = (
+            *self._texts(stuck, names),
+            rows,
+            since,
+            self._table.read_text(example).label("example"),
+        )
         query = sa.select(*columns, *totals).group_by(*by).order_by(rows.desc(), since, *by)
         found = await self._read(query.where(*_conditions(which)).limit(limit), stuck)
         groups = [
@@ -72,6 +78,7 @@ class StuckReader:
                 text=row["cause"],
                 rows=row["rows"],
                 oldest_since=row["since"],
+                example=row["example"],
             )
             for row in self._fields(found)
         ]

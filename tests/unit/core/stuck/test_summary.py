@@ -52,6 +52,7 @@ def test_groups_share_reason_type_and_cause() -> None:
         ("Order", "", 1),
     ]
     assert summed.groups[0].oldest_since == NOW - 4 * HOUR
+    assert summed.groups[0].example == stuck_for(2).workflow_id
     assert summed.rows == {Reason.ACTIVITY_RETRYING: 4, Reason.PAUSED: 1}
 
 

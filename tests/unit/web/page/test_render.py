@@ -167,6 +167,15 @@ async def test_every_error_has_its_time() -> None:
     assert "29 Nov 08:03Z 30 h ago feed Temporal: no answer within 10 s" in text
 
 
+async def test_a_group_leads_to_one_of_its_workflows() -> None:
+    groups = views.group(rows=1_215), views.group(rows=1, example="a/b")
+    stuck = Stuck(groups=groups, rows=1_216, groups_left_out=0, checked_at=NOW)
+    page = await html(views.overview(stuck=stuck))
+
+    assert '<a href="./rows/tenant-42">tenant-42</a> and 1,214 more</small>' in page
+    assert '<a href="./rows/a/b">a/b</a></small>' in page
+
+
 async def test_what_is_empty_says_so() -> None:
     text = text_of(await html(views.empty()))
 
@@ -190,7 +199,10 @@ async def test_the_page_is_small_also_with_long_lists_and_texts() -> None:
         repaired=views.repaired(*[change] * 20),
         losing=views.losing_types(*(views.losing(long[:255]),) * 50),
         stuck=Stuck(
-            groups=(views.group(text=long[:200]),) * 20, rows=1, groups_left_out=9, checked_at=NOW
+            groups=(views.group(text=long[:200], example=long),) * 20,
+            rows=1,
+            groups_left_out=9,
+            checked_at=NOW,
         ),
         at_risk=AtRisk(rows=(views.row_at_risk(text=long),) * 20, counts={}, retention=None),
     )

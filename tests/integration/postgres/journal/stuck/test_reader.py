@@ -22,8 +22,15 @@ async def ids(entries: Entries, which: Selection = ALL, limit: int | None = None
     return [row.workflow_id for page in pages for row in page]
 
 
-def group(reason: Reason, kind: str, text: str, rows: int, since: datetime) -> Group:
-    return Group(reason=reason, workflow_type=kind, text=text, rows=rows, oldest_since=since)
+def group(reason: Reason, kind: str, text: str, rows: int, since: datetime, example: str) -> Group:
+    return Group(
+        reason=reason,
+        workflow_type=kind,
+        text=text,
+        rows=rows,
+        oldest_since=since,
+        example=example,
+    )
 
 
 async def test_groups_are_rows_of_one_problem_the_largest_first(database: Database) -> None:
@@ -38,9 +45,9 @@ async def test_groups_are_rows_of_one_problem_the_largest_first(database: Databa
     retrying, declined = Reason.ACTIVITY_RETRYING, "charge: card N declined"
     assert found == Groups(
         [
-            group(retrying, "Order", declined, 3, SINCE - DAY),
-            group(Reason.PAUSED, "Order", "", 2, SINCE),
-            group(retrying, "Refund", declined, 1, SINCE - DAY),
+            group(retrying, "Order", declined, 3, SINCE - DAY, "wf-1"),
+            group(Reason.PAUSED, "Order", "", 2, SINCE, "wf-5"),
+            group(retrying, "Refund", declined, 1, SINCE - DAY, "wf-4"),
         ],
         groups=3,
         rows=6,
