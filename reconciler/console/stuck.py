@@ -69,6 +69,11 @@ def print_end(report: StuckReport, console: Console, *, filtered: bool) -> None:
     which = (f"{rows:,}" if rows else "no") + (" such" if filtered else "")
     verb = "row is" if rows < 2 else "rows are"  # noqa: PLR2004 - singular or plural
     print_line(console, f"{which} {verb} stuck; {_as_of(report)}")
+    if report.checked_at and report.judged_every:
+        every = rough(report.judged_every)
+        print_line(
+            console, f"passes judge each row every {every}: --check asks about all now", style="dim"
+        )
     for line in _unknown(report):
         print_line(console, line, style="yellow")
 

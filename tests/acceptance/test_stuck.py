@@ -49,7 +49,8 @@ async def test_the_record_says_what_temporal_says(reconciler: Command, stage: Op
     lines = text.out.splitlines()
     assert lines[0].startswith("2 rows: ActivityRetrying charge: PaymentDeclined: no card N, ")
     assert lines[1].startswith("1 row: Delayed ")
-    assert lines[-1].startswith("3 rows are stuck; as of the pass that ended ")
+    assert lines[-2].startswith("3 rows are stuck; as of the pass that ended ")
+    assert lines[-1].startswith("passes judge each row every 10 min: ")
     assert list(recorded) == ["checked_at", "rows", "groups", "stuck"]
     assert began < datetime.fromisoformat(recorded["checked_at"]) < datetime.now(UTC)
     for found in (recorded, now.json):

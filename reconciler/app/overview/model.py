@@ -113,6 +113,8 @@ class Stuck:
     groups_left_out: int
     #: When the last pass over the rows ended; None if none has.
     checked_at: datetime | None
+    #: The most that a row usually waits to be judged again; zero: each pass judges it.
+    judged_every: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

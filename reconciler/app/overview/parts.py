@@ -136,6 +136,7 @@ class Parts:
             rows=groups.rows,
             groups_left_out=groups.groups - len(groups.largest),
             checked_at=None if beat is None else beat.finished_at,
+            judged_every=self._app.settings.full_sweep_interval,
         )
 
     async def _read_at_risk(self) -> AtRisk:

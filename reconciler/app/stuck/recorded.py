@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -33,6 +34,7 @@ class Record:
     table: MappedTable
     reader: StuckReader
     history: PassHistory
+    judged_every: timedelta
 
     async def report(self, selection: Selection) -> StuckReport:
         """The sums of those that are asked for. Raises `DatabaseUnusable`."""
@@ -48,6 +50,7 @@ class Record:
             all_groups=groups.groups,
             unknown=at_risk.get(LeaveReason.UNKNOWN.value, 0),
             never_checked=last is None and await running.last_running() is not None,
+            judged_every=self.judged_every,
         )
 
     def rows(
@@ -72,4 +75,4 @@ async def open_record(settings: Settings) -> AsyncIterator[Record]:
         namespace = table.scope_namespace(of_connection)
         reader = StuckReader(engine, table, namespace)
         history = PassHistory(engine, table.scope, namespace, settings.status_values())
-        yield Record(engine, table, reader, history)
+        yield Record(engine, table, reader, history, settings.full_sweep_interval)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from reconciler.core.stuck.condition import Group, Reason
 from reconciler.core.table_warnings import TableWarning
@@ -31,6 +31,8 @@ class StuckReport:
     never_checked: bool = False
     #: Running rows that Temporal was asked about now; None if the record was read.
     scanned: int | None = None
+    #: The most that a row usually waits to be judged again; zero: each pass judges it.
+    judged_every: timedelta = timedelta()
     #: About the table as a whole.
     warnings: Sequence[TableWarning] = ()
 

@@ -276,7 +276,13 @@ def empty() -> Overview:
     return overview(
         repaired=Repaired(hours=hours, statuses=(), total=0, newest=()),
         losing=Losing((), 0, 0),
-        stuck=Stuck(groups=(), rows=0, groups_left_out=0, checked_at=before(minutes=4)),
+        stuck=Stuck(
+            groups=(),
+            rows=0,
+            groups_left_out=0,
+            checked_at=before(minutes=4),
+            judged_every=timedelta(minutes=10),
+        ),
         at_risk=AtRisk(rows=(), counts={}, retention=timedelta(days=3)),
     )
 

@@ -60,6 +60,13 @@ def test_groups_come_first_then_rows() -> None:
     ("fields", "end"),
     [
         ({}, "no row is stuck; as of the pass that ended 2 min ago"),
+        (
+            {"judged_every": timedelta(minutes=10)},
+            (
+                "no row is stuck; as of the pass that ended 2 min ago\n"
+                "passes judge each row every 10 min: --check asks about all now"
+            ),
+        ),
         ({"scanned": 1200}, "no row is stuck; Temporal was asked about 1,200 running rows"),
         ({"checked_at": None}, "no row is stuck; no pass of `run` or `once` has ended yet"),
     ],

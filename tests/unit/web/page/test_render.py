@@ -182,6 +182,10 @@ async def test_what_is_empty_says_so() -> None:
     assert "Nothing: no pass has changed a row." in text
     assert "None: run found no row that its workflow had left behind." in text
     assert "Nothing: every open workflow is making progress" in text
+    assert (
+        "as of the pass that ended 13:59:07Z 4 min ago ; passes judge each row every 10 min."
+        in text
+    )
     assert "Nothing: Temporal knows the workflow of every running row" in text
 
 
