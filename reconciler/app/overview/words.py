@@ -47,6 +47,8 @@ def explain_row(explanation: Explanation) -> Iterator[tuple[str, str]]:
     yield "Temporal", describe_observation(explanation.observation)
     if explanation.condition is not None:
         yield "why open", describe_condition(explanation.condition)
+    elif isinstance(explanation.observation, Open):
+        yield "why open", "not known: not all of its queues and children could be asked about"
     yield "verdict", describe_verdict(explanation)
 
 

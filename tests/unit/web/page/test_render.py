@@ -241,6 +241,7 @@ async def test_a_row_shows_what_explain_says_and_its_journal() -> None:
     text = text_of((await get(FakeSource(), "/rows/order/1")).text)
 
     assert "Temporal open (RUNNING)" in text
+    assert "why open not known: not all of its queues and children could be asked about" in text
     assert "verdict leave: still open in Temporal" in text
     assert "running → failed" in text
     assert "reconciler explain order/1" in text
