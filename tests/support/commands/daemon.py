@@ -17,8 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.commands.command import Command, Process
 from tests.support.polling import PATIENCE
 
-#: Probes and scrapes need not wait for a cached answer to expire.
-LIMITS = {"reconciler.web.routes.READINESS_AGE": 0.2, "reconciler.web.routes.METRICS_AGE": 0.2}
+#: Probes, scrapes and views need not wait for an answer that is kept to expire.
+LIMITS = {
+    "reconciler.web.routes.READINESS_AGE": 0.2,
+    "reconciler.web.routes.METRICS_AGE": 0.2,
+    "reconciler.app.overview.kept.CURRENT": 0.2,
+    "reconciler.app.overview.kept.PER_SECOND": 1,
+}
 #: For tests of replicas that disappear: a fraction of the true limits, which
 #: `unit/test_time_limits.py` compares with what the docs promise.
 SHORT_LEASE = {
