@@ -10,7 +10,7 @@ from tests.conftest import Database
 from tests.support.commands.command import Command
 from tests.support.commands.daemon import daemon
 from tests.support.page.tab import opened_tab
-from tests.support.polling import PATIENCE
+from tests.support.polling import PATIENCE, eventually
 from tests.support.temporal.world import World
 
 
@@ -18,7 +18,8 @@ async def test_it_shows_what_happens_without_a_reload(
     browser: Browser, database: Database, world: World, temporal_address: str, tmp_path: Path
 ) -> None:
     environment = {"DATABASE_URL": database.url, "TEMPORAL_ADDRESS": temporal_address}
-    async with daemon(Command(environment, tmp_path)) as running:
+    async with daemon(Command(environment, tmp_path), RECONCILER_GRACE="0s") as running:
+        await eventually(running.ready)
         port = (await running.said("http_listening"))["port"]
         async with opened_tab(browser, f"http://localhost:{port}/") as tab:
             patient = PATIENCE * 1000

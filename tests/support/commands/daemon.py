@@ -23,6 +23,7 @@ LIMITS = {
     "reconciler.web.routes.METRICS_AGE": 0.2,
     "reconciler.app.overview.kept.CURRENT": 0.2,
     "reconciler.app.overview.kept.PER_SECOND": 1,
+    "reconciler.app.overview.kept.HURRY": 1,
 }
 #: For tests of replicas that disappear: a fraction of the true limits, which
 #: `unit/test_time_limits.py` compares with what the docs promise.
