@@ -119,7 +119,7 @@ def _whereabouts(activity: PendingActivity, now: datetime) -> str | None:
     """What this attempt does: it runs, is to come, or has come and waits for a worker."""
     if activity.state in _WITH_A_WORKER:
         return at("running since", activity.started_at, now)
-    due = activity.next_attempt_at or activity.scheduled_at
+    due = activity.due_at
     return at("next at" if due and due > now else "due since", due, now)
 
 

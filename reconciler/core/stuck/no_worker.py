@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from reconciler.core.stuck.activities import oldest_first
 from reconciler.core.stuck.condition import Condition, Reason
-from reconciler.core.stuck.wording import at, condition, moment, name
+from reconciler.core.stuck.wording import at, condition, labelled, moment, name
 from reconciler.core.stuck.workflow import (
     ActivityState,
     OpenWorkflow,
@@ -39,6 +39,8 @@ class _Untaken:
     since: datetime | None
     #: The worker deployment version that has to take it; None: any.
     version: str | None
+    #: Of the attempt before.
+    failure: str = ""
 
 
 def queues_in_doubt(workflow: OpenWorkflow, now: datetime) -> frozenset[QueueKey]:
@@ -79,28 +81,24 @@ def _has_worker(task: _Untaken, queue: Queue, now: datetime) -> bool | None:
 
 
 def _untaken(workflow: OpenWorkflow, now: datetime) -> Iterator[_Untaken]:
-    """Tasks that wait, unless what failed before says more.
+    """Tasks that wait, in any attempt: the last worker may have died in the one before.
 
-    For an activity it does from the second attempt on, for a workflow task from the third, which
-    `workflow_task_failing` is about.
+    Of workflow tasks, those from the third attempt on are failing, which comes first.
     """
     task = workflow.task
     if task and not task.is_started and _too_long(task.scheduled_at, now):
         queue = workflow.task_queue, QueueType.WORKFLOW
         yield _Untaken("the workflow task", queue, task.scheduled_at, workflow.version)
     for activity in oldest_first(workflow.activities):
-        if _is_untaken(activity) and _too_long(activity.scheduled_at, now):
+        if activity.state is ActivityState.SCHEDULED and _too_long(activity.due_at, now):
             queue = activity.task_queue, QueueType.ACTIVITY
             yield _Untaken(
                 name(activity.activity_type),
                 queue,
-                activity.scheduled_at,
+                activity.due_at,
                 _version_for(activity, workflow),
+                activity.failure or "",
             )
-
-
-def _is_untaken(activity: PendingActivity) -> bool:
-    return activity.state is ActivityState.SCHEDULED and activity.attempt <= 1
 
 
 def _too_long(scheduled_at: datetime | None, now: datetime) -> bool:
@@ -125,7 +123,12 @@ def _nobody_takes(task: _Untaken, queue: Queue, workflow: OpenWorkflow, now: dat
         Reason.NO_WORKER,
         f"task queue {name(queue_name)}",
         f"no {worker} polls for {_KINDS[kind]}",
-        (at(f"{task.what} due since", task.since, now), _backlog(queue), _last_poll(queue, now)),
+        (
+            at(f"{task.what} due since", task.since, now),
+            labelled("last failure:", task.failure),
+            _backlog(queue),
+            _last_poll(queue, now),
+        ),
         since=task.since,
         own=(workflow.workflow_id,),
     )

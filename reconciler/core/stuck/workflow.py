@@ -71,6 +71,11 @@ class PendingActivity:
     worker: str = ""
     pause: Pause | None = None
 
+    @property
+    def due_at(self) -> datetime | None:
+        """When a worker should take this attempt, or should have."""
+        return self.next_attempt_at or self.scheduled_at
+
 
 @dataclass(frozen=True, slots=True)
 class PendingOperation:

@@ -47,6 +47,7 @@ FOR_CHILD: dict[str, Any] = {
     "text": "child workflow Pay [pay-1]: Delayed Pay: delayed",
 }
 SICK_CHILD = child("pay-1", workflow(activities=(retrying("charge"),)))
+OVERLOOKED = retrying(next_attempt_at=None, failure="activity Heartbeat timeout")
 #: The reasons in their order, each with what makes it apply.
 REASONS: list[tuple[Reason, dict[str, Any]]] = [
     (Reason.PAUSED, {"pause": PAUSE}),
@@ -263,7 +264,8 @@ def test_the_limits_between_healthy_and_not(fields: dict[str, Any], is_healthy: 
         pytest.param({"task": task(age=AGES, is_started=True)}, set(), id="a worker has it"),
         pytest.param({"activities": (untaken(),)}, {ZONES}, id="activity: its own queue"),
         pytest.param({"activities": (activity(),)}, set(), id="activity that a worker has"),
-        pytest.param({"activities": (retrying(),)}, set(), id="activity that has failed"),
+        pytest.param({"activities": (retrying(),)}, set(), id="activity whose next attempt is due"),
+        pytest.param({"activities": (OVERLOOKED,)}, {ZONES}, id="activity whose next one was"),
         pytest.param(
             {"activities": (untaken(), untaken()), "task": task(age=AGES)},
             {ORDERS, ZONES},
@@ -328,6 +330,15 @@ def test_a_missing_worker_of_a_pinned_version_is_named_with_that_version() -> No
         " (the workflow task due since 11:50:00Z,"
         " last poll at 11:59:59Z by 17@host of version orders:1)"
     )
+
+
+def test_an_activity_that_failed_with_its_last_worker_has_none() -> None:
+    failed = workflow(activities=(OVERLOOKED,))
+    assert read(failed, {ZONES: queue()}) == (
+        "NoWorker task queue zones: no worker polls for activities"
+        " (create_zone due since 11:50:00Z, last failure: activity Heartbeat timeout)"
+    )
+    assert judge(failed, {ZONES: queue(SECOND)}).reason is Reason.ACTIVITY_RETRYING
 
 
 def test_an_activity_needs_its_workflows_version_on_the_workflows_queue_only() -> None:
