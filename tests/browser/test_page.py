@@ -35,7 +35,7 @@ async def refresh(page: Page) -> None:
 
 
 def stuck(text: str) -> Stuck:
-    groups = (views.group(text=text, workflow_type=text, example=text),)
+    groups = (views.group(text=text, workflow_type=text, oldest_id=text, oldest_text=text),)
     return Stuck(groups=groups, rows=1, groups_left_out=0, checked_at=None)
 
 

@@ -87,8 +87,9 @@ class Group:
     text: str
     rows: int
     oldest_since: datetime
-    #: The workflow id of one of them.
-    example: str
+    #: The row that has been stuck for longest: its workflow id, and its own text.
+    oldest_id: str
+    oldest_text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,21 +53,29 @@ class Summary:
         key = row.reason, row.workflow_type, row.cause
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             key = row.reason, row.workflow_type, ""
-        group = self._groups.get(key)
-        reason, workflow_type, cause = key
-        self._groups[key] = Group(
-            reason=reason,
-            workflow_type=workflow_type,
-            text=cause,
-            rows=1 + (group.rows if group else 0),
-            oldest_since=min(row.since, group.oldest_since) if group else row.since,
-            example=group.example if group else row.workflow_id,
+        group = self._groups.get(key) or _group_of(row, key[-1])
+        is_older = row.since < group.oldest_since
+        self._groups[key] = replace(
+            _group_of(row, group.text) if is_older else group, rows=group.rows + 1
         )
 
     @property
     def groups(self) -> Sequence[Group]:
         """The groups, largest first, then the oldest."""
         return sorted(self._groups.values(), key=lambda each: (-each.rows, each.oldest_since))
+
+
+def _group_of(row: StuckRow, cause: str) -> Group:
+    """A group that the row has not been counted for."""
+    return Group(
+        reason=row.reason,
+        workflow_type=row.workflow_type,
+        text=cause,
+        rows=0,
+        oldest_since=row.since,
+        oldest_id=row.workflow_id,
+        oldest_text=row.text,
+    )
 
 
 def summary_as_json(

@@ -134,7 +134,8 @@ def group(reason: Reason = Reason.ACTIVITY_RETRYING, **fields: Any) -> Group:
         "text": "create_zone: QuotaExceeded: zone limit is N",
         "rows": 214,
         "oldest_since": before(hours=3),
-        "example": "tenant-42",
+        "oldest_id": "tenant-4711",
+        "oldest_text": "create_zone: QuotaExceeded: zone limit is 50 (attempt 7 of 10)",
     }
     return Group(**{**given, **fields})
 
@@ -156,7 +157,13 @@ GROUPS = (
         rows=9,
         oldest_since=before(days=2, hours=5),
     ),
-    group(Reason.PAUSED, workflow_type="Import", text="paused by alice: waits for a fix", rows=1),
+    group(
+        Reason.PAUSED,
+        workflow_type="Import",
+        text="paused by alice: waits for N",
+        rows=1,
+        oldest_text="paused by alice: waits for 4711",
+    ),
 )
 
 

@@ -5,10 +5,11 @@ An entry is shown only if its row is running now.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.core.stuck.condition import Group, Groups, Reason, RowAtRisk, StuckRow
@@ -62,15 +63,10 @@ class StuckReader:
         rows, since = sa.func.count().label("rows"), sa.func.min(stuck.c.since).label("since")
         # Before the limit applies.
         totals = sa.func.count().over(), sa.cast(sa.func.sum(rows).over(), sa.BigInteger)
-        example = sa.func.min(sa.collate(stuck.c.workflow_id, "C"), type_=sa.Text)
-        columns = (
-            *self._texts(stuck, names),
-            rows,
-            since,
-            self._table.read_text(example).label("example"),
-        )
-        query = sa.select(*columns, *totals).group_by(*by).order_by(rows.desc(), since, *by)
-        found = await self._read(query.where(*_conditions(which)).limit(limit), stuck)
+        place = sa.func.row_number().over(order_by=(rows.desc(), since, *by)).label("place")
+        columns = *self._texts(stuck, names), rows, since, place, _oldest().label("oldest")
+        query = sa.select(*totals, *columns).group_by(*by).order_by(place).limit(limit)
+        found = await self._read(query.where(*_conditions(which)), stuck, self._with_oldest)
         groups = [
             Group(
                 reason=row["reason"],
@@ -78,11 +74,20 @@ class StuckReader:
                 text=row["cause"],
                 rows=row["rows"],
                 oldest_since=row["since"],
-                example=row["example"],
+                oldest_id=row["workflow_id"],
+                oldest_text=row["text"],
             )
             for row in self._fields(found)
         ]
-        return Groups(groups, *(found[0][-2:] if found else (0, 0)))
+        return Groups(groups, *(found[0][:2] if found else (0, 0)))
+
+    def _with_oldest(self, groups: sa.Select[Any]) -> sa.Select[Any]:
+        """The groups, each with its oldest row, which is found by its key."""
+        found, one = groups.subquery(), stuck.alias()
+        own = of_scope(one, self._table, self._namespace), one.c.row_id == found.c.oldest[2]
+        texts = self._texts(one, ("workflow_id", "text"))
+        joined = found.join(one, sa.and_(*own))
+        return sa.select(*found.c, *texts).select_from(joined).order_by(found.c.place)
 
     async def rows(
         self, which: Selection = ALL, limit: int | None = None
@@ -128,20 +133,30 @@ class StuckReader:
         query = sa.select(at_risk.c.reason, sa.func.count()).group_by(at_risk.c.reason)
         return dict(await self._read(query, at_risk))
 
-    async def _read(self, query: sa.Select[Any], entries: sa.Table) -> Sequence[Any]:
-        """The rows of a query about the entries whose rows are running."""
+    async def _read(
+        self,
+        query: sa.Select[Any],
+        entries: sa.Table,
+        complete: Callable[[sa.Select[Any]], sa.Select[Any]] = lambda query: query,
+    ) -> Sequence[Any]:
+        """The rows of a query about the entries whose rows are running.
+
+        `complete`: what is added to the result of that query.
+        """
         query = query.where(of_scope(entries, self._table, self._namespace))
 
         async def read(as_text: bool) -> Sequence[Any]:  # noqa: FBT001
             running = has_running_row(self._table, entries, as_text=as_text)
             with translated("read reconciler.stuck"):
                 return await fetch(
-                    self._engine, query.where(running), milliseconds=self._milliseconds
+                    self._engine,
+                    complete(query.where(running)),
+                    milliseconds=self._milliseconds,
                 )
 
         return await by_key_or_text(read)
 
-    def _texts(self, entries: sa.Table, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
+    def _texts(self, entries: sa.FromClause, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
         """Columns to select: a text that cannot be read must not hide the other rows."""
         return [self._table.read_text(entries.c[name]).label(name) for name in names]
 
@@ -154,6 +169,13 @@ class StuckReader:
             if "cause" in values:
                 values["reason"] = Reason(values["reason"])
             yield values
+
+
+def _oldest() -> sa.ColumnElement[Any]:
+    """Since when the oldest row of a group has been stuck, and its key: in one pass, unsorted."""
+    utc = sa.func.timezone(sa.literal_column("'UTC'"), stuck.c.since)
+    since = sa.func.to_char(utc, sa.literal_column("'YYYY-MM-DD HH24:MI:SS.US'"))
+    return sa.func.min(array([sa.collate(since, "C"), sa.collate(stuck.c.row_id, "C")]))
 
 
 def _conditions(which: Selection) -> Iterator[sa.ColumnElement[bool]]:

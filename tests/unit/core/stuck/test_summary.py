@@ -51,8 +51,9 @@ def test_groups_share_reason_type_and_cause() -> None:
         ("Order", "other", 1),
         ("Order", "", 1),
     ]
-    assert summed.groups[0].oldest_since == NOW - 4 * HOUR
-    assert summed.groups[0].example == stuck_for(2).workflow_id
+    oldest = summed.groups[0]
+    assert (oldest.oldest_since, oldest.oldest_id) == (NOW - 4 * HOUR, stuck_for(4).workflow_id)
+    assert oldest.oldest_text == stuck_for(4).text
     assert summed.rows == {Reason.ACTIVITY_RETRYING: 4, Reason.PAUSED: 1}
 
 

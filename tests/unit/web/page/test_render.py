@@ -129,8 +129,9 @@ async def test_the_overview_answers_five_questions() -> None:
         "21 other rows were repaired: by once or backfill",
         "ProvisionTenant 103 2 4 s , max. 11 min",
         "What is stuck, and why? 285 rows",
-        "214 ActivityRetrying ProvisionTenant create_zone: QuotaExceeded: zone limit is N",
+        "214 ActivityRetrying ProvisionTenant oldest: tenant-4711 create_zone: QuotaExceeded: zone",
         "repair what the failure names",
+        "1 Paused Import tenant-4711 paused by alice: waits for 4711",
         "What is about to be lost? 14 rows",
         "12 never started : start it, or finish the row.",
         "01 Dec 05:03Z in 15 h import-903 row created 28 Nov 05:03Z never started for 6 h",
@@ -167,13 +168,15 @@ async def test_every_error_has_its_time() -> None:
     assert "29 Nov 08:03Z 30 h ago feed Temporal: no answer within 10 s" in text
 
 
-async def test_a_group_leads_to_one_of_its_workflows() -> None:
-    groups = views.group(rows=1_215), views.group(rows=1, example="a/b")
+async def test_a_group_leads_to_its_oldest_workflow() -> None:
+    groups = views.group(rows=1_215), views.group(rows=1, oldest_id="a/b")
     stuck = Stuck(groups=groups, rows=1_216, groups_left_out=0, checked_at=NOW)
     page = await html(views.overview(stuck=stuck))
 
-    assert '<a href="./rows/tenant-42">tenant-42</a> and 1,214 more</small>' in page
-    assert '<a href="./rows/a/b">a/b</a></small>' in page
+    text = "create_zone: QuotaExceeded: zone limit is 50 (attempt 7 of 10)"
+    assert f'oldest: <a href="./rows/tenant-4711" title="{text}">tenant-4711</a></small>' in page
+    assert f'<small><a href="./rows/a/b" title="{text}">a/b</a></small>' in page
+    assert f'<span class="cut">{text}</span>' in page
 
 
 async def test_what_is_empty_says_so() -> None:
@@ -203,7 +206,7 @@ async def test_the_page_is_small_also_with_long_lists_and_texts() -> None:
         repaired=views.repaired(*[change] * 20),
         losing=views.losing_types(*(views.losing(long[:255]),) * 50),
         stuck=Stuck(
-            groups=(views.group(text=long[:200], example=long),) * 20,
+            groups=(views.group(text=long[:200], oldest_id=long, oldest_text=long),) * 20,
             rows=1,
             groups_left_out=9,
             checked_at=NOW,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from reconciler.core.stuck.condition import Group, Groups, Reason
+from reconciler.core.stuck.condition import Group, Groups, Reason, StuckRow
 from reconciler.core.stuck.summary import ALL, Selection
 from reconciler.postgres.journal.stuck import reader
 from tests.conftest import Database
@@ -22,14 +22,15 @@ async def ids(entries: Entries, which: Selection = ALL, limit: int | None = None
     return [row.workflow_id for page in pages for row in page]
 
 
-def group(reason: Reason, kind: str, text: str, rows: int, since: datetime, example: str) -> Group:
+def group(text: str, rows: int, oldest: StuckRow) -> Group:
     return Group(
-        reason=reason,
-        workflow_type=kind,
+        reason=oldest.reason,
+        workflow_type=oldest.workflow_type,
         text=text,
         rows=rows,
-        oldest_since=since,
-        example=example,
+        oldest_since=oldest.since,
+        oldest_id=oldest.workflow_id,
+        oldest_text=oldest.text,
     )
 
 
@@ -42,12 +43,12 @@ async def test_groups_are_rows_of_one_problem_the_largest_first(database: Databa
 
     found = await entries.shown.groups()
 
-    retrying, declined = Reason.ACTIVITY_RETRYING, "charge: card N declined"
+    declined = "charge: card N declined"
     assert found == Groups(
         [
-            group(retrying, "Order", declined, 3, SINCE - DAY, "wf-1"),
-            group(Reason.PAUSED, "Order", "", 2, SINCE, "wf-5"),
-            group(retrying, "Refund", declined, 1, SINCE - DAY, "wf-4"),
+            group(declined, 3, older),
+            group("", 2, paused[0]),
+            group(declined, 1, of_another_type),
         ],
         groups=3,
         rows=6,
