@@ -97,8 +97,8 @@ def choose(
             which, name = (full_name(found[0]),) * 2 if wanted else ("no table", "jobs")
             raise ConfigurationError(
                 f"{which} has {'no' if wanted else 'a'} column like workflow_id",
-                f"name it, or say how ids are composed: reconciler init {name} "
-                "--workflow-id 'job-{id}'",
+                "name it with --workflow-id, or say how ids are composed: "
+                f"reconciler init {name} --workflow-id 'job-{{id}}'",
             )
         found = having
     if len(found) > 1:

@@ -79,8 +79,8 @@ class TestInit:
         assert_refused(
             asked,
             2,
-            "sync_job has no column like workflow_id: name it, or say how ids are composed: "
-            "reconciler init sync_job --workflow-id 'job-{id}'",
+            "sync_job has no column like workflow_id: name it with --workflow-id, or say how ids "
+            "are composed: reconciler init sync_job --workflow-id 'job-{id}'",
         )
         assert written.code == 0, written.err
         assert 'time_zone = "Asia/Tokyo"' in text

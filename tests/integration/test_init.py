@@ -188,7 +188,7 @@ async def test_a_value_that_no_row_has_is_a_guess(
         (
             "CREATE TABLE jobs (id int PRIMARY KEY)",
             None,
-            "no table has a column like workflow_id: name it, or say how ids are composed: ",
+            "no table has a column like workflow_id: name it with --workflow-id, or say how ids ",
         ),
         (
             f"CREATE TABLE a ({JOB}); CREATE SCHEMA s; CREATE TABLE s.b ({JOB})",

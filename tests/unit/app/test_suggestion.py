@@ -123,8 +123,8 @@ def test_a_workflow_id_that_the_table_cannot_have(workflow_id: str, problem: str
 @pytest.mark.parametrize(
     ("wanted", "problem"),
     [
-        ([], "no table has a column like workflow_id: name it, or say how"),
-        (["jobs"], "jobs has no column like workflow_id: name it, or say how"),
+        ([], "no table has a column like workflow_id: name it with --workflow-id, or say how"),
+        (["jobs"], "jobs has no column like workflow_id: name it with --workflow-id, or say how"),
         (["nope"], "there is no table nope in this database"),
     ],
 )
