@@ -9,7 +9,7 @@ from reconciler.app.app import App
 from reconciler.app.stuck.known import recorded
 from reconciler.core.model import Closed, Observation, Open, RowId, RunRow, Verdict
 from reconciler.core.stuck.condition import Condition, Diagnosis, StuckRow
-from reconciler.core.stuck.since import as_stuck_row
+from reconciler.core.stuck.record import as_stuck_row
 from reconciler.passes.judging import judge
 from reconciler.postgres.journal.entries import StoredChange
 from reconciler.postgres.rows.lookup.stored import StoredRow, find_rows
@@ -40,7 +40,7 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     observed = [(each.row, await asking.observe(each.row)) for each in rows]
     verdicts = await judge(app.store(), app.probe, observed, app.policy, now)
     known = await (await recorded(app))([each.row.id for each in rows])
-    conditions = await why_open(app, observed, known)
+    conditions = await conditions_of(app, observed, known)
     return [
         Explanation(
             stored=replace(stored, error_message=await app.redacted(stored.error_message)),
@@ -60,11 +60,11 @@ async def observe_id(app: App, workflow_id: str) -> tuple[Observation, Condition
     """What Temporal says about the current run of a workflow id, without a row; why it is open."""
     observation = await app.probe.observe_current(workflow_id)
     without_row = RunRow("", workflow_id, None, None)
-    (condition,) = await why_open(app, [(without_row, observation)], {})
+    (condition,) = await conditions_of(app, [(without_row, observation)], {})
     return _as_written(app, observation), condition
 
 
-async def why_open(
+async def conditions_of(
     app: App, observed: Sequence[tuple[RunRow, Observation]], known: Mapping[RowId, StuckRow]
 ) -> Sequence[Condition | None]:
     """Why the workflows of these rows are open; None for those that are not.

@@ -15,10 +15,9 @@ import structlog
 from reconciler.core.errors import Unusable
 from reconciler.core.model import Leave, LeaveReason, RowId, RunRow, Verdict
 from reconciler.core.observer import Observer, PassView
-from reconciler.core.stuck.at_risk import as_row_at_risk, is_at_risk
 from reconciler.core.stuck.condition import Diagnosis, Outdated, Reason, Recorded, StuckRow
 from reconciler.core.stuck.ports import Diagnosing, StuckRows
-from reconciler.core.stuck.since import as_stuck_row
+from reconciler.core.stuck.record import as_row_at_risk, as_stuck_row, is_at_risk
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from reconciler.core.observer import Observer, PassView
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.stuck.condition import Diagnosis, StuckRow
 from reconciler.core.stuck.ports import Diagnosing
-from reconciler.core.stuck.since import as_stuck_row
+from reconciler.core.stuck.record import as_stuck_row
 from reconciler.core.stuck.summary import Selection, Summary
 from reconciler.passes.log import PassLog
 from reconciler.settings.model import Settings

@@ -1,6 +1,6 @@
 """What to do about a row that is stuck or at risk, in a few words.
 
-Longer: docs/stuck.md and docs/page.md.
+docs/stuck.md and docs/page.md say more.
 """
 
 from __future__ import annotations

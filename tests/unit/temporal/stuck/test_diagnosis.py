@@ -27,7 +27,7 @@ from reconciler.core.model import RowId
 from reconciler.core.redaction import Redaction
 from reconciler.core.stuck.allowance import CHILDREN, HISTORIES, SAVED
 from reconciler.core.stuck.condition import Diagnosis, Outdated, Reason, StuckRow
-from reconciler.core.stuck.since import as_stuck_row
+from reconciler.core.stuck.record import as_stuck_row
 from reconciler.host.steady_clock import steady
 from reconciler.temporal.client import calls as calls_module
 from reconciler.temporal.failures.codec import Undecodable

@@ -1,13 +1,41 @@
-"""Which running rows may lose their outcome: Temporal forgets it after the retention time."""
+"""What to record of rows that stay running: why they are stuck, or may lose their outcome.
+
+Temporal forgets an outcome after the retention time.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from reconciler.core.model import MISSING_REASONS, Leave, LeaveReason, Verdict
-from reconciler.core.stuck.condition import RowAtRisk
+from reconciler.core.model import MISSING_REASONS, Leave, LeaveReason, RunRow, Verdict
+from reconciler.core.stuck.condition import Diagnosis, RowAtRisk, StuckRow
 
 _AT_RISK = (*MISSING_REASONS, LeaveReason.UNKNOWN)
+
+
+def as_stuck_row(
+    row: RunRow, diagnosis: Diagnosis, known: StuckRow | None, now: datetime
+) -> StuckRow:
+    """What to record of a row whose workflow is not healthy; `known`: what is recorded of it.
+
+    It is stuck since the time that Temporal names, otherwise since `now`, or as recorded if that is
+    earlier and of the same run and reason. Never later than `now`: clocks differ.
+    """
+    condition = diagnosis.condition
+    since = min(condition.since or now, now)
+    if known and (known.run_id, known.reason) == (diagnosis.run_id, condition.reason):
+        since = min(since, known.since)
+    return StuckRow(
+        row_id=row.id,
+        workflow_id=row.workflow_id,
+        run_id=diagnosis.run_id,
+        workflow_type=diagnosis.workflow_type,
+        reason=condition.reason,
+        text=condition.text,
+        cause=condition.cause,
+        since=since,
+        seen=now,
+    )
 
 
 def is_at_risk(verdict: Verdict) -> bool:
