@@ -94,7 +94,7 @@ class Repaired:
 
     #: 24, oldest first; the last is the present one.
     hours: tuple[Hour, ...]
-    #: Those that occur, in the order of the settings.
+    #: Those of the settings, in their order, whether they occur or not; then others that occur.
     statuses: tuple[str, ...]
     #: In these hours.
     total: int

@@ -148,6 +148,8 @@ class Parts:
 
 
 def in_order(statuses: set[str], values: StatusValues) -> tuple[str, ...]:
-    """Those of the settings first, in their order; the journal may have others."""
-    known = [each for each in values.ends if each in statuses]
-    return (*known, *sorted(statuses.difference(known)))
+    """Those of the settings first, in their order, then others that the journal has.
+
+    All of the settings, so that the place of each, and its colour, does not depend on the others.
+    """
+    return (*values.ends, *sorted(statuses.difference(values.ends)))

@@ -82,6 +82,8 @@ def chart(repaired: Repaired) -> Chart:
     layers = []
     for look, status in enumerate(repaired.statuses):
         counts = [hour.rows.get(status, 0) for hour in repaired.hours]
+        if not any(counts):
+            continue
         path = "".join(_bars(below, counts, top))
         layers.append(Layer(status, sum(counts), min(look, LOOKS - 1), path))
         below = [low + count for low, count in zip(below, counts, strict=True)]
@@ -102,7 +104,7 @@ def _y(rows: int, top: int) -> float:
 
 def _summary(layers: Sequence[Layer], hours: Sequence[Hour], totals: Sequence[int]) -> str:
     rows = plural(sum(totals), "row")
-    counts = ", ".join(f"{layer.rows:,} {layer.status}" for layer in layers if layer.rows)
+    counts = ", ".join(f"{layer.rows:,} {layer.status}" for layer in layers)
     if not counts:
         return f"{rows} repaired in 24 hours."
     most = max(range(len(totals)), key=totals.__getitem__)

@@ -33,6 +33,14 @@ def test_no_rows_at_all() -> None:
     assert (drawn.layers, drawn.top, drawn.summary) == ([], 0, "0 rows repaired in 24 hours.")
 
 
+def test_a_status_keeps_its_look_while_others_do_not_occur() -> None:
+    names = "completed", "failed", "canceled"
+    hours = tuple(replace(hour, rows={"failed": 1}) for hour in views.repaired().hours)
+    drawn = chart(replace(views.repaired(), hours=hours, statuses=names))
+
+    assert [(layer.status, layer.look) for layer in drawn.layers] == [("failed", 1)]
+
+
 def test_more_statuses_than_looks() -> None:
     names = tuple(f"s{number}" for number in range(LOOKS + 3))
     hours = tuple(replace(hour, rows=dict.fromkeys(names, 1)) for hour in views.repaired().hours)
