@@ -171,12 +171,13 @@ class Asking:
         *described: DescribeWorkflowExecutionResponse,
         known: Mapping[RowId, StuckRow] | None = None,
         namespace: str = "ns",
+        now: datetime = NOW,
     ) -> Sequence[Diagnosis | Outdated | None]:
         """Diagnose rows with these descriptions."""
         rows = [row(number) for number, _ in enumerate(described)]
         evidence = [Evidence(namespace, each) for each in described]
         return await self.diagnosis.diagnose(
-            list(zip(rows, evidence, strict=True)), NOW, known or {}
+            list(zip(rows, evidence, strict=True)), now, known or {}
         )
 
     async def one(
@@ -432,13 +433,16 @@ async def test_of_many_children_the_stuck_one_is_found_and_then_followed() -> No
     again = await asking.one(known=recorded, **waits_for(*shown, "sick"))
     asked_again = dict(asking.service.asked)
     asking.diagnosis.start_pass()
+    child.workflow_execution_info.parent_execution.workflow_id = "another parent"
+    ended = await asking.one(known=recorded, **waits_for(*shown, "sick"))
+    asking.diagnosis.start_pass()
     del asking.service.children["sick"]
     recovered = await asking.one(known=recorded, **waits_for(*shown, "sick"))
 
     assert in_first_pass is None
     assert again == sick
     assert asked_again == {("child", "sick"): 1}
-    assert recovered == Outdated()
+    assert (ended, recovered) == (Outdated(), Outdated())
 
 
 async def test_the_failure_of_a_workflow_task_is_read_from_the_history() -> None:
@@ -601,17 +605,35 @@ async def test_names_and_identities_in_a_text_are_redacted_too() -> None:
     assert "charge" not in found.condition.cause
 
 
+def digging(since: timedelta) -> dict[str, Any]:
+    """An activity that should send heartbeats every ten seconds."""
+    activity = {
+        "activity_type": {"name": "dig"},
+        "state": 2,
+        "last_started_time": at(NOW - since),
+        "activity_options": {"heartbeat_timeout": "10s"},
+    }
+    return {"pending_activities": [activity]}
+
+
+async def test_in_a_long_pass_an_answer_holds_as_of_when_it_was_given() -> None:
+    asking = Asking()
+    asking.service.queues["q"] = {"pollers": [{"last_access_time": at(NOW)}]}
+    asking.service.children["child"] = description("child", **digging(timedelta()))
+    later = NOW + timedelta(minutes=5)
+    page = [description("wf-1", **WAITS_FOR_WORKER), description("wf-2", **waits_for("child"))]
+
+    found = [*await asking.page(*page), *await asking.page(*page, now=later)]
+
+    assert {reason(each) for each in found} == {Reason.WAITING}
+    assert asking.rpc.counts == {"queue": 1, "describe": 1}
+
+
 async def test_a_row_is_judged_as_of_when_it_was_described(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asking = Asking()
-    silent = {
-        "activity_type": {"name": "dig"},
-        "state": 2,
-        "last_started_time": at(NOW - timedelta(seconds=12)),
-        "activity_options": {"heartbeat_timeout": "10s"},
-    }
-    page = [description("wf-1", pending_activities=[silent])]
+    page = [description("wf-1", **digging(timedelta(seconds=12)))]
 
     late = await asking.page(*page)
     monkeypatch.setattr(diagnosis_module, "steady", lambda: steady() + 5)
