@@ -25,10 +25,10 @@ STUCK_ADVICE = {
 #: By `LeaveReason`: what can no longer be known after the retention time, and what to do.
 RISK_ADVICE = {
     LeaveReason.NEVER_STARTED.value: (
-        "start it, or finish the row. Later, whether it ever ran is not known."
+        "start it, or finish the row. Later, it is not known whether it ever ran."
     ),
     LeaveReason.DELETED.value: (
-        "ask who deleted it, and finish the row. Later, that it ran is not known."
+        "ask who deleted it, and finish the row. Later, it is not known that it ran."
     ),
     LeaveReason.EXPIRED.value: "its outcome is lost: finish the row.",
     LeaveReason.UNKNOWN.value: "repair what the text names. Later, its outcome is lost.",

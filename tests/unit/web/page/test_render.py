@@ -124,7 +124,7 @@ async def test_the_overview_answers_five_questions() -> None:
         "PostgreSQL answers db.internal:5432/shop",
         "What was repaired? 136 rows in the last 24 hours",
         "136 rows repaired in 24 hours: 30 completed, 106 failed. Most from 00:00: 41.",
-        "running → failed · FAILED, ended 13:56:04Z create_zone: QuotaExceeded: zone limit is 50",
+        "running → failed · FAILED 13:56:04Z create_zone: QuotaExceeded: zone limit is 50",
         "Which workflow types lose their last write?",
         "21 other rows were repaired: by once or backfill",
         "ProvisionTenant 103 2 4 s , max. 11 min",
