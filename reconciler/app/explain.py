@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.app.app import App
-from reconciler.app.stuck.known import recorded
+from reconciler.app.stuck.known import known_of
 from reconciler.core.model import Closed, Observation, Open, RowId, RunRow, Verdict
 from reconciler.core.stuck.condition import Condition, Diagnosis, StuckRow
 from reconciler.core.stuck.record import as_stuck_row
@@ -39,7 +39,7 @@ async def explain(app: App, workflow_id: str) -> list[Explanation]:
     asking = app.probe.together([each.row for each in rows])
     observed = [(each.row, await asking.observe(each.row)) for each in rows]
     verdicts = await judge(app.store(), app.probe, observed, app.policy, now)
-    known = await (await recorded(app))([each.row.id for each in rows])
+    known = await (await known_of(app))([each.row.id for each in rows])
     conditions = await conditions_of(app, observed, known)
     return [
         Explanation(

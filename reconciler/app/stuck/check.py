@@ -14,7 +14,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Protocol
 
 from reconciler.app.app import App
-from reconciler.app.stuck.known import Known, recorded
+from reconciler.app.stuck.known import Known, known_of
 from reconciler.app.stuck.report import StuckReport
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Leave, LeaveReason, Mode, Verdict
@@ -156,7 +156,7 @@ async def check(
 
     `app` was opened with the settings of `describing_all`.
     """
-    checking = Check(app.diagnosis, selection, listed, app.clock.now, await recorded(app))
+    checking = Check(app.diagnosis, selection, listed, app.clock.now, await known_of(app))
     quiet = replace(app, pass_log=PassLog(each_row=False))
     await quiet.run_pass(Mode.ONCE, dry_run=True, observers=[checking, *others], report=report)
     now = app.clock.now()

@@ -17,8 +17,8 @@ from reconciler.postgres.table.mapping import MappedTable
 Known: TypeAlias = Callable[[Sequence[RowId]], Awaitable[Mapping[RowId, StuckRow]]]
 
 
-async def recorded(app: App) -> Known:
-    """Looks up entries; finds none if passes record none, or the record may not be read."""
+async def known_of(app: App) -> Known:
+    """What looks up entries; it finds none if none are recorded, or they may not be read."""
 
     async def mapped() -> MappedTable:
         return app.table
