@@ -31,10 +31,13 @@ class Explanation:
     condition: Condition | None = None
 
 
-async def explain(app: App, workflow_id: str) -> list[Explanation]:
-    """Every row of this workflow id, whatever its status. Writes nothing."""
+async def explain(app: App, workflow_id: str, newest: int | None = None) -> list[Explanation]:
+    """Every row of this workflow id, whatever its status. Writes nothing.
+
+    `newest`: the most rows, those with the largest keys; each row is asked about.
+    """
     now = await app.clock.read()
-    rows = await find_rows(app.engine, app.table, workflow_id)
+    rows = await find_rows(app.engine, app.table, workflow_id, newest)
     changes, no_journal = await app.books.last_changes(app.table, workflow_id)
     asking = app.probe.together([each.row for each in rows])
     observed = [(each.row, await asking.observe(each.row)) for each in rows]

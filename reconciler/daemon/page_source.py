@@ -53,9 +53,9 @@ class LoopPage:
             working = read_working(self._health, self._places)
             return Overview(**self._where(), working=working, why_no_parts=working.headline)
         if connected.parts is None:
-            unreachable = await connected.servers.get() or Unreachable()
-            working = read_working(self._health, self._places, unreachable)
-            away = unreachable_servers(self._health, unreachable)
+            servers = await connected.servers.get()
+            working = read_working(self._health, self._places, servers)
+            away = unreachable_servers(self._health, servers or Unreachable())
             return Overview(
                 **self._where(), working=working, why_no_parts=NO_JOURNAL, unavailable=away
             )
@@ -65,7 +65,7 @@ class LoopPage:
         away = unreachable_servers(self._health, unreachable)
         return Overview(
             **self._where(),
-            working=read_working(self._health, self._places, unreachable, found.passes),
+            working=read_working(self._health, self._places, servers, found.passes),
             repaired=found.repaired,
             losing=found.losing,
             stuck=found.stuck,

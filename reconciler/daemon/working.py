@@ -140,11 +140,11 @@ def _servers(health: Health, places: Places, unreachable: Unreachable | None) ->
     for name, where, why in zip(
         (DATABASE, TEMPORAL), (places.database, places.temporal), whys, strict=True
     ):
-        awaited = None if _awaited(health) != name else False
+        is_awaited = health.waiting_for is not None and _awaited(health) == name
         yield Server(
             name=name,
             where=where,
-            reachable=awaited if unreachable is None else why is None,
+            reachable=(False if is_awaited else None) if unreachable is None else why is None,
             since=health.record.failing_since(name),
         )
 

@@ -231,6 +231,21 @@ async def test_a_workflow_id_with_and_without_rows(
     assert broken.error is not None
 
 
+async def test_of_the_many_rows_of_a_schedule_the_newest_are_asked_about(
+    database: Database, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "ROWS", 2)
+    ids = [await database.insert("nightly", str(uuid4())) for _ in range(9)]
+    async with page_of(settings()) as (page, app, _):
+        calls = app.rpc.ended_calls.total()
+        view = await page.row("nightly")
+        asked = app.rpc.ended_calls.total() - calls
+
+    assert [each.stored.row.id for each in view.explanations] == ids[-2:]
+    assert view.only_newest
+    assert asked <= 4, "of each row its run, and the workflow's last one"
+
+
 async def test_one_view_of_a_row_is_shared(
     database: Database, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,8 @@ class RowPage:
     #: See `Overview`.
     namespace: str
     explanations: tuple[Explanation, ...] = ()
+    #: Whether there may be older rows, which are not shown.
+    only_newest: bool = False
     #: The newest 50.
     changes: tuple[StoredChange, ...] = ()
     #: What Temporal says about the id, if there is no row.

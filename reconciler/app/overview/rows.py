@@ -20,8 +20,9 @@ from reconciler.postgres.journal.reader import JournalReader
 CURRENT = 5.0
 #: Ids that are asked about at the same time.
 AT_ONCE = 4
-#: The newest changes, and rows of one id, that are shown.
-CHANGES, ROWS = 50, 50
+#: The newest changes, and rows of one id, that are shown. A workflow of a schedule may have
+#: thousands, and each is a question to Temporal.
+CHANGES, ROWS = 50, 20
 
 
 class RowPages:
@@ -52,7 +53,8 @@ class RowPages:
             workflow_id=workflow_id,
             now=self._app.clock.now(),
             namespace=self._app.scope_namespace,
-            explanations=tuple(rows[:ROWS]),
+            explanations=tuple(rows),
+            only_newest=len(rows) >= ROWS,
             changes=tuple(changes or ()),
             current=current,
             condition=condition,
@@ -63,7 +65,7 @@ class RowPages:
         self, workflow_id: str
     ) -> tuple[list[Explanation], Observation | None, Condition | None]:
         async with self._few:
-            rows = await explain(self._app, workflow_id)
+            rows = await explain(self._app, workflow_id, ROWS)
             if rows:
                 return rows, None, None
             return rows, *await observe_id(self._app, workflow_id)

@@ -176,6 +176,14 @@ def test_the_feed_in_a_sentence(
     assert found.state is (State.FAILING if why else State.STANDBY if standby else State.WORKING)
 
 
+def test_before_the_servers_were_asked_neither_answers_or_does_not() -> None:
+    health = connected()
+    health.record.failed("PostgreSQL", "away at the start")
+
+    found = working(health, unreachable=None)
+    assert [each.reachable for each in found.servers] == [None, None]
+
+
 def test_errors_of_what_works_again_are_over() -> None:
     health = connected()
     for what in ("lease", "PostgreSQL", "Temporal"):

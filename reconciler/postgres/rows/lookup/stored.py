@@ -34,13 +34,19 @@ class StoredRow:
     included: bool = True
 
 
-async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -> list[StoredRow]:
-    """The rows of a workflow id, by key. Columns that a pass writes may not exist yet."""
+async def find_rows(
+    engine: AsyncEngine, table: MappedTable, workflow_id: str, newest: int | None = None
+) -> list[StoredRow]:
+    """The rows of a workflow id, by key; `newest`: the most rows, those with the largest keys.
+
+    Columns that a pass writes may not exist yet.
+    """
     query = (
         select_rows(table)
         .add_columns(table.is_running, table.is_included, *_written(table))
         .where(table.workflow_ids.equal(sa.literal(workflow_id, sa.Text)))
-        .order_by(table.id)
+        .order_by(table.id if newest is None else table.id.desc())
+        .limit(newest)
     )
     reading, text = Reading(engine, table, query), partial(shown, codec=table.codec)
     found, make = [], row_maker(table)
@@ -53,7 +59,7 @@ async def find_rows(engine: AsyncEngine, table: MappedTable, workflow_id: str) -
         *fields, running, included, status, ended, error = row
         values = status and text(status), ended, error and text(error), bool(included)
         found.append(StoredRow(make(*fields), running, *values))
-    return found
+    return found if newest is None else found[::-1]
 
 
 async def old_values(

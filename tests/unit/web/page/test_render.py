@@ -250,6 +250,18 @@ async def test_a_row_shows_what_explain_says_and_its_journal() -> None:
     assert "reconciler explain order/1" in text
 
 
+async def test_what_an_application_has_stored_cannot_make_a_page_large() -> None:
+    view, source = views.row_page("fat"), FakeSource()
+    (shown,) = view.explanations
+    stored = replace(shown.stored, error_message="<\u202e" * 1_000_000)
+    explained = (replace(shown, stored=stored),)
+    source.rows["fat"] = replace(view, explanations=explained, only_newest=True)
+
+    page = (await get(source, "/rows/fat")).text
+    assert len(page) < 60_000
+    assert "The newest 1 rows" in page
+
+
 @pytest.mark.parametrize(
     "workflow_id",
     [
