@@ -56,7 +56,7 @@ def judge(now: Situation) -> tuple[State, str]:
 def _what_fails(now: Situation) -> str:
     order = list(_FAILING)
     worst = min(now.failing, key=lambda each: order.index(each.what))
-    others = f" (and {len(now.failing) - 1} more)" if len(now.failing) > 1 else ""
+    others = f" (and {len(now.failing) - 1} more below)" if len(now.failing) > 1 else ""
     return f"Running, but failing{_by(now)}: {_FAILING[worst.what]}: {worst.text}{others}"
 
 

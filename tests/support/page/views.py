@@ -214,7 +214,7 @@ def overview(**fields: Any) -> Overview:
 def failing() -> Overview:
     state = working(
         State.FAILING,
-        headline="Running, but failing: PostgreSQL cannot be used: connection refused (and 1 more)",
+        headline="Running, but failing: PostgreSQL cannot be used: refused (and 1 more below)",
         servers=(server(reachable=False, since=ERRORS[1].at), server("Temporal")),
         last_good_at=before(minutes=3),
         errors=ERRORS,
@@ -334,10 +334,9 @@ def row_page(workflow_id: str, **fields: Any) -> RowPage:
 
 def passes_page() -> PassesPage:
     aborted = stored_pass(2, outcome="aborted", error="Temporal: no answer", report=None)
+    undone = stored_pass(3, mode="undo", asked={"undo": str(PASS)})
     running = stored_pass(0, outcome=None, finished_at=None, report=None)
-    return PassesPage(
-        now=NOW, passes=(running, stored_pass(1), aborted, stored_pass(3)), older="2026 a/b"
-    )
+    return PassesPage(now=NOW, passes=(running, stored_pass(1), aborted, undone), older="2026 a/b")
 
 
 def pass_page(pass_id: UUID) -> PassPage:

@@ -62,7 +62,8 @@ OVERDUE = "3 passes are overdue"
                 failing=[error("feed"), error("lease"), error("pass"), error("PostgreSQL")],
             ),
             State.FAILING,
-            "Running, but failing: PostgreSQL cannot be used: PostgreSQL is broken (and 3 more)",
+            "Running, but failing: PostgreSQL cannot be used: PostgreSQL is broken "
+            "(and 3 more below)",
             id="everything fails: the cause first",
         ),
         pytest.param(

@@ -107,6 +107,7 @@ async def test_older_passes() -> None:
     await client(source).get(f"/{link[0]}")
 
     assert source.asked == ["None", "2026 a/b"]
+    assert f"undo: undo of {views.PASS}" in first.text
 
 
 async def test_passes_without_those_of_the_feed() -> None:
