@@ -14,6 +14,10 @@ HEIGHT = 96
 STEP, BAR = 20, 15
 #: As many statuses have a look of their own; the rest share the last one.
 LOOKS = 6
+#: Numbers from here on are rounded beside the bars.
+_EXACT = 10_000
+#: From here on, also thousands have more than three digits.
+_A_MILLION = 999_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,14 @@ def _summary(layers: Sequence[Layer], hours: Sequence[Hour], totals: Sequence[in
     return f"{rows} repaired in 24 hours: {counts}. Most from {begins:%H:%M}: {totals[most]:,}."
 
 
-def counted(rows: Mapping[str, int]) -> str:
-    """The rows of an hour by status, in words."""
-    return ", ".join(f"{count:,} {status}" for status, count in rows.items() if count)
+def counted(rows: Mapping[str, int], order: Sequence[str]) -> str:
+    """The rows of an hour by status, in this order, in words."""
+    return ", ".join(f"{rows[status]:,} {status}" for status in order if rows.get(status))
+
+
+def brief(rows: int) -> str:
+    """A number for which there is room beside the bars: `9,999`, `12.2k`, `1.05M`."""
+    if rows < _EXACT:
+        return f"{rows:,}"
+    unit, size = ("k", 1_000) if rows < _A_MILLION else ("M", 1_000_000)
+    return f"{rows / size:.3g}{unit}"

@@ -22,7 +22,7 @@ from reconciler.app.overview.words import (
 )
 from reconciler.core.stuck.advice import RISK_ADVICE, STUCK_ADVICE
 from reconciler.core.text import one_line, or_null, plural, rough, utc, visible
-from reconciler.web.page.chart import chart, counted
+from reconciler.web.page.chart import brief, chart, counted
 
 _HERE = Path(__file__).parent
 #: By name: the content type of each file that is served.
@@ -122,7 +122,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         static=_static, stamp=stamp, clock=clock, rough=rough, ago=ago,
-        command=command, about=about, chart=chart, counted=counted, plural=plural,
+        command=command, about=about, chart=chart, brief=brief, counted=counted, plural=plural,
         or_null=or_null, explain_row=explain_row,
         describe_counts=describe_counts, describe_request=describe_request,
         describe_observation=describe_observation,

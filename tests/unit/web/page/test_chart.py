@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.web.page.chart import HEIGHT, LOOKS, chart
+import pytest
+
+from reconciler.web.page.chart import HEIGHT, LOOKS, brief, chart, counted
 from tests.support.page import views
 
 
@@ -59,3 +61,28 @@ def test_the_axes_say_how_many_rows_and_which_day() -> None:
     one = chart(replace(views.repaired(), hours=(replace(views.repaired().hours[-1]),)))
     assert [mark.text for mark in one.marks(views.NOW)] == ["14:00Z", "now"]
     assert chart(views.empty().repaired or views.repaired()).lines == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (0, "0"),
+        (9_999, "9,999"),
+        (12_240, "12.2k"),
+        (999_499, "999k"),
+        (999_999, "1M"),
+        (1_050_000, "1.05M"),
+        (290_934_000, "291M"),
+    ],
+)
+def test_numbers_beside_the_bars_have_room(rows: int, expected: str) -> None:
+    assert brief(rows) == expected
+    assert len(expected) <= 5
+
+
+def test_the_statuses_of_each_hour_are_in_one_order() -> None:
+    order = ["completed", "failed", "canceled"]
+
+    assert counted({"failed": 1_000, "completed": 2, "canceled": 0}, order) == (
+        "2 completed, 1,000 failed"
+    )
