@@ -122,6 +122,7 @@ async def test_the_overview_answers_five_questions() -> None:
         "Next pass 14:03:25Z in 18 s",
         "Lease reconciler-5d8f7c9b4-x2x7k/7",
         "PostgreSQL answers db.internal:5432/shop",
+        "Feed of ended workflows followed, 4 s behind makes the repairs; passes are its safety net",
         "What was repaired? 136 rows in the last 24 hours",
         "136 rows repaired in 24 hours: 30 completed, 106 failed. Most from 00:00: 41.",
         "running → failed · FAILED 13:56:04Z create_zone: QuotaExceeded: zone limit is 50",
