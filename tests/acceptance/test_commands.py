@@ -346,7 +346,7 @@ class TestExplain:
 
         result = await reconciler("explain", "gone")
 
-        assert result.out.count("leave: not in Temporal, and older than its retention") == 2
+        assert result.out.count("leave: expired: not in Temporal, and older") == 2
 
     async def test_an_id_without_a_row(self, reconciler: Command) -> None:
         result = await reconciler("explain", "nobody")

@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from reconciler.app.explain import Explanation
 from reconciler.core.model import (
+    MISSING_REASONS,
     Closed,
     Finish,
     Leave,
@@ -110,8 +111,11 @@ def describe_verdict(explanation: Explanation) -> str:
             why = detail if closed else "it may be about to start"
             return f"leave: younger than RECONCILER_GRACE, {why}"
         case Leave(reason=reason, detail=detail):
-            # Every other answer has already said why.
-            return f"leave: {detail if closed and detail else WHY_LEFT[reason]}"
+            if closed and detail:
+                return f"leave: {detail}"
+            # Every other answer has already said why. Reports, metrics and the page have the name.
+            name = f"{reason.value.replace('_', ' ')}: " if reason in MISSING_REASONS else ""
+            return f"leave: {name}{WHY_LEFT[reason]}"
         case _:
             assert_never(explanation.verdict)
 
