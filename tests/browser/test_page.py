@@ -86,6 +86,24 @@ async def test_a_full_overview_fits_on_one_screen(browser: Browser, site: Site) 
             await expect(tab.page.locator(f"#q{number}")).to_be_in_viewport(ratio=1)
 
 
+@pytest.mark.parametrize("rows", [8_888, 88_888_888])
+async def test_large_numbers_are_whole(browser: Browser, site: Site, rows: int) -> None:
+    hours = tuple(replace(hour, rows={"failed": rows}) for hour in views.repaired().hours)
+    site.source.view = views.overview(
+        repaired=replace(views.repaired(), hours=hours, statuses=("failed",), total=24 * rows),
+        stuck=Stuck(
+            groups=(views.group(rows=rows),), rows=rows, groups_left_out=0, checked_at=views.NOW
+        ),
+    )
+    async with opened_tab(browser, site.url, viewport=WIDE) as tab:
+        left = "Math.round(e.getBoundingClientRect().left)"
+        (axis,) = await tab.page.locator(".bars").evaluate_all(f"a => a.map(e => {left})")
+        labels = await tab.page.locator(".bars text.end").evaluate_all(f"a => a.map(e => {left})")
+        assert min(labels) >= axis
+        too_wide = "a => a.filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+        assert await tab.page.locator("td.number").evaluate_all(too_wide) == []
+
+
 async def test_a_refresh_shows_what_is_new_and_keeps_what_the_reader_did(
     browser: Browser, site: Site
 ) -> None:
