@@ -59,6 +59,7 @@ class LoopPage:
             return Overview(
                 **self._where(), working=working, why_no_parts=NO_JOURNAL, unavailable=away
             )
+        connected.note_role(self._health.role)
         servers, found = await asyncio.gather(connected.servers.get(), connected.parts.read())
         unreachable = servers or Unreachable()
         connected.note(unreachable)
@@ -115,7 +116,13 @@ class _Connected:
         self.servers = Kept(partial(_look, health, app), longest=CURRENT)
         self.parts = Parts(app) if app.journals else None
         self.rows, self.passes = RowPages(app), PassPages(app)
-        self._was_away = False
+        self._was_away, self._role = False, health.role
+
+    def note_role(self, role: str) -> None:
+        """Who holds the lease must agree with whether this process does."""
+        if role != self._role and self.parts is not None:
+            self.parts.expire_holder()
+        self._role = role
 
     def note(self, unreachable: Unreachable) -> None:
         """Once the database answers again, so must the parts that could not be read."""

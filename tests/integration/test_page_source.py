@@ -364,6 +364,24 @@ async def test_a_standby_shows_the_same_and_who_holds_the_lease(
     assert standby.repaired.total == 1
 
 
+async def test_a_lease_that_changed_hands_is_not_shown_in_the_old_ones(
+    database: Database, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with page_of(settings()) as (_, app, keeper):
+        await repair(app)
+        monkeypatch.setattr("reconciler.app.app.this_process", lambda: "there/2/cd")
+        async with page_of(settings()) as (page, _, other):
+            monkeypatch.setattr(kept, "CURRENT", 60.0)
+            monkeypatch.setattr(kept, "HURRY", 0.01)
+            before = (await page.overview()).working
+            await keeper.release()
+            await other.renew_once()
+            after = (await page.overview()).working
+
+    assert (before.role, before.holder) == ("standby", this_host())
+    assert (after.role, after.holder) == ("holder", "there/2/cd")
+
+
 async def test_no_field_holds_a_secret(
     database: Database, settings: Callable[..., Settings]
 ) -> None:

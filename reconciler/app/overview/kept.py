@@ -64,7 +64,11 @@ class Kept(Generic[_T]):
     def retry(self) -> None:
         """Ask again at the next view, if the last question was not answered."""
         if self.error is not None:
-            self._due_at = float("-inf")
+            self.expire()
+
+    def expire(self) -> None:
+        """Let the next view wait for a new answer: this one is known to be wrong."""
+        self._due_at = float("-inf")
 
     async def get(self) -> _T | None:
         """The answer, or the last known one; None if there is none yet."""

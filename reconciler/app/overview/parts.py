@@ -62,8 +62,9 @@ class Parts:
         self._journal = JournalReader(app.engine, QUICK)
         self._hours = Hours(self._recent.repaired)
         self._stuck = StuckReader(app.engine, table, app.scope_namespace, QUICK)
+        self._passes = Kept(self._a_few(self._read_passes), longest=CURRENT)
         self._kept: dict[str, Kept[Any]] = {
-            "the passes": Kept(self._a_few(self._read_passes), longest=CURRENT),
+            "the passes": self._passes,
             "what was repaired": Kept(self._a_few(self._read_repaired)),
             "which types lose their last write": Kept(self._a_few(self._read_losing)),
             "what is stuck": Kept(self._a_few(self._read_stuck)),
@@ -84,6 +85,10 @@ class Parts:
             errors=tuple(self._errors()),
             as_of=self._as_of(),
         )
+
+    def expire_holder(self) -> None:
+        """At the next view, read who holds the lease: that has changed."""
+        self._passes.expire()
 
     def retry(self) -> None:
         """Read at the next view what could not be read: the database answers again."""
