@@ -84,7 +84,7 @@ async def test_a_real_run_answers_the_questions(
     await retries.terminate()
 
     assert "RECONCILER_FEED_INTERVAL is 0" in page
-    assert "charge: PaymentDeclined: quota of N" in page
+    assert "charge: PaymentDeclined: quota of 50 (attempt" in page, "of one row, all of it"
     assert "1 never started" in page
     assert HERE in page
     assert "OrderFailed: no money" in page
