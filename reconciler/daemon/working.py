@@ -165,7 +165,7 @@ def _feed(health: Health) -> tuple[str, timedelta | None]:
     if why := health.feed.why_failing:
         return f"not followed: {why}", lag
     if health.role == "standby":
-        return "followed by the replica that makes the passes", None
+        return "followed by the replica that makes the repairs", None
     if not now.followed:
         return "not followed yet", None
     count = len(now.followed)

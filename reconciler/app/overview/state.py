@@ -48,9 +48,9 @@ def judge(now: Situation) -> tuple[State, str]:
     if not now.has_passed:
         return State.STARTING, f"Starting: the first pass has not come to its end yet{_by(now)}"
     if now.role == "standby":
-        return State.STANDBY, f"On standby: {now.holder or 'another replica'} makes the passes"
+        return State.STANDBY, f"On standby: {now.holder or 'another replica'} makes the repairs"
     shared = "" if now.journals else "; so does every other replica, as RECONCILER_JOURNAL is off"
-    return State.WORKING, f"Working: this replica makes the passes{shared}"
+    return State.WORKING, f"Working: this replica makes the repairs{shared}"
 
 
 def _what_fails(now: Situation) -> str:

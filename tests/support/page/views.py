@@ -45,7 +45,7 @@ def server(name: str = "PostgreSQL", **fields: Any) -> Server:
 def working(state: State = State.WORKING, **fields: Any) -> Working:
     given: dict[str, Any] = {
         "state": state,
-        "headline": "Working: this replica makes the passes",
+        "headline": "Working: this replica makes the repairs",
         "role": "holder",
         "holder": "reconciler-5d8f7c9b4-x2x7k/7",
         "last_good_at": before(seconds=12),
@@ -239,10 +239,10 @@ def not_running() -> Overview:
 def standby() -> Overview:
     state = working(
         State.STANDBY,
-        headline="On standby: reconciler-5d8f7c9b4-x2x7k/7 makes the passes",
+        headline="On standby: reconciler-5d8f7c9b4-x2x7k/7 makes the repairs",
         role="standby",
         next_pass_at=None,
-        feed="followed by the replica that makes the passes",
+        feed="followed by the replica that makes the repairs",
         feed_lag=None,
     )
     return overview(working=state)

@@ -34,13 +34,13 @@ OVERDUE = "3 passes are overdue"
         pytest.param(
             Situation(role="holder"),
             State.WORKING,
-            "Working: this replica makes the passes",
+            "Working: this replica makes the repairs",
             id="working",
         ),
         pytest.param(
             Situation(role="holder", journals=False),
             State.WORKING,
-            "Working: this replica makes the passes; so does every other replica, as "
+            "Working: this replica makes the repairs; so does every other replica, as "
             "RECONCILER_JOURNAL is off",
             id="no lease",
         ),
@@ -90,7 +90,7 @@ OVERDUE = "3 passes are overdue"
         pytest.param(
             Situation(role="standby", holder="host/1/ab"),
             State.STANDBY,
-            "On standby: host/1/ab makes the passes",
+            "On standby: host/1/ab makes the repairs",
             id="standby",
         ),
         pytest.param(
