@@ -87,7 +87,7 @@ def migrate(
         ),
     ] = False,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Drop the schema and the index again.")
+        bool, typer.Option("--remove", help="Drop the schema and the indexes again.")
     ] = False,
     drop_columns: Annotated[
         bool,
@@ -99,13 +99,12 @@ def migrate(
     yes: Annotated[bool, typer.Option("--yes", help="With --remove: do not ask.")] = False,
     wait: Wait = None,
 ) -> None:
-    """Prepare the database: a schema, missing columns, an index.
+    """Prepare the database: a schema, missing columns, indexes.
 
     Creates the schema `reconciler`. Adds completed_at and error_message to your table if they are
-    missing, and a partial index on the running rows, built concurrently. Creates the table if it
+    missing, and partial indexes on the running rows, built concurrently. Creates the table if it
     does not exist and no other table looks like one of workflows. Safe to repeat.
     """
-    from reconciler.app import setup as app
     from reconciler.app.waiting import wait_for_database
 
     if not remove and (drop_columns or yes):
@@ -116,7 +115,13 @@ def migrate(
     signals.run(partial(wait_for_database, settings, up_to))
     if remove:
         _remove(settings, with_columns=drop_columns, sql=sql, yes=yes)
-        return
+    else:
+        _migrate(settings, create_table=create_table, sql=sql)
+
+
+def _migrate(settings: Settings, *, create_table: bool, sql: bool) -> None:
+    from reconciler.app import setup as app
+
     if sql:
         statements = StringIO()
         signals.run(partial(app.migration_sql, settings, statements, create_table=create_table))
