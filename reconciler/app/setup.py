@@ -20,7 +20,6 @@ from reconciler.postgres.migrate import removal, upgrade
 from reconciler.postgres.migrate.removal import Removal
 from reconciler.postgres.table.candidates import full_name
 from reconciler.postgres.table.names import TableMapping
-from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.settings.table import split_name
 from reconciler.temporal.client.connect import connect
@@ -93,7 +92,7 @@ async def suggest(
 async def _temporal(settings: Settings) -> str:
     """A comment about Temporal, without its address, which may hold a secret."""
     try:
-        config = load_config(temporal_environment(), settings.proxy_url)
+        config = load_config(settings.temporal_environment(), settings.proxy_url)
         _, namespace = await connect(config, settings.max_rps)
     except ReconcilerError:
         return "Temporal did not answer: `reconciler doctor` says why."

@@ -11,7 +11,6 @@ import structlog
 from reconciler.core.errors import DatabaseUnfit, TemporalUnfit, Unusable
 from reconciler.host.steady_clock import steady
 from reconciler.postgres.connection.engine import Dsn, translated, using_engine
-from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.config.load import load_config
@@ -28,7 +27,7 @@ async def wait_for_servers(settings: Settings, patience: timedelta) -> None:
     Says nothing about the outcome: the command finds it out. Ends early if a server answers and
     refuses. Raises `ConfigurationError`.
     """
-    temporal = load_config(temporal_environment(), settings.proxy_url)
+    temporal = load_config(settings.temporal_environment(), settings.proxy_url)
 
     async def ask() -> None:
         await _ask_database(settings.dsn())

@@ -16,7 +16,6 @@ from reconciler.postgres.connection.clock import DatabaseClock
 from reconciler.postgres.connection.engine import using_engine
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.client.namespace import Namespace
@@ -51,7 +50,7 @@ async def open_app(
     from being written, `by_type` the workflow type column.
     `ask_archive`: see `TemporalProbe`. `temporal`: arguments of `Client.connect`, if not loaded.
     """
-    temporal = temporal or load_config(temporal_environment(), settings.proxy_url)
+    temporal = temporal or load_config(settings.temporal_environment(), settings.proxy_url)
     codec = make_codec(*settings.decoder())
     async with (
         decoding_failures(codec, settings.codec_timeout.total_seconds()) as decoder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -40,6 +40,10 @@ DryRun = Annotated[
 ]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print a JSON object per line instead of a table.")
+]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="NAME", help="Only this target of reconciler.toml."),
 ]
 Wait = Annotated[
     str | None,
@@ -96,16 +100,29 @@ cli = typer.Typer(
 )
 
 
-def load(**options: Any) -> Settings:
-    """The settings, where options that are not None replace some of them. Sets up the logs."""
+def load_each(target: str | None = None, **options: Any) -> Sequence[Settings]:
+    """The settings of the target, or of each one; those of no target where there are none.
+
+    `options` that are not None replace settings. Sets up the logs.
+    """
     from reconciler.host.logs import configure_logs
-    from reconciler.settings.load import load_settings
-    from reconciler.settings.model import LogFormat, Settings
+    from reconciler.settings.model import LogFormat
+    from reconciler.settings.targets import load_targets
 
     given = {name: value for name, value in options.items() if value is not None}
-    settings = load_settings(Settings, **given)
-    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
-    return settings
+    each = load_targets(as_utf8("--target", target), **given)
+    # Logs are the process's: they have the same settings in all of them.
+    configure_logs(each[0].log_level, as_json=each[0].log_format is LogFormat.JSON)
+    return each
+
+
+def load(target: str | None = None, **options: Any) -> Settings:
+    """The same for a command about one target. Raises `ConfigurationError` if it is not named."""
+    each = load_each(target, **options)
+    if len(each) > 1:
+        names = ", ".join(settings.target for settings in each)
+        raise ConfigurationError("name one target with --target", f"there are {names}")
+    return each[0]
 
 
 def conclude(report: Report, settings: Settings, show: Callable[[], None], *, as_json: bool) -> int:

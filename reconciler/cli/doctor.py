@@ -40,11 +40,10 @@ def doctor(
     More: docs/doctor.md
     """
     from reconciler.console.doctor import print_examination
-    from reconciler.settings.load import temporal_environment
     from reconciler.temporal.config.load import load_config
 
     settings = load()
-    temporal = load_config(temporal_environment(), settings.proxy_url)
+    temporal = load_config(settings.temporal_environment(), settings.proxy_url)
     examination = signals.run(partial(_examine, settings, temporal, trying=try_write))
     if as_json:
         print(json.dumps(examination.as_json()))

@@ -203,12 +203,11 @@ def run_loop(
     """
     from reconciler.daemon.process import run_daemon
     from reconciler.daemon.schedule import Every, parse_cron
-    from reconciler.settings.load import temporal_environment
     from reconciler.temporal.config.load import load_config
 
     settings = load()
     schedule = Every(settings.interval) if cron is None else parse_cron(cron)
-    temporal = load_config(temporal_environment(), settings.proxy_url)
+    temporal = load_config(settings.temporal_environment(), settings.proxy_url)
     asyncio.run(run_daemon(settings, schedule, temporal))
 
 

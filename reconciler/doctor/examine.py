@@ -25,7 +25,6 @@ from reconciler.doctor.rules.workers import WORKERS
 from reconciler.doctor.runner import STATEMENT_TIMEOUT, Checks
 from reconciler.postgres.connection.engine import close, open_engine
 from reconciler.settings.display import resolved_settings, resolved_temporal
-from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 
 
@@ -58,7 +57,10 @@ async def examine(
         both_sides = await _check_both_sides(database, server, settings, clock)
     finally:
         await close(engine)
-    shown = [*resolved_settings(settings), *resolved_temporal(temporal, temporal_environment())]
+    shown = [
+        *resolved_settings(settings),
+        *resolved_temporal(temporal, settings.temporal_environment()),
+    ]
     findings = [*database.checks.findings, *server.checks.findings, codec, *both_sides]
     return Examination(shown, findings)
 

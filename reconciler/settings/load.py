@@ -23,12 +23,10 @@ from reconciler.settings.model import (
 )
 from reconciler.settings.sources import (
     RawSetting,
-    check_quotes,
-    read_dotenv,
-    read_environment,
     read_settings,
 )
 from reconciler.settings.table import TableSettings
+from reconciler.settings.temporal import temporal_environment, temporal_name
 from reconciler.settings.types import is_secret
 from reconciler.settings.unknown_names import (
     UnknownName,
@@ -65,10 +63,17 @@ def load_settings(kind: type[_S], **overrides: Any) -> _S:
     `overrides` are the command line options that replace settings. Raises `ConfigurationError`,
     which contains no secrets.
     """
-    found, unknown = _match(read_settings())
+    return load_target(kind, "", overrides)
+
+
+def load_target(kind: type[_S], target: str, overrides: Mapping[str, Any]) -> _S:
+    """The same for a target of `reconciler.toml`, whose section wins over everything else."""
+    found, unknown = _match(read_settings(target))
     if unknown:
         raise ConfigurationError("; ".join(map(str, unknown)))
-    return _build(kind, found, overrides)
+    settings = _build(kind, found, overrides)
+    settings.target = target
+    return settings
 
 
 def load_guest_settings(*, connects: bool) -> Guest:
@@ -86,20 +91,6 @@ def load_guest_settings(*, connects: bool) -> Guest:
     return Guest(settings, tuple(sorted({f"ignoring {each}" for each in unknown})))
 
 
-def temporal_environment() -> Mapping[str, str]:
-    """The TEMPORAL_* variables, for Temporal's own code: the environment wins over `.env`.
-
-    No others, because Temporal's code takes only text, and a variable can be any bytes. Raises
-    `ConfigurationError`.
-    """
-    found = read_environment()
-    ours = {name: value for name, value in found.items() if name.startswith("TEMPORAL_")}
-    for name, value in ours.items():
-        check_quotes(name, value)
-    in_file = read_dotenv().items()
-    return {n: v for n, v in in_file if v is not None and n.startswith("TEMPORAL_")} | ours
-
-
 def _match(
     settings: Iterable[RawSetting],
 ) -> tuple[dict[FieldPath, RawSetting], list[UnknownName]]:
@@ -109,6 +100,8 @@ def _match(
     for each in settings:
         # The names of variables are case-insensitive.
         path = keys().get(each.name) if each.is_key else variables().get(each.name.upper())
+        if path is None and each.is_key and temporal_name(each.name):
+            continue
         if path is not None:
             found.setdefault(path, each)
         else:

@@ -23,6 +23,7 @@ from reconciler.settings.database_url import DatabaseUrl, parse_database_url
 from reconciler.settings.page import PageSettings
 from reconciler.settings.sources import PREFIX
 from reconciler.settings.table import TableSettings
+from reconciler.settings.temporal import temporal_environment
 from reconciler.settings.types import (
     Duration,
     Ignored,
@@ -168,6 +169,10 @@ class Settings(DatabaseSettings, PageSettings):
         LogFormat.CONSOLE,
         description="The format of log lines: console or json. The container image sets json.",
     )
+
+    def temporal_environment(self) -> Mapping[str, str]:
+        """The TEMPORAL_* variables of this target. Raises `ConfigurationError`."""
+        return temporal_environment(self.target)
 
     @property
     def proxy_url(self) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -29,8 +29,12 @@ CONFIG = f"{PREFIX}CONFIG"
 ENVIRONMENT, DOTENV, TOML = "environment", ".env", "reconciler.toml"
 #: Where Docker and Kubernetes mount secrets, one file per setting.
 SECRETS = ("/run/secrets", "/run/secrets/reconciler")
+#: The section of `reconciler.toml` that has a section for each target.
+TARGETS = "targets"
 _OURS = (PREFIX, "DATABASE_URL", "TEMPORAL_")
 _OUR_LINE = re.compile(rf"\s*(export\s+)?['\"]?({'|'.join(_OURS)}|PG[A-Z])", re.IGNORECASE)
+#: Part of URLs, labels and names of files.
+_TARGET = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Not an expression such as "[^"]*".
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""", re.DOTALL)
 
@@ -47,10 +51,13 @@ class RawSetting:
     value: Any = field(repr=False)
     #: Whether the name is a key of TOML.
     is_key: bool = False
+    #: The target in whose section it is; empty: it is for all of them.
+    target: str = ""
 
     def __str__(self) -> str:
         if self.is_key:
-            return f"{self.place}: {self.name}"
+            section = f"{TARGETS}.{self.target}." if self.target else ""
+            return f"{self.place}: {section}{self.name}"
         return self.name if self.place in (ENVIRONMENT, DOTENV) else f"{self.name} ({self.place})"
 
     def read(self) -> Any:
@@ -76,21 +83,51 @@ def check_quotes(setting: str, value: object) -> None:
         )
 
 
-def read_settings() -> Iterator[RawSetting]:
-    """All settings in order of precedence: of two with the same name, the first counts."""
+def read_settings(target: str = "") -> Iterator[RawSetting]:
+    """All settings in order of precedence: of two with the same name, the first counts.
+
+    `target`: with those of its section, which win over all others.
+    """
+    file = os.environ.get(CONFIG) or TOML
+    sections = dict(_read_toml(file))
+    targets = sections.pop(TARGETS, {})
+    if target:
+        yield from _keys(file, targets[target], target)
     for name, value in read_environment().items():
         yield RawSetting(name, ENVIRONMENT, value)
     for name, text in read_dotenv().items():
         yield RawSetting(name, DOTENV, text)
-    file = os.environ.get(CONFIG) or TOML
-    for key, value in _read_toml(file).items():
-        if isinstance(value, dict):
-            for inner in value:
-                yield RawSetting(f"{key}.{inner}", file, value[inner], is_key=True)
-        else:
-            yield RawSetting(key, file, value, is_key=True)
+    yield from _keys(file, sections)
     for folder in SECRETS:
         yield from (RawSetting(name, folder, Path(folder, name)) for name in _list_secrets(folder))
+
+
+def read_targets() -> Sequence[str]:
+    """The names of the targets in `reconciler.toml`, in its order."""
+    file = os.environ.get(CONFIG) or TOML
+    found = _read_toml(file).get(TARGETS, {})
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{file}: {TARGETS} must be sections, such as [targets.orders]")
+    for name, section in found.items():
+        if not isinstance(section, dict):
+            raise ConfigurationError(
+                f"{file}: {TARGETS}.{name} must be a section, [targets.{name}]"
+            )
+        if not _TARGET.fullmatch(name):
+            raise ConfigurationError(
+                f"{file}: the target name {name!r} is not allowed",
+                "use lower-case letters, digits, - and _, at most 63",
+            )
+    return list(found)
+
+
+def _keys(file: str, sections: Mapping[str, Any], target: str = "") -> Iterator[RawSetting]:
+    for key, value in sections.items():
+        if isinstance(value, dict):
+            for inner in value:
+                yield RawSetting(f"{key}.{inner}", file, value[inner], is_key=True, target=target)
+        else:
+            yield RawSetting(key, file, value, is_key=True, target=target)
 
 
 def read_environment() -> Mapping[str, str]:

@@ -171,8 +171,19 @@ class TableSettings(FailureSettings):
         "their column if that is shorter.",
     )
 
+    #: The target that these are the settings of; empty where there are no targets.
+    _target: str = PrivateAttr(default="")
     #: The source of each setting that is set: "environment", ".env", "reconciler.toml", …
     _places: Mapping[tuple[str, ...], str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def target(self) -> str:
+        """The name of the target; empty where there are no targets."""
+        return self._target
+
+    @target.setter
+    def target(self, name: str) -> None:
+        self._target = name
 
     def set_places(self, places: Mapping[tuple[str, ...], str]) -> None:
         """Remember where `load` found the settings."""

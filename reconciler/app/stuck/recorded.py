@@ -21,7 +21,6 @@ from reconciler.postgres.journal.schema_check import check_readable
 from reconciler.postgres.journal.stuck.reader import StuckReader
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.settings.load import temporal_environment
 from reconciler.settings.model import Settings
 from reconciler.temporal.config.load import load_namespace
 
@@ -68,7 +67,7 @@ async def open_record(settings: Settings) -> AsyncIterator[Record]:
             "RECONCILER_JOURNAL is off, so passes do not record which rows are stuck",
             "ask Temporal with --check",
         )
-    of_connection = load_namespace(temporal_environment())
+    of_connection = load_namespace(settings.temporal_environment())
     async with using_engine(settings.dsn()) as engine:
         table = await map_table(engine, settings.table_mapping(), writing=False)
         await check_readable(engine, stuck=True)

@@ -19,8 +19,9 @@ from reconciler import __version__
 from reconciler.cli.main import cli
 from reconciler.daemon.health import CHECK_TIMEOUT
 from reconciler.daemon.process import STOP_TIMEOUT
-from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.settings.temporal import temporal_environment
 from reconciler.temporal.config.load import load_config
 
 Manifest: TypeAlias = dict[str, Any]

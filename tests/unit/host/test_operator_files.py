@@ -16,8 +16,9 @@ from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.postgres.connection.tls import check_files
 from reconciler.settings import sources
-from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.settings.temporal import temporal_environment
 from reconciler.temporal.config.api_key import KeyFile
 from reconciler.temporal.config.load import load_config
 

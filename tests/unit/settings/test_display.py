@@ -15,8 +15,9 @@ from reconciler.settings.display import (
     resolved_settings,
     resolved_temporal,
 )
-from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.settings.temporal import temporal_environment
 from reconciler.settings.types import format_duration
 from reconciler.temporal.config.load import load_config
 from tests.support.network.certificates import Authority

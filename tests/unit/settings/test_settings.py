@@ -13,8 +13,9 @@ from reconciler.core.errors import ConfigurationError
 from reconciler.core.policy import MissingPolicy, StatusValues
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.display import resolved_settings
-from reconciler.settings.load import load_settings, temporal_environment
+from reconciler.settings.load import load_settings
 from reconciler.settings.model import DatabaseSettings, Settings
+from reconciler.settings.temporal import temporal_environment
 from tests.unit.settings.conftest import refusal
 
 
@@ -90,7 +91,7 @@ def test_each_source_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     resolved_settings(load_settings(Settings))
 
-    assert opened == [".env", "reconciler.toml"]
+    assert sorted(opened) == [".env", "reconciler.toml"]
 
 
 @pytest.mark.parametrize(
