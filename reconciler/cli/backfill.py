@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
@@ -21,10 +20,10 @@ from reconciler.cli.base import (
     can_ask,
     cli,
     conclude,
-    confirm,
     load,
     print_error,
 )
+from reconciler.cli.operator import Terminal
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.policy import MissingPolicy
@@ -32,8 +31,7 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
-    from reconciler.app.backfill import Preview, Request
-    from reconciler.core.observer import Observer
+    from reconciler.app.backfill import Request
     from reconciler.core.window import Moment
     from reconciler.settings.model import Settings
 
@@ -130,7 +128,7 @@ def backfill(
         concurrency=concurrency,
     )
     _check_settings(settings, request, force=force and plan is None)
-    terminal = _Terminal(asks=apply and not yes)
+    terminal = Terminal(asks=apply and not yes)
     report = signals.run(partial(_backfill, settings, request, plan, terminal, force=force))
     if report is None:
         print_error("nothing was written")
@@ -211,7 +209,7 @@ async def _backfill(
     settings: Settings,
     request: Request,
     plan: Path | None,
-    terminal: _Terminal,
+    terminal: Terminal,
     *,
     force: bool,
 ) -> PassReport | None:
@@ -221,24 +219,3 @@ async def _backfill(
     if plan is not None:
         return await run_plan(settings, request, plan, terminal, force=force)
     return await run_backfill(settings, request, terminal)
-
-
-class _Terminal:
-    """Shows a backfill to the operator and asks, on stderr."""
-
-    def __init__(self, *, asks: bool) -> None:
-        self._asks = asks
-        self._console = screen(stderr=True)
-
-    def confirm(self, preview: Preview) -> bool:
-        """Show what lies ahead, and ask unless --yes was given."""
-        from reconciler.console.preview import print_preview
-
-        print_preview(preview, self._console)
-        return not (self._asks and preview.rows) or confirm(f"Write into {preview.table}?")
-
-    def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
-        """Show a progress bar, or log lines where there is no terminal."""
-        from reconciler.console.progress import show_progress
-
-        return show_progress(self._console, preview.rows, dry_run=not preview.apply)
