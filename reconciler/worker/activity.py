@@ -29,8 +29,8 @@ from reconciler.worker.report import ACTIVITY, EndReport
 
 if TYPE_CHECKING:
     from reconciler.worker.after_close.backlog import Backlog
-    from reconciler.worker.source import EngineSource, Source
-    from reconciler.worker.writer import RowWriter
+    from reconciler.worker.database.source import EngineSource, Source
+    from reconciler.worker.database.writer import RowWriter
 
 
 class StatusActivity:
@@ -111,7 +111,7 @@ class StatusActivity:
     def source(self) -> Source:
         """Where the rows are; reads the settings when first called. Raises `ConfigurationError`."""
         if self._source is None:
-            from reconciler.worker.source import Source  # noqa: PLC0415 - not before it is needed
+            from reconciler.worker.database.source import Source  # noqa: PLC0415 - not before it is needed
 
             self._source = Source(self._engine)
         return self._source

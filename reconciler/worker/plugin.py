@@ -26,7 +26,7 @@ from reconciler.worker.interceptor import MainPathInterceptor
 from reconciler.worker.reporter import StatusOf, check_status_of
 
 if TYPE_CHECKING:
-    from reconciler.worker.source import EngineSource
+    from reconciler.worker.database.source import EngineSource
 
 #: For the call that reads the namespace's limits when a worker starts.
 DESCRIBE_TIMEOUT = timedelta(seconds=5)

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.worker import reporter, writer
+from reconciler.worker import reporter
+from reconciler.worker.database import writer
 from tests.support.polling import PATIENCE
 
 

@@ -28,8 +28,8 @@ from reconciler.plan.format import from_line
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
 from tests.support.passes.operator import Operator

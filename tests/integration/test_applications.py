@@ -25,8 +25,8 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.passes.operator import Operator
 from tests.support.tables.applications.composed_ids import COMPOSED_IDS

@@ -23,8 +23,8 @@ from reconciler.core.model import Closed, LeaveReason
 from reconciler.core.report.pass_report import PassReport
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.passes.operator import Operator
 

@@ -30,8 +30,8 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
+from reconciler.worker.database.source import Source
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
 from tests.support.passes.operator import Operator

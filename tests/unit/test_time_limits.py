@@ -19,7 +19,8 @@ from reconciler.daemon.loop import DRAIN_TIMEOUT
 from reconciler.daemon.process import STOP_TIMEOUT
 from reconciler.postgres.connection import engine, queries
 from reconciler.temporal.client import calls, connect
-from reconciler.worker import reporter, writer
+from reconciler.worker import reporter
+from reconciler.worker.database import writer
 
 
 def test_another_replica_takes_over_within_thirty_seconds_of_a_death() -> None:

@@ -36,9 +36,9 @@ from reconciler.temporal.failures.failure_decoder import FailureDecoder
 from reconciler.temporal.observe.probe import TemporalProbe
 from reconciler.temporal.observe.single_run import observe_run
 from reconciler.worker.after_close.notice import EndNotice
+from reconciler.worker.database.source import Source
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
-from reconciler.worker.writer import RowWriter
 
 #: Calls to Temporal per second, as passes make by default: they outrank the polls of workers.
 MAX_RPS = 100

@@ -18,7 +18,8 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from reconciler.core.model import Closed, RunRow
-from reconciler.worker import ReconcilerPlugin, writer
+from reconciler.worker import ReconcilerPlugin
+from reconciler.worker.database import writer
 from reconciler.worker.report import ACTIVITY
 from tests.conftest import Database
 from tests.support.polling import PATIENCE, eventually

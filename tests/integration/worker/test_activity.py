@@ -20,8 +20,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from reconciler.postgres.connection.engine import open_engine
-from reconciler.worker import status_activity, writer
+from reconciler.worker import status_activity
 from reconciler.worker.activity import StatusActivity
+from reconciler.worker.database import writer
 from tests.conftest import Database
 from tests.integration.postgres.rows.test_rejections import trigger
 from tests.integration.worker.conftest import locked_rows

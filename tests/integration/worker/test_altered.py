@@ -12,9 +12,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
+from reconciler.worker.database.source import Source
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
-from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

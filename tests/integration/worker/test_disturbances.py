@@ -22,7 +22,8 @@ from temporalio.worker import Interceptor as WorkerInterceptor
 from reconciler.core.model import Closed, CloseStatus
 from reconciler.postgres.connection.engine import open_engine
 from reconciler.temporal.client.execution_info import to_datetime
-from reconciler.worker import ReconcilerPlugin, reporter, writer
+from reconciler.worker import ReconcilerPlugin, reporter
+from reconciler.worker.database import writer
 from reconciler.worker.report import ACTIVITY
 from tests.integration.worker.conftest import Site, locked_rows, waiting
 from tests.support.polling import PATIENCE, eventually

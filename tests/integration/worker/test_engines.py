@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from reconciler.worker.database.source import Source
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
 from tests.conftest import Database
 
 NOW = datetime.now(UTC)

@@ -15,10 +15,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnusable
-from reconciler.worker import writer
+from reconciler.worker.database import writer
+from reconciler.worker.database.source import Source
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
-from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.integration.test_through_a_pooler import AS_DOCUMENTED
 from tests.support.polling import eventually

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.worker import ReconcilerPlugin
+from reconciler.worker.database.source import Source
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
 from tests.conftest import Database, with_user
 from tests.integration.worker.conftest import Site
 

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping
-from reconciler.worker import writer
-from reconciler.worker.writer import RowWriter
+from reconciler.worker.database import writer
+from reconciler.worker.database.writer import RowWriter
 from tests.conftest import Database, opened
 from tests.integration.worker.test_one_statement import APPLICATIONS, OWN, finish, writing
 from tests.support.network.proxy import proxy

@@ -9,7 +9,8 @@ from temporalio.worker import Worker
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.postgres.connection.engine import open_engine
-from reconciler.worker import ReconcilerPlugin, plugin, source
+from reconciler.worker import ReconcilerPlugin, plugin
+from reconciler.worker.database import source
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
 from tests.support.temporal.workflows import Scripted

@@ -34,8 +34,8 @@ from reconciler.postgres.rows.lookup.stored import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
+from reconciler.worker.database.source import Source
 from reconciler.worker.report import EndReport
-from reconciler.worker.source import Source
 from tests.conftest import Database, opened
 from tests.integration.postgres.rows.test_rejections import begun
 from tests.support.factories import NOW, outcome

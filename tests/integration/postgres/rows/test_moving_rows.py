@@ -24,8 +24,8 @@ from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableNames
 from reconciler.settings.table import TableSettings
+from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
-from reconciler.worker.writer import RowWriter
 from tests.conftest import Database
 from tests.support.factories import outcome
 from tests.support.polling import eventually

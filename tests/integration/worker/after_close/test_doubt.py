@@ -18,7 +18,7 @@ from reconciler.worker import ReconcilerPlugin
 from reconciler.worker.after_close import backlog
 from reconciler.worker.after_close.finisher import Finisher
 from reconciler.worker.after_close.notice import EndNotice
-from reconciler.worker.source import Source
+from reconciler.worker.database.source import Source
 from tests.integration.worker.conftest import Site
 from tests.support.histories.workflows import Order, pack
 from tests.support.polling import PATIENCE, eventually

@@ -27,7 +27,7 @@ from reconciler.postgres.table.checks.table import ReadOnly
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.table import TableSettings
 from reconciler.temporal.failures.redactor import Redactor
-from reconciler.worker.chosen_statuses import ChosenStatuses
+from reconciler.worker.database.chosen_statuses import ChosenStatuses
 from reconciler.worker.report import EndReport
 
 Log: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]

@@ -15,7 +15,7 @@ from reconciler.settings.load import load_guest_settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.temporal.failures.codec import Codec
 from reconciler.temporal.failures.failure_decoder import make_codec
-from reconciler.worker.writer import RowWriter
+from reconciler.worker.database.writer import RowWriter
 
 #: An engine of the application, or a function that makes one when it is first needed.
 EngineSource: TypeAlias = AsyncEngine | Callable[[], AsyncEngine]
