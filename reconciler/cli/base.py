@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
-from reconciler.core.errors import ConfigurationError
+from reconciler.core.errors import ConfigurationError, ReconcilerError
 from reconciler.core.report.pass_report import PassOutcome, Report
 from reconciler.core.text import visible
 from reconciler.host.signals import INTERRUPTED, signals
@@ -31,6 +33,9 @@ _EXIT_CODES = {
 }
 
 _Text = TypeVar("_Text", bound=str | None)
+
+#: The target that output is about, if the command is about several; else empty.
+subject: ContextVar[str] = ContextVar("subject", default="")
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text for people.")
@@ -175,7 +180,19 @@ def confirm(question: str) -> bool:
 
 def print_error(text: str) -> None:
     """Print one line on stderr: why the command did not do what was asked."""
-    print_to_stderr(f"reconciler: {' '.join(text.split())}")
+    about = f"{target}: " if (target := subject.get()) else ""
+    print_to_stderr(f"reconciler: {about}{' '.join(text.split())}")
+
+
+def print_failure(error: Exception) -> int:
+    """Print why a command has failed, or the traceback of a bug; returns the exit code."""
+    if isinstance(error, ReconcilerError):
+        print_error(str(error))
+        return USAGE if isinstance(error, ConfigurationError) else ABORTED
+    for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        print_to_stderr(line)
+    print_error("this is a bug; please report it with the lines above")
+    return BUG
 
 
 def print_to_stderr(line: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,22 +16,24 @@ from reconciler import __version__
 from reconciler.cli.base import (
     ABORTED,
     BROKEN_PIPE,
-    BUG,
     OK,
     USAGE,
     AsJson,
     DryRun,
+    Target,
     Wait,
     as_utf8,
     cli,
     conclude,
     load,
+    load_each,
     patience,
     print_error,
-    print_to_stderr,
+    print_failure,
 )
+from reconciler.cli.each_target import Each
 from reconciler.console.screen import screen
-from reconciler.core.errors import ConfigurationError, ReconcilerError
+from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode
 from reconciler.core.report.pass_report import PassReport
 from reconciler.host.signals import INTERRUPTED, signals
@@ -51,9 +52,6 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; nothing escapes."""
     try:
         return _run(arguments)
-    except ReconcilerError as error:
-        print_error(str(error))
-        return USAGE if isinstance(error, ConfigurationError) else ABORTED
     except _UsageError as error:
         text = error.format_message() if hasattr(error, "format_message") else str(error)
         print_error(f"{text.rstrip('.')}; see {_command(error)} --help")
@@ -64,10 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         print_error("interrupted")
         return INTERRUPTED
     except Exception as error:
-        for line in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
-            print_to_stderr(line)
-        print_error("this is a bug; please report it with the lines above")
-        return BUG
+        return print_failure(error)
 
 
 def _command(error: Exception) -> str:
@@ -126,15 +121,21 @@ def once(
     dry_run: DryRun = False,
     as_json: AsJson = False,
     wait: Wait = None,
+    target: Target = None,
 ) -> int:
     """Run one pass over every running row, then exit: for cron.
 
     On a terminal it shows its progress. Elsewhere it logs a line for each row that it finishes.
     """
+    up_to = patience(wait)
+    each = Each(targets=load_each(target), named=target, as_json=as_json, works=True)
+    return each.run(partial(_once_for, dry_run=dry_run, wait=up_to, as_json=as_json))
+
+
+def _once_for(settings: Settings, *, dry_run: bool, wait: timedelta, as_json: bool) -> int:
     from reconciler.console.report import print_report
 
-    up_to, settings = patience(wait), load()
-    report = signals.run(partial(_once, settings, dry_run=dry_run, wait=up_to))
+    report = signals.run(partial(_once, settings, dry_run=dry_run, wait=wait))
 
     def show() -> None:
         if report.tally.scanned or report.error is None:

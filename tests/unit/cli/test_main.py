@@ -93,10 +93,10 @@ def test_an_error_is_one_line(
     code: int,
     line: str,
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(main, "load", fail)
+    monkeypatch.setattr(main, "load_each", fail)
 
     assert run(["once"]) == code
     printed = capsys.readouterr()
@@ -108,10 +108,10 @@ def test_an_error_is_one_line(
 def test_a_bug_has_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(main, "load", fail)
+    monkeypatch.setattr(main, "load_each", fail)
 
     assert run(["once"]) == 1
     printed = capsys.readouterr().err

@@ -45,10 +45,10 @@ def test_an_error_is_one_line_without_control_characters(
 def test_a_traceback_has_no_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise ValueError(HOSTILE)
 
-    monkeypatch.setattr(main, "load", fail)
+    monkeypatch.setattr(main, "load_each", fail)
 
     assert run(["once"]) == 1
     printed = capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""Commands about several targets: two tables in one database, and a database that is down."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import Database
+from tests.support.commands.command import Command, Result
+from tests.support.commands.terminal import at_terminal
+from tests.support.temporal.world import World
+
+#: The target in the middle cannot be reached.
+CONFIG = """
+[targets.orders]
+[targets.down]
+database_url = "postgresql://app@127.0.0.1:1/app"
+[targets.exports]
+table = "exports"
+"""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A row of a completed workflow in each of two tables."""
+
+    command: Command
+    database: Database
+    workflow_id: str
+
+    async def __call__(self, *arguments: str) -> Result:
+        return await self.command(*arguments)
+
+    def configure(self, text: str) -> None:
+        (self.command.folder / "reconciler.toml").write_text(text)
+
+    async def statuses(self) -> list[object]:
+        rows = await self.database.fetch(
+            "SELECT status FROM workflow_executions UNION ALL SELECT status FROM exports"
+        )
+        return [row["status"] for row in rows]
+
+
+@pytest.fixture
+async def targets(reconciler: Command, database: Database, world: World) -> Targets:
+    await database.execute("CREATE TABLE exports (LIKE workflow_executions INCLUDING ALL)")
+    handle = await world.start("complete")
+    run_id = (await world.ended(handle)).run_id
+    await database.insert(world.workflow_id, run_id)
+    await database.execute("INSERT INTO exports SELECT * FROM workflow_executions")
+    found = Targets(reconciler, database, world.workflow_id)
+    found.configure(CONFIG)
+    return found
+
+
+async def test_a_target_that_is_down_keeps_no_other_from_its_pass(targets: Targets) -> None:
+    dry = await targets("once", "--json", "--dry-run")
+
+    assert dry.code == 4
+    assert dry.json["outcome"] == "aborted"
+    assert list(dry.json["targets"]) == ["orders", "down", "exports"]
+    outcomes = {
+        name: (part["outcome"], part["scanned"]) for name, part in dry.json["targets"].items()
+    }
+    assert outcomes == {"orders": ("ok", 1), "down": ("aborted", 0), "exports": ("ok", 1)}
+    assert await targets.statuses() == ["running", "running"]
+
+    result = await targets("once")
+
+    assert result.code == 4
+    assert await targets.statuses() == ["completed", "completed"]
+    headings = re.findall("^[a-z]+:$", result.out, re.MULTILINE)
+    assert headings == ["orders:", "down:", "exports:"]
+    assert "\nreconciler: down: cannot read workflow_executions: " in result.err, result.err
+    finished = [line for line in result.err.splitlines() if " row_finished " in line]
+    assert [line.rpartition(" ")[2] for line in finished] == ["target=orders", "target=exports"]
+
+
+async def test_one_target_is_named(targets: Targets) -> None:
+    result = await targets("once", "--json", "--target", "exports")
+
+    assert result.code == 0
+    assert result.json["scanned"] == 1
+    assert "target=" not in result.err
+    assert await targets.statuses() == ["running", "completed"]
+
+
+async def test_progress_bars_follow_each_other(targets: Targets) -> None:
+    await targets.database.execute(
+        "INSERT INTO exports (id, workflow_id) SELECT id + 1, 'unknown' FROM exports"
+    )
+    async with at_terminal(targets.command, "once") as terminal:
+        await terminal.prints("ok: 2 rows in")
+        assert await terminal.code() == 4
+    bars = [terminal.seen.index(bar) for bar in ("orders:", "0/1 rows", "exports:", "0/2 rows")]
+    assert bars == sorted(bars)
