@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,11 @@ from temporalio.runtime import Runtime
 from reconciler.app.app import App
 from reconciler.app.before_pass import log_connected
 from reconciler.postgres.connection.clock import DatabaseClock
-from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.connection.pools import Pools
 from reconciler.postgres.journal.bookkeeping import Bookkeeping
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.settings.model import Settings
-from reconciler.temporal.client.connect import connect
+from reconciler.temporal.client.connect import Connections, Route
 from reconciler.temporal.client.namespace import Namespace
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.config.load import load_config
@@ -31,6 +31,36 @@ from reconciler.temporal.observe.namespaces import NamespacesProbe
 from reconciler.temporal.stuck.diagnosis import TemporalDiagnosis
 
 
+class Shared:
+    """What the targets of a process share: connections to Temporal, rate limits, pools."""
+
+    def __init__(self, targets: Sequence[tuple[Settings, Mapping[str, Any]]]) -> None:
+        """`targets`: all of them, each with what `load_config` returns for it.
+
+        Logs once where the rate limits of one namespace differ: the lowest counts.
+        """
+        self._connections = Connections(_route(*each) for each in targets)
+        self._pools = Pools(_database(settings) for settings, _ in targets)
+
+    def engine(self, settings: Settings) -> AbstractAsyncContextManager[AsyncEngine]:
+        """The engine of this target's database."""
+        return self._pools.using(_database(settings), settings.dsn())
+
+    def temporal(
+        self, settings: Settings, config: Mapping[str, Any], runtime: Runtime | None
+    ) -> AbstractAsyncContextManager[tuple[Rpc, Namespace]]:
+        """The calls to this target's Temporal, and its namespace. Raises as `connect` does."""
+        return self._connections.open(_route(settings, config), runtime)
+
+
+def _route(settings: Settings, config: Mapping[str, Any]) -> Route:
+    return Route(config, settings.max_rps, settings.visibility_rps, settings.target)
+
+
+def _database(settings: Settings) -> str:
+    return settings.database_url_file or settings.database_url.get_secret_value()
+
+
 @asynccontextmanager
 async def open_app(
     settings: Settings,
@@ -42,6 +72,7 @@ async def open_app(
     ask_archive: bool = False,
     temporal: Mapping[str, Any] | None = None,
     runtime: Runtime | None = None,
+    shared: Shared | None = None,
 ) -> AsyncIterator[App]:
     """Connect to both servers and check them; close everything at the end.
 
@@ -49,12 +80,14 @@ async def open_app(
     also check the rights to write rows and to use the lease, `dry_run` all else that keeps rows
     from being written, `by_type` the workflow type column.
     `ask_archive`: see `TemporalProbe`. `temporal`: arguments of `Client.connect`, if not loaded.
+    `shared`: what it shares with the other targets of this process.
     """
     temporal = temporal or load_config(settings.temporal_environment(), settings.proxy_url)
+    shared = shared or Shared([(settings, temporal)])
     codec = make_codec(*settings.decoder())
     async with (
         decoding_failures(codec, settings.codec_timeout.total_seconds()) as decoder,
-        using_engine(settings.dsn()) as engine,
+        shared.engine(settings) as engine,
     ):
         mapping = settings.table_mapping()
         also = [mapping.names.workflow_type] if by_type else []
@@ -62,10 +95,10 @@ async def open_app(
         books = Bookkeeping(engine, journal=settings.journal)
         if writing:
             await books.check(looping=looping)
-        rpc, namespace = await connect(temporal, settings.max_rps, settings.visibility_rps, runtime)
-        log_connected(temporal["target_host"], namespace, table)
-        parts = engine, table, books, rpc, namespace, decoder
-        yield _app(settings, *parts, ask_archive=ask_archive)
+        async with shared.temporal(settings, temporal, runtime) as (rpc, namespace):
+            log_connected(temporal["target_host"], namespace, table)
+            parts = engine, table, books, rpc, namespace, decoder
+            yield _app(settings, *parts, ask_archive=ask_archive)
 
 
 def _app(

@@ -34,6 +34,10 @@ LOCK_TIMEOUT = 5_000
 #: Compiled statements that are kept. Each pass of the loop maps the table again, and statements of
 #: the old mapping are never used again: SQLAlchemy's default of 500 keeps 25 MB of them.
 COMPILED_STATEMENTS = 50
+#: Connections that a target may have open at once.
+CONNECTIONS_OF_TARGET = 14
+#: Connections that are kept open for the next statement, and for how many targets there is another.
+KEPT_CONNECTIONS, TARGETS_PER_KEPT, MOST_KEPT = 4, 4, 10
 #: PostgreSQL's code for a statement that exceeded its time limit.
 STATEMENT_TIMEDOUT = "57014"
 #: And for one that the role may not execute.
@@ -51,6 +55,7 @@ def open_engine(
     statement_timeout: int | None = STATEMENT_TIMEOUT,
     pooled: bool = True,
     pinged: bool = True,
+    targets: int = 1,
 ) -> AsyncEngine:
     """An engine that works behind a transaction-mode pooler.
 
@@ -61,6 +66,8 @@ def open_engine(
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     `pooled=False` keeps no idle connection: each would occupy one of a session-mode pooler's.
     `pinged=False` is for callers that retry by themselves on a dead connection.
+    `targets`: how many share it. Each has room for as many connections as if it were alone, so
+    that none waits for another whose statements hang; few are kept when they are idle.
     """
     arguments: dict[str, Any] = {
         "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
@@ -68,14 +75,20 @@ def open_engine(
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
-    pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": 4}
+    kept = min(KEPT_CONNECTIONS + targets // TARGETS_PER_KEPT, MOST_KEPT)
+    room = targets * CONNECTIONS_OF_TARGET
+    pool: dict[str, Any] = {
+        "pool_pre_ping": pinged,
+        "pool_size": kept,
+        "max_overflow": room - kept,
+    }
     engine = create_async_engine(
         "postgresql+reconciler://",
         connect_args=arguments,
         **(pool if pooled else {"poolclass": sa.NullPool}),
         isolation_level="READ COMMITTED",  # the guarded write relies on it
         limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout),
-        query_cache_size=COMPILED_STATEMENTS,
+        query_cache_size=targets * COMPILED_STATEMENTS,
     )
     _use_current_dsn(engine, dsn)
     return engine

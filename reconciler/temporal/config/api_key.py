@@ -40,7 +40,7 @@ class KeyFile:
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises `ConfigurationError` if there is no key in the file."""
         # Leaves a "~" that it cannot expand; then the file is not found.
-        self._path, self._clock = Path(os.path.expanduser(path)), clock  # noqa: PTH111
+        self.path, self._clock = Path(os.path.expanduser(path)), clock  # noqa: PTH111
         self._key = self._read()
         self._read_at = clock()
         #: Its rounds are reads.
@@ -66,10 +66,10 @@ class KeyFile:
             return
         if key != self._key:
             self._key = key
-            log.info("api_key_renewed", file=str(self._path))
+            log.info("api_key_renewed", file=str(self.path))
             if self.on_change is not None:
                 self.on_change(key)
 
     def _read(self) -> str:
-        key = read_secret(API_KEY_FILE, self._path)
-        return check_key(f"{API_KEY_FILE}: {self._path}", key.strip())
+        key = read_secret(API_KEY_FILE, self.path)
+        return check_key(f"{API_KEY_FILE}: {self.path}", key.strip())
