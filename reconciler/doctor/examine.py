@@ -59,7 +59,7 @@ async def examine(
         await close(engine)
     shown = [
         *resolved_settings(settings),
-        *resolved_temporal(temporal, settings.temporal_environment()),
+        *resolved_temporal(temporal, settings.temporal_settings()),
     ]
     findings = [*database.checks.findings, *server.checks.findings, codec, *both_sides]
     return Examination(shown, findings)

@@ -200,4 +200,35 @@ def _check_value(name: str, value: str) -> None:
         raise ValueError(f"has sslrootcert=system: name the file, such as {_ROOTS}")
 
 
+def databases(url: str, variables: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    """Where a parsed URL leads to: host, port and name of each of its places.
+
+    What it does not say is in libpq's `variables`, or libpq's default. Names of the own host count
+    as one. What a service (`service=`) names is not read.
+    """
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    login, _, hosts = parts.netloc.rpartition("@")
+    if hosts:
+        places = [_split_host(each) for each in hosts.split(",")]
+        places = [(unquote(host), port) for host, port in places]
+    else:
+        named = (query.get("host") or variables.get("PGHOST", "")).split(",")
+        given = (query.get("port") or "").split(",")
+        ports = given * len(named) if len(given) == 1 else given
+        places = list(zip(named, ports, strict=False))
+    user = query.get("user") or unquote(login.partition(":")[0]) or variables.get("PGUSER", "")
+    name = unquote(parts.path[1:]) or query.get("dbname") or query.get("database")
+    name = name or variables.get("PGDATABASE") or user
+    port_of = variables.get("PGPORT") or "5432"
+    return {(_host(host, query), port.lstrip("0") or port_of, name) for host, port in places}
+
+
+def _host(text: str, query: Mapping[str, str]) -> str:
+    if text.startswith("/"):  # the folder of a Unix socket
+        return text.rstrip("/")
+    host = text.strip("[]").rstrip(".").lower() or query.get("service", "localhost")
+    return "localhost" if host in ("127.0.0.1", "::1") else host
+
+
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(parse_database_url)]

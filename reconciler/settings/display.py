@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +15,7 @@ from reconciler.core.text import plural
 from reconciler.postgres.connection.socket_options import LIMITS
 from reconciler.postgres.table.row_filter import RowFilter
 from reconciler.settings.model import FieldPath, Settings, environment_name, fields
-from reconciler.settings.sources import DOTENV, ENVIRONMENT
+from reconciler.settings.sources import ENVIRONMENT, RawSetting
 from reconciler.settings.types import format_duration
 
 HIDDEN = "(hidden)"
@@ -39,7 +38,8 @@ class ResolvedSetting:
 
     name: str
     value: str
-    #: "environment", ".env", "reconciler.toml", "/run/secrets", "default".
+    #: "environment", ".env", "reconciler.toml", "reconciler.toml [targets.orders]",
+    #: "/run/secrets", "default".
     source: str
 
 
@@ -61,27 +61,29 @@ def resolved_settings(settings: Settings) -> list[ResolvedSetting]:
 
 
 def resolved_temporal(
-    config: Mapping[str, Any], environment: Mapping[str, str]
+    config: Mapping[str, Any], found: Mapping[str, RawSetting]
 ) -> list[ResolvedSetting]:
     """Temporal's address, namespace and authentication.
 
-    `config` is from `load_config`, and `environment` are the variables that it read; what is in
-    neither of them is from `temporal.toml`.
+    `config` is from `load_config`, and `found` are the settings that it read; what is in neither
+    of them is from `temporal.toml`.
     """
-    in_file = Path(environment.get("TEMPORAL_CONFIG_FILE", "temporal.toml")).name
+    file = found.get("TEMPORAL_CONFIG_FILE")
+    in_file = Path(file.value).name if file else "temporal.toml"
 
     def source(name: str) -> str:
         # TLS has many variables, and a key may be in a file.
-        named = [each for each in environment if each.startswith(name)]
+        named = [found[each] for each in found if each.startswith(name)]
         if name == "TEMPORAL_TLS" and not named and config.get("api_key"):
             return source("TEMPORAL_API_KEY")  # which turns TLS on
         if name == "TEMPORAL_NAMESPACE" and "namespace" not in config:
             return "default"
-        if any(each in os.environ for each in named):
+        if any(each.place == ENVIRONMENT for each in named):
             return ENVIRONMENT
-        return DOTENV if named else in_file
+        return named[0].source if named else in_file
 
-    values = _temporal_values(config, environment.get("TEMPORAL_PROFILE"))
+    profile = found.get("TEMPORAL_PROFILE")
+    values = _temporal_values(config, profile.value if profile else None)
     return [ResolvedSetting(name, value, source(name)) for name, value in values]
 
 

@@ -21,9 +21,9 @@ from reconciler.postgres.connection.socket_options import read_link
 from reconciler.postgres.diagnose.ends import End, possible_ends
 from reconciler.settings.database_url import DatabaseUrl, parse_database_url
 from reconciler.settings.page import PageSettings
-from reconciler.settings.sources import PREFIX
+from reconciler.settings.sources import PREFIX, RawSetting
 from reconciler.settings.table import TableSettings
-from reconciler.settings.temporal import temporal_environment
+from reconciler.settings.temporal import temporal_environment, temporal_settings
 from reconciler.settings.types import (
     Duration,
     Ignored,
@@ -76,7 +76,8 @@ class DatabaseSettings(TableSettings):
     def dsn(self) -> Callable[[], str]:
         """A function that returns the current URL; a file is read again, as it may be rotated."""
         if (file := self.database_url_file) is not None:
-            return lambda: parse_database_url(read_secret("DATABASE_URL_FILE", file))
+            name = f"target {self.target}: DATABASE_URL_FILE".removeprefix("target : ")
+            return lambda: parse_database_url(read_secret(name, file))
         return self.database_url.get_secret_value
 
 
@@ -173,6 +174,10 @@ class Settings(DatabaseSettings, PageSettings):
     def temporal_environment(self) -> Mapping[str, str]:
         """The TEMPORAL_* variables of this target. Raises `ConfigurationError`."""
         return temporal_environment(self.target)
+
+    def temporal_settings(self) -> Mapping[str, RawSetting]:
+        """The same with the place of each, to show them."""
+        return temporal_settings(self.target)
 
     @property
     def proxy_url(self) -> str | None:

@@ -56,9 +56,18 @@ class RawSetting:
 
     def __str__(self) -> str:
         if self.is_key:
-            section = f"{TARGETS}.{self.target}." if self.target else ""
-            return f"{self.place}: {section}{self.name}"
+            return f"{self.place}: {self.key}"
         return self.name if self.place in (ENVIRONMENT, DOTENV) else f"{self.name} ({self.place})"
+
+    @property
+    def key(self) -> str:
+        """The whole key of TOML: targets.orders.columns.id."""
+        return f"{TARGETS}.{self.target}.{self.name}" if self.target else self.name
+
+    @property
+    def source(self) -> str:
+        """The place, with the section of the target."""
+        return f"{self.place} [{TARGETS}.{self.target}]" if self.target else self.place
 
     def read(self) -> Any:
         """The value. Raises `ConfigurationError` if it is in a file that cannot be read."""
@@ -88,10 +97,13 @@ def read_settings(target: str = "") -> Iterator[RawSetting]:
 
     `target`: with those of its section, which win over all others.
     """
-    file = os.environ.get(CONFIG) or TOML
+    file = config_file()
     sections = dict(_read_toml(file))
-    targets = sections.pop(TARGETS, {})
+    targets = _targets(file, sections.pop(TARGETS, None))
     if target:
+        if target not in targets:
+            has = f"it has {', '.join(targets)}" if targets else "it has no [targets.NAME] section"
+            raise ConfigurationError(f"target {target}: {file} has no such target", has)
         yield from _keys(file, targets[target], target)
     for name, value in read_environment().items():
         yield RawSetting(name, ENVIRONMENT, value)
@@ -104,21 +116,39 @@ def read_settings(target: str = "") -> Iterator[RawSetting]:
 
 def read_targets() -> Sequence[str]:
     """The names of the targets in `reconciler.toml`, in its order."""
-    file = os.environ.get(CONFIG) or TOML
-    found = _read_toml(file).get(TARGETS, {})
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{file}: {TARGETS} must be sections, such as [targets.orders]")
+    file = config_file()
+    return list(_targets(file, _read_toml(file).get(TARGETS)))
+
+
+def config_file() -> str:
+    """The name of `reconciler.toml`, or of the file that is read instead."""
+    return os.environ.get(CONFIG) or TOML
+
+
+def check_target_name(name: str, where: str) -> None:
+    """Check the name of a target. Raises `ConfigurationError`, which begins with `where`."""
+    if not _TARGET.fullmatch(name):
+        raise ConfigurationError(
+            f"{where}: {name!r} cannot be the name of a target",
+            "use lower-case letters, digits, - and _, at most 63, and first a letter or a digit",
+        )
+
+
+def _targets(file: str, found: object) -> Mapping[str, Mapping[str, Any]]:
+    """The sections of targets by their names, from what is in the section of all of them."""
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not found:
+        problem = "has no target" if isinstance(found, dict) else "must be sections"
+        raise ConfigurationError(f"{file}: {TARGETS} {problem}", f"write [{TARGETS}.orders]")
     for name, section in found.items():
         if not isinstance(section, dict):
             raise ConfigurationError(
-                f"{file}: {TARGETS}.{name} must be a section, [targets.{name}]"
+                f"{file}: {TARGETS}.{name} is in no target",
+                f"write it into the section of one, such as [{TARGETS}.orders]",
             )
-        if not _TARGET.fullmatch(name):
-            raise ConfigurationError(
-                f"{file}: the target name {name!r} is not allowed",
-                "use lower-case letters, digits, - and _, at most 63",
-            )
-    return list(found)
+        check_target_name(name, file)
+    return found
 
 
 def _keys(file: str, sections: Mapping[str, Any], target: str = "") -> Iterator[RawSetting]:

@@ -6,24 +6,86 @@ sections are defaults for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from reconciler.core.errors import ConfigurationError
+from reconciler.postgres.table.row_filter import Condition, RowFilter
+from reconciler.settings.database_url import databases
 from reconciler.settings.load import load_target
 from reconciler.settings.model import Settings
-from reconciler.settings.sources import read_targets
+from reconciler.settings.sources import config_file, read_environment, read_targets
 
 
 def load_targets(only: str | None = None, **overrides: Any) -> Sequence[Settings]:
     """The settings of each target, in the order of `reconciler.toml`; or of one of them.
 
     Where there are no targets: the settings, which have no target. `overrides`: see
-    `load_settings`. Raises `ConfigurationError`.
+    `load_settings`. Raises `ConfigurationError`, also if two targets select the same rows.
     """
-    names = read_targets()
-    if only is not None and only not in names:
-        has = f"it has {', '.join(names)}" if names else "it has no [targets.NAME] section"
-        raise ConfigurationError(f"--target {only}: reconciler.toml has no such target", has)
-    chosen = [only] if only is not None else names or [""]
-    return [load_target(Settings, name, overrides) for name in chosen]
+    if only is None:
+        chosen = [load_target(Settings, name, overrides) for name in read_targets() or [""]]
+        _check_distinct(combinations(chosen, 2))
+        return chosen
+    if not only:
+        raise ConfigurationError("--target is empty", "name a target of reconciler.toml")
+    settings = load_target(Settings, only, overrides)
+    _check_distinct((settings, other) for other in _readable(read_targets(), overrides, but=only))
+    return [settings]
+
+
+def _readable(
+    names: Iterable[str], overrides: Mapping[str, Any], *, but: str
+) -> Iterator[Settings]:
+    """The settings of the other targets, if they can be read: their secrets may not be here."""
+    for name in names:
+        if name != but:
+            try:
+                yield load_target(Settings, name, overrides)
+            except ConfigurationError:
+                continue
+
+
+def _check_distinct(pairs: Iterable[tuple[Settings, Settings]]) -> None:
+    """Raise `ConfigurationError` if the targets of a pair may select the same rows."""
+    for one, other in pairs:
+        if not share_rows(one, other, read_environment()):
+            continue
+        targets = f"{config_file()}: the targets {one.target} and {other.target}"
+        fix = "give one of them another table, database, status column, running values or where"
+        if _schema(one) != _schema(other):
+            fix = "name the schema in both tables, unless it is one table"
+        raise ConfigurationError(f"{targets} select the same rows of table {one.table}", fix)
+
+
+def share_rows(one: Settings, other: Settings, variables: Mapping[str, str] | None = None) -> bool:
+    """Whether a row may belong to both targets, as far as the settings show it. Symmetric.
+
+    `variables`: those of libpq, which complete the URLs. The namespace does not matter: both
+    targets would ask about the row.
+    """
+    urls = [each.database_url.get_secret_value() for each in (one, other)]
+    places, others = (databases(url, variables or {}) for url in urls)
+    schema, another = _schema(one), _schema(other)
+    return (
+        bool(places & others)
+        and one.table_mapping().names.table == other.table_mapping().names.table
+        and (schema == another or None in (schema, another))
+        and one.columns.status == other.columns.status
+        and not all(a.excludes(b) for a in _selection(one) for b in _selection(other))
+    )
+
+
+def _schema(settings: Settings) -> str | None:
+    return settings.table_mapping().names.schema
+
+
+def _selection(settings: Settings) -> Sequence[RowFilter]:
+    """The running rows of a target: those that fulfil any of these."""
+    status, running = settings.columns.status, settings.statuses.running
+    values = tuple(value for value in running if value is not None)
+    with_status = [Condition(status, values)] if values else []
+    without = [Condition(status)] if None in running else []
+    conditions = settings.where.conditions if settings.where else ()
+    return [RowFilter((*conditions, each)) for each in (*with_status, *without)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -15,6 +17,9 @@ _PLAIN_NAME = re.compile(r"(?!(?:and|or)$)[\w$]+", re.IGNORECASE)
 _PLAIN_VALUE = re.compile(
     r"""(?!.*\b(?:and|or)\b|null$)[^\s",'(]([^",(\r\n]*[^\s",(])?""", re.IGNORECASE
 )
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
+_UUID = re.compile(r"\{?(-?[0-9a-f]{4}){8}\}?", re.ASCII)
+_BOOLEANS = {"t": "true", "f": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,22 @@ class Condition:
             return f"{column} is {'not ' if self.negated else ''}null"
         values = ", ".join(sorted(map(quoted_value, self.values)))
         return f"{column} {'!=' if self.negated else '='} {values}"
+
+    def excludes(self, other: Condition) -> bool:
+        """Whether no row can fulfil both, whatever the type of the column.
+
+        False if in doubt: a type may read two texts as one value, as 1 and 01 are one number.
+        """
+        if self.column != other.column or (self.negated and other.negated):
+            return False
+        if self.negated:
+            return other.excludes(self)
+        if not self.values or not (other.values or other.negated):  # one is about NULL
+            return bool(self.values or other.values or other.negated)
+        if other.negated:
+            return set(self.values) <= set(other.values)
+        theirs = set[object]().union(*map(_readings, other.values))
+        return not any(theirs & _readings(value) for value in self.values)
 
     def holds(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """The condition in SQL, its values as one parameter. NULL has none of the values.
@@ -71,9 +92,28 @@ class RowFilter:
         """The conditions with values."""
         return tuple(each for each in self.conditions if each.values)
 
+    def excludes(self, other: RowFilter) -> bool:
+        """Whether no row can fulfil both, as far as one column alone shows it."""
+        return any(ours.excludes(theirs) for ours in self.conditions for theirs in other.conditions)
+
     def holds(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """The filter in SQL."""
         return sa.and_(*(each.holds(table) for each in self.conditions))
+
+
+def _readings(value: str) -> set[object]:
+    """What PostgreSQL may read the text as, depending on the column's type.
+
+    Text, perhaps without case or padding; a number, a uuid, or a boolean as PostgreSQL writes it.
+    Not times, which have too many notations.
+    """
+    text = value.strip().casefold()
+    readings: set[object] = {_BOOLEANS.get(text, text)}
+    if _NUMBER.fullmatch(text):
+        readings.add(Decimal(text))
+    if _UUID.fullmatch(text):
+        readings.add(UUID(text))
+    return readings
 
 
 def quoted_name(column: str) -> str:

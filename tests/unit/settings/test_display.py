@@ -17,7 +17,8 @@ from reconciler.settings.display import (
 )
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
-from reconciler.settings.temporal import temporal_environment
+from reconciler.settings.targets import load_targets
+from reconciler.settings.temporal import temporal_environment, temporal_settings
 from reconciler.settings.types import format_duration
 from reconciler.temporal.config.load import load_config
 from tests.support.network.certificates import Authority
@@ -29,8 +30,8 @@ def resolved() -> dict[str, tuple[str, str]]:
 
 
 def temporal() -> dict[str, tuple[str, str]]:
-    environment = temporal_environment()
-    return _by_name(resolved_temporal(load_config(environment), environment))
+    config = load_config(temporal_environment())
+    return _by_name(resolved_temporal(config, temporal_settings()))
 
 
 def _by_name(settings: list[ResolvedSetting]) -> dict[str, tuple[str, str]]:
@@ -208,6 +209,28 @@ def test_each_type_of_value_is_shown_as_it_is_written(
     assert resolved()[f"RECONCILER_{name}"] == (shown, "environment")
 
 
+def test_the_place_of_a_target_is_its_section() -> None:
+    Path("reconciler.toml").write_text(
+        "grace = '90s'\ntemporal_namespace = 'all'\n[targets.orders]\ntable = 'orders'\n"
+        "temporal_address = 'temporal:7233'\ncolumns.id = 'key'\n"
+    )
+    (settings,) = load_targets()
+
+    found = _by_name(resolved_settings(settings))
+    config = load_config(settings.temporal_environment())
+    found |= _by_name(resolved_temporal(config, settings.temporal_settings()))
+
+    section = "reconciler.toml [targets.orders]"
+    assert found == {
+        "DATABASE_URL": ("app@db:5432/app", "environment"),
+        "RECONCILER_TABLE": ("orders", section),
+        "RECONCILER_COLUMNS__ID": ("key", section),
+        "RECONCILER_GRACE": ("90s", "reconciler.toml"),
+        "TEMPORAL_ADDRESS": ("temporal:7233", section),
+        "TEMPORAL_NAMESPACE": ("all", "reconciler.toml"),
+    }
+
+
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
         "DATABASE_URL": f"postgresql://app:{SECRET}@db/app?sslpassword={SECRET}&options=-c{SECRET}",
@@ -221,11 +244,11 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    environment = temporal_environment()
     settings = load_settings(Settings)
 
     found = resolved_settings(settings)
-    found += resolved_temporal(load_config(environment, settings.proxy_url), environment)
+    config = load_config(settings.temporal_environment(), settings.proxy_url)
+    found += resolved_temporal(config, settings.temporal_settings())
 
     assert set(given) - {each.name for each in found} == set()
     assert SECRET not in str(found)
