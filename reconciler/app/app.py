@@ -168,6 +168,11 @@ class App:
         return self.table.scope_namespace(self.namespace.name)
 
     @property
+    def listed_scope(self) -> str | None:
+        """Whose passes and changes are listed: those of a target; None: all in the database."""
+        return self.table.scope if self.settings.target else None
+
+    @property
     def journals(self) -> bool:
         """Whether changes are journalled."""
         return self.books.journals

@@ -18,7 +18,7 @@ from reconciler.core.undo import UndoReport
 from reconciler.passes.lifecycle import reported
 from reconciler.passes.undo import run_undo
 from reconciler.postgres.connection.clock import DatabaseClock, host_time
-from reconciler.postgres.connection.engine import using_engine
+from reconciler.postgres.connection.engine import translated, using_engine
 from reconciler.postgres.journal.entries import StoredPass
 from reconciler.postgres.journal.history import PassHistory
 from reconciler.postgres.journal.lease import PostgresLease, lease_name
@@ -27,7 +27,8 @@ from reconciler.postgres.journal.schema_check import check_readable, check_schem
 from reconciler.postgres.journal.undo import PostgresUndo
 from reconciler.postgres.schema import passes
 from reconciler.postgres.table.mapping import MappedTable, map_table
-from reconciler.postgres.table.scope import is_judged_alike
+from reconciler.postgres.table.relation import find_relation
+from reconciler.postgres.table.scope import is_judged_alike, scope_of
 from reconciler.settings.model import Settings
 
 #: The most passes named in the error for an ambiguous id.
@@ -38,12 +39,24 @@ NAMED = 5
 async def open_journal(settings: Settings) -> AsyncIterator[JournalReader]:
     """Open the journal and the history for reading; this needs no other right on the schema.
 
-    Raises `ConfigurationError` if there is no journal, `DatabaseUnusable`.
+    All of it; for a target, that of its passes: others may use the same database. Raises
+    `ConfigurationError` if there is no journal, `DatabaseUnusable`.
     """
     _check_journal(settings)
     async with using_engine(settings.dsn()) as engine:
         await check_readable(engine)
-        yield JournalReader(engine)
+        yield JournalReader(engine, scope=await _scope(engine, settings))
+
+
+async def _scope(engine: AsyncEngine, settings: Settings) -> str | None:
+    """What the passes of a target cover; None where there are no targets."""
+    if not settings.target:
+        return None
+    mapping = settings.table_mapping()
+    with translated(f"read {settings.table}"):
+        async with engine.connect() as connection:
+            relation, _ = await find_relation(connection, mapping)
+    return scope_of(relation.identity, mapping)
 
 
 async def undo(settings: Settings, pass_id: str, *, dry_run: bool) -> UndoReport:
@@ -123,9 +136,9 @@ async def find_last(settings: Settings) -> tuple[StoredPass, int]:
     async with open_journal(settings) as journal:
         mapping = settings.table_mapping()
         table = await map_table(journal.engine, mapping, writing=False)
-        last = await journal.last_writing(table.identity)
+        last = await journal.last_writing(table.scope)
         if last is None:
-            raise ConfigurationError(f"no pass in the journal has changed {settings.table}")
+            raise ConfigurationError(f"no pass in the journal has changed {table.scope}")
         pass_id, rows = last
         return await find_pass(journal, str(pass_id), settings), rows
 

@@ -188,6 +188,24 @@ at_risk = _of_running_rows(
 )
 
 
+def is_over(scope: str, namespace: str | None = None) -> sa.ColumnElement[bool]:
+    """That a pass covered what the passes of one configuration do: see `table.scope`."""
+    same = passes.c.table_name == scope
+    return same if namespace is None else sa.and_(same, passes.c.namespace == namespace)
+
+
+def judged_by(columns: str) -> sa.ColumnElement[bool]:
+    """That a pass was over the same table and columns, whatever its rows: see `table.scope`."""
+    start = sa.literal(f"{columns} where ", EscapedText)
+    some_rows = sa.func.starts_with(passes.c.table_name, start)
+    return sa.or_(passes.c.table_name == columns, some_rows)
+
+
+def made_by(which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """That a change was made by one of these passes."""
+    return changes.c.pass_id.in_(sa.select(passes.c.id).where(which))
+
+
 def written_by(pass_id: UUID) -> sa.Select[Any]:
     """How many rows a pass has written, by their new status."""
     counts = sa.select(changes.c.new_status, sa.func.count()).group_by(changes.c.new_status)

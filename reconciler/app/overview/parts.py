@@ -58,7 +58,8 @@ class Parts:
         self._app = app
         self._few = asyncio.Semaphore(AT_ONCE)
         table = app.table
-        self._recent = Recent(app.engine, table.identity, table.scope, app.scope_namespace)
+        self._over = table.scope, app.scope_namespace
+        self._recent = Recent(app.engine, *self._over)
         self._journal = JournalReader(app.engine, QUICK)
         self._hours = Hours(self._recent.repaired)
         self._stuck = StuckReader(app.engine, table, app.scope_namespace, QUICK)
@@ -126,7 +127,7 @@ class Parts:
             hours=hours,
             statuses=in_order(seen, self._app.policy.statuses),
             total=sum(sum(hour.rows.values()) for hour in hours),
-            newest=tuple(await self._journal.newest(self._app.table.identity, LIMIT)),
+            newest=tuple(await self._journal.newest(*self._over, LIMIT)),
         )
 
     async def _read_losing(self) -> Losing:

@@ -25,7 +25,7 @@ class PassPages:
     """Reads the history and the journal, one page at a time."""
 
     def __init__(self, app: App) -> None:
-        self._app, self._journal = app, JournalReader(app.engine, QUICK)
+        self._app, self._journal = app, JournalReader(app.engine, QUICK, app.listed_scope)
 
     async def passes(self, older_than: str | None, *, with_feed: bool) -> PassesPage:
         """The newest passes, or those older than the cursor; any other text is ignored."""

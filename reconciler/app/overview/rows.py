@@ -73,7 +73,7 @@ class RowPages:
     async def _changes(self, workflow_id: str) -> list[StoredChange]:
         if not self._app.journals:
             return []
-        reader = JournalReader(self._app.engine, QUICK)
+        reader = JournalReader(self._app.engine, QUICK, self._app.listed_scope)
         async with self._few:
             pages = reader.changes(CHANGES, workflow_id=workflow_id)
             return [each async for page in pages for each in page]

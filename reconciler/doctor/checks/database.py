@@ -236,7 +236,7 @@ class DatabaseChecks:
             return [not_checked(other_passes.PASSES, _NO_SCHEMA)]
         if self._scope is None:
             return [not_checked(other_passes.PASSES, _NO_TABLE)]
-        reader = JournalReader(self.engine)
+        reader = JournalReader(self.engine, scope=self._scope[0])
         stored = [each async for page in reader.passes(PASSES, modes=_MODES) for each in page]
         return [other_passes.passes(stored, *self._scope, self.now(), fails=self._fails)]
 

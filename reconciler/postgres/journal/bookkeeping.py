@@ -72,14 +72,14 @@ class Bookkeeping:
     async def last_changes(
         self, table: MappedTable, workflow_id: str
     ) -> tuple[Mapping[str, StoredChange], str | None]:
-        """The last change of each row of a workflow id, by its key as text; or why unknown."""
+        """See `JournalReader.last_changes`; or why that is not known."""
         if not self.journals:
             return {}, "RECONCILER_JOURNAL is off"
         try:
             await check_readable(self._engine)
         except DatabaseUnfit as error:
             return {}, str(error)
-        return await JournalReader(self._engine).last_changes(table.identity, workflow_id), None
+        return await JournalReader(self._engine).last_changes(table, workflow_id), None
 
     def marks(self, table_name: str) -> Marks:
         """The feed's marks over a table; without a journal, those of this process."""

@@ -21,7 +21,8 @@ from reconciler.postgres.connection.encoding import as_bytes, shown
 from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
-from reconciler.postgres.schema import changes, is_not_of_feed, passes
+from reconciler.postgres.schema import changes, is_not_of_feed, is_over, judged_by, made_by, passes
+from reconciler.postgres.table.mapping import MappedTable
 from reconciler.postgres.table.types import readable
 
 #: Rows read by one statement.
@@ -33,20 +34,26 @@ AMONG = 10_000
 class JournalReader:
     """Reads `reconciler.passes` and `reconciler.changes`."""
 
-    def __init__(self, engine: AsyncEngine, milliseconds: int | None = None) -> None:
-        """`milliseconds`: a limit for each statement, in place of the engine's."""
+    def __init__(
+        self, engine: AsyncEngine, milliseconds: int | None = None, scope: str | None = None
+    ) -> None:
+        """`milliseconds`: a limit for each statement, in place of the engine's.
+
+        `scope`: only passes over it, and their changes, are found and listed; None: all.
+        """
         self.engine, self._milliseconds = engine, milliseconds
+        self._listed = None if scope is None else is_over(scope)
 
     async def find(self, prefix: str, limit: int) -> Sequence[StoredPass]:
         """The passes whose id has this prefix. Raises `DatabaseUnusable`, like all methods."""
-        found = await self._read(
-            _passes().where(_has_prefix(prefix)).order_by(passes.c.id).limit(limit)
-        )
+        found = await self._read(self._passes(prefix).order_by(passes.c.id).limit(limit))
         return [StoredPass(*row) for row in found]
 
-    async def last_writing(self, table: str) -> tuple[UUID, int] | None:
-        """The last pass that changed a row of this table, and how many it changed."""
-        newest = sa.select(changes.c.pass_id).where(changes.c.table_name == table)
+    async def last_writing(self, scope: str) -> tuple[UUID, int] | None:
+        """The last pass over this scope that changed a row, and how many it changed."""
+        # A pass from before revision 0003 does not name its table, but its changes do.
+        older = sa.and_(passes.c.table_name.is_(None), changes.c.table_name == scope)
+        newest = sa.select(changes.c.pass_id).join(passes).where(sa.or_(is_over(scope), older))
         newest = newest.order_by(changes.c.id.desc()).limit(1)
         count = sa.select(changes.c.pass_id, sa.func.count()).group_by(changes.c.pass_id)
         found = await self._read(count.where(changes.c.pass_id == newest.scalar_subquery()))
@@ -65,7 +72,7 @@ class JournalReader:
         make it slower to find others.
         """
         place = sa.tuple_(passes.c.started_at, passes.c.id)
-        query = _passes().where(_has_prefix(prefix))
+        query = self._passes(prefix)
         if modes:
             query = query.where(passes.c.mode.in_(list(modes)))
         if modes and Mode.FEED not in modes:
@@ -86,11 +93,20 @@ class JournalReader:
         self, limit: int | None, pass_id: UUID | None = None, workflow_id: str | None = None
     ) -> AsyncGenerator[Sequence[StoredChange], None]:
         """The changes of a pass, of a workflow id, or all; newest first, page by page."""
-        query = sa.select(*_CHANGE).order_by(changes.c.id.desc())
+        query = sa.select(*_CHANGE)
         if pass_id is not None:
             query = query.where(changes.c.pass_id == pass_id)
+        elif self._listed is not None:
+            query = query.where(made_by(self._listed))
         if workflow_id is not None:
             query = query.where(changes.c.workflow_id == workflow_id)
+        async for page in self._pages(query, limit):
+            yield page
+
+    async def _pages(
+        self, query: sa.Select[Any], limit: int | None
+    ) -> AsyncGenerator[Sequence[StoredChange], None]:
+        query = query.order_by(changes.c.id.desc())
         before: sa.ColumnElement[bool] = sa.true()
         while limit is None or limit > 0:
             read = await self._read(query.where(before).limit(min(PAGE, limit or PAGE)))
@@ -102,21 +118,33 @@ class JournalReader:
             limit = None if limit is None else limit - PAGE
             before = changes.c.id < page[-1].id
 
-    async def newest(self, table: str, limit: int) -> Sequence[StoredChange]:
-        """The newest changes of rows of this table, if they are among the newest `AMONG` of all."""
+    async def newest(self, scope: str, namespace: str, limit: int) -> Sequence[StoredChange]:
+        """The newest changes by passes over this scope, if they are among the `AMONG` of all."""
         newest = sa.select(changes).order_by(changes.c.id.desc()).limit(AMONG).subquery("changes")
-        query = sa.select(*map(_read_change, newest.c)).where(newest.c.table_name == table)
-        read = await self._read(query.order_by(newest.c.id.desc()).limit(limit))
-        return self._changes(read)
+        ours = newest.join(passes, passes.c.id == newest.c.pass_id)
+        query = sa.select(*map(_read_change, newest.c)).select_from(ours)
+        query = query.where(is_over(scope, namespace)).order_by(newest.c.id.desc())
+        return self._changes(await self._read(query.limit(limit)))
 
-    async def last_changes(self, table: str, workflow_id: str) -> Mapping[str, StoredChange]:
-        """The last change of each row of a workflow id, by the row's key as text."""
+    async def last_changes(
+        self, table: MappedTable, workflow_id: str
+    ) -> Mapping[str, StoredChange]:
+        """The last change of each row of a workflow id, by the row's key as text.
+
+        Passes that judged the rows by other columns changed those, and do not count.
+        """
+        of_table = changes.c.table_name == table.identity
+        judged = sa.or_(judged_by(table.judged), passes.c.table_name.is_(None))
+        query = sa.select(*_CHANGE).where(changes.c.workflow_id == workflow_id)
         last: dict[str, StoredChange] = {}
-        async for page in self.changes(None, workflow_id=workflow_id):
+        async for page in self._pages(query.where(of_table, made_by(judged)), None):
             for change in page:
-                if change.table == table:
-                    last.setdefault(change.row_id, change)
+                last.setdefault(change.row_id, change)
         return last
+
+    def _passes(self, prefix: str) -> sa.Select[Any]:
+        which = [] if self._listed is None else [self._listed]
+        return _passes().where(_has_prefix(prefix), *which)
 
     def _changes(self, read: Sequence[Any]) -> Sequence[StoredChange]:
         codec = cast("PoolerSafeDialect", self.engine.dialect).codec

@@ -25,7 +25,7 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import QUICK, fetch
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.undo import EVIDENCE
-from reconciler.postgres.schema import changes, is_not_of_feed, is_whole, passes
+from reconciler.postgres.schema import changes, is_not_of_feed, is_over, is_whole, made_by, passes
 
 #: Passes among which the last ones over the table are found.
 AMONG = 1_000
@@ -69,12 +69,11 @@ class FailedPass:
 
 
 class Recent:
-    """The journal and the history of one table. All methods raise `DatabaseUnusable`."""
+    """The journal and the history of one configuration. All methods raise `DatabaseUnusable`."""
 
-    def __init__(self, engine: AsyncEngine, table: str, scope: str, namespace: str) -> None:
-        """`table`: as changes have it; `scope` and `namespace`: as passes and leases have it."""
-        self._engine, self._table = engine, table
-        self._scope, self._namespace = scope, namespace
+    def __init__(self, engine: AsyncEngine, scope: str, namespace: str) -> None:
+        """`scope` and `namespace`: as passes and leases have them."""
+        self._engine, self._scope, self._namespace = engine, scope, namespace
 
     async def repaired(self, since: datetime) -> Sequence[tuple[datetime, str, int]]:
         """How many rows passes finished since then, by hour (of UTC) and status value."""
@@ -163,10 +162,10 @@ class Recent:
         return next((each.holder for each in ours if each.kind(self._scope) == ""), None)
 
     def _of_passes(self, since: datetime) -> list[sa.ColumnElement[bool]]:
-        """Changes since then that no undo made."""
+        """Changes since then by our passes, other than an undo."""
         return [
             changes.c.changed_at >= since,
-            changes.c.table_name == self._table,
+            made_by(is_over(self._scope, self._namespace)),
             changes.c.temporal_status != EVIDENCE,
         ]
 

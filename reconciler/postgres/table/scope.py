@@ -21,17 +21,18 @@ def scope_of(identity: str, mapping: TableMapping) -> str:
     What has its default value is omitted: `jobs by wf_id, state where state = on and tenant = 7`.
     """
     conditions = " and ".join(sorted(_conditions(mapping)))
-    judged = _judged(identity, mapping.names)
+    judged = judged_columns(identity, mapping.names)
     return f"{judged} where {conditions}" if conditions else judged
 
 
 def is_judged_alike(scope: str, identity: str, mapping: TableMapping) -> bool:
     """Whether a scope is of the same table and columns, whatever its rows."""
-    judged = _judged(identity, mapping.names)
+    judged = judged_columns(identity, mapping.names)
     return scope == judged or scope.startswith(f"{judged} where ")
 
 
-def _judged(identity: str, names: TableNames) -> str:
+def judged_columns(identity: str, names: TableNames) -> str:
+    """The beginning of a scope: the table, and the columns by which its rows are judged."""
     columns = names.workflow_id, names.status
     if columns == (_NAMES.workflow_id, _NAMES.status):
         return identity

@@ -40,6 +40,7 @@ from tests.conftest import Database, opened
 from tests.integration.postgres.rows.test_rejections import begun
 from tests.support.factories import NOW, outcome
 from tests.support.servers.lending import administer, with_database
+from tests.support.tables.past import OURS
 
 
 @contextlib.asynccontextmanager
@@ -270,8 +271,8 @@ async def test_changes_with_an_old_message_that_is_no_text_are_shown(
     )
     reader = JournalReader(ascii_database.engine)
     pages = [page async for page in reader.changes(10)]
-    newest = await reader.newest("workflow_executions", 10)
-    recent = Recent(ascii_database.engine, "workflow_executions", "", "")
+    newest = await reader.newest(*OURS, 10)
+    recent = Recent(ascii_database.engine, *OURS)
     losing = await recent.losing(datetime.now(UTC) - timedelta(days=1), 10)
 
     assert newest == [change for page in pages for change in page]

@@ -108,19 +108,21 @@ async def test_a_pass_is_found_by_the_beginning_of_its_id(
     assert sorted(str(stored.id) for stored in listed) == found
 
 
-async def test_the_pass_that_has_written_last_into_a_table(database: Database) -> None:
-    first, last, other = [await pass_over(database) for _ in range(3)]
-    await pass_over(database)  # which has changed nothing
+async def test_the_pass_over_a_scope_that_has_written_last(database: Database) -> None:
+    first, last = [await pass_over(database, of=("t", "default")) for _ in range(2)]
+    other = await pass_over(database, of=("t where tenant = 1", "default"))
+    await pass_over(database, of=("t", "default"))  # which has changed nothing
     reader = JournalReader(database.engine)
     assert await reader.last_writing("t") is None
 
     await change(database, first, 2)
     await change(database, last, 3)
     await change(database, other)
-    await database.execute("UPDATE reconciler.changes SET table_name = 'u' WHERE id = 6")
 
     assert await reader.last_writing("t") == (UUID(last), 3)
-    assert await reader.last_writing("u") == (UUID(other), 1)
+    assert await reader.last_writing("t where tenant = 1") == (UUID(other), 1)
+    await database.execute("UPDATE reconciler.passes SET table_name = NULL")  # as of revision 0002
+    assert await reader.last_writing("t") == (UUID(other), 1)
 
 
 @pytest.mark.parametrize("page", [2, 5, 500])

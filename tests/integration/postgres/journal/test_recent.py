@@ -22,7 +22,7 @@ SCOPE, NAMESPACE = OURS
 
 
 def recent(database: Database) -> Recent:
-    return Recent(database.engine, "workflow_executions", SCOPE, NAMESPACE)
+    return Recent(database.engine, SCOPE, NAMESPACE)
 
 
 class Journal:
@@ -39,14 +39,13 @@ class Journal:
         temporal: str = "FAILED",
         by: str | None = "feed",
         of: str | None = "Order",
-        table: str = "workflow_executions",
     ) -> None:
         at = NOW - age
         await self._database.execute(
             "INSERT INTO reconciler.changes (pass_id, changed_at, table_name, row_id, workflow_id,"
             " new_status, temporal_status, close_time, found_by, workflow_type)"
-            " VALUES ($1, $2, $3, '1', 'order-1', $4, $5, $6, $7, $8)",
-            *(self._pass_id, at, table, status, temporal),
+            " VALUES ($1, $2, 'workflow_executions', '1', 'order-1', $3, $4, $5, $6, $7)",
+            *(self._pass_id, at, status, temporal),
             *(None if drift is None else at - drift, by, of),
         )
 
@@ -56,20 +55,29 @@ async def journal(database: Database) -> Journal:
     return Journal(database, await pass_over(database))
 
 
+@pytest.fixture
+async def others(database: Database) -> list[Journal]:
+    """Those of passes over other rows, by other columns, and in another namespace."""
+    scopes = f"{SCOPE} where tenant = 1", f"{SCOPE} by workflow_id, export_status"
+    of = [(scope, NAMESPACE) for scope in scopes] + [(SCOPE, "another")]
+    return [Journal(database, await pass_over(database, of=each)) for each in of]
+
+
 async def test_repaired_rows_are_counted_by_hour_of_utc_and_status(
-    database: Database, journal: Journal
+    database: Database, journal: Journal, others: list[Journal]
 ) -> None:
     for age in (MINUTE, 2 * MINUTE, HOUR):
         await journal.add(age)
     await journal.add(status="completed", temporal="COMPLETED")
     await journal.add(status=None)
     await journal.add(3 * HOUR)
-    await journal.add(table="another")
+    for other in others:
+        await other.add()
     await journal.add(status="running", temporal="UNDO", by="undo")
 
     zone = ("&" if "?" in database.url else "?") + "timezone=Asia/Kolkata"  # half an hour off
     async with using_engine(database.url + zone) as engine:
-        off = Recent(engine, "workflow_executions", SCOPE, NAMESPACE)
+        off = Recent(engine, SCOPE, NAMESPACE)
         found = await off.repaired(NOW - 2 * HOUR)
 
     twelve = NOW.replace(minute=0)
@@ -82,7 +90,7 @@ async def test_repaired_rows_are_counted_by_hour_of_utc_and_status(
 
 
 async def test_types_that_lose_their_last_write_are_those_of_the_metric(
-    database: Database, journal: Journal
+    database: Database, journal: Journal, others: list[Journal]
 ) -> None:
     assert await recent(database).losing(NOW - DAY, 20) == Losing((), 0, 0)
     await journal.add(drift=timedelta(seconds=0.99))  # the feed was quick
@@ -98,7 +106,8 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
         await journal.add(by=by)
     await journal.add(temporal="NOT_FOUND")
     await journal.add(DAY + SECOND)
-    await journal.add(table="another")
+    for other in others:
+        await other.add()
 
     found = await recent(database).losing(NOW - DAY, 20)
 
@@ -133,19 +142,20 @@ async def test_types_that_lose_their_last_write_are_those_of_the_metric(
     assert (len(some.types), some.all_types, some.others) == (1, 3, 6)
 
 
-async def test_only_the_newest_changes_of_the_table_are_read(
-    database: Database, journal: Journal
+async def test_only_the_newest_changes_by_our_passes_are_read(
+    database: Database, journal: Journal, others: list[Journal]
 ) -> None:
     await journal.add(of="first")
-    await journal.add(of="other", table="another")
+    for other in others:
+        await other.add(of="other")
     await journal.add(of="second")
     await journal.add(of="third")
     reader = JournalReader(database.engine)
 
-    newest = await reader.newest("workflow_executions", 2)
+    newest = await reader.newest(SCOPE, NAMESPACE, 2)
     assert [each.workflow_type for each in newest] == ["third", "second"]
     assert newest[0].workflow_id == "order-1"
-    assert await reader.newest("none", 2) == []
+    assert await reader.newest("none", NAMESPACE, 2) == []
 
 
 async def test_only_a_pass_over_every_row_that_was_not_asked_to_stop_has_failed(
