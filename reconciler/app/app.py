@@ -117,7 +117,7 @@ class App:
     ) -> PassReport:
         """Run a pass over a window of the running rows; resumes `report` if it has begun."""
         store = self.books.store(self.table, window, report.request.found_by)
-        observers = [*self._watch(report, self._mapped), *observers]
+        observers = [*self.watch(report), *observers]
         return await self._run(store, options, observers, report, each_row=False)
 
     async def _run(
@@ -143,6 +143,10 @@ class App:
 
     async def _mapped(self) -> MappedTable:
         return self.table
+
+    def watch(self, report: PassReport) -> Sequence[Observer]:
+        """What records stuck rows, unless it is a dry run."""
+        return self._watch(report, self._mapped)
 
     def _watch(
         self, report: PassReport, table: Callable[[], Awaitable[MappedTable]]

@@ -58,7 +58,7 @@ Wait = Annotated[
 #: The order of the commands in the help: that in which a newcomer needs them.
 _ORDER = (
     *("init", "doctor", "once", "run", "explain", "stuck", "backfill"),
-    *("passes", "changes", "undo", "migrate", "demo"),
+    *("worker", "passes", "changes", "undo", "migrate", "demo"),
 )
 # `\b` keeps a paragraph as it is.
 _MORE = """\b

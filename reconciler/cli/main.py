@@ -231,3 +231,4 @@ from reconciler.cli import doctor as _doctor  # noqa: E402, F401
 from reconciler.cli import journal as _journal  # noqa: E402, F401
 from reconciler.cli import setup as _setup  # noqa: E402, F401
 from reconciler.cli import stuck as _stuck  # noqa: E402, F401
+from reconciler.cli import worker as _worker  # noqa: E402, F401

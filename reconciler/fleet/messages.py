@@ -8,36 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 WORKFLOW = "BackfillWorkflow"
 #: The query that returns a `FleetProgress`.
 PROGRESS = "progress"
-#: The default of the setting.
-TASK_QUEUE = "reconciler"
 #: Running rows in a range, about; and ranges of a run before it continues as new.
 RANGE_ROWS = 10_000
 RANGES_PER_RUN = 200
+#: The failures of activities and of the workflow: the work was refused, or a server is unusable.
+REFUSED, UNUSABLE = "Refused", "Unusable"
 
-#: A key of a row: a number, or text.
-Key: TypeAlias = int | str
+#: A key of a row, see `key_to_json`; and what is JSON.
+Key: TypeAlias = Any
+Json: TypeAlias = Mapping[str, Any]
+
+#: What an older version does not know, it must not ignore: it could be a filter.
+_STRICT: Mapping[str, Any] = {"extra": "forbid"}
+
+_Message = TypeVar("_Message")
 
 
 @dataclass(frozen=True, slots=True)
 class Previewed:
     """What the operator saw and agreed to. A worker that differs from it refuses the work."""
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
     #: Of the target; empty without targets.
     target: str
     #: The table and what selects its rows, `MappedTable.scope`; and the namespace.
     table: str
     namespace: str
-    #: What identifies the database, whatever its address.
-    database: str
+    #: What identifies the database and the table, whatever their addresses, as far as it is known.
+    database: Json
     #: `TableSettings.mapping_as_json`.
-    mapping: Mapping[str, Any]
+    mapping: Json
     #: The parts of the policy that are settings, as JSON.
-    policy: Mapping[str, Any]
+    policy: Json
     #: A digest of what decides about failure texts besides: redaction and decoding.
     texts: str
     #: The bounds of the window, ISO 8601; and the workflow type.
@@ -49,6 +60,8 @@ class Previewed:
 @dataclass(frozen=True, slots=True)
 class Speed:
     """How fast the whole fleet works, and in how many pieces."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
     #: Ranges at a time, in all workers together.
     workers: int
@@ -63,10 +76,10 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class Span:
     """The rows with `after` < key <= `until`; None: from the beginning."""
 
-    after: Key | None
+    after: Key
     until: Key
 
 
@@ -74,10 +87,12 @@ class Range:
 class Counts:
     """What was counted in some ranges; also the totals of all of them."""
 
-    #: A `Tally` of rows that are done, as JSON.
-    done: Mapping[str, Any]
-    #: Spans whose missing rows the policy would fail, as `checkpoint.to_json` has them.
-    to_recheck: Sequence[Mapping[str, Any]] = ()
+    #: The `Tally` of the rows that are done, as JSON.
+    done: Json
+    #: The spans with missing rows that the policy would fail, for a second look.
+    to_recheck: Sequence[Span] = ()
+    #: What was counted in these, as JSON of a `core.report.progress.Span` without its keys.
+    aside: Json = field(default_factory=dict)
     rpcs: Mapping[str, int] = field(default_factory=dict)
     #: Ids of namespaces: see `PassReport`.
     found_in: Sequence[str] = ()
@@ -92,28 +107,48 @@ class State:
 
     #: When the backfill began, by the database's clock, ISO 8601: the `now` of every range.
     started_at: str
-    #: The last key of the backfill; None: no row is running.
-    last: Key | None
-    #: What is not handed out yet; None: everything is.
-    rest: Range | None
     #: Rows at the start, about, for the progress.
     rows: int
+    #: What is not handed out yet.
+    rest: Sequence[Span]
     totals: Counts
-    #: The spans that the second sweep has still to fail; None before it.
-    second: Sequence[Mapping[str, Any]] | None = None
+    #: The sweep as it was then, see `sweep_to_json`: whether visibility may be asked.
+    swept: Json | None = None
+    #: `TableWarning`s.
+    warnings: Sequence[Json] = ()
+    #: Whether `rest` is the second look, in which missing rows are failed.
+    is_second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
     """The workflow's input. The id of its pass is its first run id."""
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+
     previewed: Previewed
     speed: Speed
     dry_run: bool
     #: What `PassRequest.asked` records.
-    asked: Mapping[str, Any]
+    asked: Json
     #: None in the first run.
     state: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The workflow's result."""
+
+    #: The report of the pass, as `PassReport.as_json` has it.
+    report: Json
+    #: Why it was aborted; None if it was not.
+    error: str | None
+    #: The same as counts; `aside` is empty.
+    totals: Counts
+    held_back: int = 0
+    warnings: Sequence[Json] = ()
+    #: Whether it was cancelled.
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +160,22 @@ class FleetProgress:
     totals: Counts
     #: Ranges that are being worked on.
     under_way: int
-    is_second_sweep: bool = False
+    is_second: bool = False
+    #: Once it has ended, also if it was cancelled.
+    result: Result | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The workflow's result: the report of the pass, as JSON, and its outcome."""
+@cache
+def _reader(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
-    report: Mapping[str, Any]
-    totals: Counts
-    held_back: int = 0
+
+def read_message(kind: type[_Message], given: Any) -> _Message:
+    """A message from JSON. Raises `ValueError`, in one line."""
+    try:
+        message: _Message = _reader(cast("Any", kind)).validate_python(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or kind.__name__
+        raise ValueError(f"{where}: {first['msg'].lower()}") from None
+    return message

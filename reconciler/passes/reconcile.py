@@ -114,6 +114,8 @@ class _Pass:
         described = await self._scan(progress)
         if progress.rest is not None or not self.may_continue:
             return
+        if not self.settler.options.second_look:
+            return
         if await self._breaker.trips():
             self.report.hold_back()
         elif self.report.request.dry_run:

@@ -153,6 +153,16 @@ class Settings(DatabaseSettings, PageSettings):
         description="For run: the port of the page, health and metrics; 0 for a free one, which is "
         "logged.",
     )
+    task_queue: Annotated[str, Field(min_length=1, max_length=900)] = Field(
+        "reconciler",
+        description="For worker and backfill --distribute: the task queue of the distributed "
+        "backfill.",
+    )
+    worker_namespace: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="For worker and backfill --distribute: the Temporal namespace in which the "
+        "distributed backfill runs; TEMPORAL_NAMESPACE if not set.",
+    )
     temporal_proxy: ProxyUrl | None = Field(
         None, description="The HTTP proxy for Temporal: http://[user:password@]host:port."
     )

@@ -50,3 +50,6 @@ class PassOptions:
     max_changes: int | None = None
     #: Whether to pause after each write for as long as it took, to spare the database.
     pauses: bool = False
+    #: Whether missing rows that the policy would fail get a second look; else they are left to the
+    #: caller, as spans in the report's progress.
+    second_look: bool = True

@@ -28,7 +28,7 @@ from temporalio.client import Client
 from reconciler.temporal.client.calls import Calls
 from reconciler.temporal.client.error_codes import NotFound, NotNow, RowError
 from reconciler.temporal.client.once import Once
-from reconciler.temporal.client.rate_limiter import RateLimiter
+from reconciler.temporal.client.rate_limiter import LIST_FLOOR_RPS, RateLimiter
 from reconciler.temporal.client.task_calls import TaskCalls
 from reconciler.temporal.config.api_key import KeyFile
 
@@ -94,6 +94,11 @@ class Rpc(TaskCalls):
         Nor do they share which calls were answered, which is about one pass.
         """
         return self._with(self._calls.apart())
+
+    def limited(self, max_rps: float, visibility_rps: float) -> Rpc:
+        """The same calls under limits of their own, with their own counts; 0 is no limit."""
+        lists = RateLimiter(visibility_rps, floor=LIST_FLOOR_RPS)
+        return self._with(Calls(RateLimiter(max_rps), lists, self._calls.key_file))
 
     def prioritized(self) -> Rpc:
         """The same calls, taking their slots without waiting, with their own counts."""

@@ -136,7 +136,14 @@ async def daemon(reconciler: Command, *arguments: str, **variables: str) -> Asyn
         **variables,
     }
     command = replace(reconciler, limits={**LIMITS, **reconciler.limits})
-    running = Daemon(await command.start("run", *arguments, **settings))
+    async with running(command, "run", *arguments, **settings) as loop:
+        yield loop
+
+
+@asynccontextmanager
+async def running(command: Command, *arguments: str, **variables: str) -> AsyncIterator[Daemon]:
+    """Start a command that logs JSON lines; killed at the end if it still runs."""
+    running = Daemon(await command.start(*arguments, **variables))
     listening = asyncio.create_task(running.listen())
     try:
         yield running

@@ -21,7 +21,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 COMMANDS = [
     *("init", "doctor", "once", "run", "explain", "stuck", "backfill"),
-    *("passes", "changes", "undo", "migrate", "demo"),
+    *("worker", "passes", "changes", "undo", "migrate", "demo"),
 ]
 
 
