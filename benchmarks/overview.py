@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+from prometheus_client import CollectorRegistry
 
 from benchmarks.figures import Figure, Result, at_most
 from benchmarks.prepared import Prepared
@@ -92,13 +93,14 @@ def _p99(values: Sequence[float]) -> float:
 @asynccontextmanager
 async def _browsing(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the page of a process that has connected, and has claimed the lease."""
-    health = Health(Every(settings.interval))
+    health = Health(Every(settings.interval), CollectorRegistry())
     async with open_app(settings, writing=True, looping=True) as app:
         keeper = LeaseKeeper(app.lease(), on_lost=lambda: None)
         feed = FeedLoop(lambda: NotImplemented, timedelta(), {}, print, print, print)
         health.connected(app, keeper, PassMetrics(health.registry, Mode.RUN), feed)
         await keeper.renew_once()
-        page = open_page(settings, LoopPage(health, settings, {"target_host": "localhost:7233"}))
+        source = LoopPage(health, settings, {"target_host": "localhost:7233"})
+        page = open_page([settings], {settings.target: source})
         assert page is not None
         transport = httpx.ASGITransport(page)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:

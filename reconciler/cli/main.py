@@ -25,7 +25,6 @@ from reconciler.cli.base import (
     as_utf8,
     cli,
     conclude,
-    load,
     load_each,
     patience,
     print_error,
@@ -188,6 +187,7 @@ Settings:
 More: docs/feed.md, docs/deployment.md, docs/metrics.md""",
 )
 def run_loop(
+    target: Target = None,
     cron: Annotated[
         str | None,
         typer.Option(
@@ -199,17 +199,16 @@ def run_loop(
 ) -> None:
     """Run passes in a loop, with health and metrics over HTTP.
 
-    For a container or a service. Start as many replicas as you like: one runs the passes, the
-    others are on standby.
+    For a container or a service. Serves all targets of reconciler.toml. Start as many replicas as
+    you like: for each target, one runs the passes, the others are on standby.
     """
     from reconciler.daemon.process import run_daemon
-    from reconciler.daemon.schedule import Every, parse_cron
-    from reconciler.temporal.config.load import load_config
+    from reconciler.daemon.schedule import parse_cron
+    from reconciler.daemon.target import load_target
 
-    settings = load()
-    schedule = Every(settings.interval) if cron is None else parse_cron(cron)
-    temporal = load_config(settings.temporal_environment(), settings.proxy_url)
-    asyncio.run(run_daemon(settings, schedule, temporal))
+    each = load_each(target)
+    schedule = None if cron is None else parse_cron(cron)
+    asyncio.run(run_daemon([load_target(settings, schedule) for settings in each]))
 
 
 @cli.command()

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, generate_latest
 
 from reconciler.app.app import App
 from reconciler.app.lease import LeaseKeeper
 from reconciler.app.overview.patience import in_time
-from reconciler.core.errors import TemporalUnusable, Unusable
+from reconciler.core.errors import ConfigurationError, TemporalUnusable, Unusable
+from reconciler.core.model import Mode
 from reconciler.core.ports import Heartbeat
 from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.record import LoopRecord
@@ -40,25 +37,20 @@ NOT_STARTED = "a pass was due, and none was started"
 CHECK_TIMEOUT = 2.5
 #: The servers by name.
 DATABASE, TEMPORAL = "PostgreSQL", "Temporal"
-
-
-def _new_registry() -> CollectorRegistry:
-    # Otherwise each counter has a second series, which nobody reads.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    return registry
+#: What can keep a target from being served, beside a server that is unreachable.
+REJECTED, CRASHED = "settings", "loop"
 
 
 @dataclass(slots=True)
 class Health:
-    """Implements `HealthSource`. The loop fills in its parts as they become available."""
+    """Implements `HealthSource` for a target. Its loop fills in the parts as they come."""
 
     schedule: Schedule
-    registry: CollectorRegistry = field(default_factory=_new_registry)
+    registry: CollectorRegistry
     #: Why the loop has not started yet; None once both servers are connected.
     waiting_for: str | None = "starting"
+    #: The bug that ended the loop; None once it runs again.
+    crash: str | None = None
     app: App | None = None
     keeper: LeaseKeeper | None = None
     passes: PassMetrics | None = None
@@ -74,12 +66,38 @@ class Health:
     def connected(self, app: App, keeper: LeaseKeeper, passes: PassMetrics, feed: FeedLoop) -> None:
         """Both servers are connected, and the loop starts."""
         self.app, self.keeper, self.passes, self.feed = app, keeper, passes, feed
-        self.waiting_for, self.record.clock = None, app.clock.now
+        self.waiting_for = self.crash = None
+        self.record.clock = app.clock.now
 
     def not_connected(self, error: Unusable) -> None:
         """A server could not be used at the start; it is tried again."""
         self.waiting_for = str(error)
         self.record.failed(server_of(error), str(error))
+
+    def rejected(self, error: ConfigurationError | Unusable) -> None:
+        """A server answers, and rejects the settings of this target; it is tried again."""
+        self.waiting_for = str(error)
+        self.record.failed(REJECTED, str(error))
+
+    def crashed(self, error: BaseException, again_in: timedelta) -> None:
+        """A bug has ended the loop; it is started again."""
+        self.app = self.keeper = self.feed = None
+        again = f"started again in {again_in.total_seconds():.0f} s"
+        self.waiting_for = self.crash = f"internal error: {error!r}; {again}"
+        self.record.failed(CRASHED, repr(error))
+        if self.passes is not None:
+            self.passes.forget()
+            self.passes.crash()
+
+    def now(self) -> datetime:
+        """By the database's clock, once that is connected."""
+        return self.record.clock()
+
+    def pass_metrics(self) -> PassMetrics:
+        """The metrics of its passes, which count on when the loop starts again."""
+        if self.passes is None:
+            self.passes = PassMetrics(self.registry, Mode.RUN, self.now)
+        return self.passes
 
     def why_stalled(self) -> str | None:
         """Why the loop counts as dead; None while it runs, even if it waits for a server."""
@@ -141,13 +159,12 @@ class Health:
             return "holder"
         return "standby" if self.keeper.is_standby else "waiting"
 
-    async def scrape(self) -> bytes:
-        """All metrics. The time of the last good pass is that of any replica."""
+    async def refresh(self) -> None:
+        """Read what metrics show. The time of the last good pass is that of any replica."""
         if self.app is not None:
             await asyncio.gather(
                 self._read_heartbeat(self.app), in_time(self.app.clock.read, CHECK_TIMEOUT)
             )
-        return generate_latest(self.registry)
 
     def gauges(self) -> Gauges:
         """The present state."""
@@ -195,6 +212,12 @@ class Health:
         if self.last_good.read_at <= due + READY_PASSES * self.last_good.duration:
             return None
         return f"{READY_PASSES} passes are overdue"
+
+
+async def scrape(registry: CollectorRegistry, healths: Iterable[Health]) -> bytes:
+    """All metrics of this process."""
+    await asyncio.gather(*(each.refresh() for each in healths))
+    return generate_latest(registry)
 
 
 def server_of(error: Unusable) -> str:

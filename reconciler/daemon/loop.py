@@ -32,18 +32,16 @@ from reconciler.core.errors import Unusable
 from reconciler.core.model import Mode
 from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.health import Health
-from reconciler.daemon.schedule import MAX_JITTER, Schedule, jitter, retry_delay
+from reconciler.daemon.schedule import MAX_JITTER, Schedule, ahead, jitter, retry_delay
 from reconciler.daemon.scheduler import Scheduler
 from reconciler.host.steady_clock import steady
 from reconciler.passes.observers import Bystander
 from reconciler.web.metrics.passes import PassMetrics
-from reconciler.web.metrics.sdk import SdkMetrics
 
 #: Seconds for a stopped pass to write what it has decided.
 DRAIN_TIMEOUT = 6.0
 #: Seconds from one pass over every row to the next that the feed asks for, at least.
 SOON = 60.0
-SDK_METRICS_EVERY = timedelta(seconds=2)
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +50,16 @@ class Loop:
     """Runs a pass when one is due and this process holds the lease."""
 
     def __init__(
-        self, app: App, schedule: Schedule, metrics: PassMetrics, sdk: SdkMetrics, health: Health
+        self,
+        app: App,
+        schedule: Schedule,
+        metrics: PassMetrics,
+        health: Health,
+        out_of_step: float = 0.0,
     ) -> None:
-        self._app, self._schedule = app, schedule
-        self._metrics, self._sdk, self._health = metrics, sdk, health
+        """`out_of_step`: of an interval, by which it is ahead of the first loop of the process."""
+        self._app, self._schedule, self._out_of_step = app, schedule, out_of_step
+        self._metrics, self._health = metrics, health
         self._record = health.record
         self._keeper = LeaseKeeper(
             app.lease(),
@@ -81,6 +85,8 @@ class Loop:
         self._stopping = self._ending = False
         self._failures = 0
         self._began_at = float("-inf")
+        #: How much sooner than usual the pass after the first is due.
+        self._sooner = timedelta()
         health.connected(app, self._keeper, metrics, self._feed)
 
     async def run(self) -> None:
@@ -88,7 +94,6 @@ class Loop:
         with contextlib.suppress(Unusable):  # the first pass reports it
             await self._app.clock.read()  # cron uses the database's time
         self._scheduler.add(Mode.RUN, self._run_due_pass, self._until_next)
-        self._scheduler.add("sdk", self._drain_sdk, lambda _: SDK_METRICS_EVERY)
         self._scheduler.start()
         table, namespace = self._app.settings.table, self._app.namespace.name
         log.info("loop_started", schedule=str(self._schedule), namespace=namespace, table=table)
@@ -104,6 +109,7 @@ class Loop:
 
     def _lease_acquired(self) -> None:
         self._feed.start()
+        self._sooner = ahead(self._schedule, self._out_of_step)
         self._run_at_once()
 
     def _run_soon(self) -> None:
@@ -117,7 +123,9 @@ class Loop:
 
     def _until_next(self, since: timedelta | None) -> timedelta:
         """The time until the next pass, by the database's clock, as for readiness."""
-        return self._schedule.wait(self._app.clock.now(), since) + jitter(self._schedule)
+        since = None if since is None else since + self._sooner
+        wait = self._schedule.wait(self._app.clock.now(), since)
+        return wait + jitter(self._schedule, self._out_of_step)
 
     def _next_due(self) -> float:
         return steady() + (self._until_next(None) + MAX_JITTER).total_seconds()
@@ -145,7 +153,7 @@ class Loop:
 
     async def _run_due_pass(self) -> None:
         """Run a pass if the lease is held; repeat it if the lease was lost and is held again."""
-        self._stopping = True
+        self._stopping, self._sooner = True, timedelta()
         while self._stopping and self._keeper.holds and not self._ending:
             self._stopping, self._keeper.gave_up_at = False, None
             self._due_by = self._next_due()
@@ -205,9 +213,6 @@ class Loop:
         """What this replica has counted is not shown any more: another may count meanwhile."""
         self._metrics.forget()
         self._app.stuck_counts.by_reason = None
-
-    async def _drain_sdk(self) -> None:
-        self._sdk.drain()
 
     async def _drain(self) -> None:
         """Let both write what they have decided; cancel them again after `DRAIN_TIMEOUT`."""

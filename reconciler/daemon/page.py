@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from reconciler.settings.model import Settings
 from reconciler.settings.page import PageAccess
 from reconciler.web.page.access import Access, is_loopback
@@ -9,11 +11,12 @@ from reconciler.web.page.routes import Page
 from reconciler.web.page.source import PageSource
 
 
-def open_page(settings: Settings, source: PageSource) -> Page | None:
-    """The page; None if it is off.
+def open_page(each: Sequence[Settings], sources: Mapping[str, PageSource]) -> Page | None:
+    """The page of these targets, with the source of each by its name; None if it is off.
 
     Raises `ConfigurationError` if the file with its password cannot be read.
     """
+    settings = each[0]
     if settings.page is PageAccess.OFF:
         return None
     password = settings.password()
@@ -24,4 +27,4 @@ def open_page(settings: Settings, source: PageSource) -> Page | None:
         password=password,
         on_loopback=is_loopback(settings.http_host),
     )
-    return Page(source, access, settings.temporal_ui)
+    return Page(sources[settings.target], access, settings.temporal_ui)

@@ -42,9 +42,11 @@ class LoopPage:
 
     @property
     def _connected(self) -> _Connected | None:
-        """None before both servers are connected."""
-        if self._known is None and self._health.app is not None:
-            self._known = _Connected(self._health, self._health.app)
+        """None while they are not connected."""
+        if (app := self._health.app) is None:
+            return None
+        if self._known is None or self._known.app is not app:
+            self._known = _Connected(self._health, app)
         return self._known
 
     async def overview(self) -> Overview:
@@ -113,6 +115,7 @@ class _Connected:
     """What can be asked once both servers are connected."""
 
     def __init__(self, health: Health, app: App) -> None:
+        self.app = app
         self.servers = Kept(partial(_look, health, app), longest=CURRENT)
         self.parts = Parts(app) if app.journals else None
         self.rows, self.passes = RowPages(app), PassPages(app)

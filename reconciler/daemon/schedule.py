@@ -16,6 +16,10 @@ from reconciler.core.text import duration
 #: Seconds before the first retry, and at most before any; both vary by half.
 FIRST_RETRY, LAST_RETRY = 5.0, 60.0
 
+#: Seconds from the start of one target to that of the next, and of the first to the last at most.
+#: Their polls and claims come every five seconds, so these stay apart.
+APART, ALL_APART = 0.25, 5.0
+
 #: The most that a pass is delayed at random; otherwise a tenth of the interval.
 MAX_JITTER = timedelta(seconds=1)
 
@@ -88,14 +92,35 @@ def parse_cron(expression: str) -> Cron:
     return cron
 
 
-def jitter(schedule: Schedule) -> timedelta:
-    """A random delay, so that loops that were started together do not stay in step."""
+def jitter(schedule: Schedule, share: float = 0.0) -> timedelta:
+    """A random delay, so that loops that were started together do not stay in step.
+
+    With a cron schedule, a fixed one. `share`: see `ahead`.
+    """
     if isinstance(schedule, Cron):
-        return timedelta()
+        return timedelta(seconds=ALL_APART * share)
     return min(schedule.interval / 10, MAX_JITTER) * random.random()  # noqa: S311 - no secret
+
+
+def ahead(schedule: Schedule, share: float) -> timedelta:
+    """How much sooner than others the second pass of a target comes.
+
+    `share`: of the targets of this process, those before it.
+    """
+    return schedule.interval * share if isinstance(schedule, Every) else timedelta()
+
+
+def lag(share: float, count: int) -> float:
+    """Seconds from the start of the first of `count` targets to that of another."""
+    return share * min(count * APART, ALL_APART)
 
 
 def retry_delay(failures: int) -> float:
     """Seconds until the next attempt, after N failures in a row: doubled each time."""
     grown: float = FIRST_RETRY * 2 ** min(failures - 1, 10)
     return min(grown, LAST_RETRY) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+
+
+def retry_unfit() -> float:
+    """Seconds until a target is tried again that a server rejects: somebody may cure that."""
+    return LAST_RETRY * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from reconciler.app.overview.model import DatedError, Server, Working
 from reconciler.app.overview.parts import PassesOfAll
 from reconciler.app.overview.state import Situation, judge
-from reconciler.daemon.health import DATABASE, NOT_STARTED, TEMPORAL, Health
+from reconciler.daemon.health import CRASHED, DATABASE, NOT_STARTED, REJECTED, TEMPORAL, Health
 
 #: Errors that are shown.
 ERRORS = 5
@@ -84,6 +84,8 @@ def _waiting_for(health: Health, places: Places) -> str | None:
     error = next(iter(health.record.errors), None)
     if error is None:
         return "connecting to both servers"
+    if error.what in (REJECTED, CRASHED):
+        return None  # it does not wait for a server
     place = places.database if error.what == DATABASE else places.temporal
     return f"waiting for {error.what} at {place}: {error.text}"
 
@@ -118,6 +120,8 @@ def _failed_pass(health: Health, passes: PassesOfAll | None) -> DatedError | Non
 
 
 def _late(health: Health) -> str | None:
+    if _awaited(health) in (REJECTED, CRASHED) and health.waiting_for is not None:
+        return health.waiting_for
     if why := health.why_stalled():
         return why
     if health.keeper is not None and health.keeper.gave_up_at is not None:
@@ -150,7 +154,7 @@ def _servers(health: Health, places: Places, unreachable: Unreachable | None) ->
 
 
 def _awaited(health: Health) -> str | None:
-    """The server that could not be used when it was last tried, at the start."""
+    """What kept the loop from starting when it was last tried, such as a server."""
     return next((each.what for each in health.record.errors), None)
 
 

@@ -39,7 +39,6 @@ from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.web.metrics.gauges import Gauges
 from reconciler.web.metrics.passes import PassMetrics
-from reconciler.web.metrics.sdk import SdkMetrics
 from tests.conftest import Database, with_user
 from tests.support.commands.stage import Stage
 from tests.support.passes.operator import Operator
@@ -114,7 +113,7 @@ async def loop_over(settings: Settings) -> Gauges:
     schedule = Every(timedelta(hours=1))
     health, metrics = Health(schedule, CollectorRegistry()), CollectorRegistry()
     async with open_app(settings, writing=True, looping=True) as app:
-        loop = Loop(app, schedule, PassMetrics(metrics, Mode.RUN), SdkMetrics(list), health)
+        loop = Loop(app, schedule, PassMetrics(metrics, Mode.RUN), health)
         running = asyncio.create_task(loop.run())
 
         async def is_done() -> bool:

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler import __version__
-
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
@@ -39,9 +37,6 @@ class GaugesCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """One reading."""
         now = self._read()
-        build = GaugeMetricFamily("reconciler_build_info", "The version.", labels=["version"])
-        build.add_metric([__version__], 1)
-        yield build
         yield gauge("reconciler_lease_held", "1 on the replica that passes.", now.lease_held)
         yield gauge("reconciler_interval_seconds", "Between two passes.", now.interval)
         yield gauge(

@@ -21,7 +21,7 @@ from reconciler.core.report.request import PassRequest
 from reconciler.core.stuck.condition import Reason
 from reconciler.daemon import health as module
 from reconciler.daemon.feed_loop import FeedLoop
-from reconciler.daemon.health import Health
+from reconciler.daemon.health import Health, scrape
 from reconciler.daemon.schedule import Every
 from reconciler.passes.stuck import StuckCounts
 from reconciler.web.metrics.feed import FeedGauges, FollowedNamespace
@@ -99,6 +99,10 @@ def make(app: FakeApp | None = None, keeper: FakeKeeper | None = None) -> Health
     health = Health(Every(INTERVAL), CollectorRegistry())
     health.app, health.keeper = cast("App | None", app), cast("LeaseKeeper | None", keeper)
     return health
+
+
+async def scraped(health: Health) -> str:
+    return (await scrape(health.registry, [health])).decode()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +204,7 @@ async def test_a_feed_that_fails_is_reported_by_a_replica_that_is_ready(why: str
 
     assert (ready, answer["why"], answer["feed"]) == (True, None, why)
     lag = 'reconciler_feed_lag_seconds{temporal_namespace="default"} 30.0'
-    assert lag in (await health.scrape()).decode()
+    assert lag in await scraped(health)
 
 
 async def test_before_both_servers_are_connected_the_answer_names_the_one_awaited() -> None:
@@ -244,13 +248,13 @@ async def test_a_pass_counts_once_its_metrics_are_there() -> None:
     await metrics.on_start(report)
 
     ready, answer = await health.readiness()
-    early = (await health.scrape()).decode()
+    early = await scraped(health)
     await metrics.on_pass(report)
 
     assert (ready, answer["why"]) == (False, "no pass has come to its end yet")
     assert "\nreconciler_last_good_pass_timestamp_seconds" not in early
     assert (await health.readiness())[0]
-    assert "\nreconciler_running_rows 0" in (await health.scrape()).decode()
+    assert "\nreconciler_running_rows 0" in await scraped(health)
 
 
 async def test_a_running_pass_does_not_hide_the_one_before() -> None:
@@ -263,7 +267,7 @@ async def test_a_running_pass_does_not_hide_the_one_before() -> None:
 
 async def test_a_scrape_has_the_last_good_pass_of_any_replica() -> None:
     last = beat(timedelta(seconds=10))
-    text = (await make(FakeApp(beat=last), FakeKeeper(holds=False)).scrape()).decode()
+    text = await scraped(make(FakeApp(beat=last), FakeKeeper(holds=False)))
 
     def sample(name: str) -> float:
         return float(text.partition(f"\n{name} ")[2].split()[0])
@@ -282,7 +286,7 @@ async def test_a_scrape_has_the_last_good_pass_of_any_replica() -> None:
 async def test_only_the_replica_that_passes_shows_stuck_rows(holds: bool, rows: int | None) -> None:
     app = FakeApp(stuck_counts=StuckCounts({Reason.NO_WORKER: (3, NOW - INTERVAL)}))
     health = make(app, FakeKeeper(holds=holds))
-    await health.scrape()
+    await health.refresh()
 
     value, of = health.registry.get_sample_value, {"reason": "NoWorker"}
     assert value("reconciler_open_rows", of) == rows
@@ -292,16 +296,16 @@ async def test_only_the_replica_that_passes_shows_stuck_rows(holds: bool, rows: 
 async def test_metrics_can_be_read_while_the_database_is_unreachable() -> None:
     app = FakeApp(beat=beat(timedelta(seconds=10)))
     health = make(app, FakeKeeper())
-    await health.scrape()
+    await health.refresh()
     app.beat = app.clock.error = DatabaseUnusable("unreachable")
 
-    text = (await health.scrape()).decode()
+    text = await scraped(health)
 
     assert "reconciler_last_good_pass_timestamp_seconds 1" in text, "the last known value"
 
 
 async def test_metrics_before_anything_is_connected() -> None:
-    text = (await make().scrape()).decode()
+    text = await scraped(make())
 
     assert "reconciler_lease_held 0.0" in text
     assert "\nreconciler_last_good_pass_timestamp_seconds" not in text

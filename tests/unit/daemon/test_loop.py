@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,27 +11,23 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from reconciler.app import lease as lease_module
 from reconciler.app.app import App
-from reconciler.core.errors import DatabaseUnusable
 from reconciler.core.model import Mode
 from reconciler.core.observer import Observer
 from reconciler.core.ports import Heartbeat
 from reconciler.core.report.pass_report import PassReport
 from reconciler.core.report.request import PassRequest
 from reconciler.daemon import loop as module
-from reconciler.daemon import process
 from reconciler.daemon import schedule as schedule_module
 from reconciler.daemon.health import DATABASE, Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import Cron, Every, retry_delay
+from reconciler.daemon.scheduler import Scheduler, Wait
 from reconciler.passes.stuck import StuckCounts
-from reconciler.postgres.connection.engine import close
 from reconciler.web.metrics.passes import PassMetrics
-from reconciler.web.metrics.sdk import SdkMetrics
 from tests.support.polling import deadline, eventually
 
 HOURLY = Every(timedelta(hours=1))
@@ -122,10 +116,12 @@ class Bench:
     running: list[asyncio.Task[None]] = field(default_factory=list)
     health: Health = field(init=False)
 
-    def start(self, app: FakeApp, schedule: Every | Cron = HOURLY) -> asyncio.Task[None]:
+    def start(
+        self, app: FakeApp, schedule: Every | Cron = HOURLY, out_of_step: float = 0.0
+    ) -> asyncio.Task[None]:
         health = self.health = Health(schedule, CollectorRegistry())
         metrics = PassMetrics(self.registry, Mode.RUN)
-        loop = Loop(cast("App", app), schedule, metrics, SdkMetrics(list), health)
+        loop = Loop(cast("App", app), schedule, metrics, health, out_of_step)
         self.running.append(asyncio.create_task(loop.run()))
         return self.running[-1]
 
@@ -166,6 +162,37 @@ async def test_the_next_pass_starts_when_it_is_due(bench: Bench) -> None:
     app = FakeApp(well)
     bench.start(app, Every(timedelta(milliseconds=50)))
     await times(app, 3)
+
+
+async def test_a_loop_that_is_out_of_step_makes_its_second_pass_sooner(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[timedelta] = []
+
+    class FakeScheduler(Scheduler):
+        def add(self, name: str, job: Callable[[], Awaitable[None]], wait: Wait) -> None:
+            self.job, self.wait = job, wait
+            super().add(name, job, wait)
+
+        def at_once(self, name: str) -> None:
+            """As APScheduler does, which asks twice when the next run is due, and then runs it."""
+            waits.extend([self.wait(timedelta()), self.wait(timedelta())])
+            running.append(asyncio.create_task(self.job_and_after()))
+
+        async def job_and_after(self) -> None:
+            await self.job()
+            waits.append(self.wait(timedelta()))
+
+    running: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(schedule_module, "MAX_JITTER", timedelta())
+    monkeypatch.setattr(module, "Scheduler", FakeScheduler)
+    app = FakeApp(well)
+    bench.start(app, HOURLY, out_of_step=0.25)
+    await times(app, 1)
+    (first,) = running
+    await first
+
+    assert [each / timedelta(minutes=1) for each in waits] == [45, 45, 60]
 
 
 async def test_without_the_lease_there_is_no_pass(bench: Bench) -> None:
@@ -291,37 +318,6 @@ async def test_a_pass_that_does_not_stop_is_cancelled_again(
     assert app.did == ["release"]
 
 
-async def test_a_signal_while_connections_are_closed_ends_the_wait_for_a_server(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closing = asyncio.Event()
-
-    class Engine:
-        async def dispose(self) -> None:
-            closing.set()
-            await asyncio.sleep(0.05)
-
-    @asynccontextmanager
-    async def unreachable() -> AsyncIterator[App]:
-        try:
-            raise DatabaseUnusable("unreachable")
-            yield
-        finally:
-            await close(cast("AsyncEngine", Engine()))
-
-    monkeypatch.setattr(schedule_module, "FIRST_RETRY", 60.0)
-    health = Health(HOURLY, CollectorRegistry())
-    async with AsyncExitStack() as stack:
-        opening = asyncio.create_task(process._connect(unreachable, stack, health))
-        bench.running.append(cast("asyncio.Task[None]", opening))
-        await closing.wait()
-        opening.cancel()
-        async with asyncio.timeout(10):
-            await asyncio.wait([opening])
-
-    assert opening.cancelled()
-
-
 async def test_a_lost_lease_stops_the_pass(bench: Bench) -> None:
     stopped = asyncio.Event()
 
@@ -415,25 +411,6 @@ async def refused(app: FakeApp, claims: int) -> None:
         return app.claims >= before + claims
 
     await eventually(asked)
-
-
-async def test_metrics_of_the_sdk_are_drained_in_the_main_thread(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "SDK_METRICS_EVERY", timedelta(seconds=1))
-    threads: list[str] = []
-
-    def drain(_: SdkMetrics) -> None:
-        threads.append(threading.current_thread().name)
-
-    monkeypatch.setattr(SdkMetrics, "drain", drain)
-    bench.start(FakeApp(well))
-
-    async def drained() -> bool:
-        return bool(threads)
-
-    await eventually(drained)
-    assert set(threads) == {threading.main_thread().name}
 
 
 async def test_a_pass_longer_than_the_interval_is_counted_and_logged(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from tests.support.page.source import FakeSource
 
 async def status(**settings: object) -> int | None:
     given = Settings.model_validate({"database_url": "postgresql://u@h/d", **settings})
-    page = open_page(given, FakeSource())
+    page = open_page([given], {"": FakeSource()})
     if page is None:
         return None
     async with asking(page) as client:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.daemon.schedule import MAX_JITTER, Cron, Every, jitter, parse_cron
+from reconciler.daemon.schedule import MAX_JITTER, Cron, Every, ahead, jitter, lag, parse_cron
 from tests.support.factories import NOW
 
 
@@ -100,3 +100,18 @@ def test_a_pass_starts_within_the_interval_and_two_seconds(interval: int) -> Non
 
     assert seconds(0) <= min(late) < max(late) <= min(MAX_JITTER, seconds(interval) / 10)
     assert jitter(Cron("* * * * *")) == seconds(0)
+
+
+def test_targets_start_apart_and_all_of_them_within_the_time_between_two_polls() -> None:
+    assert [lag(number / 4, 4) for number in range(4)] == [0, 0.25, 0.5, 0.75]
+    assert [lag(number / 40, 40) for number in (0, 1, 39)] == pytest.approx([0, 0.125, 4.875])
+
+
+def test_the_passes_of_targets_are_spread_over_the_interval() -> None:
+    minute, cron = Every(seconds(60)), Cron("* * * * *")
+
+    assert [ahead(minute, number / 4) for number in range(4)] == [*map(seconds, (0, 15, 30, 45))]
+    assert [ahead(cron, number / 4) for number in range(4)] == [seconds(0)] * 4
+    assert [jitter(cron, number / 4) for number in range(4)] == [
+        *map(seconds, (0, 1.25, 2.5, 3.75))
+    ]

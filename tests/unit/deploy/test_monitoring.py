@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector
+from prometheus_client import Metric
 from prometheus_client.samples import Sample
 from temporalio.service import RPCStatusCode
 
@@ -27,6 +27,7 @@ from reconciler.web.metrics.feed import FeedCollector, FeedGauges, FollowedNames
 from reconciler.web.metrics.gauges import Gauges, GaugesCollector
 from reconciler.web.metrics.passes import PassMetrics
 from reconciler.web.metrics.stuck import StuckCollector, StuckGauges
+from reconciler.web.metrics.targets import process_registry
 from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
@@ -172,9 +173,7 @@ def test_an_unknown_variable_is_rejected() -> None:
 
 async def test_the_document_describes_each_metric() -> None:
     """Except those of the SDK, which need a server."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
+    registry = process_registry()
     await count_something(PassMetrics(registry, "run"))
     moment = timedelta(seconds=1)
     calls = {("describe", "OK"): 1}

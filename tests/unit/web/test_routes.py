@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -11,11 +11,13 @@ import pytest
 
 from reconciler.web.routes import METRICS_AGE, READINESS_AGE, Cached, create_web
 from tests.support.hostile import HOSTILE, unseen
+from tests.support.polling import deadline
 
 
 @dataclass
 class FakeSource:
     dead: str | None = None
+    crash: str | None = None
     ready: bool = True
     asked: int = 0
 
@@ -32,8 +34,8 @@ class FakeSource:
         return b"reconciler_lease_held 1\n"
 
 
-def client(source: FakeSource) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_web(source))
+def client(source: FakeSource, **targets: FakeSource) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_web(targets or {"": source}, source.scrape))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
@@ -70,6 +72,78 @@ async def test_readyz_is_safe_to_print_on_a_terminal(monkeypatch: pytest.MonkeyP
 
     assert unseen(answer.text) == set()
     assert answer.json() == {"ready": False, "why": HOSTILE}
+
+
+@dataclass
+class Targets:
+    """Two of them."""
+
+    orders: FakeSource = field(default_factory=FakeSource)
+    exports: FakeSource = field(default_factory=FakeSource)
+
+    def client(self) -> httpx.AsyncClient:
+        return client(FakeSource(), orders=self.orders, exports=self.exports)
+
+
+async def test_readyz_of_all_targets() -> None:
+    targets = Targets(exports=FakeSource(ready=False))
+    answer = await targets.client().get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "ready": False,
+        "targets": {
+            "orders": {"ready": True, "role": "holder", "why": None},
+            "exports": {"ready": False, "role": "holder", "why": "unreachable"},
+        },
+    }
+    targets.exports.ready = True
+    assert (await targets.client().get("/readyz")).status_code == 200
+
+
+@pytest.mark.parametrize(("name", "status"), [("orders", 200), ("exports", 503)])
+async def test_readyz_of_one_target_has_the_shape_without_targets(name: str, status: int) -> None:
+    targets = Targets(exports=FakeSource(ready=False))
+    answer = await targets.client().get("/readyz", params={"target": name})
+    alone = await client(FakeSource(ready=status == 200)).get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (status, alone.json())
+
+
+@pytest.mark.parametrize("name", ["order", ""])
+async def test_readyz_of_a_target_that_does_not_exist(name: str) -> None:
+    answer = await Targets().client().get("/readyz", params={"target": name})
+    without = await client(FakeSource()).get("/readyz", params={"target": "orders"})
+
+    assert (answer.status_code, answer.text) == (404, "no such target: there are orders, exports\n")
+    assert (without.status_code, without.text) == (404, "no such target: there are no targets\n")
+
+
+async def test_a_target_that_hangs_does_not_delay_the_answer_about_another() -> None:
+    class Hanging(FakeSource):
+        async def readiness(self) -> tuple[bool, dict[str, Any]]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async with Targets(exports=Hanging()).client() as probe:
+        of_all = asyncio.create_task(probe.get("/readyz"))
+        await asyncio.sleep(0)
+        async with deadline():
+            assert (await probe.get("/readyz?target=orders")).status_code == 200
+        of_all.cancel()
+
+
+async def test_livez_is_dead_if_the_loop_of_one_target_is() -> None:
+    answer = await Targets(exports=FakeSource(dead="it stands still")).client().get("/livez")
+
+    assert (answer.status_code, answer.text) == (503, "exports: it stands still\n")
+
+
+async def test_livez_names_a_target_that_a_bug_has_ended() -> None:
+    """It is started again; the process of the others must not be ended for it."""
+    answer = await Targets(exports=FakeSource(crash="a bug\x1b[2J")).client().get("/livez")
+
+    assert (answer.status_code, answer.text) == (200, "ok\nexports: a bug\\x1b[2J\n")
 
 
 async def test_metrics() -> None:

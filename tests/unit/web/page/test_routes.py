@@ -22,19 +22,22 @@ PATHS = ["/", "/rows/a/b", "/rows/?id=..", "/passes", f"/passes/{views.PASS}"]
 
 @dataclass
 class Health:
+    crash: str | None = None
+
     def why_stalled(self) -> str | None:
         return None
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         return True, {}
 
-    async def scrape(self) -> bytes:
-        return b""
+
+async def no_metrics() -> bytes:
+    return b""
 
 
 def client(source: FakeSource | None = None, **access: Any) -> httpx.AsyncClient:
     page = Page(source or FakeSource(), Access(**{"is_open": True, **access}))
-    return asking(create_web(Health(), page))
+    return asking(create_web({"": Health()}, no_metrics, page))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -149,5 +152,5 @@ async def test_probes_and_metrics_need_no_password() -> None:
 
 
 async def test_without_a_page_there_is_none() -> None:
-    async with asking(create_web(Health())) as browser:
+    async with asking(create_web({"": Health()}, no_metrics)) as browser:
         assert [(await browser.get(path)).status_code for path in PATHS] == [404] * len(PATHS)
