@@ -16,6 +16,7 @@ from typer import Option
 from reconciler.cli.base import (
     OK,
     AsJson,
+    Target,
     as_utf8,
     can_ask,
     cli,
@@ -110,6 +111,7 @@ def backfill(
     restart: _Restart = False,
     yes: _Yes = False,
     as_json: AsJson = False,
+    target: Target = None,
 ) -> int:
     """Repair years of stale rows: a dry run first, then --apply.
 
@@ -122,6 +124,7 @@ def backfill(
         since, until, workflow_type, apply=apply, restart=restart, output=output, **limits
     )
     settings = load(
+        target,
         missing=missing,
         max_missing_ratio=1.0 if force else max_missing_ratio,
         max_rps=max_rps,

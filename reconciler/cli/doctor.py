@@ -1,4 +1,4 @@
-"""`doctor` and `explain`: what is wrong with the setup, or with a row. Neither writes."""
+"""`doctor`: what is wrong with the setup."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, as_utf8, cli, load, print_error
+from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, Target, cli, load_each
+from reconciler.cli.each_target import Each
 from reconciler.console.screen import screen
-from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
     from reconciler.doctor.findings import Examination
     from reconciler.settings.model import Settings
 
-#: By outcome.
+#: By outcome, and back.
 _EXIT_CODES = {"ok": OK, "warning": UNRESOLVED, "failure": ABORTED}
+_OUTCOMES = {code: outcome for outcome, code in _EXIT_CODES.items()}
 
 
 @cli.command()
@@ -33,18 +34,24 @@ def doctor(
             "--try-write", help="Also write to one running row, with its triggers, and roll back."
         ),
     ] = False,
+    target: Target = None,
 ) -> int:
     """Check the settings, both servers and the table.
 
     Changes nothing. Exit code 0: no problem; 3: warnings; 4: a pass would be refused or do harm.
     More: docs/doctor.md
     """
+    targets = load_each(target)
+    each = Each(targets=targets, named=target, as_json=as_json, outcomes=_OUTCOMES)
+    return each.run(partial(_examine_one, as_json=as_json, trying=try_write))
+
+
+def _examine_one(settings: Settings, *, as_json: bool, trying: bool) -> int:
     from reconciler.console.doctor import print_examination
     from reconciler.temporal.config.load import load_config
 
-    settings = load()
     temporal = load_config(settings.temporal_environment(), settings.proxy_url)
-    examination = signals.run(partial(_examine, settings, temporal, trying=try_write))
+    examination = signals.run(partial(_examine, settings, temporal, trying=trying))
     if as_json:
         print(json.dumps(examination.as_json()))
     else:
@@ -58,46 +65,3 @@ async def _examine(settings: Settings, temporal: Mapping[str, Any], *, trying: b
     # A data converter is the team's code; what it prints must not mix with the result.
     with redirect_stdout(sys.stderr):
         return await examine(settings, temporal, trying=trying)
-
-
-@cli.command()
-def explain(
-    workflow_id: Annotated[
-        str, typer.Argument(metavar="WORKFLOW_ID", help="The workflow id of the row.")
-    ],
-    as_json: AsJson = False,
-) -> int:
-    """Show what Temporal says about a row and what a pass would write.
-
-    For a finished row, show which pass finished it. Writes nothing.
-    """
-    workflow_id = as_utf8("WORKFLOW_ID", workflow_id)
-    if not workflow_id:
-        raise ConfigurationError(
-            "WORKFLOW_ID is empty", "name a workflow; passes leave rows without a workflow id"
-        )
-    return signals.run(partial(_explain, load(), workflow_id, as_json=as_json))
-
-
-async def _explain(settings: Settings, workflow_id: str, *, as_json: bool) -> int:
-    from reconciler.app.explain import explain, observe_id
-    from reconciler.app.overview.words import describe_observation
-    from reconciler.app.wiring import open_app
-    from reconciler.console.explain import as_object, print_explanations
-    from reconciler.core.model import Unknown
-
-    async with open_app(settings, writing=False, ask_archive=True) as app:
-        explanations = await explain(app, workflow_id)
-        current, condition = None, None
-        if not explanations:
-            current, condition = await observe_id(app, workflow_id)
-    if as_json:
-        print(json.dumps(as_object(workflow_id, explanations, current, condition)))
-    else:
-        print_explanations(explanations, screen())
-    if current is not None:
-        answer = describe_observation(current, condition)
-        print_error(f"{settings.table} has no row of workflow {workflow_id}; Temporal: {answer}")
-        return UNRESOLVED
-    unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)
-    return UNRESOLVED if unknown else OK

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 #: Exit codes from the best to the worst.
 _ORDER = (OK, UNRESOLVED, ABORTED, USAGE, BUG, INTERRUPTED)
+_OUTCOMES = {OK: "ok", UNRESOLVED: "unresolved", ABORTED: "aborted"}
 #: stdout is closed or full; rich exits if it is a closed pipe.
 _LOST = (StdoutLost, BrokenPipeError, SystemExit)
 _INTERRUPTIONS = (KeyboardInterrupt, asyncio.CancelledError)
@@ -56,15 +57,14 @@ class Each:
     named: str | None
     #: The command prints a JSON object.
     as_json: bool = False
-    #: The outcome in JSON, by exit code, and that of all other codes.
-    outcomes: Mapping[int, str] = field(
-        default_factory=lambda: {OK: "ok", UNRESOLVED: "unresolved"}
-    )
-    failed: str = "aborted"
+    #: The outcome in JSON, by exit code; that of `ABORTED` also stands for worse ones.
+    outcomes: Mapping[int, str] = field(default_factory=lambda: _OUTCOMES)
     #: The command does more than print: the next target has its turn even if stdout is lost.
     works: bool = False
     #: Print a heading above each; otherwise the command prints it if there is something below.
     headings: bool = True
+    #: The exit code of the command, from those of the targets.
+    total: Callable[[Sequence[int]], int] = worst
 
     @property
     def are_several(self) -> bool:
@@ -74,9 +74,9 @@ class Each:
     def run(self, command: Command) -> int:
         """Run the command for each target; returns the worst exit code. A signal ends all."""
         if not self.are_several:
-            return command(self.targets[0])
+            return self.total([command(self.targets[0])])
         codes: list[int] = []
-        parts = _Parts(self.failed) if self.as_json else None
+        parts = _Parts(self.outcomes[ABORTED]) if self.as_json else None
         lost: BaseException | None = None
         for settings in self.targets:
             try:
@@ -89,15 +89,15 @@ class Each:
                 break
         if lost is not None:
             raise lost
-        code = INTERRUPTED if signals.asked else worst(codes)
+        code = INTERRUPTED if signals.asked else self.total(codes)
         if parts is not None:
-            parts.end(self.outcomes.get(code, self.failed))
+            parts.end(self.outcomes.get(code, self.outcomes[ABORTED]))
         return code
 
     def _one(self, settings: Settings, command: Command, parts: _Parts | None) -> int:
         if parts is None and self.headings:
             print_heading(settings, self.targets)
-        with _about(settings.target):
+        with about(settings.target):
             try:
                 with parts.of(settings.target) if parts else nullcontext():
                     return command(settings)
@@ -115,6 +115,11 @@ class Each:
                 return print_failure(error)
 
 
+def of_target(settings: Settings) -> Sequence[str]:
+    """The option that names the target, for a command to show; none where there are no targets."""
+    return ["--target", settings.target] if settings.target else []
+
+
 def print_heading(settings: Settings, shown: Sequence[Settings]) -> None:
     """Print the name of the target above what is about it. `shown`: those that get a heading."""
     console = screen()
@@ -124,8 +129,8 @@ def print_heading(settings: Settings, shown: Sequence[Settings]) -> None:
 
 
 @contextmanager
-def _about(target: str) -> Iterator[None]:
-    """Name the target in the lines on stderr."""
+def about(target: str) -> Iterator[None]:
+    """Name the target in the lines on stderr; none if it is empty."""
     from structlog.contextvars import bound_contextvars
 
     token = subject.set(target)

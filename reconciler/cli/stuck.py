@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli.base import (
-    ABORTED,
     OK,
     UNRESOLVED,
     AsJson,
+    Target,
     as_utf8,
     cli,
-    load,
-    print_error,
+    load_each,
 )
+from reconciler.cli.each_target import Each, of_target
 from reconciler.console.screen import screen
-from reconciler.core.errors import ConfigurationError
+from reconciler.core.errors import ConfigurationError, Unusable
 from reconciler.core.model import Mode
 from reconciler.core.stuck.condition import Reason, StuckRow
 from reconciler.core.stuck.summary import ALL, STUCK, Selection, row_as_json, summary_as_json
@@ -80,6 +80,7 @@ def stuck(
         ),
     ] = None,
     as_json: AsJson = False,
+    target: Target = None,
 ) -> int:
     """List running rows whose workflows are stuck, and why.
 
@@ -92,7 +93,8 @@ def stuck(
     given.append(("--older-than", older_than))
     options = [part for name, value in given if value is not None for part in (name, value)]
     asked = _Asked(selection, limit, as_json, [*options, *(["--check"] if check else [])])
-    return signals.run(partial(_check if check else _stored, load(), asked))
+    each = Each(targets=load_each(target), named=target, as_json=as_json)
+    return each.run(partial(_list, _check if check else _stored, asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,13 @@ class _Asked:
         None for all.
         """
         return self.limit if self.as_json else (self.limit or ROWS) + 1
+
+
+def _list(
+    way: Callable[[Settings, _Asked], Coroutine[Any, Any, int]], asked: _Asked, settings: Settings
+) -> int:
+    asked = replace(asked, options=[*asked.options, *of_target(settings)])
+    return signals.run(partial(way, settings, asked))
 
 
 async def _stored(settings: Settings, asked: _Asked) -> int:
@@ -146,8 +155,7 @@ async def _check(settings: Settings, asked: _Asked) -> int:
         if signals.asked:
             return INTERRUPTED
         if report.error is not None:
-            print_error(report.error)
-            return ABORTED
+            raise Unusable(report.error)
         return await _show(found, listed.pages(), asked)
 
 

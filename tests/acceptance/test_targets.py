@@ -96,3 +96,61 @@ async def test_progress_bars_follow_each_other(targets: Targets) -> None:
         assert await terminal.code() == 4
     bars = [terminal.seen.index(bar) for bar in ("orders:", "0/1 rows", "exports:", "0/2 rows")]
     assert bars == sorted(bars)
+
+
+async def test_explain_shows_the_targets_that_have_rows(targets: Targets) -> None:
+    await targets.database.execute("DELETE FROM workflow_executions")
+
+    shown = await targets("explain", targets.workflow_id)
+
+    assert shown.code == 4
+    assert [line for line in shown.out.splitlines() if line.endswith(":")] == ["exports:"]
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith("reconciler: down: ")
+    as_json = (await targets("explain", targets.workflow_id, "--json")).json["targets"]
+    assert [len(as_json[name]["rows"]) for name in ("orders", "exports")] == [0, 1]
+
+    await targets.database.execute("DELETE FROM exports")
+    none = await targets("explain", targets.workflow_id)
+
+    assert none.code == 4
+    assert none.out == ""
+    assert [line.partition(" has no row")[0] for line in none.err.splitlines()[1:]] == [
+        "reconciler: orders: workflow_executions",
+        "reconciler: exports: exports",
+    ]
+
+
+async def test_an_id_that_no_target_has_is_unresolved(targets: Targets) -> None:
+    targets.configure('[targets.orders]\n[targets.exports]\ntable = "exports"\n')
+
+    assert (await targets("explain", targets.workflow_id)).code == 0
+    await targets.database.execute("DELETE FROM exports")
+    assert (await targets("explain", targets.workflow_id)).code == 0
+    await targets.database.execute("DELETE FROM workflow_executions")
+    absent = await targets("explain", targets.workflow_id, "--json")
+    assert (absent.code, absent.json["outcome"]) == (3, "unresolved")
+
+
+async def test_the_doctor_examines_all(targets: Targets) -> None:
+    found = (await targets("doctor", "--json")).json
+
+    assert found["outcome"] == "failure"
+    outcomes = {name: part["outcome"] for name, part in found["targets"].items()}
+    assert outcomes["down"] == "failure"
+    assert {outcomes["orders"], outcomes["exports"]} <= {"ok", "warning"}
+    tables = [
+        {each["name"]: each["value"] for each in part["settings"]}["RECONCILER_TABLE"]
+        for part in found["targets"].values()
+    ]
+    assert tables == ["workflow_executions", "workflow_executions", "exports"]
+
+
+@pytest.mark.parametrize("way", [[], ["--check"]], ids=["record", "check"])
+async def test_stuck_lists_all(targets: Targets, way: list[str]) -> None:
+    listed = await targets("stuck", "--json", *way)
+
+    assert listed.code == 4
+    parts = listed.json["targets"]
+    assert [parts[name]["stuck"] for name in ("orders", "exports")] == [[], []]
+    assert "error" in parts["down"] or way
