@@ -16,7 +16,7 @@ def open_page(each: Sequence[Settings], sources: Mapping[str, PageSource]) -> Pa
 
     Raises `ConfigurationError` if the file with its password cannot be read.
     """
-    settings = each[0]
+    settings = each[0]  # who may see it is the same for all of them
     if settings.page is PageAccess.OFF:
         return None
     password = settings.password()
@@ -27,4 +27,4 @@ def open_page(each: Sequence[Settings], sources: Mapping[str, PageSource]) -> Pa
         password=password,
         on_loopback=is_loopback(settings.http_host),
     )
-    return Page(sources[settings.target], access, settings.temporal_ui)
+    return Page(sources, access, {one.target: one.temporal_ui for one in each})

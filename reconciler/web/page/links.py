@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 #: Segments of a path that browsers and proxies remove.
@@ -10,7 +10,7 @@ _REMOVED = frozenset({"", ".", ".."})
 
 
 def depth_of(raw_path: str) -> int:
-    """How many folders below the page's root this path is, as a browser counts them."""
+    """How many folders below `/` this path is, as a browser counts them."""
     return max(raw_path.count("/") - 1, 0)
 
 
@@ -18,15 +18,26 @@ def depth_of(raw_path: str) -> int:
 class Links:
     """The links of one page."""
 
-    #: How many folders below the page's root it is.
+    #: How many folders below `/` it is.
     depth: int
     #: The base URL of Temporal's UI; None if it is not set.
     temporal_ui: str | None = None
+    #: The target that they lead to; empty without targets.
+    target: str = ""
+
+    @property
+    def top(self) -> str:
+        """The first page: all targets, or the overview if there are none; files are below it."""
+        return "../" * self.depth or "./"
 
     @property
     def root(self) -> str:
         """The overview."""
-        return "../" * self.depth or "./"
+        return f"{self.top}targets/{_quoted(self.target)}/" if self.target else self.top
+
+    def of(self, target: str) -> Links:
+        """Links from the same page to another target."""
+        return replace(self, target=target)
 
     def passes(self, older_than: str | None = None, *, with_feed: bool = True) -> str:
         """The passes, or those after this cursor; with or without those of the feed."""

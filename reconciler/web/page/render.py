@@ -10,10 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from reconciler.app.overview.model import State
+from reconciler.app.overview.targets import BAD
 from reconciler.app.overview.words import (
     describe_counts,
     describe_observation,
@@ -76,15 +78,19 @@ def stamp(time: datetime, now: datetime) -> Markup:
     )
 
 
-def command(*words: str) -> Markup:
-    """A command to copy: a click selects all of it."""
-    return Markup("<code class=command>{}</code>").format(" ".join(map(_typed, words)))
+@pass_context
+def command(page: Context, program: str, name: str, *words: str) -> Markup:
+    """A command to copy, for the target of the page: a click selects all of it."""
+    of_target = ["--target", page["target"]] if page["target"] else []
+    typed = " ".join(map(_typed, [program, name, *of_target, *words]))
+    return Markup("<code class=command>{}</code>").format(typed)
 
 
-def about(*words: str) -> Markup:
+@pass_context
+def about(page: Context, *words: str) -> Markup:
     """A command about the last of these words, which is never read as an option."""
     *others, last = words
-    return command(*others, *(["--"] if last.startswith("-") else []), last)
+    return command(page, *others, *(["--"] if last.startswith("-") else []), last)
 
 
 def _typed(word: str) -> str:
@@ -126,7 +132,7 @@ def _environment() -> Environment:
         or_null=or_null, explain_row=explain_row,
         describe_counts=describe_counts, describe_request=describe_request,
         describe_observation=describe_observation,
-        stuck_advice=STUCK_ADVICE, risk_advice=RISK_ADVICE,
+        stuck_advice=STUCK_ADVICE, risk_advice=RISK_ADVICE, states=STATES, bad_states=BAD,
     )  # fmt: skip
     environment.filters.update(
         short=lambda text, limit=TEXT: one_line(text, limit),

@@ -2,59 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from http import HTTPStatus
-from typing import Any
-from uuid import UUID
+from collections.abc import Iterable, Iterator, Mapping
 
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from reconciler.app.overview.targets import read_targets
+from reconciler.core.text import one_line
 from reconciler.web.page.access import Access
-from reconciler.web.page.links import Links, depth_of
-from reconciler.web.page.render import STATES, STATIC, prepare, render, static_file
+from reconciler.web.page.frame import PAGE, SAFE, Frame
+from reconciler.web.page.links import Links
+from reconciler.web.page.render import ID, STATES, STATIC, prepare, static_file
 from reconciler.web.page.source import PageSource
+from reconciler.web.page.target import TargetPages, workflow_id_in
 
-#: Of each answer. Nothing inline runs, and nothing is loaded from elsewhere.
-_SAFE = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-_PAGE = {**_SAFE, "Cache-Control": "no-store"}
 #: Their URL changes with their content.
-_STATIC = {**_SAFE, "Cache-Control": "private, max-age=31536000, immutable"}
-#: Rows of each list on the overview: it is one screen, and small.
-_MOST = {"changes": 5, "types": 5, "groups": 8, "risks": 5}
+_STATIC = {**SAFE, "Cache-Control": "private, max-age=31536000, immutable"}
 
 
 class Page:
     """The page as an ASGI application; who may not see it is refused before anything else."""
 
-    def __init__(self, source: PageSource, access: Access, temporal_ui: str | None = None) -> None:
-        self._source, self._access, self._temporal_ui = source, access, temporal_ui
-        # No redirects: theirs would be absolute, and wrong behind a prefix.
-        self._router = Router(
-            routes=[
-                Route("/", self._overview),
-                Route("/rows/", self._row),
-                Route("/rows/{workflow_id:path}", self._row),
-                Route("/passes", self._passes),
-                Route("/passes/{pass_id}", self._pass),
-                Route("/static/{name}", self._static),
-            ],
-            redirect_slashes=False,
-            default=self._no_such_page,
-        )
+    def __init__(
+        self,
+        sources: Mapping[str, PageSource],
+        access: Access,
+        temporal_uis: Mapping[str, str | None],
+    ) -> None:
+        """The sources of the targets by name, in order; of `""` alone if there are no targets."""
+        self._sources, self._access = sources, access
+        self._names = [name for name in sources if name]
+        self._frame = Frame(names=self._names)
+        each = {
+            name: TargetPages(source, Frame(name, self._names, temporal_uis.get(name)))
+            for name, source in sources.items()
+        }
+        routes = self._of_targets(each) if self._names else each[""].routes
+        router = _router([Route("/static/{name}", self._static), *routes], self._frame)
         # From afar, the page is read again every few seconds.
-        self._served = GZipMiddleware(self._router, compresslevel=6)
+        self._served = GZipMiddleware(router, compresslevel=6)
         prepare()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,69 +52,60 @@ class Page:
         refusal = self._access.refusal(Headers(scope=scope))
         await (refusal or self._served)(scope, receive, send)
 
-    async def _overview(self, request: Request) -> Response:
-        view = await self._source.overview()
-        title = f"{STATES[view.working.state]} · {view.table}"
-        values = {"view": view, "title": title, "here": "overview", "here_url": "./", "most": _MOST}
-        return self._rendered("overview", request, values)
+    def _of_targets(self, each: Mapping[str, TargetPages]) -> Iterator[BaseRoute]:
+        yield Route("/", self._all)
+        for name, pages in each.items():
+            yield Mount(f"/targets/{name}", _router(pages.routes, pages.frame))
+        yield Route("/targets/{name}", self._target)
+        yield Route("/targets/{name}/{rest:path}", self._target)
+        # Where these are without targets: links to them may be older than the targets.
+        yield Route("/passes", self._which)
+        yield Route("/rows/", self._which)
+        yield Route("/rows/{workflow_id:path}", self._which)
 
-    async def _row(self, request: Request) -> Response:
-        parameter = request.query_params.get("id", "")
-        workflow_id = request.path_params.get("workflow_id") or parameter
-        if not workflow_id or "\x00" in workflow_id:
-            return self._problem(request, "No such page", "The address names no workflow id.")
-        view = await self._source.row(workflow_id)
-        is_known = view.explanations or view.changes or view.error
-        here = self._links(request).row(workflow_id)
-        values = {"view": view, "title": workflow_id, "here": "row", "here_url": here}
-        return self._rendered("row", request, values, 200 if is_known else 404)
+    async def _all(self, request: Request) -> Response:
+        if len(self._names) == 1:
+            return _to(f"targets/{self._names[0]}/")
+        found = await read_targets({name: each.overview for name, each in self._sources.items()})
+        title = " · ".join(
+            f"{count} {STATES[state].lower()}" for state, count in found.counts.items()
+        )
+        values = {"view": found, "title": title, "here": "targets", "here_url": "./"}
+        return self._frame.rendered("targets", request, values)
 
-    async def _passes(self, request: Request) -> Response:
-        older = request.query_params.get("older")
-        with_feed = request.query_params.get("feed") != "off"
-        view = await self._source.passes(older, with_feed=with_feed)
-        here = self._links(request).passes(older, with_feed=with_feed)
-        values = {"view": view, "title": "Passes", "here": "passes", "here_url": here}
-        values["with_feed"] = with_feed
-        return self._rendered("passes", request, values)
+    async def _target(self, request: Request) -> Response:
+        """One that is not there, or whose address lacks the slash at its end."""
+        name = request.path_params["name"]
+        if name in self._names:
+            return _to(f"{name}/")
+        text = f"There is no target {one_line(name, ID)}. There are:"
+        return self._frame.problem(request, "No such target", text)
 
-    async def _pass(self, request: Request) -> Response:
-        try:
-            pass_id = UUID(request.path_params["pass_id"])
-        except ValueError:
-            return self._problem(request, "No such pass", "The address names no id of a pass.")
-        view = await self._source.one_pass(pass_id)
-        if view is None:
-            why = f"The history has no pass {pass_id}: it may have been pruned."
-            return self._problem(request, "No such pass", why)
-        if isinstance(view, str):
-            return self._problem(request, "Not known now", view, HTTPStatus.SERVICE_UNAVAILABLE)
-        here = self._links(request).one_pass(pass_id)
-        values = {"view": view, "title": f"Pass {pass_id}", "here": "pass", "here_url": here}
-        return self._rendered("pass", request, values)
+    async def _which(self, request: Request) -> Response:
+        workflow_id = workflow_id_in(request)
+
+        def same(links: Links) -> str:
+            return links.passes() if workflow_id is None else links.row(workflow_id)
+
+        return self._frame.problem(request, "Which target?", "Each has its own:", same=same)
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in STATIC:
-            return self._problem(request, "No such page", "There is no such file.")
+            return self._frame.problem(request, "No such page", "There is no such file.")
         return Response(static_file(name)[0], headers=_STATIC, media_type=STATIC[name])
 
-    async def _no_such_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        text = "The address leads nowhere."
-        answer = self._problem(Request(scope), "No such page", text)
+
+def _router(routes: Iterable[BaseRoute], frame: Frame) -> Router:
+    """Without redirects: Starlette's are absolute, and wrong behind a prefix."""
+
+    async def no_such_page(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = frame.problem(Request(scope), "No such page", "The address leads nowhere.")
         await answer(scope, receive, send)
 
-    def _problem(self, request: Request, title: str, text: str, status: int = 404) -> Response:
-        values = {"title": title, "text": text, "here": "problem", "here_url": ""}
-        return self._rendered("problem", request, values, status)
+    return Router(routes=list(routes), redirect_slashes=False, default=no_such_page)
 
-    def _rendered(
-        self, template: str, request: Request, values: Mapping[str, Any], status: int = 200
-    ) -> Response:
-        html = render(template, {**values, "links": self._links(request)})
-        # A row may hold halves of surrogate pairs, which cannot be encoded.
-        return Response(html.encode(errors="replace"), status, _PAGE, "text/html")
 
-    def _links(self, request: Request) -> Links:
-        raw = request.scope.get("raw_path") or request.scope["path"].encode()
-        return Links(depth_of(raw.decode("latin-1")), self._temporal_ui)
+def _to(url: str) -> Response:
+    """To another page, relative to the folder of this one."""
+    return Response(status_code=307, headers={**PAGE, "Location": url})

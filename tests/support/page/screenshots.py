@@ -1,5 +1,7 @@
 """Writes docs/images: the page of `reconciler demo --keep`, with a day of sample repairs.
 
+The image of several targets is of the views of the tests, which have one in each state.
+
 Run by `make screenshots`. It takes three minutes, as a task without a worker is stuck after two.
 Images are smaller if `pngquant` is installed.
 """
@@ -21,7 +23,9 @@ import asyncpg
 from playwright.async_api import Browser
 
 from reconciler.core.stuck.condition import Reason
+from tests.support.page import several
 from tests.support.page.browser import launched
+from tests.support.page.serving import served
 from tests.support.page.tab import opened_tab
 from tests.support.polling import eventually
 
@@ -104,9 +108,17 @@ async def shoot(
         subprocess.run([quantizer, "--force", "--output", path, "--", path], check=True)
 
 
+async def shoot_targets(browser: Browser) -> None:
+    """Write the image of several targets."""
+    async with served(several.sources(several.few())) as site:
+        await shoot(browser, site.url, "targets")
+
+
 async def main() -> None:
     """Write all images."""
     IMAGES.mkdir(exist_ok=True)
+    async with launched() as browser:
+        await shoot_targets(browser)
     async with demo() as (page, connection), launched() as browser:
         story = await add_history(connection)
         await eventually(lambda: no_worker(connection), PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
@@ -15,9 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from reconciler.web.page.access import Access
-from reconciler.web.page.routes import Page
 from reconciler.web.server import serving
-from tests.support.page.source import FakeSource
+from tests.support.page.source import FakeSource, page_of
 from tests.support.servers.ports import free_port
 
 UI = "http://127.0.0.1:9/temporal"
@@ -27,8 +26,13 @@ UI = "http://127.0.0.1:9/temporal"
 class Site:
     """What is served, and where."""
 
-    source: FakeSource
+    sources: Mapping[str, FakeSource]
     port: int
+
+    @property
+    def source(self) -> FakeSource:
+        """The only one, where there are no targets."""
+        return self.sources[""]
 
     @property
     def url(self) -> str:
@@ -36,12 +40,15 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def served(source: FakeSource, port: int | None = None) -> AsyncIterator[Site]:
-    """The page with this source, on a loopback address."""
+async def served(
+    sources: FakeSource | Mapping[str, FakeSource], port: int | None = None
+) -> AsyncIterator[Site]:
+    """The page with this source, or with these of targets, on a loopback address."""
     port = port or free_port()
-    page = Page(source, Access(on_loopback=True), UI)
+    each = {"": sources} if isinstance(sources, FakeSource) else sources
+    page = page_of(each, Access(on_loopback=True), UI)
     async with serving(page, "127.0.0.1", port):
-        yield Site(source, port)
+        yield Site(each, port)
 
 
 @contextlib.asynccontextmanager

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from reconciler.app.overview.model import Overview, PassesPage, PassPage, RowPage
+from reconciler.web.page.access import Access
+from reconciler.web.page.routes import Page
+from reconciler.web.page.source import PageSource
 from tests.support.page import views
 
 
@@ -35,3 +39,13 @@ class FakeSource:
     async def one_pass(self, pass_id: UUID) -> PassPage | str | None:
         self.asked.append(str(pass_id))
         return views.pass_page(pass_id) if self.one == "" else self.one
+
+
+def page_of(
+    sources: PageSource | Mapping[str, PageSource],
+    access: Access = Access(is_open=True),  # noqa: B008 - frozen
+    temporal_ui: str | None = None,
+) -> Page:
+    """The page of this source, or of these targets."""
+    each = sources if isinstance(sources, Mapping) else {"": sources}
+    return Page(each, access, dict.fromkeys(each, temporal_ui))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.types import ASGIApp
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.files import read_secret
@@ -19,9 +18,8 @@ from reconciler.web.page.access import (
     Access,
     is_loopback,
 )
-from reconciler.web.page.routes import Page
 from tests.support.page.asking import asking
-from tests.support.page.source import FakeSource
+from tests.support.page.source import FakeSource, page_of
 
 LOOPBACK = Access(on_loopback=True)
 
@@ -33,8 +31,7 @@ def basic(password: bytes, user: bytes = b"me") -> str:
 async def get(
     access: Access, host: str = "localhost:8080", path: str = "/", **headers: str
 ) -> httpx.Response:
-    page: ASGIApp = Page(FakeSource(), access)
-    async with asking(page) as client:
+    async with asking(page_of(FakeSource(), access)) as client:
         return await client.get(f"http://x{path}", headers={"Host": host, **headers})
 
 

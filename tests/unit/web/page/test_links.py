@@ -6,11 +6,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from reconciler.web.page.access import Access
 from reconciler.web.page.links import Links, depth_of
-from reconciler.web.page.routes import Page
 from tests.support.page.asking import asking
-from tests.support.page.source import FakeSource
+from tests.support.page.source import FakeSource, page_of
 
 IDS = [
     "order-1",
@@ -44,8 +42,7 @@ IDS = [
 @pytest.mark.parametrize("workflow_id", IDS)
 async def test_a_link_to_a_row_leads_to_that_row(workflow_id: str) -> None:
     source = FakeSource()
-    page = Page(source, Access(is_open=True))
-    async with asking(page) as client:
+    async with asking(page_of(source)) as client:
         for here in ("/", "/passes", "/passes/x", "/rows/a", "/rows/a/b/c", "/rows/"):
             link = Links(depth_of(here)).row(workflow_id)
             url = urljoin(f"http://localhost{here}", link)

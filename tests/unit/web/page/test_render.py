@@ -19,21 +19,18 @@ from reconciler.app.overview.model import AtRisk, Overview, Repaired, State, Stu
 from reconciler.core.model import Missing, Open
 from reconciler.core.stuck.condition import Condition, Reason
 from reconciler.core.text import visible
-from reconciler.web.page.access import Access
 from reconciler.web.page.render import STATIC, ago, clock
-from reconciler.web.page.routes import Page
 from tests.support.hostile import HOSTILE, unseen
 from tests.support.page import views
 from tests.support.page.asking import asking
-from tests.support.page.source import FakeSource
+from tests.support.page.source import FakeSource, page_of
 from tests.support.page.views import NOW
 
 MARKUP = f"<script>alert(1)</script>\"'&{{{{ 7*7 }}}}<img src=x onerror=alert(2)>{HOSTILE}"
 
 
 async def get(source: FakeSource, path: str = "/") -> httpx.Response:
-    page = Page(source, Access(is_open=True), "https://ui.example")
-    async with asking(page) as client:
+    async with asking(page_of(source, temporal_ui="https://ui.example")) as client:
         return await client.get(f"http://localhost{path}")
 
 

@@ -11,11 +11,10 @@ import pytest
 
 from reconciler.web.page.access import Access
 from reconciler.web.page.render import STATIC
-from reconciler.web.page.routes import Page
 from reconciler.web.routes import create_web
 from tests.support.page import views
 from tests.support.page.asking import asking
-from tests.support.page.source import FakeSource
+from tests.support.page.source import FakeSource, page_of
 
 PATHS = ["/", "/rows/a/b", "/rows/?id=..", "/passes", f"/passes/{views.PASS}"]
 
@@ -36,7 +35,7 @@ async def no_metrics() -> bytes:
 
 
 def client(source: FakeSource | None = None, **access: Any) -> httpx.AsyncClient:
-    page = Page(source or FakeSource(), Access(**{"is_open": True, **access}))
+    page = page_of(source or FakeSource(), Access(**{"is_open": True, **access}))
     return asking(create_web({"": Health()}, no_metrics, page))
 
 
