@@ -96,18 +96,19 @@ def load_target(kind: type[_S], target: str, overrides: Mapping[str, Any]) -> _S
     return settings
 
 
-def load_guest_settings(*, connects: bool) -> Guest:
+def load_guest_settings(target: str = "", *, connects: bool) -> Guest:
     """The settings of a process that shares its environment with other programs.
 
     There, variables with our prefix may be theirs: unknown ones are no error, but a key in
     `reconciler.toml` is. `connects`: with the settings of the connection, if a URL is set. Raises
     `ConfigurationError`.
     """
-    found, unknown = _match(read_settings())
+    found, unknown = _match(read_settings(target))
     if ours := [str(each) for each in unknown if each.given.is_key]:
         raise ConfigurationError("; ".join(ours))
     has_url = connects and (_URL in found or _URL_FILE in found)
-    settings = _build(DatabaseSettings if has_url else TableSettings, found, {})
+    settings = _build(DatabaseSettings if has_url else TableSettings, found, {}, target)
+    settings.target = target
     return Guest(settings, tuple(sorted({f"ignoring {each}" for each in unknown})))
 
 

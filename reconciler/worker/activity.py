@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
@@ -25,24 +25,31 @@ from temporalio.worker import Worker
 from reconciler.core.errors import ConfigurationError, DatabaseUnfit, ReconcilerError
 from reconciler.core.text import one_line
 from reconciler.temporal.client.error_codes import is_unreachable
-from reconciler.worker.report import ACTIVITY, EndReport
+from reconciler.worker.report import ACTIVITY, ONLY, EndReport
 
 if TYPE_CHECKING:
     from reconciler.worker.after_close.backlog import Backlog
-    from reconciler.worker.database.source import EngineSource, Source
+    from reconciler.worker.database.opened import Opened
+    from reconciler.worker.database.sources import EngineSources, GivenSettings, Sources
     from reconciler.worker.database.writer import RowWriter
 
 
 class StatusActivity:
     """The activity and its connections."""
 
-    def __init__(self, engine: EngineSource | None = None) -> None:
-        if engine is not None and not callable(engine):
-            _check_engine(engine)
-        self._engine = engine
-        self._source: Source | None = None
+    def __init__(
+        self, engine: EngineSources | None = None, settings: GivenSettings | None = None
+    ) -> None:
+        is_mapping = isinstance(engine, Mapping)
+        if engine is not None:
+            for each in engine.values() if isinstance(engine, Mapping) else [engine]:
+                _check_engine(each)
+        self._engine, self._settings = engine, settings
+        self._sources: Sources | None = None
         # Connections belong to the event loop that opened them.
-        self._writers: WeakKeyDictionary[AbstractEventLoop, RowWriter] = WeakKeyDictionary()
+        self._opened: WeakKeyDictionary[AbstractEventLoop, Opened] = WeakKeyDictionary()
+        if (is_mapping or settings is not None) and not workflow.unsafe.in_sandbox():
+            self.sources()  # what is wrong with these is an error where they are given
 
     @activity.defn(name=ACTIVITY)
     async def update_workflow_execution_status(
@@ -54,6 +61,7 @@ class StatusActivity:
         close_time: datetime | None = None,
         start_time: datetime | None = None,
         decoded_message: str | None = None,
+        target: str | None = None,
     ) -> bool:
         """Finish the row of a workflow if it is still running; return whether it was.
 
@@ -75,23 +83,25 @@ class StatusActivity:
                 and no row has the run id, the activity asks Temporal for it.
             decoded_message: What to write instead of `error_message` if the settings say that
                 encoded failures are decoded. Sent by workflows that encode their failures.
+            target: Which of several targets the row is in.
 
         Raises:
             ApplicationError: With the reason in one line; not retryable if a retry cannot succeed:
-                an unknown status, a table without the columns.
+                an unknown status or target, a table without the columns.
         """
         if status is None:
             report = _parse(workflow_id)
         else:
             start = _time(start_time)
-            report = EndReport(workflow_id, status, run_id, start, error_message, decoded_message)
+            texts = error_message, decoded_message
+            report = EndReport(workflow_id, status, run_id, start, *texts, target=target)
         return await self._finish(report, _time(close_time))
 
     async def _finish(self, report: EndReport, close_time: datetime | None) -> bool:
         info = activity.info()
         where_and_when = info.workflow_namespace, close_time or info.scheduled_time
         try:
-            writer = self.opened()
+            writer = self.opened(report.target or ONLY)
             report = await _with_first_run(report)
             changed = await writer.finish(report, *where_and_when)
             if not changed and report.start_time is None:
@@ -108,43 +118,48 @@ class StatusActivity:
             activity.logger.info("workflow %s has no running row", report.workflow_id)
         return changed
 
-    def source(self) -> Source:
-        """Where the rows are; reads the settings when first called. Raises `ConfigurationError`."""
-        if self._source is None:
-            from reconciler.worker.database.source import Source  # noqa: PLC0415 - not before it is needed
+    def sources(self) -> Sources:
+        """Where the rows are, for each target. Raises `TypeError`, `ConfigurationError`."""
+        if self._sources is None:
+            from reconciler.worker.database.sources import Sources  # noqa: PLC0415 - not before it is needed
 
-            self._source = Source(self._engine)
-        return self._source
+            self._sources = Sources(self._engine, self._settings)
+        return self._sources
 
-    def opened(self) -> RowWriter:
-        """The writer of this event loop. Raises `ConfigurationError`."""
+    def opened(self, target: str = ONLY) -> RowWriter:
+        """The writer of a target in this event loop. Raises `ConfigurationError`."""
         loop = asyncio.get_running_loop()
-        if loop not in self._writers:
-            self._writers[loop] = self.source().open()
-        return self._writers[loop]
+        if loop not in self._opened:
+            from reconciler.worker.database.opened import Opened  # noqa: PLC0415 - as above
 
-    def backlog(self, worker: Worker) -> Backlog:
-        """What writes the ends of this worker's workflows after their close, in its event loop."""
-        from reconciler.worker.after_close.backlog import Backlog  # noqa: PLC0415 - as above
-        from reconciler.worker.after_close.finisher import Finisher  # noqa: PLC0415
+            self._opened[loop] = Opened(self.sources())
+        return self._opened[loop].writer(target)
 
-        return Backlog(Finisher(lambda: worker.client, self.source(), self.opened))
+    def backlogs(self, worker: Worker, targets: Iterable[str]) -> Mapping[str, Backlog]:
+        """What writes the ends of this worker's workflows after their close, for each target."""
+        from reconciler.worker.after_close.backlog import open_backlogs  # noqa: PLC0415 - as above
+
+        return open_backlogs(lambda: worker.client, self.sources(), self.opened, targets)
 
     async def close(self) -> None:
         """Close what was opened on this event loop; the next run opens it again."""
-        writer = self._writers.pop(asyncio.get_running_loop(), None)
-        if writer is not None:
-            await writer.close()
+        opened = self._opened.pop(asyncio.get_running_loop(), None)
+        if opened is not None:
+            await opened.close()
 
 
-def status_activity(engine: EngineSource | None = None) -> Callable[..., Awaitable[bool]]:
+def status_activity(
+    engine: EngineSources | None = None, *, settings: GivenSettings | None = None
+) -> Callable[..., Awaitable[bool]]:
     """The activity over the application's own engine, for a worker without the plugin.
 
         Worker(..., activities=[status_activity(engine)])
 
-    The engine is never closed. By default the activity opens one for `DATABASE_URL`.
+    The engine is never closed. By default the activity opens one for `DATABASE_URL`. `settings`:
+    made in code, in place of those in files and the environment. Both can be mappings by target,
+    see `ReconcilerPlugin`.
     """
-    return StatusActivity(engine).update_workflow_execution_status
+    return StatusActivity(engine, settings).update_workflow_execution_status
 
 
 #: The activity over `DATABASE_URL`.
@@ -152,11 +167,13 @@ update_workflow_execution_status = StatusActivity().update_workflow_execution_st
 
 
 def _check_engine(engine: object) -> None:
+    if callable(engine):
+        return
     sync = getattr(engine, "sync_engine", None)
     if sync is None:
         raise TypeError(
             f"engine= takes SQLAlchemy's AsyncEngine or a function that makes one, "
-            f"not {type(engine).__name__}"
+            f"or a mapping of names of targets to them, not {type(engine).__name__}"
         )
     if sync.dialect.name != "postgresql":
         raise TypeError(f"engine= takes an engine for PostgreSQL, not for {sync.dialect.name}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from temporalio.converter import DefaultFailureConverter, FailureConverter
 
+from reconciler.worker.report import ONLY
 from reconciler.worker.reporter import Reporter, StatusOf, check_status_of
 
 _P = ParamSpec("_P")
@@ -15,7 +17,9 @@ _T = TypeVar("_T")
 
 _DECORATED = "__reconciler_reports_itself__"
 _STATUS_OF = "__reconciler_status_of__"
+_TARGET = "__reconciler_target__"
 _LEFT_TO_PLUGIN = "__reconciler_left_to_plugin__"
+_TARGET_OF_PLUGIN = "__reconciler_target_of_plugin__"
 
 
 @overload
@@ -26,6 +30,7 @@ def report_outcome(
     failure_converter: type[FailureConverter] = ...,
     task_queue: str | None = ...,
     status_of: StatusOf | None = ...,
+    target: str | None = ...,
 ) -> Callable[[Callable[_P, Awaitable[_T]]], Callable[_P, Awaitable[_T]]]: ...
 
 
@@ -36,6 +41,7 @@ def report_outcome(
     failure_converter: type[FailureConverter] = DefaultFailureConverter,
     task_queue: str | None = None,
     status_of: StatusOf | None = None,
+    target: str | None = None,
 ) -> Any:
     """Make one workflow report its end, on a worker without the plugin.
 
@@ -53,9 +59,12 @@ def report_outcome(
     `failure_converter`: that of the worker's data converter, if it is not the default; the plugin
     finds it by itself. `task_queue`: where the activity runs, if not on the workflow's own queue.
     `status_of`: returns the status for the workflow's result, see `ReconcilerPlugin`; the plugin
-    uses it too.
+    uses it too. `target`: which of several targets the row is in; for the plugin as well, unless
+    its `targets=` names the workflow type.
     """
     check_status_of(status_of)
+    if target is not None:
+        check_target(target, "target")
 
     def decorate(run: Callable[_P, Awaitable[_T]]) -> Callable[_P, Awaitable[_T]]:
         @functools.wraps(run)
@@ -64,12 +73,16 @@ def report_outcome(
             if hasattr(instance, _LEFT_TO_PLUGIN) or not _is_run_of(instance, reported):
                 return await run(*args, **kwargs)
             reporter = Reporter(
-                failure_converter=failure_converter, task_queue=task_queue, status_of=status_of
+                failure_converter=failure_converter,
+                task_queue=task_queue,
+                status_of=status_of,
+                target=getattr(instance, _TARGET_OF_PLUGIN, target or ONLY),
             )
             return await reporter.run(run(*args, **kwargs))
 
         setattr(reported, _DECORATED, True)
         setattr(reported, _STATUS_OF, status_of)
+        setattr(reported, _TARGET, target)
         return reported
 
     return decorate if run is None else decorate(run)
@@ -84,6 +97,25 @@ def own_status_of(run: Callable[..., Any]) -> StatusOf | None:
     """What the decorator of a workflow's function says about its results."""
     found: StatusOf | None = getattr(run, _STATUS_OF, None)
     return found
+
+
+def own_target(run: Callable[..., Any]) -> str | None:
+    """The target that the decorator of a workflow's function names."""
+    found: str | None = getattr(run, _TARGET, None)
+    return found
+
+
+def check_target(name: object, option: str) -> None:
+    """Raise `TypeError` if this cannot be the name of a target."""
+    if not (name and isinstance(name, str)):
+        raise TypeError(f"{option}= takes the name of a target, not {name!r}")
+
+
+def give_target(instance: object, target: str | None) -> None:
+    """Let this run of the workflow, which reports by its decorator, use the plugin's target."""
+    if target is not None:
+        with contextlib.suppress(AttributeError):  # the class has only `__slots__`
+            setattr(instance, _TARGET_OF_PLUGIN, target)
 
 
 def leave_to_plugin(instance: object) -> bool:

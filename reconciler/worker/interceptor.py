@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
@@ -22,7 +23,13 @@ from temporalio.worker import (
 
 from reconciler.worker.after_close.choice import Choice
 from reconciler.worker.after_close.notice import EXTERN, EndNotice, Notifier
-from reconciler.worker.decorator import is_decorated, leave_to_plugin, own_status_of
+from reconciler.worker.decorator import (
+    give_target,
+    is_decorated,
+    leave_to_plugin,
+    own_status_of,
+    own_target,
+)
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.late_messages import (
     ENDED,
@@ -31,7 +38,9 @@ from reconciler.worker.late_messages import (
     may_intervene,
     update_rejection,
 )
+from reconciler.worker.report import ONLY
 from reconciler.worker.reporter import Reporter, StatusOf
+from reconciler.worker.targets import TargetChoice
 
 if TYPE_CHECKING:
     from reconciler.worker.after_close.backlog import Backlog
@@ -52,6 +61,8 @@ class MainPathInterceptor(Interceptor):
     task_queue: str | None
     #: The workflow types that report after their close.
     after_close: Choice = field(default_factory=Choice)
+    #: The target that the rows of each workflow type are in.
+    targets: TargetChoice = field(default_factory=TargetChoice)
     #: The status for a result; None: the value for COMPLETED.
     status_of: StatusOf | None = None
     #: The failure converter of the worker.
@@ -60,22 +71,34 @@ class MainPathInterceptor(Interceptor):
     payload_limit: int = PAYLOAD_LIMIT
     #: Whether there are interceptors further out; set when the worker starts.
     is_seen: bool = True
-    #: Whether the table is known not to fit: a report would hold its workflow for nothing.
-    is_suspended: bool = False
-    #: What settles the notices of ended workflows, while the worker runs.
-    backlog: Backlog | None = None
+    #: The targets whose table is known not to fit: a report would hold its workflow for nothing.
+    suspended: set[str] = field(default_factory=set)
+    #: What settles the notices of ended workflows, for each target, while the worker runs.
+    backlogs: Mapping[str, Backlog] = field(default_factory=dict)
+    #: The targets that the worker writes to; set for each worker.
+    serves: Sequence[str] = (ONLY,)
+
+    def of_worker(self, converter: type[FailureConverter]) -> MainPathInterceptor:
+        """The interceptor of another worker, with what is its own."""
+        return replace(self, failure_converter=converter, suspended=set(), backlogs={})
 
     def selects(self, info: workflow.Info) -> bool:
         """Whether the workflow that this is called in reports its end, in either way."""
         if info.parent is not None and not self.children:
             return False
-        if self.only is not None and info.workflow_type not in self.only:
+        return self.selects_type(info.workflow_type)
+
+    def selects_type(self, workflow_type: str | None) -> bool:
+        """The same for a type; None: whether there may be one, of a dynamic workflow."""
+        if workflow_type is None:
+            return self.only is None or bool(self.only)
+        if self.only is not None and workflow_type not in self.only:
             return False
-        return info.workflow_type not in self.skip
+        return workflow_type not in self.skip
 
     def take(self, notice: EndNotice) -> None:
         """Settle a notice. Called by workflows, in their threads."""
-        if (backlog := self.backlog) is not None:
+        if (backlog := self.backlogs.get(notice.target)) is not None:
             backlog.take(notice)
 
     def workflow_interceptor_class(
@@ -122,15 +145,17 @@ class _ReportingInbound(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:  # noqa: A002
         settings, info = self.settings, workflow.info()
-        reports = settings.selects(info)
+        target = settings.targets.of_type(info.workflow_type, own_target(input.run_fn))
+        reports = target is not None and settings.selects(info)
         after_close = info.workflow_type in settings.after_close
         status_of = own_status_of(input.run_fn) or settings.status_of
         reporter = self._reporter = Reporter(
             enabled=reports and not after_close and (settings.handlers or not has_handlers()),
-            is_suspended=lambda: settings.is_suspended,
+            is_suspended=lambda: target in settings.suspended,
             failure_converter=settings.failure_converter,
             status_of=status_of,
             task_queue=settings.task_queue,
+            target=target or ONLY,
             handlers=settings.handlers,
             local_activities=self._outbound.local_activities,
             payload_limit=settings.payload_limit,
@@ -139,12 +164,14 @@ class _ReportingInbound(WorkflowInboundInterceptor):
         )
         notifier = Notifier(
             enabled=reports and after_close,
-            is_suspended=lambda: settings.is_suspended,
+            is_suspended=lambda: target in settings.suspended,
             status_of=status_of,
+            target=target or ONLY,
         )
         if is_decorated(input.run_fn):
             is_ours = reporter.enabled or notifier.enabled
             if not is_ours or not leave_to_plugin(workflow.instance()):
+                give_target(workflow.instance(), target)
                 return await self.next.execute_workflow(input)
         # A history with a report is replayed with it, whatever applies to new ends.
         return await reporter.run(notifier.run(self.next.execute_workflow(input)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -17,22 +15,20 @@ from temporalio.client import Client, ClientConfig
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Interceptor, ReplayerConfig, Worker, WorkerConfig
 
-from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.host.cancellation import wait_until_done
 from reconciler.worker.activity import StatusActivity
 from reconciler.worker.after_close.choice import Choice, names
 from reconciler.worker.ending import PAYLOAD_LIMIT
 from reconciler.worker.interceptor import MainPathInterceptor
 from reconciler.worker.reporter import StatusOf, check_status_of
+from reconciler.worker.tables import Tables
+from reconciler.worker.targets import TargetChoice
 
 if TYPE_CHECKING:
-    from reconciler.worker.database.source import EngineSource
+    from reconciler.worker.database.sources import EngineSources, GivenSettings
 
 #: For the call that reads the namespace's limits when a worker starts.
 DESCRIBE_TIMEOUT = timedelta(seconds=5)
-#: Seconds between checks of a table that did not fit when the worker started.
-CHECK_INTERVAL = 30
-_log = logging.getLogger("reconciler.worker")
 
 _Run: TypeAlias = Callable[[Worker], Awaitable[None]]
 
@@ -55,8 +51,10 @@ class ReconcilerPlugin(SimplePlugin):
 
     def __init__(
         self,
-        engine: EngineSource | None = None,
+        engine: EngineSources | None = None,
         *,
+        targets: Mapping[str, str] | str | None = None,
+        settings: GivenSettings | None = None,
         only: Collection[str] | None = None,
         skip: Collection[str] = (),
         children: bool = False,
@@ -72,7 +70,13 @@ class ReconcilerPlugin(SimplePlugin):
 
         Args:
             engine: The application's `AsyncEngine`, or a function that makes one when it is first
-                needed; it is never closed. By default the plugin opens one for `DATABASE_URL`.
+                needed; it is never closed. By default the plugin opens one for `DATABASE_URL`. For
+                several targets: one for all, or a mapping by the names of targets.
+            targets: The target that the rows of each workflow type are in, by type, or one for all;
+                types that a mapping does not name do not report, unless their decorator has a
+                target. By default there is only one, or the decorators name it.
+            settings: The table, made in code: files and the environment are not read for it. For
+                several targets: a mapping by their names.
             only: The workflow types that report; by default all.
             skip: Workflow types that do not report, even if `only` names them.
             children: Whether child workflows report. Few have rows of their own.
@@ -92,8 +96,9 @@ class ReconcilerPlugin(SimplePlugin):
 
         Raises:
             TypeError: An argument has the wrong type.
-            ConfigurationError: A setting or `report` is invalid, or arguments contradict each
-                other. Only workers need a DATABASE_URL: replayers and clients do not.
+            ConfigurationError: A setting or `report` is invalid, there is no such target, or
+                arguments contradict each other. Only workers need a DATABASE_URL: replayers and
+                clients do not.
         """
         for name, value in (("children", children), ("handlers", handlers)):
             if not isinstance(value, bool):
@@ -104,9 +109,11 @@ class ReconcilerPlugin(SimplePlugin):
         selected = None if only is None else names("only", only)
         skipped, types = names("skip", skip), names("after_close", after_close)
         choice = Choice.of(report, types, only=selected, skip=skipped, task_queue=task_queue)
-        self._activity = StatusActivity(engine)
+        chosen = TargetChoice.of(targets, only=selected, skip=skipped)
+        self._activity = StatusActivity(engine, settings)
+        self._tables = Tables(self._activity, chosen, elsewhere=task_queue is not None)
         if not workflow.unsafe.in_sandbox():  # a module with workflows may make the plugin
-            self._activity.source()
+            self._tables.read()
         self._interceptor = MainPathInterceptor(
             only=selected,
             skip=skipped,
@@ -114,11 +121,11 @@ class ReconcilerPlugin(SimplePlugin):
             handlers=handlers,
             task_queue=task_queue,
             after_close=choice,
+            targets=chosen,
             status_of=status_of,
         )
         self._is_on_client = False
         self._workers: Counter[asyncio.AbstractEventLoop] = Counter()  # that run in each
-        self._problem = ""
         super().__init__("reconciler.ReconcilerPlugin")
 
     def configure_client(self, config: ClientConfig) -> ClientConfig:
@@ -131,8 +138,9 @@ class ReconcilerPlugin(SimplePlugin):
 
         Raises:
             ValueError: The worker already has the plugin, or could never run its activity.
-            ConfigurationError: There is no engine, and no DATABASE_URL; or the worker does not have
-                a type that `after_close` names (it may not, if the plugin is on the client).
+            ConfigurationError: There is no engine, and no DATABASE_URL; there are several targets,
+                and nothing says which; or the worker does not have a type that `after_close` or
+                `targets` names (it may not, if the plugin is on the client).
         """
         config = super().configure_worker(config)
         interceptors = list(config.get("interceptors") or ())
@@ -141,14 +149,16 @@ class ReconcilerPlugin(SimplePlugin):
                 "ReconcilerPlugin is given twice: pass it to the client or to the worker, not both"
             )
         converter = config["client"].data_converter.failure_converter_class
+        workflows = config.get("workflows") or ()
         # First, which is outermost: the end counts as the other interceptors leave it.
-        own = replace(self._interceptor, failure_converter=converter)
+        own = self._interceptor.of_worker(converter)
         config["interceptors"] = [own, *interceptors]
+        if not self._is_on_client:
+            own.targets.check(workflows)
+            own.after_close.check(workflows)
+        own.serves = self._tables.in_use(workflows, own)
         if own.after_close:
-            if not self._is_on_client:
-                own.after_close.check(config.get("workflows") or ())
-            self._activity.source().check_url()
-            self._activity.source().codec()
+            self._tables.check_usable(own.serves)
         has_none = config.get("no_remote_activities") or not config.get("activities")
         if own.task_queue is not None or (own.after_close.every and has_none):
             return config  # it would take all activity tasks of its queue
@@ -157,7 +167,7 @@ class ReconcilerPlugin(SimplePlugin):
                 "this worker takes no activity tasks (no_remote_activities), so it cannot write "
                 "rows: name the task queue of one that can, ReconcilerPlugin(task_queue=…)"
             )
-        self._activity.source().check_url()
+        self._tables.check_urls(own.serves)
         activity = self._activity.update_workflow_execution_status
         config["activities"] = [*(config.get("activities") or ()), activity]
         return config
@@ -184,9 +194,9 @@ class ReconcilerPlugin(SimplePlugin):
             await super().run_worker(worker, next)
             return
         self._workers[asyncio.get_running_loop()] += 1
-        check = asyncio.create_task(self._check_table(own))
+        check = asyncio.create_task(self._tables.watch(own))
         if own.after_close:
-            own.backlog = self._activity.backlog(worker)
+            own.backlogs = self._activity.backlogs(worker, own.serves)
         try:
             await super().run_worker(worker, next)
         finally:
@@ -199,37 +209,14 @@ class ReconcilerPlugin(SimplePlugin):
     async def _stop(self, check: asyncio.Task[None], own: MainPathInterceptor) -> None:
         check.cancel()
         await asyncio.wait([check])
-        if own.backlog is not None:
-            await own.backlog.close()
-            own.backlog = None
+        await asyncio.gather(*(each.close() for each in own.backlogs.values()))
+        own.backlogs = {}
         loop = asyncio.get_running_loop()
         self._workers[loop] -= 1
         if not self._workers[loop]:
             del self._workers[loop]
-            self._problem = ""
+            self._tables.problems.clear()
             await self._activity.close()
-
-    async def _check_table(self, own: MainPathInterceptor) -> None:
-        """Suspend the reports of a worker until the table fits; log each reason once.
-
-        While the database cannot be reached, nothing is known: reports are tried.
-        """
-        while True:
-            try:
-                await self._activity.opened().prepare()
-            except (ConfigurationError, DatabaseUnfit) as error:
-                own.is_suspended = True
-                if str(error) != self._problem:
-                    self._problem = str(error)
-                    _log.error("workflows do not report their ends: %s", error)
-            except Exception as error:  # noqa: BLE001 - or a listener of the application failed
-                _log.debug("the table is not checked: %r", error)
-            else:
-                if own.is_suspended:
-                    own.is_suspended = False
-                    _log.info("the table fits now: workflows report their ends")
-                return
-            await asyncio.sleep(CHECK_INTERVAL)
 
 
 async def _payload_limit(client: Client) -> int:

@@ -12,6 +12,8 @@ from datetime import datetime
 
 #: The activity's name. Part of every history that contains a report: never change it.
 ACTIVITY = "update_workflow_execution_status"
+#: In place of the name of a target: the only one that the process has which writes the row.
+ONLY = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class EndReport:
     decoded_message: str | None = None
     #: What `status_of` returned: written in place of the column's value for `status`.
     value: str | None = None
+    #: The target that the row is in; None: the only one. Versions before targets ignore it.
+    target: str | None = None
 
     def to_json(self) -> str:
         """The activity's argument."""

@@ -27,7 +27,7 @@ from reconciler.worker.ending import (
     end_with_result,
 )
 from reconciler.worker.late_messages import has_handlers, replace_handlers
-from reconciler.worker.report import ACTIVITY, EndReport
+from reconciler.worker.report import ACTIVITY, ONLY, EndReport
 from reconciler.worker.snapshot import ErrorSnapshot, ResultSnapshot, is_serialisable
 
 #: The patch that marks a history in which the workflow reported its end. Never change it.
@@ -74,6 +74,8 @@ class Reporter:
     is_suspended: Callable[[], bool] = lambda: False
     #: Where the activity runs; None: on the workflow's own task queue.
     task_queue: str | None = None
+    #: The target that the row is in.
+    target: str = ONLY
     #: Whether it reports although it has signal or update handlers.
     handlers: bool = True
     #: The status for a result; None: the value for COMPLETED.
@@ -162,6 +164,8 @@ class Reporter:
             report = find()
         except RAISED as error:  # by other people's code; a replay still reports
             log_unwritten(error)
+        if report is not None:
+            report = replace(report, target=self.target or None)
         try:
             if not self._is_due(report):
                 return

@@ -30,7 +30,7 @@ from reconciler.core.report.pass_report import PassReport
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from reconciler.worker.report import EndReport
 from tests.conftest import Database
 from tests.support.commands.stage import Stage
@@ -193,7 +193,7 @@ async def test_the_main_path(
         here.url.replace("postgresql://", "postgresql+asyncpg://"),
         connect_args=AS_DOCUMENTED,
     )
-    writer = Source(None if own else application).open()
+    writer = Sources(None if own else application).of().open()
     now = datetime.now(UTC)
     try:
         reports = [EndReport(f"wf-{n}", "completed", "run", None) for n in range(6)]

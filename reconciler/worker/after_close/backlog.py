@@ -9,7 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
+from functools import partial
+
+from temporalio.client import Client
 
 from reconciler.core.errors import (
     DatabaseUnfit,
@@ -19,8 +23,11 @@ from reconciler.core.errors import (
 )
 from reconciler.core.model import Finish, Leave, LeaveReason
 from reconciler.core.text import one_line, plural
+from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.worker.after_close.finisher import Finisher
 from reconciler.worker.after_close.notice import EndNotice
+from reconciler.worker.database.sources import Sources
+from reconciler.worker.database.writer import RowWriter
 
 #: Notices that wait; others are dropped.
 MAX_WAITING = 10_000
@@ -33,11 +40,31 @@ LOOKS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0)
 WRITES = (0.0, 1.0, 5.0, 30.0)
 #: Seconds after which a run is looked at again before its row is written: it may have been reset.
 MAX_AGE = 2.0
+#: Calls to Temporal per second, as passes make by default: they outrank the polls of workers.
+MAX_RPS = 100
 #: Seconds that a worker's shutdown waits for what is not settled.
 DRAIN_TIMEOUT = 5.0
 
 _log = logging.getLogger("reconciler.worker")
 _WAIT_ON = (LeaveReason.OPEN, LeaveReason.UNKNOWN)
+
+
+def open_backlogs(
+    client: Callable[[], Client],
+    sources: Sources,
+    opened: Callable[[str], RowWriter],
+    targets: Iterable[str],
+) -> Mapping[str, Backlog]:
+    """The backlog of each target of a worker, in the current event loop.
+
+    Apart, so that a database that hangs holds up no other. Together they make no more calls to
+    Temporal than one would. `client`, `opened`: see `Finisher`. Raises `ConfigurationError`.
+    """
+    limiter = RateLimiter(MAX_RPS)
+    return {
+        each: Backlog(Finisher(client, sources.of(each), partial(opened, each), limiter))
+        for each in targets
+    }
 
 
 class Backlog:

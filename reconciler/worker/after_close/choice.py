@@ -35,15 +35,7 @@ class Choice:
             raise ConfigurationError(
                 f"report= is {report!r}", f"pass {' or '.join(map(repr, WAYS))}"
             )
-        if both := types & skip:
-            raise ConfigurationError(
-                f"skip= and after_close= both name {_listed(both)}", "remove it from one of them"
-            )
-        if only and (left_out := types - only):
-            raise ConfigurationError(
-                f"after_close= names {_listed(left_out)}, which only= leaves out",
-                "add it to only=, or remove it from after_close=",
-            )
+        check_used("after_close", types, only=only, skip=skip)
         every = report == AFTER_CLOSE
         if every and task_queue is not None:
             raise ConfigurationError(
@@ -60,17 +52,37 @@ class Choice:
         return self.every or workflow_type in self.types
 
     def check(self, workflows: Sequence[type]) -> None:
-        """Raise `ConfigurationError` if a worker with these workflows has not all of the types.
+        """Raise `ConfigurationError` if a worker with these workflows has not all of the types."""
+        check_types("after_close", self.types, workflows)
 
-        A worker with a dynamic workflow has every type, and one without workflows needs none.
-        """
-        defined = [workflow._Definition.must_from_class(each).name for each in workflows]  # noqa: SLF001 - as the SDK does
-        if not defined or None in defined or not (absent := self.types.difference(defined)):
-            return
+
+def check_used(
+    option: str, types: frozenset[str], *, only: frozenset[str] | None, skip: frozenset[str]
+) -> None:
+    """Raise `ConfigurationError` if an option names types that other options leave out."""
+    if both := types & skip:
         raise ConfigurationError(
-            f"after_close= names {_listed(absent)}, which this worker does not have",
-            f"name some of its workflow types: {_listed(filter(None, defined))}",
+            f"skip= and {option}= both name {listed(both)}", "remove it from one of them"
         )
+    if only and (left_out := types - only):
+        raise ConfigurationError(
+            f"{option}= names {listed(left_out)}, which only= leaves out",
+            f"add it to only=, or remove it from {option}=",
+        )
+
+
+def check_types(option: str, types: frozenset[str], workflows: Sequence[type]) -> None:
+    """Raise `ConfigurationError` if an option names types that none of these workflows has.
+
+    A worker with a dynamic workflow has every type, and one without workflows needs none.
+    """
+    defined = [workflow._Definition.must_from_class(each).name for each in workflows]  # noqa: SLF001 - as the SDK does
+    if not defined or None in defined or not (absent := types.difference(defined)):
+        return
+    raise ConfigurationError(
+        f"{option}= names {listed(absent)}, which this worker does not have",
+        f"name some of its workflow types: {listed(filter(None, defined))}",
+    )
 
 
 def names(option: str, types: object) -> frozenset[str]:
@@ -81,5 +93,6 @@ def names(option: str, types: object) -> frozenset[str]:
     return frozenset(found)
 
 
-def _listed(types: Iterable[str]) -> str:
+def listed(types: Iterable[str]) -> str:
+    """Workflow types in an error."""
     return ", ".join(sorted(types))

@@ -40,9 +40,6 @@ from reconciler.worker.database.source import Source
 from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
 
-#: Calls to Temporal per second, as passes make by default: they outrank the polls of workers.
-MAX_RPS = 100
-
 _log = logging.getLogger("reconciler.worker")
 
 
@@ -50,13 +47,17 @@ class Finisher:
     """Finishes rows of runs that have ended."""
 
     def __init__(
-        self, client: Callable[[], Client], source: Source, writer: Callable[[], RowWriter]
+        self,
+        client: Callable[[], Client],
+        source: Source,
+        writer: Callable[[], RowWriter],
+        limiter: RateLimiter,
     ) -> None:
         """`client`: the worker's, which may be replaced by one with other credentials.
 
         `writer`: that of the current event loop. Raises `ConfigurationError`.
         """
-        self._client, self._limiter = client, RateLimiter(MAX_RPS)
+        self._client, self._limiter = client, limiter
         self._rpc = Rpc(client(), self._limiter)
         self._codec = source.codec()
         self._decoder = _decoder(self._codec, source.codec_timeout)

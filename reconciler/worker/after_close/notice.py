@@ -17,6 +17,7 @@ from typing import Any
 from temporalio import workflow
 
 from reconciler.worker.ending import chosen_status, fails_the_task
+from reconciler.worker.report import ONLY
 from reconciler.worker.reporter import RAISED, StatusOf, log_unwritten
 
 #: The name of the process's function among those that workflows can call.
@@ -39,6 +40,8 @@ class EndNotice:
     #: the row.
     is_graded: bool = False
     status: str | None = None
+    #: The target that the row is in.
+    target: str = ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Notifier:
     #: Whether the table is known not to fit.
     is_suspended: Callable[[], bool] = field(default=lambda: False)
     status_of: StatusOf | None = None
+    #: The target that the row is in.
+    target: str = ONLY
 
     async def run(self, running: Awaitable[Any]) -> Any:
         """Run a workflow's function, notify, and let it end exactly so."""
@@ -65,7 +70,7 @@ class Notifier:
     def _notify(self, complete: Callable[[EndNotice], EndNotice]) -> None:
         try:
             if self._is_due():
-                workflow.extern_functions()[EXTERN](complete(_notice()))
+                workflow.extern_functions()[EXTERN](complete(_notice(self.target)))
         except Exception as error:  # noqa: BLE001 - nothing here may change how the workflow ends
             log_unwritten(error)
 
@@ -85,7 +90,7 @@ class Notifier:
         return replace(notice, is_graded=True, status=status)
 
 
-def _notice() -> EndNotice:
+def _notice(target: str) -> EndNotice:
     info = workflow.info()
     is_first = info.run_id == info.first_execution_run_id
     return EndNotice(
@@ -94,4 +99,5 @@ def _notice() -> EndNotice:
         info.first_execution_run_id,
         info.workflow_start_time if is_first else None,
         info.get_current_history_length(),
+        target=target,
     )

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
 from tests.conftest import Database
@@ -31,7 +31,7 @@ async def written_before(
     application = create_async_engine(
         make_url(database.url).set(drivername="postgresql+asyncpg"), pool_size=connections
     )
-    opened = Source(None if whose == OWN else application).open()
+    opened = Sources(None if whose == OWN else application).of().open()
     await database.insert("v", "r")
     assert await finish(opened, "v") is True
     await database.insert("w", "r")

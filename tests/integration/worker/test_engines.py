@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from reconciler.worker.report import EndReport
 from tests.conftest import Database
 
@@ -25,7 +25,7 @@ async def test_one_that_commits_each_statement_by_itself(database: Database, lis
     if listens:
         sa.event.listen(engine.sync_engine, "engine_connect", _search_public)
     try:
-        opened = Source(engine).open()
+        opened = Sources(engine).of().open()
         report = EndReport("w", "COMPLETED", "r", NOW, value="partly")
 
         assert await opened.finish(report, None, NOW) is True

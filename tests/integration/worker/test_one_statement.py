@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.worker.database import writer
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from reconciler.worker.database.writer import RowWriter
 from reconciler.worker.report import EndReport
 from tests.conftest import Database
@@ -37,7 +37,7 @@ async def writing(
     application = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"), connect_args=options
     )
-    opened = Source(None if whose == OWN else application).open()
+    opened = Sources(None if whose == OWN else application).of().open()
     try:
         yield opened, opened._engine
     finally:

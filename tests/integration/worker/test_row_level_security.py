@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reconciler.core.errors import DatabaseUnfit
 from reconciler.worker import ReconcilerPlugin
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from reconciler.worker.report import EndReport
 from tests.conftest import Database, with_user
 from tests.integration.worker.conftest import Site
@@ -52,7 +52,7 @@ async def engine(url: str) -> AsyncIterator[AsyncEngine]:
 
 
 async def finish(engine: AsyncEngine | None, run_id: str = "r") -> bool:
-    opened = Source(engine).open()
+    opened = Sources(engine).of().open()
     try:
         return await opened.finish(EndReport("w", "COMPLETED", run_id, NOW), None, NOW)
     finally:
@@ -147,7 +147,7 @@ async def test_policies_that_come_later_count_too(
     database: Database, url: str, engine: AsyncEngine
 ) -> None:
     await database.execute("ALTER TABLE workflow_executions DISABLE ROW LEVEL SECURITY")
-    opened = Source(engine).open()
+    opened = Sources(engine).of().open()
     report = EndReport("w", "COMPLETED", "r", NOW)
     await database.insert("w", created_at=NOW)
     assert await opened.finish(report, None, NOW) is True

@@ -9,7 +9,7 @@ from temporalio.worker import Worker
 
 from reconciler.core.errors import ConfigurationError
 from reconciler.postgres.connection.engine import open_engine
-from reconciler.worker import ReconcilerPlugin, plugin
+from reconciler.worker import ReconcilerPlugin, tables
 from reconciler.worker.database import source
 from tests.integration.worker.conftest import Site
 from tests.support.polling import eventually
@@ -56,7 +56,7 @@ async def test_a_worker_that_leaves_the_write_to_another_needs_none(
 async def test_a_table_that_does_not_fit_is_one_error_and_holds_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(plugin, "CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(tables, "CHECK_INTERVAL", 0.05)
     monkeypatch.setenv("RECONCILER_COLUMNS__ERROR_MESSAGE", "reason")
     given = ReconcilerPlugin(site.database.engine)
     with caplog.at_level(logging.INFO, LOGGER):

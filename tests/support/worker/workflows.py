@@ -66,6 +66,16 @@ class Slotted:
         return script
 
 
+@workflow.defn
+class Plain:
+    """Says nothing about a target."""
+
+    @workflow.run
+    @report_outcome
+    async def run(self, script: str, text: str) -> str:
+        return script
+
+
 def graded(result: str) -> str | None:
     """The status for a result, or None to leave the row."""
     return {"well": "completed", "partly": "partly"}.get(result)
@@ -108,6 +118,27 @@ class Elsewhere:
     @report_outcome(task_queue=ELSEWHERE, failure_converter=Signing)
     async def run(self, script: str, argument: Argument) -> str:
         raise ApplicationError(script, type="OrderFailed")
+
+
+@workflow.defn
+class Export:
+    """Names its target."""
+
+    @workflow.run
+    @report_outcome(target="exports")
+    async def run(self, script: str, text: str) -> str:
+        return script
+
+
+@workflow.defn
+class Parent:
+    """Starts a child of a type."""
+
+    @workflow.run
+    async def run(self, child: str, text: str) -> str:
+        own = f"{workflow.info().workflow_id}/child"
+        await workflow.execute_child_workflow(child, args=["done", text], id=own)
+        return text
 
 
 @workflow.defn

@@ -10,6 +10,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from reconciler.settings import TableSettings
 from reconciler.worker import ReconcilerPlugin
 from tests.support.histories.storing import stored_histories
 from tests.support.histories.workflows import WORKFLOWS
@@ -24,6 +25,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"skip": ["Order", "Quiet"]},
     {"children": True},
     {"task_queue": "elsewhere"},
+    {"targets": {"Order": "orders"}, "settings": {"orders": TableSettings()}},
 ]
 
 
@@ -49,7 +51,7 @@ async def failures_of(
     return found
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 @pytest.mark.parametrize("runner", [SandboxedWorkflowRunner, UnsandboxedWorkflowRunner])
 async def test_with_the_plugin(
     options: dict[str, Any], runner: Callable[[], WorkflowRunner]

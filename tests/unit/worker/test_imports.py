@@ -32,6 +32,10 @@ def test_nothing_heavy_is_loaded(program: str) -> None:
     assert "reconciler.worker.plugin" in loaded
 
 
+def test_neither_does_the_package_of_the_settings() -> None:
+    assert not modules_after("import reconciler.settings") & {"sqlalchemy", "pydantic"}
+
+
 def modules_after(program: str) -> set[str]:
     script = f"{program}\nimport sys; print(*sys.modules)"
     done = subprocess.run(

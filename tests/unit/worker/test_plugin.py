@@ -9,7 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from reconciler.core.errors import ConfigurationError
+from reconciler.settings import Settings
 from reconciler.worker import ReconcilerPlugin
+from tests.support.temporal.workflows import Scripted
+
+SETTINGS_TYPE = "settings= takes Settings or TableSettings, or a mapping of names of targets to"
+TARGETS_TYPE = "targets= takes the name of a target, or a mapping of workflow types by name to"
 
 
 class Other:
@@ -57,6 +62,14 @@ def test_an_invalid_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: s
         ({"children": None}, "children= takes True or False, not None"),
         ({"task_queue": ""}, "task_queue= takes the name of a task queue, not ''"),
         ({"task_queue": 1}, "task_queue= takes the name of a task queue, not 1"),
+        ({"engine": {"orders": None}}, "or a mapping of names of targets to them, not NoneType"),
+        ({"targets": ["orders"]}, TARGETS_TYPE),
+        ({"targets": {Scripted: "orders"}}, TARGETS_TYPE),
+        ({"targets": {"Scripted": None}}, TARGETS_TYPE),
+        ({"targets": ""}, "targets= takes the name of a target, not ''"),
+        ({"settings": {"table": "orders"}}, SETTINGS_TYPE),
+        ({"settings": "orders"}, SETTINGS_TYPE),
+        ({"settings": Settings}, SETTINGS_TYPE),
     ],
 )
 def test_an_argument_of_the_wrong_type(options: dict[str, Any], message: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,13 @@ REPORT = EndReport("order-1", "FAILED", "r", datetime(2026, 1, 1, 12, tzinfo=UTC
 
 def test_a_report_survives_the_way_to_the_activity() -> None:
     assert EndReport.from_json(REPORT.to_json()) == REPORT
+
+
+def test_only_a_named_target_is_part_of_it() -> None:
+    named = replace(REPORT, target="orders")
+
+    assert EndReport.from_json(named.to_json()) == named
+    assert "target" not in json.loads(REPORT.to_json())
 
 
 def test_fields_of_a_later_version_are_ignored() -> None:

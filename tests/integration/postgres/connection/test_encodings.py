@@ -34,7 +34,7 @@ from reconciler.postgres.rows.lookup.stored import find_rows, old_values
 from reconciler.postgres.rows.store import PostgresStore
 from reconciler.postgres.table.names import TableMapping, TableNames
 from reconciler.settings.model import Settings
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from reconciler.worker.report import EndReport
 from tests.conftest import Database, opened
 from tests.integration.postgres.rows.test_rejections import begun
@@ -360,7 +360,7 @@ def _failed(row: RunRow, message: str) -> Outcome:
 async def test_a_workflow_reports_its_end_whatever_its_words(postgres_url: str) -> None:
     async with encoded(postgres_url, "LATIN1") as database:
         id_ = await database.insert("wf", "r")
-        writer = Source(database.engine).open()
+        writer = Sources(database.engine).of().open()
 
         report = EndReport("wf", "FAILED", "r", NOW, "d\u00e9j\u00e0 \u6f22")
         assert await writer.finish(report, None, NOW)

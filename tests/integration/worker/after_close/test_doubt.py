@@ -14,11 +14,12 @@ from temporalio.client import WorkflowHandle
 from temporalio.common import RetryPolicy
 
 from reconciler.core.model import Finish
+from reconciler.temporal.client.rate_limiter import RateLimiter
 from reconciler.worker import ReconcilerPlugin
 from reconciler.worker.after_close import backlog
 from reconciler.worker.after_close.finisher import Finisher
 from reconciler.worker.after_close.notice import EndNotice
-from reconciler.worker.database.source import Source
+from reconciler.worker.database.sources import Sources
 from tests.integration.worker.conftest import Site
 from tests.support.histories.workflows import Order, pack
 from tests.support.polling import PATIENCE, eventually
@@ -33,9 +34,9 @@ def plugin(site: Site, **options: Any) -> ReconcilerPlugin:
 
 def looking(site: Site) -> Finisher:
     """Another worker's finisher."""
-    source = Source(site.database.engine)
+    source = Sources(site.database.engine).of()
     writer = source.open()
-    return Finisher(lambda: site.client, source, lambda: writer)
+    return Finisher(lambda: site.client, source, lambda: writer, RateLimiter(100))
 
 
 def by_items(items: list[Any]) -> str:
