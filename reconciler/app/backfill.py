@@ -147,7 +147,7 @@ async def _dry_run(app: App, request: Request, operator: Operator, report: PassR
     now = await app.clock.read()
     window = request.window(now)
     with _plan_writer(app, request, now) as writer:
-        preview, _ = await _preview(app, request, window, None)
+        preview, _ = await preview_of(app, request, window, None)
         operator.confirm(preview)
         with operator.show_progress(preview) as progress:
             observers = [writer, Bystander(progress)]
@@ -162,12 +162,12 @@ async def _apply(app: App, request: Request, operator: Operator, report: PassRep
     now = await app.clock.read()
     window = request.window(now)
     begun = None if request.restart else await app.history.unfinished(same, read_id)
-    preview, progress = await _preview(app, request, window, begun)
+    preview, progress = await preview_of(app, request, window, begun)
     if begun is not None:
         report.become(begun)
     if not operator.confirm(preview):
         return False
-    new = request.new_report({**asked, **_bounds(window)}, now)
+    new = request.new_report({**asked, **bounds(window)}, now)
     new.progress = None if begun else progress
     with operator.show_progress(preview) as shown:
         lease, restart = app.lease(Mode.BACKFILL), request.restart
@@ -191,9 +191,10 @@ def _plan_writer(app: App, request: Request, now: datetime) -> AbstractContextMa
     return PlanWriter(request.output, header, app.old_values)
 
 
-async def _preview(
+async def preview_of(
     app: App, request: Request, window: Window, begun: PassReport | None
 ) -> tuple[Preview, Progress]:
+    """What the operator is shown, and what the pass, `begun` or not, has still to do."""
     window = window if begun is None else _window(request, begun)
     store = app.store(window)
     progress = begun.progress if begun else None
@@ -218,12 +219,13 @@ async def _preview(
 _BOUNDS = ("from", "to")
 
 
-def _bounds(window: Window) -> Mapping[str, Any]:
+def bounds(window: Window) -> Mapping[str, Any]:
+    """What is recorded of a window, for a pass that is resumed."""
     return {"from": iso(window.since), "to": iso(window.until)}
 
 
 def _window(request: Request, begun: PassReport) -> Window:
     """The window as of the pass's beginning: an age must not move it when it is resumed."""
-    bounds = [(begun.request.asked or {}).get(name) for name in _BOUNDS]
-    since, until = (bound and datetime.fromisoformat(bound) for bound in bounds)
+    given = [(begun.request.asked or {}).get(name) for name in _BOUNDS]
+    since, until = (bound and datetime.fromisoformat(bound) for bound in given)
     return Window(since, until, request.workflow_type)

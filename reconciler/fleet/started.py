@@ -1,0 +1,105 @@
+"""The backfill of a table that is under way in Temporal: found, or started."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from reconciler.app.app import App
+from reconciler.core.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
+from reconciler.core.text import one_line, plural
+from reconciler.fleet.messages import WORKFLOW, Backfill, Json, Result
+from reconciler.temporal.client.error_codes import is_unreachable
+
+#: The memo of what was asked: by it the same command finds its backfill again.
+_ASKED = "asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A backfill that is under way."""
+
+    handle: WorkflowHandle[Any, Result]
+    #: What `Fleet.start` was given.
+    asked: Json
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether it writes nothing."""
+        return bool(self.asked.get("dry_run"))
+
+
+class Fleet:
+    """The backfills of one table by the workers of its task queue, one at a time."""
+
+    def __init__(self, app: App) -> None:
+        settings = app.settings
+        namespace = settings.worker_namespace or app.namespace.name
+        self._client = Client(app.rpc.client.service_client, namespace=namespace)
+        self._queue = settings.task_queue
+        #: Who works on them, for people.
+        self.where = f"task queue {self._queue}, namespace {namespace}"
+        self.workflow_id = _workflow_id(settings.target, app.table.scope, app.scope_namespace)
+
+    async def running(self) -> Running | None:
+        """The one that is under way. Raises `TemporalUnusable`."""
+        handle = self._client.get_workflow_handle(self.workflow_id, result_type=Result)
+        async with self._translated():
+            try:
+                found = await handle.describe()
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                raise
+            if found.status is not WorkflowExecutionStatus.RUNNING:
+                return None
+            return Running(handle, (await found.memo()).get(_ASKED, {}))
+
+    async def start(self, backfill: Backfill, asked: Json) -> Running:
+        """Start one. Raises `ConfigurationError` if another was started meanwhile."""
+        kind = "dry run" if backfill.dry_run else "backfill"
+        async with self._translated():
+            try:
+                handle = await self._client.start_workflow(
+                    WORKFLOW,
+                    backfill,
+                    id=self.workflow_id,
+                    task_queue=self._queue,
+                    result_type=Result,
+                    memo={_ASKED: asked},
+                    static_summary=f"{kind} of {backfill.previewed.table}",
+                )
+            except WorkflowAlreadyStartedError as error:
+                raise ConfigurationError(
+                    f"another backfill of {backfill.previewed.table} has just been started",
+                    "give the command again to follow it",
+                ) from error
+        return Running(handle, asked)
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except RPCError as error:
+            kind = TemporalUnusable if is_unreachable(error) else TemporalUnfit
+            text = one_line(error.message, 300)
+            raise kind(f"cannot use workflow {self.workflow_id}: {text}", f"check {self.where}") from error
+
+
+def _workflow_id(target: str, scope: str, namespace: str) -> str:
+    """The same for the same rows, and so at most one is under way on them."""
+    digest = hashlib.sha256(f"{scope}\0{namespace}".encode()).hexdigest()[:8]
+    return "-".join(filter(None, ["reconciler-backfill", target, digest]))
+
+
+def same(one: Json, other: Json) -> bool:
+    """Whether two commands ask for the same."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
