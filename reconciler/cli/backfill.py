@@ -24,6 +24,7 @@ from reconciler.cli.base import (
     load,
     print_error,
 )
+from reconciler.cli.distributed import distributed, stop_distributed
 from reconciler.cli.operator import Terminal
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
@@ -45,7 +46,11 @@ _EXCLUSIVE = (
     # A plan has selected and judged its rows already.
     *product(["--plan"], ["--since", "--until", "--workflow-type"]),
     *product(["--plan"], ["--missing", "--max-missing-ratio", "--max-rps", "--concurrency"]),
+    # Its ranges are worked on at the same time, and it goes on by itself.
+    *product(["--distribute"], ["--limit", "--max-changes", "--output", "--plan", "--restart"]),
 )
+#: What goes with --cancel; nothing else would have an effect.
+_WITH_CANCEL = {"--cancel", "--target", "--json"}
 _NEEDS = (("--restart", "--apply"), ("--plan", "--apply"), ("--yes", "--apply"))
 
 _WHEN = "a timestamp (UTC), or an age such as 90d, 12h"
@@ -80,6 +85,16 @@ _Plan = Annotated[
 ]
 _Restart = Annotated[bool, Option("--restart", help="Start over instead of resuming.")]
 _Yes = Annotated[bool, Option("--yes", help="Do not ask before writing.")]
+_Distribute = Annotated[
+    int | None,
+    Option(
+        min=1,
+        max=1000,
+        metavar="W",
+        help="Let `reconciler worker` do it on other machines, W ranges of rows at a time.",
+    ),
+]
+_Cancel = Annotated[bool, Option("--cancel", help="Stop a backfill that was distributed.")]
 
 
 @cli.command(
@@ -89,8 +104,10 @@ Examples:
   reconciler backfill --until 1d --output plan.jsonl   the same, and save each row in a file
   reconciler backfill --apply --plan plan.jsonl        write exactly that
   reconciler backfill --until 1d --apply               or judge and write at once
+  reconciler backfill --distribute 4 --apply           on four machines
 
-Exit code 3 also means that a limit was reached and rows are left. More: docs/backfill.md"""
+Exit code 3 also means that a limit was reached and rows are left. More: docs/backfill.md,
+docs/machines.md"""
 )
 def backfill(
     context: typer.Context,
@@ -110,6 +127,8 @@ def backfill(
     plan: _Plan = None,
     restart: _Restart = False,
     yes: _Yes = False,
+    distribute: _Distribute = None,
+    cancel: _Cancel = False,
     as_json: AsJson = False,
     target: Target = None,
 ) -> int:
@@ -119,6 +138,8 @@ def backfill(
     --limit or --max-changes.
     """
     _check_options(context.params)
+    if cancel:
+        return stop_distributed(load(), as_json=as_json)
     limits = {"limit": limit, "max_changes": max_changes}
     request = _request(
         since, until, workflow_type, apply=apply, restart=restart, output=output, **limits
@@ -132,7 +153,10 @@ def backfill(
     )
     _check_settings(settings, request, force=force and plan is None)
     terminal = Terminal(asks=apply and not yes)
-    report = signals.run(partial(_backfill, settings, request, plan, terminal, force=force))
+    do = partial(_backfill, settings, request, plan, terminal, force=force)
+    if distribute is not None:
+        do = partial(distributed, settings, request, distribute, terminal)
+    report = signals.run(do)
     if report is None:
         print_error("nothing was written")
         return OK
@@ -146,6 +170,8 @@ def _check_options(options: Mapping[str, object]) -> None:
         for name, value in options.items()
         if value is not None and value is not False
     }
+    if "--cancel" in given and (others := given - _WITH_CANCEL):
+        raise ConfigurationError(f"--cancel and {min(others)} exclude each other")
     for one, other in _EXCLUSIVE:
         if {one, other} <= given:
             raise ConfigurationError(f"{one} and {other} exclude each other")

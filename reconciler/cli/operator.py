@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from reconciler.cli.base import confirm
-from reconciler.console.screen import screen
+from reconciler.console.screen import print_line, screen
 
 if TYPE_CHECKING:
     from reconciler.app.backfill import Preview
@@ -26,6 +26,10 @@ class Terminal:
 
         print_preview(preview, self._console)
         return not (self._asks and preview.rows) or confirm(f"Write into {preview.table}?")
+
+    def note(self, line: str) -> None:
+        """Show a line."""
+        print_line(self._console, line)
 
     def show_progress(self, preview: Preview) -> AbstractContextManager[Observer]:
         """Show a progress bar, or log lines where there is no terminal."""

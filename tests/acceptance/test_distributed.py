@@ -1,0 +1,161 @@
+"""`reconciler backfill --distribute`, with workers in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from temporalio.client import Client
+
+from tests.conftest import Database
+from tests.support.commands.command import Command, Process
+from tests.support.commands.stage import Stage
+from tests.support.polling import deadline
+
+DISTRIBUTE = ("backfill", "--distribute", "2")
+APPLY = (*DISTRIBUTE, "--apply", "--yes")
+
+
+@pytest.fixture
+async def stage(database: Database, temporal: Client, workflow_id: str) -> AsyncIterator[Stage]:
+    stage = Stage(database, temporal, workflow_id)
+    yield stage
+    await stage.end()
+
+
+@pytest.fixture
+def reconciler(reconciler: Command, workflow_id: str) -> Command:
+    """With a task queue of this test's own, as the tests share a server."""
+    variables = {**reconciler.environment, "RECONCILER_TASK_QUEUE": workflow_id}
+    return replace(reconciler, environment=variables, limits={"reconciler.fleet.follow.SILENCE": 0.2})
+
+
+@asynccontextmanager
+async def working(reconciler: Command) -> AsyncIterator[Process]:
+    process = await reconciler.start("worker")
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        await reconciler.result(process)
+
+
+async def _until_it_says(process: Process, text: bytes) -> str:
+    said = b""
+    assert process.stderr is not None
+    async with deadline():
+        while text not in said:
+            said += await process.stderr.read(4096)
+    return said.decode()
+
+
+async def fill(stage: Stage) -> None:
+    """Five closed, two open, three missing."""
+    await stage.insert(await stage.closed(), 5)
+    await stage.insert(await stage.start("open"), 2)
+    await stage.insert_missing(3)
+
+
+async def test_a_dry_run_and_then_a_backfill_say_what_one_process_would(
+    reconciler: Command, stage: Stage
+) -> None:
+    await fill(stage)
+    alone = (await reconciler("backfill", "--json")).json
+    before = await stage.contents()
+
+    async with working(reconciler):
+        dry = await reconciler(*DISTRIBUTE, "--json")
+        assert await stage.contents() == before
+        written = await reconciler(*APPLY, "--json")
+
+    assert dry.code == written.code == 0, (dry.err, written.err)
+    varying = dict.fromkeys(("pass_id", "started_at", "duration_seconds", "rpcs", "dry_run"))
+    assert {**dry.json, **varying} == {**alone, **varying}
+    assert {**written.json, **varying} == {**alone, **varying}
+    assert await stage.journalled() == 5
+
+
+async def test_undo_reverts_all_ranges(reconciler: Command, stage: Stage) -> None:
+    await fill(stage)
+    before = await stage.statuses()
+
+    async with working(reconciler):
+        done = await reconciler(*APPLY, "--json")
+    undone = await reconciler("undo", done.json["pass_id"], "--apply", "--yes", "--json")
+
+    assert undone.code == 0, undone.err
+    assert await stage.statuses() == before
+
+
+async def test_without_a_worker_it_waits_and_says_so(reconciler: Command, stage: Stage) -> None:
+    await fill(stage)
+    process = await reconciler.start(*APPLY)
+    said = await _until_it_says(process, b"no_worker")
+
+    process.send_signal(signal.SIGINT)
+    left = await reconciler.result(process)
+    assert left.code == 130
+    assert "reconciler worker" in said + left.err
+    assert "it goes on without this command" in said + left.err
+    assert await stage.journalled() == 0
+
+    async with working(reconciler):
+        followed = await reconciler(*APPLY, "--json")
+
+    assert followed.code == 0, followed.err
+    assert followed.json["written"]["failed"] == 5
+    assert await stage.journalled() == 5
+
+
+async def test_another_request_is_refused_while_one_is_under_way_and_cancel_stops_that(
+    reconciler: Command, stage: Stage
+) -> None:
+    await fill(stage)
+    process = await reconciler.start(*APPLY)
+    await _until_it_says(process, b"no_worker")
+    process.send_signal(signal.SIGINT)
+    await reconciler.result(process)
+
+    other = await reconciler(*APPLY, "--since", "90d")
+    assert other.code == 2
+    assert "with other options is under way" in other.err
+
+    async with working(reconciler):
+        stopped = await reconciler("backfill", "--cancel", "--json")
+        again = await reconciler("backfill", "--cancel")
+
+    assert stopped.code == 0, stopped.err
+    assert stopped.json["outcome"] in ("aborted", "ok")  # it may have come to its end before
+    assert again.code == 2
+    assert "no backfill on many machines is under way" in again.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "says"),
+    [
+        (("--distribute", "0"), {}, "0 is not in the range"),
+        (("--distribute", "two"), {}, "not a valid int"),
+        (("--distribute", "4", "--limit", "3"), {}, "--distribute and --limit exclude each other"),
+        (("--distribute", "4", "--max-rps", "3"), {}, "--max-rps is 3 for all of them"),
+        (("--cancel", "--apply"), {}, "--cancel and --apply exclude each other"),
+        (
+            ("--distribute", "2", "--apply", "--yes"),
+            {"RECONCILER_JOURNAL": "off"},
+            "RECONCILER_JOURNAL is off",
+        ),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(
+    reconciler: Command, arguments: tuple[str, ...], settings: dict[str, str], says: str
+) -> None:
+    refused = await reconciler("backfill", *arguments, **settings)
+
+    assert refused.code == 2
+    assert says in refused.err
+    assert refused.err.count("\n") == 1
+    assert refused.out == ""
