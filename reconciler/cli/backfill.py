@@ -50,7 +50,7 @@ _EXCLUSIVE = (
     *product(["--distribute"], ["--limit", "--max-changes", "--output", "--plan", "--restart"]),
 )
 #: What goes with --cancel; nothing else would have an effect.
-_WITH_CANCEL = {"--cancel", "--target", "--json"}
+_WITH_CANCEL = {"--cancel", "--target", "--as-json"}
 _NEEDS = (("--restart", "--apply"), ("--plan", "--apply"), ("--yes", "--apply"))
 
 _WHEN = "a timestamp (UTC), or an age such as 90d, 12h"

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 import structlog
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -65,7 +65,9 @@ class Follower:
                 return await self._without_result(error)
             except RPCError as error:
                 if not is_unreachable(error):
-                    raise TemporalUnusable(f"cannot follow workflow {self.handle.id}: {error}") from error
+                    raise TemporalUnusable(
+                        f"cannot follow workflow {self.handle.id}: {error}"
+                    ) from error
                 await asyncio.sleep(LOOK_EVERY)
             else:
                 return result
@@ -90,19 +92,20 @@ class Follower:
     async def _ask(self) -> FleetProgress | None:
         """The progress; None if nobody answers."""
         try:
-            return await self.handle.query(
+            progress: FleetProgress = await self.handle.query(
                 PROGRESS, result_type=FleetProgress, rpc_timeout=ANSWER_TIMEOUT
             )
-        except RPCError as error:
+        except (RPCError, WorkflowQueryFailedError) as error:
             self._not_answered(error)
             return None
+        return progress
 
-    def _not_answered(self, error: RPCError) -> None:
+    def _not_answered(self, error: Exception) -> None:
         now = steady()
         if now - self._heard_at < SILENCE or now - self._warned_at < AGAIN:
             return
         self._warned_at = now
-        if error.status is RPCStatusCode.UNAVAILABLE:
+        if isinstance(error, RPCError) and error.status is RPCStatusCode.UNAVAILABLE:
             log.warning("temporal_unreachable", error=str(error), hint="the backfill waits for it")
         else:
             log.warning("no_worker", polled=self.where, hint="start one: reconciler worker")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from reconciler.app.app import App
 from reconciler.core.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
-from reconciler.core.text import one_line, plural
+from reconciler.core.text import one_line
 from reconciler.fleet.messages import WORKFLOW, Backfill, Json, Result
 from reconciler.temporal.client.error_codes import is_unreachable
 
@@ -91,7 +91,9 @@ class Fleet:
         except RPCError as error:
             kind = TemporalUnusable if is_unreachable(error) else TemporalUnfit
             text = one_line(error.message, 300)
-            raise kind(f"cannot use workflow {self.workflow_id}: {text}", f"check {self.where}") from error
+            raise kind(
+                f"cannot use workflow {self.workflow_id}: {text}", f"check {self.where}"
+            ) from error
 
 
 def _workflow_id(target: str, scope: str, namespace: str) -> str:

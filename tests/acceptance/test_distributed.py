@@ -31,7 +31,9 @@ async def stage(database: Database, temporal: Client, workflow_id: str) -> Async
 def reconciler(reconciler: Command, workflow_id: str) -> Command:
     """With a task queue of this test's own, as the tests share a server."""
     variables = {**reconciler.environment, "RECONCILER_TASK_QUEUE": workflow_id}
-    return replace(reconciler, environment=variables, limits={"reconciler.fleet.follow.SILENCE": 0.2})
+    return replace(
+        reconciler, environment=variables, limits={"reconciler.fleet.follow.SILENCE": 0.2}
+    )
 
 
 @asynccontextmanager
@@ -86,7 +88,7 @@ async def test_undo_reverts_all_ranges(reconciler: Command, stage: Stage) -> Non
 
     async with working(reconciler):
         done = await reconciler(*APPLY, "--json")
-    undone = await reconciler("undo", done.json["pass_id"], "--apply", "--yes", "--json")
+    undone = await reconciler("undo", done.json["pass_id"], "--json")
 
     assert undone.code == 0, undone.err
     assert await stage.statuses() == before
@@ -138,8 +140,8 @@ async def test_another_request_is_refused_while_one_is_under_way_and_cancel_stop
 @pytest.mark.parametrize(
     ("arguments", "settings", "says"),
     [
-        (("--distribute", "0"), {}, "0 is not in the range"),
-        (("--distribute", "two"), {}, "not a valid int"),
+        (("--distribute", "0"), {}, "greater than or equal to 1"),
+        (("--distribute", "two"), {}, "valid integer"),
         (("--distribute", "4", "--limit", "3"), {}, "--distribute and --limit exclude each other"),
         (("--distribute", "4", "--max-rps", "3"), {}, "--max-rps is 3 for all of them"),
         (("--cancel", "--apply"), {}, "--cancel and --apply exclude each other"),

@@ -29,7 +29,12 @@ Manifest: TypeAlias = dict[str, Any]
 REPOSITORY = Path(__file__).parents[3]
 ROOT = REPOSITORY / "deploy" / "kubernetes"
 KUSTOMIZATIONS = sorted(ROOT.rglob("kustomization.yaml"))
-WORKLOADS = {"run": "deployment.yaml", "once": "cronjob.yaml", "migrate": "job.yaml"}
+WORKLOADS = {
+    "run": "deployment.yaml",
+    "worker": "deployment.yaml",
+    "once": "cronjob.yaml",
+    "migrate": "job.yaml",
+}
 MANIFESTS = sorted(set(ROOT.rglob("*.yaml")) - set(KUSTOMIZATIONS))
 #: The oldest release that knows every field, and the newest that the validator knows.
 VERSIONS = ("1.27", "1.37")
@@ -180,7 +185,7 @@ def test_a_pod_has_only_the_rights_that_it_needs(name: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert container(name)["resources"] == {
-        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "requests": {"cpu": "250m" if name == "worker" else "50m", "memory": "128Mi"},
         "limits": {"memory": "256Mi"},
     }
 
@@ -197,7 +202,7 @@ def test_secrets_are_referenced_and_not_contained(name: str) -> None:
     assert not {"DATABASE_URL", "TEMPORAL_API_KEY"} & dict(environment(name)).keys()
 
 
-@pytest.mark.parametrize("name", ["run", "once"])
+@pytest.mark.parametrize("name", ["run", "once", "worker"])
 def test_a_pod_has_enough_time_to_stop(name: str) -> None:
     assert template(name)["spec"]["terminationGracePeriodSeconds"] >= 2 * STOP_TIMEOUT
 
