@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TextIO
 
 from reconciler.app import suggestion
-from reconciler.app.suggested_file import toml_lines
+from reconciler.app.suggested_file import target_lines, toml_lines
 from reconciler.core.errors import ConfigurationError, ReconcilerError
 from reconciler.core.text import visible
 from reconciler.postgres.connection.engine import using_engine
@@ -53,15 +53,16 @@ def _arguments(settings: Settings) -> tuple[str, TableMapping]:
 
 
 async def suggest(
-    settings: Settings, table: str | None, workflow_id: str | None = None
+    settings: Settings, table: str | None, workflow_id: str | None = None, target: str | None = None
 ) -> tuple[str, str]:
     """The text of a `reconciler.toml` for this database, and the table's name.
 
     It holds neither URLs nor secrets. `workflow_id`: a column or a template, if none is named like
-    that. Raises `ConfigurationError` if the table, a column or a value
-    is ambiguous or not found, `DatabaseUnusable`.
+    that. `target`: the text is that target's section, and `settings` are those of all targets.
+    Raises `ConfigurationError` if the table, a column or a value is ambiguous or not found,
+    `DatabaseUnusable`.
     """
-    wanted = table or (settings.table if settings.names_table else "")
+    wanted = table or (settings.table if settings.names_table and not target else "")
     if workflow_id is not None and not wanted:
         raise ConfigurationError(
             "--workflow-id needs the table", "reconciler init TABLE --workflow-id …"
@@ -78,13 +79,24 @@ async def suggest(
         unset = await unset_by_triggers(engine, found) is not None
     name = full_name(found)
     statuses = suggestion.statuses_of(name, status, seen)
+    lines = list(toml_lines(found, columns, statuses, seen, zones, unset=unset))
+    of, above = (
+        "",
+        "# The environment and .env win over this file. DATABASE_URL and TEMPORAL_* belong there.",
+    )
+    if target:
+        lines = list(target_lines(lines, target, settings))
+        of, above = (
+            f" --target {target}",
+            "# The section wins over the environment, .env, and what is above the targets.",
+        )
     lines = [
         f"# Settings for table {visible(name)}, as `reconciler init` understands it.",
-        "# Check every line; `reconciler doctor` then checks the whole of it.",
-        "# The environment and .env win over this file. DATABASE_URL and TEMPORAL_* belong there.",
+        f"# Check every line; `reconciler doctor{of}` then checks the whole of it.",
+        above,
         f"# {await _temporal(settings)}",
-        "",
-        *toml_lines(found, columns, statuses, seen, zones, unset=unset),
+        *([] if target else [""]),
+        *lines,
     ]
     return "\n".join(lines) + "\n", name
 

@@ -1,8 +1,9 @@
-"""The lines of the file that `reconciler init` writes. Pure."""
+"""The lines of the file that `reconciler init` writes, or adds to a file. Pure."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator, Sequence
 
 from reconciler.app.suggestion import WAITING, Columns, values_of
@@ -14,6 +15,9 @@ from reconciler.postgres.table.candidates import (
     normalised,
 )
 from reconciler.postgres.table.time_zones import Zone
+from reconciler.settings.sources import TARGETS
+from reconciler.settings.table import Columns as ColumnSettings
+from reconciler.settings.table import TableSettings
 
 
 def toml_lines(
@@ -56,6 +60,33 @@ def toml_lines(
     if None in seen:
         both = json.dumps([running, None], ensure_ascii=False)
         yield f"# If rows without a status may, too: running = {_toml_string(both)}"
+
+
+def target_lines(lines: Sequence[str], target: str, outside: TableSettings) -> Iterator[str]:
+    """The same lines as the sections of a target.
+
+    Names and values that are set `outside`, and that the lines leave at their defaults, are
+    written out: those outside are of another table.
+    """
+    given = tomllib.loads("\n".join(lines))
+    start = lines.index("[statuses]")
+    columns = [
+        f"{name} = {_toml_string(each.default or '')}  # not that of all targets"
+        for name, each in ColumnSettings.model_fields.items()
+        if name not in given["columns"] and getattr(outside.columns, name) != each.default
+    ]
+    statuses = [
+        f"{name} = {_toml_string(given['statuses']['failed'])}  # not that of all targets"
+        for name, value in outside.statuses
+        if value is not None and name not in given["statuses"]
+    ]
+    section = f"{TARGETS}.{target}"
+    yield f"[{section}]"
+    yield "# Its own, where they are not those of all targets: database_url_file, temporal_profile,"
+    yield "# temporal_address, temporal_namespace, and any other setting (docs/targets.md)."
+    for line in (*lines[: start - 1], *columns, "", *lines[start:], *statuses):
+        is_header = line in ("[columns]", "[statuses]")
+        yield f"[{section}.{line[1:]}" if is_header else line
 
 
 def _zone_lines(columns: Columns, zones: Sequence[Zone]) -> Iterator[str]:

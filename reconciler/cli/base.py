@@ -110,15 +110,30 @@ def load_each(target: str | None = None, **options: Any) -> Sequence[Settings]:
 
     `options` that are not None replace settings. Sets up the logs.
     """
-    from reconciler.host.logs import configure_logs
-    from reconciler.settings.model import LogFormat
     from reconciler.settings.targets import load_targets
 
     given = {name: value for name, value in options.items() if value is not None}
     each = load_targets(as_utf8("--target", target), **given)
-    # Logs are the process's: they have the same settings in all of them.
-    configure_logs(each[0].log_level, as_json=each[0].log_format is LogFormat.JSON)
+    _set_up_logs(each[0])
     return each
+
+
+def load_outside() -> Settings:
+    """The settings that are in no target. Sets up the logs."""
+    from reconciler.settings.load import load_settings
+    from reconciler.settings.model import Settings
+
+    settings = load_settings(Settings)
+    _set_up_logs(settings)
+    return settings
+
+
+def _set_up_logs(settings: Settings) -> None:
+    """Logs are the process's: they have the same settings in all targets."""
+    from reconciler.host.logs import configure_logs
+    from reconciler.settings.model import LogFormat
+
+    configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
 
 
 def load(target: str | None = None, **options: Any) -> Settings:

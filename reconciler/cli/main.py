@@ -228,6 +228,7 @@ def demo(
 from reconciler.cli import backfill as _backfill  # noqa: E402, F401
 from reconciler.cli import doctor as _doctor  # noqa: E402, F401
 from reconciler.cli import explain as _explain  # noqa: E402, F401
+from reconciler.cli import init as _init  # noqa: E402, F401
 from reconciler.cli import journal as _journal  # noqa: E402, F401
 from reconciler.cli import setup as _setup  # noqa: E402, F401
 from reconciler.cli import stuck as _stuck  # noqa: E402, F401

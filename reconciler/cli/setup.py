@@ -1,71 +1,21 @@
-"""Before the first pass, and after the last: `init` and `migrate`."""
+"""Before the first pass, and after the last: `migrate`."""
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from io import StringIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.base import Wait, as_utf8, can_ask, cli, confirm, load, patience, print_error
+from reconciler.cli.base import Wait, can_ask, cli, confirm, load, patience, print_error
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
     from reconciler.settings.model import Settings
-
-
-@cli.command(
-    epilog="""\b
-Examples:
-  reconciler init
-  reconciler init sync_job --workflow-id 'sync-{id}'
-  reconciler init billing.jobs --output jobs.toml   and later: reconciler --config jobs.toml once"""
-)
-def init(
-    table: Annotated[
-        str | None, typer.Argument(metavar="TABLE", help="The table; needed if several would fit.")
-    ] = None,
-    workflow_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="The column with the workflow ids, or how they are composed: 'sync-{id}'.",
-        ),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(metavar="FILE", help="The file to write; never overwritten.")
-    ] = Path("reconciler.toml"),
-) -> None:
-    """Write a commented reconciler.toml that fits your table.
-
-    Looks for a table with a column like workflow_id, and derives the settings from its columns and
-    values. Needs DATABASE_URL. Writes nothing into the database, and no URL or password into FILE.
-    """
-    from reconciler.app import setup as app
-
-    if os.path.lexists(output):
-        raise ConfigurationError(f"{output} already exists", "name another file with --output")
-    settings = load()
-    text, name = signals.run(
-        partial(
-            app.suggest,
-            settings,
-            as_utf8("TABLE", table),
-            as_utf8("--workflow-id", workflow_id),
-        )
-    )
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
-    print(visible(f"{output} is for table {name}: check every line, then run `reconciler doctor`"))
 
 
 @cli.command(

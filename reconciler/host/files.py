@@ -73,6 +73,18 @@ def read_secret(setting: str, path: str | Path) -> str:
     return text.rstrip("\r\n")
 
 
+def append_whole(path: str | Path, content: bytes) -> None:
+    """Add to the end of a file, all of it or nothing. Raises `OSError`."""
+    with Path(path).open("ab", buffering=0) as file:
+        before, written = file.seek(0, os.SEEK_END), 0
+        try:
+            while written < len(content):
+                written += file.write(content[written:])
+        except OSError:
+            file.truncate(before)
+            raise
+
+
 def check_file(path: str | Path, limit: int | None = None) -> None:
     """Raise `OSError` unless this is a regular file.
 

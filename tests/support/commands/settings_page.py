@@ -40,6 +40,9 @@ become a silent default; `RECONCILER_IGNORE` lists names of other programs. (Wha
 into the environment for a Service called `reconciler` is known and ignored.) [`reconciler
 doctor`](doctor.md) shows which settings differ from the defaults, and where each comes from.
 
+**Several tables, databases or clusters** get a section each, `[targets.NAME]`, with any setting
+that is not about the whole process. It wins over all of the places above: [targets](targets.md).
+
 **From a variable to a key of `reconciler.toml`:** drop `RECONCILER_` and write the rest in lower
 case; what comes before `__` is a section. `RECONCILER_GRACE=5m` and
 `RECONCILER_COLUMNS__ID=job_id` become
@@ -72,8 +75,9 @@ PostgreSQL](security.md#tls-to-postgresql).
 ## Temporal
 
 Temporal's own variables and its `temporal.toml`: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
-`TEMPORAL_API_KEY`, `TEMPORAL_API_KEY_FILE`, `TEMPORAL_TLS*`, `TEMPORAL_PROFILE`. They can be in
-the environment or in `.env`, and not in `reconciler.toml`: [connecting to Temporal](temporal.md).
+`TEMPORAL_API_KEY`, `TEMPORAL_API_KEY_FILE`, `TEMPORAL_TLS*`, `TEMPORAL_GRPC_META_*`,
+`TEMPORAL_PROFILE`, `TEMPORAL_CONFIG_FILE`. They can be in the environment, in `.env`, or in
+`reconciler.toml` as `temporal_address` and so on: [connecting to Temporal](temporal.md).
 """,
     ),
     (

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reconciler.host.files import MAX_BYTES, UnfitFile, check_file, open_file, read_file
+from reconciler.host.files import (
+    MAX_BYTES,
+    UnfitFile,
+    append_whole,
+    check_file,
+    open_file,
+    read_file,
+)
 
 
 def _fifo(path: Path) -> None:
@@ -89,3 +97,20 @@ def test_a_file_for_a_library_is_neither_empty_nor_too_large(tmp_path: Path) -> 
         check_file(tmp_path / "it", 1)
     with pytest.raises(UnfitFile, match="is empty"):
         check_file("/proc/self/environ", 1)
+
+
+def test_what_is_appended_is_in_the_file_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "settings"
+    file.write_bytes(b"before\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append_whole(file, b"added\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == b"before\n"
+
+    append_whole(file, b"added\n")
+
+    assert file.read_bytes() == b"before\nadded\n"
