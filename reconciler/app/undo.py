@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from enum import IntEnum
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.app.hold_lease import hold_lease
 from reconciler.app.lease import this_process
-from reconciler.core.errors import ConfigurationError
+from reconciler.core.errors import ConfigurationError, DatabaseUnfit
 from reconciler.core.model import Mode
 from reconciler.core.report.request import PassRequest
 from reconciler.core.undo import UndoReport
@@ -52,11 +54,47 @@ async def _scope(engine: AsyncEngine, settings: Settings) -> str | None:
     """What the passes of a target cover; None where there are no targets."""
     if not settings.target:
         return None
-    mapping = settings.table_mapping()
+    return scope_of(await _identity(engine, settings), settings.table_mapping())
+
+
+async def _identity(engine: AsyncEngine, settings: Settings) -> str:
     with translated(f"read {settings.table}"):
         async with engine.connect() as connection:
-            relation, _ = await find_relation(connection, mapping)
-    return scope_of(relation.identity, mapping)
+            relation, _ = await find_relation(connection, settings.table_mapping())
+    return relation.identity
+
+
+class Fit(IntEnum):
+    """Whether the settings of a target are those of a pass; the smallest fits best."""
+
+    #: The pass was over what the target is about.
+    SAME = 0
+    #: It was over rows of the same table, judged by the same columns: they can undo it.
+    ALIKE = 1
+    OTHER = 2
+
+
+async def look_for(settings: Settings, prefix: str) -> Sequence[tuple[StoredPass, Fit]]:
+    """The passes with this id prefix in the target's database, whichever target's they are.
+
+    Raises `ConfigurationError` if there is no journal, `DatabaseUnusable`.
+    """
+    _check_journal(settings)
+    async with using_engine(settings.dsn()) as engine:
+        await check_readable(engine)
+        found = await JournalReader(engine).find(prefix, NAMED + 1)
+        return [(each, await _fit(engine, settings, each)) for each in found]
+
+
+async def _fit(engine: AsyncEngine, settings: Settings, stored: StoredPass) -> Fit:
+    try:
+        identity, mapping = await _identity(engine, settings), settings.table_mapping()
+    except DatabaseUnfit:  # the table may be gone, and that of another target is meant
+        return Fit.OTHER
+    if stored.table == scope_of(identity, mapping):
+        return Fit.SAME
+    alike = stored.table is not None and is_judged_alike(stored.table, identity, mapping)
+    return Fit.ALIKE if alike else Fit.OTHER
 
 
 async def undo(settings: Settings, pass_id: str, *, dry_run: bool) -> UndoReport:
@@ -115,6 +153,12 @@ async def _undo(engine: AsyncEngine, settings: Settings, report: UndoReport) -> 
 async def find_pass(journal: JournalReader, prefix: str, settings: Settings) -> StoredPass:
     """The pass with this id prefix. Raises `ConfigurationError` unless there is exactly one."""
     found = await journal.find(prefix, NAMED + 1)
+    check_one([each.id for each in found], prefix, settings)
+    return found[0]
+
+
+def check_one(found: Sequence[UUID], prefix: str, settings: Settings) -> None:
+    """Raise `ConfigurationError` unless exactly one pass with this prefix was found."""
     if not found:
         raise ConfigurationError(
             f"there is no pass {prefix}",
@@ -122,23 +166,26 @@ async def find_pass(journal: JournalReader, prefix: str, settings: Settings) -> 
             f"{_human(settings.journal_retention)}",
         )
     if len(found) > 1:
-        named = ", ".join(str(each.id) for each in found[:NAMED])
+        named = ", ".join(map(str, found[:NAMED]))
         more = ", …" if len(found) > NAMED else ""
         raise ConfigurationError(f"{prefix} is the beginning of several passes: {named}{more}")
-    return found[0]
+
+
+class NothingWritten(ConfigurationError):
+    """No pass in the journal has changed the table."""
 
 
 async def find_last(settings: Settings) -> tuple[StoredPass, int]:
     """The last pass that has written to the table, and the number of rows it has changed.
 
-    Raises `ConfigurationError` if the journal has none.
+    Raises `NothingWritten`, `ConfigurationError` if there is no journal, `DatabaseUnusable`.
     """
     async with open_journal(settings) as journal:
         mapping = settings.table_mapping()
         table = await map_table(journal.engine, mapping, writing=False)
         last = await journal.last_writing(table.scope)
         if last is None:
-            raise ConfigurationError(f"no pass in the journal has changed {table.scope}")
+            raise NothingWritten(f"no pass in the journal has changed {table.scope}")
         pass_id, rows = last
         return await find_pass(journal, str(pass_id), settings), rows
 

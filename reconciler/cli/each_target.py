@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from io import TextIOBase
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from reconciler.cli.base import (
     ABORTED,
@@ -118,6 +118,11 @@ class Each:
 def of_target(settings: Settings) -> Sequence[str]:
     """The option that names the target, for a command to show; none where there are no targets."""
     return ["--target", settings.target] if settings.target else []
+
+
+def labelled(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object of those that a command prints on a line each; with its target if several are."""
+    return {"target": target, **line} if (target := subject.get()) else line
 
 
 def print_heading(settings: Settings, shown: Sequence[Settings]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from string import hexdigits
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,21 +17,26 @@ from reconciler.cli.base import (
     AsJson,
     DryRun,
     JsonLines,
+    Target,
     as_utf8,
     can_ask,
     cli,
     conclude,
     confirm,
-    load,
+    load_each,
     print_error,
     print_to_stderr,
 )
+from reconciler.cli.each_target import Each, labelled, of_target
+from reconciler.cli.find_pass import DIGITS, find_last, find_owner
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.model import Mode
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from reconciler.console.journal import Listing
     from reconciler.settings.model import Settings
 
@@ -38,8 +44,6 @@ if TYPE_CHECKING:
 PASSES, CHANGES = 20, 50
 #: The help of an option that may be repeated.
 MODES = f"Only passes of this mode: {', '.join(Mode)}. May be given several times."
-#: Hex digits of a UUID.
-DIGITS = 32
 
 
 @cli.command(
@@ -59,6 +63,7 @@ def undo(
     ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
+    target: Target = None,
 ) -> int:
     """Put back what a pass changed.
 
@@ -66,9 +71,6 @@ def undo(
     pass too: `undo` of its id reverts it. Rows that are running again will be finished again by
     `once` and `run`.
     """
-    from reconciler.app import undo as journal
-    from reconciler.console.journal import print_undo
-
     if (pass_id is None) != last:
         raise ConfigurationError("name one pass, or --last; see reconciler undo --help")
     if last and not dry_run and not can_ask():
@@ -76,27 +78,44 @@ def undo(
             "--last asks, which needs a terminal", "name a pass of `reconciler passes`"
         )
     prefix = "" if pass_id is None else _pass_prefix(pass_id)
-    settings = load()
-    if last and not (prefix := _last(settings, asks=not dry_run)):
+    each = Each(targets=load_each(target), named=target, as_json=as_json)
+    if last:
+        each, prefix = _last(each, asks=not dry_run)
+    elif each.are_several:
+        owner, found = find_owner(each.targets, prefix)
+        each, prefix = replace(each, targets=[owner]), str(found)
+    if not prefix:
         print_error("nothing was written")
         return OK
-    report = signals.run(partial(journal.undo, settings, prefix, dry_run=dry_run))
+    return each.run(partial(_undo, prefix, dry_run=dry_run, as_json=as_json))
+
+
+def _last(each: Each, *, asks: bool) -> tuple[Each, str]:
+    """Show the last pass and ask; its id is empty if the answer is no."""
+    from reconciler.app.undo import find_last as find_last_of
+    from reconciler.console.journal import summary
+
+    about = ""
+    if each.are_several:
+        owner, found, rows = find_last(each.targets)
+        each, about = replace(each, targets=[owner]), f"{owner.target}: "
+    else:
+        found, rows = signals.run(partial(find_last_of, each.targets[0]))
+    print_to_stderr(about + summary(found, rows))
+    return each, "" if asks and not confirm("Undo this pass?") else str(found.id)
+
+
+def _undo(prefix: str, settings: Settings, *, dry_run: bool, as_json: bool) -> int:
+    from reconciler.app.undo import undo as undo_pass
+    from reconciler.console.journal import print_undo
+
+    report = signals.run(partial(undo_pass, settings, prefix, dry_run=dry_run))
 
     def show() -> None:
         if report.scanned or report.error is None:
             print_undo(report, settings.status_values(), screen())
 
     return conclude(report, settings, show, as_json=as_json)
-
-
-def _last(settings: Settings, *, asks: bool) -> str:
-    """Show the last pass and ask; returns its id, or an empty text if the answer is no."""
-    from reconciler.app.undo import find_last
-    from reconciler.console.journal import summary
-
-    found, rows = signals.run(partial(find_last, settings))
-    print_to_stderr(summary(found, rows))
-    return "" if asks and not confirm("Undo this pass?") else str(found.id)
 
 
 @cli.command(
@@ -112,29 +131,32 @@ def passes(
     mode: Annotated[list[Mode] | None, typer.Option(metavar="MODE", help=MODES)] = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show at most N.")] = PASSES,
     as_json: JsonLines = False,
+    target: Target = None,
 ) -> int:
     """List the passes that may have written something.
 
     Newest first. A pass that changed nothing is kept for seven days.
     """
     prefix = _pass_prefix(pass_id) if pass_id else ""
-    signals.run(partial(_passes, load(), prefix, mode or [], limit, as_json=as_json))
-    return OK
+    each = Each(targets=load_each(target), named=target, headings=not as_json)
+    listing = partial(_passes, prefix, mode or [], limit, as_json=as_json)
+    return each.run(lambda settings: signals.run(partial(listing, settings)))
 
 
 async def _passes(
-    settings: Settings, prefix: str, modes: Sequence[Mode], limit: int, *, as_json: bool
-) -> None:
+    prefix: str, modes: Sequence[Mode], limit: int, settings: Settings, *, as_json: bool
+) -> int:
     from reconciler.app.undo import open_journal
     from reconciler.console.journal import PassTable
 
     table = PassTable(screen(), limit)
-    command = ["passes", *filter(None, [prefix])]
+    command = ["passes", *filter(None, [prefix]), *of_target(settings)]
     for each in modes:
         command += ["--mode", each.value]
     async with open_journal(settings) as journal:
         pages = journal.passes(limit if as_json else limit + 1, prefix, modes)
         await _show(pages, table, command, as_json=as_json)
+    return OK
 
 
 @cli.command()
@@ -155,38 +177,45 @@ def changes(
         ),
     ] = None,
     as_json: JsonLines = False,
+    target: Target = None,
 ) -> int:
     """List what passes have changed, and on what evidence.
 
     Newest first, one line per row and change.
     """
-    of_pass = None if pass_id is None else _pass_prefix(pass_id)
+    of_pass: str | UUID | None = None if pass_id is None else _pass_prefix(pass_id)
     workflow_id = as_utf8("--workflow-id", workflow_id)
-    signals.run(partial(_changes, load(), of_pass, workflow_id, limit, as_json=as_json))
-    return OK
+    each = Each(targets=load_each(target), named=target, headings=not as_json)
+    if isinstance(of_pass, str) and each.are_several:
+        owner, of_pass = find_owner(each.targets, of_pass)
+        each = replace(each, targets=[owner])
+    listing = partial(_changes, of_pass, workflow_id, limit, as_json=as_json)
+    return each.run(lambda settings: signals.run(partial(listing, settings)))
 
 
 async def _changes(
-    settings: Settings,
-    prefix: str | None,
+    of_pass: str | UUID | None,
     workflow_id: str | None,
     limit: int | None,
+    settings: Settings,
     *,
     as_json: bool,
-) -> None:
+) -> int:
     from reconciler.app.undo import find_pass, open_journal
     from reconciler.console.journal import ChangeTable
 
     shown = limit or CHANGES
-    command = ["changes"]
+    command = ["changes", *of_target(settings)]
     async with open_journal(settings) as journal:
-        found = None if prefix is None else (await find_pass(journal, prefix, settings)).id
-        if found is not None:
-            command += ["--pass", str(found)]
+        if isinstance(of_pass, str):
+            of_pass = (await find_pass(journal, of_pass, settings)).id
+        if of_pass is not None:
+            command += ["--pass", str(of_pass)]
         if workflow_id is not None:
             command += ["--workflow-id", workflow_id]
-        pages = journal.changes(limit if as_json else shown + 1, found, workflow_id)
+        pages = journal.changes(limit if as_json else shown + 1, of_pass, workflow_id)
         await _show(pages, ChangeTable(screen(), shown), command, as_json=as_json)
+    return OK
 
 
 async def _show(
@@ -203,7 +232,7 @@ async def _show(
                 table.add(page)
                 continue
             for each in page:
-                print(json.dumps(each.as_json()))
+                print(json.dumps(labelled(each.as_json())))
     if not as_json:
         table.end(command)
 

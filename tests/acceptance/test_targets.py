@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -154,3 +155,83 @@ async def test_stuck_lists_all(targets: Targets, way: list[str]) -> None:
     parts = listed.json["targets"]
     assert [parts[name]["stuck"] for name in ("orders", "exports")] == [[], []]
     assert "error" in parts["down"] or way
+
+
+async def passes_of(targets: Targets, *options: str) -> dict[str, str]:
+    """The id of the one pass of each target, as listed."""
+    listed = [
+        json.loads(line) for line in (await targets("passes", "--json", *options)).out.splitlines()
+    ]
+    found = {each.get("target", ""): each["pass_id"] for each in listed}
+    assert len(found) == len(listed)
+    return found
+
+
+async def test_each_target_lists_its_own_passes_and_changes(targets: Targets) -> None:
+    await targets("once")
+
+    found = await passes_of(targets)
+    assert list(found) == ["orders", "exports"]
+    assert await passes_of(targets, "--target", "exports") == {"": found["exports"]}
+    listed = await targets("passes")
+    assert listed.code == 4
+    assert listed.err.startswith("reconciler: down: ")
+    assert [line for line in listed.out.splitlines() if line.endswith(":")] == [
+        *("orders:", "down:", "exports:")
+    ]
+    changes = (await targets("changes", "--json")).out.splitlines()
+    by_target = {each["target"]: each["pass_id"] for each in map(json.loads, changes)}
+    assert by_target == found
+    of_pass = await targets("changes", "--json", "--pass", found["exports"])
+    assert json.loads(of_pass.out)["target"] == "exports"
+
+
+async def test_undo_finds_the_target_of_a_pass(targets: Targets) -> None:
+    await targets("once")
+    found = await passes_of(targets)
+
+    undone = await targets("undo", "--json", found["exports"])
+
+    assert undone.code == 0, undone.err
+    assert undone.json["targets"]["exports"]["written"]["running"] == 1
+    assert await targets.statuses() == ["completed", "running"]
+
+    beginning = await targets("undo", found["orders"][:8])
+
+    assert beginning.code == 4
+    assert "name a target with --target" in beginning.err, "the journal that is down may have one"
+    assert await targets.statuses() == ["completed", "running"]
+    named = await targets("undo", "--target", "orders", found["orders"][:8])
+    assert named.code == 0
+    assert named.out.startswith("put back")
+    assert await targets.statuses() == ["running", "running"]
+
+
+async def test_the_last_pass_of_all_targets_is_undone(targets: Targets) -> None:
+    targets.configure('[targets.exports]\ntable = "exports"\n[targets.orders]\n')
+    await targets("once")
+
+    last = await targets("undo", "--last", "--dry-run")
+
+    assert last.code == 0
+    assert last.err.startswith("orders: pass ")
+    assert last.out.startswith("orders:\nwould put back")
+    targets.configure(CONFIG)
+    assert (
+        "it is not known which pass is the last"
+        in (await targets("undo", "--last", "--dry-run")).err
+    )
+
+
+async def test_a_pass_that_no_target_fits_or_that_none_has(targets: Targets) -> None:
+    await targets("once", "--target", "exports")
+    found = await passes_of(targets, "--target", "exports")
+    targets.configure("[targets.orders]")
+
+    refused = await targets("undo", found[""])
+
+    assert refused.code == 2
+    assert f"pass {found['']} was over table exports, which is that of no target" in refused.err
+    unknown = await targets("undo", "0" * 32)
+    assert unknown.code == 2
+    assert f"there is no pass {'0' * 32}" in unknown.err

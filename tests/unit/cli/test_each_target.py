@@ -177,7 +177,10 @@ def test_lines_on_stderr_name_the_target(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "reconciler: odd\n", "nor a line after them"
 
 
-COMMANDS = [["once"], ["doctor"], ["explain", "wf"], ["stuck"], ["backfill"]]
+COMMANDS = [
+    *(["once"], ["doctor"], ["explain", "wf"], ["stuck"], ["backfill"]),
+    *(["passes"], ["changes"], ["undo", "6a24"]),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
