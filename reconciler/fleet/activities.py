@@ -7,7 +7,6 @@ until somebody has put it right, perhaps on another worker.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -55,6 +54,7 @@ from reconciler.fleet.tasks import (
 )
 from reconciler.fleet.totals import (
     Totals,
+    conclude,
     counts_of,
     no_counts,
     warnings_from_json,
@@ -154,7 +154,7 @@ class Activities:
             if report.progress:
                 report.progress.rechecking = given.is_second
             await _correct(app, report)
-            _conclude(report, given, app)
+            conclude(report, given, app.policy.statuses.failed)
             report.duration_seconds = (await app.clock.read() - report.started_at).total_seconds()
             if not work.dry_run:
                 await app.history.end(report)
@@ -226,14 +226,3 @@ async def _correct(app: App, report: PassReport) -> None:
     written = await app.history.written(report.pass_id)
     if written is not None:
         report.correct(written)
-
-
-def _conclude(report: PassReport, given: Ending, app: App) -> None:
-    if given.stopped:
-        report.stop()
-    elif given.tripped:
-        report.hold_back()
-    elif given.work.dry_run:
-        report.would_fail(app.policy.statuses.failed, sys.maxsize)
-    elif given.is_second:
-        report.end_span()

@@ -175,7 +175,9 @@ def read_message(kind: type[_Message], given: Any) -> _Message:
     try:
         message: _Message = _reader(cast("Any", kind)).validate_python(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # A field that is not known says more than one that is lacking: another version sent it.
+        first = min(errors, key=lambda each: each["type"] != "unexpected_keyword_argument")
         where = ".".join(map(str, first["loc"])) or kind.__name__
         raise ValueError(f"{where}: {first['msg'].lower()}") from None
     return message

@@ -28,7 +28,7 @@ from reconciler.temporal.config.load import load_config
 STOP_TIMEOUT = 9.0
 #: Seconds between two heartbeats that the server gets. The SDK's own default is most of the
 #: heartbeat timeout, and that much would be done twice after a kill.
-HEARTBEATS_APART = timedelta(seconds=10)
+HEARTBEATS_APART = 10.0
 #: Seconds until Temporal is tried again that could not be reached; twice as long each time.
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 #: Seconds between two looks whether it can be reached.
@@ -178,6 +178,6 @@ def _workers(client: Client, queue: Queue, do: Activities, ranges: int) -> list[
         task_queue=range_queue(queue.name),
         activities=do.ranges(),
         max_concurrent_activities=ranges,
-        max_heartbeat_throttle_interval=HEARTBEATS_APART,
+        max_heartbeat_throttle_interval=timedelta(seconds=HEARTBEATS_APART),
     )
     return [short, long]

@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from reconciler.app.app import App
 from reconciler.app.hold_lease import hold_lease
 from reconciler.core.errors import DatabaseUnfit
-from reconciler.core.model import Mode, Verdict
+from reconciler.core.model import Mode, RowId, Verdict
 from reconciler.core.observer import Observer, PassView
 from reconciler.core.ports import Lease, Probe
 from reconciler.core.report.pass_report import PassReport, Report
@@ -55,7 +56,7 @@ async def run_range(
     request = PassRequest(Mode.BACKFILL, given.dry_run)
     now = datetime.fromisoformat(given.started_at)
     report = PassReport(given.pass_id, request, now, resumed=True)
-    _set_progress(report, app, work, resumed_from)
+    set_progress(report, app.table.read_id, work, resumed_from)
     app = _at_its_rate(app, speed)
     recording = RangeRecording(report, app.probe, sweep_from_json(work.swept), beat)
     policy = replace(app.policy, max_missing_ratio=1.0) if work.is_second else app.policy
@@ -117,9 +118,13 @@ class _PagesOnly(Observer):
         await self._observer.on_page(report, verdicts)
 
 
-def _set_progress(report: PassReport, app: App, work: RangeWork, resumed_from: Json | None) -> None:
+def set_progress(
+    report: PassReport,
+    read_id: Callable[[Any], RowId],
+    work: RangeWork,
+    resumed_from: Json | None,
+) -> None:
     """Where to begin: where the attempt before came to, if it is known."""
-    read_id = app.table.read_id
     spans = [
         Span(None if each.after is None else read_id(each.after), read_id(each.until))
         for each in work.spans

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from reconciler.fleet.messages import Counts, Json, Previewed, Span, Speed
 
+#: Seconds without a sign of life after which an activity is given to another worker.
+HEARTBEAT_TIMEOUT = 30.0
 #: The activities.
 BEGIN, CUT, RANGE = "begin_backfill", "cut_into_ranges", "run_range"
 JUDGE, END = "judge_missing", "end_backfill"

@@ -6,11 +6,11 @@ look finds again decides, as in a pass over all rows, see `core.report.progress`
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -21,6 +21,7 @@ from reconciler.core.report.request import PassRequest
 from reconciler.core.report.tally import Tally
 from reconciler.core.table_warnings import TableWarning
 from reconciler.fleet.messages import Counts, Json, Result, Span
+from reconciler.fleet.tasks import Ending
 
 #: Spans for the second look that are kept apart: each run of the workflow hands them to the next.
 MAX_SPANS = 2_000
@@ -139,14 +140,13 @@ def report_of(
     return report
 
 
-def as_tally(counts: Counts) -> Tally:
-    """Every row that was looked at, once."""
-    totals = Totals(counts)
-    tally = totals.done
-    tally.add(totals.aside.tally)
-    return tally
-
-
-def key_spans(spans: Iterable[Any]) -> Sequence[Span]:
-    """Spans of JSON."""
-    return [Span(each["after"], each["until"]) for each in spans]
+def conclude(report: PassReport, ending: Ending, failed: str) -> None:
+    """Do at the end of a backfill what a pass does at its own; `failed`: the status."""
+    if ending.stopped:
+        report.stop()
+    elif ending.tripped:
+        report.hold_back()
+    elif ending.work.dry_run:
+        report.would_fail(failed, sys.maxsize)
+    elif ending.is_second:
+        report.end_span()

@@ -16,10 +16,12 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from reconciler.fleet import tasks
     from reconciler.fleet.messages import (
         PROGRESS,
         REFUSED,
@@ -50,11 +52,12 @@ with workflow.unsafe.imports_passed_through():
     )
     from reconciler.fleet.totals import Totals, no_counts
 
-#: Without a sign of life for this long, an activity is given to another worker.
-HEARTBEAT_TIMEOUT = timedelta(seconds=30)
 #: No activity takes this long; the heartbeat decides.
 LONGEST = timedelta(days=365)
 RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=10))
+
+#: The input of a workflow that was started without one.
+_NOTHING = RawValue(Payload())
 
 _Answer = TypeVar("_Answer")
 
@@ -84,7 +87,7 @@ class BackfillWorkflow:
         )
 
     @workflow.run
-    async def run(self, given: RawValue) -> Result:
+    async def run(self, given: RawValue = _NOTHING) -> Result:
         """Run one stretch of it. Raises `ApplicationError` for an input that it cannot use."""
         backfill = _read(given)
         self._work = Work(
@@ -201,7 +204,7 @@ class BackfillWorkflow:
             task_queue=queue,
             summary=summary,
             start_to_close_timeout=LONGEST,
-            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            heartbeat_timeout=timedelta(seconds=tasks.HEARTBEAT_TIMEOUT),
             retry_policy=RETRY,
             # A range that is cancelled writes what it has decided, and says what that was.
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

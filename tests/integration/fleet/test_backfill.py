@@ -1,26 +1,72 @@
-"""A backfill by workers in processes of their own."""
+"""A backfill by workers in processes of their own adds up to what one pass would count."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.commands.fleet import Fleet
 
+PIECES = 15
+#: In each piece of 200 rows.
+CLOSED, OPEN, MISSING = 150, 30, 20
 
-async def test_ranges_add_up_to_what_one_pass_would_count(fleet: Fleet) -> None:
+
+@pytest.fixture
+async def many(fleet: Fleet) -> Fleet:
+    """3,000 rows."""
+    closed, still_open = await fleet.stage.closed(), await fleet.stage.start("open")
+    for _ in range(PIECES):
+        await fleet.stage.insert(closed, CLOSED)
+        await fleet.stage.insert(still_open, OPEN)
+        await fleet.stage.insert_missing(MISSING)
+    return fleet
+
+
+@pytest.mark.long
+async def test_thirty_ranges_in_six_runs(many: Fleet) -> None:
+    async with many.worker():
+        handle = await many.start()
+        result = await handle.result()
+
+    assert await many.stage.statuses() == {
+        "failed": PIECES * CLOSED,
+        "running": PIECES * (OPEN + MISSING),
+    }
+    assert await many.stage.journalled() == PIECES * CLOSED
+    report = result.report
+    assert report["scanned"] == 3000
+    assert report["written"] == {"completed": 0, "failed": PIECES * CLOSED}
+    assert (report["left"]["open"], report["left"]["expired"]) == (PIECES * OPEN, PIECES * MISSING)
+    assert (report["lost_races"], report["outcome"], report["more_left"]) == (0, "ok", False)
+    assert result.totals.ranges == 30
+    (recorded,) = await many.stage.passes()
+    assert str(recorded["id"]) == report["pass_id"] == handle.first_execution_run_id
+    assert (recorded["mode"], recorded["outcome"], recorded["cursor"]) == ("backfill", "ok", None)
+    undone = await many.command("undo", str(recorded["id"]))
+    assert undone.code == 0, undone.err
+    assert await many.stage.statuses() == {"running": 3000}
+
+
+async def test_a_dry_run_writes_nothing(fleet: Fleet) -> None:
     stage = fleet.stage
-    closed, still_open = await stage.closed(), await stage.start("open")
-    for _ in range(15):
-        await stage.insert(closed, 150)
-        await stage.insert(still_open, 30)
-        await stage.insert_missing(20)
+    await stage.insert(await stage.closed(), 40)
+    await stage.insert(await stage.start("open"), 20)
+    before = await stage.contents()
+    async with fleet.worker():
+        result = await (await fleet.start(dry_run=True)).result()
+
+    assert await stage.contents() == before
+    report = result.report
+    assert (report["dry_run"], report["written"]["failed"], report["left"]["open"]) == (
+        True,
+        40,
+        20,
+    )
+
+
+async def test_a_table_without_running_rows(fleet: Fleet) -> None:
     async with fleet.worker():
         result = await (await fleet.start()).result()
 
-    assert await stage.statuses() == {"failed": 15 * 150, "running": 15 * 50}
-    assert await stage.journalled() == 15 * 150
-    assert result.report["scanned"] == 3000
-    assert result.report["written"] == {"completed": 0, "failed": 15 * 150}
-    assert result.report["left"]["open"] == 15 * 30
-    assert result.report["left"]["expired"] == 15 * 20
-    assert result.totals.ranges == 30
-    (recorded,) = await stage.passes()
-    assert recorded["outcome"] == "ok"
+    assert (result.report["scanned"], result.report["outcome"]) == (0, "ok")
+    assert [row["outcome"] for row in await fleet.stage.passes()] == ["ok"]

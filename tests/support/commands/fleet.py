@@ -20,6 +20,7 @@ from reconciler.fleet.messages import (
     Previewed,
     Result,
     Speed,
+    State,
 )
 from reconciler.fleet.previewed import preview
 from reconciler.settings.model import Settings
@@ -28,7 +29,14 @@ from tests.support.commands.daemon import Daemon, running
 from tests.support.commands.stage import Stage
 
 #: Small ranges, without a limit.
-SPEED = Speed(2, 0, 0, batch_size=20, concurrency=4, range_rows=100, ranges_per_run=5)
+SPEED = Speed(2, 0, 0, batch_size=50, concurrency=4, range_rows=100, ranges_per_run=5)
+
+#: For tests of workers that disappear: a fraction of the true limits.
+HURRIED = {
+    "reconciler.fleet.tasks.HEARTBEAT_TIMEOUT": 5,
+    "reconciler.fleet.steps.BEAT_EVERY": 0.3,
+    "reconciler.fleet.process.HEARTBEATS_APART": 0.3,
+}
 
 
 @dataclass
@@ -66,11 +74,16 @@ class Fleet:
             return await preview(app, EVERY)
 
     async def start(
-        self, speed: Speed = SPEED, *, dry_run: bool = False, **changed: Any
+        self,
+        speed: Speed = SPEED,
+        *,
+        dry_run: bool = False,
+        state: State | None = None,
+        **changed: Any,
     ) -> WorkflowHandle[Any, Result]:
         """Start a backfill; `changed`: of what was previewed."""
         previewed = replace(await self.previewed(), **changed)
-        backfill = Backfill(previewed, speed, dry_run, asked={"test": True})
+        backfill = Backfill(previewed, speed, dry_run, asked={"test": True}, state=state)
         return await self.client.start_workflow(
             WORKFLOW,
             backfill,

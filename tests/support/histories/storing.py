@@ -11,6 +11,8 @@ from temporalio.client import WorkflowHistory
 
 #: Recorded by a version that accepted late updates and did not protect results from changes.
 BEFORE_SEALING = Path(__file__).parent / "before_sealing"
+#: Of distributed backfills, recorded by the version that introduced them.
+FLEET = Path(__file__).parent / "fleet"
 _NOT_NEEDED = {
     "stackTrace",
     "identity",
@@ -42,5 +44,9 @@ def _bare(value: Any) -> Any:
 def stored_histories() -> Iterator[tuple[str, WorkflowHistory]]:
     """The histories by name."""
     for file in sorted(BEFORE_SEALING.glob("*.json")):
-        content = json.loads(file.read_text())
-        yield file.stem, WorkflowHistory.from_json(content.pop("workflow_id"), content)
+        yield file.stem, read_history(json.loads(file.read_text()))
+
+
+def read_history(content: dict[str, Any]) -> WorkflowHistory:
+    """A history from what is stored."""
+    return WorkflowHistory.from_json(content.pop("workflow_id"), content)
