@@ -26,6 +26,7 @@ from reconciler.fleet.messages import Backfill, FleetProgress, Speed
 from reconciler.fleet.previewed import preview as previewed
 from reconciler.fleet.started import Fleet, Running, same
 from reconciler.fleet.totals import Totals, report_of
+from reconciler.fleet.under_way import UnderWay
 from reconciler.passes.lifecycle import reported
 from reconciler.passes.observers import Bystander
 from reconciler.postgres.connection.clock import host_time
@@ -169,11 +170,16 @@ class _Shown:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    async def show(self, progress: FleetProgress) -> None:
+    async def show(self, progress: FleetProgress, ranges: UnderWay) -> None:
         """Move the bar."""
         if not progress.rows:
             return
         totals = Totals(progress.totals)
+        for tally in ranges.tallies:
+            if progress.is_second:
+                totals.aside.second.add_ends(tally)
+            else:
+                totals.done.add(tally)
         report = totals.as_report(progress.pass_id, self._request, host_time())
         if report.progress is not None and not progress.is_second:
             report.progress.rest = Span(None, 0)  # the second look is not due yet

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -20,6 +21,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from reconciler.core.errors import TemporalUnusable, Unusable
 from reconciler.core.text import one_line
 from reconciler.fleet.messages import PROGRESS, FleetProgress, Result
+from reconciler.fleet.under_way import UnderWay, find_under_way
+from reconciler.host.causes import Causes
 from reconciler.host.steady_clock import steady
 from reconciler.temporal.client.error_codes import is_unreachable
 
@@ -29,8 +32,8 @@ ANSWER_TIMEOUT = timedelta(seconds=5)
 #: Seconds without an answer after which that is said, and from then on again.
 SILENCE, AGAIN = 5.0, 60.0
 
-#: Shows the progress.
-Shown: TypeAlias = Callable[[FleetProgress], Awaitable[None]]
+#: Shows the progress, of ranges that have ended and of those that are under way.
+Shown: TypeAlias = Callable[[FleetProgress, UnderWay], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +46,7 @@ class Follower:
     #: Where its workers are, for people: `task queue reconciler, namespace default`.
     where: str
     show: Shown
+    _failures: Causes = field(default_factory=Causes)
     _heard_at: float = field(default_factory=steady)
     _warned_at: float = float("-inf")
 
@@ -85,9 +89,15 @@ class Follower:
 
     async def _look(self) -> None:
         progress = await self._ask()
-        if progress is not None:
-            self._heard_at, self._warned_at = steady(), float("-inf")
-            await self.show(progress)
+        if progress is None:
+            return
+        self._heard_at, self._warned_at = steady(), float("-inf")
+        with suppress(RPCError):  # the next look comes soon
+            ranges = find_under_way(await self.handle.describe())
+            for failure in ranges.failures:
+                if self._failures.is_news(failure):
+                    log.warning("work_not_done", error=failure, hint="it is tried again")
+            await self.show(progress, ranges)
 
     async def _ask(self) -> FleetProgress | None:
         """The progress; None if nobody answers."""

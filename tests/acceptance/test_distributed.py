@@ -161,3 +161,17 @@ async def test_what_makes_no_sense_is_refused(
     assert says in refused.err
     assert refused.err.count("\n") == 1
     assert refused.out == ""
+
+
+async def test_who_follows_sees_why_work_is_refused(reconciler: Command, stage: Stage) -> None:
+    await fill(stage)
+    following = await reconciler.start(*APPLY)
+    variables = {**reconciler.environment, "RECONCILER_REDACT": "x+"}
+
+    async with working(replace(reconciler, environment=variables)):
+        said = await _until_it_says(following, b"work_not_done")
+    async with working(reconciler):
+        followed = await reconciler.result(following)
+
+    assert "another redaction, or decoding of failures" in said
+    assert followed.code == 0
