@@ -99,6 +99,10 @@ class Health:
             self.passes = PassMetrics(self.registry, Mode.RUN, self.now)
         return self.passes
 
+    def is_up(self) -> bool:
+        """Whether the loop runs, or is about to: both servers are connected."""
+        return self.waiting_for is None
+
     def why_stalled(self) -> str | None:
         """Why the loop counts as dead; None while it runs, even if it waits for a server."""
         if self.keeper is None:

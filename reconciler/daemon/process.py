@@ -25,7 +25,7 @@ from reconciler.daemon.target import Serving, Target, Unfit
 from reconciler.host.signals import on_signals
 from reconciler.temporal.client.runtime import observed_runtime
 from reconciler.web.metrics.sdk import SdkMetrics
-from reconciler.web.metrics.targets import TargetsCollector, process_registry
+from reconciler.web.metrics.targets import TargetsCollector, UpCollector, process_registry
 from reconciler.web.routes import create_web
 from reconciler.web.server import serving
 
@@ -93,6 +93,8 @@ def _healths(targets: Sequence[Target], registry: CollectorRegistry) -> Mapping[
     if not targets[0].name:
         return {"": Health(targets[0].schedule, registry)}
     healths = {each.name: Health(each.schedule, CollectorRegistry()) for each in targets}
+    for health in healths.values():
+        health.registry.register(UpCollector(health.is_up))
     registry.register(TargetsCollector({name: each.registry for name, each in healths.items()}))
     return healths
 

@@ -25,9 +25,17 @@ DASHBOARD = DEPLOY / "grafana" / "dashboard.json"
 #: Metrics that Prometheus adds; no scrape has them.
 BUILT_IN = {"up", "ALERTS"}
 #: Labels that Prometheus adds; no scrape has them.
-TARGET_LABELS = {"namespace", "job", "instance"}
+ADDED = {"namespace", "job", "instance"}
+#: The label of what is about a target of reconciler.toml, where there are any.
+TARGET = "target"
 #: Values for Grafana's variables. Any other dollar sign is an error.
-VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$job": "reconciler", "$instance": ".*"}
+VARIABLES = {
+    "$__rate_interval": "5m",
+    "$__range": "6h",
+    "$job": "reconciler",
+    "$instance": ".*",
+    "$target": ".*",
+}
 
 #: Functions whose results lack their arguments' labels.
 _WITHOUT_LABELS = {"absent", "absent_over_time", "scalar", "time", "vector"}
@@ -135,7 +143,7 @@ def missing_from(scrape: str, queries: Sequence[Query] | None = None) -> list[st
             if used.name not in labels_by_name:
                 missing.append(f"{query.where}: there is no {used.name}")
                 continue
-            absent = used.labels - TARGET_LABELS - labels_by_name[used.name]
+            absent = used.labels - ADDED - {TARGET} - labels_by_name[used.name]
             missing += [f"{query.where}: {used.name} has no {label}" for label in sorted(absent)]
     return missing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from reconciler import __version__
+from reconciler.web.metrics.gauges import gauge
 
 TARGET = "target"
 
@@ -50,6 +51,18 @@ class TargetsCollector(Collector):
 
 def _without_samples(metric: Metric) -> Metric:
     return Metric(metric.name, metric.documentation, metric.type, metric.unit)
+
+
+class UpCollector(Collector):
+    """Whether a target is served: its other series may not exist yet, or stand still."""
+
+    def __init__(self, is_up: Callable[[], bool]) -> None:
+        self._is_up = is_up
+
+    def collect(self) -> Iterator[Metric]:
+        """One reading."""
+        help_text = "1 while its loop runs; 0 while it waits for a server, is rejected, or crashed."
+        yield gauge("reconciler_target_up", help_text, self._is_up())
 
 
 class _Build(Collector):

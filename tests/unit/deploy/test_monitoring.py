@@ -32,8 +32,10 @@ from tests.support.factories import CLOSE_TIME, NOW, outcome, row
 from tests.support.monitoring import (
     ALERTS,
     DEPLOY,
+    TARGET,
     LabelLost,
     Query,
+    alert_queries,
     all_queries,
     dashboard_queries,
     filled_in,
@@ -105,6 +107,22 @@ SMALL = scrape(
 
 def test_every_metric_and_label_in_use_is_documented() -> None:
     assert missing_from(scrape(*documented().values())) == []
+
+
+def test_every_query_about_a_target_keeps_targets_apart_or_filters_by_them() -> None:
+    for query in all_queries():
+        for used in selectors(query):
+            is_about_target = used.name.startswith("reconciler_")
+            if is_about_target and used.name != "reconciler_build_info":
+                assert TARGET in used.labels or not used.labels or "variable" in query.where, (
+                    f"{query.where}: {used.name}"
+                )
+
+
+def test_each_alert_about_a_target_names_it() -> None:
+    for query in alert_queries(load_alerts()):
+        is_about_process = query.where in ("alert ReconcilerDown", "alert ReconcilerReplicaDown")
+        assert (TARGET in query.shown) is not is_about_process, query.where
 
 
 def test_every_value_a_matcher_compares_with_exists() -> None:
@@ -260,6 +278,7 @@ def test_every_panel_filters_by_the_chosen_job() -> None:
         "datasource",
         "job",
         "instance",
+        "target",
     ]
     for query in dashboard_queries(load_dashboard()):
         if query.where.startswith("variable"):
