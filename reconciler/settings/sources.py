@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -189,11 +190,15 @@ def read_dotenv() -> Mapping[str, str | None]:
 def _read_toml(file: str) -> Mapping[str, Any]:
     text = _text(file)
     try:
-        return tomllib.loads(text)
+        return _parse(text)
     except RecursionError:
         raise ConfigurationError(f"{file}: is nested too deeply") from None
     except ValueError as error:
         raise ConfigurationError(f"{file}: not valid TOML: {error}") from None
+
+
+#: Each of many targets reads the whole file.
+_parse = lru_cache(maxsize=1)(tomllib.loads)
 
 
 def _list_secrets(folder: str) -> list[str]:

@@ -16,6 +16,7 @@ from reconciler.settings.database_url import databases
 from reconciler.settings.load import load_target
 from reconciler.settings.model import Settings
 from reconciler.settings.sources import config_file, read_environment, read_targets
+from reconciler.settings.table import split_name
 
 
 def load_targets(only: str | None = None, **overrides: Any) -> Sequence[Settings]:
@@ -49,8 +50,9 @@ def _readable(
 
 def _check_distinct(pairs: Iterable[tuple[Settings, Settings]]) -> None:
     """Raise `ConfigurationError` if the targets of a pair may select the same rows."""
+    variables = read_environment()
     for one, other in pairs:
-        if not share_rows(one, other, read_environment()):
+        if not share_rows(one, other, variables):
             continue
         targets = f"{config_file()}: the targets {one.target} and {other.target}"
         fix = "give one of them another table, database, status column, running values or where"
@@ -65,20 +67,23 @@ def share_rows(one: Settings, other: Settings, variables: Mapping[str, str] | No
     `variables`: those of libpq, which complete the URLs. The namespace does not matter: both
     targets would ask about the row.
     """
-    urls = [each.database_url.get_secret_value() for each in (one, other)]
-    places, others = (databases(url, variables or {}) for url in urls)
     schema, another = _schema(one), _schema(other)
     return (
-        bool(places & others)
-        and one.table_mapping().names.table == other.table_mapping().names.table
+        split_name(one.table)[-1] == split_name(other.table)[-1]
         and (schema == another or None in (schema, another))
         and one.columns.status == other.columns.status
         and not all(a.excludes(b) for a in _selection(one) for b in _selection(other))
+        and bool(_databases(one, variables or {}) & _databases(other, variables or {}))
     )
 
 
+def _databases(settings: Settings, variables: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    return databases(settings.database_url.get_secret_value(), variables)
+
+
 def _schema(settings: Settings) -> str | None:
-    return settings.table_mapping().names.schema
+    *schema, _ = split_name(settings.table)
+    return schema[0] if schema else None
 
 
 def _selection(settings: Settings) -> Sequence[RowFilter]:
