@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reconciler.cli.base import ABORTED, OK, UNRESOLVED, AsJson, Target, cli, load_each
-from reconciler.cli.each_target import Each
+from reconciler.cli.each_target import Each, print_title
 from reconciler.console.screen import screen
 from reconciler.host.signals import signals
 
@@ -43,7 +43,8 @@ def doctor(
     """
     targets = load_each(target)
     each = Each(targets=targets, named=target, as_json=as_json, outcomes=_OUTCOMES)
-    return each.run(partial(_examine_one, as_json=as_json, trying=try_write))
+    examining = partial(_examine_one, as_json=as_json, trying=try_write)
+    return each.run(examining, partial(_compare, targets, as_json=as_json))
 
 
 def _examine_one(settings: Settings, *, as_json: bool, trying: bool) -> int:
@@ -57,6 +58,21 @@ def _examine_one(settings: Settings, *, as_json: bool, trying: bool) -> int:
     else:
         print_examination(examination, screen())
     return _EXIT_CODES[examination.outcome.value]
+
+
+def _compare(targets: Sequence[Settings], *, as_json: bool) -> tuple[int, Mapping[str, Any]]:
+    """Print what is wrong between the targets; returns the exit code, and what JSON has of it."""
+    from reconciler.console.doctor import print_examination
+    from reconciler.doctor.across import compare
+    from reconciler.doctor.findings import Examination
+
+    found = Examination([], signals.run(partial(compare, targets)))
+    if not as_json:
+        print_title("all targets", first=False)
+        print_examination(found, screen())
+    return _EXIT_CODES[found.outcome.value], {
+        "findings": [finding.as_json() for finding in found.findings]
+    }
 
 
 async def _examine(settings: Settings, temporal: Mapping[str, Any], *, trying: bool) -> Examination:

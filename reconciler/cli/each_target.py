@@ -41,6 +41,8 @@ _INTERRUPTIONS = (KeyboardInterrupt, asyncio.CancelledError)
 
 #: Prints what there is to say about a target, and returns an exit code.
 Command = Callable[["Settings"], int]
+#: Prints what there is to say about all of them; returns an exit code, and parts of the JSON.
+Last = Callable[[], tuple[int, Mapping[str, Any]]]
 
 
 def worst(codes: Sequence[int]) -> int:
@@ -71,8 +73,11 @@ class Each:
         """Whether the output is about all targets, even if the file has only one so far."""
         return self.named is None and bool(self.targets[0].target)
 
-    def run(self, command: Command) -> int:
-        """Run the command for each target; returns the worst exit code. A signal ends all."""
+    def run(self, command: Command, last: Last | None = None) -> int:
+        """Run the command for each target; returns the worst exit code. A signal ends all.
+
+        `last` has its turn after those of several targets.
+        """
         if not self.are_several:
             return self.total([command(self.targets[0])])
         codes: list[int] = []
@@ -89,9 +94,13 @@ class Each:
                 break
         if lost is not None:
             raise lost
+        more: Mapping[str, Any] = {}
+        if last is not None and not (signals.asked or INTERRUPTED in codes):
+            code, more = last()
+            codes.append(code)
         code = INTERRUPTED if signals.asked else self.total(codes)
         if parts is not None:
-            parts.end(self.outcomes.get(code, self.outcomes[ABORTED]))
+            parts.end({**more, "outcome": self.outcomes.get(code, self.outcomes[ABORTED])})
         return code
 
     def _one(self, settings: Settings, command: Command, parts: _Parts | None) -> int:
@@ -127,10 +136,15 @@ def labelled(line: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def print_heading(settings: Settings, shown: Sequence[Settings]) -> None:
     """Print the name of the target above what is about it. `shown`: those that get a heading."""
+    print_title(settings.target, first=settings is shown[0])
+
+
+def print_title(text: str, *, first: bool) -> None:
+    """Print a heading, below an empty line unless it is the first."""
     console = screen()
-    if settings is not shown[0]:
+    if not first:
         console.print()
-    print_line(console, (f"{settings.target}:", "bold"))
+    print_line(console, (f"{text}:", "bold"))
 
 
 @contextmanager
@@ -178,7 +192,7 @@ class _Parts(TextIOBase):
         """Write why the target has no object."""
         self.write(json.dumps({"outcome": self._failed, "error": str(error)}))
 
-    def end(self, outcome: str) -> None:
-        """Write the end of the object of all targets."""
+    def end(self, rest: Mapping[str, Any]) -> None:
+        """Write the rest of the object, which is about all targets."""
         before = self._before if self._before != ", " else ""
-        self._stdout.write(f'{before}}}, "outcome": {json.dumps(outcome)}}}\n')
+        self._stdout.write(f"{before}}}, {json.dumps(rest)[1:]}\n")

@@ -20,7 +20,7 @@ from reconciler.cli.base import (
     load_each,
     print_error,
 )
-from reconciler.cli.each_target import Each, about, print_heading, worst
+from reconciler.cli.each_target import Each, about, print_title, worst
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
 from reconciler.host.signals import signals
@@ -102,7 +102,7 @@ async def _explain(settings: Settings, found: _Found, each: Each) -> int:
     found.targets.append(settings)
     if not each.as_json:
         if each.are_several:
-            print_heading(settings, found.targets)
+            print_title(settings.target, first=True)  # each block of rows ends with an empty line
         print_explanations(explanations, screen())
     unknown = any(e.stored.running and isinstance(e.observation, Unknown) for e in explanations)
     return UNRESOLVED if unknown else OK

@@ -19,8 +19,9 @@ _COLOURS = {
 def print_examination(examination: Examination, console: Console) -> None:
     """Print settings, findings and a summary. Each is one line, however long."""
     settings = [(each.name, each.value, each.source) for each in examination.settings]
-    print_aligned(settings, ("", "", "dim"), console)
-    console.print()
+    if settings:
+        print_aligned(settings, ("", "", "dim"), console)
+        console.print()
     width = max((len(finding.check) for finding in examination.findings), default=0)
     for finding in examination.findings:
         _print_finding(finding, width, console)

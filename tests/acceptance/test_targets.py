@@ -137,6 +137,7 @@ async def test_the_doctor_examines_all(targets: Targets) -> None:
     found = (await targets("doctor", "--json")).json
 
     assert found["outcome"] == "failure"
+    assert [each["level"] for each in found["findings"]] == ["ok", "skipped"]
     outcomes = {name: part["outcome"] for name, part in found["targets"].items()}
     assert outcomes["down"] == "failure"
     assert {outcomes["orders"], outcomes["exports"]} <= {"ok", "warning"}
@@ -145,6 +146,26 @@ async def test_the_doctor_examines_all(targets: Targets) -> None:
         for part in found["targets"].values()
     ]
     assert tables == ["workflow_executions", "workflow_executions", "exports"]
+
+
+async def test_the_doctor_compares_targets(targets: Targets) -> None:
+    # Another way to write the folder of the socket, or another name of this host.
+    url = re.sub(r"(host=[^&]+)", r"\1/.", targets.database.url)
+    if url == targets.database.url:
+        url = url.replace("localhost", "127.0.0.1")
+    targets.configure(
+        f'[targets.orders]\n[targets.copy]\ndatabase_url = "{url}"\nmax_rps = 50\n'
+        '[targets.exports]\ntable = "exports"\n'
+    )
+
+    examined = await targets("doctor")
+
+    assert examined.code == 4
+    _, _, found = examined.out.partition("\nall targets:\n")
+    limits, rows, _, end = found.splitlines()
+    assert limits.startswith("warning  limits  targets share namespace 'default' at ")
+    assert rows.startswith("failure  rows    the targets orders and copy select the same rows: ")
+    assert end == "failure: 0 ok, 1 warning, 1 failure"
 
 
 @pytest.mark.parametrize("way", [[], ["--check"]], ids=["record", "check"])

@@ -116,6 +116,16 @@ def test_the_next_target_has_its_turn_after_a_failure(
     }
 
 
+def test_what_is_about_all_targets_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
+    def last() -> tuple[int, Mapping[str, object]]:
+        return 3, {"findings": []}
+
+    assert each(as_json=True).run(ending({}, as_json=True), last) == 3
+    assert capsys.readouterr().out.endswith('}, "findings": [], "outcome": "unresolved"}\n')
+    assert each().run(ending({"orders": 130}), last) == 130
+    assert each("orders").run(ending({}), last) == 0
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
 def test_an_interruption_ends_all(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     assert each(as_json=True).run(ending({"orders": error}, as_json=True)) == 130
