@@ -21,7 +21,8 @@ class Opened:
         """The writer of a target. Raises `ConfigurationError`."""
         source = self._sources.of(target)
         if source.name not in self._writers:
-            self._writers[source.name] = source.open(self._engines)
+            sharing = len(self._sources.names)
+            self._writers[source.name] = source.open(self._engines, sharing=sharing)
         return self._writers[source.name]
 
     async def close(self) -> None:

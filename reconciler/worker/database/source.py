@@ -70,11 +70,11 @@ class Source:
         """Seconds to decode one failure."""
         return self.settings.codec_timeout.total_seconds()
 
-    def open(self, engines: Engines | None = None) -> RowWriter:
+    def open(self, engines: Engines | None = None, *, sharing: int = 1) -> RowWriter:
         """A writer for the current event loop. Raises `ConfigurationError`.
 
         `engines`: those that are open in it. Targets that have the same engine, or the same URL,
-        share one.
+        share one. `sharing`: how many may do so.
         """
         self.check_url()
         for each in sorted({*self.warnings} - _warned):
@@ -83,7 +83,7 @@ class Source:
         engines = {} if engines is None else engines
         key = self._key()
         if key not in engines:
-            engines[key] = self._open_engine()
+            engines[key] = self._open_engine(sharing)
         return RowWriter(engines[key], self.settings, owned=self.engine is None)
 
     def _key(self) -> object:
@@ -92,9 +92,9 @@ class Source:
             return self.settings.database_url_file or self.settings.database_url.get_secret_value()
         return id(self.engine)
 
-    def _open_engine(self) -> AsyncEngine:
+    def _open_engine(self, sharing: int) -> AsyncEngine:
         if self.engine is None and isinstance(self.settings, DatabaseSettings):
-            return open_engine(self.settings.dsn(), pinged=False)
+            return open_engine(self.settings.dsn(), pinged=False, targets=sharing)
         made: Any = self.engine() if callable(self.engine) else self.engine
         if not isinstance(made, AsyncEngine):
             raise ConfigurationError(
