@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TextIO
 
@@ -17,35 +18,76 @@ from reconciler.postgres.diagnose.candidates import (
     zones_of_default,
 )
 from reconciler.postgres.migrate import removal, upgrade
-from reconciler.postgres.migrate.removal import Removal
+from reconciler.postgres.migrate.removable import OtherTarget, Removal
 from reconciler.postgres.table.candidates import full_name
 from reconciler.postgres.table.names import TableMapping
 from reconciler.settings.model import Settings
+from reconciler.settings.sources import read_environment
 from reconciler.settings.table import split_name
+from reconciler.settings.targets import share_database
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.config.load import load_config
 
 
-async def migrate(settings: Settings, *, create_table: bool = False) -> list[str]:
-    """Migrate the database to this version; returns what was done, a line each."""
-    arguments = _arguments(settings)
-    return await upgrade.migrate(*arguments, own_schema=settings.journal, create_table=create_table)
+async def migrate(
+    settings: Settings, others: Sequence[Settings] = (), *, create_table: bool = False
+) -> list[str]:
+    """Migrate the database to this version; returns what was done, a line each.
+
+    `others`: other targets, whose indexes are known to be needed.
+    """
+    return await upgrade.migrate(
+        *_arguments(settings),
+        own_schema=settings.journal,
+        create_table=create_table,
+        others=[each.table_mapping() for each in others],
+    )
 
 
-async def migration_sql(settings: Settings, output: TextIO, *, create_table: bool) -> None:
-    """Print what `migrate` would run on this database."""
-    arguments = *_arguments(settings), output
-    await upgrade.migration_sql(*arguments, own_schema=settings.journal, create_table=create_table)
+async def migration_sql(
+    settings: Settings,
+    output: TextIO,
+    earlier: Sequence[Settings] = (),
+    *,
+    create_table: bool,
+) -> None:
+    """Print what `migrate` would run on this database.
+
+    `earlier`: the targets for which that has been printed; nothing is printed twice.
+    """
+    variables = read_environment()
+    here = [each for each in earlier if share_database(settings, each, variables)]
+    await upgrade.migration_sql(
+        *_arguments(settings),
+        output,
+        own_schema=settings.journal and not any(each.journal for each in here),
+        create_table=create_table,
+        earlier=[each.table_mapping() for each in here],
+    )
 
 
-async def find_removal(settings: Settings, *, with_columns: bool) -> Removal:
-    """What `migrate` has created, to show before it is removed."""
-    return await removal.find_removal(*_arguments(settings), with_columns=with_columns)
+async def find_removal(
+    settings: Settings, others: Sequence[Settings] = (), *, with_columns: bool
+) -> Removal:
+    """What `migrate` has created, to show before it is removed.
+
+    `others`: the targets that stay, and with them what they need.
+    """
+    but = [_other(settings, each) for each in others]
+    return await removal.find_removal(*_arguments(settings), with_columns=with_columns, but=but)
 
 
-async def remove(settings: Settings, *, with_columns: bool) -> list[str]:
+async def remove(
+    settings: Settings, others: Sequence[Settings] = (), *, with_columns: bool
+) -> list[str]:
     """Remove it; returns what could not be removed, a line each."""
-    return await removal.remove(*_arguments(settings), with_columns=with_columns)
+    but = [_other(settings, each) for each in others]
+    return await removal.remove(*_arguments(settings), with_columns=with_columns, but=but)
+
+
+def _other(settings: Settings, other: Settings) -> OtherTarget:
+    same = share_database(settings, other, read_environment())
+    return OtherTarget(other.target, other.table_mapping(), same, other.journal)
 
 
 def _arguments(settings: Settings) -> tuple[str, TableMapping]:

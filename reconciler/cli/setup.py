@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from io import StringIO
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.base import Wait, can_ask, cli, confirm, load, patience, print_error
+from reconciler.cli.base import (
+    OK,
+    Target,
+    Wait,
+    can_ask,
+    cli,
+    confirm,
+    load_each,
+    patience,
+    print_error,
+)
+from reconciler.cli.each_target import Each
 from reconciler.core.errors import ConfigurationError
 from reconciler.core.text import visible
 from reconciler.host.signals import signals
 
 if TYPE_CHECKING:
+    from reconciler.postgres.migrate.removable import Removal
     from reconciler.settings.model import Settings
 
 
@@ -23,7 +36,8 @@ if TYPE_CHECKING:
 Examples:
   reconciler migrate --sql            what it would do, for a DBA to run
   reconciler migrate --remove         show what it created; on a terminal, ask and drop it
-  reconciler migrate --remove --yes   drop it; columns that it added to your table stay"""
+  reconciler migrate --remove --yes   drop it; columns that it added to your table stay
+  reconciler migrate --remove --target exports   drop what no other target needs"""
 )
 def migrate(
     sql: Annotated[
@@ -48,7 +62,8 @@ def migrate(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --remove: do not ask.")] = False,
     wait: Wait = None,
-) -> None:
+    target: Target = None,
+) -> int:
     """Prepare the database: a schema, missing columns, indexes.
 
     Creates the schema `reconciler`. Adds completed_at and error_message to your table if they are
@@ -61,44 +76,84 @@ def migrate(
         raise ConfigurationError(f"{'--drop-columns' if drop_columns else '--yes'} needs --remove")
     if remove and create_table:
         raise ConfigurationError("--create-table and --remove exclude each other")
-    up_to, settings = patience(wait), load()
-    signals.run(partial(wait_for_database, settings, up_to))
-    if remove:
-        _remove(settings, with_columns=drop_columns, sql=sql, yes=yes)
-    else:
-        _migrate(settings, create_table=create_table, sql=sql)
+    up_to, targets = patience(wait), load_each(target)
+    # What other targets need is kept, so all of them must be known.
+    left = list(load_each()) if remove else []
+    printed: list[Settings] = []
+    each = Each(targets=targets, named=target, works=True, headings=not sql)
+
+    def one(settings: Settings) -> int:
+        signals.run(partial(wait_for_database, settings, up_to))
+        if sql and each.are_several:
+            _print_comment(settings)
+        if remove:
+            others = [other for other in left if other.target != settings.target]
+            if _remove(settings, others, with_columns=drop_columns, sql=sql, yes=yes):
+                left[:] = others
+        elif sql:
+            _print_sql(settings, printed, create_table=create_table)
+            printed.append(settings)
+        else:
+            _migrate(settings, targets, create_table=create_table)
+        return OK
+
+    return each.run(one)
 
 
-def _migrate(settings: Settings, *, create_table: bool, sql: bool) -> None:
+def _print_comment(settings: Settings) -> None:
+    """Say which target the next statements are for, and where to run them."""
+    from reconciler.settings.display import database_place
+
+    place = database_place(settings.database_url.get_secret_value())
+    print(_exact(visible(f"-- target {settings.target}, database {place}")))
+
+
+def _print_sql(settings: Settings, earlier: Sequence[Settings], *, create_table: bool) -> None:
     from reconciler.app import setup as app
 
-    if sql:
-        statements = StringIO()
-        signals.run(partial(app.migration_sql, settings, statements, create_table=create_table))
-        print(_exact(statements.getvalue()), end="")
-        return
-    done = signals.run(partial(app.migrate, settings, create_table=create_table))
+    text = StringIO()
+    printing = partial(app.migration_sql, settings, text, earlier, create_table=create_table)
+    signals.run(printing)
+    print(_exact(text.getvalue()), end="")
+
+
+def _migrate(settings: Settings, targets: Sequence[Settings], *, create_table: bool) -> None:
+    from reconciler.app import setup as app
+
+    others = [each for each in targets if each is not settings]
+    done = signals.run(partial(app.migrate, settings, others, create_table=create_table))
     for line in done or ["nothing to do: up to date"]:
         print(visible(line))
 
 
-def _remove(settings: Settings, *, with_columns: bool, sql: bool, yes: bool) -> None:
+def _remove(
+    settings: Settings, others: Sequence[Settings], *, with_columns: bool, sql: bool, yes: bool
+) -> bool:
+    """Remove what the others do not need; returns whether nothing of it is left."""
     from reconciler.app import setup as app
 
-    found = signals.run(partial(app.find_removal, settings, with_columns=with_columns))
+    found = signals.run(partial(app.find_removal, settings, others, with_columns=with_columns))
     if sql:
         print(_exact("".join(f"{statement};\n" for statement in found.statements)), end="")
-        return
+        return True
     for line in found.lines() if found else ["nothing to remove", *found.lines()]:
         print(visible(line))
     if not found:
-        return
-    if not yes and not (can_ask() and confirm("Drop this?")):
+        return True
+    if not yes and not (can_ask() and confirm(_question(settings, found))):
         print_error("nothing was dropped" + ("" if can_ask() else ": --yes drops it"))
-        return
-    for line in signals.run(partial(app.remove, settings, with_columns=with_columns)):
+        return False
+    for line in signals.run(partial(app.remove, settings, others, with_columns=with_columns)):
         print(visible(line))
     print("dropped")
+    return True
+
+
+def _question(settings: Settings, found: Removal) -> str:
+    if not settings.target:
+        return "Drop this?"
+    schema = ", and the schema reconciler" if found.own else ""
+    return f"Drop this of target {settings.target}{schema}?"
 
 
 def _exact(text: str) -> str:

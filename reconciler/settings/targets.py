@@ -73,12 +73,20 @@ def share_rows(one: Settings, other: Settings, variables: Mapping[str, str] | No
         and (schema == another or None in (schema, another))
         and one.columns.status == other.columns.status
         and not all(a.excludes(b) for a in _selection(one) for b in _selection(other))
-        and bool(_databases(one, variables or {}) & _databases(other, variables or {}))
+        and share_database(one, other, variables)
     )
 
 
-def _databases(settings: Settings, variables: Mapping[str, str]) -> set[tuple[str, str, str]]:
-    return databases(settings.database_url.get_secret_value(), variables)
+def share_database(
+    one: Settings, other: Settings, variables: Mapping[str, str] | None = None
+) -> bool:
+    """Whether both name the same database; by another host, as a pooler's, it is another one.
+
+    `variables`: those of libpq, which complete the URLs.
+    """
+    urls = [each.database_url.get_secret_value() for each in (one, other)]
+    places, others = (databases(url, variables or {}) for url in urls)
+    return bool(places & others)
 
 
 def _schema(settings: Settings) -> str | None:

@@ -7,6 +7,7 @@ one with eight digits.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +106,13 @@ def find_others(connection: sa.Connection, wanted: PartialIndex, own: str) -> tu
     return tuple(connection.scalars(_OTHERS, given))
 
 
-def find_parts(connection: sa.Connection, wanted: PartialIndex) -> list[Part]:
-    """The table and its partitions, parents first; empty for what cannot have an index."""
+def find_parts(
+    connection: sa.Connection, wanted: PartialIndex, taken: Collection[str] = ()
+) -> list[Part]:
+    """The table and its partitions, parents first; empty for what cannot have an index.
+
+    `taken`: names that an index of the table cannot get.
+    """
     table = quoted_name(connection.dialect, wanted.mapping.names)
     by_oid: dict[int, Part] = {}
     variant = None
@@ -114,7 +120,8 @@ def find_parts(connection: sa.Connection, wanted: PartialIndex) -> list[Part]:
         if kind not in ("r", "p"):
             continue
         if variant is None:
-            variant = _variant(connection, wanted, oid, name)
+            is_taken = wanted.name(name) in taken
+            variant = wanted.variant if is_taken else _variant(connection, wanted, oid, name)
         above, named = by_oid.get(parent), wanted.name(name, variant)
         index = _find(connection, wanted, oid, named, above)
         by_oid[oid] = Part(

@@ -9,7 +9,7 @@ An index of another loop over the table is neither replaced nor dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -33,9 +33,14 @@ class IndexPlan:
     others: tuple[str, ...] = ()
 
 
-def plan_index(connection: sa.Connection, wanted: PartialIndex) -> IndexPlan:
-    """The index on an existing table, with the statements that build or complete it."""
-    parts = find_parts(connection, wanted)
+def plan_index(
+    connection: sa.Connection, wanted: PartialIndex, taken: Collection[str] = ()
+) -> IndexPlan:
+    """The index on an existing table, with the statements that build or complete it.
+
+    `taken`: names of other indexes that are about to be built.
+    """
+    parts = find_parts(connection, wanted, taken)
     if not parts:
         return IndexPlan(wanted.name(wanted.mapping.names.table), wanted.purpose)
     own, others = parts[0].index, find_others(connection, wanted, parts[0].index)
@@ -72,10 +77,12 @@ def _statements_to_build(parts: list[Part], wanted: PartialIndex, dialect: sa.Di
     return [*statements, _mark(quote, parts[0].schema, parts[0].index)] if statements else []
 
 
-def index_of_new_table(dialect: sa.Dialect, wanted: PartialIndex, schema: str | None) -> IndexPlan:
-    """The index on the table that `migrate` creates."""
+def index_of_new_table(
+    dialect: sa.Dialect, wanted: PartialIndex, schema: str | None, taken: Collection[str] = ()
+) -> IndexPlan:
+    """The index on the table that `migrate` creates; `taken`: see `plan_index`."""
     quote, table = _quote(dialect), wanted.mapping.names.table
-    index = wanted.name(table)
+    index = wanted.name(table, wanted.variant if wanted.name(table) in taken else "")
     build = _create("CONCURRENTLY ", index, _qualified(quote, schema, table), wanted, dialect)
     return IndexPlan(index, wanted.purpose, (build, _mark(quote, schema, index)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.core.errors import DatabaseUnusable
 from reconciler.postgres.connection.engine import close, open_engine, translated
 from reconciler.postgres.journal.schema_check import check_known
-from reconciler.postgres.migrate.application_table import Additions, add_missing, find_missing
+from reconciler.postgres.migrate.application_table import (
+    Additions,
+    add_missing,
+    find_missing,
+    indexes_of,
+)
 from reconciler.postgres.migrate.rights import check_rights
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.absent import NoSchema, NoTable, TableAbsent
@@ -31,7 +36,7 @@ from reconciler.postgres.table.checks.table import (
     check_primary,
     find_problems,
 )
-from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.names import TableMapping
 from reconciler.postgres.table.relation import check_names, find_relation
 
 # The key of the advisory lock: two migrations of one database wait for each other.
@@ -44,14 +49,19 @@ SECOND_CONNECTION_TIMEOUT = 15
 
 
 async def migrate(
-    dsn: str, mapping: TableMapping, *, own_schema: bool = True, create_table: bool = False
+    dsn: str,
+    mapping: TableMapping,
+    *,
+    own_schema: bool = True,
+    create_table: bool = False,
+    others: Sequence[TableMapping] = (),
 ) -> list[str]:
     """Upgrade reconciler's schema, and add to the application's table what is missing.
 
     Without `own_schema` only the application's table is changed. `create_table`: create the table
-    even if others could be meant. Safe to repeat, and to run from several places at once. Returns a
-    line for each change. Raises `DatabaseUnusable`, or `DatabaseUnfit` if a later version has
-    migrated the schema.
+    even if others could be meant. `others`: those whose indexes are needed too. Safe to repeat, and
+    to run from several places at once. Returns a line for each change. Raises `DatabaseUnusable`,
+    or `DatabaseUnfit` if a later version has migrated the schema.
     """
     with translated("migrate the database"):
         async with opened(dsn) as engine, migration_lock(engine):
@@ -75,7 +85,11 @@ async def migrate(
             if still_missing:
                 async with engine.connect() as connection:
                     await connection.run_sync(_add, mapping, still_missing)
-            return list(_what_was_done(before, after, missing, mapping.names))
+            async with engine.connect() as connection:
+                needed = await connection.run_sync(indexes_of, others)
+            migrated = f"schema {OWN_SCHEMA}: from {before or 'nothing'} to {after}"
+            lines = missing.lines(mapping.names.full_name, needed)
+            return [*([migrated] if before != after else []), *lines]
 
 
 async def migration_sql(
@@ -85,12 +99,16 @@ async def migration_sql(
     *,
     own_schema: bool = True,
     create_table: bool = False,
+    earlier: Sequence[TableMapping] = (),
 ) -> None:
-    """Write the statements that `migrate` would run on this database; changes nothing."""
+    """Write the statements that `migrate` would run on this database; changes nothing.
+
+    `earlier`: those for which the statements are written already.
+    """
     with translated("read the database's schema"):
         async with opened(dsn) as engine:
             await _check_fit(engine, mapping, create_table=create_table)
-            revision, missing = await _state(engine, mapping)
+            revision, missing = await _state(engine, mapping, earlier)
     if own_schema:
         check_known(revision)
     config = alembic_config(dsn, mapping)
@@ -179,11 +197,13 @@ async def _check_second_connection(engine: AsyncEngine) -> None:
         ) from None
 
 
-async def _state(engine: AsyncEngine, mapping: TableMapping) -> tuple[str | None, Additions]:
+async def _state(
+    engine: AsyncEngine, mapping: TableMapping, earlier: Sequence[TableMapping] = ()
+) -> tuple[str | None, Additions]:
     """The database's revision (None: never migrated), and what its table lacks."""
 
     def read(connection: sa.Connection) -> tuple[str | None, Additions]:
-        return revision_of(connection), find_missing(connection, mapping)
+        return revision_of(connection), find_missing(connection, mapping, earlier)
 
     async with engine.connect() as connection:
         return await connection.run_sync(read)
@@ -221,23 +241,3 @@ def _add(connection: sa.Connection, mapping: TableMapping, missing: Additions) -
     context = MigrationContext.configure(connection)
     with context.begin_transaction(), context.begin_transaction():
         add_missing(Operations(context), mapping, missing)
-
-
-def _what_was_done(
-    before: str | None, after: str | None, missing: Additions, names: TableNames
-) -> Iterator[str]:
-    if before != after:
-        yield f"schema {OWN_SCHEMA}: from {before or 'nothing'} to {after}"
-    if missing.table:
-        yield f"table {names.full_name}: created"
-    for column in missing.columns:
-        yield f"table {names.full_name}: added column {column}"
-    for index in missing.indexes:
-        if not index.statements:
-            continue
-        yield f"table {names.full_name}: built index {index.name}"
-        for other in index.others:
-            yield (
-                f"table {names.full_name}: kept index {other}, for other columns or running "
-                "values: drop it if no reconciler has them"
-            )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable
 from reconciler.core.policy import StatusValues
+from reconciler.postgres.migrate.removable import OtherTarget
 from reconciler.postgres.migrate.removal import find_removal, remove
 from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.schema import OWN_SCHEMA
 from reconciler.postgres.table.names import TableMapping, TableNames
+from reconciler.postgres.table.row_filter import Condition, RowFilter
 from tests.conftest import Database
-from tests.support.tables.past import change, pass_over
+from tests.support.tables.past import OURS, change, pass_over
 
 MAPPING = TableMapping()
 JOBS = TableMapping(TableNames(table="jobs"), StatusValues(running=("pending", "it's on: 9 %")))
@@ -24,7 +28,7 @@ COLUMNS = """
     WHERE table_schema = 'public' ORDER BY table_name, ordinal_position
 """
 INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
-OURS = f"SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('{OWN_SCHEMA}')"
+TABLES = f"SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('{OWN_SCHEMA}')"
 
 
 async def lines(database: Database, mapping: TableMapping, *, with_columns: bool) -> list[str]:
@@ -92,23 +96,80 @@ async def test_shows_what_would_be_lost_and_who_is_at_it(database: Database) -> 
     ]
 
 
+async def test_names_whose_records_are_lost_with_the_schema(database: Database) -> None:
+    await pass_over(database)
+    for scope in ("a", "b", "b"):
+        await pass_over(database, of=(scope, "default"))
+
+    _, _, others = await lines(database, MAPPING, with_columns=False)
+
+    assert others.endswith("those of other reconcilers or settings: a (1 pass); b (2 passes)")
+
+
+async def test_keeps_the_schema_for_a_target_that_uses_it_by_another_url(
+    database: Database,
+) -> None:
+    """That of a pooler. Before its first pass, only its URL shows where it belongs."""
+    of_one = TableMapping(where=RowFilter((Condition("tenant", ("1",)),)))
+    by_pooler = OtherTarget("one", of_one, same_database=False, journal=True)
+    without_journal = replace(by_pooler, same_database=True, journal=False)
+
+    async def needed_by(*but: OtherTarget) -> tuple[str, ...]:
+        found = await find_removal(database.url, MAPPING, with_columns=False, but=but)
+        assert bool(found.own) is not bool(found.needed_by)
+        return found.needed_by
+
+    assert await needed_by(by_pooler, without_journal) == ()
+    await pass_over(database, of=("workflow_executions where tenant = 1", "default"))
+    assert await needed_by(by_pooler) == ("one",)
+
+
+async def test_removes_all_records_of_one_target_and_none_of_others(database: Database) -> None:
+    theirs = "workflow_executions where tenant = 1"
+    other = OtherTarget("one", TableMapping(), same_database=True, journal=True)
+    for scope, each in ((OURS[0], "a"), (theirs, "b")):
+        await change(database, await pass_over(database, of=(scope, "default")))
+        await database.execute(
+            f"INSERT INTO reconciler.lease VALUES ('{scope}', 'n', '{each}', 1, 'infinity'),"
+            f" ('{scope} (backfill)', 'n', '{each}', 1, now());"
+            "INSERT INTO reconciler.closings VALUES"
+            f" ('{scope}', 'n', 'completed', 'n', now(), now());"
+            "INSERT INTO reconciler.stuck VALUES"
+            f" ('{scope}', 'n', '1', 'w', 't', 'r', now(), now(), 'r', 't', 'c');"
+            f"INSERT INTO reconciler.at_risk VALUES ('{scope}', 'n', '1', 'w', 'r', 't', now(),"
+            " now())"
+        )
+    mapping = replace(MAPPING, where=RowFilter((Condition("tenant", ("1",)),)))
+    found = await find_removal(database.url, mapping, with_columns=False, but=[other])
+    assert found.holders == ("b",), "only a loop of its own has to be stopped"
+
+    await remove(database.url, mapping, with_columns=False, but=[other])
+
+    for table in ("passes", "lease", "closings", "stuck", "at_risk"):
+        left = await database.fetch(f"SELECT DISTINCT table_name AS t FROM reconciler.{table}")
+        assert {str(row["t"]).removesuffix(" (backfill)") for row in left} == {OURS[0]}, table
+    assert len(await database.fetch("SELECT FROM reconciler.changes")) == 1
+    again = await find_removal(database.url, mapping, with_columns=False, but=[other])
+    assert not again
+
+
 async def test_keeps_what_others_have_put_into_our_schema(database: Database) -> None:
     await database.execute("CREATE TABLE reconciler.theirs (id int)")
 
     left = await remove(database.url, MAPPING, with_columns=False)
 
     assert left == ["schema reconciler stays, because something else is in it"]
-    assert await database.fetch(OURS) == [{"relname": "theirs"}]
+    assert await database.fetch(TABLES) == [{"relname": "theirs"}]
 
 
 async def test_drops_nothing_of_ours_that_something_else_needs(database: Database) -> None:
     await database.execute("CREATE VIEW report AS SELECT * FROM reconciler.passes")
-    before = [await database.fetch(query) for query in (OURS, INDEXES)]
+    before = [await database.fetch(query) for query in (TABLES, INDEXES)]
 
     with pytest.raises(DatabaseUnusable, match="other objects depend on"):
         await remove(database.url, MAPPING, with_columns=False)
 
-    assert [await database.fetch(query) for query in (OURS, INDEXES)] == before
+    assert [await database.fetch(query) for query in (TABLES, INDEXES)] == before
 
 
 async def test_a_schema_of_that_name_may_be_the_applications(empty_database: Database) -> None:
@@ -119,7 +180,7 @@ async def test_a_schema_of_that_name_may_be_the_applications(empty_database: Dat
     assert not await find_removal(empty_database.url, MAPPING, with_columns=True)
     await remove(empty_database.url, MAPPING, with_columns=True)
 
-    assert await empty_database.fetch(OURS) == [{"relname": "passes"}]
+    assert await empty_database.fetch(TABLES) == [{"relname": "passes"}]
 
 
 async def test_a_later_version_is_left_alone(database: Database) -> None:

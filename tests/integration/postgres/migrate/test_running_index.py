@@ -57,7 +57,7 @@ async def missing(database: Database, mapping: TableMapping) -> tuple[str, ...]:
         return (await connection.run_sync(find_missing, mapping)).indexes[0].statements
 
 
-async def migrated(url: str, mapping: TableMapping, **options: bool) -> list[str]:
+async def migrated(url: str, mapping: TableMapping, **options: Any) -> list[str]:
     """What `migrate` has done, apart from the index on workflow ids."""
     done = await migrate(url, mapping, **options)
     return [line for line in done if "_workflow_id" not in line]
