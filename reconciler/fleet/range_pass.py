@@ -60,7 +60,8 @@ async def run_range(
     app = _at_its_rate(app, speed)
     recording = RangeRecording(report, app.probe, sweep_from_json(work.swept), beat)
     policy = replace(app.policy, max_missing_ratio=1.0) if work.is_second else app.policy
-    store = app.books.store(app.table, window_of(given.previewed), Mode.BACKFILL)
+    window = window_of(given.previewed)
+    store = app.books.store(app.table, window, Mode.BACKFILL, shared=not given.dry_run)
     watch = map(_PagesOnly, app.watch(report))
     observers = [*watch, *filter(None, [app.decoder]), app.redactor, recording]
     options, pass_log = _options(app, speed, second=work.is_second), PassLog(each_row=False)

@@ -20,6 +20,7 @@ from reconciler.postgres.journal.marks import PostgresMarks
 from reconciler.postgres.journal.prune import Pruning
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.journal.schema_check import check_readable, check_schema
+from reconciler.postgres.journal.shared_pass import SharedPassStore
 from reconciler.postgres.journal.stuck.record import PostgresStuckRows
 from reconciler.postgres.journal.unrecorded import NoHistory, NoLease, NoMarks
 from reconciler.postgres.rows.ruled_out import RuledOut
@@ -41,10 +42,16 @@ class Bookkeeping:
             await check_schema(self._engine, looping=looping)
 
     def store(
-        self, table: MappedTable, window: Window = EVERY, found_by: str | None = None
+        self,
+        table: MappedTable,
+        window: Window = EVERY,
+        found_by: str | None = None,
+        *,
+        shared: bool = False,
     ) -> PostgresStore:
-        """The store of a pass; `found_by`: see `PassRequest`."""
-        return PostgresStore(
+        """The store of a pass; `found_by`: see `PassRequest`, `shared`: `SharedPassStore`."""
+        kind = SharedPassStore if shared else PostgresStore
+        return kind(
             self._engine,
             table,
             window,

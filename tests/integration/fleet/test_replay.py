@@ -32,14 +32,14 @@ async def test_each_run_of_a_backfill(fleet: Fleet) -> None:
         handle = await fleet.start(STEPS)
         result = await handle.result()
         assert result.report["written"]["failed"] == 18
-    runs = [
-        await fleet.client.get_workflow_handle(each.id, run_id=each.run_id).fetch_history()
-        async for each in fleet.client.list_workflows(f"WorkflowId = '{handle.id}'")
-    ]
-
-    assert len(runs) == 3, "two of the first sweep, one of the second"
-    for history in runs:
+    run_id, runs = handle.first_execution_run_id, 0
+    while run_id:
+        run = fleet.client.get_workflow_handle(handle.id, run_id=run_id)
+        history = await run.fetch_history()
         await replay(history)
+        end = history.events[-1].workflow_execution_continued_as_new_event_attributes
+        run_id, runs = end.new_execution_run_id, runs + 1
+    assert runs == 3, "two of the first sweep, one of the second"
 
 
 @pytest.mark.parametrize("file", sorted(FLEET.glob("*.json")), ids=lambda file: file.stem)

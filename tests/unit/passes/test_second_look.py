@@ -228,3 +228,13 @@ async def test_the_second_look_goes_page_by_page() -> None:
 
     assert report.changed == 7
     assert set(store.limits) == {2}
+
+
+async def test_without_a_second_look_the_caller_gets_the_spans_to_recheck() -> None:
+    store = MemoryStore(rows(4))
+    report = await reconcile(store, scripted(Missing()), FAIL, second_look=False, batch_size=2)
+
+    assert not store.finished
+    assert report.progress is not None
+    assert [(span.after, span.until) for span in report.progress.to_recheck] == [(None, 4)]
+    assert report.progress.rest is None
