@@ -41,7 +41,7 @@ from reconciler.temporal.failures.failure_decoder import (
 from reconciler.temporal.failures.redactor import Redactor
 from reconciler.temporal.observe.namespaces import NamespacesProbe
 
-#: Of the calls per second that are allowed now, the share that the sweep may use.
+#: Of the calls per second that are allowed now, the share that all sweeps under the limit may use.
 SWEEP_SHARE = 0.25
 
 
@@ -95,7 +95,7 @@ class App:
         remapped = RemappedStore(self.engine, self.table.mapping, make)
         store, options = remapped if remap else make(self.table), self.settings.pass_options()
         if stretch_only:
-            rps = self.rpc.rate * SWEEP_SHARE
+            rps = self.rpc.rate * SWEEP_SHARE / self.rpc.sharers
             options = replace(options, stretch_only=True, sweep_rps=rps)
         watch = self._watch(report, remapped.table if remap else self._mapped)
         # First, so that a replica has counted the stuck rows once its metrics are complete.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reconciler.app.app import App
-from reconciler.app.wiring import open_app
+from reconciler.app.wiring import Shared, open_app
 from reconciler.core.report.pass_report import PassOutcome, PassReport
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
@@ -122,3 +122,23 @@ async def test_the_key_may_get_another_type_in_the_middle_of_a_round(
     assert (report.outcome, report.error) == (PassOutcome.OK, None)
     assert report.round is not None
     assert report.round.began
+
+
+async def test_the_sweeps_of_targets_under_one_limit_divide_their_share(
+    stage: Stage, temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, temporal = load_settings(Settings, max_rps=80), {"target_host": temporal_address}
+    rates = list[float | None]()
+
+    async def note(*arguments: Any) -> PassReport:
+        report: PassReport = arguments[-2]
+        rates.append(arguments[5].sweep_rps)
+        return report
+
+    monkeypatch.setattr("reconciler.app.app.run_pass", note)
+    for targets in (1, 4):
+        shared = Shared([(settings, temporal)] * targets)
+        async with open_app(settings, writing=True, temporal=temporal, shared=shared) as app:
+            await app.run_pass("run", dry_run=False, stretch_only=True)
+
+    assert rates == [20, 5]

@@ -34,10 +34,12 @@ LOCK_TIMEOUT = 5_000
 #: Compiled statements that are kept. Each pass of the loop maps the table again, and statements of
 #: the old mapping are never used again: SQLAlchemy's default of 500 keeps 25 MB of them.
 COMPILED_STATEMENTS = 50
-#: Connections that a target may have open at once.
-CONNECTIONS_OF_TARGET = 14
-#: Connections that are kept open for the next statement, and for how many targets there is another.
-KEPT_CONNECTIONS, TARGETS_PER_KEPT, MOST_KEPT = 4, 4, 10
+#: Connections that may be open at once, and how many more each target adds. One uses four at most,
+#: while it passes, polls, claims its lease and shows its page. They must be enough for all targets:
+#: those whose statements hang hold theirs until a time limit ends it, and nobody may wait for them.
+MOST_CONNECTIONS, MORE_PER_TARGET = 14, 4
+#: Connections that are kept when they are idle, and how many targets add another.
+KEPT_CONNECTIONS, TARGETS_PER_KEPT = 4, 4
 #: PostgreSQL's code for a statement that exceeded its time limit.
 STATEMENT_TIMEDOUT = "57014"
 #: And for one that the role may not execute.
@@ -66,8 +68,7 @@ def open_engine(
     `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
     `pooled=False` keeps no idle connection: each would occupy one of a session-mode pooler's.
     `pinged=False` is for callers that retry by themselves on a dead connection.
-    `targets`: how many share it. Each has room for as many connections as if it were alone, so
-    that none waits for another whose statements hang; few are kept when they are idle.
+    `targets`: how many share it.
     """
     arguments: dict[str, Any] = {
         "command_timeout": None if statement_timeout is None else COMMAND_TIMEOUT,
@@ -75,13 +76,10 @@ def open_engine(
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
-    kept = min(KEPT_CONNECTIONS + targets // TARGETS_PER_KEPT, MOST_KEPT)
-    room = targets * CONNECTIONS_OF_TARGET
-    pool: dict[str, Any] = {
-        "pool_pre_ping": pinged,
-        "pool_size": kept,
-        "max_overflow": room - kept,
-    }
+    others = targets - 1
+    kept = KEPT_CONNECTIONS + others // TARGETS_PER_KEPT
+    more = MOST_CONNECTIONS + others * MORE_PER_TARGET - kept
+    pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": kept, "max_overflow": more}
     engine = create_async_engine(
         "postgresql+reconciler://",
         connect_args=arguments,

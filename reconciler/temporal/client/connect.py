@@ -174,6 +174,7 @@ class _Link:
                 service = (await self._connected()).service_client
                 client = Client(service, namespace=namespace)
                 rpc = Rpc(client, limits.calls, self._key_file, list_limiter=limits.lists)
+                rpc.sharers = limits.targets
                 asking = rpc.prioritized()  # the calls of other targets may wait for long
                 described = await asking.describe_namespace()
                 rpc.ended_calls.update(asking.ended_calls)

@@ -64,6 +64,8 @@ class Rpc(TaskCalls):
         `key_file`: the file with the client's API key, if it comes from one.
         """
         super().__init__(client, Calls(limiter, list_limiter or RateLimiter(0), key_file))
+        #: How many targets make their calls under this limit.
+        self.sharers = 1
         #: Set by `together`.
         self._once: Once | None = None
 
