@@ -25,6 +25,7 @@ from benchmarks import (
     overview,
     steady,
     stuck,
+    targets,
     writes,
 )
 from benchmarks.feed import catching_up, latency, load, quiet
@@ -53,6 +54,7 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "feed-load": load.measure,
     "feed-catch-up": catching_up.measure,
     "page": overview.measure,
+    "targets": targets.measure,
 }
 
 

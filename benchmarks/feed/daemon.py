@@ -9,10 +9,11 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -51,6 +52,12 @@ class Daemon:
         times = psutil.Process(self.process.pid).cpu_times()
         return times.user + times.system
 
+    @property
+    def megabytes(self) -> float:
+        """Memory that the process occupies now."""
+        occupied: int = psutil.Process(self.process.pid).memory_info().rss
+        return occupied / 2**20
+
     async def has_passed(self, times: int = 1) -> None:
         """Wait until passes of its schedule have ended."""
         connection = await asyncpg.connect(self.url)
@@ -66,23 +73,32 @@ class Daemon:
             await connection.close()
 
 
-@asynccontextmanager
-async def running(url: str, temporal: str, **settings: str) -> AsyncIterator[Daemon]:
+def running(url: str, temporal: str, **settings: str) -> AbstractAsyncContextManager[Daemon]:
     """Run the loop over the table of this database, with these settings.
 
     `temporal`: the address; `settings`: in upper case, without RECONCILER_.
     """
+    return running_in(None, url, temporal, settings)
+
+
+@asynccontextmanager
+async def running_in(
+    folder: Path | None, url: str, temporal: str, settings: Mapping[str, str]
+) -> AsyncIterator[Daemon]:
+    """The same in a folder, which may have a `reconciler.toml`."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "DATABASE_URL": url,
         "TEMPORAL_ADDRESS": temporal,
         "RECONCILER_HTTP_PORT": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),  # from whichever folder
         **{f"RECONCILER_{name}": value for name, value in settings.items()},
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.feed.daemon", "run"),
         env=environment,
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

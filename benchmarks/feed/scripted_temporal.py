@@ -54,15 +54,17 @@ class ScriptedTemporal:
     #: Polls of the feed: each lists what was terminated, among others.
     polls: int = 0
     _closed: dict[str, tuple[CloseStatus, datetime]] = field(default_factory=dict)
-    #: By the name of the status in queries, the oldest first: each is an answer with one result.
-    _listed: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    #: By namespace and the status as queries name it, the oldest first: answers with one result.
+    _listed: dict[tuple[str, str], list[bytes]] = field(default_factory=lambda: defaultdict(list))
 
-    def close(self, workflow_id: str, status: CloseStatus, at: datetime) -> None:
-        """Close a workflow; none of its status may have closed later."""
+    def close(
+        self, workflow_id: str, status: CloseStatus, at: datetime, namespace: str = "default"
+    ) -> None:
+        """Close a workflow; none of its namespace and status may have closed later."""
         self._closed[workflow_id] = status, at
         info = _info(workflow_id, status, at)
         one = ListWorkflowExecutionsResponse(executions=[info]).SerializeToString()
-        self._listed[_query_name(status)].append(one)
+        self._listed[namespace, _query_name(status)].append(one)
 
     @property
     def address(self) -> str:
@@ -84,7 +86,7 @@ class ScriptedTemporal:
             ids = _ID.findall(request.query.partition(")")[0])
             is_open = [_info(each) for each in ids if each not in self._closed]
             return ListWorkflowExecutionsResponse(executions=is_open)
-        listed = self._listed[asked[1]]
+        listed = self._listed[request.namespace, asked[1]]
         if asked[1] == "Terminated" and not request.next_page_token:
             self.polls += 1
         end = int(request.next_page_token or len(listed))

@@ -33,7 +33,10 @@ def script() -> ScriptedTemporal:
 
 def listed(script: ScriptedTemporal, size: int, token: bytes = b"") -> tuple[list[str], bytes]:
     request = ListWorkflowExecutionsRequest(
-        query="ExecutionStatus = 'Completed'", page_size=size, next_page_token=token
+        namespace="default",
+        query="ExecutionStatus = 'Completed'",
+        page_size=size,
+        next_page_token=token,
     )
     answer = script.list(request)
     assert isinstance(answer, bytes)
@@ -56,7 +59,7 @@ def test_pages_go_on_where_the_last_one_ended_while_more_workflows_close(
 def test_a_list_of_ids_shows_those_that_are_open(script: ScriptedTemporal) -> None:
     query = "WorkflowId IN ('order-1', 'order-99') AND ExecutionStatus NOT IN ('Completed')"
 
-    answer = script.list(ListWorkflowExecutionsRequest(query=query))
+    answer = script.list(ListWorkflowExecutionsRequest(namespace="default", query=query))
 
     assert isinstance(answer, ListWorkflowExecutionsResponse)
     assert [each.execution.workflow_id for each in answer.executions] == ["order-99"]
@@ -95,9 +98,15 @@ def test_the_history_of_a_failed_run_ends_with_its_failure(script: ScriptedTempo
 
 def test_a_poll_is_counted_once_however_much_it_lists(script: ScriptedTemporal) -> None:
     listed(script, 5)
-    request = ListWorkflowExecutionsRequest(query="ExecutionStatus = 'Terminated'", page_size=5)
+    request = ListWorkflowExecutionsRequest(
+        namespace="default", query="ExecutionStatus = 'Terminated'", page_size=5
+    )
 
     script.list(request)
-    script.list(ListWorkflowExecutionsRequest(query=request.query, next_page_token=b"0"))
+    script.list(
+        ListWorkflowExecutionsRequest(
+            namespace="default", query=request.query, next_page_token=b"0"
+        )
+    )
 
     assert script.polls == 1
