@@ -49,20 +49,22 @@ class LoopPage:
             self._known = _Connected(self._health, app)
         return self._known
 
-    async def overview(self) -> Overview:
+    async def overview(self, *, patient: bool = False) -> Overview:
         """The answers to the five questions."""
         if (connected := self._connected) is None:
             working = read_working(self._health, self._places)
             return Overview(**self._where(), working=working, why_no_parts=working.headline)
         if connected.parts is None:
-            servers = await connected.servers.get()
+            servers = await connected.servers.get(patient=patient)
             working = read_working(self._health, self._places, servers)
             away = unreachable_servers(self._health, servers or Unreachable())
             return Overview(
                 **self._where(), working=working, why_no_parts=NO_JOURNAL, unavailable=away
             )
         connected.note_role(self._health.role)
-        servers, found = await asyncio.gather(connected.servers.get(), connected.parts.read())
+        servers, found = await asyncio.gather(
+            connected.servers.get(patient=patient), connected.parts.read(patient=patient)
+        )
         unreachable = servers or Unreachable()
         connected.note(unreachable)
         away = unreachable_servers(self._health, unreachable)

@@ -70,13 +70,16 @@ class Kept(Generic[_T]):
         """Let the next view wait for a new answer: this one is known to be wrong."""
         self._due_at = float("-inf")
 
-    async def get(self) -> _T | None:
-        """The answer, or the last known one; None if there is none yet."""
+    async def get(self, *, patient: bool = False) -> _T | None:
+        """The answer, or the last known one; None if there is none yet.
+
+        `patient`: wait for an answer that is on its way, however recent the last one is.
+        """
         if self._task is None and self._clock() >= self._due_at:
             self._task = asyncio.create_task(self._renew())
         if (task := self._task) is not None:
             is_old = self._clock() - self._due_at > OLD
-            await asyncio.wait({task}, timeout=patience.PATIENCE if is_old else HURRY)
+            await asyncio.wait({task}, timeout=patience.PATIENCE if is_old or patient else HURRY)
             if not task.done() and is_old:
                 self._failed(patience.no_answer(patience.PATIENCE), self._clock() + CURRENT)
         return self.value

@@ -72,10 +72,10 @@ class Parts:
             "what is about to be lost": Kept(self._a_few(self._read_at_risk)),
         }
 
-    async def read(self) -> Found:
-        """All of them; waits for none longer than a view may."""
+    async def read(self, *, patient: bool = False) -> Found:
+        """All of them; waits for none longer than a view may. `patient`: see `Kept.get`."""
         passes, repaired, losing, stuck, at_risk = await asyncio.gather(
-            *(kept.get() for kept in self._kept.values())
+            *(kept.get(patient=patient) for kept in self._kept.values())
         )
         return Found(
             passes=passes,

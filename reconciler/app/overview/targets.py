@@ -7,21 +7,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-import structlog
-
-from reconciler.app.overview import patience
+from reconciler.app.overview.kept import CURRENT, OLD, Kept
 from reconciler.app.overview.model import Overview, State
+from reconciler.host.steady_clock import steady
 
-#: Seconds that all targets are waited for beyond the patience of one: each says better than anybody
-#: else which of its servers is silent.
-MARGIN = 0.5
+#: Seconds over which the reading of all targets is spread: a view waits for what the process does.
+SPREAD = 2.0
 
 #: What needs somebody, the worst first; then what does not.
 BAD = (State.FAILING, State.NOT_RUNNING)
 _ORDER = (*BAD, State.STARTING, State.WORKING, State.STANDBY)
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,12 @@ class TargetState:
 
     @property
     def state(self) -> State:
-        """Its state; one that does not answer counts as failing."""
-        return State.FAILING if self.view is None else self.view.working.state
+        """Its state; it fails, too, if it does not answer, or cannot start without a server."""
+        if self.view is None:
+            return State.FAILING
+        working = self.view.working
+        waits = any(server.reachable is False for server in working.servers)
+        return State.FAILING if waits and working.state is State.STARTING else working.state
 
     @property
     def headline(self) -> str:
@@ -84,16 +85,33 @@ class AllTargets:
         return max((each.view.now for each in self.lines if each.view is not None), default=None)
 
 
-async def read_targets(asks: Mapping[str, Callable[[], Awaitable[Overview]]]) -> AllTargets:
-    """The overview of each target by its name; one that is silent, or has a bug, hides no other."""
-    lines = await asyncio.gather(*(_read(name, ask) for name, ask in asks.items()))
-    return AllTargets(lines)
+class Targets:
+    """The last known overview of each target; one that is silent, or has a bug, hides no other."""
 
+    def __init__(
+        self,
+        asks: Mapping[str, Callable[[], Awaitable[Overview]]],
+        clock: Callable[[], float] = steady,
+    ) -> None:
+        """`asks`: by the name of the target; each waits for new answers."""
+        self._kept = {
+            name: Kept(partial(self._ask, name, ask, SPREAD * number / len(asks)), clock, CURRENT)
+            for number, (name, ask) in enumerate(asks.items())
+        }
 
-async def _read(name: str, ask: Callable[[], Awaitable[Overview]]) -> TargetState:
-    try:
-        view, why = await patience.in_time(ask, patience.PATIENCE + MARGIN)
-    except Exception as error:
-        log.exception("page_failed", target=name, hint="this is a bug, please report it")
-        return TargetState(name, None, f"internal error: {type(error).__name__}")
-    return TargetState(name, view, why)
+    async def read(self) -> AllTargets:
+        """All of them: at once while somebody looks, otherwise within the patience of a view."""
+        views = await asyncio.gather(*(kept.get() for kept in self._kept.values()))
+        return AllTargets(
+            [
+                TargetState(name, None if kept.error else view, kept.error)
+                for (name, kept), view in zip(self._kept.items(), views, strict=True)
+            ]
+        )
+
+    async def _ask(
+        self, name: str, ask: Callable[[], Awaitable[Overview]], delay: float
+    ) -> Overview:
+        if self._kept[name].age < OLD:
+            await asyncio.sleep(delay)
+        return await ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipMiddleware
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from reconciler.app.overview.targets import read_targets
+from reconciler.app.overview.targets import Targets
 from reconciler.core.text import one_line
 from reconciler.web.page.access import Access
 from reconciler.web.page.frame import PAGE, SAFE, Frame
@@ -34,7 +35,10 @@ class Page:
         temporal_uis: Mapping[str, str | None],
     ) -> None:
         """The sources of the targets by name, in order; of `""` alone if there are no targets."""
-        self._sources, self._access = sources, access
+        self._access = access
+        self._targets = Targets(
+            {name: partial(each.overview, patient=True) for name, each in sources.items()}
+        )
         self._names = [name for name in sources if name]
         self._frame = Frame(names=self._names)
         each = {
@@ -66,7 +70,7 @@ class Page:
     async def _all(self, request: Request) -> Response:
         if len(self._names) == 1:
             return _to(f"targets/{self._names[0]}/")
-        found = await read_targets({name: each.overview for name, each in self._sources.items()})
+        found = await self._targets.read()
         title = " · ".join(
             f"{count} {STATES[state].lower()}" for state, count in found.counts.items()
         )

@@ -15,8 +15,11 @@ class PageSource(Protocol):
     answer holds what was known last, and what went wrong.
     """
 
-    async def overview(self) -> Overview:
-        """The answers to the five questions."""
+    async def overview(self, *, patient: bool = False) -> Overview:
+        """The answers to the five questions.
+
+        `patient`: wait for newer ones that are on their way, rather than show the last ones.
+        """
         ...
 
     async def row(self, workflow_id: str) -> RowPage:

@@ -24,7 +24,7 @@ class FakeSource:
     one: PassPage | str | None = ""
     asked: list[str] = field(default_factory=list)
 
-    async def overview(self) -> Overview:
+    async def overview(self, *, patient: bool = False) -> Overview:
         self.asked.append("overview")
         return self.view
 

@@ -162,3 +162,16 @@ async def test_a_view_that_goes_away_does_not_end_the_question_for_others() -> N
     server.open.set()
 
     assert await staying == 1
+
+
+async def test_who_is_patient_waits_for_a_newer_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    kept = server.kept()
+    await kept.get()
+    server.time += CURRENT
+    server.open.clear()
+    assert await kept.get() == 1
+    monkeypatch.setattr(patience, "PATIENCE", 30.0)
+    asyncio.get_running_loop().call_later(0.02, server.open.set)
+
+    assert await kept.get(patient=True) == 2

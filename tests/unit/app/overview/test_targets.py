@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
+import reconciler.app.overview.targets
 from reconciler.app.overview import patience
 from reconciler.app.overview.model import Overview, State
-from reconciler.app.overview.targets import AllTargets, TargetState, read_targets
+from reconciler.app.overview.targets import AllTargets, Targets, TargetState
 from reconciler.core.errors import DatabaseUnusable
 from tests.support.page import views
 
 WORKS, FAILS, RESTS = views.overview(), views.failing(), views.not_running()
-STARTS, WAITS = views.starting(), views.standby()
+CANNOT_START, WAITS = views.starting(), views.standby()
+STARTS = views.overview(working=views.working(State.STARTING))
 
 
 @pytest.mark.parametrize(
@@ -27,6 +31,7 @@ STARTS, WAITS = views.starting(), views.standby()
         ([STARTS, STARTS], State.STARTING, "2 of 2 targets are starting"),
         ([STARTS, RESTS], State.NOT_RUNNING, "1 of 2 targets does not work"),
         ([RESTS, WORKS, FAILS], State.FAILING, "2 of 3 targets do not work"),
+        ([WORKS, CANNOT_START], State.FAILING, "1 of 2 targets does not work"),
         ([WORKS, None], State.FAILING, "1 of 2 targets does not work"),
     ],
 )
@@ -44,7 +49,7 @@ async def test_targets_are_in_the_order_of_the_settings_whatever_their_state() -
     async def soon() -> Overview:
         return WORKS
 
-    found = await read_targets({"z": soon, "b": late, "a": soon})
+    found = await Targets({"z": soon, "b": late, "a": soon}).read()
 
     assert [each.name for each in found.lines] == ["z", "b", "a"]
     assert list(found.counts.items()) == [(State.FAILING, 1), (State.WORKING, 2)]
@@ -70,13 +75,40 @@ async def test_a_target_that_hangs_or_has_a_bug_hides_no_other(
 
     asks = {"hangs": hangs, "refuses": refuses, "errs": errs, "answers": answers}
     async with asyncio.timeout(30):
-        found = await read_targets(asks)
+        found = await Targets(asks).read()
 
     assert [each.headline for each in found.lines] == [
-        "Not answering: no answer within 0.51 s",
+        "Not answering: no answer within 0.01 s",
         "Not answering: refused",
         "Not answering: internal error: KeyError",
         "Working: this replica makes the repairs",
     ]
     assert [each.state for each in found.lines] == [State.FAILING] * 3 + [State.WORKING]
     assert (found.now, found.version) == (WORKS.now, WORKS.version)
+
+
+async def test_views_wait_for_no_reading_and_readings_are_spread_once_all_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciler.app.overview.targets, "SPREAD", 1e6)
+    asked, view, gate, clock = Counter[str](), WORKS, asyncio.Event(), [0.0]
+
+    async def ask(name: str) -> Overview:
+        asked[name] += 1
+        await gate.wait()
+        return view
+
+    asks = {name: partial(ask, name) for name in ("first", "last")}
+    targets = Targets(asks, lambda: clock[0])
+    gate.set()
+    async with asyncio.timeout(30):
+        assert (await targets.read()).state is State.WORKING
+        gate.clear()
+        view, clock[0] = FAILS, 5.0
+        assert (await targets.read()).state is State.WORKING
+        gate.set()
+        while (found := await targets.read()).state is State.WORKING:
+            pass
+
+    assert asked == {"first": 2, "last": 1}
+    assert found.counts == {State.FAILING: 1, State.WORKING: 1}
