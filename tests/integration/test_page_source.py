@@ -407,3 +407,26 @@ def with_password(url: str) -> str:
     user, _, host = parts.netloc.rpartition("@")
     name = user.partition(":")[0] or "postgres"
     return urlunsplit(parts._replace(netloc=f"{name}:secret@{host}"))
+
+
+async def test_a_loop_that_starts_again_after_a_bug_has_a_page_throughout(
+    settings: Callable[..., Settings],
+) -> None:
+    """Its connections are others then: those of the loop that crashed are closed."""
+    async with page_of(settings()) as (page, _, keeper):
+        await keeper.release()
+        health = page._health
+        health.crashed(ZeroDivisionError(), MINUTE)
+        crashed = await page.overview()
+        async with open_app(settings(), writing=True, looping=True) as app:
+            feed = FeedLoop(lambda: pytest.fail("no feed"), timedelta(), {}, print, print, print)
+            again = LeaseKeeper(app.lease(), on_lost=lambda: None)
+            health.connected(app, again, health.pass_metrics(), feed)
+            await again.renew_once()
+            pass_id = await repair(app)
+            after = await page.overview()
+
+    assert crashed.working.state is State.NOT_RUNNING
+    assert crashed.unavailable == ()
+    assert crashed.why_no_parts is not None
+    assert (after.working.state, after.working.last_good_pass) == (State.WORKING, pass_id)

@@ -197,6 +197,24 @@ async def test_a_target_that_waits_for_a_server_keeps_the_process(bench: Bench) 
     assert bench.healths["exports"].waiting_for == "away"
 
 
+@pytest.mark.parametrize("then", ["served", "unreachable"])
+async def test_a_target_that_was_rejected_once_keeps_the_process(bench: Bench, then: str) -> None:
+    async def one_after_the_other(name: str, attempt: int) -> None:
+        if name == "orders" and attempt == 1:
+            raise DatabaseUnfit("no table")
+        if name == "orders" and then == "unreachable":
+            raise DatabaseUnusable("away")
+        if name == "exports":
+            await bench.comes(bench.opened, orders=3 if then == "unreachable" else 2)
+            raise DatabaseUnfit("no table")
+
+    bench.opening = one_after_the_other
+    bench.serve("orders", "exports")
+    await bench.comes(bench.opened, exports=3)
+
+    assert bench.is_serving
+
+
 BUGS = [ZeroDivisionError(), asyncio.CancelledError(), DatabaseUnusable("out of place")]
 
 

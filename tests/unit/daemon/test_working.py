@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.app.overview.model import DatedError, State, Working
 from reconciler.app.overview.parts import PassesOfAll
-from reconciler.core.errors import DatabaseUnusable, TemporalUnusable
+from reconciler.core.errors import DatabaseUnfit, DatabaseUnusable, TemporalUnusable
 from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.health import Health
 from reconciler.daemon.working import Places, Unreachable, read_working
@@ -70,6 +70,33 @@ def test_the_server_that_a_start_waits_for_is_named_with_its_place(database: boo
         "Temporal": None if database else False,
     }
     assert [(each.text, each.over) for each in found.errors] == [("refused", False)]
+
+
+def test_a_target_that_a_server_rejects_is_not_running() -> None:
+    health = make()
+    health.rejected(DatabaseUnfit("no table", "migrate"))
+    found = working(health, unreachable=None)
+
+    assert (found.state, found.headline) == (State.NOT_RUNNING, "Not running: no table: migrate")
+    assert [(each.what, each.over) for each in found.errors] == [("settings", False)]
+
+
+def test_a_loop_that_a_bug_has_ended_is_not_running_until_it_starts_again() -> None:
+    health = connected()
+    app, keeper, feed = health.app, health.keeper, health.feed
+    health.crashed(ZeroDivisionError("by zero"), 5 * SECOND)
+    found = working(health, unreachable=None)
+
+    assert found.state is State.NOT_RUNNING
+    assert found.headline == (
+        "Not running: internal error: ZeroDivisionError('by zero'); started again in 5 s"
+    )
+    assert [(each.what, each.over) for each in found.errors] == [("loop", False)]
+
+    health.connected(
+        cast("Any", app), cast("Any", keeper), health.pass_metrics(), cast("Any", feed)
+    )
+    assert working(health).state is State.WORKING
 
 
 def test_a_holder_whose_passes_come_in_time_works() -> None:
