@@ -37,7 +37,7 @@ class Sizes:
     missed: int
     #: Rows, and changes in the journal, behind the page.
     overview: int
-    #: Seconds in which a workflow of each target closes every second.
+    #: Seconds in which a workflow of each target closes every two.
     targets_seconds: int
 
 
@@ -58,7 +58,7 @@ FULL = Sizes(
     load_seconds=10,
     missed=10_000,
     overview=1_000_000,
-    targets_seconds=60,
+    targets_seconds=90,
 )
 QUICK = Sizes(
     rounds=3,
@@ -77,5 +77,5 @@ QUICK = Sizes(
     load_seconds=5,
     missed=2_000,
     overview=100_000,
-    targets_seconds=15,
+    targets_seconds=20,
 )

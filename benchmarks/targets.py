@@ -24,12 +24,14 @@ from reconciler.core.model import CloseStatus
 from tests.support.network.proxy import proxy
 
 GOOD = [f"good{number}" for number in range(18)]
+#: These are as good as the others in one of the processes.
+BAD = ["dead", "slow"]
 #: Nothing listens there.
 DEAD = "127.0.0.1:1"
 #: Seconds by which each answer of the slow target's Temporal is late.
 LATE = 2.0
 #: Seconds between two closings of a target: polls are met at all of their moments.
-EVERY = 0.97
+EVERY = 1.97
 
 _ROWS = (
     "INSERT INTO {table} (workflow_id, run_id, created_at)"
@@ -46,13 +48,13 @@ _CONNECTIONS = (
 )
 
 _METHOD = (
-    "A `reconciler run` with {good} targets, and next to it another with the same and two more: of "
-    "one, Temporal refuses connections; of the other, every answer of Temporal is {late:g} s late. "
-    "In each process, all targets have one database, with a table each. Temporal is scripted; the "
-    "good targets share an address, with a namespace each. For {seconds} s, a workflow of each "
-    "target completes every second; the settings have their defaults, so the feed is read every "
-    "5 s. *Time* is from the close time to the beginning of the transaction that finishes "
-    "the row, of the good targets."
+    "Two `reconciler run` with 20 targets each, at the same time. In one all targets are good; in "
+    "the other, Temporal refuses connections of one target, and every answer to another is "
+    "{late:g} s late. In each process, all targets have one database, with a table each. Temporal "
+    "is scripted; the good targets share an address, with a namespace each. For {seconds} s, a "
+    "workflow of each target completes every two seconds; the settings have their defaults, so "
+    "the feed is read every 5 s. *Time* is from the close time to the beginning of the transaction "
+    "that finishes the row, of the 18 targets that are good in both."
 )
 
 
@@ -62,6 +64,7 @@ class Side:
 
     daemon: Daemon
     script: ScriptedTemporal
+    slow_namespace: str
     megabytes: float = 0
     connections: int = 0
 
@@ -80,13 +83,11 @@ async def measure(prepared: Prepared) -> Result:
     figures = [
         Figure("20 targets: memory", beside.megabytes, "MB", goal=at_most(250, "MB")),
         Figure("20 targets: connections to PostgreSQL", beside.connections, ""),
-        Figure("good targets alone: mean time", mean(alone), "s"),
+        Figure("all targets are good: mean time", mean(alone), "s"),
         *_compared("mean", mean(with_bad), mean(alone), limit=1.05),
         *_compared("99th percentile", percentile(with_bad, 99), percentile(alone, 99)),
     ]
-    return Result(
-        "Twenty targets", _METHOD.format(good=len(GOOD), late=LATE, seconds=seconds), figures
-    )
+    return Result("Twenty targets", _METHOD.format(late=LATE, seconds=seconds), figures)
 
 
 def _compared(
@@ -94,7 +95,7 @@ def _compared(
 ) -> Sequence[Figure]:
     goal = None if limit is None else at_most(limit)
     beside = f"beside a dead and a slow target: {name}"
-    return [Figure(beside, value, "s", value / alone, "of that of good targets alone", goal)]
+    return [Figure(beside, value, "s", value / alone, "of that with good ones only", goal)]
 
 
 @asynccontextmanager
@@ -110,7 +111,7 @@ async def _slow_address(script: ScriptedTemporal) -> AsyncIterator[str]:
 async def _side(stage: Stage, name: str, rows: int, bad: Mapping[str, str]) -> AsyncIterator[Side]:
     url = await stage.database(name)
     connection = await asyncpg.connect(url)
-    for table in (*GOOD, *bad):
+    for table in (*GOOD, *BAD):
         await connection.execute(f"CREATE TABLE {table} (LIKE workflow_executions INCLUDING ALL)")
         await connection.execute(_ROWS.format(table=table, run=RUN_OF, rows=rows))
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +120,7 @@ async def _side(stage: Stage, name: str, rows: int, bad: Mapping[str, str]) -> A
             scripted_temporal() as script,
             running_in(Path(folder), url, script.address, {}) as daemon,
         ):
-            side = Side(daemon, script)
+            side = Side(daemon, script, "default" if bad else "slow")
             watching = asyncio.create_task(_watch(side, connection))
             try:
                 yield side
@@ -130,7 +131,7 @@ async def _side(stage: Stage, name: str, rows: int, bad: Mapping[str, str]) -> A
 
 
 def _configure(folder: Path, bad: Mapping[str, str]) -> None:
-    good = {each: f'temporal_namespace = "{each}"' for each in GOOD}
+    good = {each: f'temporal_namespace = "{each}"' for each in (*GOOD, *BAD)}
     others = {each: f'temporal_address = "{address}"' for each, address in bad.items()}
     sections = [
         f'[targets.{name}]\ntable = "{name}"\n{temporal}\n'
@@ -157,7 +158,8 @@ async def _close_all(sides: Sequence[Side], rows: int) -> None:
                 at = datetime.now(UTC)
                 side.script.close(f"{target}-{row}", CloseStatus.COMPLETED, at, target)
         for side in sides:
-            side.script.close(f"slow-{row}", CloseStatus.COMPLETED, datetime.now(UTC))
+            at = datetime.now(UTC)
+            side.script.close(f"slow-{row}", CloseStatus.COMPLETED, at, side.slow_namespace)
 
 
 async def _times(side: Side, rows: int) -> Sequence[float]:

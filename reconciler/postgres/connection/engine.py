@@ -34,10 +34,10 @@ LOCK_TIMEOUT = 5_000
 #: Compiled statements that are kept. Each pass of the loop maps the table again, and statements of
 #: the old mapping are never used again: SQLAlchemy's default of 500 keeps 25 MB of them.
 COMPILED_STATEMENTS = 50
-#: Connections that may be open at once, and how many more each target adds. One uses four at most,
-#: while it passes, polls, claims its lease and shows its page. They must be enough for all targets:
-#: those whose statements hang hold theirs until a time limit ends it, and nobody may wait for them.
-MOST_CONNECTIONS, MORE_PER_TARGET = 14, 4
+#: Connections that may be open at once, for each of the targets that share an engine. A loop uses
+#: four at most: it passes, polls, claims its lease and shows its page. So nobody waits for a target
+#: whose statements hang, each until a time limit ends it.
+CONNECTIONS_OF_TARGET = 14
 #: Connections that are kept when they are idle, and how many targets add another.
 KEPT_CONNECTIONS, TARGETS_PER_KEPT = 4, 4
 #: PostgreSQL's code for a statement that exceeded its time limit.
@@ -76,9 +76,8 @@ def open_engine(
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
-    others = targets - 1
-    kept = KEPT_CONNECTIONS + others // TARGETS_PER_KEPT
-    more = MOST_CONNECTIONS + others * MORE_PER_TARGET - kept
+    kept = KEPT_CONNECTIONS + (targets - 1) // TARGETS_PER_KEPT
+    more = targets * CONNECTIONS_OF_TARGET - kept
     pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": kept, "max_overflow": more}
     engine = create_async_engine(
         "postgresql+reconciler://",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from reconciler.postgres.connection.engine import MORE_PER_TARGET, MOST_CONNECTIONS
+from reconciler.postgres.connection.engine import CONNECTIONS_OF_TARGET
 from reconciler.settings import Columns, Settings, Statuses, TableSettings
 from reconciler.worker import ReconcilerPlugin
 from reconciler.worker.database.opened import Opened
@@ -69,5 +69,5 @@ async def test_targets_with_one_url_share_their_connections(site: Site) -> None:
         await both.close()
         if engine is None:
             pool: Any = one._engine.pool
-            assert pool.size() + pool._max_overflow == MOST_CONNECTIONS + MORE_PER_TARGET
+            assert pool.size() + pool._max_overflow == 2 * CONNECTIONS_OF_TARGET, "room for both"
     assert len(made) == 1
