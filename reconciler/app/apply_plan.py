@@ -105,6 +105,7 @@ class _Command:
             table=table.scope,
             running=self.settings.statuses.running,
             read_id=table.read_id,
+            target=self.settings.target,
             stopped=stop.is_set,
         )
         return await in_thread(stop, opening)

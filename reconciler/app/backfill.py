@@ -187,6 +187,7 @@ def _plan_writer(app: App, request: Request, now: datetime) -> AbstractContextMa
         running=app.table.mapping.statuses.running,
         made_at=now,
         window=request.asked(app.settings),
+        target=app.settings.target or None,
     )
     return PlanWriter(request.output, header, app.old_values)
 

@@ -55,12 +55,17 @@ class PlanHeader:
     running: tuple[str | None, ...]
     made_at: Time
     reconciler_version: str = __version__
+    #: The target, if reconciler.toml has any: its table may be called as that of another one is.
+    target: str | None = None
     #: Which rows were scanned, as the command was asked.
     window: Json
 
     def to_json(self) -> Json:
         """The first line."""
-        return {"reconciler_plan": VERSION, **_HEADER.dump_python(self)}
+        header: dict[str, Any] = _HEADER.dump_python(self)
+        if self.target is None:
+            del header["target"]
+        return {"reconciler_plan": VERSION, **header}
 
     @classmethod
     def from_json(cls, header: Json) -> PlanHeader:

@@ -91,14 +91,15 @@ def open_plan(
     running: Sequence[str | None],
     read_id: _ReadId,
     namespace: str | None = None,
+    target: str = "",
     stopped: Callable[[], bool] = lambda: False,
 ) -> Plan:
     """Check all of a plan, and that it is one of this table and namespace.
 
-    `table` and `running` are those of the settings, and so is `namespace` where it is known;
-    `read_id` makes a key of the table of a number or a text. Reads the whole file, perhaps a
-    million lines, so call it in a thread. Raises `ConfigurationError`; and `Unusable` once
-    `stopped`.
+    `table` and `running` are those of the settings, and so are `namespace` and `target` where they
+    are known; `read_id` makes a key of the table of a number or a text. Reads the whole file,
+    perhaps a million lines, so call it in a thread. Raises `ConfigurationError`; and `Unusable`
+    once `stopped`.
     """
     if path.suffix.lower() == ".csv":
         raise _refused(path, "a .csv is for reading only", "make a plan with --output plan.jsonl")
@@ -109,7 +110,8 @@ def open_plan(
             identity = _identity(file)
             first = file.readline(MAX_LINE)
             header = _header(path, first)
-            if mismatch := _mismatch(header, table, running, namespace):
+            mismatch = _mismatch_of_target(header, target)
+            if mismatch := mismatch or _mismatch(header, table, running, namespace):
                 raise _refused(path, mismatch)
             trailer, last_finish = _check_rows(path, file, first, read_id, stopped)
     except OSError as error:
@@ -143,6 +145,13 @@ def _header(path: Path, line: bytes) -> PlanHeader:
         return PlanHeader.from_json(header)
     except ValueError:
         raise _refused(path, "is not a plan, as made by `reconciler backfill --output`") from None
+
+
+def _mismatch_of_target(header: PlanHeader, target: str) -> str | None:
+    # A plan from before there were targets, or a file that has none any more, says nothing.
+    if header.target and target and header.target != target:
+        return f"is of target {header.target}, not of {target}"
+    return None
 
 
 def _mismatch(

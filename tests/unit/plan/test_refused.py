@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from reconciler.plan.format import MAX_LINE
-from tests.support.passes.plan_files import HEADER, VERDICTS, make_plan, refused
+from tests.support.passes.plan_files import HEADER, VERDICTS, make_plan, read_plan, refused
 
 #: From one place in a plan to the next to try: a third of them is enough.
 STEP = 3
@@ -133,6 +133,18 @@ def test_a_plan_of_something_else_is_refused(
     path: Path, settings: dict[str, str], why: str
 ) -> None:
     assert refused(path, **settings) == why
+
+
+async def test_a_plan_of_another_target_is_refused_where_both_are_known(
+    tmp_path: Path, path: Path
+) -> None:
+    """Two databases may have a table of one name."""
+    of_eu = await make_plan(tmp_path / "eu.jsonl", VERDICTS, header=replace(HEADER, target="eu"))
+
+    assert refused(of_eu, target="us") == "is of target eu, not of us"
+    for plan, target in [(of_eu, "eu"), (of_eu, ""), (path, "us")]:
+        assert read_plan(plan, target=target).finishes == 3
+    assert b"target" not in path.read_bytes()
 
 
 def test_a_plan_cut_at_the_end_of_a_line_is_refused(path: Path) -> None:
