@@ -25,6 +25,7 @@ from reconciler.cli.base import (
     print_error,
 )
 from reconciler.cli.distributed import distributed, stop_distributed
+from reconciler.cli.each_target import of_target
 from reconciler.cli.operator import Terminal
 from reconciler.console.screen import screen
 from reconciler.core.errors import ConfigurationError
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from reconciler.settings.model import Settings
 
 _EXCLUSIVE = (
-    ("--apply", "--dry-run"),
-    ("--apply", "--output"),
+    *product(["--apply"], ["--dry-run", "--output"]),
     # The plan would contain rows beyond those that the dry run counted.
     ("--max-changes", "--output"),
     ("--force", "--max-missing-ratio"),
@@ -139,7 +139,7 @@ def backfill(
     """
     _check_options(context.params)
     if cancel:
-        return stop_distributed(load(), as_json=as_json)
+        return stop_distributed(load(target), as_json=as_json)
     limits = {"limit": limit, "max_changes": max_changes}
     request = _request(
         since, until, workflow_type, apply=apply, restart=restart, output=output, **limits
@@ -228,10 +228,10 @@ def _print(report: PassReport, output: Path | None, settings: Settings) -> None:
     from reconciler.console.preview import print_what_next
     from reconciler.console.report import print_report
 
-    console = screen()
+    console, journal, target = screen(), settings.journal, of_target(settings)
     if report.progress is not None:  # unless it was aborted before its beginning
         print_report(report, console)
-    print_what_next(report, sys.argv[1:], output, console, journal=settings.journal)
+    print_what_next(report, sys.argv[1:], output, console, journal=journal, target=target)
 
 
 async def _backfill(

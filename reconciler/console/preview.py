@@ -75,23 +75,27 @@ def print_what_next(
     console: Console,
     *,
     journal: bool = True,
+    target: Sequence[str] = (),
 ) -> None:
     """Print what the operator can do now, as commands to copy.
 
     `output` is the file of a dry run; without a `journal`, nothing can be undone or resumed.
+    `target`: the option that names the target.
     """
     # --restart would start over, and --dry-run contradicts --apply.
     again = [word for word in command if word not in ("--restart", "--dry-run")]
     given = shlex.join(["reconciler", *again])
     if report.request.dry_run:
-        steps = _after_dry_run(report, given, output)
+        steps = _after_dry_run(report, given, output, target)
     else:
         steps = _next(report, given, journal=journal)
     for line in steps:
         print_line(console, line, style="dim")
 
 
-def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Iterator[str]:
+def _after_dry_run(
+    report: PassReport, command: str, output: Path | None, target: Sequence[str]
+) -> Iterator[str]:
     if report.error is not None:
         return
     if output is not None:
@@ -99,8 +103,8 @@ def _after_dry_run(report: PassReport, command: str, output: Path | None) -> Ite
     if report.changed and output is None:
         yield f"to write this: {command} --apply"
     elif report.changed and output is not None and output.suffix.lower() == ".jsonl":
-        plan = shlex.quote(str(output))
-        yield f"to write exactly this: reconciler backfill --apply --plan {plan}"
+        plan = shlex.join(["--plan", str(output), *target])
+        yield f"to write exactly this: reconciler backfill --apply {plan}"
     if report.more_left:
         yield "the rows after these were not scanned"
 

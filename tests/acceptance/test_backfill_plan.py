@@ -192,3 +192,19 @@ async def test_a_dry_run_that_is_aborted_leaves_no_file(reconciler: Command, sta
     await reconciler("backfill", "--output", "plan.jsonl")
 
     assert [path.name for path in reconciler.folder.iterdir() if "plan" in path.name] == []
+
+
+async def test_a_plan_of_a_target_is_only_for_that_one(reconciler: Command, stage: Stage) -> None:
+    await fill(stage)
+    (reconciler.folder / "reconciler.toml").write_text(
+        "[targets.eu]\n[targets.us.statuses]\nrunning = 'queued'\n"
+    )
+    dry = await reconciler("backfill", "--target", "eu", "--output", "plan.jsonl")
+    apply = [*APPLY, "--plan", "plan.jsonl", "--target"]
+
+    refused = await reconciler(*apply, "us")
+
+    assert "--apply --plan plan.jsonl --target eu\n" in dry.out
+    assert refused.code == 2
+    assert refused.err == ("reconciler: --plan plan.jsonl: is of target eu, not of us\n")
+    assert (await reconciler(*apply, "eu")).code == 0

@@ -137,6 +137,17 @@ async def test_another_request_is_refused_while_one_is_under_way_and_cancel_stop
     assert "no backfill on many machines is under way" in again.err
 
 
+async def test_that_of_a_target_is_cancelled_by_its_name(reconciler: Command, stage: Stage) -> None:
+    (reconciler.folder / "reconciler.toml").write_text(
+        "[targets.a]\n[targets.b.statuses]\nrunning = 'queued'\n"
+    )
+
+    refused = await reconciler("backfill", "--cancel", "--target", "a")
+
+    assert refused.code == 2
+    assert "no backfill on many machines is under way" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "says"),
     [

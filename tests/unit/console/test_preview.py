@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,20 @@ def preview(**fields: Any) -> list[str]:
 
 
 def next_steps(
-    command: list[str], output: str | None = None, *, journal: bool = True, **fields: Any
+    command: list[str],
+    output: str | None = None,
+    *,
+    journal: bool = True,
+    target: Sequence[str] = (),
+    **fields: Any,
 ) -> list[str]:
     request = PassRequest("backfill", fields.pop("dry_run", False))
     done = Tally(written=fields.pop("written", Counter()))
     report = PassReport("p-1", request, NOW, done=done, **{"progress": Progress(), **fields})
     screen = io.StringIO()
     kept = None if output is None else Path(output)
-    print_what_next(report, command, kept, Console(file=screen, width=80), journal=journal)
+    console = Console(file=screen, width=80)
+    print_what_next(report, command, kept, console, journal=journal, target=target)
     return screen.getvalue().splitlines()
 
 
@@ -134,6 +141,14 @@ def test_the_next_step_of_a_saved_dry_run_is_its_file(output: str, steps: list[s
     command = ["backfill", "--output", output]
 
     assert next_steps(command, output, dry_run=True, written=Counter(failed=1)) == steps
+
+
+def test_the_next_step_names_the_target() -> None:
+    found: dict[str, Any] = {"dry_run": True, "written": Counter(failed=1)}
+
+    _, step = next_steps(["backfill"], "plan.jsonl", target=["--target", "eu"], **found)
+
+    assert step.endswith(" backfill --apply --plan plan.jsonl --target eu")
 
 
 def test_a_dry_run_that_found_nothing_has_no_next_step() -> None:
