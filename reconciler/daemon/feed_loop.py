@@ -34,16 +34,17 @@ class FeedLoop:
         on_gap: Callable[[], None],
         on_crash: Callable[[], None],
         on_failed: Callable[[str], None],
+        sharers: int = 1,
     ) -> None:
         """`interval`: between the starts of polls; zero: no feed.
 
-        `limits`: see `find_slow_poll`. `on_gap` is called when a pass over every row is needed,
-        `on_crash` when a bug has ended a poll, `on_failed` after each poll that shows why the feed
-        cannot be followed.
+        `limits`: see `find_slow_poll`; `sharers`: how many targets poll under them. `on_gap` is
+        called when a pass over every row is needed, `on_crash` when a bug has ended a poll,
+        `on_failed` after each poll that shows why the feed cannot be followed.
         """
         self._make, self._interval = make, interval.total_seconds()
         self._on_gap, self._on_crash, self._on_failed = on_gap, on_crash, on_failed
-        self._limits, self._stretched = limits, False
+        self._limits, self._sharers, self._stretched = limits, sharers, False
         self._task: asyncio.Task[None] | None = None
         self._failures = Causes(lines=1)
         #: None while it is not followed.
@@ -123,7 +124,8 @@ class FeedLoop:
     def _note_stretch(self, feed: Feed) -> None:
         """Log once if polls cannot be as frequent as they should."""
         interval = timedelta(seconds=self._interval)
-        slow = find_slow_poll(len(feed.namespaces), interval, self._limits)
+        # Each of the targets that share a limit lists for itself.
+        slow = find_slow_poll(len(feed.namespaces) * self._sharers, interval, self._limits)
         if slow and not self._stretched:
             seconds = round(slow.takes.total_seconds(), 1)
             log.warning("feed_stretched", hint=slow.fix, lists=slow.lists, seconds=seconds)

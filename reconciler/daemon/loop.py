@@ -76,6 +76,7 @@ class Loop:
             on_gap=self._run_soon,
             on_crash=lambda: metrics.crash(Mode.FEED),
             on_failed=lambda why: self._record.failed("feed", why),
+            sharers=app.rpc.sharers,
         )
         self._scheduler = Scheduler()
         self._passing: asyncio.Task[None] | None = None

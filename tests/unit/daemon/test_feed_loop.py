@@ -53,6 +53,7 @@ def loop(
     gaps: list[int] | None = None,
     crashes: list[int] | None = None,
     failures: list[str] | None = None,
+    sharers: int = 1,
 ) -> FeedLoop:
     made = iter(feeds)
     return FeedLoop(
@@ -62,6 +63,7 @@ def loop(
         on_gap=lambda: (gaps if gaps is not None else []).append(1),
         on_crash=lambda: (crashes if crashes is not None else []).append(1),
         on_failed=(failures if failures is not None else []).append,
+        sharers=sharers,
     )
 
 
@@ -269,3 +271,13 @@ async def test_a_limit_that_is_too_low_for_the_interval_is_logged_once(
         await ended(running)
 
     assert [(line["event"], line["lists"]) for line in lines] == [("feed_stretched", 10)]
+
+
+async def test_targets_that_share_a_limit_are_counted() -> None:
+    running = loop(FakeFeed(namespaces=[FakeNamespace("a")]), rps=(100,), sharers=3)
+    with capture_logs() as lines:
+        running.start()
+        await polled(cast("FakeFeed", running.feed), 1)
+        await ended(running)
+
+    assert [line["lists"] for line in lines] == [15]
