@@ -31,6 +31,7 @@ def stop_distributed(settings: Settings, *, as_json: bool) -> int:
     from reconciler.fleet.command import cancel_distributed
 
     report = signals.run(partial(cancel_distributed, settings, Terminal(asks=False)))
-    show = partial(print_report, report, screen())
+    shows = report.progress is not None  # unless it was aborted before its beginning
+    show = partial(print_report, report, screen()) if shows else lambda: None
     code = conclude(report, settings, show, as_json=as_json)
     return OK if report.stopped and not signals.asked else code

@@ -22,15 +22,22 @@ from reconciler.core.report.progress import Span
 from reconciler.core.report.request import PassRequest
 from reconciler.core.window import AgeSpread
 from reconciler.fleet.follow import Follower
-from reconciler.fleet.messages import Backfill, FleetProgress, Speed
+from reconciler.fleet.messages import RANGES_PER_RUN, Backfill, FleetProgress, Speed
 from reconciler.fleet.previewed import preview as previewed
-from reconciler.fleet.started import Fleet, Running, same
+from reconciler.fleet.started import Fleet, Running, same, speed_of
 from reconciler.fleet.totals import Totals, report_of
 from reconciler.fleet.under_way import UnderWay
 from reconciler.passes.lifecycle import reported
 from reconciler.passes.observers import Bystander
 from reconciler.postgres.connection.clock import host_time
 from reconciler.settings.model import Settings
+
+#: What is said to who does not wait for the end.
+GOES_ON = (
+    "it goes on without this command, which follows it again if it is repeated; "
+    "to stop it: reconciler backfill --cancel"
+)
+CANCELLED = "it is cancelled, and ends without this command"
 
 
 class Follows(Operator, Protocol):
@@ -59,7 +66,7 @@ async def run_distributed(
             by_type=request.workflow_type is not None,
         ) as app:
             command = _Command(app, request, operator, Fleet(app))
-            running = await command.running() or await command.start(workers)
+            running = await command.running(workers) or await command.start(workers)
             if running is None:
                 return None
             report.become(await command.follow(running))
@@ -69,19 +76,22 @@ async def run_distributed(
 async def cancel_distributed(settings: Settings, operator: Follows) -> PassReport:
     """Stop the backfill that is under way, and return the report of what it has done.
 
-    Raises `ConfigurationError` if there is none, or `Unusable`.
+    Raises `ConfigurationError` if there is none. An unusable server is in the report.
     """
-    async with open_app(settings, writing=False) as app:
-        fleet = Fleet(app)
-        running = await fleet.running()
-        if running is None:
-            raise ConfigurationError(
-                f"no backfill on many machines is under way on {app.table.scope}",
-                "`reconciler passes` shows what has ended",
-            )
-        await running.handle.cancel()
-        command = _Command(app, Request(apply=not running.dry_run), operator, fleet)
-        return await command.follow(running)
+    report = Request().new_report({}, host_time())
+    with reported(report):
+        async with open_app(settings, writing=False) as app:
+            fleet = Fleet(app)
+            running = await fleet.running()
+            if running is None:
+                raise ConfigurationError(
+                    f"no backfill on many machines is under way on {app.table.scope}",
+                    "`reconciler passes` shows what has ended",
+                )
+            await fleet.cancel(running)
+            command = _Command(app, Request(apply=not running.dry_run), operator, fleet)
+            report.become(await command.follow(running, CANCELLED))
+    return report
 
 
 def _check(settings: Settings, request: Request, workers: int) -> None:
@@ -104,7 +114,7 @@ class _Command:
         self._app, self._request, self._operator, self._fleet = app, request, operator, fleet
         self._asked = {**request.asked(app.settings), "dry_run": not request.apply}
 
-    async def running(self) -> Running | None:
+    async def running(self, workers: int) -> Running | None:
         """The backfill that this command has started before, to follow it.
 
         Raises `ConfigurationError` if another one is under way.
@@ -116,7 +126,22 @@ class _Command:
                 f"as workflow {self._fleet.workflow_id}",
                 "give its own options to follow it, or stop it: reconciler backfill --cancel",
             )
+        if running is not None and running.speed != speed_of(self._speed(workers)):
+            options = " ".join(f"{name} {value:g}" for name, value in running.speed.items())
+            self._operator.note(f"it was started with {options}, and keeps to that")
         return running
+
+    def _speed(self, workers: int) -> Speed:
+        settings = self._app.settings
+        return Speed(
+            workers,
+            settings.max_rps,
+            settings.visibility_rps,
+            settings.batch_size,
+            settings.concurrency,
+            # None of the workers must wait for the next run.
+            ranges_per_run=max(RANGES_PER_RUN, 2 * workers),
+        )
 
     async def start(self, workers: int) -> Running | None:
         """Start one, if the operator confirms."""
@@ -127,30 +152,20 @@ class _Command:
         shown, _ = await preview_of(app, request, window, None)
         if not self._operator.confirm(shown):
             return None
-        settings = app.settings
-        speed = Speed(
-            workers,
-            settings.max_rps,
-            settings.visibility_rps,
-            settings.batch_size,
-            settings.concurrency,
-        )
-        recorded = {**request.asked(settings), **bounds(window), "distribute": workers}
+        speed = self._speed(workers)
+        recorded = {**request.asked(app.settings), **bounds(window), "distribute": workers}
         backfill = Backfill(await previewed(app, window), speed, not request.apply, recorded)
         return await self._fleet.start(backfill, self._asked)
 
-    async def follow(self, running: Running) -> PassReport:
-        """Show its progress until its end; returns its report."""
+    async def follow(self, running: Running, left: str = GOES_ON) -> PassReport:
+        """Show its progress until its end; returns its report. `left`: said to who leaves."""
         self._operator.note(f"workflow {self._fleet.workflow_id} ({self._fleet.where})")
         request = PassRequest(Mode.BACKFILL, running.dry_run)
         try:
             with _Shown(self._operator, request, self._app.table.scope) as shown:
                 result = await Follower(running.handle, self._fleet.where, shown.show).run()
         except asyncio.CancelledError:
-            self._operator.note(
-                "it goes on without this command, which follows it again if it is repeated; "
-                "to stop it: reconciler backfill --cancel"
-            )
+            self._operator.note(left)
             raise
         pass_id, began = result.report["pass_id"], result.report["started_at"]
         return report_of(result, pass_id, request, datetime.fromisoformat(began))

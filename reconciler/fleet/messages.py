@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 WORKFLOW = "BackfillWorkflow"
 #: The query that returns a `FleetProgress`.
 PROGRESS = "progress"
-#: Running rows in a range, about; and ranges of a run before it continues as new.
+#: Running rows in a range, about; and ranges of a run before it continues as new, at least.
 RANGE_ROWS = 10_000
 RANGES_PER_RUN = 200
 #: The failures of activities and of the workflow: the work was refused, or a server is unusable.

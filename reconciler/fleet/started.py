@@ -16,11 +16,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from reconciler.app.app import App
 from reconciler.core.errors import ConfigurationError, TemporalUnfit, TemporalUnusable
 from reconciler.core.text import one_line
-from reconciler.fleet.messages import WORKFLOW, Backfill, Json, Result
-from reconciler.temporal.client.error_codes import is_unreachable
+from reconciler.fleet.messages import WORKFLOW, Backfill, Json, Result, Speed
+from reconciler.temporal.client.error_codes import is_unknown_namespace, is_unreachable
 
-#: The memo of what was asked: by it the same command finds its backfill again.
-_ASKED = "asked"
+#: The memo of what was asked, by which the same command finds its backfill again; and how fast.
+_ASKED, _SPEED = "asked", "speed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Running:
     handle: WorkflowHandle[Any, Result]
     #: What `Fleet.start` was given.
     asked: Json
+    #: What differs from one command to the other only in how long it takes.
+    speed: Json
 
     @property
     def dry_run(self) -> bool:
@@ -56,16 +58,17 @@ class Fleet:
             try:
                 found = await handle.describe()
             except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND:
-                    return None
-                raise
+                if error.status is not RPCStatusCode.NOT_FOUND or is_unknown_namespace(error):
+                    raise
+                return None
             if found.status is not WorkflowExecutionStatus.RUNNING:
                 return None
-            return Running(handle, (await found.memo()).get(_ASKED, {}))
+            memo = await found.memo()
+            return Running(handle, memo.get(_ASKED, {}), memo.get(_SPEED, {}))
 
     async def start(self, backfill: Backfill, asked: Json) -> Running:
         """Start one. Raises `ConfigurationError` if another was started meanwhile."""
-        kind = "dry run" if backfill.dry_run else "backfill"
+        kind, speed = "dry run" if backfill.dry_run else "backfill", speed_of(backfill.speed)
         async with self._translated():
             try:
                 handle = await self._client.start_workflow(
@@ -74,15 +77,24 @@ class Fleet:
                     id=self.workflow_id,
                     task_queue=self._queue,
                     result_type=Result,
-                    memo={_ASKED: asked},
-                    static_summary=f"{kind} of {backfill.previewed.table}",
+                    memo={_ASKED: asked, _SPEED: speed},
+                    static_summary=one_line(f"{kind} of {backfill.previewed.table}", 200),
                 )
             except WorkflowAlreadyStartedError as error:
                 raise ConfigurationError(
                     f"another backfill of {backfill.previewed.table} has just been started",
                     "give the command again to follow it",
                 ) from error
-        return Running(handle, asked)
+        return Running(handle, asked, speed)
+
+    async def cancel(self, running: Running) -> None:
+        """Cancel it, if it has not ended by now. Raises `TemporalUnusable`."""
+        async with self._translated():
+            try:
+                await running.handle.cancel()
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
@@ -90,7 +102,7 @@ class Fleet:
             yield
         except RPCError as error:
             kind = TemporalUnusable if is_unreachable(error) else TemporalUnfit
-            text = one_line(error.message, 300)
+            text = one_line(error.message, 300).rstrip(".")
             raise kind(
                 f"cannot use workflow {self.workflow_id}: {text}", f"check {self.where}"
             ) from error
@@ -100,6 +112,11 @@ def _workflow_id(target: str, scope: str, namespace: str) -> str:
     """The same for the same rows, and so at most one is under way on them."""
     digest = hashlib.sha256(f"{scope}\0{namespace}".encode()).hexdigest()[:8]
     return "-".join(filter(None, ["reconciler-backfill", target, digest]))
+
+
+def speed_of(speed: Speed) -> Json:
+    """What the options of the command say about it."""
+    return {"--distribute": speed.workers, "--max-rps": speed.max_rps}
 
 
 def same(one: Json, other: Json) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.core.text import one_line
 from reconciler.fleet.messages import Counts, Json, Previewed, Span, Speed
 
 #: Seconds without a sign of life after which an activity is given to another worker.
 HEARTBEAT_TIMEOUT = 30.0
+#: Characters of a key in a summary.
+LONGEST_KEY = 60
 #: The activities.
 BEGIN, CUT, RANGE = "begin_backfill", "cut_into_ranges", "run_range"
 JUDGE, END = "judge_missing", "end_backfill"
@@ -94,3 +97,10 @@ class Ending:
 def range_queue(queue: str) -> str:
     """The task queue of the ranges: a worker takes few of them, and never too few of the rest."""
     return f"{queue}-ranges"
+
+
+def summary(spans: Sequence[Span]) -> str:
+    """What Temporal's UI shows of a range. A key may be a long text."""
+    first, last = spans[0], spans[-1]
+    after = "" if first.after is None else f"after {one_line(str(first.after), LONGEST_KEY)} "
+    return f"keys {after}to {one_line(str(last.until), LONGEST_KEY)}"

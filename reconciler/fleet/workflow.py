@@ -49,6 +49,7 @@ with workflow.unsafe.imports_passed_through():
         RangeWork,
         Work,
         range_queue,
+        summary,
     )
     from reconciler.fleet.totals import Totals, no_counts
 
@@ -112,7 +113,7 @@ class BackfillWorkflow:
     async def _run(self, backfill: Backfill) -> None:
         begin = Begin(self._given, backfill.asked)
         state = backfill.state
-        self._state = await self._do(BEGIN, begin, State) if state is None else state
+        self._state = await self._step(BEGIN, begin, State) if state is None else state
         await self._run_ranges(backfill.speed.ranges_per_run)
         if self._state.rest:
             self._continue(backfill)
@@ -120,7 +121,7 @@ class BackfillWorkflow:
         if not self._state.is_second:
             to_recheck = self._state.totals.to_recheck
             totals = replace(self._state.totals, to_recheck=())
-            judged = await self._do(JUDGE, Judging(self._given, totals), Judged)
+            judged = await self._step(JUDGE, Judging(self._given, totals), Judged)
             tripped = judged.tripped
             self._state = replace(self._state, totals=judged.totals)
             if to_recheck and not tripped and not backfill.dry_run:
@@ -141,7 +142,7 @@ class BackfillWorkflow:
         if not self._state.rest:
             return
         cut = Cut(self._given, self._state.rest, ranges)
-        pieces = await self._do(CUT, cut, Pieces)
+        pieces = await self._step(CUT, cut, Pieces)
         self._ranges = pieces.ranges
         waiting = iter(enumerate(pieces.ranges))
 
@@ -150,6 +151,10 @@ class BackfillWorkflow:
                 self._under_way += 1
                 try:
                     self._counted[place] = await self._run_range(spans)
+                except ActivityError as error:
+                    # No worker had begun it. The others have still to write what they decided.
+                    if not is_cancelled_exception(error):
+                        raise
                 finally:
                     self._under_way -= 1
                 if _is_cancelled():
@@ -166,7 +171,7 @@ class BackfillWorkflow:
         state = self._state
         given = RangeWork(self._given, spans, is_second=state.is_second, swept=state.swept)
         queue = range_queue(workflow.info().task_queue)
-        return await self._do(RANGE, given, Counts, queue, _summary(spans))
+        return await self._do(RANGE, given, Counts, queue, summary(spans))
 
     def _totals(self) -> Totals:
         totals = Totals(self._state.totals)
@@ -188,6 +193,13 @@ class BackfillWorkflow:
             is_second=self._state.is_second,
         )
         self._result = await self._do(END, ending, Result)
+
+    async def _step(self, name: str, given: Any, answer: type[_Answer]) -> _Answer:
+        """Do what comes before the end."""
+        done = await self._do(name, given, answer)
+        if _is_cancelled():  # the activity had succeeded all the same
+            raise asyncio.CancelledError
+        return done
 
     async def _do(
         self,
@@ -233,9 +245,3 @@ def _in_one_line(error: ActivityError) -> ApplicationError:
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _summary(spans: Sequence[Span]) -> str:
-    first, last = spans[0], spans[-1]
-    after = "" if first.after is None else f"after {first.after} "
-    return f"keys {after}to {last.until}"

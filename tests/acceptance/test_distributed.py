@@ -123,6 +123,10 @@ async def test_another_request_is_refused_while_one_is_under_way_and_cancel_stop
     process.send_signal(signal.SIGINT)
     await reconciler.result(process)
 
+    faster = await reconciler.start(*APPLY, "--max-rps", "500")
+    await _until_it_says(faster, b"started with --distribute 2 --max-rps 100, and keeps to that")
+    faster.send_signal(signal.SIGINT)
+    await reconciler.result(faster)
     other = await reconciler(*APPLY, "--since", "90d")
     assert other.code == 2
     assert "with other options is under way" in other.err
@@ -146,6 +150,16 @@ async def test_that_of_a_target_is_cancelled_by_its_name(reconciler: Command, st
 
     assert refused.code == 2
     assert "no backfill on many machines is under way" in refused.err
+
+
+async def test_cancel_says_what_cannot_be_used(reconciler: Command, database: Database) -> None:
+    down = await reconciler("backfill", "--cancel", "--json", TEMPORAL_ADDRESS="127.0.0.1:1")
+    elsewhere = await reconciler("backfill", "--cancel", RECONCILER_WORKER_NAMESPACE="gone")
+
+    assert (down.code, down.json["outcome"]) == (elsewhere.code, "aborted") == (4, "aborted")
+    assert "Temporal at 127.0.0.1:1 is unreachable" in down.err
+    assert "Namespace gone is not found" in elsewhere.err
+    assert elsewhere.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

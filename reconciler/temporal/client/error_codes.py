@@ -84,7 +84,7 @@ def classify(
     text = one_line(error.message, 300)
     if error.status == RPCStatusCode.NOT_FOUND:
         # Only the detail distinguishes "no such workflow" from "no such namespace".
-        if _detail(error, NamespaceNotFoundFailure()) is None:
+        if not is_unknown_namespace(error):
             return NotFound(text)
         return NamespaceUnfit(
             f"Temporal at {target} has no namespace {namespace!r}", f"set {named_by}"
@@ -123,6 +123,11 @@ def as_rpc_error(error: RPCError | DecodeError) -> RPCError:
     if isinstance(error, RPCError):
         return error
     return RPCError(f"failed to decode Protobuf message: {error}", RPCStatusCode.INTERNAL, b"")
+
+
+def is_unknown_namespace(error: RPCError) -> bool:
+    """Whether the cluster has no such namespace."""
+    return _detail(error, NamespaceNotFoundFailure()) is not None
 
 
 def is_unreachable(error: RPCError) -> bool:
