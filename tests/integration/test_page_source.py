@@ -26,13 +26,14 @@ from reconciler.daemon.feed_loop import FeedLoop
 from reconciler.daemon.health import Health
 from reconciler.daemon.page_source import LoopPage
 from reconciler.daemon.schedule import Every
+from reconciler.postgres.journal import reader, recent
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.web.metrics.passes import PassMetrics
 from tests.conftest import Database
 from tests.support.network.proxy import proxy
 from tests.support.stuck import Entries, row_at_risk, stuck_row
-from tests.support.tables.past import pass_over
+from tests.support.tables.past import change, pass_over
 from tests.support.temporal.world import World
 
 MINUTE = timedelta(minutes=1)
@@ -121,6 +122,25 @@ async def test_the_five_questions(
     assert after.at_risk.counts == {"never_started": 1}
     assert after.at_risk.retention == timedelta(days=1)
     assert (after.unavailable, after.as_of, after.why_no_parts) == ((), None, None)
+
+
+async def test_a_busy_other_table_hides_neither_our_changes_nor_our_passes(
+    database: Database,
+    world: World,
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await closed_row(database, world)
+    async with page_of(settings()) as (page, app, _):
+        pass_id = await repair(app)
+        monkeypatch.setattr(reader, "AMONG", 1)
+        monkeypatch.setattr(recent, "AMONG", 1)
+        await change(database, await pass_over(database, -MINUTE, of=("exports", "default")))
+        shown = await page.overview()
+
+    assert shown.repaired is not None
+    assert [str(each.pass_id) for each in shown.repaired.newest] == [pass_id]
+    assert shown.working.next_pass_at is not None
 
 
 def this_host() -> Any:

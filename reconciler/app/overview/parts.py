@@ -123,11 +123,17 @@ class Parts:
     async def _read_repaired(self) -> Repaired:
         hours = await self._hours.up_to(self._app.clock.now())
         seen = {status for hour in hours for status in hour.rows}
+        total = sum(sum(hour.rows.values()) for hour in hours)
+        newest = await self._journal.newest(*self._over, LIMIT)
+        if len(newest) < min(total, LIMIT):
+            # Those of another table have come after them.
+            since = first_hour(self._app.clock.now())
+            newest = await self._journal.newest(*self._over, LIMIT, since)
         return Repaired(
             hours=hours,
             statuses=in_order(seen, self._app.policy.statuses),
-            total=sum(sum(hour.rows.values()) for hour in hours),
-            newest=tuple(await self._journal.newest(*self._over, LIMIT)),
+            total=total,
+            newest=tuple(newest),
         )
 
     async def _read_losing(self) -> Losing:

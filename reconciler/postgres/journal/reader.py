@@ -118,9 +118,16 @@ class JournalReader:
             limit = None if limit is None else limit - PAGE
             before = changes.c.id < page[-1].id
 
-    async def newest(self, scope: str, namespace: str, limit: int) -> Sequence[StoredChange]:
-        """The newest changes by passes over this scope, if they are among the `AMONG` of all."""
-        newest = sa.select(changes).order_by(changes.c.id.desc()).limit(AMONG).subquery("changes")
+    async def newest(
+        self, scope: str, namespace: str, limit: int, since: datetime | None = None
+    ) -> Sequence[StoredChange]:
+        """The newest changes by passes over this scope: since then, or among the `AMONG` of all."""
+        some = sa.select(changes)
+        if since is None:
+            some = some.order_by(changes.c.id.desc()).limit(AMONG)
+        else:
+            some = some.where(changes.c.changed_at >= since)
+        newest = some.subquery("changes")
         ours = newest.join(passes, passes.c.id == newest.c.pass_id)
         query = sa.select(*map(_read_change, newest.c)).select_from(ours)
         query = query.where(is_over(scope, namespace)).order_by(newest.c.id.desc())

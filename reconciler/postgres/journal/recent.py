@@ -25,7 +25,15 @@ from reconciler.postgres.connection.engine import translated
 from reconciler.postgres.connection.queries import QUICK, fetch
 from reconciler.postgres.journal.lease import held_leases
 from reconciler.postgres.journal.undo import EVIDENCE
-from reconciler.postgres.schema import changes, is_not_of_feed, is_over, is_whole, made_by, passes
+from reconciler.postgres.schema import (
+    changes,
+    is_good,
+    is_not_of_feed,
+    is_over,
+    is_whole,
+    made_by,
+    passes,
+)
 
 #: Passes among which the last ones over the table are found.
 AMONG = 1_000
@@ -133,10 +141,18 @@ class Recent:
         return LosingType(workflow_type=self._shown(workflow_type), **values)
 
     async def last_began(self) -> datetime | None:
-        """When the last pass over every row began, if that is among the newest passes."""
+        """When the last pass over every row began, if it was good or is among the newest passes."""
         newest = self._newest_passes()
-        query = sa.select(sa.func.max(newest.c.started_at)).where(*self._over_table(newest))
-        ((began,),) = await self._read(query)
+        last = sa.select(sa.func.max(newest.c.started_at)).where(*self._over_table(newest))
+        # By its own index: those of another table may come far more often.
+        good = (
+            sa.select(passes.c.started_at)
+            .where(*self._over_table(passes), is_good(passes.c.outcome))
+            .order_by(passes.c.finished_at.desc())
+            .limit(1)
+        )
+        either = sa.func.greatest(last.scalar_subquery(), good.scalar_subquery())
+        ((began,),) = await self._read(sa.select(either))
         return cast("datetime | None", began)
 
     async def last_failed(self) -> FailedPass | None:
@@ -174,7 +190,7 @@ class Recent:
         of_others = sa.select(passes).where(is_not_of_feed(passes.c.mode))
         return of_others.order_by(passes.c.started_at.desc()).limit(AMONG).subquery()
 
-    def _over_table(self, newest: sa.Subquery) -> list[sa.ColumnElement[bool]]:
+    def _over_table(self, newest: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         same = newest.c.table_name == self._scope, newest.c.namespace == self._namespace
         return [*same, is_whole(newest.c.mode)]
 
