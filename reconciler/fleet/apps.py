@@ -16,7 +16,7 @@ from uuid import UUID
 from reconciler.app.app import App
 from reconciler.app.wiring import open_app
 from reconciler.core.errors import ConfigurationError, Unusable
-from reconciler.fleet.previewed import preview, why_different
+from reconciler.fleet.previewed import as_asked, preview, why_different
 from reconciler.fleet.range_pass import window_of
 from reconciler.fleet.tasks import Work
 from reconciler.postgres.journal.reader import JournalReader
@@ -93,7 +93,7 @@ class Apps:
         async with AsyncExitStack() as stack:
             app = await stack.enter_async_context(
                 open_app(
-                    settings,
+                    as_asked(settings, work.previewed),
                     writing=not work.dry_run,
                     dry_run=work.dry_run,
                     looping=not work.dry_run,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 from reconciler.app.app import App
+from reconciler.core.policy import MissingPolicy
 from reconciler.core.text import iso
 from reconciler.core.window import Window
 from reconciler.fleet.messages import Json, Previewed
@@ -38,6 +39,18 @@ async def preview(app: App, window: Window) -> Previewed:
         until=iso(window.until),
         workflow_type=window.workflow_type,
     )
+
+
+def as_asked(settings: Settings, previewed: Previewed) -> Settings:
+    """A worker's settings with what options of the command decide. Raises `ValueError`."""
+    policy = previewed.policy
+    if not {"missing", "max_missing_ratio"} <= policy.keys():
+        return settings
+    asked = {
+        "missing": MissingPolicy(policy["missing"]),
+        "max_missing_ratio": float(policy["max_missing_ratio"]),
+    }
+    return settings.model_copy(update=asked)
 
 
 def why_different(previewed: Previewed, own: Previewed) -> str | None:

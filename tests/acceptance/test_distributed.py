@@ -82,6 +82,18 @@ async def test_a_dry_run_and_then_a_backfill_say_what_one_process_would(
     assert await stage.journalled() == 5
 
 
+async def test_the_command_decides_about_missing_rows_not_its_workers(
+    reconciler: Command, stage: Stage
+) -> None:
+    await fill(stage)
+    async with working(reconciler):
+        done = await reconciler(*APPLY, "--missing", "fail", "--force", "--json")
+
+    assert done.code == 0, done.err
+    assert done.json["written"]["failed"] == 8
+    assert await stage.statuses() == {"failed": 8, "running": 2}
+
+
 async def test_undo_reverts_all_ranges(reconciler: Command, stage: Stage) -> None:
     await fill(stage)
     before = await stage.statuses()
