@@ -161,6 +161,38 @@ async def test_two_tables_of_one_database_have_leases_of_their_own(
     assert scrape.count("# TYPE reconciler_rows_written_total counter") == 1
 
 
+async def test_two_loops_over_two_statuses_of_one_row(
+    targets: Targets, database: Database, world: World
+) -> None:
+    columns = {"workflow_id": "export_id", "run_id": "export_run", "status": "export_status"}
+    table, written = "workflow_executions", {"completed_at": "exported_at", "error_message": "why"}
+    await database.execute(
+        f"ALTER TABLE {table} ADD export_id text, ADD export_run text, ADD why text,"
+        " ADD export_status text DEFAULT 'running', ADD exported_at timestamptz"
+    )
+    targets.add(ORDERS, database)
+    mapping = {f"columns.{key}": name for key, name in (columns | written).items()}
+    targets.add(EXPORTS, database, **mapping)
+    export = await world.ended(await world.start("complete"))
+    async with targets.run():
+        row = await targets.insert(ORDERS)
+        await database.execute(
+            f"UPDATE {table} SET export_id = $1, export_run = $2",
+            *(export.workflow_id, export.run_id),
+        )
+
+        async def repaired() -> bool:
+            found = await database.fetch(
+                f"SELECT status, export_status FROM {table} WHERE id = $1", row
+            )
+            return list(found[0].values()) == ["failed", "completed"]
+
+        await eventually(repaired)
+        leases = await database.fetch("SELECT DISTINCT table_name FROM reconciler.lease")
+
+    assert len(leases) == 2
+
+
 async def test_each_line_about_a_target_carries_its_name(
     targets: Targets, database: Database, other: str
 ) -> None:
