@@ -30,6 +30,7 @@ from benchmarks import (
 )
 from benchmarks.feed import catching_up, latency, load, quiet
 from benchmarks.figures import Result
+from benchmarks.fleet import efficiency, exactness
 from benchmarks.page import make_page, replace_sections
 from benchmarks.prepared import Prepared, prepare
 from benchmarks.sizes import FULL, QUICK, Sizes
@@ -55,6 +56,8 @@ SCENARIOS: Mapping[str, Callable[[Prepared], Awaitable[Result]]] = {
     "feed-catch-up": catching_up.measure,
     "page": overview.measure,
     "targets": targets.measure,
+    "distributed": efficiency.measure,
+    "distributed-scripted": exactness.measure,
 }
 
 

@@ -98,16 +98,17 @@ async def _pass(way: str, url: str) -> Mapping[str, Any]:
     return {
         "seconds": report.duration_seconds,
         "calls": sum(report.rpcs.get(kind, 0) for kind in RPC_KINDS),
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "statements": {kind: (max(each), median(each)) for kind, each in times.items()},
     }
 
 
-def _peak_mb() -> float:
+def peak_mb(pid: int | None = None) -> float:
+    """The maximum of resident memory of a running process, by default this one."""
     # Not `ru_maxrss`: on Linux a new program inherits that of its parent.
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{pid or 'self'}/status")
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) / 1024 if found else psutil.Process().memory_info().rss / 2**20
+    return int(found[1]) / 1024 if found else psutil.Process(pid).memory_info().rss / 2**20
 
 
 if __name__ == "__main__":

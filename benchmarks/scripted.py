@@ -31,23 +31,22 @@ from reconciler.postgres.table.names import TableMapping
 
 _NOW = datetime.now(UTC)
 _END = _NOW - timedelta(days=1)
+#: Answers about a row.
+COMPLETED = Closed(CloseStatus.COMPLETED, _END, "run", None, "Order")
+FAILED = Closed(CloseStatus.FAILED, _END, "run", "OrderFailed: card declined", "Order")
 
 
 class ScriptedProbe:
     """Of ten rows, four have completed, two have failed, one is open, three are missing."""
 
-    _ANSWERS: Sequence[Observation] = (
-        *[Closed(CloseStatus.COMPLETED, _END, "run", None, "Order")] * 4,
-        *[Closed(CloseStatus.FAILED, _END, "run", "OrderFailed: card declined", "Order")] * 2,
-        Open(),
-        *[Missing()] * 3,
-    )
+    #: By the last digits of the id.
+    ANSWERS: Sequence[Observation] = (*[COMPLETED] * 4, *[FAILED] * 2, Open(), *[Missing()] * 3)
 
     async def retention(self) -> timedelta:
         return timedelta(days=30)
 
     async def observe(self, row: RunRow) -> Observation:
-        return self._ANSWERS[int(str(row.id)) % len(self._ANSWERS)]
+        return self.ANSWERS[int(str(row.id)) % len(self.ANSWERS)]
 
     def together(self, rows: Sequence[RunRow]) -> Observing:  # noqa: ARG002
         return self

@@ -39,6 +39,10 @@ class Sizes:
     overview: int
     #: Seconds in which a workflow of each target closes every two.
     targets_seconds: int
+    #: Distributed backfills: repetitions, rows for each worker, rows of a scripted Temporal.
+    fleet_rounds: int
+    fleet_rows: int
+    fleet_scripted: int
 
 
 FULL = Sizes(
@@ -59,6 +63,9 @@ FULL = Sizes(
     missed=10_000,
     overview=1_000_000,
     targets_seconds=90,
+    fleet_rounds=3,
+    fleet_rows=1_800,
+    fleet_scripted=2_000_000,
 )
 QUICK = Sizes(
     rounds=3,
@@ -78,4 +85,7 @@ QUICK = Sizes(
     missed=2_000,
     overview=100_000,
     targets_seconds=20,
+    fleet_rounds=1,
+    fleet_rows=600,
+    fleet_scripted=200_000,
 )
