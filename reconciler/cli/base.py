@@ -118,6 +118,15 @@ def load_each(target: str | None = None, **options: Any) -> Sequence[Settings]:
     return each
 
 
+def load(target: str | None = None, **options: Any) -> Settings:
+    """The same for a command about one target. Raises `ConfigurationError` if it is not named."""
+    each = load_each(target, **options)
+    if len(each) > 1:
+        names = ", ".join(settings.target for settings in each)
+        raise ConfigurationError("name one target with --target", f"there are {names}")
+    return each[0]
+
+
 def load_outside() -> Settings:
     """The settings that are in no target. Sets up the logs."""
     from reconciler.settings.load import load_settings
@@ -134,15 +143,6 @@ def _set_up_logs(settings: Settings) -> None:
     from reconciler.settings.model import LogFormat
 
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
-
-
-def load(target: str | None = None, **options: Any) -> Settings:
-    """The same for a command about one target. Raises `ConfigurationError` if it is not named."""
-    each = load_each(target, **options)
-    if len(each) > 1:
-        names = ", ".join(settings.target for settings in each)
-        raise ConfigurationError("name one target with --target", f"there are {names}")
-    return each[0]
 
 
 def conclude(report: Report, settings: Settings, show: Callable[[], None], *, as_json: bool) -> int:

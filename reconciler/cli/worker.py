@@ -13,10 +13,10 @@ from reconciler.cli.base import Target, cli, load_each
 @cli.command(
     epilog="""\b
 Settings:
-  RECONCILER_TASK_QUEUE=reconciler  the task queue, which backfill --distribute uses, too
-  RECONCILER_WORKER_NAMESPACE       the namespace of it, if not TEMPORAL_NAMESPACE
+  RECONCILER_TASK_QUEUE=reconciler  the task queue, as for backfill --distribute
+  RECONCILER_WORKER_NAMESPACE       its namespace, if not TEMPORAL_NAMESPACE
 
-More: docs/backfill.md""",
+More: docs/machines.md""",
 )
 def worker(
     ranges: Annotated[

@@ -28,13 +28,7 @@ from reconciler.core.report.request import PassRequest
 from reconciler.core.report.sweep import Swept
 from reconciler.fleet.apps import Apps, Refused
 from reconciler.fleet.cutting import cut
-from reconciler.fleet.messages import (
-    Counts,
-    Json,
-    Result,
-    Span,
-    State,
-)
+from reconciler.fleet.messages import Counts, Json, Result, Span, State
 from reconciler.fleet.range_pass import counts_of_range, fleet_lease, run_range, window_of
 from reconciler.fleet.steps import Steps, beat, is_cancelled_by_request
 from reconciler.fleet.tasks import (
@@ -65,9 +59,6 @@ from reconciler.passes.observers import notify
 from reconciler.postgres.journal.checkpoint import sweep_to_json
 from reconciler.postgres.journal.reader import JournalReader
 from reconciler.postgres.table.keys import key_to_json
-
-#: Seconds between signs of life.
-BEAT_EVERY = 5.0
 
 log = structlog.get_logger(__name__)
 

@@ -34,8 +34,7 @@ from reconciler.settings.model import Settings
 
 #: What is said to who does not wait for the end.
 GOES_ON = (
-    "it goes on without this command, which follows it again if it is repeated; "
-    "to stop it: reconciler backfill --cancel"
+    "it goes on without this command, which follows it again if it is repeated; to stop it: {stop}"
 )
 CANCELLED = "it is cancelled, and ends without this command"
 
@@ -114,6 +113,12 @@ class _Command:
         self._app, self._request, self._operator, self._fleet = app, request, operator, fleet
         self._asked = {**request.asked(app.settings), "dry_run": not request.apply}
 
+    @property
+    def _cancelling(self) -> str:
+        """The command that stops it."""
+        target = self._app.settings.target
+        return f"reconciler backfill --cancel{f' --target {target}' if target else ''}"
+
     async def running(self, workers: int) -> Running | None:
         """The backfill that this command has started before, to follow it.
 
@@ -124,7 +129,7 @@ class _Command:
             raise ConfigurationError(
                 f"a backfill with other options is under way on {self._app.table.scope}, "
                 f"as workflow {self._fleet.workflow_id}",
-                "give its own options to follow it, or stop it: reconciler backfill --cancel",
+                f"give its own options to follow it, or stop it: {self._cancelling}",
             )
         if running is not None and running.speed != speed_of(self._speed(workers)):
             options = " ".join(f"{name} {value:g}" for name, value in running.speed.items())
@@ -165,7 +170,7 @@ class _Command:
             with _Shown(self._operator, request, self._app.table.scope) as shown:
                 result = await Follower(running.handle, self._fleet.where, shown.show).run()
         except asyncio.CancelledError:
-            self._operator.note(left)
+            self._operator.note(left.format(stop=self._cancelling))
             raise
         pass_id, began = result.report["pass_id"], result.report["started_at"]
         return report_of(result, pass_id, request, datetime.fromisoformat(began))

@@ -21,10 +21,7 @@ from reconciler.settings.model import (
     fields,
     toml_key,
 )
-from reconciler.settings.sources import (
-    RawSetting,
-    read_settings,
-)
+from reconciler.settings.sources import RawSetting, read_settings
 from reconciler.settings.table import TableSettings
 from reconciler.settings.temporal import check_type, temporal_environment, temporal_name
 from reconciler.settings.types import is_secret

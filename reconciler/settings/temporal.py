@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.core.errors import ConfigurationError
-from reconciler.settings.sources import (
-    ENVIRONMENT,
-    RawSetting,
-    check_quotes,
-    read_settings,
-)
+from reconciler.settings.sources import ENVIRONMENT, RawSetting, check_quotes, read_settings
 
 _PREFIX = "TEMPORAL_"
 _PROFILE, _CONFIG_FILE = f"{_PREFIX}PROFILE", f"{_PREFIX}CONFIG_FILE"

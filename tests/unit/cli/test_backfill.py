@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from reconciler.cli.main import run
@@ -76,3 +78,15 @@ def test_without_stdin_apply_needs_yes(
 
     assert run(["backfill", "--apply"]) == 2
     assert "needs --yes" in capsys.readouterr().err
+
+
+def test_cancel_is_about_the_target_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("reconciler.toml").write_text("[targets.a]\ntable = 'a'\n[targets.b]\ntable = 'b'\n")
+
+    assert run(["backfill", "--cancel"]) == 2
+    assert "name one target with --target" in capsys.readouterr().err
+    assert run(["backfill", "--cancel", "--target", "b"]) == 4
+    assert "the database is unreachable" in capsys.readouterr().err
