@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from reconciler.app.app import App
-from reconciler.app.wiring import open_app
-from reconciler.core.errors import ConfigurationError, Unusable
+from reconciler.app.wiring import Shared, open_app
+from reconciler.core.errors import Unusable
 from reconciler.fleet.previewed import as_asked, preview, why_different
 from reconciler.fleet.range_pass import window_of
 from reconciler.fleet.tasks import Work
@@ -51,8 +51,8 @@ class _Opened:
 class Apps:
     """Opens what activities need, and closes it."""
 
-    def __init__(self, targets: Mapping[str, Settings]) -> None:
-        self._targets = targets
+    def __init__(self, targets: Mapping[str, Settings], shared: Shared) -> None:
+        self._targets, self._shared = targets, shared
         self._opened: dict[str, _Opened] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._closing: set[asyncio.Task[None]] = set()
@@ -99,6 +99,7 @@ class Apps:
                     looping=not work.dry_run,
                     by_type=work.previewed.workflow_type is not None,
                     ask_archive=True,
+                    shared=self._shared,
                 )
             )
             await _check(app, work)
@@ -151,8 +152,3 @@ async def _check(app: App, work: Work) -> None:
 async def _check_recorded(app: App, pass_id: str) -> None:
     if not await JournalReader(app.engine).find(str(UUID(pass_id)), 1):
         raise Refused(f"the database of this worker has no pass {pass_id}")
-
-
-def as_refusal(error: ConfigurationError) -> Refused:
-    """A worker whose settings are wrong refuses the work: another one may do it."""
-    return Refused(str(error))

@@ -22,7 +22,7 @@ from reconciler.core.report.progress import Span
 from reconciler.core.report.request import PassRequest
 from reconciler.core.window import AgeSpread
 from reconciler.fleet.follow import Follower
-from reconciler.fleet.messages import RANGES_PER_RUN, Backfill, FleetProgress, Speed
+from reconciler.fleet.messages import Backfill, FleetProgress, Speed, ranges_per_run
 from reconciler.fleet.previewed import preview as previewed
 from reconciler.fleet.started import Fleet, Running, same, speed_of
 from reconciler.fleet.totals import Totals, report_of
@@ -144,8 +144,7 @@ class _Command:
             settings.visibility_rps,
             settings.batch_size,
             settings.concurrency,
-            # None of the workers must wait for the next run.
-            ranges_per_run=max(RANGES_PER_RUN, 2 * workers),
+            ranges_per_run=ranges_per_run(workers),
         )
 
     async def start(self, workers: int) -> Running | None:

@@ -19,6 +19,9 @@ PROGRESS = "progress"
 #: Running rows in a range, about; and ranges of a run before it continues as new, at least.
 RANGE_ROWS = 10_000
 RANGES_PER_RUN = 200
+#: Of these for each that runs at a time, so that few are idle at the end of a run; but no more than
+#: the history of a run has room for, with about five events each: Temporal warns at 10,240.
+ROUNDS, MOST_PER_RUN = 20, 2_000
 #: The failures of activities and of the workflow: the work was refused, or a server is unusable.
 REFUSED, UNUSABLE = "Refused", "Unusable"
 
@@ -163,6 +166,11 @@ class FleetProgress:
     is_second: bool = False
     #: Once it has ended, also if it was cancelled.
     result: Result | None = None
+
+
+def ranges_per_run(workers: int) -> int:
+    """The ranges of one run of the workflow."""
+    return min(max(RANGES_PER_RUN, ROUNDS * workers), max(MOST_PER_RUN, workers))
 
 
 @cache

@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from reconciler.app.wiring import Shared
 from reconciler.core.errors import ReconcilerError, TemporalUnfit, TemporalUnusable
 from reconciler.fleet.activities import Activities
 from reconciler.fleet.apps import Apps
@@ -99,17 +100,24 @@ def _exit_without_waiting() -> None:
 
 
 async def _run(each: Sequence[Settings], ranges: int) -> None:
+    shared = _shared(each)
     try:
         async with asyncio.TaskGroup() as group:
             for queue, targets in _together(each):
-                group.create_task(_serve(queue, targets, ranges))
+                group.create_task(_serve(queue, targets, ranges, shared))
     except* ReconcilerError as errors:
         raise errors.exceptions[0] from None
 
 
-async def _serve(queue: Queue, targets: Sequence[Settings], ranges: int) -> None:
+def _shared(each: Sequence[Settings]) -> Shared:
+    """Connections without limits: every range brings its own, and the rest asks little."""
+    free = [one.model_copy(update={"max_rps": 0, "visibility_rps": 0}) for one in each]
+    return Shared([(s, load_config(s.temporal_environment(), s.proxy_url)) for s in free])
+
+
+async def _serve(queue: Queue, targets: Sequence[Settings], ranges: int, shared: Shared) -> None:
     rpc = await queue.connect()
-    apps = Apps({settings.target: settings for settings in targets})
+    apps = Apps({settings.target: settings for settings in targets}, shared)
     workers = _workers(rpc.client, queue, Activities(apps), ranges)
     names = [settings.target for settings in targets if settings.target]
     log.info(
@@ -171,6 +179,8 @@ def _workers(client: Client, queue: Queue, do: Activities, ranges: int) -> list[
         task_queue=queue.name,
         workflows=[BackfillWorkflow],
         activities=do.short(),
+        # The workflow is ours, and its replay is tested. The sandbox would cost each worker memory.
+        workflow_runner=UnsandboxedWorkflowRunner(),
         max_concurrent_activities=SHORT_ONES,
     )
     long = Worker(

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
-#: Halving stops here; slower, a pass would seem to hang.
+#: Halving stops here, or at a lower limit; slower, a pass would seem to hang.
 MIN_RPS = 1.0
 #: Calls that were under way together are rejected together: one signal.
 ONE_SIGNAL_SECONDS = 1.0
@@ -53,6 +53,7 @@ class RateLimiter:
         self._clock = clock
         self._sleep = sleep
         self._ceiling = max_rps or math.inf
+        self._least = min(MIN_RPS, self._ceiling)
         self._floor = floor
         self._rate = self._ceiling
         #: What recovery is relative to: the ceiling, or without one the traffic when rejected.
@@ -107,7 +108,7 @@ class RateLimiter:
             self._full_rate = traffic
         probed = self._settled and quiet < 2 * self._hold and self._rate > self._held
         self._hold = min(2 * self._hold, MAX_HOLD_SECONDS) if probed else HOLD_SECONDS
-        self._rate = self._held if probed else max(min(self._rate, traffic) / 2, MIN_RPS)
+        self._rate = self._held if probed else max(min(self._rate, traffic) / 2, self._least)
         self._settled = probed
         self._lowered_at, self._raised_at = now, now + self._hold
         self._next_slot = max(self._next_slot, now)
@@ -117,7 +118,7 @@ class RateLimiter:
             if now - self._lowered_at < SETTLED_SECONDS:
                 return
             self._settled = True
-            self._held = self._rate = max(self._rate / 2, MIN_RPS)
+            self._held = self._rate = max(self._rate / 2, self._least)
         if now > self._raised_at:
             regained = (now - self._raised_at) * self._full_rate * RECOVERY_PER_SECOND
             self._rate = min(self._rate + regained, self._ceiling)

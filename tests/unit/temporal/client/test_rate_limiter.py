@@ -365,6 +365,18 @@ async def test_the_floor_never_raises_a_rate(max_rps: float) -> None:
     assert limit.rate == max(max_rps / 4, MIN_RPS)
 
 
+async def test_throttling_never_raises_a_limit_below_the_minimum() -> None:
+    """Such as the share of a range in the list calls of many."""
+    limit, clock = limiter(0.05)
+    await limit.acquire()
+    for _ in range(3):
+        limit.throttled()
+        assert limit.rate == 0.05
+        await clock.sleep(SETTLED_SECONDS + 1)
+        await limit.acquire()
+        assert limit.rate == 0.05
+
+
 def test_the_floors_are_the_default_limits() -> None:
     fields = Settings.model_fields
 
