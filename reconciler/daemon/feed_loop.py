@@ -12,6 +12,7 @@ import structlog
 from reconciler.core.errors import Unusable
 from reconciler.core.feed.slow_poll import find_slow_poll
 from reconciler.daemon.feed_gauges import feed_gauges, why_not_followed
+from reconciler.host.cancellation import is_cancelled
 from reconciler.host.causes import Causes
 from reconciler.host.steady_clock import steady
 from reconciler.passes.feed.feed import Feed
@@ -110,7 +111,7 @@ class FeedLoop:
                 log.warning("feed_failed", error=str(error), hint="nothing is lost: polled again")
         except (Exception, asyncio.CancelledError) as error:
             # Where nobody asked it to end, a cancellation is a bug of what was called.
-            if isinstance(error, asyncio.CancelledError) and (feed.is_stopping or _is_cancelled()):
+            if isinstance(error, asyncio.CancelledError) and (feed.is_stopping or is_cancelled()):
                 raise
             self._error = f"internal error: {error!r}"
             self._on_crash()
@@ -130,8 +131,3 @@ class FeedLoop:
             seconds = round(slow.takes.total_seconds(), 1)
             log.warning("feed_stretched", hint=slow.fix, lists=slow.lists, seconds=seconds)
         self._stretched = slow is not None
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -31,6 +31,7 @@ from reconciler.core.errors import (
 from reconciler.daemon.health import Health
 from reconciler.daemon.loop import Loop
 from reconciler.daemon.schedule import LAST_RETRY, Every, Schedule, lag, retry_delay, retry_unfit
+from reconciler.host.cancellation import is_cancelled
 from reconciler.host.steady_clock import steady
 from reconciler.settings.model import Settings
 from reconciler.temporal.config.load import load_config
@@ -116,7 +117,7 @@ class Serving:
                 await self._serve()
             except (Exception, asyncio.CancelledError) as error:
                 # Where nobody asked it to end, a cancellation is a bug of what was called.
-                asked = isinstance(error, asyncio.CancelledError) and _is_cancelled()
+                asked = isinstance(error, asyncio.CancelledError) and is_cancelled()
                 if asked or error is self._unfit.final or self._unfit.count == 1:
                     raise
                 crashes = 1 if steady() - began > LAST_RETRY else crashes + 1
@@ -135,7 +136,7 @@ class Serving:
             try:
                 app = await stack.enter_async_context(self._opening())
             except (ConfigurationError, Unusable) as error:
-                if _is_cancelled():  # put off by `close`
+                if is_cancelled():  # put off by `close`
                     raise asyncio.CancelledError from error
                 failures += 1
                 await asyncio.sleep(self._not_open(error, failures))
@@ -163,8 +164,3 @@ class Serving:
         log.error("target_crashed", exc_info=error, hint=hint, retry_in=round(delay, 1))
         self._health.crashed(error, timedelta(seconds=delay))
         await asyncio.sleep(delay)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

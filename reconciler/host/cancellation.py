@@ -15,6 +15,12 @@ _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 
 
+def is_cancelled() -> bool:
+    """Whether this task has been asked to end, and has not acknowledged it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def acknowledge_cancel() -> None:
     """Mark the cancellation of this task as handled."""
     if task := asyncio.current_task():

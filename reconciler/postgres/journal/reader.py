@@ -23,6 +23,7 @@ from reconciler.postgres.connection.queries import fetch
 from reconciler.postgres.journal.entries import StoredChange, StoredPass, Values
 from reconciler.postgres.schema import changes, is_not_of_feed, is_over, judged_by, made_by, passes
 from reconciler.postgres.table.mapping import MappedTable
+from reconciler.postgres.table.scope import judged_columns
 from reconciler.postgres.table.types import readable
 
 #: Rows read by one statement.
@@ -141,7 +142,8 @@ class JournalReader:
         Passes that judged the rows by other columns changed those, and do not count.
         """
         of_table = changes.c.table_name == table.identity
-        judged = sa.or_(judged_by(table.judged), passes.c.table_name.is_(None))
+        same = judged_by(judged_columns(table.identity, table.mapping.names))
+        judged = sa.or_(same, passes.c.table_name.is_(None))
         query = sa.select(*_CHANGE).where(changes.c.workflow_id == workflow_id)
         last: dict[str, StoredChange] = {}
         async for page in self._pages(query.where(of_table, made_by(judged)), None):

@@ -29,7 +29,7 @@ from reconciler.postgres.table.checks.table import (
 from reconciler.postgres.table.keys import Key
 from reconciler.postgres.table.names import TableMapping, is_looked_up, is_running
 from reconciler.postgres.table.relation import Relation, find_relation, quoted_name
-from reconciler.postgres.table.scope import judged_columns, scope_of
+from reconciler.postgres.table.scope import scope_of
 from reconciler.postgres.table.time_zones import MAX_SHIFT, is_zone_certain, zoneless
 from reconciler.postgres.table.types import as_instant, as_text
 from reconciler.postgres.table.workflow_ids import WorkflowIds
@@ -68,11 +68,6 @@ class MappedTable:
     def scope(self) -> str:
         """What a pass covers, as records have it."""
         return scope_of(self.identity, self.mapping)
-
-    @property
-    def judged(self) -> str:
-        """The same for passes over any of its rows."""
-        return judged_columns(self.identity, self.mapping.names)
 
     def scope_namespace(self, of_connection: str) -> str:
         """The namespace of a pass: the connection's, or `*` if each row has its own."""

@@ -63,6 +63,7 @@ class FakeApp:
     journals: bool = True
     namespace: Any = field(default_factory=lambda: SimpleNamespace(name="default"))
     settings: Any = field(default_factory=lambda: NO_FEED)
+    rpc: Any = field(default_factory=lambda: SimpleNamespace(sharers=1))
     clock: FakeClock = field(default_factory=FakeClock)
     stuck_counts: StuckCounts = field(default_factory=lambda: StuckCounts({}))
 
