@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator
@@ -11,10 +12,12 @@ from dataclasses import replace
 import pytest
 from temporalio.client import Client
 
+from reconciler.fleet.messages import WORKFLOW
 from tests.conftest import Database
 from tests.support.commands.command import Command, Process
 from tests.support.commands.stage import Stage
 from tests.support.polling import deadline
+from tests.support.temporal.namespaces import new_namespace
 
 DISTRIBUTE = ("backfill", "--distribute", "2")
 APPLY = (*DISTRIBUTE, "--apply", "--yes")
@@ -162,6 +165,45 @@ async def test_that_of_a_target_is_cancelled_by_its_name(reconciler: Command, st
 
     assert refused.code == 2
     assert "no backfill on many machines is under way" in refused.err
+
+
+async def test_one_worker_serves_two_tables_of_a_database(
+    reconciler: Command, stage: Stage
+) -> None:
+    await fill(stage)
+    await stage.database.execute(
+        "CREATE TABLE other (LIKE workflow_executions INCLUDING ALL);"
+        "INSERT INTO other SELECT * FROM workflow_executions WHERE id <= 2"
+    )
+    (reconciler.folder / "reconciler.toml").write_text("[targets.a]\n[targets.b]\ntable='other'\n")
+
+    async with working(reconciler):
+        both = await asyncio.gather(
+            *(reconciler(*APPLY, "--json", "--target", name) for name in ("a", "b"))
+        )
+
+    assert [each.code for each in both] == [0, 0], [each.err for each in both]
+    assert [each.json["written"]["failed"] for each in both] == [5, 2]
+    assert await stage.statuses() == {"failed": 5, "running": 5}
+
+
+async def test_its_workflow_may_run_in_another_namespace_than_those_of_the_rows(
+    reconciler: Command, stage: Stage
+) -> None:
+    await fill(stage)
+    elsewhere = await new_namespace(stage.client, "workers")
+    variables = {**reconciler.environment, "RECONCILER_WORKER_NAMESPACE": elsewhere.namespace}
+    reconciler = replace(reconciler, environment=variables)
+
+    async with working(reconciler):
+        done = await reconciler(*APPLY, "--json")
+
+    assert done.code == 0, done.err
+    assert done.json["written"]["failed"] == 5
+    (started,) = [
+        each async for each in elsewhere.list_workflows(f"RunId = '{done.json['pass_id']}'")
+    ]
+    assert started.workflow_type == WORKFLOW
 
 
 async def test_cancel_says_what_cannot_be_used(reconciler: Command, database: Database) -> None:

@@ -51,6 +51,18 @@ async def test_a_worker_that_differs_leaves_the_work_to_another(
         await handle.terminate()
 
 
+async def test_a_worker_without_a_journal_writes_nothing(fleet: Fleet) -> None:
+    async with fleet.worker(RECONCILER_JOURNAL="off") as worker:
+        handle = await fleet.start()
+        refused = await worker.said("work_refused")
+        await handle.terminate()
+
+    assert refused["why"] == (
+        "RECONCILER_JOURNAL is off on this worker, so its changes could not be undone"
+    )
+    assert not await fleet.stage.passes()
+
+
 async def test_a_database_without_the_pass_is_another_one(fleet: Fleet) -> None:
     """Such as a copy of its files, which has the same identity."""
     state = State(NOW.isoformat(), 1, [Span(None, 1)], no_counts())

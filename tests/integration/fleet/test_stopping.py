@@ -94,6 +94,29 @@ async def test_a_cancelled_backfill_counts_what_it_has_done(slow: Fleet) -> None
     assert not leases
 
 
+async def test_one_that_is_cancelled_in_its_second_sweep_leaves_the_other_missing_rows(
+    fleet: Fleet,
+) -> None:
+    fleet.settings = {"missing": "fail", "max_missing_ratio": 1.0}
+    for _ in range(PAGES):
+        await fleet.stage.insert_missing(CLOSED + OPEN)
+    rows = PAGES * (CLOSED + OPEN)
+    async with fleet.worker():
+        handle = await fleet.start(SLOW)
+        await written(fleet, 1)  # the first sweep fails none of them
+        await handle.cancel()
+        await cancelled(handle)
+        progress = await fleet.progress(handle)
+
+    assert progress.result is not None
+    assert progress.is_second
+    report, journalled = progress.result.report, await fleet.stage.journalled()
+    assert report["outcome"] == "aborted"
+    assert report["written"]["failed"] == journalled < rows
+    assert (report["scanned"], report["left"]["expired"]) == (rows, rows - journalled)
+    assert await fleet.stage.statuses() == {"failed": journalled, "running": rows - journalled}
+
+
 async def cancelled(handle: WorkflowHandle[Any, Any]) -> None:
     with pytest.raises(WorkflowFailureError) as failed:
         await handle.result()

@@ -52,6 +52,13 @@ class Fleet:
     @asynccontextmanager
     async def worker(self, *arguments: str, **variables: str) -> AsyncIterator[Daemon]:
         """A worker that has started."""
+        async with self.launched(*arguments, **variables) as worker:
+            await worker.said("worker_started")
+            yield worker
+
+    @asynccontextmanager
+    async def launched(self, *arguments: str, **variables: str) -> AsyncIterator[Daemon]:
+        """A worker that may not have connected yet."""
         environment = {
             "RECONCILER_TASK_QUEUE": self.task_queue,
             "RECONCILER_LOG_FORMAT": "json",
@@ -59,7 +66,6 @@ class Fleet:
             **variables,
         }
         async with running(self.command, "worker", *arguments, **environment) as worker:
-            await worker.said("worker_started")
             yield worker
 
     async def previewed(self) -> Previewed:
