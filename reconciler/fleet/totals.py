@@ -105,6 +105,12 @@ def no_counts() -> Counts:
     return Counts(_TALLY.dump_python(Tally(), mode="json"))
 
 
+def rows_in(counts: Counts) -> int:
+    """The number of rows that were looked at; cheap, as it is wanted after every range."""
+    looks = counts.done, counts.aside.get("first", {})
+    return sum(int(each.get("scanned", 0)) for each in looks)
+
+
 def counts_of(report: PassReport, spans: Sequence[Span], ranges: int = 1) -> Counts:
     """What a pass has counted; `spans`: those that it leaves for a second look."""
     totals = Totals()

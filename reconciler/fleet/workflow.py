@@ -51,7 +51,8 @@ with workflow.unsafe.imports_passed_through():
         range_queue,
         summary,
     )
-    from reconciler.fleet.totals import Totals, no_counts
+    from reconciler.fleet.totals import Totals, no_counts, rows_in
+    from reconciler.host.cancellation import is_cancelled
 
 #: No activity takes this long; the heartbeat decides.
 LONGEST = timedelta(days=365)
@@ -151,13 +152,14 @@ class BackfillWorkflow:
                 self._under_way += 1
                 try:
                     self._counted[place] = await self._run_range(spans)
+                    workflow.set_current_details(self._in_words())
                 except ActivityError as error:
                     # No worker had begun it. The others have still to write what they decided.
                     if not is_cancelled_exception(error):
                         raise
                 finally:
                     self._under_way -= 1
-                if _is_cancelled():
+                if is_cancelled():
                     return
 
         try:
@@ -166,6 +168,12 @@ class BackfillWorkflow:
             totals = self._totals().as_counts()
             self._state = replace(self._state, rest=pieces.rest, totals=totals)
             self._counted.clear()
+
+    def _in_words(self) -> str:
+        """The progress for Temporal's UI."""
+        counted = [self._state.totals, *self._counted.values()]
+        done = f"{sum(map(rows_in, counted)):,} of about {self._state.rows:,} rows"
+        return "failing missing rows" if self._state.is_second else done
 
     async def _run_range(self, spans: Sequence[Span]) -> Counts:
         state = self._state
@@ -197,7 +205,7 @@ class BackfillWorkflow:
     async def _step(self, name: str, given: Any, answer: type[_Answer]) -> _Answer:
         """Do what comes before the end."""
         done = await self._do(name, given, answer)
-        if _is_cancelled():  # the activity had succeeded all the same
+        if is_cancelled():  # the activity had succeeded all the same
             raise asyncio.CancelledError
         return done
 
@@ -240,8 +248,3 @@ def _in_one_line(error: ActivityError) -> ApplicationError:
     cause = error.cause or error
     text = cause.message if isinstance(cause, ApplicationError) else str(cause)
     return ApplicationError(text, type=REFUSED, non_retryable=True)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.worker import Worker
@@ -66,7 +67,7 @@ class Script:
         @activity.defn(name=RANGE)
         async def run_range(given: Any) -> Counts:
             await self._pass(f"{RANGE} {given['spans'][0]['until']}")
-            return no_counts()
+            return replace(no_counts(), done={**no_counts().done, "scanned": 3})
 
         return run_range
 
@@ -177,3 +178,12 @@ async def test_a_backfill_that_is_cancelled_before_its_first_task_ends(script: S
 
     assert script.done == [END]
     assert progress.result is not None, "which the command reports"
+
+
+async def test_temporals_ui_shows_how_far_it_is(script: Script) -> None:
+    async with script.worker():
+        handle = await script.start()
+        await handle.result()
+        shown = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+
+    assert shown.current_details == "9 of about 9 rows"
