@@ -48,8 +48,9 @@ def _why_unused(plan: ReadPlan, otherwise: str) -> tuple[str, str]:
     if plan.index is IndexState.THERE:
         return "the planner uses no index", otherwise
     text = f"{plan.name} is missing"
-    if plan.others:
-        text += f" ({', '.join(plan.others)} is for other columns or running values)"
+    if plan.others:  # then `migrate` gives it another name
+        others = ", ".join(plan.others)
+        text = f"the index is missing ({others} is for other columns or running values)"
     return text, "run `reconciler migrate`"
 
 

@@ -118,7 +118,12 @@ def test_an_index_is_a_warning_only_where_no_plan_uses_one(
     ("state", "servable", "text", "fix"),
     [
         (IndexState.MISSING, True, None, ""),
-        (IndexState.MISSING, False, "ours is missing (theirs is for", "run `reconciler migrate`"),
+        (
+            IndexState.MISSING,
+            False,
+            "the index is missing (theirs is for",
+            "run `reconciler migrate`",
+        ),
         (IndexState.BROKEN, False, "ours is invalid: each look-up", "which rebuilds it"),
         (IndexState.THERE, False, "the planner uses no index: each look-up", "run ANALYZE"),
     ],
