@@ -28,6 +28,7 @@ async def why_it_failed(handle: WorkflowHandle[Any, Any]) -> str:
     ("changed", "why"),
     [
         ({"table": "other"}, "this worker has another table, or other rows of it"),
+        ({"namespace": "other", "mapping": {}}, "another namespace, another mapping of columns"),
         ({"policy": {"missing": "fail"}, "texts": ""}, "another policy, another redaction"),
         ({"database": {"database": "1"}}, "this worker has another database"),
         ({"target": "orders"}, "this worker has no target 'orders'"),
