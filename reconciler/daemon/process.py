@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
@@ -22,15 +21,13 @@ from reconciler.daemon.page import open_page
 from reconciler.daemon.page_source import LoopPage
 from reconciler.daemon.scheduler import Scheduler
 from reconciler.daemon.target import Serving, Target, Unfit
-from reconciler.host.signals import on_signals
+from reconciler.host.service import run_until_signal
 from reconciler.temporal.client.runtime import observed_runtime
 from reconciler.web.metrics.sdk import SdkMetrics
 from reconciler.web.metrics.targets import TargetsCollector, UpCollector, process_registry
 from reconciler.web.routes import create_web
 from reconciler.web.server import serving
 
-#: Seconds from the first signal to the end of the process.
-STOP_TIMEOUT = 9.0
 SDK_METRICS_EVERY = timedelta(seconds=2)
 
 log = structlog.get_logger(__name__)
@@ -41,26 +38,7 @@ async def run_daemon(targets: Sequence[Target]) -> None:
 
     Raises `ConfigurationError`, or `Unusable` if a server rejects the settings of every target.
     """
-    running = asyncio.create_task(_run(targets))
-    stopping = asyncio.Event()
-
-    def stop() -> None:
-        log.info("stopping")
-        stopping.set()
-        running.cancel()
-        asyncio.get_running_loop().call_later(STOP_TIMEOUT, _exit_without_waiting)
-
-    with on_signals(stop, running.cancel):
-        await asyncio.wait({running})
-        if not stopping.is_set():
-            running.result()
-        log.info("stopped")
-        os._exit(0)  # a normal exit would wait for a silent name service
-
-
-def _exit_without_waiting() -> None:
-    log.warning("stopped", hint="a server did not answer in time")
-    os._exit(0)  # the next pass, in whichever replica, finds what was not committed
+    await run_until_signal(_run(targets))
 
 
 async def _run(targets: Sequence[Target]) -> None:

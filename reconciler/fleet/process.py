@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,14 +18,12 @@ from reconciler.fleet.activities import Activities
 from reconciler.fleet.apps import Apps
 from reconciler.fleet.tasks import range_queue
 from reconciler.fleet.workflow import BackfillWorkflow
-from reconciler.host.signals import on_signals
+from reconciler.host.service import run_until_signal
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.config.load import load_config
 
-#: Seconds from the first signal to the end of the process.
-STOP_TIMEOUT = 9.0
 #: Seconds between two heartbeats that the server gets. The SDK's own default is most of the
 #: heartbeat timeout, and that much would be done twice after a kill.
 HEARTBEATS_APART = 10.0
@@ -77,26 +74,7 @@ async def run_worker(each: Sequence[Settings], ranges: int) -> None:
     `ranges`: at a time, in this process. Raises `ConfigurationError`, or `Unusable` if Temporal
     cannot be used.
     """
-    running = asyncio.create_task(_run(each, ranges))
-    stopping = asyncio.Event()
-
-    def stop() -> None:
-        log.info("stopping")
-        stopping.set()
-        running.cancel()
-        asyncio.get_running_loop().call_later(STOP_TIMEOUT, _exit_without_waiting)
-
-    with on_signals(stop, running.cancel):
-        await asyncio.wait({running})
-        if not stopping.is_set():
-            running.result()
-        log.info("stopped")
-        os._exit(0)  # a normal exit would wait for a silent name service
-
-
-def _exit_without_waiting() -> None:
-    log.warning("stopped", hint="a server did not answer in time")
-    os._exit(0)  # another worker goes on from the last heartbeat
+    await run_until_signal(_run(each, ranges))
 
 
 async def _run(each: Sequence[Settings], ranges: int) -> None:

@@ -37,7 +37,7 @@ NO_FEED = {"RECONCILER_FEED_INTERVAL": "0"}
 #: For one that is to be waited for until it is asked again.
 SLOW_TO_STOP = {
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 600,
-    "reconciler.daemon.process.STOP_TIMEOUT": 600,
+    "reconciler.host.service.STOP_TIMEOUT": 600,
     "reconciler.host.cancellation.GIVE_UP": 600,
     "reconciler.passes.lifecycle.GIVE_UP": 600,
     **PATIENT,

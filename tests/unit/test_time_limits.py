@@ -16,7 +16,7 @@ from reconciler.app.overview import kept, patience
 from reconciler.app.overview import rows as row_pages
 from reconciler.daemon.health import CHECK_TIMEOUT
 from reconciler.daemon.loop import DRAIN_TIMEOUT
-from reconciler.daemon.process import STOP_TIMEOUT
+from reconciler.host.service import STOP_TIMEOUT
 from reconciler.postgres.connection import engine, queries
 from reconciler.temporal.client import calls, connect
 from reconciler.worker import reporter

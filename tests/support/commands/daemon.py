@@ -36,7 +36,7 @@ SHORT_LEASE = {
 HURRIED = {
     **SHORT_LEASE,
     "reconciler.daemon.loop.DRAIN_TIMEOUT": 2,
-    "reconciler.daemon.process.STOP_TIMEOUT": 3,
+    "reconciler.host.service.STOP_TIMEOUT": 3,
     "reconciler.daemon.health.CHECK_TIMEOUT": 1,
     "reconciler.app.lease.CLAIM_TIMEOUT": 2,
     "reconciler.app.lease.RELEASE_TIMEOUT": 0.7,

@@ -18,7 +18,7 @@ import yaml
 from reconciler import __version__
 from reconciler.cli.main import cli
 from reconciler.daemon.health import CHECK_TIMEOUT
-from reconciler.daemon.process import STOP_TIMEOUT
+from reconciler.host.service import STOP_TIMEOUT
 from reconciler.settings.load import load_settings
 from reconciler.settings.model import Settings
 from reconciler.settings.temporal import temporal_environment
