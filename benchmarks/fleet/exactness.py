@@ -14,6 +14,7 @@ from benchmarks.fleet.workers import working
 from benchmarks.prepared import Prepared
 from reconciler.core.model import Closed
 from reconciler.fleet import messages
+from reconciler.fleet.cutting import LEAST_PER_WORKER
 from reconciler.fleet.messages import RANGE_ROWS
 
 WORKERS = 2
@@ -70,8 +71,11 @@ class Expected:
 
     @property
     def ranges(self) -> int:
-        """Those of both sweeps."""
-        return sum(math.ceil(rows / RANGE_ROWS) for rows in (self.rows, self.missing))
+        """Those of both sweeps: of the usual size, but as many as the workers need at least."""
+        return sum(
+            max(math.ceil(rows / RANGE_ROWS), LEAST_PER_WORKER * WORKERS)
+            for rows in (self.rows, self.missing)
+        )
 
 
 async def measure(prepared: Prepared) -> Result:

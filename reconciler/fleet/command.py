@@ -34,9 +34,10 @@ from reconciler.settings.model import Settings
 
 #: What is said to who does not wait for the end.
 GOES_ON = (
-    "it goes on without this command, which follows it again if it is repeated; to stop it: {stop}"
+    "the backfill goes on without this command: repeat it to follow the backfill again; "
+    "to stop the backfill: {stop}"
 )
-CANCELLED = "it is cancelled, and ends without this command"
+CANCELLED = "the backfill is cancelled, and ends without this command"
 
 
 class Follows(Operator, Protocol):
@@ -133,7 +134,7 @@ class _Command:
             )
         if running is not None and running.speed != speed_of(self._speed(workers)):
             options = " ".join(f"{name} {value:g}" for name, value in running.speed.items())
-            self._operator.note(f"it was started with {options}, and keeps to that")
+            self._operator.note(f"the backfill was started with {options}, and keeps that speed")
         return running
 
     def _speed(self, workers: int) -> Speed:

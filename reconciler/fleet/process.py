@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ HEARTBEATS_APART = 10.0
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 #: Seconds between two looks whether it can be reached.
 CHECK_EVERY = 60.0
+_CHECK_APART = "check RECONCILER_WORKER_NAMESPACE, and the access of this key to it"
 #: Short activities at a time.
 SHORT_ONES = 10
 
@@ -44,13 +45,15 @@ class Queue:
     config: Mapping[str, Any]
     namespace: str
     name: str
+    #: Whether its namespace is another one than that of the rows.
+    is_apart: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Queue:
         """The queue of a target. Raises `ConfigurationError`."""
         config = load_config(settings.temporal_environment(), settings.proxy_url)
-        namespace = settings.worker_namespace or config.get("namespace") or "default"
-        return cls(config, namespace, settings.task_queue)
+        own, of_rows = settings.worker_namespace, config.get("namespace") or "default"
+        return cls(config, own or of_rows, settings.task_queue, own is not None)
 
     async def connect(self) -> Rpc:
         """Connect to the queue's namespace, however long that takes. Raises `TemporalUnfit`."""
@@ -58,7 +61,9 @@ class Queue:
         while True:
             try:
                 rpc, _ = await connect({**self.config, "namespace": self.namespace}, max_rps=0)
-            except TemporalUnfit:
+            except TemporalUnfit as error:
+                if self.is_apart:
+                    raise TemporalUnfit(error.problem, _CHECK_APART) from error
                 raise
             except TemporalUnusable as error:  # a container must not crash-loop
                 log.warning("server_unusable", error=str(error), retry_in=delay)

@@ -23,8 +23,9 @@ from reconciler.core.table_warnings import TableWarning
 from reconciler.fleet.messages import Counts, Json, Result, Span
 from reconciler.fleet.tasks import Ending
 
-#: Spans for the second look that are kept apart: each run of the workflow hands them to the next.
-MAX_SPANS = 2_000
+#: Spans for the second look that are kept apart, and characters of their keys: each run of the
+#: workflow hands them to the next, and Temporal accepts 2 MB.
+MAX_SPANS, MAX_KEYS = 2_000, 250_000
 
 _TALLY, _COUNTED = TypeAdapter(Tally), TypeAdapter(Counted)
 _WARNING = TypeAdapter(TableWarning)
@@ -39,6 +40,7 @@ class Totals:
         self.done = _TALLY.validate_python(counts.done)
         self.aside = _COUNTED.validate_python({"after": None, "until": 0, **counts.aside})
         self.spans = list(counts.to_recheck)
+        self._keys = sum(map(_length, self.spans))
         self.rpcs = Counter(counts.rpcs)
         self.found_in, self.missing_in = set(counts.found_in), set(counts.missing_in)
         self.disagreements, self.ranges = counts.disagreements, counts.ranges
@@ -50,7 +52,7 @@ class Totals:
         as one span.
         """
         other = self._add_calls(more)
-        if len(self.spans) < MAX_SPANS:
+        if len(self.spans) < MAX_SPANS and self._keys < MAX_KEYS:
             self.done.add(other.done)
             self._set_aside(other.spans)
         else:
@@ -74,7 +76,10 @@ class Totals:
     def _set_aside(self, spans: Iterable[Span]) -> None:
         for span in spans:
             if self.spans and self.spans[-1].until == span.after:
-                span = Span(self.spans.pop().after, span.until)  # noqa: PLW2901
+                last = self.spans.pop()
+                self._keys -= _length(last)
+                span = Span(last.after, span.until)  # noqa: PLW2901
+            self._keys += _length(span)
             self.spans.append(span)
 
     def as_counts(self) -> Counts:
@@ -98,6 +103,10 @@ class Totals:
         report.disagreements = self.disagreements
         report.progress = Progress(to_recheck=[self.aside] if self.aside.first.scanned else [])
         return report
+
+
+def _length(span: Span) -> int:
+    return len(str(span.after)) + len(str(span.until))
 
 
 def no_counts() -> Counts:

@@ -118,7 +118,7 @@ async def test_without_a_worker_it_waits_and_says_so(reconciler: Command, stage:
     left = await reconciler.result(process)
     assert left.code == 130
     assert "reconciler worker" in said + left.err
-    assert "it goes on without this command" in said + left.err
+    assert "the backfill goes on without this command" in said + left.err
     assert await stage.journalled() == 0
 
     async with working(reconciler):
@@ -139,7 +139,7 @@ async def test_another_request_is_refused_while_one_is_under_way_and_cancel_stop
     await reconciler.result(process)
 
     faster = await reconciler.start(*APPLY, "--max-rps", "500")
-    await _until_it_says(faster, b"started with --distribute 2 --max-rps 100, and keeps to that")
+    await _until_it_says(faster, b"started with --distribute 2 --max-rps 100, and keeps that speed")
     faster.send_signal(signal.SIGINT)
     await reconciler.result(faster)
     other = await reconciler(*APPLY, "--since", "90d")
@@ -214,6 +214,17 @@ async def test_cancel_says_what_cannot_be_used(reconciler: Command, database: Da
     assert "Temporal at 127.0.0.1:1 is unreachable" in down.err
     assert "Namespace gone is not found" in elsewhere.err
     assert elsewhere.err.count("\n") == 1
+
+
+async def test_a_worker_names_the_setting_of_a_namespace_that_does_not_exist(
+    reconciler: Command,
+) -> None:
+    of_rows = await reconciler("worker", TEMPORAL_NAMESPACE="gone")
+    own = await reconciler("worker", RECONCILER_WORKER_NAMESPACE="gone")
+
+    assert of_rows.code == own.code == 4
+    assert "has no namespace 'gone': set TEMPORAL_NAMESPACE" in of_rows.err
+    assert "has no namespace 'gone': check RECONCILER_WORKER_NAMESPACE" in own.err
 
 
 @pytest.mark.parametrize(

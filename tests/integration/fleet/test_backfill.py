@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.support.commands.fleet import Fleet
+from reconciler.fleet.messages import RANGE_ROWS
+from tests.support.commands.fleet import SPEED, Fleet
 
 PIECES = 15
 #: In each piece of 200 rows.
@@ -45,6 +48,17 @@ async def test_thirty_ranges_in_six_runs(many: Fleet) -> None:
     undone = await many.command("undo", str(recorded["id"]))
     assert undone.code == 0, undone.err
     assert await many.stage.statuses() == {"running": 3000}
+
+
+async def test_few_rows_are_cut_into_smaller_ranges_so_that_no_worker_is_idle(fleet: Fleet) -> None:
+    await fleet.stage.insert(await fleet.stage.closed(), 1200)
+    async with fleet.worker():
+        result = await (
+            await fleet.start(replace(SPEED, range_rows=RANGE_ROWS, ranges_per_run=200))
+        ).result()
+
+    assert (result.report["scanned"], result.totals.ranges) == (1200, 8)
+    assert await fleet.stage.journalled() == 1200
 
 
 async def test_a_dry_run_writes_nothing(fleet: Fleet) -> None:
