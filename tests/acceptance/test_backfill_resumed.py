@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import asyncpg
 import pytest
 from temporalio.client import Client
 
@@ -267,6 +268,15 @@ async def test_after_an_undo_of_a_piece_the_same_command_begins_anew(
     assert await stage.statuses() == {"failed": ROWS // 20 * 19, "running": ROWS // 20}
 
 
+SLOW = (
+    "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;"
+    "CREATE TRIGGER slow BEFORE UPDATE ON workflow_executions FOR EACH ROW"
+    " EXECUTE FUNCTION slow()"
+)
+WRITING = (
+    "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+)
 STOLEN = (
     "UPDATE reconciler.lease SET holder = 'another', epoch = epoch + 1, expires_at = 'infinity'"
 )
@@ -281,22 +291,26 @@ async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when
         assert (await backfill("backfill", "--output", "plan.jsonl")).code == 0
         command += ["--plan", "plan.jsonl"]
         # Some of the rows take their time.
-        await stage.database.execute(
-            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;"
-            "CREATE TRIGGER slow BEFORE UPDATE ON workflow_executions FOR EACH ROW"
-            " EXECUTE FUNCTION slow()"
-        )
+        await stage.database.execute(SLOW)
     claiming = replace(backfill, limits={"reconciler.app.lease.CLAIM_EVERY": 0.5})
     process = await claiming.start(*command, *([] if planned else ["--max-rps", SLOWLY]))
 
     async def under_way() -> bool:
         return await stage.journalled() > 0
 
+    async def stolen() -> bool:
+        """False if it holds the lease's row: then it has to go on first."""
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await stage.database.execute(f"SET LOCAL lock_timeout = '100ms'; {STOLEN}")
+        except asyncpg.LockNotAvailableError:
+            return False
+        finally:
+            process.send_signal(signal.SIGCONT)
+        return True
+
     await eventually(under_way)
-    process.send_signal(signal.SIGSTOP)
-    await stage.database.execute(STOLEN)
-    process.send_signal(signal.SIGCONT)
+    await eventually(stolen)
     awake = await backfill.result(process)
 
     assert awake.code == 4
@@ -312,6 +326,30 @@ async def test_a_suspended_one_whose_lease_is_gone_reports_what_it_has_done_when
     await stage.database.execute("DROP FUNCTION IF EXISTS slow CASCADE")
     rest = await backfill(*command)
     assert (rest.code, rest.json["pass_id"]) == (0, awake.json["pass_id"])
+
+
+async def test_one_that_is_suspended_while_it_writes_holds_no_row_for_long(
+    backfill: Command, stage: Stage
+) -> None:
+    await stage.database.execute(SLOW)
+    hurried = replace(backfill, limits={"reconciler.postgres.connection.engine.IDLE_TIMEOUT": 200})
+    process = await hurried.start("backfill", "--apply", "--yes", "--json")
+
+    async def writing() -> bool:
+        return bool(await stage.database.fetch(WRITING))
+
+    await eventually(writing)
+    process.send_signal(signal.SIGSTOP)
+    # The application's write waits for a row that the suspended process has locked.
+    await stage.database.execute("DROP TRIGGER slow ON workflow_executions")
+    await stage.database.execute("UPDATE workflow_executions SET status = 'completed'")
+    process.send_signal(signal.SIGCONT)
+    awake = await backfill.result(process)
+
+    assert awake.code == 0, awake.err
+    assert awake.json["lost_races"] > 0
+    assert await stage.journalled() == 0
+    assert await stage.statuses() == {"completed": ROWS}
 
 
 async def test_stopped_while_it_waits_for_the_lease_it_reports_what_was_done_before(

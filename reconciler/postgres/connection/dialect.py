@@ -127,10 +127,14 @@ def _closed_if_interrupted(connection: Any) -> Iterator[None]:
 registry.register("postgresql.reconciler", __name__, PoolerSafeDialect.__name__)
 
 
-def limits(*, lock: int, statement: int | None) -> str:
-    """The statement that limits a transaction: milliseconds for a lock, and for a statement."""
+def limits(*, lock: int, statement: int | None, idle: int | None) -> str:
+    """The statement that limits a transaction.
+
+    In milliseconds: for a lock, for a statement, and between two statements.
+    """
     settings = {
         "lock_timeout": lock,
+        "idle_in_transaction_session_timeout": idle,
         # The constants in the SQL rely on it: without it, a backslash would be an escape.
         "standard_conforming_strings": "on",
         # With it, the names of types have quotes and are not recognised.

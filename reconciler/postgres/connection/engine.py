@@ -31,6 +31,9 @@ COMMAND_TIMEOUT = 60
 #: Milliseconds, set in every transaction of a pass.
 STATEMENT_TIMEOUT = 30_000
 LOCK_TIMEOUT = 5_000
+#: A machine that freezes, or is lost without a word, must not hold rows until the server notices by
+#: itself: that takes two hours by default.
+IDLE_TIMEOUT = 15_000
 #: Compiled statements that are kept. Each pass of the loop maps the table again, and statements of
 #: the old mapping are never used again: SQLAlchemy's default of 500 keeps 25 MB of them.
 COMPILED_STATEMENTS = 50
@@ -65,7 +68,8 @@ def open_engine(
     limits are set per transaction, and statements are prepared without a name. libpq's parameters
     in the URL mean what they mean elsewhere.
 
-    `statement_timeout` (milliseconds) is off for migrations: building an index takes its time.
+    `statement_timeout` (milliseconds) is off for migrations, as is the limit for an idle
+    transaction: building an index takes its time.
     `pooled=False` keeps no idle connection: each would occupy one of a session-mode pooler's.
     `pinged=False` is for callers that retry by themselves on a dead connection.
     `targets`: how many share it.
@@ -76,6 +80,7 @@ def open_engine(
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # str() == "": the unnamed statement
     }
+    idle = None if statement_timeout is None else IDLE_TIMEOUT
     kept = KEPT_CONNECTIONS + (targets - 1) // TARGETS_PER_KEPT
     more = targets * CONNECTIONS_OF_TARGET - kept
     pool: dict[str, Any] = {"pool_pre_ping": pinged, "pool_size": kept, "max_overflow": more}
@@ -84,7 +89,7 @@ def open_engine(
         connect_args=arguments,
         **(pool if pooled else {"poolclass": sa.NullPool}),
         isolation_level="READ COMMITTED",  # the guarded write relies on it
-        limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout),
+        limits=limits(lock=LOCK_TIMEOUT, statement=statement_timeout, idle=idle),
         query_cache_size=targets * COMPILED_STATEMENTS,
     )
     _use_current_dsn(engine, dsn)

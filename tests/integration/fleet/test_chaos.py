@@ -12,13 +12,19 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
+from reconciler.postgres.migrate.upgrade import migrate
+from reconciler.postgres.table.names import TableMapping
 from reconciler.temporal.client.runtime import quiet_runtime
-from tests.conftest import Database
+from tests.conftest import Database, opened
 from tests.support.commands.command import Command
 from tests.support.commands.fleet import HURRIED, SPEED, Fleet
 from tests.support.commands.stage import Stage
 from tests.support.polling import eventually
-from tests.support.servers.restartable import RestartableTemporal, restartable_temporal
+from tests.support.servers.restartable import (
+    RestartableTemporal,
+    restartable_postgres,
+    restartable_temporal,
+)
 
 WORKERS = 4
 #: Of ten rows in a page.
@@ -77,6 +83,31 @@ async def written(stage: Stage, rows: int) -> None:
         return await stage.journalled() >= rows
 
     await eventually(has)
+
+
+@pytest.mark.long
+async def test_ranges_go_on_after_a_restart_of_the_database(
+    temporal: Client, temporal_address: str, workflow_id: str, tmp_path: Path
+) -> None:
+    async with restartable_postgres() as server:
+        await migrate(server.url, TableMapping())
+        environment = {"DATABASE_URL": server.url, "TEMPORAL_ADDRESS": temporal_address}
+        async with opened(server.url) as database:
+            stage = Stage(database, temporal, workflow_id)
+            fleet = Fleet(stage, Command(environment, tmp_path, limits=HURRIED))
+            await stage.insert(await stage.closed(), 200)
+            async with fleet.worker() as worker:
+                speed = replace(SPEED, max_rps=16, batch_size=10, range_rows=50)
+                handle = await fleet.start(speed)
+                await written(stage, 40)
+                await server.kill()
+                await worker.said("work_failed")
+                await server.start()
+                result = await handle.result()
+
+            assert (result.report["scanned"], result.report["written"]["failed"]) == (200, 200)
+            assert await stage.journalled() == 200
+            await stage.end()
 
 
 @pytest.mark.long

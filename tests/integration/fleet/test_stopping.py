@@ -59,6 +59,25 @@ async def test_the_ranges_of_a_killed_worker_go_on_elsewhere(slow: Fleet) -> Non
 
 
 @pytest.mark.long
+async def test_a_worker_that_was_frozen_writes_nothing_that_another_has_written(
+    slow: Fleet,
+) -> None:
+    async with slow.worker() as frozen, slow.worker() as other:
+        handle = await slow.start(SLOW)
+        await written(slow, 4 * CLOSED)
+        frozen.send(signal.SIGSTOP)
+        result = await handle.result()
+        before = await slow.stage.contents()
+        frozen.send(signal.SIGCONT)
+        assert await frozen.stop() == 0
+        assert await other.stop() == 0
+
+    everything_is_counted_once(result.report)
+    assert await slow.stage.contents() == before
+    assert await slow.stage.journalled() == PAGES * CLOSED
+
+
+@pytest.mark.long
 async def test_a_worker_that_is_stopped_hands_over_how_far_it_came(slow: Fleet) -> None:
     async with slow.worker() as stopped:
         handle = await slow.start(SLOW)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from reconciler.demo.servers import ensure_postgres_user
 from tests.support.polling import eventually
 from tests.support.servers.answers import postgres_answers, temporal_answers
 from tests.support.servers.in_memory import data_folder
@@ -150,7 +151,8 @@ class RestartablePostgres(Restartable):
         self.max_connections = max_connections
         self.data = folder / "data"
         self.data.mkdir(exist_ok=True)
-        # Sets up the folders, a user if we are root, and the cluster, as for the shared server.
+        # Sets up the folders and the cluster, as for the shared server.
+        ensure_postgres_user()
         with PostgresServer._lock:
             self._wheel = PostgresServer(self.data)
             self._wheel.ensure_pgdata_inited()

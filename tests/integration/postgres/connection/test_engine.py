@@ -123,9 +123,12 @@ def test_the_rest_of_a_closing_is_reported_as_such() -> None:
 async def test_every_transaction_is_limited_in_time(database: Database) -> None:
     async with database.engine.connect() as connection:
         limits = await connection.execute(
-            sa.text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+            sa.text(
+                "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),"
+                " current_setting('idle_in_transaction_session_timeout')"
+            )
         )
-        assert tuple(limits.one()) == ("30s", "5s")
+        assert tuple(limits.one()) == ("30s", "5s", "15s")
 
 
 async def test_a_statement_that_takes_too_long_is_one_clear_line(database: Database) -> None:
