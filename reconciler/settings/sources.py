@@ -143,6 +143,11 @@ def _targets(file: str, found: object) -> Mapping[str, Mapping[str, Any]]:
         problem = "has no target" if isinstance(found, dict) else "must be sections"
         raise ConfigurationError(f"{file}: {TARGETS} {problem}", f"write [{TARGETS}.orders]")
     for name, section in found.items():
+        if isinstance(section, list) and all(isinstance(each, dict) for each in section):
+            raise ConfigurationError(
+                f"{file}: {TARGETS}.{name} is an array",
+                f"write [{TARGETS}.{name}], in single brackets",
+            )
         if not isinstance(section, dict):
             raise ConfigurationError(
                 f"{file}: {TARGETS}.{name} is in no target",

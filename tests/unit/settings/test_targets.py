@@ -173,6 +173,7 @@ def test_a_rotated_url_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[[targets]]\nname = 'orders'", "targets must be sections: write [targets.orders]"),
         ("[targets]", "targets has no target: write [targets.orders]"),
         ("[targets]\ntable = 'orders'", "targets.table is in no target: write it into the section"),
+        ("[[targets.a]]", "targets.a is an array: write [targets.a], in single brackets"),
         ("[targets.Orders]", "'Orders' cannot be the name of a target: use lower-case letters, "),
         ("[targets.'a b']", "'a b' cannot be the name of a target: "),
         ("[targets.-a]", "'-a' cannot be the name of a target: "),
