@@ -45,8 +45,8 @@ browser: ## Install Chromium for the tests of the page, where apt exists and no 
 # same things, so one of them is enough, except in tests/acceptance.
 ONE_BY_ONE := tests/unit tests/integration/doctor tests/integration/postgres
 WAITS := asyncio\.|eventually|deadline\(|sleep|time_?out|[Tt]hread|subprocess|steady|monotonic|perf_counter
-test-stress: $(STAMP) browser ## Run the tests that time can matter to, next to a busy loop on each core
-	$(BIN)/python tests/support/commands/busy.py $(SUITE) --one-variant examples \
+test-stress: $(STAMP) browser ## Run the tests that time can matter to, next to a busy loop on each core (PART=1/4 of them)
+	$(BIN)/python tests/support/commands/busy.py $(SUITE) --one-variant --part $(or $(PART),1/1) examples \
 		$$(find tests -name 'test_*.py' $(ONE_BY_ONE:%=-not -path '%/*')) \
 		$$(grep -rliE '$(WAITS)' $(ONE_BY_ONE) --include='test_*.py')
 

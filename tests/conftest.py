@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
+from zlib import crc32
 
 import asyncpg
 import pytest
@@ -60,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="of each test with parameters, except in tests/acceptance, run the first only",
     )
+    parser.addoption(
+        "--part", metavar="N/M", default="1/1", help="of the files, run the Nth of M parts only"
+    )
 
 
 load_profile()  # before the tests are imported: their @settings use it
@@ -92,6 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         first = {item.nodeid.partition("[")[0]: item for item in reversed(items)}
         kept = {*first.values(), *(item for item in items if "acceptance" in item.path.parts)}
         items[:] = [item for item in items if item in kept]
+    number, parts = map(int, config.getoption("part").split("/"))
+    items[:] = [item for item in items if _digest(item) % parts == number % parts]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     long: dict[Path, list[pytest.Item]] = {}
     others: list[pytest.Item] = []
@@ -106,6 +112,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for part in (*modules[number::workers], others[cuts[number] : cuts[number + 1]])
         for item in part
     ]
+
+
+def _digest(item: pytest.Item) -> int:
+    """A number that is the same for all tests of a file, and in every process."""
+    return crc32(item.nodeid.partition("::")[0].encode())
 
 
 def pytest_unconfigure() -> None:
