@@ -59,6 +59,31 @@ async def test_the_ranges_of_a_killed_worker_go_on_elsewhere(slow: Fleet) -> Non
 
 
 @pytest.mark.long
+async def test_the_journal_counts_what_a_worker_wrote_in_the_second_sweep_before_it_was_killed(
+    fleet: Fleet,
+) -> None:
+    limits = {**HURRIED, "reconciler.fleet.process.HEARTBEATS_APART": 60}
+    fleet.command = replace(fleet.command, limits=limits)
+    fleet.settings = {"missing": "fail", "max_missing_ratio": 1.0}
+    for _ in range(PAGES):
+        await fleet.stage.insert_missing(CLOSED + OPEN)
+    rows = PAGES * (CLOSED + OPEN)
+    async with fleet.worker() as killed:
+        handle = await fleet.start(SLOW)
+        await written(fleet, 4 * (CLOSED + OPEN))  # the first sweep fails none of them
+        killed.send(signal.SIGKILL)
+        await killed.ended()
+        assert await fleet.stage.journalled() < rows
+        async with fleet.worker():
+            result = await handle.result()
+
+    report = result.report
+    assert (report["scanned"], report["written"]["failed"]) == (rows, rows)
+    assert (report["lost_races"], sum(report["left"].values())) == (0, 0)
+    assert await fleet.stage.journalled() == rows
+
+
+@pytest.mark.long
 async def test_a_worker_that_was_frozen_writes_nothing_that_another_has_written(
     slow: Fleet,
 ) -> None:
