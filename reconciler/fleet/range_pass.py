@@ -57,7 +57,7 @@ async def run_range(
     now = datetime.fromisoformat(given.started_at)
     report = PassReport(given.pass_id, request, now, resumed=True)
     set_progress(report, app.table.read_id, work, resumed_from)
-    app = _at_its_rate(app, speed)
+    app = at_its_rate(app, speed)
     recording = RangeRecording(report, app.probe, sweep_from_json(work.swept), beat)
     policy = replace(app.policy, max_missing_ratio=1.0) if work.is_second else app.policy
     window = window_of(given.previewed)
@@ -72,8 +72,8 @@ async def run_range(
     return report
 
 
-def _at_its_rate(app: App, speed: Speed) -> App:
-    """With limits and counts of its own: of the fleet's rate, what one of its ranges has."""
+def at_its_rate(app: App, speed: Speed) -> App:
+    """The same with the limits and counts of a range: of the fleet's rate, one share of W."""
     rpc = app.rpc.limited(speed.max_rps / speed.workers, speed.visibility_rps / speed.workers)
     probe = NamespacesProbe(rpc, ask_archive=True, decoder=app.decoder, redactor=app.redactor)
     diagnosis = TemporalDiagnosis(rpc, app.redactor, app.decoder)

@@ -61,6 +61,28 @@ async def test_few_rows_are_cut_into_smaller_ranges_so_that_no_worker_is_idle(fl
     assert await fleet.stage.journalled() == 1200
 
 
+CLAIMS = """
+    CREATE TABLE claims (again boolean);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO claims VALUES (NEW.expires_at > OLD.expires_at); RETURN NEW; END $$;
+    CREATE TRIGGER note AFTER UPDATE ON reconciler.lease FOR EACH ROW EXECUTE FUNCTION note()
+"""
+
+
+async def test_every_range_claims_the_lease_of_all_and_only_the_end_releases_it(
+    fleet: Fleet,
+) -> None:
+    await fleet.stage.database.execute(CLAIMS)
+    await fleet.stage.insert(await fleet.stage.closed(), 250)
+    async with fleet.worker():
+        result = await (await fleet.start()).result()
+
+    assert (result.totals.ranges, result.report["outcome"]) == (3, "ok")
+    claims = [row["again"] for row in await fleet.stage.database.fetch("SELECT again FROM claims")]
+    assert claims.count(True) >= 3
+    assert claims.count(False) == 1
+
+
 async def test_a_dry_run_writes_nothing(fleet: Fleet) -> None:
     stage = fleet.stage
     await stage.insert(await stage.closed(), 40)

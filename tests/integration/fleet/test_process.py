@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from reconciler.core.window import EVERY
 from reconciler.fleet.apps import Apps
 from reconciler.fleet.messages import Previewed
 from reconciler.fleet.previewed import preview
+from reconciler.fleet.range_pass import at_its_rate
 from reconciler.fleet.tasks import Work
 from reconciler.settings.model import Settings
 from reconciler.settings.targets import load_targets
@@ -62,6 +64,24 @@ async def test_two_tables_of_a_database_share_the_connection_and_the_pool(
         assert a.engine is b.engine
         assert a.rpc.client.service_client is b.rpc.client.service_client
     await apps.close()
+
+
+@pytest.mark.parametrize(
+    ("max_rps", "rate"), [(120, 30), (0, float("inf"))], ids=["limited", "unlimited"]
+)
+async def test_a_range_has_its_share_of_the_rate_whatever_its_worker_is_set_to(
+    fleet: Fleet, temporal_address: str, max_rps: float, rate: float
+) -> None:
+    speed = replace(SPEED, workers=4, max_rps=max_rps, visibility_rps=20)
+    url, temporal = fleet.stage.database.url, {"target_host": temporal_address}
+    own = Settings(database_url=url, max_rps=7, visibility_rps=3)
+    async with open_app(own, writing=True, temporal=temporal) as app:
+        of_range = at_its_rate(app, speed)
+
+        assert (of_range.rpc.rate, of_range.rpc.list_rate) == (rate, 5)
+        # All questions are asked at this rate, those about stuck workflows included.
+        assert of_range.probe is not app.probe
+        assert of_range.diagnosis is not app.diagnosis
 
 
 async def previewed(settings: Settings) -> Previewed:

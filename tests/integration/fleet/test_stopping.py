@@ -106,7 +106,7 @@ async def test_a_worker_that_was_frozen_writes_nothing_that_another_has_written(
 async def test_a_worker_that_is_stopped_hands_over_how_far_it_came(slow: Fleet) -> None:
     async with slow.worker() as stopped:
         handle = await slow.start(SLOW)
-        await written(slow, 4 * CLOSED)
+        await written(slow, 8 * CLOSED)
         stopped.send(signal.SIGTERM)
         assert await stopped.ended(10) == 0
         stopped.logged("stopped")
@@ -114,7 +114,8 @@ async def test_a_worker_that_is_stopped_hands_over_how_far_it_came(slow: Fleet) 
         result = await handle.result()
 
     everything_is_counted_once(result.report)
-    assert result.report["rpcs"]["describe"] <= 2 * PAGES + 4, "nothing was asked about again"
+    # Two questions for a page; none is forgotten, and few are asked again.
+    assert 2 * PAGES <= result.report["rpcs"]["describe"] <= 2 * PAGES + 4
 
 
 async def test_a_cancelled_backfill_counts_what_it_has_done(slow: Fleet) -> None:
