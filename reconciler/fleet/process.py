@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from reconciler.fleet.workflow import BackfillWorkflow
 from reconciler.host.service import run_until_signal
 from reconciler.settings.model import Settings
 from reconciler.temporal.client.connect import connect
+from reconciler.temporal.client.error_codes import NamespaceUnfit
 from reconciler.temporal.client.rpc import Rpc
 from reconciler.temporal.config.load import load_config
 
@@ -31,9 +32,9 @@ HEARTBEATS_APART = 10.0
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 #: Seconds between two looks whether it can be reached.
 CHECK_EVERY = 60.0
-_CHECK_APART = "check RECONCILER_WORKER_NAMESPACE, and the access of this key to it"
 #: Short activities at a time.
 SHORT_ONES = 10
+_CHECK_OWN = "check RECONCILER_WORKER_NAMESPACE, and the access of this key to it"
 
 log = structlog.get_logger(__name__)
 
@@ -45,15 +46,12 @@ class Queue:
     config: Mapping[str, Any]
     namespace: str
     name: str
-    #: Whether its namespace is another one than that of the rows.
-    is_apart: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Queue:
         """The queue of a target. Raises `ConfigurationError`."""
         config = load_config(settings.temporal_environment(), settings.proxy_url)
-        own, of_rows = settings.worker_namespace, config.get("namespace") or "default"
-        return cls(config, own or of_rows, settings.task_queue, own is not None)
+        return cls(config, settings.worker_namespace or _of_rows(config), settings.task_queue)
 
     async def connect(self) -> Rpc:
         """Connect to the queue's namespace, however long that takes. Raises `TemporalUnfit`."""
@@ -61,9 +59,11 @@ class Queue:
         while True:
             try:
                 rpc, _ = await connect({**self.config, "namespace": self.namespace}, max_rps=0)
-            except TemporalUnfit as error:
-                if self.is_apart:
-                    raise TemporalUnfit(error.problem, _CHECK_APART) from error
+            except NamespaceUnfit as error:
+                if self.namespace == _of_rows(self.config):
+                    raise
+                raise TemporalUnfit(error.problem, _CHECK_OWN) from error
+            except TemporalUnfit:
                 raise
             except TemporalUnusable as error:  # a container must not crash-loop
                 log.warning("server_unusable", error=str(error), retry_in=delay)
@@ -71,6 +71,10 @@ class Queue:
                 delay = min(2 * delay, LAST_RETRY)
             else:
                 return rpc
+
+
+def _of_rows(config: Mapping[str, Any]) -> str:
+    return config.get("namespace") or "default"
 
 
 async def run_worker(each: Sequence[Settings], ranges: int) -> None:

@@ -53,9 +53,8 @@ async def test_thirty_ranges_in_six_runs(many: Fleet) -> None:
 async def test_few_rows_are_cut_into_smaller_ranges_so_that_no_worker_is_idle(fleet: Fleet) -> None:
     await fleet.stage.insert(await fleet.stage.closed(), 1200)
     async with fleet.worker():
-        result = await (
-            await fleet.start(replace(SPEED, range_rows=RANGE_ROWS, ranges_per_run=200))
-        ).result()
+        handle = await fleet.start(replace(SPEED, range_rows=RANGE_ROWS, ranges_per_run=200))
+        result = await handle.result()
 
     assert (result.report["scanned"], result.totals.ranges) == (1200, 8)
     assert await fleet.stage.journalled() == 1200
